@@ -1,0 +1,31 @@
+"""POST /admin/adbots: an operator makes a bot; order and bot are always created."""
+
+from __future__ import annotations
+
+from adbot_queue.adbots import schemas, service
+from adbot_queue.adbots.service import Wanted
+from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
+from adbot_queue.core.http import ADMINS, Api, Request, Response
+from adbot_queue.core.settings import settings
+
+api = Api()
+
+
+@api.post(
+    "/admin/adbots",
+    roles=ADMINS,
+    body=schemas.CreateAdbot,
+    returns=schemas.AdbotView,
+    status=201,
+    summary="Create a bot with an order of amount 0, or for an order in REVIEW",
+    raises=(NotFound, Conflict, IdempotencyMismatch),
+)
+def create(request: Request[schemas.CreateAdbot]) -> Response:
+    """Always creates order and bot; the answer shows whether it is READY or QUEUED."""
+    body = request.body
+    pool = body.pool or settings().default_pool
+    wanted = Wanted(body.user_id or request.caller.id, body.required_sessions, pool, body.order_id)
+    return schemas.done(service.from_env().create(wanted, schemas.command_of(request, body.reason), request.time_left))
+
+
+handler = api.handler

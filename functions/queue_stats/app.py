@@ -1,0 +1,26 @@
+"""GET /admin/queue/stats: the queue in figures, one read a pool."""
+
+from __future__ import annotations
+
+from adbot_queue.adbots import schemas, service
+from adbot_queue.core.clock import system_clock
+from adbot_queue.core.http import STAFF, Api, Request
+
+api = Api()
+
+
+@api.get(
+    "/admin/queue/stats",
+    roles=STAFF,
+    query=schemas.PoolQuery,
+    returns=schemas.QueueStats,
+    summary="Queue length, missing sessions, oldest age and free stock, per pool and in sum",
+)
+def stats(request: Request[None]) -> schemas.QueueStats:
+    """The headers of the pools hold all of it."""
+    pools = service.from_env().pools
+    headers = [pools.header(request.query.pool)] if request.query.pool else pools.headers()
+    return schemas.QueueStats.of([schemas.PoolStats.of(header, system_clock()) for header in headers])
+
+
+handler = api.handler

@@ -1,0 +1,51 @@
+"""POST /admin/queue/resolve and /reconcile, and the 5-minute schedule that nudges pools with work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adbot_queue.adbots import reconcile, schemas, service
+from adbot_queue.core.errors import Conflict, NotFound
+from adbot_queue.core.http import ADMINS, Api, Request
+
+api = Api()
+
+
+@api.post(
+    "/admin/queue/resolve",
+    roles=ADMINS,
+    body=schemas.Resolve,
+    returns=schemas.Asked,
+    status=202,
+    summary="Ask for a resolver run of one pool or all; optionally let a parked bot wait again",
+    raises=(NotFound, Conflict),
+)
+def resolve(request: Request[schemas.Resolve]) -> schemas.Asked:
+    """Answers at once; the allocator does the work."""
+    adbots, body = service.from_env(), request.body
+    if body.unpark:
+        adbots.unpark(body.unpark, schemas.command_of(request, body.reason))
+    pools = [adbots.pools.header(body.pool).pool] if body.pool else adbots.pools.names()
+    sent = adbots.pools.nudge(pools, request.request_id)
+    return schemas.Asked(pools=sent, not_sent=[pool for pool in pools if pool not in sent])
+
+
+@api.post(
+    "/admin/queue/reconcile",
+    roles=ADMINS,
+    query=schemas.PoolQuery,
+    returns=schemas.Reconciled,
+    summary="Rebuild a pool from its ledger, owner index and items, and compare: reports, never corrects",
+)
+def check(request: Request[None]) -> schemas.Reconciled:
+    """What is not as it should be; empty when all is well."""
+    report = reconcile.from_env().pool(request.query.pool_or_default)
+    return schemas.Reconciled.of(report)
+
+
+def handler(event: dict[str, Any], context: Any) -> Any:
+    """An HTTP request, or the schedule's tick."""
+    if "routeKey" in event:
+        return api.handler(event, context)
+    pools = service.from_env().pools
+    return {"nudged": pools.nudge(pools.with_work(), context.aws_request_id)}

@@ -1,0 +1,37 @@
+"""POST /adbots/{id}/start and /stop: by the bot's owner or an operator; QUEUED is refused first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adbot_queue.adbots import schemas, service
+from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
+from adbot_queue.core.http import ADMINS, CUSTOMERS, Api, Request, Response
+
+api = Api()
+declared: dict[str, Any] = {
+    "roles": ADMINS | CUSTOMERS,
+    "returns": schemas.AdbotView,
+    "raises": (NotFound, Conflict, IdempotencyMismatch),
+}
+
+
+def _owner(request: Request[Any]) -> str | None:
+    return None if request.caller.is_admin else request.caller.id
+
+
+@api.post("/adbots/{id}/start", summary="Start a bot; 403 with what is missing while it is QUEUED", **declared)
+def start(request: Request[None]) -> Response:
+    """READY or STOPPED becomes RUNNING."""
+    command = schemas.command_of(request)
+    return schemas.done(service.from_env().start(request.path["id"], command, _owner(request)))
+
+
+@api.post("/adbots/{id}/stop", summary="Stop a running bot", **declared)
+def stop(request: Request[None]) -> Response:
+    """RUNNING becomes STOPPED."""
+    command = schemas.command_of(request)
+    return schemas.done(service.from_env().stop(request.path["id"], command, _owner(request)))
+
+
+handler = api.handler

@@ -1,0 +1,314 @@
+"""How stock meets the queue. Pure.
+
+A pool is a log of sessions (segments, in order) with a cursor, and a queue of bots (sequence numbers, in order)
+with a head. Serving moves both forward and never back; the header holds cursor, head and all counts, and carries
+the version under which every change is committed. Because all that matters happens in one header, no session can
+be given twice and nobody can be overtaken, however many workers try at once: the second one's version is stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from adbot_queue.adbots.model import Run
+
+STEP_ITEMS = 100
+"""Items one resolver step may write: the limit of a DynamoDB transaction."""
+
+INBOX_SHARE = 30
+"""Items of a step kept for the inbox while the queue is long, so that buyers get their place without waiting for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The state of a pool, in one item.
+
+    Attributes:
+        free: sessions that could be given away now.
+        stock_total: sessions published and not lost, given away or not.
+        queue_head: place of the first bot that waits; equals `queue_tail` when none does.
+        queue_tail: place that the next bot gets.
+        missing_total: sessions that all waiting bots together lack.
+        head_missing: what the first waiting bot still lacks when it was served in part; None: as its entry says.
+        oldest_queued_at: when the first waiting bot got its place.
+        last_queued_at: the latest time given out with a place; the next is later, whatever the clocks say.
+        cursor_segment, cursor_offset: the first position of the stock not passed yet.
+        next_segment: number the next segment gets.
+        parked: bots set aside after three failures.
+    """
+
+    pool: str
+    version: int = 1
+    free: int = 0
+    stock_total: int = 0
+    queue_head: int = 0
+    queue_tail: int = 0
+    queue_length: int = 0
+    missing_total: int = 0
+    head_missing: int | None = None
+    oldest_queued_at: int | None = None
+    last_queued_at: int = 0
+    cursor_segment: int = 0
+    cursor_offset: int = 0
+    next_segment: int = 0
+    parked: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class InboxEntry:
+    """A bot that was bought and has no place yet."""
+
+    id: str
+    adbot_id: str
+    required: int
+    bought_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """A bot's place. `missing` is what it lacked when it got the place, or since a command changed it."""
+
+    seq: int
+    adbot_id: str
+    missing: int
+    queued_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of the stock: ranges of uploads, one behind the other. `dead` positions (counted from the
+    segment's start) are passed over: lost, or taken out by hand."""
+
+    number: int
+    ranges: tuple[Run, ...]
+    dead: frozenset[int] = frozenset()
+
+    @property
+    def count(self) -> int:
+        """Positions, dead ones included."""
+        return sum(run.count for run in self.ranges)
+
+    def position(self, upload: str, offset: int) -> int | None:
+        """Where in this segment that session stands, None where it does not."""
+        passed = 0
+        for run in self.ranges:
+            if run.covers(upload, offset):
+                return passed + offset - run.offset
+            passed += run.count
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Sessions that a step gives to one bot. `inbox` is set where the bot had no place before."""
+
+    adbot_id: str
+    seq: int
+    runs: tuple[Run, ...]
+    missing_before: int
+    missing_after: int
+    queued_at: int
+    inbox: InboxEntry | None = None
+
+    @property
+    def count(self) -> int:
+        """Sessions given."""
+        return self.missing_before - self.missing_after
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A place at the tail for a bot out of the inbox that gets nothing yet."""
+
+    inbox: InboxEntry
+    entry: QueueEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one transaction does, all or nothing, if the header still has version `before.version`."""
+
+    before: Header
+    after: Header
+    assignments: tuple[Assignment, ...]
+    placements: tuple[Placement, ...]
+
+    @property
+    def changes_nothing(self) -> bool:
+        """There is nothing to commit."""
+        return replace(self.after, version=self.before.version) == self.before
+
+
+@dataclass(slots=True)
+class _Tape:
+    """The free stock from the cursor on, as far as it was read."""
+
+    segments: Sequence[Segment]
+    segment: int
+    offset: int
+    _index: int = field(default=0)
+
+    def take(self, wanted: int, most_runs: int) -> tuple[Run, ...]:
+        """Up to `wanted` sessions in at most `most_runs` runs; moves the cursor behind them."""
+        runs: list[Run] = []
+        while wanted and (segment := self._current()) is not None:
+            run = self._next_run(segment, wanted)
+            if run is None:
+                continue
+            if runs and (last := runs[-1]).upload == run.upload and last.end == run.offset:
+                runs[-1] = replace(last, count=last.count + run.count)
+            elif len(runs) == most_runs:
+                break
+            else:
+                runs.append(run)
+            self.offset += run.count
+            wanted -= run.count
+        return tuple(runs)
+
+    def _current(self) -> Segment | None:
+        """The segment under the cursor; steps over finished ones; None at the end of what was read."""
+        while self._index < len(self.segments):
+            segment = self.segments[self._index]
+            if segment.number > self.segment:
+                self.segment, self.offset = segment.number, 0
+            if segment.number == self.segment and self.offset < segment.count:
+                return segment
+            self._index += 1
+            if segment.number == self.segment:
+                self.segment, self.offset = segment.number + 1, 0
+        return None
+
+    def _next_run(self, segment: Segment, wanted: int) -> Run | None:
+        """The free positions from the cursor to the next gap, at most `wanted`; passes over dead ones first."""
+        while self.offset in segment.dead:
+            self.offset += 1
+        start = 0
+        for run in segment.ranges:
+            if self.offset < start + run.count:
+                skipped = self.offset - start
+                room = min(run.count - skipped, wanted)
+                if segment.dead:
+                    room = next((n for n in range(room) if self.offset + n in segment.dead), room)
+                return Run(run.upload, run.offset + skipped, room)
+            start += run.count
+        return None
+
+
+def plan(
+    header: Header,
+    inbox: Sequence[InboxEntry],
+    queue: Sequence[QueueEntry],
+    segments: Sequence[Segment],
+    now: int,
+    budget: int = STEP_ITEMS,
+) -> Step:
+    """Decide one resolver step.
+
+    Args:
+        header: the pool's header as read.
+        inbox: the oldest entries, in order.
+        queue: the first waiting entries in order, and one more than the step can serve unless these are all, so
+            that the next head is known.
+        segments: the stock from the cursor on, in order, as much as was read.
+        now: milliseconds; places are stamped `max(now, last + 1)`, so that clocks cannot reorder the queue.
+        budget: items the step may write, the header included.
+
+    Promises: bots are served strictly in order, each wholly before the next gets anything; counts in the header
+    change by exactly what the assignments and placements say; the step never writes more than `budget` items.
+    """
+    builder = _StepBuilder(header, _Tape(segments, header.cursor_segment, header.cursor_offset), now, budget)
+    builder.serve_queue(queue, kept_for_inbox=min(3 * len(inbox), INBOX_SHARE))
+    builder.take_in(inbox)
+    return builder.step()
+
+
+class _StepBuilder:
+    """Gathers a step. Items it costs: header 1; served from the queue 1 + runs; served out of the inbox 2 + runs
+    (its entry is removed), 3 + runs when only in part; placed 3."""
+
+    def __init__(self, header: Header, tape: _Tape, now: int, budget: int) -> None:
+        self.before = header
+        self.tape = tape
+        self.now = now
+        self.left = budget - 1
+        self.free = header.free
+        self.tail = header.queue_tail
+        self.length = header.queue_length
+        self.missing = header.missing_total
+        self.last_queued_at = header.last_queued_at
+        self.head: int | None = header.queue_head if header.queue_length else None
+        self.head_missing = header.head_missing
+        self.oldest = header.oldest_queued_at
+        self.assignments: list[Assignment] = []
+        self.placements: list[Placement] = []
+
+    def serve_queue(self, queue: Sequence[QueueEntry], kept_for_inbox: int) -> None:
+        """Serve waiting bots in order until stock, budget or queue end."""
+        more_wait_than_read = len(queue) < self.before.queue_length
+        for index, entry in enumerate(queue):
+            self.head, self.oldest = entry.seq, entry.queued_at
+            lacks = entry.missing if self.head_missing is None else self.head_missing
+            room = self.left - kept_for_inbox - 1
+            if not self.free or room < 1 or (more_wait_than_read and index == len(queue) - 1):
+                return
+            runs = self.tape.take(lacks, room)
+            if not runs:
+                return
+            given = sum(run.count for run in runs)
+            self._assign(Assignment(entry.adbot_id, entry.seq, runs, lacks, lacks - given, entry.queued_at))
+            self.left -= 1 + len(runs)
+            self.missing -= given
+            if given < lacks:
+                self.head_missing = lacks - given
+                return
+            self.length -= 1
+            self.head = self.head_missing = self.oldest = None
+
+    def take_in(self, inbox: Sequence[InboxEntry]) -> None:
+        """Serve bots out of the inbox when nobody waits before them, give the others a place at the tail."""
+        for arrival in inbox:
+            if self.left < 3:  # a placement costs three items, a whole assignment at least as many
+                break
+            queued_at = max(self.now, self.last_queued_at + 1)
+            entry = QueueEntry(self.tail, arrival.adbot_id, arrival.required, queued_at)
+            nobody_waits = self.length == 0
+            runs = self.tape.take(arrival.required, max(1, self.left - 3)) if nobody_waits and self.free and self.left > 3 else ()
+            given = sum(run.count for run in runs)
+            self.tail += 1
+            self.last_queued_at = queued_at
+            if runs:
+                self._assign(Assignment(arrival.adbot_id, entry.seq, runs, arrival.required, arrival.required - given, queued_at, arrival))
+                self.left -= 2 + len(runs)
+            if given == arrival.required:
+                continue
+            self.left -= 1 if runs else 3
+            if not runs:
+                self.placements.append(Placement(arrival, entry))
+            self.length += 1
+            self.missing += arrival.required - given
+            if nobody_waits:
+                self.head, self.oldest = entry.seq, queued_at
+                self.head_missing = arrival.required - given if given else None
+
+    def _assign(self, assignment: Assignment) -> None:
+        self.assignments.append(assignment)
+        self.free -= assignment.count
+
+    def step(self) -> Step:
+        """The step as gathered."""
+        after = replace(
+            self.before,
+            version=self.before.version + 1,
+            free=self.free,
+            queue_head=self.tail if self.head is None else self.head,
+            queue_tail=self.tail,
+            queue_length=self.length,
+            missing_total=self.missing,
+            head_missing=self.head_missing,
+            oldest_queued_at=self.oldest,
+            last_queued_at=self.last_queued_at,
+            cursor_segment=self.tape.segment,
+            cursor_offset=self.tape.offset,
+        )
+        return Step(self.before, after, tuple(self.assignments), tuple(self.placements))

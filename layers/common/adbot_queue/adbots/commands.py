@@ -1,0 +1,62 @@
+"""What all commands share: who asks, under which id, and how a lost race is run again."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from adbot_queue.adbots.model import Adbot
+from adbot_queue.adbots.store import Stale
+from adbot_queue.core.dynamodb import Contended
+from adbot_queue.core.errors import Unavailable
+from adbot_queue.ledger import Actor
+
+Result = TypeVar("Result")
+
+RACES = 12
+"""Lost races after which a command gives up: with jittered pauses up to a quarter of a second, about 1.5 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Who does something, why, and under which id.
+
+    Attributes:
+        key: the caller's Idempotency-Key: a second command with it is not carried out but answered as the first.
+        fingerprint: of the request, to refuse the key with another request.
+    """
+
+    actor: Actor
+    reason: str = ""
+    key: str | None = None
+    fingerprint: str = ""
+
+    @property
+    def id(self) -> str | None:
+        """The key, in the name of the actor: two people may use the same one."""
+        return f"{self.actor.id}#{self.key}" if self.key else None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A bot after a command; `replayed` when an earlier command with the same key had done it."""
+
+    adbot: Adbot
+    replayed: bool = False
+
+
+def race(attempt: Callable[[], Result]) -> Result:
+    """Try until nobody was faster: `attempt` reads, decides and commits anew each time.
+
+    Raises:
+        Unavailable: it lost `RACES` times in a row.
+    """
+    for number in range(RACES):
+        try:
+            return attempt()
+        except (Stale, Contended):
+            time.sleep(random.uniform(0, min(0.005 * 2**number, 0.25)))  # noqa: S311  full jitter, no secret
+    raise Unavailable("too many changes at once; try again in a moment")

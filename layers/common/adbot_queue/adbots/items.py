@@ -1,0 +1,231 @@
+"""Keys and items of the AdBots table, and the way between items and values. Pure.
+
+    POOLS            <pool>                 registry: which pools there are
+    POOL#p           HDR                    header
+    POOL#p#INBOX     <time-ordered id>      bought, no place yet
+    POOL#p#Q#<b>     <seq>                  place in the queue; b = seq div 256. Kept after service, as proof of order
+    POOL#p#PARK      <adbot>                set aside
+    POOL#p#SEG#<b>   <number>               stretch of stock; b = number div 1000. Kept: the directory of all uploads
+    UPLOAD#u         META                   an upload, staged or published
+    UPLOAD#u         PAGE#<k>               100 session ids, in order
+    UPLOAD#u         ALLOC#<offset>#<ver>   owner index: who got what, when
+    SESSION#id       S                      a session: where it stands, its secret material
+    ADBOT#id         A                      a bot
+    ORDER#id         O                      an order
+    COMMAND#id       C                      a command that was carried out (expires)
+    STAGED           <upload>               uploads that are not published yet
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry, Segment
+from adbot_queue.adbots.model import (
+    Adbot,
+    CreationSource,
+    ExecutionMode,
+    Order,
+    OrderStatus,
+    QueuedReason,
+    Run,
+    Status,
+)
+from adbot_queue.core.clock import iso
+from adbot_queue.core.dynamodb import Item
+
+QUEUE_BUCKET = 256
+SEGMENT_BUCKET = 1000
+PAGE = 100
+"""Session ids in one page item: 100 ids of 64 characters stay below 7 KB."""
+
+
+def key(pk: str, sk: str) -> Item:
+    """A primary key."""
+    return {"pk": pk, "sk": sk}
+
+
+def header_key(pool: str) -> Item:
+    """Key of a pool's header."""
+    return key(f"POOL#{pool}", "HDR")
+
+
+def inbox_pk(pool: str) -> str:
+    """Partition of a pool's inbox."""
+    return f"POOL#{pool}#INBOX"
+
+
+def queue_pk(pool: str, seq: int) -> str:
+    """Partition that holds a place of a pool's queue."""
+    return f"POOL#{pool}#Q#{seq // QUEUE_BUCKET:08d}"
+
+
+def queue_key(pool: str, seq: int) -> Item:
+    """Key of a place in a pool's queue."""
+    return key(queue_pk(pool, seq), f"{seq:012d}")
+
+
+def park_key(pool: str, adbot_id: str) -> Item:
+    """Key of a bot that is set aside."""
+    return key(f"POOL#{pool}#PARK", adbot_id)
+
+
+def segment_pk(pool: str, number: int) -> str:
+    """Partition of the stock directory that holds a segment."""
+    return f"POOL#{pool}#SEG#{number // SEGMENT_BUCKET:06d}"
+
+
+def segment_key(pool: str, number: int) -> Item:
+    """Key of a segment."""
+    return key(segment_pk(pool, number), f"{number:08d}")
+
+
+def upload_key(upload: str) -> Item:
+    """Key of an upload's description."""
+    return key(f"UPLOAD#{upload}", "META")
+
+
+def page_key(upload: str, page: int) -> Item:
+    """Key of a page of session ids."""
+    return key(f"UPLOAD#{upload}", f"PAGE#{page:04d}")
+
+
+def alloc_sk(offset: int, version: int) -> str:
+    """Sort key in the owner index."""
+    return f"ALLOC#{offset:08d}#{version:012d}"
+
+
+def session_key(session_id: str) -> Item:
+    """Key of a session."""
+    return key(f"SESSION#{session_id}", "S")
+
+
+def adbot_key(adbot_id: str) -> Item:
+    """Key of a bot."""
+    return key(f"ADBOT#{adbot_id}", "A")
+
+
+def order_key(order_id: str) -> Item:
+    """Key of an order."""
+    return key(f"ORDER#{order_id}", "O")
+
+
+def command_key(command_id: str) -> Item:
+    """Key of a command's record."""
+    return key(f"COMMAND#{command_id}", "C")
+
+
+def header_item(header: Header) -> Item:
+    """A header, to be written whole."""
+    return {**header_key(header.pool), **asdict(header)}
+
+
+def header_of(item: Item) -> Header:
+    """A header as read."""
+    return Header(**{name: item[name] for name in Header.__slots__ if name in item})
+
+
+def runs_list(runs: tuple[Run, ...]) -> list[list[Any]]:
+    """Runs in their stored shape: [upload, offset, count]."""
+    return [[run.upload, run.offset, run.count] for run in runs]
+
+
+def runs_of(stored: list[list[Any]]) -> tuple[Run, ...]:
+    """Runs as read."""
+    return tuple(Run(*entry) for entry in stored)
+
+
+def inbox_item(pool: str, entry: InboxEntry) -> Item:
+    """An inbox entry, to be written."""
+    return {
+        **key(inbox_pk(pool), entry.id),
+        "adbot_id": entry.adbot_id,
+        "required": entry.required,
+        "bought_at": entry.bought_at,
+    }
+
+
+def inbox_of(item: Item) -> InboxEntry:
+    """An inbox entry as read."""
+    return InboxEntry(item["sk"], item["adbot_id"], item["required"], item["bought_at"])
+
+
+def queue_item(pool: str, entry: QueueEntry) -> Item:
+    """A place in the queue, to be written."""
+    return {
+        **queue_key(pool, entry.seq),
+        "adbot_id": entry.adbot_id,
+        "missing": entry.missing,
+        "queued_at": entry.queued_at,
+    }
+
+
+def queue_of(item: Item) -> QueueEntry:
+    """A place in the queue as read."""
+    return QueueEntry(int(item["sk"]), item["adbot_id"], item["missing"], item["queued_at"])
+
+
+def segment_item(pool: str, segment: Segment) -> Item:
+    """A segment, to be written."""
+    return {
+        **segment_key(pool, segment.number),
+        "ranges": runs_list(segment.ranges),
+        "dead": set(segment.dead) or None,
+    }
+
+
+def segment_of(item: Item) -> Segment:
+    """A segment as read."""
+    return Segment(int(item["sk"]), runs_of(item["ranges"]), frozenset(item.get("dead", ())))
+
+
+def adbot_item(adbot: Adbot) -> Item:
+    """A bot, to be written whole. `owner`, `kind` and `listed_at` feed the two lists and never change."""
+    return {
+        **adbot_key(adbot.id),
+        **{name: getattr(adbot, name) for name in Adbot.__slots__},
+        "runs": runs_list(adbot.runs),
+        "releases": list(adbot.releases),
+        "owner": adbot.user_id or None,
+        "kind": "ADBOT",
+        "listed_at": f"{iso(adbot.created_at)}#{adbot.id}",
+    }
+
+
+def adbot_of(item: Item) -> Adbot:
+    """A bot as read."""
+    values = {name: item[name] for name in Adbot.__slots__ if name in item}
+    values |= {
+        "status": Status(item["status"]),
+        "creation_source": CreationSource(item["creation_source"]),
+        "execution_mode": ExecutionMode(item["execution_mode"]),
+        "queued_reason": QueuedReason(item["queued_reason"]) if item.get("queued_reason") else None,
+        "runs": runs_of(item["runs"]),
+        "releases": tuple(item.get("releases", ())),
+    }
+    return Adbot(**values)
+
+
+def order_item(order: Order) -> Item:
+    """An order, to be written whole. Only those a person must look at are in a list."""
+    listed: Item = {}
+    if order.status is OrderStatus.REVIEW:
+        listed = {"kind": "REVIEW", "listed_at": f"{iso(order.created_at)}#{order.id}"}
+    return {
+        **order_key(order.id),
+        **{name: getattr(order, name) for name in Order.__slots__},
+        "invoices": list(order.invoices),
+        **listed,
+    }
+
+
+def order_of(item: Item) -> Order:
+    """An order as read."""
+    values = {name: item[name] for name in Order.__slots__ if name in item}
+    values |= {
+        "status": OrderStatus(item["status"]),
+        "source": CreationSource(item["source"]),
+        "invoices": tuple(item.get("invoices", ())),
+    }
+    return Order(**values)

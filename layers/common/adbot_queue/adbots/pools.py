@@ -1,0 +1,77 @@
+"""Pools: making them, asking for them, having them resolved."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from adbot_queue.adbots.allocation import Header
+from adbot_queue.adbots.commands import Command
+from adbot_queue.adbots.nudge import Nudge
+from adbot_queue.adbots.resolver import Outcome, Resolver, TimeLeft
+from adbot_queue.adbots.store import AdbotStore
+from adbot_queue.core.clock import Clock
+from adbot_queue.core.dynamodb import Refused
+from adbot_queue.core.errors import Invalid
+from adbot_queue.ledger import Entry, Ledger
+
+POOL_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+
+
+class Pools:
+    """All pools of the installation. A pool exists from `create` on and for good."""
+
+    def __init__(self, store: AdbotStore, ledger: Ledger, nudge: Nudge, now: Clock) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._nudge = nudge
+        self._resolver = Resolver(store, ledger, nudge, now)
+
+    def create(self, pool: str, command: Command) -> tuple[Header, bool]:
+        """Make an empty pool; True beside it when it is new, False when it was there.
+
+        Raises:
+            Invalid: a name that is no pool's.
+        """
+        if not POOL_NAME.fullmatch(pool):
+            raise Invalid.field("pool", "1 to 32 of a-z, 0-9 and -, a letter first")
+        try:
+            entry = Entry(command.actor, "pool.create", f"pool:{pool}", reason=command.reason)
+            self._store.create_pool(pool, lambda transaction: self._ledger.sign(transaction, entry))
+        except Refused:
+            return self.header(pool), False
+        return Header(pool), True
+
+    def header(self, pool: str) -> Header:
+        """A pool's header.
+
+        Raises:
+            Invalid: there is no such pool.
+        """
+        header = self._store.header(pool)
+        if header is None:
+            raise Invalid.field("pool", f"there is no pool {pool!r}")
+        return header
+
+    def names(self) -> list[str]:
+        """Names of all pools."""
+        return self._store.pools()
+
+    def headers(self) -> list[Header]:
+        """All pools: one call for their names, one read each."""
+        return self._store.headers(self._store.pools())
+
+    def resolve(self, pool: str, time_left: TimeLeft) -> Outcome:
+        """Resolve one pool now."""
+        return self._resolver.run(pool, time_left)
+
+    def nudge(self, pools: Sequence[str], news: str) -> list[str]:
+        """Ask for a resolver run of each pool; answers those for which the message was taken."""
+        return [pool for pool in pools if self._nudge.pool(pool, news)]
+
+    def with_work(self) -> list[str]:
+        """Pools whose queue or inbox is not empty: what the schedule nudges."""
+        return [header.pool for header in self.headers() if self._has_work(header)]
+
+    def _has_work(self, header: Header) -> bool:
+        return header.queue_length > 0 or bool(self._store.oldest_in_inbox(header.pool))

@@ -1,0 +1,471 @@
+"""Commands and questions on orders, bots and pools. Other capabilities and the functions come in here only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from adbot_queue.adbots import changes, model
+from adbot_queue.adbots.allocation import Header, InboxEntry
+from adbot_queue.adbots.changes import Change
+from adbot_queue.adbots.commands import Command, Done, race
+from adbot_queue.adbots.model import (
+    MAX_SESSIONS,
+    Adbot,
+    CreationSource,
+    ExecutionMode,
+    NotStartable,
+    Order,
+    OrderStatus,
+    QueuedReason,
+    Status,
+    summary,
+)
+from adbot_queue.adbots.nudge import Nudge
+from adbot_queue.adbots.pools import Pools
+from adbot_queue.adbots.resolver import TimeLeft
+from adbot_queue.adbots.stock import Stock
+from adbot_queue.adbots.store import AdbotStore, Extra, Stale
+from adbot_queue import ledger
+from adbot_queue.core import aws
+from adbot_queue.core.clock import Clock, iso, system_clock
+from adbot_queue.core.dynamodb import Item, Refused, Transaction
+from adbot_queue.core.errors import AppError, Conflict, Forbidden, IdempotencyMismatch, Invalid, NotFound
+from adbot_queue.core.ids import time_ordered_id
+from adbot_queue.core.settings import settings
+from adbot_queue.core.telemetry import logger
+from adbot_queue.ledger import Actor, Entry, Ledger
+
+MOST_MOVED = 40
+"""Sessions one reassign may name: two items each at the worst, in a transaction of 100."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an operator asks for: a bot for a user, with so many sessions of a pool."""
+
+    user_id: str
+    required: int
+    pool: str
+    order_id: str | None = None  # an order in REVIEW that this bot settles
+
+
+def check_required(required: int) -> None:
+    """Refuse a number of sessions that no bot may have.
+
+    Raises:
+        Invalid: not from 1 to 500.
+    """
+    if not 1 <= required <= MAX_SESSIONS:
+        raise Invalid.field("required_sessions", f"must be from 1 to {MAX_SESSIONS}")
+
+
+class AdbotService:
+    """The door of the capability. Commands raise `Unavailable` when they lost too many races in a row."""
+
+    def __init__(self, store: AdbotStore, ledger: Ledger, nudge: Nudge, now: Clock = system_clock) -> None:
+        self.store = store
+        self.ledger = ledger
+        self.pools = Pools(store, ledger, nudge, now)
+        self.stock = Stock(store, ledger, self.pools, now)
+        self._nudge = nudge
+        self._now = now
+
+    # Buying
+
+    def buy(self, order: Order, mode: ExecutionMode, actor: Actor, *extras: Extra, replaces: Order | None = None) -> Adbot:
+        """Create order and bot, always, whatever the stock; then tell the allocator.
+
+        The bot starts QUEUED (SEQUENCING). One transaction writes order, bot, inbox entry, ledger entry and the
+        caller's extras; buyers never wait for each other.
+
+        Args:
+            order: with pool, required sessions and user; `adbot_id` is the bot's id.
+            replaces: the order as read, when it exists already (facts came before the payment, or it was reviewed).
+
+        Raises:
+            Refused: `order` when it exists or changed, or tags of extras; nothing was written.
+            Invalid: no such pool, or a number of sessions that no bot may have.
+        """
+        assert order.adbot_id
+        assert order.pool
+        assert order.required_sessions
+        check_required(order.required_sessions)
+        self.pools.header(order.pool)
+        now = self._now()
+        inbox = InboxEntry(time_ordered_id(now), order.adbot_id, order.required_sessions, now)
+        adbot = Adbot(
+            id=order.adbot_id,
+            order_id=order.id,
+            user_id=order.user_id,
+            pool=order.pool,
+            status=Status.QUEUED,
+            required=order.required_sessions,
+            assigned=0,
+            missing=order.required_sessions,
+            creation_source=order.source,
+            execution_mode=mode,
+            created_at=now,
+            queued_reason=QueuedReason.SEQUENCING,
+            inbox_id=inbox.id,
+            on_hold=order.disputed,
+        )
+
+        def sign(transaction: Transaction) -> None:
+            after = {**summary(adbot), "order": order.id, "pool": adbot.pool, "required": adbot.required}
+            self.ledger.sign(transaction, Entry(actor, "adbot.create", f"adbot:{adbot.id}", after=after))
+
+        self.store.create_bought(order, adbot, inbox, sign, *extras, replaces=replaces)
+        self._nudge.pool(adbot.pool, inbox.id)
+        return adbot
+
+    def create(self, wanted: Wanted, command: Command, time_left: TimeLeft) -> Done:
+        """An operator makes a bot, with an order of amount 0 or for an order in REVIEW.
+
+        Tries to allocate at once, so that the answer normally shows the final state; when that fails the bot
+        waits and completes by itself.
+        """
+        check_required(wanted.required)
+        self.pools.header(wanted.pool)
+        now = self._now()
+        before = self._order_in_review(wanted.order_id) if wanted.order_id else None
+        blank = Order(f"ord_{time_ordered_id(now)}", OrderStatus.PAID, CreationSource.ADMIN, now)
+        order = replace(
+            before or blank,
+            status=OrderStatus.PAID,
+            user_id=wanted.user_id,
+            adbot_id=f"bot_{time_ordered_id(now)}",
+            pool=wanted.pool,
+            required_sessions=wanted.required,
+            review_reason=None,
+            version=(before.version + 1) if before else 1,
+        )
+
+        def remember(transaction: Transaction) -> None:
+            self._remember(transaction, command, {"adbot_id": order.adbot_id})
+
+        try:
+            adbot = self.buy(order, ExecutionMode.SYNC_DIRECT, command.actor, remember, replaces=before)
+        except Refused as refused:
+            if "command" not in refused.failed:
+                raise Conflict("the order changed meanwhile; read it again") from refused
+            return self._replay(command)
+        try:
+            self.pools.resolve(adbot.pool, time_left)
+        except Exception:  # the bot exists and will be served by the allocator: the answer must say so
+            logger.exception("allocation inside the request failed, the queue will do it", adbot_id=adbot.id)
+        return Done(self._adbot(adbot.id))
+
+    def _order_in_review(self, order_id: str) -> Order:
+        order = self.order(order_id)
+        if order.status is not OrderStatus.REVIEW:
+            raise Conflict(f"order {order_id} is {order.status}, only one in REVIEW can be given a bot")
+        return order
+
+    # Changing bots
+
+    def start(self, adbot_id: str, command: Command, owner: str | None) -> Done:
+        """Start a bot of `owner` (None: anybody's).
+
+        Raises:
+            Forbidden: it is QUEUED, said before any other state is looked at, with what is missing and why.
+            Conflict: its payment is disputed, it runs already, it is cancelled.
+        """
+        return self._switch(adbot_id, command, owner, "adbot.start", model.started)
+
+    def stop(self, adbot_id: str, command: Command, owner: str | None) -> Done:
+        """Stop a running bot of `owner` (None: anybody's). Raises as `start`."""
+        return self._switch(adbot_id, command, owner, "adbot.stop", model.stopped)
+
+    def _switch(self, adbot_id: str, command: Command, owner: str | None, action: str, change: Callable[[Adbot], Adbot]) -> Done:
+        def attempt() -> Done:
+            before = self.adbot(adbot_id, owner)
+            if replayed := self._known(command):
+                return replayed
+            try:
+                after = change(before)
+            except NotStartable as refusal:
+                raise _refusal(refusal.adbot, action) from refusal
+            transaction = self.store.transaction()
+            self.store.replace_adbot(transaction, before, after)
+            self._sign(command, action, before, after)(transaction)
+            self._commit(transaction)
+            return Done(after)
+
+        return race(attempt)
+
+    def cancel(self, adbot_id: str, command: Command, *extras: Callable[[Transaction, Adbot], None]) -> Done:
+        """End a bot: it leaves the queue, its sessions go back to stock. A cancelled bot stays as it is.
+
+        Extras join the transaction; they run once a try.
+        """
+        return self._change(adbot_id, command, "adbot.cancel", self._plan_cancel, extras)
+
+    def _plan_cancel(self, adbot: Adbot, header: Header) -> Change | None:
+        if adbot.status is Status.CANCELLED:
+            return None
+        following = self.store.following(header) if adbot.waits_in_queue else None
+        change = changes.cancel(header, adbot, following, self._now())
+        return replace(change, unparks=adbot.is_parked)
+
+    def reassign(self, adbot_id: str, add: Sequence[str], remove: Sequence[str], command: Command) -> Done:
+        """Give a bot named free sessions and take named ones of its own back to stock. All of it or nothing.
+
+        Raises:
+            Invalid: nothing named, too many, the same one twice.
+            NotFound: an unknown session.
+            Conflict: a session to add is not free, one to remove is not the bot's, or there is no room.
+        """
+        named = [*add, *remove]
+        if not named or len(named) > MOST_MOVED:
+            raise Invalid.field("add, remove", f"name from 1 to {MOST_MOVED} sessions in all")
+        if len(set(named)) < len(named):
+            raise Invalid.field("add, remove", "name each session once")
+
+        def plan(adbot: Adbot, header: Header) -> Change:
+            if adbot.status is Status.CANCELLED:
+                raise Conflict(f"adbot {adbot.id} is cancelled")
+            positions = [self.stock.position(adbot.pool, session) for session in remove]
+            for session, position in zip(remove, positions, strict=True):
+                if not adbot.holds(*position):
+                    raise Conflict(f"session {session} is not assigned to adbot {adbot.id}", session_id=session)
+            places = tuple(self.stock.free_place(header, session) for session in add)
+            if adbot.missing + len(remove) < len(add):
+                raise Conflict(f"adbot {adbot.id} lacks {adbot.missing + len(remove)} sessions, {len(add)} were named")
+            following = self.store.following(header) if adbot.waits_in_queue else None
+            return changes.reassign(header, adbot, positions, places, following, self._now())
+
+        return self._change(adbot_id, command, "adbot.reassign", plan, (), {"add": list(add), "remove": list(remove)})
+
+    def lose_session(self, session_id: str, command: Command) -> Adbot | None:
+        """A session is gone for good. Its bot, if it had one, waits for another, at the tail unless it is queued.
+
+        Returns:
+            The bot that lost it; None if it was free, or lost already.
+
+        Raises:
+            NotFound: an unknown session. Conflict: it is in an upload that is not published yet.
+        """
+
+        def attempt() -> Adbot | None:
+            located = self.stock.locate(session_id)
+            if located.lost:
+                return None
+            header = self.pools.header(located.pool)
+
+            def mark(transaction: Transaction) -> None:
+                self.stock.mark_lost(transaction, session_id)
+
+            if located.adbot_id is None:
+                if located.place is None:
+                    raise Conflict(f"session {session_id} is not published yet")
+                entry = Entry(command.actor, "session.lost", f"session:{session_id}", reason=command.reason)
+                self.stock.lose_free(header, located.place, mark, lambda transaction: self.ledger.sign(transaction, entry))
+                return None
+            adbot = self._adbot(located.adbot_id)
+            if not adbot.holds(located.upload, located.offset):
+                raise Stale
+            following = self.store.following(header) if adbot.waits_in_queue else None
+            change = changes.lose(header, adbot, located.upload, located.offset, following, self._now())
+            unkeyed = replace(command, key=None)  # a lost session stays lost: repeating needs no record
+            detail = {"session": session_id}
+            self._commit_change(change, mark, self._sign(unkeyed, "session.lost", adbot, change.after, detail))
+            return change.after
+
+        adbot = race(attempt)
+        self._nudge_after(adbot)
+        return adbot
+
+    def hold(self, adbot_id: str, held: bool, command: Command, *extras: Callable[[Transaction, Adbot], None]) -> Done:
+        """Put a bot on hold while its payment is disputed (a running one stops), or let it go again."""
+
+        def attempt() -> Done:
+            before = self._adbot(adbot_id)
+            status = Status.STOPPED if held and before.status is Status.RUNNING else before.status
+            after = replace(before, on_hold=held, status=status, version=before.version + 1)
+            transaction = self.store.transaction()
+            self.store.replace_adbot(transaction, before, after)
+            self._sign(command, "adbot.hold" if held else "adbot.release", before, after)(transaction)
+            for extra in extras:
+                extra(transaction, before)
+            self._commit(transaction)
+            return Done(after)
+
+        return race(attempt)
+
+    def unpark(self, adbot_id: str, command: Command) -> Done:
+        """Give a bot that was set aside a new place at the tail.
+
+        Raises:
+            Conflict: it is not set aside.
+        """
+
+        def plan(adbot: Adbot, header: Header) -> Change:
+            if not adbot.is_parked:
+                raise Conflict(f"adbot {adbot.id} is not parked")
+            return changes.unpark(header, adbot, self._now())
+
+        return self._change(adbot_id, command, "adbot.unpark", plan, ())
+
+    # Questions
+
+    def adbot(self, adbot_id: str, owner: str | None) -> Adbot:
+        """A bot of `owner` (None: anybody's).
+
+        Raises:
+            NotFound: there is none, or it is not the owner's; the answer does not tell which.
+        """
+        adbot = self.store.adbot(adbot_id)
+        if adbot is None or (owner is not None and adbot.user_id != owner):
+            raise NotFound(f"there is no adbot {adbot_id}")
+        return adbot
+
+    def _adbot(self, adbot_id: str) -> Adbot:
+        return self.adbot(adbot_id, None)
+
+    def order(self, order_id: str, owner: str | None = None) -> Order:
+        """An order of `owner` (None: anybody's).
+
+        Raises:
+            NotFound: there is none, or it is not the owner's.
+        """
+        order = self.store.order(order_id)
+        if order is None or (owner is not None and order.user_id != owner):
+            raise NotFound(f"there is no order {order_id}")
+        return order
+
+    def list_adbots(
+        self, owner: str | None, status: Status | None, limit: int, cursor: str | None
+    ) -> tuple[list[Adbot], str | None]:
+        """A page of bots, newest first. With a status, pages are read until one holds something, ten at the most."""
+        for _ in range(10):
+            page, cursor = self.store.list_adbots(owner, limit, cursor)
+            chosen = [adbot for adbot in page if status in (None, adbot.status)]
+            if chosen or cursor is None:
+                return chosen, cursor
+        return [], cursor
+
+    # How commands are carried out
+
+    def _change(
+        self,
+        adbot_id: str,
+        command: Command,
+        action: str,
+        plan: Callable[[Adbot, Header], Change | None],
+        extras: Sequence[Callable[[Transaction, Adbot], None]],
+        detail: dict[str, Any] | None = None,
+    ) -> Done:
+        """Read bot and header, decide, commit under both versions; again when somebody was faster."""
+
+        def attempt() -> Done:
+            if replayed := self._known(command):
+                return replayed
+            adbot = self._adbot(adbot_id)
+            header = self.pools.header(adbot.pool)
+            change = plan(adbot, header)
+            bound = [_bind(extra, adbot) for extra in extras]
+            if change is None:
+                transaction = self.store.transaction()
+                for extra in bound:
+                    extra(transaction)
+                if len(transaction):
+                    self._commit(transaction)
+                return Done(adbot)
+            self._commit_change(change, self._sign(command, action, adbot, change.after, detail), *bound)
+            return Done(change.after)
+
+        done = race(attempt)
+        self._nudge_after(done.adbot)
+        return done
+
+    def _nudge_after(self, adbot: Adbot | None) -> None:
+        """A command may have brought work (a bot that waits) or means (sessions in stock)."""
+        if adbot:
+            self._nudge.pool(adbot.pool, f"{adbot.id}-{adbot.version}")
+
+    def _commit_change(self, change: Change, *extras: Extra) -> None:
+        try:
+            self.store.commit_change(change, *extras)
+        except Refused as refused:
+            raise _second_time(refused) from refused
+
+    def _commit(self, transaction: Transaction) -> None:
+        try:
+            transaction.commit()
+        except Refused as refused:
+            if "adbot" in refused.failed:
+                raise Stale from refused
+            raise _second_time(refused) from refused
+
+    def _sign(
+        self, command: Command, action: str, before: Adbot, after: Adbot, detail: dict[str, Any] | None = None
+    ) -> Extra:
+        entry = Entry(
+            command.actor,
+            action,
+            f"adbot:{before.id}",
+            before=summary(before),
+            after={**summary(after), **(detail or {})},
+            reason=command.reason,
+        )
+
+        def sign(transaction: Transaction) -> None:
+            self.ledger.sign(transaction, entry)
+            self._remember(transaction, command, {"adbot_id": before.id})
+
+        return sign
+
+    def _remember(self, transaction: Transaction, command: Command, result: Item) -> None:
+        if command.id:
+            self.store.remember_command(transaction, command.id, command.fingerprint, result, self._now())
+
+    def _known(self, command: Command) -> Done | None:
+        """The answer of an earlier command with the same key, None when there was none.
+
+        Raises:
+            IdempotencyMismatch: it was another request.
+        """
+        if command.id is None or (record := self.store.command(command.id)) is None:
+            return None
+        if record["fingerprint"] != command.fingerprint:
+            raise IdempotencyMismatch("this Idempotency-Key was used with another request")
+        return Done(self._adbot(record["adbot_id"]), replayed=True)
+
+    def _replay(self, command: Command) -> Done:
+        """The answer of the command that was there first."""
+        done = self._known(command)
+        assert done  # the transaction was refused because of it
+        return done
+
+
+def _second_time(refused: Refused) -> Exception:
+    """A command that was carried out meanwhile, or a session lost meanwhile: reading again finds it."""
+    return Stale() if refused.failed.keys() & {"command", "session"} else refused
+
+
+def _bind(extra: Callable[[Transaction, Adbot], None], adbot: Adbot) -> Extra:
+    return lambda transaction: extra(transaction, adbot)
+
+
+def _refusal(adbot: Adbot, action: str) -> AppError:
+    if action == "adbot.start" and adbot.status is Status.QUEUED:
+        return Forbidden(
+            f"adbot {adbot.id} is QUEUED: {adbot.missing} of {adbot.required} sessions are missing",
+            missing_sessions_count=adbot.missing,
+            queued_reason=adbot.queued_reason,
+            queued_at=iso(adbot.queued_at) if adbot.queued_at else None,
+        )
+    if action == "adbot.start" and adbot.on_hold:
+        return Conflict(f"adbot {adbot.id} is on hold: its payment is disputed", status_now=adbot.status)
+    return Conflict(f"adbot {adbot.id} is {adbot.status}", status_now=adbot.status)
+
+
+@lru_cache(maxsize=1)
+def from_env() -> AdbotService:
+    """The service of this process, on the tables and queues that the template names."""
+    env = settings()
+    store = AdbotStore(aws.dynamodb(), env.adbots_table)
+    return AdbotService(store, ledger.from_env(), Nudge(aws.sqs(), env.allocation_queue_url))

@@ -1,0 +1,66 @@
+"""Entry points of functions that work through batches: messages of a queue, records of a table's stream."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from aws_lambda_powertools.utilities.batch import (
+    BatchProcessor,
+    EventType,
+    SqsFifoPartialProcessor,
+    process_partial_response,
+)
+
+from adbot_queue.core import telemetry
+
+Entry = Callable[[dict[str, Any], Any], Any]
+TimeLeft = Callable[[], int]
+
+
+def messages(work: Callable[[dict[str, Any], TimeLeft], None], *, fifo: bool = False) -> Entry:
+    """The entry of a function on a queue: each message is done or reported as failed (partial batch response).
+
+    Args:
+        work: gets a message's JSON body and the milliseconds left; raising means not done: deliver it again.
+        fifo: after the first failure all later ones of the batch are reported as well, so that order holds.
+    """
+
+    def handle(event: dict[str, Any], context: Any) -> Any:
+        processor = (
+            SqsFifoPartialProcessor(raise_on_entire_batch_failure=False)
+            if fifo
+            else BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+        )
+
+        def each(record: Any) -> None:
+            work(json.loads(record["body"]), context.get_remaining_time_in_millis)
+
+        return _run(event, context, each, processor)
+
+    return handle
+
+
+def stream(work: Callable[[list[dict[str, Any]]], None]) -> Entry:
+    """The entry of a function on a table's stream: the whole batch is done, or all of it is delivered again.
+
+    Args:
+        work: gets the records; must bear to see them twice.
+    """
+
+    def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001  Lambda's signature
+        try:
+            work(event["Records"])
+        finally:
+            telemetry.flush()
+        return {"batchItemFailures": []}
+
+    return handle
+
+
+def _run(event: dict[str, Any], context: Any, each: Callable[[Any], None], processor: Any) -> Any:
+    try:
+        return process_partial_response(event=event, record_handler=each, processor=processor, context=context)
+    finally:
+        telemetry.flush()

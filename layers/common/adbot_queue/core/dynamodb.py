@@ -1,0 +1,340 @@
+"""DynamoDB with plain Python values, and transactions whose refusals have names.
+
+Not a repository: access patterns live in each capability's store. Here is what they share: conversion, paging,
+and `Transaction`, which says which of its conditions refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Self
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+
+from adbot_queue.core.errors import Invalid
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+Item = dict[str, Any]
+
+TRANSACTION_LIMIT = 100
+"""Items in one TransactWriteItems, AWS's limit."""
+
+BATCH_GET_LIMIT = 100
+"""Keys in one BatchGetItem, AWS's limit."""
+
+_to_wire = TypeSerializer().serialize
+_from_wire = TypeDeserializer().deserialize
+
+
+def encode(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Python values to DynamoDB's typed ones; attributes that are None are left out."""
+    return {name: _to_wire(value) for name, value in item.items() if value is not None}
+
+
+def decode(item: Mapping[str, Any]) -> Item:
+    """DynamoDB's typed values to Python ones; numbers become int (this project stores no fractions)."""
+    return {name: _whole(_from_wire(value)) for name, value in item.items()}
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value)
+    if isinstance(value, list):
+        return [_whole(entry) for entry in value]
+    if isinstance(value, dict):
+        return {name: _whole(entry) for name, entry in value.items()}
+    if isinstance(value, set):
+        return {_whole(entry) for entry in value}
+    return value
+
+
+class ConditionFailed(Exception):
+    """A conditional write was refused. `item` is what stood there instead, where DynamoDB told."""
+
+    def __init__(self, item: Item | None = None) -> None:
+        super().__init__("condition failed")
+        self.item = item
+
+
+class Contended(Exception):
+    """Another transaction touched the same items at this moment, or DynamoDB throttled: try again."""
+
+
+class Refused(Exception):
+    """A transaction was refused as a whole.
+
+    Attributes:
+        failed: tag of each item whose condition refused -> what stood there (None where nothing did).
+    """
+
+    def __init__(self, failed: dict[str, Item | None]) -> None:
+        super().__init__(f"conditions refused: {', '.join(failed)}")
+        self.failed = failed
+
+
+class Transaction:
+    """All of it or none of it: up to 100 items, each under its own condition.
+
+    Every item has a tag; when the transaction is refused, `Refused.failed` names the tags. Sending the same
+    transaction twice by a network retry is safe: boto3 gives each call its own client request token.
+    """
+
+    def __init__(self, client: DynamoDBClient) -> None:
+        self._client = client
+        self._tags: list[str] = []
+        self._items: list[Any] = []
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, tag: str, table: str, item: Item, *, condition: str | None = None, **values: Any) -> Self:
+        """Write a whole item. `values` fill `:name` places in the condition."""
+        return self._add(tag, "Put", {"TableName": table, "Item": encode(item)}, condition, values)
+
+    def create(self, tag: str, table: str, item: Item) -> Self:
+        """Write an item that must not exist yet."""
+        return self.put(tag, table, item, condition="attribute_not_exists(pk)")
+
+    def update(self, tag: str, table: str, key: Item, expression: str, *, condition: str, **values: Any) -> Self:
+        """Change an item under a condition. `#status` and other `#names` stand for attributes of that name."""
+        body = {"TableName": table, "Key": encode(key), "UpdateExpression": expression}
+        return self._add(tag, "Update", body, condition, values)
+
+    def delete(self, tag: str, table: str, key: Item, *, condition: str = "attribute_exists(pk)", **values: Any) -> Self:
+        """Remove an item, by default one that must exist."""
+        return self._add(tag, "Delete", {"TableName": table, "Key": encode(key)}, condition, values)
+
+    def check(self, tag: str, table: str, key: Item, *, condition: str, **values: Any) -> Self:
+        """Refuse the whole unless this item, which is not written, meets the condition."""
+        return self._add(tag, "ConditionCheck", {"TableName": table, "Key": encode(key)}, condition, values)
+
+    def _add(self, tag: str, kind: str, body: dict[str, Any], condition: str | None, values: dict[str, Any]) -> Self:
+        if condition:
+            body["ConditionExpression"] = condition
+            body["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+        if values:
+            body["ExpressionAttributeValues"] = {f":{name}": _to_wire(value) for name, value in values.items()}
+        names = _placeholders(body.get("UpdateExpression", ""), condition or "")
+        if names:
+            body["ExpressionAttributeNames"] = names
+        self._tags.append(tag)
+        self._items.append({kind: body})
+        return self
+
+    def commit(self) -> None:
+        """Write it.
+
+        Raises:
+            Refused: a condition did not hold; nothing was written.
+            Contended: nothing was written; the same may succeed in a moment.
+        """
+        try:
+            self._client.transact_write_items(TransactItems=self._items)
+        except ClientError as error:
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: ClientError) -> Exception:
+        code = error.response.get("Error", {}).get("Code", "")
+        if code in CONTENTION:
+            return Contended(code)
+        if code != "TransactionCanceledException":
+            return error
+        reasons: list[Any] = error.response.get("CancellationReasons", [])
+        failed = {
+            tag: decode(reason["Item"]) if reason.get("Item") else None
+            for tag, reason in zip(self._tags, reasons, strict=False)
+            if reason.get("Code") == "ConditionalCheckFailed"
+        }
+        if failed:
+            return Refused(failed)
+        if any(reason.get("Code") in CONTENTION for reason in reasons):
+            return Contended(str({reason.get("Code") for reason in reasons}))
+        return error
+
+
+CONTENTION = {
+    "TransactionConflict",
+    "TransactionConflictException",
+    "TransactionInProgressException",
+    "ThrottlingError",
+    "ThrottlingException",
+    "ProvisionedThroughputExceeded",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+}
+"""Error codes that say: nothing was written, the same may succeed in a moment."""
+
+
+def _placeholders(*expressions: str) -> dict[str, str]:
+    """`#status` in any expression -> {"#status": "status"}: reserved words need a placeholder, nothing else does."""
+    return {name: name[1:] for name in re.findall(r"#\w+", " ".join(expressions))}
+
+
+def put_if(client: DynamoDBClient, table: str, item: Item, *, condition: str, **values: Any) -> None:
+    """Write one item under a condition.
+
+    Raises:
+        ConditionFailed: with what stands there.
+    """
+    request: dict[str, Any] = {
+        "TableName": table,
+        "Item": encode(item),
+        "ConditionExpression": condition,
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+    if values:
+        request["ExpressionAttributeValues"] = {f":{name}": _to_wire(value) for name, value in values.items()}
+    names = _placeholders(condition)
+    if names:
+        request["ExpressionAttributeNames"] = names
+    _conditional(client.put_item, request)
+
+
+def update_if(client: DynamoDBClient, table: str, key: Item, expression: str, *, condition: str, **values: Any) -> None:
+    """Change one item under a condition.
+
+    Raises:
+        ConditionFailed: with what stands there.
+    """
+    request: dict[str, Any] = {
+        "TableName": table,
+        "Key": encode(key),
+        "UpdateExpression": expression,
+        "ConditionExpression": condition,
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        "ExpressionAttributeValues": {f":{name}": _to_wire(value) for name, value in values.items()},
+    }
+    names = _placeholders(expression, condition)
+    if names:
+        request["ExpressionAttributeNames"] = names
+    _conditional(client.update_item, request)
+
+
+def _conditional(call: Any, request: dict[str, Any]) -> None:
+    try:
+        call(**request)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") != "ConditionalCheckFailedException":
+            raise
+        stood: dict[str, Any] | None = error.response.get("Item")  # type: ignore[assignment]
+        raise ConditionFailed(decode(stood) if stood else None) from error
+
+
+def get(client: DynamoDBClient, table: str, key: Item, *, consistent: bool = True) -> Item | None:
+    """One item, read strongly unless told otherwise."""
+    found = client.get_item(TableName=table, Key=encode(key), ConsistentRead=consistent).get("Item")
+    return decode(found) if found else None
+
+
+def get_many(client: DynamoDBClient, table: str, keys: Iterable[Item], *, consistent: bool = True) -> list[Item]:
+    """Items in any order, those that exist; 100 keys a call; what DynamoDB leaves unprocessed is asked for again."""
+    wanted = [encode(key) for key in keys]
+    found: list[Item] = []
+    for start in range(0, len(wanted), BATCH_GET_LIMIT):
+        pending: Any = {table: {"Keys": wanted[start : start + BATCH_GET_LIMIT], "ConsistentRead": consistent}}
+        while pending:
+            answer = client.batch_get_item(RequestItems=pending)
+            found.extend(decode(item) for item in answer["Responses"].get(table, []))
+            pending = answer.get("UnprocessedKeys")
+    return found
+
+
+def query(client: DynamoDBClient, table: str, condition: str, *, limit: int | None = None, forward: bool = True, **values: Any) -> list[Item]:
+    """Strongly read the items of a partition of the table in key order, page by page, up to `limit`."""
+    return list(_pages(client, table, condition, limit, forward, values))
+
+
+def _pages(
+    client: DynamoDBClient, table: str, condition: str, limit: int | None, forward: bool, values: dict[str, Any]
+) -> Iterator[Item]:
+    request: dict[str, Any] = {
+        "TableName": table,
+        "KeyConditionExpression": condition,
+        "ExpressionAttributeValues": {f":{name}": _to_wire(value) for name, value in values.items()},
+        "ConsistentRead": True,
+        "ScanIndexForward": forward,
+    }
+    left = limit
+    while left is None or left > 0:
+        if left is not None:
+            request["Limit"] = left
+        answer = client.query(**request)
+        yield from map(decode, answer["Items"])
+        if "LastEvaluatedKey" not in answer:
+            return
+        request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        if left is not None:
+            left -= len(answer["Items"])
+
+
+def query_page(
+    client: DynamoDBClient,
+    table: str,
+    condition: str,
+    *,
+    index: str | None = None,
+    limit: int,
+    cursor: str | None,
+    forward: bool = False,
+    where: str | None = None,
+    **values: Any,
+) -> tuple[list[Item], str | None]:
+    """One page of a list and the opaque cursor of the next, None after the last.
+
+    `where` filters after reading, so that a page may be shorter than `limit` while more follow.
+
+    Raises:
+        Invalid: the cursor is not one that this service gave.
+    """
+    request: dict[str, Any] = {
+        "TableName": table,
+        "KeyConditionExpression": condition,
+        "ExpressionAttributeValues": {f":{name}": _to_wire(value) for name, value in values.items()},
+        "ScanIndexForward": forward,
+        "Limit": limit,
+    }
+    names = _placeholders(condition, where or "")
+    if names:
+        request["ExpressionAttributeNames"] = names
+    if index:
+        request["IndexName"] = index
+    if where:
+        request["FilterExpression"] = where
+    if cursor:
+        request["ExclusiveStartKey"] = encode(open_cursor(cursor))
+    try:
+        answer = client.query(**request)
+    except ClientError as error:
+        if cursor and error.response.get("Error", {}).get("Code") == "ValidationException":
+            raise Invalid.field("cursor", "is not a cursor of this list") from error
+        raise
+    last = answer.get("LastEvaluatedKey")
+    return [decode(item) for item in answer["Items"]], make_cursor(decode(last)) if last else None
+
+
+def make_cursor(position: Item) -> str:
+    """An opaque text for a position in a list."""
+    return base64.urlsafe_b64encode(json.dumps(position, separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+def open_cursor(cursor: str) -> Item:
+    """The position behind a cursor.
+
+    Raises:
+        Invalid: it is not one that this service gave.
+    """
+    try:
+        position = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (binascii.Error, ValueError) as error:
+        raise Invalid.field("cursor", "is not a cursor of this list") from error
+    if not isinstance(position, dict) or not all(isinstance(value, str | int) for value in position.values()):
+        raise Invalid.field("cursor", "is not a cursor of this list")
+    return position

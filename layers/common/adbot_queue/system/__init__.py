@@ -1,0 +1,1 @@
+"""The state of the system itself: health, admin notices."""

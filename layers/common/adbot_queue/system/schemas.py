@@ -1,0 +1,55 @@
+"""What health and the ledger look like over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: str = "ok"
+
+
+class Ready(BaseModel):
+    """Whether all parts are there, and which are not."""
+
+    status: str
+    parts: dict[str, str]
+
+
+class LedgerQuery(BaseModel):
+    """Filters; all of them combine. Without actor, action or target: one day (today by default)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    actor: str | None = Field(None, max_length=128)
+    action: str | None = Field(None, max_length=64)
+    target: str | None = Field(None, max_length=200)
+    since: str | None = Field(None, alias="from", max_length=30, pattern=r"^\d{4}-\d\d-\d\d")
+    until: str | None = Field(None, alias="to", max_length=30, pattern=r"^\d{4}-\d\d-\d\d")
+    limit: int = Field(50, ge=1, le=100)
+    cursor: str | None = Field(None, max_length=2000)
+
+
+class LedgerEntry(BaseModel):
+    """Who did what to which target, when and why."""
+
+    at: str
+    actor: str
+    role: str
+    action: str
+    target: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+    reason: str
+    request_id: str
+
+
+class LedgerPage(BaseModel):
+    """Entries, newest first."""
+
+    items: list[LedgerEntry]
+    next: str | None
