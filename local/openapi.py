@@ -1,7 +1,7 @@
 """Writes functions/system/openapi.json and docs/api.md from the routes that the functions declare.
 
-    python -m local.openapi           write both
-    python -m local.openapi --check   exit 1 when they are not up to date
+python -m local.openapi           write both
+python -m local.openapi --check   exit 1 when they are not up to date
 """
 
 from __future__ import annotations
@@ -59,7 +59,11 @@ def document(routes: list[Route]) -> dict[str, Any]:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "AdBot Queue", "version": "1", "description": "Paid orders become bots, first in, first out."},
+        "info": {
+            "title": "AdBot Queue",
+            "version": "1",
+            "description": "Paid orders become bots, first in, first out.",
+        },
         "paths": paths,
         "components": {
             "schemas": {"Problem": PROBLEM, **schemas["$defs"]},

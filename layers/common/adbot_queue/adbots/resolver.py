@@ -16,6 +16,7 @@ from adbot_queue.adbots.store import AdbotRefused, AdbotStore, PoolView, Stale
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import Clock
 from adbot_queue.core.dynamodb import Contended, Transaction
+from adbot_queue.core.errors import Unavailable
 from adbot_queue.core.telemetry import logger
 from adbot_queue.ledger import SYSTEM, Entry, Ledger
 
@@ -26,7 +27,7 @@ STRIKES = 3
 """Refusals of one bot after which it is set aside, so that it does not block the pool."""
 
 MOST_CONFLICTS = 50
-"""Consecutive lost races after which a run gives up: others are doing the work."""
+"""Consecutive refused commits after which a run gives up (about 10 s): its message comes back later."""
 
 TimeLeft = Callable[[], int]
 """Milliseconds until the caller must be done."""
@@ -34,7 +35,7 @@ TimeLeft = Callable[[], int]
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run did. `finished` is False when time ran out first, or others kept winning."""
+    """What a run did. `finished` is False when time ran out first."""
 
     steps: int = 0
     sessions: int = 0
@@ -59,8 +60,11 @@ class Resolver:
     def run(self, pool: str, time_left: TimeLeft) -> Outcome:
         """Resolve one pool. An unknown pool is nothing to do.
 
-        Nudges for another run when it stops for lack of time. AWS errors other than contention pass through: the
-        message comes back and the next run starts where this one stopped.
+        Nudges for another run when it stops for lack of time.
+
+        Raises:
+            Unavailable: `MOST_CONFLICTS` commits in a row were refused by contention or throttling. Other AWS errors
+                pass through. Either way the message comes back and the next run starts where this one stopped.
         """
         outcome = Outcome()
         strikes: Counter[str] = Counter()
@@ -82,8 +86,8 @@ class Resolver:
                 outcome.conflicts += 1
                 lost_races += 1
                 if lost_races >= MOST_CONFLICTS:
-                    outcome.finished = False
-                    break
+                    self._measure(pool, outcome)
+                    raise Unavailable(f"pool {pool}: {lost_races} commits in a row were refused") from None
                 time.sleep(random.uniform(0, min(0.005 * 2**lost_races, 0.25)))  # noqa: S311  full jitter, no secret
                 continue
             except AdbotRefused as refused:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from adbot_queue.adbots.allocation import Header
 from adbot_queue.adbots.commands import Command, Done
 from adbot_queue.adbots.model import MAX_SESSIONS, Adbot, Order, OrderStatus, QueuedReason, Status
-from adbot_queue.adbots.reconcile import Report
 from adbot_queue.adbots.stock import Located, Uploaded
 from adbot_queue.core.clock import iso
 from adbot_queue.core.http import Request, Response
 from adbot_queue.core.settings import settings
 from adbot_queue.ledger import Actor
+
+if TYPE_CHECKING:
+    from adbot_queue.adbots.reconcile import Report
 
 SessionId = Annotated[str, Field(min_length=1, max_length=64)]
 PoolName = Annotated[str, Field(min_length=1, max_length=32)]

@@ -1,12 +1,16 @@
-"""boto3 clients, made once a process and only when asked for."""
+"""AWS clients, made once a process and only when asked for.
+
+They are botocore's own, which is what `boto3.client` answers too: importing boto3 adds its resources and S3's
+transfer manager, a sixth of a cold start, for nothing that is used here (docs/decisions.md).
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-import boto3
 from botocore.config import Config
+from botocore.session import Session, get_session
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -25,23 +29,23 @@ CONFIG = Config(
 
 
 @lru_cache(maxsize=1)
-def _session() -> boto3.Session:
-    return boto3.Session()
+def _session() -> Session:
+    return get_session()
 
 
 @lru_cache(maxsize=1)
 def dynamodb() -> DynamoDBClient:
     """The DynamoDB client of this process."""
-    return _session().client("dynamodb", config=CONFIG)
+    return cast("DynamoDBClient", _session().create_client("dynamodb", config=CONFIG))
 
 
 @lru_cache(maxsize=1)
 def sqs() -> SQSClient:
     """The SQS client of this process."""
-    return _session().client("sqs", config=CONFIG)
+    return cast("SQSClient", _session().create_client("sqs", config=CONFIG))
 
 
 @lru_cache(maxsize=1)
 def events() -> EventBridgeClient:
     """The EventBridge client of this process."""
-    return _session().client("events", config=CONFIG)
+    return cast("EventBridgeClient", _session().create_client("events", config=CONFIG))

@@ -24,12 +24,12 @@ def messages(work: Callable[[dict[str, Any], TimeLeft], None], *, fifo: bool = F
 
     Args:
         work: gets a message's JSON body and the milliseconds left; raising means not done: deliver it again.
-        fifo: after the first failure all later ones of the batch are reported as well, so that order holds.
+        fifo: after a failure all later ones of its message group are reported as well, so that order holds in it.
     """
 
     def handle(event: dict[str, Any], context: Any) -> Any:
         processor = (
-            SqsFifoPartialProcessor(raise_on_entire_batch_failure=False)
+            SqsFifoPartialProcessor(skip_group_on_error=True)
             if fifo
             else BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
         )

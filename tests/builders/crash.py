@@ -1,0 +1,49 @@
+"""Kills the code under test right after one of its AWS calls: the call took effect, nothing after it happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from adbot_queue.core import aws
+
+
+class Killed(BaseException):
+    """The function died here. Not an Exception: no handler in the code may survive it."""
+
+
+class Calls:
+    """Counts AWS calls that change something or read, by name."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+
+@contextmanager
+def crash_after(call: int | None) -> Iterator[Calls]:
+    """Inside, the AWS call number `call` (from 1) is carried out and then the process dies; None only counts.
+
+    Raises:
+        Killed: out of the code under test.
+    """
+    calls = Calls()
+
+    def seen(model: Any, **_: Any) -> None:
+        calls.names.append(model.name)
+        if call is not None and len(calls.names) == call:
+            raise Killed(f"after call {call}: {model.name}")
+
+    clients = [aws.dynamodb(), aws.sqs(), aws.events()]
+    for client in clients:
+        client.meta.events.register("after-call", seen, unique_id="crash")
+    try:
+        yield calls
+    finally:
+        for client in clients:
+            client.meta.events.unregister("after-call", unique_id="crash")
+
+
+def every_call(calls: int) -> Iterator[int]:
+    """1 to `calls`: to die once after each."""
+    yield from range(1, calls + 1)

@@ -1,0 +1,210 @@
+"""A whole AWS in the process (moto), with the project's tables and queues, and its functions to be called."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from moto import mock_aws
+
+from adbot_queue.adbots import service, stock
+from adbot_queue.adbots.commands import Command
+from adbot_queue.adbots.model import Adbot
+from adbot_queue.adbots.service import AdbotService, Wanted
+from adbot_queue.adbots.stock import Uploaded
+from adbot_queue.adbots.upload import parse_objects
+from adbot_queue.core import aws
+from adbot_queue.ledger import Actor
+from local.openapi import load_app
+from tests.builders.tables import create_tables
+
+ROOT = Path(__file__).resolve().parents[2]
+ADMIN = Actor("ada", "admin", "req-1")
+REGION = "eu-central-1"
+
+
+@dataclass
+class World:
+    """The project on an empty AWS."""
+
+    env: dict[str, str]
+    queues: dict[str, str]
+    adbots: AdbotService
+    apps: dict[str, Any] = field(default_factory=dict)
+
+    def pool(self, name: str = "standard") -> str:
+        self.adbots.pools.create(name, Command(ADMIN))
+        return name
+
+    def upload(self, *ids: str, pool: str = "standard", key: str | None = None) -> Uploaded:
+        lines = parse_objects([{"session_id": one, "token": f"secret-{one}"} for one in ids])
+        return self.adbots.stock.upload(pool, lines, Command(ADMIN, key=key))
+
+    def create(self, required: int, user: str = "cara", pool: str = "standard", key: str | None = None) -> Adbot:
+        wanted = Wanted(user, required, pool)
+        return self.adbots.create(wanted, Command(ADMIN, key=key, fingerprint=str(required)), self.time_left).adbot
+
+    def bot(self, adbot_id: str) -> Adbot:
+        return self.adbots.adbot(adbot_id, None)
+
+    def sessions_of(self, adbot_id: str) -> list[str]:
+        return self.adbots.stock.session_ids(self.bot(adbot_id).runs)
+
+    def resolve(self, pool: str = "standard") -> None:
+        self.adbots.pools.resolve(pool, self.time_left)
+
+    @staticmethod
+    def time_left() -> int:
+        return 60_000
+
+    def ledger(self, **filters: str) -> list[dict[str, Any]]:
+        wanted: dict[str, Any] = {"actor": None, "action": None, "target": None, "since": None, "until": None}
+        return self.adbots.ledger.read(**(wanted | filters), limit=100, cursor=None)[0]
+
+    def messages(self, queue: str) -> list[dict[str, Any]]:
+        """What waits in a queue, taken out of it."""
+        found: list[dict[str, Any]] = []
+        while batch := aws.sqs().receive_message(QueueUrl=self.queues[queue], MaxNumberOfMessages=10).get("Messages"):
+            for message in batch:
+                found.append(json.loads(message["Body"]))
+                aws.sqs().delete_message(QueueUrl=self.queues[queue], ReceiptHandle=message["ReceiptHandle"])
+        return found
+
+    def app(self, function: str) -> Any:
+        if function not in self.apps:
+            self.apps[function] = load_app(ROOT / "functions" / function / "app.py")
+        return self.apps[function]
+
+    def http(
+        self,
+        function: str,
+        route: str,
+        *,
+        role: str | None = None,
+        user: str = "ada",
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        query: dict[str, str] | None = None,
+        base64: bool = False,
+        **path: str,
+    ) -> Answer:
+        """Call a function as API Gateway would. `body` is text as it is, anything else as JSON."""
+        text = body if isinstance(body, str) else json.dumps(body) if body is not None else None
+        event: dict[str, Any] = {
+            "version": "2.0",
+            "routeKey": route,
+            "rawPath": route.split(" ")[1],
+            "headers": headers or {},
+            "queryStringParameters": query,
+            "pathParameters": path or None,
+            "requestContext": {"requestId": "req-1"},
+            "body": text,
+            "isBase64Encoded": base64,
+        }
+        if role:
+            claims = {"sub": user, "cognito:groups": f"[{role}]"}
+            event["requestContext"]["authorizer"] = {"jwt": {"claims": claims, "scopes": None}}
+        return Answer(self.app(function).handler(event, FakeContext()))
+
+
+class Answer:
+    """What a function answered."""
+
+    def __init__(self, raw: dict[str, Any]) -> None:
+        self.status: int = raw["statusCode"]
+        self.headers: dict[str, str] = raw["headers"]
+        self.text: str = raw["body"]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+    @property
+    def problem(self) -> str:
+        """The last part of the problem's type; the answer must be a problem document."""
+        assert self.headers["content-type"] == "application/problem+json"
+        assert self.json["status"] == self.status
+        return str(self.json["type"]).rsplit(":", 1)[1]
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields that the problem names."""
+        return [error["field"] for error in self.json["errors"]]
+
+
+@dataclass
+class FakeContext:
+    """Lambda's context, as far as the code looks at it."""
+
+    aws_request_id: str = "req-1"
+    function_name: str = "test"
+    memory_limit_in_mb: int = 128
+    invoked_function_arn: str = "arn:aws:lambda:eu-central-1:000000000000:function:test"
+    left: int = 60_000
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.left
+
+
+def forget_cached() -> None:
+    """Drop every cached client, setting and service: the next test has an AWS of its own."""
+    for name, module in list(sys.modules.items()):
+        if not name.startswith("adbot_queue"):
+            continue
+        for value in list(vars(module).values()):
+            clear = getattr(value, "cache_clear", None)
+            if clear is not None and getattr(value, "__module__", "").startswith("adbot_queue"):
+                clear()
+
+
+BASE_ENV = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": REGION,
+    "EVENT_BUS": "events",
+    "STRIPE_SECRET_ID": "stripe",
+    "SENDGRID_SECRET_ID": "sendgrid",
+    "DEFAULT_POOL": "standard",
+    "ADMIN_EMAIL": "admin@example.com",
+    "MAIL_FROM": "bots@example.com",
+    "CHECKOUT_SUCCESS_URL": "https://shop.example.com/thanks",
+    "CHECKOUT_CANCEL_URL": "https://shop.example.com/plans",
+    "STRIPE_API_BASE": "",
+    "SENDGRID_API_BASE": "",
+    "POWERTOOLS_SERVICE_NAME": "adbot-queue",
+    "POWERTOOLS_METRICS_NAMESPACE": "AdBotQueue",
+    "POWERTOOLS_LOG_LEVEL": "CRITICAL",
+}
+
+
+@contextmanager
+def world() -> Iterator[World]:
+    """An empty AWS with the project's tables, queues and bus, and nothing else."""
+    with mock_aws(), patch.dict(os.environ, BASE_ENV):
+        forget_cached()
+        tables = create_tables(aws.dynamodb())
+        queues = {
+            "payments": aws.sqs().create_queue(QueueName="payments")["QueueUrl"],
+            "allocation": aws.sqs().create_queue(QueueName="allocation.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"],
+            "notices": aws.sqs().create_queue(QueueName="notices")["QueueUrl"],
+        }
+        aws.events().create_event_bus(Name="events")
+        env = {
+            "ADBOTS_TABLE": tables["AdBotsTable"],
+            "PAYMENTS_TABLE": tables["PaymentsTable"],
+            "LEDGER_TABLE": tables["LedgerTable"],
+            "SYSTEM_TABLE": tables["SystemTable"],
+        } | {f"{name.upper()}_QUEUE_URL": url for name, url in queues.items()}
+        # moto copies its tables for every transaction and breaks when another thread writes meanwhile.
+        with patch.dict(os.environ, env), patch.object(stock, "WRITERS", 1):
+            yield World(env, queues, service.from_env())
+        forget_cached()
+
+

@@ -1,0 +1,10 @@
+"""What every test stands on."""
+
+from __future__ import annotations
+
+import os
+
+# Logger and Metrics read their names when adbot_queue is imported, which is before any fixture runs.
+os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "adbot-queue")
+os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "AdBotQueue")
+os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")

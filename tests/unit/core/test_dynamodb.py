@@ -1,0 +1,83 @@
+"""Values, transactions and cursors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adbot_queue.core import aws, dynamodb
+from adbot_queue.core.dynamodb import Contended, Refused, Transaction, decode, encode
+from adbot_queue.core.errors import Invalid
+from tests.builders.world import World
+
+scalars = st.text() | st.integers(-(10**18), 10**18) | st.booleans()
+values = st.recursive(
+    scalars | st.sets(st.integers(0, 99), min_size=1) | st.sets(st.text(min_size=1), min_size=1),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(min_size=1), values))
+def test_what_is_stored_comes_back_the_same(item: dict[str, Any]) -> None:
+    assert decode(encode(item)) == item
+
+
+def test_what_is_none_is_not_stored() -> None:
+    assert encode({"a": None, "b": 1}) == {"b": {"N": "1"}}
+
+
+@pytest.mark.parametrize("value", [1.5, b"x", object()])
+def test_a_value_that_this_project_does_not_store_is_refused(value: Any) -> None:
+    with pytest.raises(TypeError):
+        encode({"a": value})
+
+
+def test_a_refused_transaction_names_the_tags_and_what_stood_there(on_aws: World) -> None:
+    table = on_aws.env["ADBOTS_TABLE"]
+    Transaction(aws.dynamodb()).create("first", table, {"pk": "a", "sk": "a", "n": 1}).commit()
+
+    again = Transaction(aws.dynamodb())
+    again.create("first", table, {"pk": "a", "sk": "a", "n": 2}).create("other", table, {"pk": "b", "sk": "b"})
+    with pytest.raises(Refused) as refused:
+        again.commit()
+
+    assert refused.value.failed == {"first": {"pk": "a", "sk": "a", "n": 1}}
+    assert dynamodb.get(aws.dynamodb(), table, {"pk": "b", "sk": "b"}) is None
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"Error": {"Code": "ThrottlingException"}},
+        {"Error": {"Code": "TransactionInProgressException"}},
+        {
+            "Error": {"Code": "TransactionCanceledException"},
+            "CancellationReasons": [{"Code": "None"}, {"Code": "TransactionConflict"}],
+        },
+    ],
+)
+def test_contention_says_that_nothing_was_written_and_to_try_again(
+    on_aws: World, monkeypatch: pytest.MonkeyPatch, response: Any
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise ClientError(response, "TransactWriteItems")
+
+    monkeypatch.setattr(aws.dynamodb(), "transact_write_items", refuse)
+    with pytest.raises(Contended):
+        Transaction(aws.dynamodb()).create("x", on_aws.env["ADBOTS_TABLE"], {"pk": "a", "sk": "a"}).commit()
+
+
+@pytest.mark.parametrize("cursor", ["", "!", "bm90IGpzb24", dynamodb.make_cursor({"pk": "x"})[:-3], "W10"])
+def test_a_cursor_that_we_did_not_give_is_refused(cursor: str) -> None:
+    with pytest.raises(Invalid, match="cursor"):
+        dynamodb.open_cursor(cursor)
+
+
+def test_a_cursor_leads_back_to_its_position() -> None:
+    position = {"pk": "a", "sk": "b#1"}
+    assert dynamodb.open_cursor(dynamodb.make_cursor(position)) == position
