@@ -38,8 +38,8 @@ def all_routes() -> dict[str, tuple[str, Route]]:
 def load_app(path: Path) -> Any:
     """A function's module; they are all named `app`, so each is loaded under its folder's name."""
     spec = importlib.util.spec_from_file_location(f"functions_{path.parent.name}", path)
-    assert spec
-    assert spec.loader
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a module")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -170,13 +170,14 @@ def _responses(route: Route) -> dict[str, Any]:
 def table(routes: dict[str, tuple[str, Route]]) -> str:
     """The routes as a Markdown table."""
     rows = [
-        f"| `{key}` | {', '.join(sorted(route.roles)) or 'public'} | {int(route.status)} | {route.summary} | `{function}` |"
+        f"| `{key}` | {', '.join(sorted(route.roles)) or 'public'} "
+        f"| {int(route.status)} | {route.summary} | `{function}` |"
         for key, (function, route) in sorted(routes.items(), key=lambda entry: (entry[1][1].path, entry[0]))
     ]
     head = [
         "# HTTP API",
         "",
-        "Made by `make docs` from the routes that `functions/*/app.py` declare; the whole contract is `GET /openapi.json`.",
+        "Made by `make docs` from the routes that `functions/*/app.py` declare. In full: `GET /openapi.json`.",
         "",
         "| route | roles | status | what it does | function |",
         "|---|---|---|---|---|",

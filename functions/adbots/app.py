@@ -10,7 +10,11 @@ api = Api()
 
 
 @api.get(
-    "/adbots", roles=STAFF | CUSTOMERS, query=schemas.AdbotsPage, returns=schemas.AdbotList, summary="Own bots; all for staff"
+    "/adbots",
+    roles=STAFF | CUSTOMERS,
+    query=schemas.AdbotsPage,
+    returns=schemas.AdbotList,
+    summary="Own bots; all for staff",
 )
 def list_adbots(request: Request[None]) -> schemas.AdbotList:
     """Newest first."""
@@ -50,9 +54,7 @@ def get_order(request: Request[None]) -> schemas.OrderView:
 )
 def cancel(request: Request[schemas.Because]) -> Response:
     """A cancelled bot stays as it is."""
-    return schemas.done(
-        service.from_env().cancel(request.path["id"], schemas.command_of(request, request.body.reason))
-    )
+    return schemas.done(service.from_env().cancel(request.path["id"], schemas.command_of(request, request.body.reason)))
 
 
 @api.put(

@@ -59,7 +59,13 @@ def create_pool(request: Request[None]) -> Response:
     return Response(schemas.PoolStats.of(header, system_clock()), 201 if new else 200)
 
 
-@api.get("/admin/stock/sessions/{id}", roles=STAFF, returns=schemas.SessionView, summary="Where a session is", raises=(NotFound,))
+@api.get(
+    "/admin/stock/sessions/{id}",
+    roles=STAFF,
+    returns=schemas.SessionView,
+    summary="Where a session is",
+    raises=(NotFound,),
+)
 def locate(request: Request[None]) -> schemas.SessionView:
     """Free, assigned (to which bot), lost."""
     session_id = request.path["id"]

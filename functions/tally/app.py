@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from adbot_queue.adbots import announce
 from adbot_queue.core.consume import stream
+from adbot_queue.system import notices
 
-handler = stream(lambda records: announce.from_env().announce(records))
+handler = stream(lambda records: announce.from_env(notices.from_env()).announce(records))

@@ -192,7 +192,9 @@ def world() -> Iterator[World]:
         tables = create_tables(aws.dynamodb())
         queues = {
             "payments": aws.sqs().create_queue(QueueName="payments")["QueueUrl"],
-            "allocation": aws.sqs().create_queue(QueueName="allocation.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"],
+            "allocation": aws.sqs().create_queue(QueueName="allocation.fifo", Attributes={"FifoQueue": "true"})[
+                "QueueUrl"
+            ],
             "notices": aws.sqs().create_queue(QueueName="notices")["QueueUrl"],
         }
         aws.events().create_event_bus(Name="events")
@@ -206,5 +208,3 @@ def world() -> Iterator[World]:
         with patch.dict(os.environ, env), patch.object(stock, "WRITERS", 1):
             yield World(env, queues, service.from_env())
         forget_cached()
-
-

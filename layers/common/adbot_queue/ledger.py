@@ -89,12 +89,18 @@ class Ledger:
         """Entries, newest first, that meet all filters. Without actor, action and target: those of one day.
 
         Args:
-            since, until: ISO times, or dates, or any beginning of one; both inclusive as text.
+            actor: only entries of this person or provider.
+            action: only this action.
+            target: only what was done to this.
+            since: ISO time or date, inclusive.
+            until: the same; a date includes its day.
+            limit: entries read for the page; the filters may leave fewer.
+            cursor: of the page before.
 
         Raises:
             Invalid: a period of more than a day without any other filter.
         """
-        low, high = since or "", (until or "9") + "~"
+        low, high = since or "0", (until or "9") + "~"
         filters = {"target": target, "actor": actor, "action": action}
         given = {name: value for name, value in filters.items() if value}
         values: dict[str, Any] = {"low": low, "high": high}

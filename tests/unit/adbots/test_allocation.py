@@ -118,7 +118,9 @@ def test_a_step_that_only_finds_dead_stock_still_moves_the_cursor() -> None:
 
 
 def test_the_last_entry_read_is_not_served_while_more_wait_because_the_next_head_would_be_unknown() -> None:
-    header = Header("p", free=9, stock_total=9, queue_tail=3, queue_length=3, missing_total=3, oldest_queued_at=1, next_segment=1)
+    header = Header(
+        "p", free=9, stock_total=9, queue_tail=3, queue_length=3, missing_total=3, oldest_queued_at=1, next_segment=1
+    )
     read = [QueueEntry(0, "a", 1, 1), QueueEntry(1, "b", 1, 2)]
 
     step = plan(header, [], read, [Segment(0, (Run("u", 0, 9),))], 9)
@@ -176,9 +178,7 @@ class PoolMachine(RuleBasedStateMachine):
         bot = self.pool.bots[name]
         upload, offset = self._any_position(data, name)
         self.pool.lost.add((upload, offset))
-        self.pool.apply(
-            changes.lose(self.pool.header, bot, upload, offset, self.pool.following(), self.pool.now)
-        )
+        self.pool.apply(changes.lose(self.pool.header, bot, upload, offset, self.pool.following(), self.pool.now))
 
     @precondition(lambda self: self.pool.free)
     @rule(data=st.data())
@@ -198,7 +198,9 @@ class PoolMachine(RuleBasedStateMachine):
         bot = self.pool.bots[data.draw(st.sampled_from(alive))]
         remove = [self._any_position(data, bot.id)] if bot.runs and data.draw(st.booleans()) else []
         room = min(bot.missing + len(remove), len(self.pool.free))
-        chosen = data.draw(st.lists(st.sampled_from(self.pool.free), max_size=min(room, 3), unique=True)) if room else []
+        chosen = (
+            data.draw(st.lists(st.sampled_from(self.pool.free), max_size=min(room, 3), unique=True)) if room else []
+        )
         places = tuple(self.pool.place(position) for position in chosen)
         if remove or places:
             self.pool.apply(

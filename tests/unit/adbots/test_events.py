@@ -31,10 +31,18 @@ BOUGHT = Adbot(
     inbox_id="i",
 )
 WAITING = replace(BOUGHT, version=2, queued_reason=QueuedReason.INSUFFICIENT_STOCK, seq=0, queued_at=2, inbox_id=None)
-READY = replace(WAITING, version=3, status=Status.READY, missing=0, assigned=2, runs=(Run("u", 0, 2),), queued_reason=None)
+READY = replace(
+    WAITING, version=3, status=Status.READY, missing=0, assigned=2, runs=(Run("u", 0, 2),), queued_reason=None
+)
 RUNNING = replace(READY, version=4, status=Status.RUNNING)
 LOST = replace(
-    RUNNING, version=5, status=Status.QUEUED, missing=1, assigned=1, runs=(Run("u", 1, 1),), queued_reason=QueuedReason.SESSION_LOST
+    RUNNING,
+    version=5,
+    status=Status.QUEUED,
+    missing=1,
+    assigned=1,
+    runs=(Run("u", 1, 1),),
+    queued_reason=QueuedReason.SESSION_LOST,
 )
 PARKED = replace(WAITING, version=3, queued_reason=QueuedReason.PARKED)
 

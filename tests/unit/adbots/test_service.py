@@ -131,7 +131,7 @@ def test_start_refuses_a_queued_bot_with_what_is_missing_and_why(on_aws: World) 
 def test_queued_is_said_before_a_disputed_payment_is(on_aws: World) -> None:
     on_aws.pool()
     bot = on_aws.create(5)
-    on_aws.adbots.hold(bot.id, held=True, command=Command(ADMIN))
+    on_aws.adbots.hold(bot.id, command=Command(ADMIN), held=True)
     with pytest.raises(Forbidden):
         on_aws.adbots.start(bot.id, Command(CARA), "cara")
 
@@ -153,7 +153,7 @@ def test_a_ready_bot_starts_stops_and_starts_again(on_aws: World) -> None:
     [
         (lambda w, bot: w.adbots.start(bot, Command(ADMIN), None), "is RUNNING"),
         (lambda w, bot: w.adbots.cancel(bot, Command(ADMIN)), "is CANCELLED"),
-        (lambda w, bot: w.adbots.hold(bot, held=True, command=Command(ADMIN)), "on hold"),
+        (lambda w, bot: w.adbots.hold(bot, command=Command(ADMIN), held=True), "on hold"),
     ],
 )
 def test_a_bot_that_runs_is_cancelled_or_on_hold_cannot_be_started(on_aws: World, prepare: Any, says: str) -> None:
@@ -332,7 +332,9 @@ def test_an_upload_of_many_transactions_is_stored_whole(on_aws: World) -> None:
     assert on_aws.adbots.stock.session_ids((on_aws.create(1).runs[0],)) == ["s0"]
 
 
-def test_an_upload_that_died_half_way_is_finished_by_the_sweeper(on_aws: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_that_died_half_way_is_finished_by_the_sweeper(
+    on_aws: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     on_aws.pool()
     with monkeypatch.context() as patched:
         patched.setattr(on_aws.adbots.stock, "_publish", lambda *_: None)

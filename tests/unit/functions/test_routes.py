@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -50,7 +49,9 @@ def test_every_protected_route_refuses_no_token_and_every_other_role(on_aws: Wor
 
 def test_an_admin_makes_a_bot_and_sees_it_wait(on_aws: World) -> None:
     on_aws.pool()
-    answer = on_aws.http("admin_create", "POST /admin/adbots", role="admin", body={"required_sessions": 3, "user_id": "cara"})
+    answer = on_aws.http(
+        "admin_create", "POST /admin/adbots", role="admin", body={"required_sessions": 3, "user_id": "cara"}
+    )
     assert answer.status == 201
     assert answer.json["status"] == "QUEUED"
     assert (answer.json["missing_sessions_count"], answer.json["user_id"]) == (3, "cara")
@@ -143,7 +144,9 @@ def test_the_life_of_a_bot_over_http(on_aws: World) -> None:
     again = on_aws.http("start", start, role="admin", id=bot.id)
     assert (again.status, again.problem) == (409, "conflict")
     assert on_aws.http("start", stop, role="customer", user="cara", id=bot.id).json["status"] == "STOPPED"
-    cancelled = on_aws.http("adbots", "POST /admin/adbots/{id}/cancel", role="admin", id=bot.id, body={"reason": "refund"})
+    cancelled = on_aws.http(
+        "adbots", "POST /admin/adbots/{id}/cancel", role="admin", id=bot.id, body={"reason": "refund"}
+    )
     assert (cancelled.status, cancelled.json["status"]) == (200, "CANCELLED")
     assert on_aws.http("start", start, role="customer", user="cara", id=bot.id).status == 409
 
@@ -152,7 +155,9 @@ def test_the_life_of_a_bot_over_http(on_aws: World) -> None:
     ("function", "route"),
     [("adbots", "GET /adbots/{id}"), ("start", "POST /adbots/{id}/start"), ("start", "POST /adbots/{id}/stop")],
 )
-def test_a_bot_of_another_customer_is_not_found_as_one_that_is_not_there(on_aws: World, function: str, route: str) -> None:
+def test_a_bot_of_another_customer_is_not_found_as_one_that_is_not_there(
+    on_aws: World, function: str, route: str
+) -> None:
     on_aws.pool()
     bot = on_aws.create(1, user="cara")
     foreign = on_aws.http(function, route, role="customer", user="mallory", id=bot.id)
@@ -180,7 +185,9 @@ def test_customers_list_their_own_and_staff_all_by_status(on_aws: World) -> None
     assert own.json["next"] is None
 
 
-@pytest.mark.parametrize("query", [{"limit": "0"}, {"limit": "101"}, {"limit": "x"}, {"status": "WAITING"}, {"page": "2"}])
+@pytest.mark.parametrize(
+    "query", [{"limit": "0"}, {"limit": "101"}, {"limit": "x"}, {"status": "WAITING"}, {"page": "2"}]
+)
 def test_a_bad_page_is_refused_and_the_field_is_named(on_aws: World, query: dict[str, str]) -> None:
     answer = on_aws.http("adbots", "GET /adbots", role="viewer", query=query)
     assert (answer.status, answer.fields) == (422, list(query))
@@ -212,7 +219,13 @@ def test_one_session_is_uploaded_and_the_second_time_refused(on_aws: World) -> N
     body = {"session_id": "s1", "token": "secret"}
     first = on_aws.http("stock", "POST /admin/stock/sessions", role="admin", body=body)
     on_aws.upload("s2")
-    second = on_aws.http("stock", "POST /admin/stock/sessions", role="admin", body={"session_id": "s2", "token": "x"}, headers={"idempotency-key": "other"})
+    second = on_aws.http(
+        "stock",
+        "POST /admin/stock/sessions",
+        role="admin",
+        body={"session_id": "s2", "token": "x"},
+        headers={"idempotency-key": "other"},
+    )
     assert (first.status, first.json["accepted"]) == (201, 1)
     assert (second.status, second.problem, second.json["session_id"]) == (409, "conflict", "s2")
 
@@ -220,9 +233,16 @@ def test_one_session_is_uploaded_and_the_second_time_refused(on_aws: World) -> N
 def test_a_bulk_upload_gives_a_verdict_a_line(on_aws: World) -> None:
     on_aws.pool()
     body = '{"session_id": "s1"}\nnonsense\n{"session_id": "s1"}\n{"session_id": "s2"}\n'
-    answer = on_aws.http("stock", "POST /admin/stock/sessions/bulk", role="admin", body=body, query={"pool": "standard"})
+    answer = on_aws.http(
+        "stock", "POST /admin/stock/sessions/bulk", role="admin", body=body, query={"pool": "standard"}
+    )
     assert answer.status == 200
-    assert [line["status"] for line in answer.json["lines"]] == ["accepted", "invalid", "duplicate_in_upload", "accepted"]
+    assert [line["status"] for line in answer.json["lines"]] == [
+        "accepted",
+        "invalid",
+        "duplicate_in_upload",
+        "accepted",
+    ]
     assert (answer.json["accepted"], answer.json["duplicates"], answer.json["invalid"]) == (2, 1, 1)
 
 
@@ -246,14 +266,20 @@ def test_an_upload_to_an_unknown_pool_is_refused(on_aws: World) -> None:
 
 
 def test_a_pool_is_made_once(on_aws: World) -> None:
-    make: Callable[[str], Any] = lambda pool: on_aws.http("stock", "PUT /admin/stock/pools/{pool}", role="admin", pool=pool)  # noqa: E731
+    def make(pool: str) -> Any:
+        return on_aws.http("stock", "PUT /admin/stock/pools/{pool}", role="admin", pool=pool)
+
+        "stock", "PUT /admin/stock/pools/{pool}", role="admin", pool=pool
+    )
     assert [make("vip").status, make("vip").status, make("No!").status] == [201, 200, 422]
 
 
 def test_a_lost_session_is_said_to_be_lost(on_aws: World) -> None:
     on_aws.pool()
     on_aws.upload("s1")
-    lost = on_aws.http("stock", "POST /admin/stock/sessions/{id}/lost", role="admin", id="s1", body={"reason": "banned"})
+    lost = on_aws.http(
+        "stock", "POST /admin/stock/sessions/{id}/lost", role="admin", id="s1", body={"reason": "banned"}
+    )
     assert (lost.status, lost.json["state"]) == (200, "lost")
     assert on_aws.http("stock", "GET /admin/stock/sessions/{id}", role="viewer", id="nope").status == 404
 

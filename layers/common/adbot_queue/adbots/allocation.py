@@ -16,6 +16,9 @@ from adbot_queue.adbots.model import Run
 STEP_ITEMS = 100
 """Items one resolver step may write: the limit of a DynamoDB transaction."""
 
+PLACEMENT = 3
+"""Items that a place at the tail costs: the inbox entry goes, the queue entry comes, the bot is told."""
+
 INBOX_SHARE = 30
 """Items of a step kept for the inbox while the queue is long, so that buyers get their place without waiting for it."""
 
@@ -77,8 +80,10 @@ class QueueEntry:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of the stock: ranges of uploads, one behind the other. `dead` positions (counted from the
-    segment's start) are passed over: lost, or taken out by hand."""
+    """A stretch of the stock: ranges of uploads, one behind the other.
+
+    Positions in `dead`, counted from the segment's start, are passed over: lost, or taken out by hand.
+    """
 
     number: int
     ranges: tuple[Run, ...]
@@ -218,14 +223,17 @@ def plan(
     change by exactly what the assignments and placements say; the step never writes more than `budget` items.
     """
     builder = _StepBuilder(header, _Tape(segments, header.cursor_segment, header.cursor_offset), now, budget)
-    builder.serve_queue(queue, kept_for_inbox=min(3 * len(inbox), INBOX_SHARE))
+    builder.serve_queue(queue, kept_for_inbox=min(PLACEMENT * len(inbox), INBOX_SHARE))
     builder.take_in(inbox)
     return builder.step()
 
 
 class _StepBuilder:
-    """Gathers a step. Items it costs: header 1; served from the queue 1 + runs; served out of the inbox 2 + runs
-    (its entry is removed), 3 + runs when only in part; placed 3."""
+    """Gathers a step.
+
+    Items it costs: header 1; served from the queue 1 + runs; served out of the inbox 2 + runs (its entry is removed),
+    3 + runs when only in part; placed `PLACEMENT`.
+    """
 
     def __init__(self, header: Header, tape: _Tape, now: int, budget: int) -> None:
         self.before = header
@@ -268,21 +276,35 @@ class _StepBuilder:
     def take_in(self, inbox: Sequence[InboxEntry]) -> None:
         """Serve bots out of the inbox when nobody waits before them, give the others a place at the tail."""
         for arrival in inbox:
-            if self.left < 3:  # a placement costs three items, a whole assignment at least as many
+            if self.left < PLACEMENT:  # a whole assignment costs as many at least
                 break
             queued_at = max(self.now, self.last_queued_at + 1)
             entry = QueueEntry(self.tail, arrival.adbot_id, arrival.required, queued_at)
             nobody_waits = self.length == 0
-            runs = self.tape.take(arrival.required, max(1, self.left - 3)) if nobody_waits and self.free and self.left > 3 else ()
+            runs = (
+                self.tape.take(arrival.required, max(1, self.left - PLACEMENT))
+                if nobody_waits and self.free and self.left > PLACEMENT
+                else ()
+            )
             given = sum(run.count for run in runs)
             self.tail += 1
             self.last_queued_at = queued_at
             if runs:
-                self._assign(Assignment(arrival.adbot_id, entry.seq, runs, arrival.required, arrival.required - given, queued_at, arrival))
+                self._assign(
+                    Assignment(
+                        arrival.adbot_id,
+                        entry.seq,
+                        runs,
+                        arrival.required,
+                        arrival.required - given,
+                        queued_at,
+                        arrival,
+                    )
+                )
                 self.left -= 2 + len(runs)
             if given == arrival.required:
                 continue
-            self.left -= 1 if runs else 3
+            self.left -= 1 if runs else PLACEMENT
             if not runs:
                 self.placements.append(Placement(arrival, entry))
             self.length += 1

@@ -13,7 +13,6 @@ from adbot_queue.core import aws, telemetry
 from adbot_queue.core.dynamodb import decode
 from adbot_queue.core.errors import Unavailable
 from adbot_queue.core.settings import settings
-from adbot_queue.system import notices
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
@@ -79,9 +78,9 @@ class Announcer:
 
 
 @lru_cache(maxsize=1)
-def from_env() -> Announcer:
+def from_env(notices: Notices) -> Announcer:
     """The announcer of this process."""
-    return Announcer(aws.events(), settings().event_bus, notices.from_env())
+    return Announcer(aws.events(), settings().event_bus, notices)
 
 
 def _read(record: dict[str, Any]) -> list[DomainEvent]:

@@ -61,7 +61,9 @@ def cancel(header: Header, adbot: Adbot, following: QueueEntry | None, now: int)
 
 def lose(header: Header, adbot: Adbot, upload: str, offset: int, following: QueueEntry | None, now: int) -> Change:
     """A session of the bot is gone for good: it waits for another, at the tail unless it is in the queue already."""
-    change = _move(header, adbot, without(adbot.runs, upload, offset), (), following, now, QueuedReason.SESSION_LOST, lost=1)
+    change = _move(
+        header, adbot, without(adbot.runs, upload, offset), (), following, now, QueuedReason.SESSION_LOST, lost=1
+    )
     return replace(change, header_after=replace(change.header_after, stock_total=header.stock_total - 1))
 
 
@@ -160,7 +162,9 @@ def _move(
     return _settle_queue(change, following, now, reason)
 
 
-def _settle_queue(change: Change, following: QueueEntry | None, now: int, reason: QueuedReason) -> Change:
+def _settle_queue(  # noqa: PLR0911  one return a case, each a whole outcome
+    change: Change, following: QueueEntry | None, now: int, reason: QueuedReason
+) -> Change:
     """Give the changed bot its place: none, the one it has, or a new one at the tail."""
     header, before, after = change.header_after, change.before, change.after
     if before.is_parked:
@@ -168,8 +172,7 @@ def _settle_queue(change: Change, following: QueueEntry | None, now: int, reason
             return change
         ready = _complete(after)
         return replace(change, header_after=replace(header, parked=header.parked - 1), after=ready, unparks=True)
-    if before.waits_in_queue:
-        assert before.seq is not None  # what waits_in_queue says
+    if before.waits_in_queue and before.seq is not None:
         if not after.missing:
             header = remove_from_queue(header, before.seq, before.missing, following)
             return replace(change, header_after=header, after=_complete(after), leaves=True)

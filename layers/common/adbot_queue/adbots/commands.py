@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from adbot_queue.adbots.model import Adbot
-from adbot_queue.adbots.store import Stale
+from adbot_queue.adbots.pool_store import Stale
 from adbot_queue.core.dynamodb import Contended
 from adbot_queue.core.errors import Unavailable
 from adbot_queue.ledger import Actor

@@ -15,8 +15,10 @@ from adbot_queue.core.clock import iso
 
 @dataclass(frozen=True, slots=True)
 class DomainEvent:
-    """One thing that happened to a bot. `id` is the same however often the stream delivers it: consumers can
-    deduplicate by it, and order by `version`."""
+    """One thing that happened to a bot.
+
+    `id` is the same however often the stream delivers it: consumers can deduplicate by it, and order by `version`.
+    """
 
     id: str
     name: str
@@ -55,8 +57,10 @@ _ARRIVALS = {
 
 
 def _waits_anew(before: Adbot | None, after: Adbot) -> bool:
-    """It got a place for want of stock, and had none. A bot that only waits to be sequenced is not news: most are
-    served in the same second."""
+    """It got a place for want of stock, and had none.
+
+    A bot that only waits to be sequenced is not news: most are served in the same second.
+    """
     if after.queued_reason in {QueuedReason.SEQUENCING, QueuedReason.PARKED}:
         return False
     return before is None or before.status is not Status.QUEUED or before.queued_reason is QueuedReason.SEQUENCING

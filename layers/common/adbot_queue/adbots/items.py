@@ -1,19 +1,19 @@
 """Keys and items of the AdBots table, and the way between items and values. Pure.
 
-    POOLS            <pool>                 registry: which pools there are
-    POOL#p           HDR                    header
-    POOL#p#INBOX     <time-ordered id>      bought, no place yet
-    POOL#p#Q#<b>     <seq>                  place in the queue; b = seq div 256. Kept after service, as proof of order
-    POOL#p#PARK      <adbot>                set aside
-    POOL#p#SEG#<b>   <number>               stretch of stock; b = number div 1000. Kept: the directory of all uploads
-    UPLOAD#u         META                   an upload, staged or published
-    UPLOAD#u         PAGE#<k>               100 session ids, in order
-    UPLOAD#u         ALLOC#<offset>#<ver>   owner index: who got what, when
-    SESSION#id       S                      a session: where it stands, its secret material
-    ADBOT#id         A                      a bot
-    ORDER#id         O                      an order
-    COMMAND#id       C                      a command that was carried out (expires)
-    STAGED           <upload>               uploads that are not published yet
+POOLS            <pool>                 registry: which pools there are
+POOL#p           HDR                    header
+POOL#p#INBOX     <time-ordered id>      bought, no place yet
+POOL#p#Q#<b>     <seq>                  place in the queue; b = seq div 256. Kept after service, as proof of order
+POOL#p#PARK      <adbot>                set aside
+POOL#p#SEG#<b>   <number>               stretch of stock; b = number div 1000. Kept: the directory of all uploads
+UPLOAD#u         META                   an upload, staged or published
+UPLOAD#u         PAGE#<k>               100 session ids, in order
+UPLOAD#u         ALLOC#<offset>#<ver>   owner index: who got what, when
+SESSION#id       S                      a session: where it stands, its secret material
+ADBOT#id         A                      a bot
+ORDER#id         O                      an order
+COMMAND#id       C                      a command that was carried out (expires)
+STAGED           <upload>               uploads that are not published yet
 """
 
 from __future__ import annotations

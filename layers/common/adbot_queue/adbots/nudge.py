@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
 
 class Nudge:
-    """Sends to `allocation.fifo`. The group is the pool, so that runs of one pool do not fight each other; the
-    deduplication id is what changed, so that a burst of the same news is one run and no news is swallowed."""
+    """Sends to `allocation.fifo`.
+
+    The group is the pool, so that runs of one pool do not fight each other; the deduplication id is what changed, so
+    that a burst of the same news is one run and no news is swallowed.
+    """
 
     def __init__(self, client: SQSClient, queue_url: str) -> None:
         self._client = client

@@ -77,8 +77,6 @@ class Reconciler:
         Raises:
             Invalid: there is no such pool.
         """
-        if self._store.header(pool) is None:
-            raise Invalid.field("pool", f"there is no pool {pool!r}")
         deadline = time.monotonic() + seconds
         report = self._compare(pool, deadline)
         if report.conclusive:
@@ -120,9 +118,13 @@ class Reconciler:
 
         Whatever changes under the header is consistent if the header's version is the same afterwards. The ledger
         comes second and bots last: what it says was made is found.
+
+        Raises:
+            Invalid: there is no such pool.
         """
         header = self._store.header(pool)
-        assert header  # checked by the callers
+        if header is None:
+            raise Invalid.field("pool", f"there is no pool {pool!r}")
         created = Counter(_target(entry) for entry in self._entries("adbot.create") if entry["after"]["pool"] == pool)
         uploaded = [entry for entry in self._entries("stock.upload") if entry["after"]["pool"] == pool]
         accepted = {_target(entry): entry["after"]["accepted"] for entry in uploaded}

@@ -12,7 +12,8 @@ from adbot_queue.adbots import changes
 from adbot_queue.adbots.allocation import Header, QueueEntry, plan
 from adbot_queue.adbots.model import summary
 from adbot_queue.adbots.nudge import Nudge
-from adbot_queue.adbots.store import AdbotRefused, AdbotStore, PoolView, Stale
+from adbot_queue.adbots.pool_store import AdbotRefused, PoolView, Stale
+from adbot_queue.adbots.store import AdbotStore
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import Clock
 from adbot_queue.core.dynamodb import Contended, Transaction
@@ -48,8 +49,10 @@ class Outcome:
 
 
 class Resolver:
-    """Gives places to bots out of the inbox and serves the queue in order, until inbox and queue are empty or
-    the stock is out. Any number may run at once: a step commits only on the header it was planned on."""
+    """Gives places to bots out of the inbox and serves the queue in order, until both are empty or stock is out.
+
+    Any number may run at once: a step commits only on the header it was planned on.
+    """
 
     def __init__(self, store: AdbotStore, ledger: Ledger, nudge: Nudge, now: Clock) -> None:
         self._store = store

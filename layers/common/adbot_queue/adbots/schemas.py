@@ -69,7 +69,9 @@ class CreateAdbot(_Input):
     required_sessions: int = Field(ge=1, le=MAX_SESSIONS)
     user_id: str | None = Field(None, min_length=1, max_length=128)
     pool: PoolName | None = None
-    order_id: str | None = Field(None, min_length=1, max_length=64, description="an order in REVIEW that this bot settles")
+    order_id: str | None = Field(
+        None, min_length=1, max_length=64, description="an order in REVIEW that this bot settles"
+    )
     reason: Reason = ""
 
 
@@ -248,7 +250,9 @@ class SessionView(BaseModel):
     @classmethod
     def of(cls, session_id: str, located: Located) -> SessionView:
         """The view of a session."""
-        state = "lost" if located.lost else "assigned" if located.adbot_id else "free" if located.place else "unavailable"
+        state = (
+            "lost" if located.lost else "assigned" if located.adbot_id else "free" if located.place else "unavailable"
+        )
         return cls(session_id=session_id, pool=located.pool, state=state, adbot_id=located.adbot_id)
 
 
@@ -315,8 +319,10 @@ class PoolList(BaseModel):
 
 
 class Asked(BaseModel):
-    """For which pools a resolver run was asked for, and for which the queue did not take the message (the schedule
-    comes by every 5 minutes)."""
+    """For which pools a resolver run was asked for.
+
+    `not_sent`: the queue did not take the message; the schedule comes by every 5 minutes.
+    """
 
     pools: list[str]
     not_sent: list[str]

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from adbot_queue import ledger
 from adbot_queue.adbots import changes, model
 from adbot_queue.adbots.allocation import Header, InboxEntry
 from adbot_queue.adbots.changes import Change
+from adbot_queue.adbots.command_log import CommandLog
 from adbot_queue.adbots.commands import Command, Done, race
 from adbot_queue.adbots.model import (
     MAX_SESSIONS,
@@ -24,15 +26,15 @@ from adbot_queue.adbots.model import (
     summary,
 )
 from adbot_queue.adbots.nudge import Nudge
+from adbot_queue.adbots.pool_store import Extra, Stale
 from adbot_queue.adbots.pools import Pools
 from adbot_queue.adbots.resolver import TimeLeft
 from adbot_queue.adbots.stock import Stock
-from adbot_queue.adbots.store import AdbotStore, Extra, Stale
-from adbot_queue import ledger
+from adbot_queue.adbots.store import AdbotStore
 from adbot_queue.core import aws
 from adbot_queue.core.clock import Clock, iso, system_clock
-from adbot_queue.core.dynamodb import Item, Refused, Transaction
-from adbot_queue.core.errors import AppError, Conflict, Forbidden, IdempotencyMismatch, Invalid, NotFound
+from adbot_queue.core.dynamodb import Refused, Transaction
+from adbot_queue.core.errors import AppError, Conflict, Forbidden, Invalid, NotFound
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
@@ -72,10 +74,13 @@ class AdbotService:
         self.stock = Stock(store, ledger, self.pools, now)
         self._nudge = nudge
         self._now = now
+        self._log = CommandLog(store, ledger, now)
 
     # Buying
 
-    def buy(self, order: Order, mode: ExecutionMode, actor: Actor, *extras: Extra, replaces: Order | None = None) -> Adbot:
+    def buy(
+        self, order: Order, mode: ExecutionMode, actor: Actor, *extras: Extra, replaces: Order | None = None
+    ) -> Adbot:
         """Create order and bot, always, whatever the stock; then tell the allocator.
 
         The bot starts QUEUED (SEQUENCING). One transaction writes order, bot, inbox entry, ledger entry and the
@@ -83,15 +88,17 @@ class AdbotService:
 
         Args:
             order: with pool, required sessions and user; `adbot_id` is the bot's id.
+            mode: whether a consumer of the queue does this, or the request itself.
+            actor: who signs for it.
+            extras: add items of the caller's to the transaction.
             replaces: the order as read, when it exists already (facts came before the payment, or it was reviewed).
 
         Raises:
             Refused: `order` when it exists or changed, or tags of extras; nothing was written.
             Invalid: no such pool, or a number of sessions that no bot may have.
         """
-        assert order.adbot_id
-        assert order.pool
-        assert order.required_sessions
+        if not (order.adbot_id and order.pool and order.required_sessions):
+            raise ValueError(f"order {order.id} does not say which bot it buys")
         check_required(order.required_sessions)
         self.pools.header(order.pool)
         now = self._now()
@@ -144,17 +151,17 @@ class AdbotService:
         )
 
         def remember(transaction: Transaction) -> None:
-            self._remember(transaction, command, {"adbot_id": order.adbot_id})
+            self._log.remember(transaction, command, {"adbot_id": order.adbot_id})
 
         try:
             adbot = self.buy(order, ExecutionMode.SYNC_DIRECT, command.actor, remember, replaces=before)
         except Refused as refused:
             if "command" not in refused.failed:
                 raise Conflict("the order changed meanwhile; read it again") from refused
-            return self._replay(command)
+            return self._log.replay(command)
         try:
             self.pools.resolve(adbot.pool, time_left)
-        except Exception:  # the bot exists and will be served by the allocator: the answer must say so
+        except Exception:  # noqa: BLE001  the bot exists and will be served by the allocator: the answer must say so
             logger.exception("allocation inside the request failed, the queue will do it", adbot_id=adbot.id)
         return Done(self._adbot(adbot.id))
 
@@ -179,10 +186,12 @@ class AdbotService:
         """Stop a running bot of `owner` (None: anybody's). Raises as `start`."""
         return self._switch(adbot_id, command, owner, "adbot.stop", model.stopped)
 
-    def _switch(self, adbot_id: str, command: Command, owner: str | None, action: str, change: Callable[[Adbot], Adbot]) -> Done:
+    def _switch(
+        self, adbot_id: str, command: Command, owner: str | None, action: str, change: Callable[[Adbot], Adbot]
+    ) -> Done:
         def attempt() -> Done:
             before = self.adbot(adbot_id, owner)
-            if replayed := self._known(command):
+            if replayed := self._log.known(command):
                 return replayed
             try:
                 after = change(before)
@@ -190,8 +199,8 @@ class AdbotService:
                 raise _refusal(refusal.adbot, action) from refusal
             transaction = self.store.transaction()
             self.store.replace_adbot(transaction, before, after)
-            self._sign(command, action, before, after)(transaction)
-            self._commit(transaction)
+            self._log.sign(command, action, before, after)(transaction)
+            self._log.commit(transaction)
             return Done(after)
 
         return race(attempt)
@@ -262,7 +271,9 @@ class AdbotService:
                 if located.place is None:
                     raise Conflict(f"session {session_id} is not published yet")
                 entry = Entry(command.actor, "session.lost", f"session:{session_id}", reason=command.reason)
-                self.stock.lose_free(header, located.place, mark, lambda transaction: self.ledger.sign(transaction, entry))
+                self.stock.lose_free(
+                    header, located.place, mark, lambda transaction: self.ledger.sign(transaction, entry)
+                )
                 return None
             adbot = self._adbot(located.adbot_id)
             if not adbot.holds(located.upload, located.offset):
@@ -271,14 +282,14 @@ class AdbotService:
             change = changes.lose(header, adbot, located.upload, located.offset, following, self._now())
             unkeyed = replace(command, key=None)  # a lost session stays lost: repeating needs no record
             detail = {"session": session_id}
-            self._commit_change(change, mark, self._sign(unkeyed, "session.lost", adbot, change.after, detail))
+            self._log.commit_change(change, mark, self._log.sign(unkeyed, "session.lost", adbot, change.after, detail))
             return change.after
 
         adbot = race(attempt)
         self._nudge_after(adbot)
         return adbot
 
-    def hold(self, adbot_id: str, held: bool, command: Command, *extras: Callable[[Transaction, Adbot], None]) -> Done:
+    def hold(self, adbot_id: str, command: Command, *extras: Callable[[Transaction, Adbot], None], held: bool) -> Done:
         """Put a bot on hold while its payment is disputed (a running one stops), or let it go again."""
 
         def attempt() -> Done:
@@ -287,10 +298,10 @@ class AdbotService:
             after = replace(before, on_hold=held, status=status, version=before.version + 1)
             transaction = self.store.transaction()
             self.store.replace_adbot(transaction, before, after)
-            self._sign(command, "adbot.hold" if held else "adbot.release", before, after)(transaction)
+            self._log.sign(command, "adbot.hold" if held else "adbot.release", before, after)(transaction)
             for extra in extras:
                 extra(transaction, before)
-            self._commit(transaction)
+            self._log.commit(transaction)
             return Done(after)
 
         return race(attempt)
@@ -361,7 +372,7 @@ class AdbotService:
         """Read bot and header, decide, commit under both versions; again when somebody was faster."""
 
         def attempt() -> Done:
-            if replayed := self._known(command):
+            if replayed := self._log.known(command):
                 return replayed
             adbot = self._adbot(adbot_id)
             header = self.pools.header(adbot.pool)
@@ -372,9 +383,9 @@ class AdbotService:
                 for extra in bound:
                     extra(transaction)
                 if len(transaction):
-                    self._commit(transaction)
+                    self._log.commit(transaction)
                 return Done(adbot)
-            self._commit_change(change, self._sign(command, action, adbot, change.after, detail), *bound)
+            self._log.commit_change(change, self._log.sign(command, action, adbot, change.after, detail), *bound)
             return Done(change.after)
 
         done = race(attempt)
@@ -385,65 +396,6 @@ class AdbotService:
         """A command may have brought work (a bot that waits) or means (sessions in stock)."""
         if adbot:
             self._nudge.pool(adbot.pool, f"{adbot.id}-{adbot.version}")
-
-    def _commit_change(self, change: Change, *extras: Extra) -> None:
-        try:
-            self.store.commit_change(change, *extras)
-        except Refused as refused:
-            raise _second_time(refused) from refused
-
-    def _commit(self, transaction: Transaction) -> None:
-        try:
-            transaction.commit()
-        except Refused as refused:
-            if "adbot" in refused.failed:
-                raise Stale from refused
-            raise _second_time(refused) from refused
-
-    def _sign(
-        self, command: Command, action: str, before: Adbot, after: Adbot, detail: dict[str, Any] | None = None
-    ) -> Extra:
-        entry = Entry(
-            command.actor,
-            action,
-            f"adbot:{before.id}",
-            before=summary(before),
-            after={**summary(after), **(detail or {})},
-            reason=command.reason,
-        )
-
-        def sign(transaction: Transaction) -> None:
-            self.ledger.sign(transaction, entry)
-            self._remember(transaction, command, {"adbot_id": before.id})
-
-        return sign
-
-    def _remember(self, transaction: Transaction, command: Command, result: Item) -> None:
-        if command.id:
-            self.store.remember_command(transaction, command.id, command.fingerprint, result, self._now())
-
-    def _known(self, command: Command) -> Done | None:
-        """The answer of an earlier command with the same key, None when there was none.
-
-        Raises:
-            IdempotencyMismatch: it was another request.
-        """
-        if command.id is None or (record := self.store.command(command.id)) is None:
-            return None
-        if record["fingerprint"] != command.fingerprint:
-            raise IdempotencyMismatch("this Idempotency-Key was used with another request")
-        return Done(self._adbot(record["adbot_id"]), replayed=True)
-
-    def _replay(self, command: Command) -> Done:
-        """The answer of the command that was there first."""
-        done = self._known(command)
-        assert done  # the transaction was refused because of it
-        return done
-
-
-def _second_time(refused: Refused) -> Exception:
-    """A command that was carried out meanwhile, or a session lost meanwhile: reading again finds it."""
-    return Stale() if refused.failed.keys() & {"command", "session"} else refused
 
 
 def _bind(extra: Callable[[Transaction, Adbot], None], adbot: Adbot) -> Extra:

@@ -11,12 +11,13 @@ from adbot_queue.adbots.allocation import Header
 from adbot_queue.adbots.changes import Place
 from adbot_queue.adbots.commands import Command, race
 from adbot_queue.adbots.model import MAX_SESSIONS, Run
+from adbot_queue.adbots.pool_store import Extra, Stale
 from adbot_queue.adbots.pools import Pools
-from adbot_queue.adbots.store import AdbotStore, Extra, Stale
+from adbot_queue.adbots.store import AdbotStore
 from adbot_queue.adbots.upload import Line, Verdict
 from adbot_queue.core import dynamodb
 from adbot_queue.core.clock import Clock
-from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, Contended, Item, Refused, Transaction
+from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, Item, Refused, Transaction
 from adbot_queue.core.errors import Conflict, Invalid, NotFound
 from adbot_queue.core.ids import derived_id
 from adbot_queue.ledger import SYSTEM, Entry, Ledger
@@ -84,7 +85,9 @@ class Stock:
         published once.
 
         Args:
+            pool: where they belong.
             lines: as read; their verdicts are completed here.
+            command: who uploads, under which key.
 
         Raises:
             Invalid: no such pool.
@@ -121,7 +124,11 @@ class Stock:
         """Session ids by position. Unconditional: whoever repeats the upload writes the same."""
         ids = [line.session.id for line in lines if line.session and line.offset is not None]
         puts = [
-            {"PutRequest": {"Item": dynamodb.encode({**items.page_key(upload, number), "ids": ids[start : start + items.PAGE]})}}
+            {
+                "PutRequest": {
+                    "Item": dynamodb.encode({**items.page_key(upload, number), "ids": ids[start : start + items.PAGE]})
+                }
+            }
             for number, start in enumerate(range(0, len(ids), items.PAGE))
         ]
         for start in range(0, len(puts), 25):
@@ -147,7 +154,8 @@ class Stock:
                 return
             transaction = self._store.transaction()
             for tag, line in pending.items():
-                assert line.session
+                if line.session is None:
+                    continue
                 item: Item = {
                     **items.session_key(line.session.id),
                     "upload": upload,
@@ -178,9 +186,7 @@ class Stock:
             header = self._pools.header(pool)
             after, segment = changes.publish(header, (Run(upload, 0, count),), dead)
             transaction = self._store.transaction()
-            transaction.put(
-                "header", self._table, items.header_item(after), condition="version = :version", version=header.version
-            )
+            self._store.put_header(transaction, header, after)
             transaction.delete("staged", self._table, items.key("STAGED", upload))
             transaction.create("segment", self._table, items.segment_item(pool, segment))
             transaction.update(
@@ -197,7 +203,12 @@ class Stock:
                 "stock.upload",
                 f"upload:{upload}",
                 before={"free": header.free, "stock_total": header.stock_total},
-                after={"free": after.free, "stock_total": after.stock_total, "pool": pool, "accepted": count - len(dead)},
+                after={
+                    "free": after.free,
+                    "stock_total": after.stock_total,
+                    "pool": pool,
+                    "accepted": count - len(dead),
+                },
                 reason=command.reason,
             )
             self._ledger.sign(transaction, entry)
@@ -239,7 +250,11 @@ class Stock:
 
     def session_ids(self, runs: tuple[Run, ...]) -> list[str]:
         """The ids of the sessions in these runs, in order. Reads one page item for 100 sessions."""
-        wanted = {(run.upload, page) for run in runs for page in range(run.offset // items.PAGE, (run.end - 1) // items.PAGE + 1)}
+        wanted = {
+            (run.upload, page)
+            for run in runs
+            for page in range(run.offset // items.PAGE, (run.end - 1) // items.PAGE + 1)
+        }
         keys = [items.page_key(upload, page) for upload, page in sorted(wanted)]
         pages = {(item["pk"], item["sk"]): item["ids"] for item in dynamodb.get_many(self._client, self._table, keys)}
         ids: list[str] = []
@@ -355,7 +370,7 @@ class Stock:
         """
         after = changes.lose_free(header)
         transaction = self._store.transaction()
-        transaction.put("header", self._table, items.header_item(after), condition="version = :version", version=header.version)
+        self._store.put_header(transaction, header, after)
         self._store.mark_dead(transaction, header.pool, place.segment, {place.position})
         for extra in extras:
             extra(transaction)

@@ -1,260 +1,23 @@
-"""Reads and transactions on orders, bots and pools. Names are the access patterns; every racing write is conditional."""
+"""Orders, bots and commands in the AdBots table. Every racing write is conditional."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from adbot_queue.adbots import items
-from adbot_queue.adbots.allocation import Assignment, Header, InboxEntry, QueueEntry, Segment, Step
+from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry
 from adbot_queue.adbots.changes import Change
 from adbot_queue.adbots.model import Adbot, Order, QueuedReason, Run, Status
+from adbot_queue.adbots.pool_store import Extra, PoolStore, Stale
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import Item, Refused, Transaction
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-
-READ_AHEAD = 51
-"""Bots read for one step: it can serve 49 (two items each, the header, 100 in all); one more tells the next head."""
 
 COMMAND_DAYS = 30
 """How long a command's id is remembered."""
 
-Extra = Callable[[Transaction], None]
-"""Adds items of its own to somebody else's transaction: a ledger entry, a settled mark."""
 
-
-class Stale(Exception):
-    """Header or bot changed since they were read: nothing was written, read again."""
-
-
-class AdbotRefused(Exception):
-    """A step was refused by the conditions of bots, not of the header: these bots are not as the queue says."""
-
-    def __init__(self, adbot_ids: set[str]) -> None:
-        super().__init__(f"not as the queue says: {', '.join(sorted(adbot_ids))}")
-        self.adbot_ids = adbot_ids
-
-
-@dataclass(frozen=True, slots=True)
-class PoolView:
-    """What one resolver step is decided on."""
-
-    header: Header
-    inbox: list[InboxEntry]
-    queue: list[QueueEntry]
-    segments: list[Segment]
-
-
-class AdbotStore:
+class AdbotStore(PoolStore):
     """The AdBots table as orders, bots and pools see it."""
-
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
-        self.client = client
-        self.table = table
-
-    def transaction(self) -> Transaction:
-        """An empty transaction."""
-        return Transaction(self.client)
-
-    # Pools
-
-    def pools(self) -> list[str]:
-        """Names of all pools."""
-        return [item["sk"] for item in dynamodb.query(self.client, self.table, "pk = :pk", pk="POOLS")]
-
-    def create_pool(self, pool: str, sign: Extra) -> None:
-        """Register an empty pool.
-
-        Raises:
-            Refused: it exists.
-        """
-        transaction = self.transaction()
-        transaction.create("pool", self.table, items.key("POOLS", pool))
-        transaction.create("header", self.table, items.header_item(Header(pool)))
-        sign(transaction)
-        transaction.commit()
-
-    def header(self, pool: str) -> Header | None:
-        """A pool's header, None when there is no such pool. One read."""
-        item = dynamodb.get(self.client, self.table, items.header_key(pool))
-        return items.header_of(item) if item else None
-
-    def headers(self, pools: Sequence[str]) -> list[Header]:
-        """Headers of several pools, one read each, in one call."""
-        found = dynamodb.get_many(self.client, self.table, [items.header_key(pool) for pool in pools])
-        return sorted(map(items.header_of, found), key=lambda header: header.pool)
-
-    def oldest_in_inbox(self, pool: str, limit: int = 1) -> list[InboxEntry]:
-        """The bots that have waited longest for a place."""
-        found = dynamodb.query(self.client, self.table, "pk = :pk", limit=limit, pk=items.inbox_pk(pool))
-        return [items.inbox_of(item) for item in found]
-
-    def waiting(self, header: Header, limit: int, start: int | None = None) -> list[QueueEntry]:
-        """The first waiting bots, in order. Crosses partitions that have run empty."""
-        entries: list[QueueEntry] = []
-        wanted = min(limit, header.queue_length)
-        seq = header.queue_head if start is None else start
-        while len(entries) < wanted and seq < header.queue_tail:
-            found = dynamodb.query(
-                self.client,
-                self.table,
-                "pk = :pk AND sk >= :sk",
-                limit=wanted - len(entries),
-                pk=items.queue_pk(header.pool, seq),
-                sk=f"{seq:012d}",
-            )
-            entries.extend(map(items.queue_of, found))
-            seq = (seq // items.QUEUE_BUCKET + 1) * items.QUEUE_BUCKET
-        return entries
-
-    def following(self, header: Header) -> QueueEntry | None:
-        """The bot behind the head of the queue."""
-        first_two = self.waiting(header, 2)
-        return first_two[1] if len(first_two) > 1 else None
-
-    def stock_ahead(self, header: Header, limit: int) -> list[Segment]:
-        """The segments from the cursor on."""
-        segments: list[Segment] = []
-        number = header.cursor_segment
-        while len(segments) < limit and number < header.next_segment:
-            found = dynamodb.query(
-                self.client,
-                self.table,
-                "pk = :pk AND sk >= :sk",
-                limit=limit - len(segments),
-                pk=items.segment_pk(header.pool, number),
-                sk=f"{number:08d}",
-            )
-            segments.extend(map(items.segment_of, found))
-            number = (number // items.SEGMENT_BUCKET + 1) * items.SEGMENT_BUCKET
-        return segments
-
-    def segment(self, pool: str, number: int) -> Segment | None:
-        """One segment."""
-        item = dynamodb.get(self.client, self.table, items.segment_key(pool, number))
-        return items.segment_of(item) if item else None
-
-    def view(self, pool: str) -> PoolView | None:
-        """What the next step needs: two reads when there is nothing to do, four at the most."""
-        header = self.header(pool)
-        if header is None:
-            return None
-        inbox = self.oldest_in_inbox(pool, READ_AHEAD)
-        work = header.queue_length or inbox
-        queue = self.waiting(header, READ_AHEAD) if header.free and header.queue_length else []
-        segments: list[Segment] = []
-        if header.free and work:
-            # One segment is enough while it is large; a few more when uploads were small.
-            wanted = header.missing_total + sum(entry.required for entry in inbox)
-            segments = self.stock_ahead(header, 2)
-            if sum(segment.count for segment in segments) - header.cursor_offset < min(wanted, header.free):
-                segments = self.stock_ahead(header, READ_AHEAD * 2)
-        return PoolView(header, inbox, queue, segments)
-
-    def commit_step(self, step: Step) -> None:
-        """Write one resolver step.
-
-        Items and what each refuses: the header, under any version but the one read; each bot, when it does not
-        wait with this place and this lack (or, from the inbox, was cancelled); each inbox entry, when it is gone.
-
-        Raises:
-            Stale: somebody else changed the pool first.
-            AdbotRefused: the header agreed, but these bots did not.
-            Contended: try again.
-        """
-        pool, version = step.before.pool, step.after.version
-        transaction = self.transaction()
-        self._put_header(transaction, step.before, step.after)
-        for assignment in step.assignments:
-            self._assign(transaction, pool, version, assignment)
-        for placement in step.placements:
-            entry = placement.entry
-            self._take_out_of_inbox(transaction, pool, placement.inbox)
-            transaction.create(f"queue:{entry.adbot_id}", self.table, items.queue_item(pool, entry))
-            transaction.update(
-                f"adbot:{entry.adbot_id}",
-                self.table,
-                items.adbot_key(entry.adbot_id),
-                "SET seq = :seq, queued_at = :at, queued_reason = :reason, version = version + :one REMOVE inbox_id",
-                condition="#status = :queued AND inbox_id = :inbox AND #missing = :missing",
-                seq=entry.seq,
-                at=entry.queued_at,
-                reason=QueuedReason.INSUFFICIENT_STOCK,
-                one=1,
-                queued=Status.QUEUED,
-                inbox=placement.inbox.id,
-                missing=entry.missing,
-            )
-        try:
-            transaction.commit()
-        except Refused as refused:
-            if "header" in refused.failed:
-                raise Stale from refused
-            raise AdbotRefused({tag.split(":", 1)[1] for tag in refused.failed}) from refused
-
-    def _assign(self, transaction: Transaction, pool: str, version: int, assignment: Assignment) -> None:
-        adbot_id = assignment.adbot_id
-        partial = assignment.missing_after > 0
-        changes = "SET assigned = assigned + :given, #missing = :after, runs = list_append(runs, :runs), version = version + :one"
-        removals = [] if partial else ["queued_reason"]
-        values = {
-            "given": assignment.count,
-            "after": assignment.missing_after,
-            "runs": items.runs_list(assignment.runs),
-            "one": 1,
-            "queued": Status.QUEUED,
-            "before": assignment.missing_before,
-        }
-        condition = "#status = :queued AND #missing = :before AND seq = :seq"
-        if not partial:
-            changes += ", #status = :ready"
-            values["ready"] = Status.READY
-        if assignment.inbox:
-            self._take_out_of_inbox(transaction, pool, assignment.inbox)
-            condition = "#status = :queued AND #missing = :before AND inbox_id = :inbox"
-            changes += ", seq = :seq, queued_at = :at"
-            removals.append("inbox_id")
-            values |= {"inbox": assignment.inbox.id, "at": assignment.queued_at}
-            if partial:
-                entry = QueueEntry(assignment.seq, adbot_id, assignment.missing_before, assignment.queued_at)
-                transaction.create(f"queue:{adbot_id}", self.table, items.queue_item(pool, entry))
-                changes += ", queued_reason = :reason"
-                values["reason"] = QueuedReason.INSUFFICIENT_STOCK
-        if removals:
-            changes += f" REMOVE {', '.join(removals)}"
-        transaction.update(
-            f"adbot:{adbot_id}",
-            self.table,
-            items.adbot_key(adbot_id),
-            changes,
-            condition=condition,
-            seq=assignment.seq,
-            **values,
-        )
-        for run in assignment.runs:
-            self._record_owner(transaction, run, version, adbot_id, assignment.seq)
-
-    def _record_owner(self, transaction: Transaction, run: Run, version: int, adbot_id: str, seq: int | None) -> None:
-        """An entry in the owner index. `seq` is absent where an operator gave the session out of turn."""
-        transaction.create(
-            f"alloc:{adbot_id}",
-            self.table,
-            {
-                **items.key(f"UPLOAD#{run.upload}", items.alloc_sk(run.offset, version)),
-                "adbot_id": adbot_id,
-                "count": run.count,
-                "seq": seq,
-            },
-        )
-
-    def _take_out_of_inbox(self, transaction: Transaction, pool: str, entry: InboxEntry) -> None:
-        transaction.delete(f"inbox:{entry.adbot_id}", self.table, items.key(items.inbox_pk(pool), entry.id))
-
-    def _put_header(self, transaction: Transaction, before: Header, after: Header) -> None:
-        transaction.put("header", self.table, items.header_item(after), condition="version = :version", version=before.version)
 
     # Commands
 
@@ -279,11 +42,15 @@ class AdbotStore:
         if before is None:
             transaction.create("order", self.table, items.order_item(after))
         else:
-            transaction.put("order", self.table, items.order_item(after), condition="version = :version", version=before.version)
+            transaction.put(
+                "order", self.table, items.order_item(after), condition="version = :version", version=before.version
+            )
 
     def replace_adbot(self, transaction: Transaction, before: Adbot, after: Adbot) -> None:
         """Write a bot that still has the version it was read with."""
-        transaction.put("adbot", self.table, items.adbot_item(after), condition="version = :version", version=before.version)
+        transaction.put(
+            "adbot", self.table, items.adbot_item(after), condition="version = :version", version=before.version
+        )
 
     def commit_change(self, change: Change, *extras: Extra) -> None:
         """Write a command's change.
@@ -308,7 +75,7 @@ class AdbotStore:
         """The items of a change: header, bot, its place in inbox, queue or park, released and taken sessions."""
         pool, before, after = change.header_after.pool, change.before, change.after
         version = change.header_after.version
-        self._put_header(transaction, change.header_before, change.header_after)
+        self.put_header(transaction, change.header_before, change.header_after)
         self.replace_adbot(transaction, before, after)
         if before.inbox_id and not after.inbox_id:
             transaction.delete("inbox", self.table, items.key(items.inbox_pk(pool), before.inbox_id))
@@ -332,29 +99,26 @@ class AdbotStore:
         taken: dict[int, set[int]] = {}
         for place in change.taken:
             taken.setdefault(place.segment, set()).add(place.position)
-            self._record_owner(transaction, Run(place.upload, place.offset, 1), version, before.id, None)
+            self.record_owner(transaction, Run(place.upload, place.offset, 1), version, before.id, None)
         for number, positions in taken.items():
             self.mark_dead(transaction, pool, number, positions)
 
-    def mark_dead(self, transaction: Transaction, pool: str, segment: int, positions: set[int]) -> None:
-        """Make the cursor pass over these positions. The header's version, in the same transaction, guards them."""
-        transaction.update(
-            f"segment:{segment}",
-            self.table,
-            items.segment_key(pool, segment),
-            "ADD dead :dead",
-            condition="attribute_exists(pk)",
-            dead=positions,
-        )
-
-    def park(self, before: Header, after: Header, entry: QueueEntry, adbot: Adbot | None, inbox_id: str | None, *extras: Extra) -> None:
+    def park(
+        self,
+        before: Header,
+        after: Header,
+        entry: QueueEntry,
+        adbot: Adbot | None,
+        inbox_id: str | None,
+        *extras: Extra,
+    ) -> None:
         """Set a bot aside: out of queue or inbox, into the park, where it holds up nobody.
 
         Raises:
             Stale: the pool changed; Contended: try again.
         """
         transaction = self.transaction()
-        self._put_header(transaction, before, after)
+        self.put_header(transaction, before, after)
         if inbox_id:
             transaction.delete("inbox", self.table, items.key(items.inbox_pk(before.pool), inbox_id))
         else:
@@ -362,7 +126,12 @@ class AdbotStore:
         transaction.put(
             "park",
             self.table,
-            {**items.park_key(before.pool, entry.adbot_id), "seq": entry.seq, "missing": entry.missing, "queued_at": entry.queued_at},
+            {
+                **items.park_key(before.pool, entry.adbot_id),
+                "seq": entry.seq,
+                "missing": entry.missing,
+                "queued_at": entry.queued_at,
+            },
         )
         if adbot and adbot.status is Status.QUEUED:
             transaction.update(
@@ -382,11 +151,9 @@ class AdbotStore:
         except Refused as refused:
             raise Stale from refused
 
-    def parked(self, pool: str) -> list[str]:
-        """Bots of a pool that are set aside."""
-        return [item["sk"] for item in dynamodb.query(self.client, self.table, "pk = :pk", pk=f"POOL#{pool}#PARK")]
-
-    def remember_command(self, transaction: Transaction, command_id: str, fingerprint: str, result: Item, now: int) -> None:
+    def remember_command(
+        self, transaction: Transaction, command_id: str, fingerprint: str, result: Item, now: int
+    ) -> None:
         """Record a command under its id, so that the second one is refused with tag `command`."""
         transaction.create(
             "command",
@@ -435,7 +202,9 @@ class AdbotStore:
         orders = [self.order(item["pk"].removeprefix("ORDER#")) for item in found]
         return [order for order in orders if order], following
 
-    def _list(self, index: str, condition: str, value: str, limit: int, cursor: str | None) -> tuple[list[Item], str | None]:
+    def _list(
+        self, index: str, condition: str, value: str, limit: int, cursor: str | None
+    ) -> tuple[list[Item], str | None]:
         return dynamodb.query_page(
             self.client, self.table, condition, index=index, limit=limit, cursor=cursor, hash=value
         )

@@ -15,6 +15,7 @@ from botocore.session import Session, get_session
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
 
 # Parameter validation of a 99-item transaction takes as long as the rest of the call; the service validates anyway.
@@ -49,3 +50,9 @@ def sqs() -> SQSClient:
 def events() -> EventBridgeClient:
     """The EventBridge client of this process."""
     return cast("EventBridgeClient", _session().create_client("events", config=CONFIG))
+
+
+@lru_cache(maxsize=1)
+def secrets_manager() -> SecretsManagerClient:
+    """The Secrets Manager client of this process."""
+    return cast("SecretsManagerClient", _session().create_client("secretsmanager", config=CONFIG))

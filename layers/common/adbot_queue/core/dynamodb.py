@@ -125,6 +125,7 @@ class Transaction:
         self._items: list[Any] = []
 
     def __len__(self) -> int:
+        """How many items it has."""
         return len(self._items)
 
     def put(self, tag: str, table: str, item: Item, *, condition: str | None = None, **values: Any) -> Self:
@@ -140,7 +141,9 @@ class Transaction:
         body = {"TableName": table, "Key": encode(key), "UpdateExpression": expression}
         return self._add(tag, "Update", body, condition, values)
 
-    def delete(self, tag: str, table: str, key: Item, *, condition: str = "attribute_exists(pk)", **values: Any) -> Self:
+    def delete(
+        self, tag: str, table: str, key: Item, *, condition: str = "attribute_exists(pk)", **values: Any
+    ) -> Self:
         """Remove an item, by default one that must exist."""
         return self._add(tag, "Delete", {"TableName": table, "Key": encode(key)}, condition, values)
 
@@ -279,13 +282,15 @@ def get_many(client: DynamoDBClient, table: str, keys: Iterable[Item], *, consis
     return found
 
 
-def query(client: DynamoDBClient, table: str, condition: str, *, limit: int | None = None, forward: bool = True, **values: Any) -> list[Item]:
+def query(
+    client: DynamoDBClient, table: str, condition: str, *, limit: int | None = None, forward: bool = True, **values: Any
+) -> list[Item]:
     """Strongly read the items of a partition of the table in key order, page by page, up to `limit`."""
-    return list(_pages(client, table, condition, limit, forward, values))
+    return list(_pages(client, table, condition, limit, values, forward=forward))
 
 
 def _pages(
-    client: DynamoDBClient, table: str, condition: str, limit: int | None, forward: bool, values: dict[str, Any]
+    client: DynamoDBClient, table: str, condition: str, limit: int | None, values: dict[str, Any], *, forward: bool
 ) -> Iterator[Item]:
     request: dict[str, Any] = {
         "TableName": table,

@@ -203,7 +203,7 @@ class Api:
         logger.set_correlation_id(request_id)
         try:
             answer = self._answer(event, context, request_id)
-        except Exception as error:  # the one place where errors become statuses
+        except Exception as error:  # noqa: BLE001  the one place where errors become statuses
             answer = _problem(error, request_id)
         finally:
             telemetry.flush()

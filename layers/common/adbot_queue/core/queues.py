@@ -15,7 +15,15 @@ class QueueRefused(Exception):
     """SQS did not take the message; nothing is known to have been sent."""
 
 
-def send(client: SQSClient, url: str, body: dict[str, Any], *, group: str | None = None, deduplication: str | None = None, delay: int = 0) -> None:
+def send(
+    client: SQSClient,
+    url: str,
+    body: dict[str, Any],
+    *,
+    group: str | None = None,
+    deduplication: str | None = None,
+    delay: int = 0,
+) -> None:
     """Send one message: JSON, with group and deduplication id on a FIFO queue, after `delay` seconds on others.
 
     Raises:

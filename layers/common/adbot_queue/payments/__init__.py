@@ -1,1 +1,1 @@
-"""Provider events in, commands on orders and bots out; checkout sessions and the plan catalogue."""
+"""From what payment providers report to orders and bots; plans and how they are bought."""

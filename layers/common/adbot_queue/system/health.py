@@ -50,8 +50,17 @@ def _queue(url: str) -> Callable[[], bool]:
 def from_env() -> Readiness:
     """The check of everything that the template names."""
     env = settings()
-    tables = {"adbots": env.adbots_table, "payments": env.payments_table, "ledger": env.ledger_table, "system": env.system_table}
-    queues = {"payments": env.payments_queue_url, "allocation": env.allocation_queue_url, "notices": env.notices_queue_url}
+    tables = {
+        "adbots": env.adbots_table,
+        "payments": env.payments_table,
+        "ledger": env.ledger_table,
+        "system": env.system_table,
+    }
+    queues = {
+        "payments": env.payments_queue_url,
+        "allocation": env.allocation_queue_url,
+        "notices": env.notices_queue_url,
+    }
     return Readiness(
         {f"table:{name}": _table(table) for name, table in tables.items()}
         | {f"queue:{name}": _queue(url) for name, url in queues.items()}

@@ -1,0 +1,114 @@
+# `make help` lists what there is. Settings: PYTHON=python3.12 API_PORT=8081 AWS_PORT=4567 PROVIDERS_PORT=8100
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+ROLE ?= owner
+API_PORT ?= 8080
+AWS_PORT ?= 4566
+PROVIDERS_PORT ?= 8099
+export PYTHONPATH := layers/common:.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export SAM_CLI_TELEMETRY := 0
+export AWS_DEFAULT_REGION ?= us-east-1
+RUN := .venv/bin/python -m
+UV_VERSION := $(shell sed -n 's/^uv==//p' requirements-dev.in)
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  %-17s %s\n", $$1, $$2 }'
+
+# ---- setup
+
+.PHONY: setup
+setup: .venv/.complete .venv-aws/.complete ## make .venv (tools) and .venv-aws (the embedded AWS) from their locks
+
+# uv does not read pip's configuration: an index that pip was given is handed on.
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "AdBot Queue needs Python 3.11 or newer, this is " \
+		+ sys.version.split()[0] + ". Choose another: make setup PYTHON=python3.12")'
+	test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	test -x .venv/bin/uv || .venv/bin/python -m pip install --quiet uv==$(UV_VERSION)
+	index="$${PIP_INDEX_URL:-$$(.venv/bin/python -m pip config get global.index-url 2>/dev/null || true)}"; \
+		if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; fi; \
+		.venv/bin/uv pip sync --quiet --python $(1)/bin/python $(2)
+	touch $@
+endef
+
+.venv/.complete: requirements-dev.lock
+	$(call install,.venv,requirements-dev.lock)
+
+.venv-aws/.complete: requirements-aws.lock .venv/.complete
+	$(call install,.venv-aws,requirements-aws.lock)
+
+LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command 'make lock'
+.PHONY: lock
+lock: .venv/.complete ## pin again what the requirements-*.in ask for (UPGRADE=--upgrade for newer releases)
+	$(LOCK) $(UPGRADE) requirements-dev.in -o requirements-dev.lock
+	$(LOCK) --generate-hashes -c requirements-dev.lock requirements-layer.in -o layers/common/requirements.txt
+	$(LOCK) $(UPGRADE) requirements-aws.in -o requirements-aws.lock
+
+# ---- checks and tests
+
+.PHONY: check
+check: .venv/.complete ## formatting, lint, types, import rules, template
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+	cfn-lint infra/template.yaml
+	sam validate
+
+.PHONY: format
+format: .venv/.complete ## format, and fix what ruff can fix
+	ruff format .
+	ruff check --fix .
+
+.PHONY: validate
+validate: .venv/.complete ## the template alone: cfn-lint and sam validate --lint
+	cfn-lint infra/template.yaml
+	sam validate --lint
+
+.PHONY: test
+test: setup ## every test; end to end on a stack of its own
+	$(RUN) pytest
+
+.PHONY: test-unit
+test-unit: .venv/.complete ## without the embedded AWS
+	$(RUN) pytest -m "not e2e"
+
+.PHONY: test-e2e
+test-e2e: setup ## over HTTP against the deployed template (ADBOT_STACK=.local/stack.json: against the running one)
+	$(RUN) pytest -m e2e tests/e2e
+
+.PHONY: test-concurrency
+test-concurrency: .venv/.complete ## hundreds of random runs on Amazon's DynamoDB Local, killed midway, audited
+	$(RUN) tests.concurrency
+
+.PHONY: bench-allocation
+bench-allocation: .venv/.complete ## the allocation against the usual way
+	$(RUN) bench.allocation
+
+.PHONY: bench-cold
+bench-cold: .venv/.complete ## where a cold start goes
+	$(RUN) bench.cold
+
+# ---- the local stack
+
+.PHONY: run
+run: setup ## the whole system on this machine until Ctrl-C
+	@ADBOT_API_PORT=$(API_PORT) ADBOT_AWS_PORT=$(AWS_PORT) ADBOT_PROVIDERS_PORT=$(PROVIDERS_PORT) exec $(RUN) local
+
+.PHONY: token
+token: ## a bearer token of the running stack: make token ROLE=viewer
+	@exec $(RUN) local.token $(ROLE)
+
+.PHONY: demo
+demo: ## play the main job against the running stack
+	@exec $(RUN) local.demo
+
+.PHONY: clean
+clean: ## forget the local stack's state, and what was built
+	rm -rf .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find functions layers local tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,16 @@
+"""Consumer of the notices queue: one mail for a minute's notices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adbot_queue.core.consume import TimeLeft, messages
+from adbot_queue.system import notices
+
+
+def notify(message: dict[str, Any], _time_left: TimeLeft) -> None:
+    """One minute; a second copy of the message finds its mail sent."""
+    notices.from_env().send(message["minute"])
+
+
+handler = messages(notify)

@@ -1,0 +1,34 @@
+"""Every 5 minutes: hands over again what was recorded and not settled, finishes uploads that died, measures queues."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools.metrics import MetricUnit
+
+from adbot_queue.adbots import service as adbots_service
+from adbot_queue.core import telemetry
+from adbot_queue.core.clock import system_clock
+from adbot_queue.core.telemetry import gauge
+from adbot_queue.payments import service as payments_service
+
+
+def _measure() -> None:
+    adbots, now = adbots_service.from_env(), system_clock()
+    headers = adbots.pools.headers()
+    arrivals = [entry.bought_at for header in headers for entry in adbots.store.oldest_in_inbox(header.pool)]
+    waiting = arrivals + [header.oldest_queued_at for header in headers if header.oldest_queued_at is not None]
+    gauge("OldestQueuedAge", max(0, now - min(waiting, default=now)) // 1000, MetricUnit.Seconds)
+    gauge("QueueLength", sum(header.queue_length for header in headers))
+    gauge("ParkedBots", sum(header.parked for header in headers))
+
+
+def handler(_event: dict[str, Any], context: Any) -> dict[str, int]:
+    """The schedule's tick. Whatever fails here fails the run, is alarmed, and comes again."""
+    try:
+        overdue = payments_service.from_env().resend(context.get_remaining_time_in_millis)
+        gauge("UnsettledEvents", overdue)
+        _measure()
+        return {"unsettled": overdue, "uploads_finished": adbots_service.from_env().stock.finish_staged()}
+    finally:
+        telemetry.flush()

@@ -1,0 +1,103 @@
+"""Commands are signed for, remembered under their key, and refused the second time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adbot_queue.adbots.changes import Change
+from adbot_queue.adbots.commands import Command, Done
+from adbot_queue.adbots.model import Adbot, summary
+from adbot_queue.adbots.pool_store import Extra, Stale
+from adbot_queue.adbots.store import AdbotStore
+from adbot_queue.core.clock import Clock
+from adbot_queue.core.dynamodb import Item, Refused, Transaction
+from adbot_queue.core.errors import IdempotencyMismatch, NotFound
+from adbot_queue.ledger import Entry, Ledger
+
+
+class CommandLog:
+    """What goes into a command's transaction beside its effect: the ledger entry, and its id."""
+
+    def __init__(self, store: AdbotStore, ledger: Ledger, now: Clock) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._now = now
+
+    def commit_change(self, change: Change, *extras: Extra) -> None:
+        """Write a change of a pool.
+
+        Raises:
+            Stale: something changed since it was read, or the command was carried out meanwhile: read again.
+        """
+        try:
+            self._store.commit_change(change, *extras)
+        except Refused as refused:
+            raise _second_time(refused) from refused
+
+    def commit(self, transaction: Transaction) -> None:
+        """Write a transaction that changes a bot alone. Raises as `commit_change`."""
+        try:
+            transaction.commit()
+        except Refused as refused:
+            if "adbot" in refused.failed:
+                raise Stale from refused
+            raise _second_time(refused) from refused
+
+    def sign(
+        self, command: Command, action: str, before: Adbot, after: Adbot, detail: dict[str, Any] | None = None
+    ) -> Extra:
+        """Items that sign for a command on a bot and remember it."""
+        entry = Entry(
+            command.actor,
+            action,
+            f"adbot:{before.id}",
+            before=summary(before),
+            after={**summary(after), **(detail or {})},
+            reason=command.reason,
+        )
+
+        def sign(transaction: Transaction) -> None:
+            self._ledger.sign(transaction, entry)
+            self.remember(transaction, command, {"adbot_id": before.id})
+
+        return sign
+
+    def remember(self, transaction: Transaction, command: Command, result: Item) -> None:
+        """Record a command that has a key: refused with tag `command` the second time."""
+        if command.id:
+            self._store.remember_command(transaction, command.id, command.fingerprint, result, self._now())
+
+    def known(self, command: Command) -> Done | None:
+        """The answer of an earlier command with the same key, None when there was none.
+
+        Raises:
+            IdempotencyMismatch: it was another request.
+        """
+        if command.id is None or (record := self._store.command(command.id)) is None:
+            return None
+        if record["fingerprint"] != command.fingerprint:
+            raise IdempotencyMismatch("this Idempotency-Key was used with another request")
+        return Done(self._adbot(record["adbot_id"]), replayed=True)
+
+    def replay(self, command: Command) -> Done:
+        """The answer of the command that was there first.
+
+        Raises:
+            Stale: its record is not to be seen yet.
+            IdempotencyMismatch: it was another request.
+        """
+        done = self.known(command)
+        if done is None:
+            raise Stale
+        return done
+
+    def _adbot(self, adbot_id: str) -> Adbot:
+        adbot = self._store.adbot(adbot_id)
+        if adbot is None:
+            raise NotFound(f"there is no adbot {adbot_id}")
+        return adbot
+
+
+def _second_time(refused: Refused) -> Exception:
+    """A command that was carried out meanwhile, or a session lost meanwhile: reading again finds it."""
+    return Stale() if refused.failed.keys() & {"command", "session"} else refused

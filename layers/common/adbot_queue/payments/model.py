@@ -1,0 +1,304 @@
+"""A payment as its provider tells of it, and what follows for the order and its bot. Pure.
+
+Events of one payment come late, twice and in any order. So nothing here depends on their order: each event is a
+handful of facts, facts are merged by operations that do not care for order or repetition (union, maximum, or), and
+the order's status and the state its bot must be in are computed from the merged facts alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from adbot_queue.adbots.model import MAX_SESSIONS, CreationSource, Order, OrderStatus
+from adbot_queue.core.ids import derived_id
+
+_NUMBER = re.compile(r"[0-9]{1,3}")
+_POOL = re.compile(r"[a-z][a-z0-9-]{0,31}")
+MOST_ID = 128
+"""Characters of a user's or a plan's id."""
+
+
+class Dispute(StrEnum):
+    """A dispute's state; a later one wins over an earlier one, whichever is heard of first."""
+
+    OPEN = "open"
+    WON = "won"
+    LOST = "lost"
+
+
+_LATER = (Dispute.OPEN, Dispute.WON, Dispute.LOST)
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """All that is known of one purchase: a single payment, or a subscription with all its invoices.
+
+    Amounts are in the currency's smallest unit.
+
+    Attributes:
+        began: the customer finished the checkout; the money is not there yet.
+        failed: the provider gave up getting it.
+        ended: the subscription is over.
+        paid: invoice, or else payment or checkout session -> amount.
+        refunded: charge -> amount given back so far.
+        disputes: dispute -> its state.
+        paid_until: end of the last period that is paid, in milliseconds.
+        metadata: what the checkout said was bought.
+        provider_ids: under which names the provider's own pages show it.
+    """
+
+    began: bool = False
+    failed: bool = False
+    ended: bool = False
+    paid: Mapping[str, int] = field(default_factory=dict)
+    refunded: Mapping[str, int] = field(default_factory=dict)
+    disputes: Mapping[str, str] = field(default_factory=dict)
+    paid_until: int | None = None
+    currency: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    provider_ids: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def amount(self) -> int:
+        """All that was paid."""
+        return sum(self.paid.values())
+
+    @property
+    def amount_refunded(self) -> int:
+        """All that was given back."""
+        return sum(self.refunded.values())
+
+    @property
+    def fully_refunded(self) -> bool:
+        """Nothing of the money was kept."""
+        return 0 < self.amount <= self.amount_refunded
+
+    @property
+    def disputed(self) -> bool:
+        """A dispute is open."""
+        return Dispute.OPEN in self.disputes.values()
+
+    @property
+    def lost(self) -> bool:
+        """A dispute was lost."""
+        return Dispute.LOST in self.disputes.values()
+
+    @property
+    def has_order(self) -> bool:
+        """Somebody buys or bought something: facts that came before that make no order."""
+        return self.began or self.failed or bool(self.paid)
+
+    def merge(self, other: Payment) -> Payment:
+        """Both put together. The same facts again change nothing; the order of merging changes nothing."""
+        disputes = dict(self.disputes)
+        for name, state in other.disputes.items():
+            disputes[name] = max(disputes.get(name, state), state, key=lambda known: _LATER.index(Dispute(known)))
+        return Payment(
+            began=self.began or other.began,
+            failed=self.failed or other.failed,
+            ended=self.ended or other.ended,
+            paid=_highest(self.paid, other.paid),
+            refunded=_highest(self.refunded, other.refunded),
+            disputes=disputes,
+            paid_until=max(filter(None, (self.paid_until, other.paid_until)), default=None),
+            currency=self.currency or other.currency,
+            metadata=_better(self.metadata, other.metadata),
+            provider_ids={**other.provider_ids, **self.provider_ids},
+        )
+
+
+def _highest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: max(one.get(name, 0), other.get(name, 0)) for name in {**one, **other}}
+
+
+def _better(one: Mapping[str, str], other: Mapping[str, str]) -> Mapping[str, str]:
+    """The metadata that can be used; the checkout's own may come after an invoice that has none."""
+    if not one or (other and wish_of(one).problem and not wish_of(other).problem):
+        return other
+    return one
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the metadata says was bought, as far as it says it; `problem` is why no bot can be made of it."""
+
+    user_id: str = ""
+    pool: str | None = None
+    required: int | None = None
+    plan_id: str | None = None
+    problem: str | None = None
+
+
+def wish_of(metadata: Mapping[str, str]) -> Wish:
+    """Read the metadata that POST /checkout gave the payment. A pool that is not named is None: the default one.
+
+    A problem names the field and the rule, never the value: it is shown in lists, logs and mails.
+    """
+    user, pool = metadata.get("user_id", ""), metadata.get("pool") or None
+    plan, number = metadata.get("plan_id", ""), metadata.get("required_sessions", "").strip()
+    required = int(number) if _NUMBER.fullmatch(number) else 0
+    problem = None
+    if not 1 <= len(user) <= MOST_ID:
+        problem, user = "metadata.user_id is missing" if not user else "metadata.user_id is no user's id", ""
+    elif not number:
+        problem = "metadata.required_sessions is missing"
+    elif not 1 <= required <= MAX_SESSIONS:
+        problem = f"metadata.required_sessions is not a number from 1 to {MAX_SESSIONS}"
+    elif pool and not _POOL.fullmatch(pool):
+        problem = "metadata.pool is no pool's name"
+    usable_pool = pool if pool and _POOL.fullmatch(pool) else None
+    return Wish(
+        user_id=user,
+        pool=usable_pool,
+        required=required if 1 <= required <= MAX_SESSIONS else None,
+        plan_id=plan if 1 <= len(plan) <= MOST_ID else None,
+        problem=problem,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What one event tells.
+
+    Attributes:
+        action: how the ledger calls it.
+        ids: the provider's ids of this payment, best first; events of one payment share at least one.
+        told: the facts, as a payment that nothing else is known of.
+        subscription: the first id is a subscription's: it is the payment's key whatever was known before.
+    """
+
+    action: str
+    ids: tuple[str, ...]
+    told: Payment
+    subscription: bool = False
+
+    @property
+    def takes_away(self) -> bool:
+        """Money goes back, or the subscription ends."""
+        return self.told.ended or bool(self.told.refunded) or bool(self.told.disputes)
+
+
+class Step(StrEnum):
+    """What is to be done with the bot."""
+
+    NONE = "none"
+    CREATE = "create"
+    CANCEL = "cancel"
+    HOLD = "hold"
+    RELEASE = "release"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one transaction does. `more`: after it another round is needed, the event is not settled yet."""
+
+    order: Order | None
+    step: Step
+    more: bool = False
+
+
+def order_id_of(key: str) -> str:
+    """The id of the one order of a payment."""
+    return derived_id("ord_", key)
+
+
+def bot_id_of(order_id: str) -> str:
+    """The id of the bot that a payment makes. An operator's bot for the same order has another one."""
+    return derived_id("bot_", order_id)
+
+
+def apply(
+    key: str,
+    payment: Payment,
+    fact: Fact,
+    before: Order | None,
+    now: int,
+    *,
+    default_pool: str,
+    refusal: str | None = None,
+    bot_is_gone: bool = False,
+) -> Decision:
+    """Decide on the order and its bot.
+
+    Args:
+        key: the payment's key.
+        payment: all that is known, `fact` included.
+        fact: what the event told.
+        before: the order as it stands.
+        now: milliseconds; when the order is made, if it is.
+        default_pool: pool of payments that name none.
+        refusal: why no bot can be made although the metadata is usable: there is no such pool.
+        bot_is_gone: `fact` brings money for a bot that is cancelled.
+
+    Promises: the same payment gives the same status and step whatever came when, but for money that comes for a
+    cancelled bot, which a person must look at. An order never gets a second bot. A bot is made even if it must be
+    cancelled at once, so that order and bot are always there to be found.
+    """
+    if before is None and not payment.has_order:
+        return Decision(None, Step.NONE)
+    wish = wish_of(payment.metadata)
+    problem = refusal or wish.problem
+    order_id = order_id_of(key)
+    bot_id = before.adbot_id if before else None
+    creates = bool(payment.paid) and bot_id is None and problem is None
+    # A bot that an operator made for this order is not undone by what had happened before.
+    counts = bot_id in (None, bot_id_of(order_id)) or fact.takes_away
+    over = counts and (payment.ended or payment.lost or payment.fully_refunded)
+    review = problem if bot_id is None else _review(before, gone=bot_is_gone and not over)
+    status = _status(payment, review, lost=payment.lost and counts)
+    order = replace(
+        before or Order(order_id, status, CreationSource.PAYMENT, now, version=0),
+        status=status,
+        amount=payment.amount,
+        currency=payment.currency,
+        amount_refunded=payment.amount_refunded,
+        disputed=payment.disputed,
+        ended=payment.ended,
+        paid_until=payment.paid_until,
+        invoices=tuple(sorted(name for name in payment.paid if name.startswith("in_"))),
+        provider_ids=dict(payment.provider_ids),
+        review_reason=review if status is OrderStatus.REVIEW else None,
+    )
+    if bot_id is None:
+        order = replace(
+            order,
+            user_id=wish.user_id,
+            pool=wish.pool or default_pool,
+            required_sessions=wish.required,
+            plan_id=wish.plan_id,
+            adbot_id=bot_id_of(order_id) if creates else None,
+        )
+    if order != before:
+        order = replace(order, version=order.version + 1)
+    if creates:
+        return Decision(order, Step.CREATE, more=over)
+    if bot_id and over:
+        return Decision(order, Step.CANCEL)
+    if bot_id and before and before.disputed != payment.disputed:
+        return Decision(order, Step.HOLD if payment.disputed else Step.RELEASE)
+    return Decision(order, Step.NONE)
+
+
+def _review(before: Order | None, *, gone: bool) -> str | None:
+    """Why a person must look at an order that has a bot, until they did (which makes the order PAID)."""
+    if gone:
+        return "paid again although the bot is cancelled"
+    return before.review_reason if before and before.status is OrderStatus.REVIEW else None
+
+
+def _status(payment: Payment, review: str | None, *, lost: bool) -> OrderStatus:
+    """Where the money is; the first that holds."""
+    rules = (
+        (not payment.paid and payment.failed, OrderStatus.FAILED),
+        (not payment.paid, OrderStatus.PENDING),
+        (payment.fully_refunded, OrderStatus.REFUNDED),
+        (review is not None, OrderStatus.REVIEW),
+        (lost, OrderStatus.REFUNDED),
+        (payment.disputed, OrderStatus.DISPUTED),
+        (payment.ended, OrderStatus.ENDED),
+        (payment.amount_refunded > 0, OrderStatus.PARTIALLY_REFUNDED),
+    )
+    return next((status for holds, status in rules if holds), OrderStatus.PAID)

@@ -1,0 +1,163 @@
+"""The plan catalogue: what can be bought, changeable by the operator at any time.
+
+A purchase carries what it bought in its own metadata, so that changing or removing a plan changes no purchase.
+In the AdBots table: `PLANS`, `<plan id>`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+
+from adbot_queue.adbots import service as adbots_service
+from adbot_queue.adbots.commands import race
+from adbot_queue.adbots.service import AdbotService
+from adbot_queue.core import dynamodb
+from adbot_queue.core.dynamodb import Contended, Item, Refused, Transaction
+from adbot_queue.core.errors import Invalid, NotFound
+from adbot_queue.ledger import Actor, Entry
+
+PLAN_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_PARTITION = "PLANS"
+
+
+class Mode(StrEnum):
+    """How a plan is paid: once, or again and again."""
+
+    PAYMENT = "payment"
+    SUBSCRIPTION = "subscription"
+
+
+class Interval(StrEnum):
+    """How often a subscription is paid."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    YEAR = "year"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """So many sessions of a pool for so much money, in the currency's smallest unit. Inactive: not for sale."""
+
+    id: str
+    name: str
+    pool: str
+    required_sessions: int
+    amount: int
+    currency: str
+    mode: Mode = Mode.PAYMENT
+    interval: Interval | None = None
+    active: bool = True
+    version: int = 1
+
+
+class Plans:
+    """All plans of the installation."""
+
+    def __init__(self, adbots: AdbotService) -> None:
+        self._adbots = adbots
+        self._client = adbots.store.client
+        self._table = adbots.store.table
+
+    def get(self, plan_id: str) -> Plan:
+        """A plan.
+
+        Raises:
+            NotFound: there is none.
+        """
+        plan = self._read(plan_id)
+        if plan is None:
+            raise NotFound(f"there is no plan {plan_id}")
+        return plan
+
+    def list(self, limit: int, cursor: str | None, *, only_active: bool) -> tuple[list[Plan], str | None]:
+        """A page of plans, by id; with `only_active` it may be shorter than `limit` while more follow."""
+        values: dict[str, Any] = {"where": "#active = :active", "active": True} if only_active else {}
+        found, following = dynamodb.query_page(
+            self._client, self._table, "pk = :pk", limit=limit, cursor=cursor, forward=True, pk=_PARTITION, **values
+        )
+        return [_plan(item) for item in found], following
+
+    def put(self, plan_id: str, values: dict[str, Any], actor: Actor) -> tuple[Plan, bool]:
+        """Create or replace a plan; True beside it when it is new.
+
+        Args:
+            plan_id: new or known.
+            actor: who does it.
+            values: all fields but id and version.
+
+        Raises:
+            Invalid: an id that is no plan's, or no such pool.
+        """
+        if not PLAN_ID.fullmatch(plan_id):
+            raise Invalid.field("id", "1 to 64 of a-z, 0-9, _ and -, a letter or digit first")
+        self._adbots.pools.header(values["pool"])
+
+        def attempt() -> tuple[Plan, bool]:
+            before = self._read(plan_id)
+            after = Plan(id=plan_id, version=before.version + 1 if before else 1, **values)
+            if before and replace(after, version=before.version) == before:
+                return before, False
+            transaction = self._adbots.store.transaction()
+            item: Item = {"pk": _PARTITION, "sk": plan_id, **asdict(after)}
+            if before:
+                transaction.put("plan", self._table, item, condition="version = :version", version=before.version)
+            else:
+                transaction.create("plan", self._table, item)
+            self._sign(transaction, actor, "plan.put", plan_id, before, after)
+            return after, before is None
+
+        return race(attempt)
+
+    def remove(self, plan_id: str, actor: Actor) -> Plan:
+        """Take a plan out of the catalogue.
+
+        Raises:
+            NotFound: there is none.
+        """
+
+        def attempt() -> Plan:
+            before = self.get(plan_id)
+            transaction = self._adbots.store.transaction()
+            key: Item = {"pk": _PARTITION, "sk": plan_id}
+            transaction.delete("plan", self._table, key, condition="version = :version", version=before.version)
+            self._sign(transaction, actor, "plan.remove", plan_id, before, None)
+            return before
+
+        return race(attempt)
+
+    def _sign(
+        self, transaction: Transaction, actor: Actor, action: str, plan_id: str, before: Plan | None, after: Plan | None
+    ) -> None:
+        """Add the ledger's entry and commit."""
+        entry = Entry(actor, action, f"plan:{plan_id}", before=_shown(before), after=_shown(after))
+        self._adbots.ledger.sign(transaction, entry)
+        try:
+            transaction.commit()
+        except Refused as refused:
+            raise Contended(str(refused)) from refused
+
+    def _read(self, plan_id: str) -> Plan | None:
+        item = dynamodb.get(self._client, self._table, {"pk": _PARTITION, "sk": plan_id})
+        return _plan(item) if item else None
+
+
+def _plan(item: Item) -> Plan:
+    values = {name: item[name] for name in Plan.__slots__ if name in item}
+    interval = item.get("interval")
+    return Plan(**values | {"mode": Mode(item["mode"]), "interval": Interval(interval) if interval else None})
+
+
+def _shown(plan: Plan | None) -> dict[str, Any]:
+    return {name: value for name, value in asdict(plan).items() if value is not None} if plan else {}
+
+
+@lru_cache(maxsize=1)
+def from_env() -> Plans:
+    """The catalogue of this process."""
+    return Plans(adbots_service.from_env())

@@ -1,0 +1,132 @@
+"""What payments and plans look like over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from adbot_queue.adbots.model import MAX_SESSIONS
+from adbot_queue.core.clock import iso
+from adbot_queue.core.http import Request
+from adbot_queue.ledger import Actor
+from adbot_queue.payments.checkout import Checkout
+from adbot_queue.payments.plans import Interval, Mode, Plan
+
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+def _address(text: str) -> str:
+    """Where a browser is sent after paying: https, or this machine."""
+    parts = urlsplit(text)
+    if parts.username or not (
+        (parts.scheme == "https" and parts.hostname) or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+    ):
+        raise ValueError("must be an https address (http only on localhost), without a user name")
+    return text
+
+
+Address = Annotated[str, Field(max_length=2000), AfterValidator(_address)]
+
+
+class _Input(BaseModel):
+    """Unknown fields are refused, texts are not taken for numbers."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Received(BaseModel):
+    """The event is recorded: `new`, `repeated`, `settled` (before) or `ignored`."""
+
+    event_id: str
+    outcome: Literal["new", "repeated", "settled", "ignored"]
+
+
+class StartCheckout(_Input):
+    """Which plan to buy, and where to go after paying or giving up; by default the installation's own pages."""
+
+    plan_id: str = Field(min_length=1, max_length=64)
+    success_url: Address | None = None
+    cancel_url: Address | None = None
+
+
+class CheckoutView(BaseModel):
+    """A Checkout session. The order that comes of it shows its `id` as `provider_ids.checkout_session`."""
+
+    id: str
+    url: str = Field(description="send the customer's browser there")
+    plan_id: str
+    expires_at: str
+
+    @classmethod
+    def of(cls, begun: Checkout) -> CheckoutView:
+        """The view of a session."""
+        return cls(id=begun.id, url=begun.url, plan_id=begun.plan_id, expires_at=iso(begun.expires_at))
+
+
+class PlanBody(_Input):
+    """What a plan offers. `amount` is in the currency's smallest unit."""
+
+    name: str = Field(min_length=1, max_length=250)
+    pool: str = Field(min_length=1, max_length=32)
+    required_sessions: int = Field(ge=1, le=MAX_SESSIONS)
+    amount: int = Field(ge=1, le=99_999_999, description="Stripe's own least amount depends on the currency")
+    currency: str = Field(pattern=r"^[a-z]{3}$")
+    mode: Mode = Field(Mode.PAYMENT, strict=False)
+    interval: Interval | None = Field(None, strict=False, description="of a subscription, and only of one")
+    active: bool = True
+
+    @model_validator(mode="after")
+    def _interval_goes_with_subscription(self) -> Self:
+        if (self.mode is Mode.SUBSCRIPTION) != (self.interval is not None):
+            raise ValueError("interval belongs to a subscription, and only to one")
+        return self
+
+
+class PlanView(BaseModel):
+    """A plan."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    name: str
+    pool: str
+    required_sessions: int
+    amount: int
+    currency: str
+    mode: Mode
+    interval: Interval | None
+    active: bool
+    version: int
+
+    @classmethod
+    def of(cls, plan: Plan) -> PlanView:
+        """The view of a plan."""
+        return cls.model_validate(plan)
+
+
+class PlanPage(BaseModel):
+    """Which page of the plans."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(50, ge=1, le=100)
+    cursor: str | None = Field(None, max_length=2000)
+
+
+class PlanList(BaseModel):
+    """A page of plans, by id."""
+
+    items: list[PlanView]
+    next: str | None
+
+    @classmethod
+    def of(cls, plans: list[Plan], following: str | None) -> PlanList:
+        """The view of a page."""
+        return cls(items=[PlanView.of(plan) for plan in plans], next=following)
+
+
+def actor_of(request: Request[Any]) -> Actor:
+    """The person behind a request, as the ledger names them."""
+    return Actor(request.caller.id, request.caller.role, request.request_id)

@@ -1,0 +1,217 @@
+"""The Payments table: what providers reported, and what is known of each payment.
+
+EVENT#stripe#<event id>      an event as received; `unsettled` keeps it in the index of that name until it is settled
+PAYMENT#stripe#<key>         a payment: its facts, under one of its ids
+PAYMENT#stripe#<other id>    `same_as`: that id of the same payment
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+from adbot_queue.core import dynamodb
+from adbot_queue.core.clock import iso
+from adbot_queue.core.dynamodb import ConditionFailed, Item, Transaction
+from adbot_queue.payments.model import Fact, Payment
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+KEPT_DAYS = 400
+"""How long a settled event is kept: longer than a year, for the yearly audit."""
+
+UNSETTLED = "EVENT"
+"""The one value of the sparse attribute: the index holds only what still has to be done, which is little."""
+
+_MOST_LINKS = 5
+"""Ids in a row that lead to one payment: charge, payment intent, invoice, subscription, and one to spare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An event as recorded. `payload` is the text Stripe sent; empty for types that are ignored."""
+
+    key: str
+    event_id: str
+    event_type: str
+    payload: str
+    unsettled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A payment as stored: its key, its facts, and the version they were read with (0: not stored yet)."""
+
+    key: str
+    payment: Payment
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What the ids of a fact lead to.
+
+    Attributes:
+        home: the payment they belong to; its facts are those of all parts.
+        parts: payments that were known under other ids, and turn out to be this one.
+        unlinked: ids that lead nowhere yet.
+    """
+
+    home: Known
+    parts: tuple[Known, ...]
+    unlinked: tuple[str, ...]
+
+
+class PaymentStore:
+    """The Payments table of one provider."""
+
+    def __init__(self, client: DynamoDBClient, table: str, provider: str = "stripe") -> None:
+        self.client = client
+        self.table = table
+        self.provider = provider
+
+    # Events
+
+    def record(self, event_id: str, event_type: str, payload: str, now: int, *, ignored: bool) -> tuple[Received, bool]:
+        """Write an event down, once: True beside it when it is new, else what was written the first time."""
+        item: Item = {
+            "pk": f"EVENT#{self.provider}#{event_id}",
+            "event_id": event_id,
+            "event_type": event_type,
+            "received_at": iso(now),
+        }
+        if ignored:
+            item |= {"settled_at": now, "outcome": "ignored", "expires_at": _expiry(now)}
+        else:
+            item |= {"payload": payload, "unsettled": UNSETTLED}
+        try:
+            dynamodb.put_if(self.client, self.table, item, condition="attribute_not_exists(pk)")
+        except ConditionFailed as failed:
+            stood = failed.item or dynamodb.get(self.client, self.table, {"pk": item["pk"]})
+            return _received(stood or item), False
+        return _received(item), True
+
+    def event(self, key: str) -> Received | None:
+        """An event by its key."""
+        item = dynamodb.get(self.client, self.table, {"pk": key})
+        return _received(item) if item else None
+
+    def settle(self, transaction: Transaction, key: str, outcome: str, now: int) -> None:
+        """Mark an event settled: refused with tag `event` when it is already."""
+        transaction.update(
+            "event",
+            self.table,
+            {"pk": key},
+            "SET settled_at = :now, outcome = :outcome, expires_at = :expiry REMOVE unsettled",
+            condition="attribute_exists(unsettled)",
+            now=now,
+            outcome=outcome,
+            expiry=_expiry(now),
+        )
+
+    def unsettled(self, before: int, most: int) -> list[tuple[str, str]]:
+        """Key and time of receipt of events received before that time and not settled, oldest first, up to `most`."""
+        found: list[tuple[str, str]] = []
+        cursor: str | None = None
+        while len(found) < most:
+            page, cursor = dynamodb.query_page(
+                self.client,
+                self.table,
+                "unsettled = :unsettled AND received_at < :before",
+                index="unsettled",
+                limit=most - len(found),
+                cursor=cursor,
+                forward=True,
+                unsettled=UNSETTLED,
+                before=iso(before),
+            )
+            found.extend((item["pk"], item["received_at"]) for item in page)
+            if cursor is None:
+                break
+        return found
+
+    # Payments
+
+    def gather(self, fact: Fact) -> Gathered:
+        """Find the payment that a fact belongs to, by all its ids.
+
+        A subscription's id is the payment's key. Without one it is the payment that the ids lead to, one with money
+        before one of which only other facts are known; and the first id when they lead to none.
+        """
+        found: dict[str, Known] = {}
+        unlinked: list[str] = []
+        for name, known in self._follow(fact.ids).items():
+            if known is None:
+                unlinked.append(name)
+            else:
+                found[known.key] = known
+        first = fact.ids[0]
+        if fact.subscription:
+            home = found.get(first, Known(first, Payment()))
+        else:
+            home = max(found.values(), key=lambda known: known.payment.has_order, default=Known(first, Payment()))
+        # Two that both have an order stay two: their bots exist. Stripe gives no events that lead there.
+        parts = tuple(known for known in found.values() if known.key != home.key and not known.payment.has_order)
+        facts = home.payment
+        for part in parts:
+            facts = facts.merge(part.payment)
+        return Gathered(replace(home, payment=facts), parts, tuple(name for name in unlinked if name != home.key))
+
+    def _follow(self, ids: Sequence[str]) -> dict[str, Known | None]:
+        """What each id leads to, None where it leads nowhere. Facts without an order expire, links to them do not."""
+        at = {name: name for name in ids}
+        items: dict[str, Item] = {}
+        for _ in range(_MOST_LINKS):
+            missing = {name for name in at.values() if name not in items}
+            read = dynamodb.get_many(self.client, self.table, [self._key(name) for name in sorted(missing)])
+            items |= {item["pk"].rsplit("#", 1)[-1]: item for item in read}
+            onward = {name: items[here]["same_as"] for name, here in at.items() if "same_as" in items.get(here, {})}
+            if not onward:
+                break
+            at |= onward
+        ends = {name: Known(here, Payment()) if here != name else None for name, here in at.items()}
+        return ends | {name: _known(here, items[here]) for name, here in at.items() if here in items}
+
+    def save(self, transaction: Transaction, gathered: Gathered, payment: Payment, now: int) -> None:
+        """Write a payment's facts and under which ids it is known.
+
+        Items and what each refuses, all with tag `payment`: the payment, under any version but the one read; each
+        part, the same; each new id, when it leads somewhere by now.
+        """
+        home = gathered.home
+        item: Item = {
+            **self._key(home.key),
+            **asdict(payment),
+            "version": home.version + 1,
+            # Facts about somebody else's sales on the same account would pile up.
+            "expires_at": None if payment.has_order else _expiry(now),
+        }
+        self._put(transaction, item, home.version)
+        for part in gathered.parts:
+            self._put(transaction, {**self._key(part.key), "same_as": home.key}, part.version)
+        for name in gathered.unlinked:
+            self._put(transaction, {**self._key(name), "same_as": home.key}, 0)
+
+    def _put(self, transaction: Transaction, item: Item, version: int) -> None:
+        if version:
+            transaction.put("payment", self.table, item, condition="version = :version", version=version)
+        else:
+            transaction.create("payment", self.table, item)
+
+    def _key(self, name: str) -> Item:
+        return {"pk": f"PAYMENT#{self.provider}#{name}"}
+
+
+def _known(name: str, item: Item) -> Known:
+    values = {field: item[field] for field in Payment.__slots__ if field in item}
+    return Known(name, Payment(**values), item["version"])
+
+
+def _received(item: Item) -> Received:
+    return Received(item["pk"], item["event_id"], item["event_type"], item.get("payload", ""), "unsettled" in item)
+
+
+def _expiry(now: int) -> int:
+    return now // 1000 + KEPT_DAYS * 86_400

@@ -1,0 +1,142 @@
+"""`python -m local`: the whole system on this machine until Ctrl-C."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from types import FrameType
+
+from local import seed, stack
+from local.deploy import deploy
+from local.embedded import child, embedded_aws, wait_until_listening
+from local.gateway import gateway
+from local.settings import REGION, Refused, Settings
+
+Server = subprocess.Popen[bytes]
+
+
+class _Stopped(Exception):
+    """The operator wants no more."""
+
+
+def main() -> int:
+    """Run the stack; 0 after a stop that was asked for, 1 with a reason on stderr otherwise."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        # The first ends whatever is going on; while things are stopping, more of them change nothing.
+        if not stop.is_set():
+            stop.set()
+            raise _Stopped
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    try:
+        with ExitStack() as resources:
+            servers = _start(Settings.from_environment(), resources)
+            while True:
+                time.sleep(1)
+                for name, server in servers.items():
+                    if server.poll() is not None:
+                        raise Refused(f"{name} ended unexpectedly; its log is in the log directory.")  # noqa: TRY301
+    except _Stopped:
+        print("Stopped; the state is kept.", flush=True)
+        return 0
+    except Refused as error:
+        stop.set()
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
+    began = time.monotonic()
+    settings.check_ports()
+    (settings.state / "log").mkdir(parents=True, exist_ok=True)
+    print("Starting the embedded AWS ...", flush=True)
+    servers = {"The embedded AWS": resources.enter_context(embedded_aws(settings))}
+    servers |= _start_stand_ins(settings, resources)
+    stripe_key, sendgrid_key = os.environ.get("STRIPE_API_KEY", ""), os.environ.get("SENDGRID_API_KEY", "")
+    print("Deploying infra/template.yaml (the first time takes a minute) ...", flush=True)
+    outputs, deployed = deploy(
+        settings,
+        {
+            "DeletionProtection": "false",
+            "AdminEmail": os.environ.get("ADMIN_EMAIL", "admin@example.com"),
+            "MailFrom": os.environ.get("MAIL_FROM", "adbot-queue@example.com"),
+            "StripeApiBase": "" if stripe_key else f"{settings.providers_url}/stripe",
+            "SendGridApiBase": "" if sendgrid_key else f"{settings.providers_url}/sendgrid",
+            "CheckoutSuccessUrl": f"{settings.api_url}/health",
+            "CheckoutCancelUrl": f"{settings.api_url}/health",
+        },
+    )
+    before = stack.read(stack.path(settings)) if stack.path(settings).exists() else None
+    current: stack.Stack = {
+        "api_url": settings.api_url,
+        "console_url": f"{settings.api_url}/console",
+        "aws_endpoint": settings.aws_endpoint,
+        "region": REGION,
+        "stripe_webhook_secret": os.environ.get("STRIPE_WEBHOOK_SECRET")
+        or (before["stripe_webhook_secret"] if before else f"whsec_{secrets.token_urlsafe(24)}"),
+        "users": seed.new_users(before["users"] if before else {}),
+        "outputs": outputs,
+    }
+    # Written before anything is seeded: a run that is cut short must find its passwords again.
+    stack.write(settings, current)
+    seed.seed_users(current)
+    seed.seed_secrets(
+        current, stripe_key or f"sk_test_{secrets.token_hex(12)}", sendgrid_key or f"SG.{secrets.token_hex(12)}"
+    )
+    resources.enter_context(gateway(settings, outputs["ApiId"]))
+    ready = seed.seed_catalogue(current) if deployed else True
+    played = settings.state / "played"
+    if ready and not played.exists() and os.environ.get("ADBOT_PLAY", "1") == "1":
+        _play(current)
+        played.touch()
+    print(
+        f"\nReady after {time.monotonic() - began:.0f} s.\n"
+        f"  API      {settings.api_url}\n"
+        f"  Console  {current['console_url']}\n"
+        f"  AWS      {settings.aws_endpoint}\n"
+        f"  Token    make token ROLE={'|'.join(stack.ROLES)}\n"
+        f"  Again    make demo\n"
+        f"  Logs     {settings.state / 'log'}\n"
+        "Ctrl-C stops it.",
+        flush=True,
+    )
+    return servers
+
+
+def _start_stand_ins(settings: Settings, resources: ExitStack) -> dict[str, Server]:
+    """Stand-ins for payment and mail providers, whoever has no real keys."""
+    if importlib.util.find_spec("local.stand_ins") is None:
+        print("WARNING: local/stand_ins is missing: payment and mail providers do not answer.", file=sys.stderr)
+        return {}
+    command = [sys.executable, "-m", "local.stand_ins", "--port", str(settings.providers_port)]
+    environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}
+    environment["ADBOT_STATE"] = str(settings.state)
+    process = resources.enter_context(child(command, "stand_ins", settings, environment))
+    wait_until_listening(settings.providers_port, process, "The stand-ins", settings.state / "log" / "stand_ins.log")
+    return {"The stand-ins": process}
+
+
+def _play(current: stack.Stack) -> None:
+    """Play the main job once, so that the operator sees it work."""
+    if importlib.util.find_spec("local.demo") is None:
+        print("WARNING: local/demo.py is missing: nothing is played.", file=sys.stderr)
+        return
+    try:
+        importlib.import_module("local.demo").play(current)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the stack is up and the operator can look into it
+        print(f"WARNING: the main job did not play as it should: {type(error).__name__}: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""What a fresh stack needs: users, provider keys, a pool and plans. All of it may be repeated."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import requests
+
+from local.stack import ROLES, Stack, User, client, token
+
+POOL = "standard"
+PLANS: dict[str, dict[str, Any]] = {
+    "starter": {
+        "name": "Starter",
+        "pool": POOL,
+        "required_sessions": 5,
+        "amount": 4900,
+        "currency": "eur",
+        "mode": "payment",
+    },
+    "pro": {
+        "name": "Pro",
+        "pool": POOL,
+        "required_sessions": 25,
+        "amount": 19900,
+        "currency": "eur",
+        "mode": "payment",
+    },
+}
+
+
+def new_users(known: Mapping[str, User]) -> dict[str, User]:
+    """One user a role: those already known, with their passwords, and new ones for the rest."""
+    # The prefix satisfies the pool's password policy.
+    return {
+        role: known.get(role) or {"username": role, "password": f"Aa1-{secrets.token_urlsafe(18)}"} for role in ROLES
+    }
+
+
+def seed_users(stack: Stack) -> None:
+    """Have every user of `stack` in the group of its role, with its password."""
+    cognito = client(stack, "cognito-idp")
+    pool = stack["outputs"]["UserPoolId"]
+    for role, user in stack["users"].items():
+        name = user["username"]
+        with suppress(cognito.exceptions.UsernameExistsException):
+            cognito.admin_create_user(
+                UserPoolId=pool,
+                Username=name,
+                MessageAction="SUPPRESS",
+                UserAttributes=[
+                    {"Name": "email", "Value": f"{name}@example.com"},
+                    {"Name": "email_verified", "Value": "true"},
+                ],
+            )
+        cognito.admin_set_user_password(UserPoolId=pool, Username=name, Password=user["password"], Permanent=True)
+        cognito.admin_add_user_to_group(UserPoolId=pool, Username=name, GroupName=role)
+
+
+def seed_secrets(stack: Stack, stripe_key: str, sendgrid_key: str) -> None:
+    """Fill the secrets that the template made empty."""
+    manager = client(stack, "secretsmanager")
+    stripe = {"api_key": stripe_key, "webhook_secret": stack["stripe_webhook_secret"]}
+    manager.put_secret_value(SecretId=stack["outputs"]["StripeSecretId"], SecretString=json.dumps(stripe))
+    manager.put_secret_value(
+        SecretId=stack["outputs"]["SendGridSecretId"], SecretString=json.dumps({"api_key": sendgrid_key})
+    )
+
+
+def seed_catalogue(stack: Stack) -> bool:
+    """Create the pool and the plans through the API, as the owner would. False, and a warning, when a route refuses."""
+    headers = {"authorization": f"Bearer {token(stack, 'owner')}"}
+    wanted = {f"/admin/stock/pools/{POOL}": {}, **{f"/admin/plans/{plan}": body for plan, body in PLANS.items()}}
+    done = True
+    for path, body in wanted.items():
+        answer = requests.put(stack["api_url"] + path, json=body, headers=headers, timeout=60)
+        if not answer.ok:
+            done = False
+            print(f"WARNING: PUT {path} answered {answer.status_code}: {answer.text[:500]}", file=sys.stderr)
+    return done

@@ -1,0 +1,25 @@
+"""`python -m local.stand_ins --port 8099`: the stand-ins on loopback until they are stopped."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from werkzeug.serving import run_simple
+
+from local.settings import HOST, ROOT
+from local.stand_ins.app import StandIns, running_stack
+
+
+def main() -> None:
+    """Serve."""
+    parser = argparse.ArgumentParser(description="Stand-ins for Stripe and SendGrid, on loopback, in memory.")
+    parser.add_argument("--port", type=int, default=8099)
+    port = parser.parse_args().port
+    stack = Path(os.environ.get("ADBOT_STATE", ROOT / ".local")) / "stack.json"
+    run_simple(HOST, port, StandIns(f"http://{HOST}:{port}", *running_stack(stack)), threaded=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The stand-ins behind one address: /stripe, /sendgrid, and Stripe's payment page."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import html
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from werkzeug.wrappers import Request, Response
+
+from local.stand_ins.reply import Reply
+from local.stand_ins.sendgrid import SendGrid
+from local.stand_ins.stripe import Stripe
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+Deliver = Callable[[str, dict[str, str]], int]
+"""Posts a webhook's body with headers; answers the status it got."""
+
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Test payment</title>
+<body style="font: 16px/1.5 sans-serif; max-width: 30em; margin: 4em auto">
+<h1>Test payment</h1><p>{amount} {currency} for {what}. No money moves: this page stands in for Stripe's.</p>
+<form method="post"><button>Pay</button> <a href="{cancel}">Give up</a></form></body></html>"""
+
+
+class StandIns:
+    """A WSGI application."""
+
+    def __init__(self, base_url: str, deliver: Deliver, webhook_secret: Callable[[], str]) -> None:
+        self.stripe = Stripe(page=lambda session_id: f"{base_url}/stripe/pay/{session_id}")
+        self.sendgrid = SendGrid()
+        self._deliver = deliver
+        self._secret = webhook_secret
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        request = Request(environ)
+        reply = self.respond(request)
+        if isinstance(reply.body, str):
+            response = Response(reply.body, reply.status, mimetype="text/html" if reply.body else None)
+        else:
+            response = Response(json.dumps(reply.body), reply.status, mimetype="application/json")
+        response.headers.update(reply.headers)
+        return response(environ, start_response)
+
+    def respond(self, request: Request) -> Reply:
+        """Find who answers."""
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        body = request.get_data(as_text=True)
+        if request.path.startswith("/stripe/pay/"):
+            return self._pay(request.method, request.path.rsplit("/", 1)[1])
+        for name, peer in (("/stripe", self.stripe), ("/sendgrid", self.sendgrid)):
+            if request.path.startswith(f"{name}/"):
+                return peer.respond(request.method, request.path.removeprefix(name), headers, body)
+        return Reply(200 if request.path == "/" else 404, {"stand_ins": ["/stripe", "/sendgrid"]})
+
+    def _pay(self, method: str, session_id: str) -> Reply:
+        session = self.stripe.sessions.get(session_id)
+        if session is None:
+            return Reply(404, "There is no such payment.")
+        if method != "POST":
+            shown = {
+                "amount": f"{session['amount_total'] / 100:.2f}",
+                "currency": session["currency"].upper(),
+                "what": session["metadata"].get("plan_id", "your order"),
+                "cancel": session["cancel_url"] or "#",
+            }
+            return Reply(200, PAGE.format(**{name: html.escape(value) for name, value in shown.items()}))
+        payload = json.dumps(self.stripe.complete(session_id))
+        status = self._deliver(payload, signed(payload, self._secret()))
+        if status != 200:
+            return Reply(502, f"Paid, but the webhook answered {status}. Press Pay again: Stripe would repeat it, too.")
+        return Reply(303, "", {"location": session["success_url"]})
+
+
+def signed(payload: str, secret: str, at: int | None = None) -> dict[str, str]:
+    """The headers of a webhook that Stripe signs now: https://docs.stripe.com/webhooks#verify-manually."""
+    at = int(time.time()) if at is None else at
+    digest = hmac.new(secret.encode(), f"{at}.{payload}".encode(), hashlib.sha256).hexdigest()
+    return {"content-type": "application/json", "stripe-signature": f"t={at},v1={digest}"}
+
+
+def running_stack(file: Path) -> tuple[Deliver, Callable[[], str]]:
+    """How to reach the webhook of the stack that describes itself in `file`, read whenever it is needed."""
+
+    def deliver(payload: str, headers: dict[str, str]) -> int:
+        address = json.loads(file.read_text())["api_url"] + "/webhooks/stripe"
+        request = urllib.request.Request(address, payload.encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    return deliver, lambda: str(json.loads(file.read_text())["stripe_webhook_secret"])

@@ -1,0 +1,257 @@
+"""Stripe's API as far as the project uses it: Checkout sessions, with idempotency keys and Stripe's errors.
+
+Parameters are held against Stripe's published schema and against the rules that its errors name. A session is paid on
+its page (`/stripe/pay/<id>`), which sends the signed event that Stripe would send.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from local.stand_ins.reply import Reply, Schema
+
+LEAST_AMOUNT = 50
+MOST_METADATA, MOST_NAME, MOST_VALUE = 50, 40, 500
+_KEY = re.compile(r"(sk|rk)_test_\w+")
+
+
+class StripeError(Exception):
+    """A refusal in Stripe's words."""
+
+    def __init__(self, message: str, status: int = 400, kind: str = "invalid_request_error", **members: str) -> None:
+        super().__init__(message)
+        self.reply = Reply(status, {"error": {"message": message, "type": kind, **members}})
+
+
+class Stripe:
+    """An account in test mode. `addresses` makes a session's page out of its id."""
+
+    def __init__(self, page: Callable[[str], str], now: Callable[[], float] = time.time) -> None:
+        self.sessions: dict[str, dict[str, Any]] = {}
+        self._page = page
+        self._now = now
+        self._schema = Schema("stripe_checkout_session.json")
+        self._answers: dict[str, tuple[str, Reply]] = {}
+        self._lock = threading.Lock()
+
+    def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> Reply:
+        """Answer a request; header names are in lower case."""
+        request_id = f"req_{secrets.token_hex(7)}"
+        try:
+            with self._lock:
+                reply = self._route(method, path, headers, body)
+        except StripeError as error:
+            reply = error.reply
+        version = headers.get("stripe-version", "")
+        return Reply(reply.status, reply.body, {"request-id": request_id, "stripe-version": version, **reply.headers})
+
+    def _route(self, method: str, path: str, headers: Mapping[str, str], body: str) -> Reply:
+        _authenticate(headers.get("authorization", ""))
+        if (method, path) == ("POST", "/v1/checkout/sessions"):
+            return self._once(headers.get("idempotency-key"), body, lambda: self._create(body))
+        if (method, path) == ("GET", "/v1/checkout/sessions"):
+            data = list(reversed(self.sessions.values()))
+            return Reply(200, {"object": "list", "data": data, "has_more": False, "url": path})
+        if method == "GET" and path.startswith("/v1/checkout/sessions/"):
+            session_id = path.rsplit("/", 1)[1]
+            if session_id in self.sessions:
+                return Reply(200, self.sessions[session_id])
+            missing = f"No such checkout.session: '{session_id}'"
+            raise StripeError(missing, 404, code="resource_missing", param="session")
+        raise StripeError(f"Unrecognized request URL ({method}: {path}).", 404)
+
+    def _once(self, key: str | None, body: str, act: Callable[[], Reply]) -> Reply:
+        """Answer as the first time under the same key; what was refused for its parameters is not remembered."""
+        if key is None:
+            return act()
+        if key in self._answers:
+            before, reply = self._answers[key]
+            if before != body:
+                raise StripeError(
+                    "Keys for idempotent requests can only be used with the same parameters they were first used "
+                    f"with. Try using a key other than '{key}' if you meant to execute a different request.",
+                    kind="idempotency_error",
+                )
+            return Reply(reply.status, reply.body, {"idempotent-replayed": "true"})
+        reply = act()
+        self._answers[key] = (body, reply)
+        return reply
+
+    def _create(self, body: str) -> Reply:
+        params = _typed(_nested(body), self._schema.schema)
+        for error in self._schema.errors(params):
+            raise _refusal(error)
+        _check(params)
+        session_id = f"cs_test_{secrets.token_hex(28)}"
+        amount = sum(item["price_data"]["unit_amount"] * item.get("quantity", 1) for item in params["line_items"])
+        now = int(self._now())
+        session = {
+            "id": session_id,
+            "object": "checkout.session",
+            "amount_subtotal": amount,
+            "amount_total": amount,
+            "cancel_url": params.get("cancel_url"),
+            "client_reference_id": params.get("client_reference_id"),
+            "created": now,
+            "currency": params["line_items"][0]["price_data"]["currency"],
+            "customer": params.get("customer"),
+            "expires_at": params.get("expires_at", now + 86_400),
+            "invoice": None,
+            "livemode": False,
+            "metadata": params.get("metadata", {}),
+            "mode": params["mode"],
+            "payment_intent": None,
+            "payment_method_types": ["card"],
+            "payment_status": "unpaid",
+            "status": "open",
+            "subscription": None,
+            "success_url": params["success_url"],
+            "url": self._page(session_id),
+        }
+        self.sessions[session_id] = session
+        return Reply(200, session)
+
+    def complete(self, session_id: str) -> dict[str, Any]:
+        """Pay a session, once, and give the event that tells of it.
+
+        Raises:
+            KeyError: there is none.
+        """
+        with self._lock:
+            session = self.sessions[session_id]
+            if session["status"] == "open":
+                paid_by = "subscription" if session["mode"] == "subscription" else "payment_intent"
+                prefix = "sub" if paid_by == "subscription" else "pi"
+                session |= {
+                    "status": "complete",
+                    "payment_status": "paid",
+                    paid_by: f"{prefix}_{secrets.token_hex(12)}",
+                }
+            return {
+                "id": f"evt_{session_id.removeprefix('cs_test_')[:24]}",
+                "object": "event",
+                "api_version": "2025-09-30.clover",
+                "created": int(self._now()),
+                "data": {"object": {**session, "url": None}},
+                "livemode": False,
+                "pending_webhooks": 1,
+                "request": {"id": None, "idempotency_key": None},
+                "type": "checkout.session.completed",
+            }
+
+
+def _authenticate(authorization: str) -> None:
+    key = authorization.removeprefix("Bearer ")
+    if not key:
+        raise StripeError("You did not provide an API key.", 401)
+    if not _KEY.fullmatch(key):
+        raise StripeError(f"Invalid API Key provided: {key[:8]}***", 401)
+
+
+def _nested(body: str) -> dict[str, Any]:
+    """`a[0][b]=1` -> {"a": [{"b": "1"}]}."""
+    tree: dict[str, Any] = {}
+    for name, value in parse_qsl(body, keep_blank_values=True):
+        *outer, last = name.replace("]", "").split("[")
+        place = tree
+        for part in outer:
+            place = place.setdefault(part, {})
+        place[last] = value
+    listed = _listed(tree)
+    return listed if isinstance(listed, dict) else {}
+
+
+def _listed(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    inner = {name: _listed(entry) for name, entry in value.items()}
+    if inner and all(name.isdigit() for name in inner):
+        return [inner[name] for name in sorted(inner, key=int)]
+    return inner
+
+
+def _typed(value: Any, schema: Mapping[str, Any]) -> Any:
+    """Form values are text; those that the schema wants as numbers or truth values become such."""
+    if isinstance(value, dict):
+        properties = schema.get("properties", {})
+        return {name: _typed(entry, properties.get(name, {})) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_typed(entry, schema.get("items", {})) for entry in value]
+    kind = schema.get("type")
+    if kind == "integer" and re.fullmatch(r"-?\d+", value):
+        return int(value)
+    if kind == "number" and re.fullmatch(r"-?\d+(\.\d+)?", value):
+        return float(value)
+    if kind == "boolean" and value in {"true", "false"}:
+        return value == "true"
+    return value
+
+
+def _refusal(error: Any) -> StripeError:
+    path = [str(part) for part in error.absolute_path]
+    if error.validator == "additionalProperties":
+        unknown = next(name for name in error.instance if name not in error.schema["properties"])
+        param = _param([*path, unknown])
+        return StripeError(f"Received unknown parameter: {param}", code="parameter_unknown", param=param)
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in error.instance)
+        param = _param([*path, missing])
+        return StripeError(f"Missing required param: {param}.", code="parameter_missing", param=param)
+    param = _param(path)
+    if error.validator == "type" and error.validator_value == "integer":
+        return StripeError(f"Invalid integer: {error.instance}", code="parameter_invalid_integer", param=param)
+    if error.validator == "enum":
+        return StripeError(f"Invalid {param}: must be one of {', '.join(error.validator_value)}", param=param)
+    return StripeError(f"Invalid {param}: {error.message}", param=param)
+
+
+def _param(path: list[str]) -> str:
+    return path[0] + "".join(f"[{part}]" for part in path[1:])
+
+
+def _check(params: dict[str, Any]) -> None:
+    """Rules that Stripe's schema does not tell, in the words of its errors."""
+    mode, line_items = params.get("mode", "payment"), params.get("line_items")
+    if not line_items:
+        raise StripeError(f"`line_items` is required in `{mode}` mode.", code="parameter_missing", param="line_items")
+    wrong = "payment_intent_data" if mode == "subscription" else "subscription_data"
+    if wrong in params:
+        raise StripeError(f"You can not pass `{wrong}` in `{mode}` mode.", param=wrong)
+    for name in ("success_url", "cancel_url"):
+        parts = urlsplit(params.get(name, "https://x"))
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise StripeError("Not a valid URL", code="url_invalid", param=name)
+    for number, item in enumerate(line_items):
+        _check_item(item, mode, f"line_items[{number}]")
+    for where in (params, params.get("payment_intent_data", {}), params.get("subscription_data", {})):
+        _check_metadata(where.get("metadata", {}))
+
+
+def _check_item(item: dict[str, Any], mode: str, where: str) -> None:
+    price = item.get("price_data")
+    if price is None:
+        raise StripeError(f"No such price: '{item.get('price')}'", code="resource_missing", param=f"{where}[price]")
+    if ("product" in price) == ("product_data" in price):
+        raise StripeError(f"Either `product` or `product_data` must be given in {where}[price_data].")
+    if "recurring" in price and mode == "payment":
+        raise StripeError("You specified `payment` mode but passed a recurring price.", param=where)
+    if "recurring" not in price and mode == "subscription":
+        raise StripeError("You must provide at least one recurring price in `subscription` mode when using prices.")
+    if not re.fullmatch(r"[a-z]{3}", price["currency"]):
+        raise StripeError(f"Invalid currency: {price['currency']}.", param=f"{where}[price_data][currency]")
+    if price.get("unit_amount", 0) < LEAST_AMOUNT:
+        raise StripeError("The Checkout Session's total amount due must add up to more.", code="amount_too_small")
+
+
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    if len(metadata) > MOST_METADATA:
+        raise StripeError(f"Metadata can only have up to {MOST_METADATA} keys.", param="metadata")
+    for name, value in metadata.items():
+        if len(name) > MOST_NAME or len(value) > MOST_VALUE:
+            raise StripeError("Metadata keys have up to 40 characters, values up to 500.", param="metadata")

@@ -1,0 +1,145 @@
+"""From the packaged SAM template to plain CloudFormation: loops unrolled, SAM expanded, routes spelled out.
+
+In the cloud CloudFormation runs both transforms and API Gateway reads the OpenAPI `Body`. The embedded AWS ignores
+that body, so the routes in it become resources of their own. Nothing is added or changed on the way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+import boto3
+from samcli.yamlhelper import yaml_parse
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+
+from local.settings import REGION
+
+Template = dict[str, Any]
+
+_LOOP = "Fn::ForEach::"
+
+
+def load(text: str) -> Template:
+    """Parse a template, short forms of intrinsic functions included."""
+    return cast("Template", yaml_parse(text))
+
+
+def unroll(template: Template) -> Template:
+    """Replace every `Fn::ForEach` by what it stands for: the AWS::LanguageExtensions transform, as far as it is used.
+
+    SAM CLI's own expansion is made for looking at templates: it drops `Fn::Sub` around names it cannot resolve.
+    """
+    result = {key: value for key, value in template.items() if key != "Transform"}
+    transforms = template.get("Transform", [])
+    result["Transform"] = [
+        name
+        for name in ([transforms] if isinstance(transforms, str) else transforms)
+        if name != "AWS::LanguageExtensions"
+    ]
+    for section in ("Resources", "Outputs"):
+        result[section] = _unroll_section(template.get(section, {}))
+    return result
+
+
+def _unroll_section(section: Mapping[str, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in section.items():
+        if not key.startswith(_LOOP):
+            result[key] = value
+            continue
+        variable, items, body = value
+        for item in items:
+            result |= _unroll_section(_substitute(body, "${" + variable + "}", item))
+    return result
+
+
+def _substitute(node: Any, placeholder: str, item: str) -> Any:
+    if isinstance(node, str):
+        return node.replace(placeholder, item)
+    if isinstance(node, list):
+        return [_substitute(child, placeholder, item) for child in node]
+    if isinstance(node, dict):
+        done = {
+            _substitute(key, placeholder, item): _substitute(value, placeholder, item) for key, value in node.items()
+        }
+        # A Sub with nothing left to fill in is its text; Ref and GetAtt need the text.
+        text = done.get("Fn::Sub")
+        return text if isinstance(text, str) and "${" not in text else done
+    return node
+
+
+def expand(template: Template, parameters: Mapping[str, str]) -> Template:
+    """The packaged `template` as plain CloudFormation with explicit routes."""
+    translator = Translator(None, Parser(), boto_session=boto3.Session(region_name=REGION))
+    # SAM looks up AWS's managed policies by name; this template uses none.
+    plain = cast("Template", translator.translate(unroll(template), dict(parameters), get_managed_policy_map=dict))
+    plain.pop("Transform", None)
+    resources = plain["Resources"]
+    for name in [
+        key
+        for key, value in resources.items()
+        if value["Type"] == "AWS::ApiGatewayV2::Api" and "Body" in value["Properties"]
+    ]:
+        resources |= _explicit_routes(name, resources[name])
+    return plain
+
+
+def _explicit_routes(api: str, resource: Template) -> Template:
+    """Authorizers, integrations and routes read out of the OpenAPI body of `api`, and `api` without it."""
+    properties = dict(resource["Properties"])
+    body = properties.pop("Body")
+    properties.pop("FailOnWarnings", None)
+    made: Template = {
+        api: {**resource, "Properties": {"Name": body["info"]["title"], "ProtocolType": "HTTP", **properties}}
+    }
+    for scheme, definition in body.get("components", {}).get("securitySchemes", {}).items():
+        made[f"{api}{scheme}Authorizer"] = _authorizer(api, scheme, definition["x-amazon-apigateway-authorizer"])
+    for path, methods in body["paths"].items():
+        for method, operation in methods.items():
+            integration = operation["x-amazon-apigateway-integration"]
+            route_key = (
+                "$default"
+                if path == "/$default"
+                else f"{'ANY' if method == 'x-amazon-apigateway-any-method' else method.upper()} {path}"
+            )
+            name = api + "".join(word.title() for word in re.findall(r"[A-Za-z0-9]+", route_key))
+            made[f"{name}Integration"] = {
+                "Type": "AWS::ApiGatewayV2::Integration",
+                "Properties": {
+                    "ApiId": {"Ref": api},
+                    "IntegrationType": "AWS_PROXY",
+                    "IntegrationMethod": integration["httpMethod"],
+                    "IntegrationUri": integration["uri"],
+                    "PayloadFormatVersion": integration["payloadFormatVersion"],
+                },
+            }
+            route: Template = {
+                "ApiId": {"Ref": api},
+                "RouteKey": route_key,
+                "Target": {"Fn::Sub": f"integrations/${{{name}Integration}}"},
+                "AuthorizationType": "NONE",
+            }
+            schemes = [
+                scheme for requirement in operation.get("security", []) for scheme in requirement if scheme != "NONE"
+            ]
+            if schemes:
+                route |= {"AuthorizationType": "JWT", "AuthorizerId": {"Ref": f"{api}{schemes[0]}Authorizer"}}
+            made[f"{name}Route"] = {"Type": "AWS::ApiGatewayV2::Route", "Properties": route}
+    return made
+
+
+def _authorizer(api: str, name: str, definition: Template) -> Template:
+    jwt = definition["jwtConfiguration"]
+    return {
+        "Type": "AWS::ApiGatewayV2::Authorizer",
+        "Properties": {
+            "ApiId": {"Ref": api},
+            "Name": name,
+            "AuthorizerType": "JWT",
+            "IdentitySource": [definition["identitySource"]],
+            "JwtConfiguration": {"Audience": jwt["audience"], "Issuer": jwt["issuer"]},
+        },
+    }

@@ -1,0 +1,106 @@
+"""What callers were told, and whether it is so in the end."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from adbot_queue.adbots import items
+from adbot_queue.adbots.findings import Snapshot
+from adbot_queue.adbots.model import Run, Status
+from adbot_queue.adbots.service import AdbotService
+from adbot_queue.core import dynamodb
+
+
+@dataclass
+class Promises:
+    """Everything that was acknowledged during a run."""
+
+    bought: dict[str, int] = field(default_factory=dict)  # bot -> sessions
+    accepted: dict[str, set[str]] = field(default_factory=dict)  # upload -> session ids
+    cancelled: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)  # session ids
+    done: set[str] = field(default_factory=set)  # reasons of commands that sign exactly once
+    refused: set[str] = field(default_factory=set)  # reasons of such commands that changed nothing
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def bots(self) -> list[str]:
+        """Bots that exist by now."""
+        with self.lock:
+            return list(self.bought)
+
+
+def broken(promises: Promises, snapshot: Snapshot, service: AdbotService) -> Iterator[str]:
+    """Promises that were not kept."""
+    for name, required in promises.bought.items():
+        bot = snapshot.adbots.get(name)
+        if bot is None or bot.required != required:
+            yield f"bot {name} for {required} sessions was acknowledged and is {bot}"
+    for name in promises.cancelled:
+        if snapshot.adbots[name].status is not Status.CANCELLED:
+            yield f"bot {name} was cancelled and is {snapshot.adbots[name].status}"
+    for upload, ids in promises.accepted.items():
+        if (signed := snapshot.accepted.get(upload)) != len(ids):
+            yield f"upload {upload}: {len(ids)} accepted lines were acknowledged, the ledger has {signed}"
+    claims = Counter(name for ids in promises.accepted.values() for name in ids)
+    for name, times in claims.items():
+        if times > 1:
+            yield f"session {name} was accepted {times} times"
+    yield from _signed(promises, service)
+    yield from _sessions(promises, snapshot, service)
+    yield from _at_rest(snapshot, service)
+
+
+def _signed(promises: Promises, service: AdbotService) -> Iterator[str]:
+    """A command that was done signed once, however often it had to be repeated; one that was refused never did."""
+    signed: Counter[str] = Counter()
+    for action in ("adbot.reassign", "adbot.start", "adbot.stop"):
+        cursor = None
+        while True:
+            page, cursor = service.ledger.read(
+                actor=None, action=action, target=None, since=None, until=None, limit=1000, cursor=cursor
+            )
+            signed.update(entry["reason"] for entry in page)
+            if cursor is None:
+                break
+    for reason in promises.done | promises.refused:
+        if signed[reason] != (reason in promises.done):
+            yield f"{reason} was {'done' if reason in promises.done else 'refused'} and signed {signed[reason]} times"
+
+
+def _sessions(promises: Promises, snapshot: Snapshot, service: AdbotService) -> Iterator[str]:
+    """Every session stands at one position of one upload, and every position that counts is a session's."""
+    store = service.store
+    pages: dict[str, list[str]] = {
+        name: service.stock.session_ids((Run(name, 0, n),)) for name, n in snapshot.uploads.items()
+    }
+    names = {name for ids in pages.values() for name in ids}
+    found = dynamodb.get_many(store.client, store.table, [items.session_key(name) for name in names])
+    stands = {item["pk"].removeprefix("SESSION#"): item for item in found}
+    for name in promises.lost:
+        if "lost_at" not in stands[name]:
+            yield f"session {name} was lost and is not"
+    for upload, ids in promises.accepted.items():
+        for name in ids:
+            if stands[name]["upload"] != upload:
+                yield f"session {name} was accepted in {upload} and is in {stands[name]['upload']}"
+    home = {name: item["upload"] for name, item in stands.items()}  # not there: an abandoned upload got no further
+    dead = {(name, n) for name, ids in pages.items() for n, one in enumerate(ids) if home.get(one) != name}
+    for bot in snapshot.adbots.values():
+        held = [(run.upload, offset) for run in bot.runs for offset in range(run.offset, run.end)]
+        for upload, offset in held:
+            if (upload, offset) in dead:
+                yield f"bot {bot.id} holds {upload} {offset}, which is a second position of {pages[upload][offset]}"
+
+
+def _at_rest(snapshot: Snapshot, service: AdbotService) -> Iterator[str]:
+    """Nothing is left to do, and nobody was set aside."""
+    header, arrived = snapshot.header, len(snapshot.inbox)
+    if arrived or (header.free and header.queue_length):
+        yield f"the pool does not rest: {arrived} in the inbox, {header.free} free, {header.queue_length} wait"
+    if snapshot.parked:
+        yield f"bots were set aside: {snapshot.parked}"
+    if dynamodb.query(service.store.client, service.store.table, "pk = :pk", pk="STAGED"):
+        yield "uploads are left unpublished"

@@ -1,0 +1,139 @@
+"""The deployed template, over real HTTP: on the stack that ADBOT_STACK names, or on one of these tests' own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from local import stack as stacks
+from local.settings import ROOT, free_port
+from local.stack import Stack
+
+START_SECONDS = 240
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All that is in this folder needs a stack."""
+    for item in items:
+        if Path(item.path).is_relative_to(Path(__file__).parent):
+            item.add_marker("e2e")
+            item.add_marker(pytest.mark.timeout(START_SECONDS + 120))  # the first of them waits for the start
+
+
+class LocalStack:
+    """`python -m local` on free ports, with a state of its own."""
+
+    def __init__(self, state: Path) -> None:
+        ports = {name: str(free_port()) for name in ("ADBOT_API_PORT", "ADBOT_AWS_PORT", "ADBOT_PROVIDERS_PORT")}
+        self.environment = {**os.environ, **ports, "ADBOT_STATE": str(state), "ADBOT_PLAY": "0"}
+        self.state = state
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> float:
+        """Return the seconds it took until it was ready."""
+        began = time.monotonic()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "local"],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        timer = threading.Timer(START_SECONDS, self._process.kill)
+        timer.start()
+        said = ""
+        assert self._process.stdout
+        for line in self._process.stdout:
+            said += line
+            if line.startswith("Ctrl-C"):
+                timer.cancel()
+                return time.monotonic() - began
+        timer.cancel()
+        pytest.fail(f"the local stack did not start:\n{said}")
+
+    def stop(self) -> int:
+        """Return its exit code."""
+        assert self._process
+        self._process.send_signal(signal.SIGINT)
+        self._process.communicate(timeout=60)
+        return self._process.returncode
+
+    def read(self) -> Stack:
+        """What it says of itself."""
+        return stacks.read(self.state / "stack.json")
+
+
+@pytest.fixture(scope="session")
+def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack | None]:
+    """The stack that these tests started themselves; None when they use a running one."""
+    if os.environ.get("ADBOT_STACK"):
+        yield None
+        return
+    started = LocalStack(tmp_path_factory.mktemp("stack"))
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
+def stack(own_stack: LocalStack | None) -> Stack:
+    """A running stack."""
+    return own_stack.read() if own_stack else stacks.read(Path(os.environ["ADBOT_STACK"]))
+
+
+class Api:
+    """The HTTP API, called as one of the four roles or (None) as nobody."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._tokens: dict[str, str] = {}
+
+    def token(self, role: str) -> str:
+        """A bearer token of a role."""
+        return self._tokens.get(role) or self._tokens.setdefault(role, stacks.token(self._stack, role))
+
+    def __call__(self, role: str | None, method: str, path: str, **request: Any) -> requests.Response:
+        """Send a request; arguments as `requests` takes them."""
+        headers = dict(request.pop("headers", {}))
+        if role:
+            headers["authorization"] = f"Bearer {self.token(role)}"
+        return requests.request(method, self._stack["api_url"] + path, headers=headers, timeout=60, **request)
+
+
+@pytest.fixture(scope="session")
+def api(stack: Stack) -> Api:
+    return Api(stack)
+
+
+@pytest.fixture(scope="session")
+def aws(stack: Stack) -> Callable[[str], Any]:
+    """boto3 clients of the embedded AWS's root user, by service."""
+    clients: dict[str, Any] = {}
+    return lambda service: clients.get(service) or clients.setdefault(service, stacks.client(stack, service))
+
+
+def eventually(check: Callable[[], Any], seconds: float = 30, every: float = 0.2) -> Any:
+    """The first true answer of `check`; the test fails when none comes in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        answer = check()
+        if answer:
+            return answer
+        time.sleep(every)
+    pytest.fail(f"did not happen within {seconds} s")
+
+
+@pytest.fixture(scope="session", name="eventually")
+def _eventually() -> Callable[..., Any]:
+    return eventually

@@ -1,0 +1,33 @@
+"""The payments functions on an AWS in the process, with a pool and with the providers' secrets filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from adbot_queue.core import telemetry
+from tests.builders.payments import configure, empty
+from tests.builders.world import World, world
+
+
+@pytest.fixture(autouse=True)
+def _metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Powertools reads the namespace when it is imported, before any test sets it."""
+    monkeypatch.setattr(telemetry.metrics.provider, "namespace", "AdBotQueue")
+
+
+@pytest.fixture(scope="module")
+def _one_world() -> Iterator[World]:
+    """Making clients and tables takes most of a second: the tests of a module share them."""
+    with world() as made:
+        configure()
+        yield made
+
+
+@pytest.fixture
+def shop(_one_world: World) -> World:
+    """A pool without stock, secrets filled in, nothing else."""
+    empty(_one_world)
+    _one_world.pool()
+    return _one_world

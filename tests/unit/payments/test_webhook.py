@@ -1,0 +1,259 @@
+"""POST /webhooks/stripe: what is let in, what is written down, and who carries it on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from adbot_queue.adbots.model import ExecutionMode, OrderStatus
+from adbot_queue.core import aws
+from tests.builders.payments import SECRET, Purchase, audit, consume, deliver, rows, sample, secret, signature
+from tests.builders.world import World
+
+PAYLOAD = json.dumps(Purchase().checkout())
+
+
+@contextmanager
+def failing(client: Any, operation: str, *, code: str | None = None, after: int = 0) -> Iterator[list[str]]:
+    """Let every call of that name fail, after so many that succeed; without a code the service cannot be reached."""
+    calls: list[str] = []
+
+    def refuse(model: Any, **_: Any) -> None:
+        calls.append(model.name)
+        if len(calls) <= after:
+            return
+        if code is None:
+            raise EndpointConnectionError(endpoint_url="https://aws.test")
+        raise ClientError({"Error": {"Code": code, "Message": "no"}}, model.name)
+
+    event = f"before-call.*.{operation}"
+    client.meta.events.register(event, refuse, unique_id="failing")
+    try:
+        yield calls
+    finally:
+        client.meta.events.unregister(event, unique_id="failing")
+
+
+def nothing_recorded(shop: World) -> bool:
+    return rows(shop.env["PAYMENTS_TABLE"]) == [] and shop.messages("payments") == []
+
+
+def test_a_paid_checkout_becomes_an_order_and_a_bot_although_there_is_no_stock(shop: World) -> None:
+    answer = deliver(shop, PAYLOAD)
+    assert (answer.status, answer.json) == (200, {"event_id": "evt_1_checkout", "outcome": "new"})
+    assert audit(shop).orders == []  # the webhook itself only records and hands over
+    assert consume(shop) == []
+    found = audit(shop)
+    assert (found.order.id, found.order.status) == (Purchase().order_id, OrderStatus.PAID)
+    assert (found.bot.id, found.bot.missing, found.bot.execution_mode) == (Purchase().bot_id, 5, ExecutionMode.ASYNC_QUEUE)
+    assert found.actions == ["adbot.create", "payment.completed", "pool.create"]
+    (signed,) = shop.ledger(action="payment.completed")
+    assert (signed["actor"], signed["role"], signed["request_id"]) == ("stripe", "provider", "evt_1_checkout")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("nonsense", id="malformed"),
+        pytest.param("t=abc,v1=00", id="no time"),
+        pytest.param(f"t={int(time.time())}", id="no signature"),
+        pytest.param(f"t={int(time.time())},v1={'0' * 64}", id="wrong"),
+        pytest.param(signature(PAYLOAD, "whsec_other"), id="other secret"),
+        pytest.param(signature(PAYLOAD + " "), id="other body"),
+        pytest.param(signature(PAYLOAD, at=int(time.time()) - 310), id="expired"),
+        pytest.param(signature(PAYLOAD).replace("v1=", "v0="), id="old scheme"),
+    ],
+)
+def test_a_delivery_without_a_good_signature_is_refused_and_leaves_no_trace(shop: World, header: str) -> None:
+    answer = deliver(shop, PAYLOAD, header=header)
+    assert (answer.status, answer.problem) == (400, "bad-signature")
+    assert nothing_recorded(shop)
+
+
+def test_a_delivery_without_a_signature_header_asks_neither_for_secrets_nor_for_stripes_library(shop: World) -> None:
+    answer = shop.http("webhook", "POST /webhooks/stripe", body=PAYLOAD)
+    assert (answer.status, answer.problem) == (400, "bad-signature")
+
+
+def test_a_signature_is_good_for_five_minutes(shop: World) -> None:
+    assert deliver(shop, PAYLOAD, header=signature(PAYLOAD, at=int(time.time()) - 290)).status == 200
+
+
+def test_the_exact_bytes_are_verified_whether_they_came_as_text_or_in_base64(shop: World) -> None:
+    odd = json.dumps(Purchase("odd").checkout(), indent=3, ensure_ascii=False).replace("Jenny", "Jenný\u2028")
+    assert deliver(shop, odd).status == 200
+    again = json.dumps(Purchase("b64").checkout(), indent=1, ensure_ascii=False).replace("Jenny", "Ženny")
+    assert deliver(shop, again, base64=True).status == 200
+    assert consume(shop) == []
+    assert len(audit(shop).bots) == 2
+
+
+def test_a_body_that_is_not_utf8_cannot_have_been_signed(shop: World) -> None:
+    answer = shop.http(
+        "webhook", "POST /webhooks/stripe", body="/////w==", base64=True, headers={"stripe-signature": signature("x")}
+    )
+    assert (answer.status, answer.problem) == (400, "bad-signature")
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", "null", '"text"', "{}", '{"id": "evt_1"}', '{"id": 1, "type": "x"}'])
+def test_a_signed_body_that_is_no_event_is_malformed(shop: World, body: str) -> None:
+    answer = deliver(shop, body)
+    assert (answer.status, answer.problem) == (400, "malformed-body")
+    assert nothing_recorded(shop)
+
+
+def test_an_event_id_longer_than_any_is_malformed(shop: World) -> None:
+    assert deliver(shop, {"id": "evt_" + "x" * 300, "type": "x"}).status == 400
+
+
+def test_a_body_over_256_kib_is_refused_before_it_is_looked_at(shop: World) -> None:
+    answer = deliver(shop, "x" * (256 * 1024 + 1), header="")
+    assert (answer.status, answer.problem) == (413, "body-too-large")
+
+
+def test_fields_that_nobody_knows_do_not_matter(shop: World) -> None:
+    event = Purchase().checkout(brand_new_field={"deep": [1]}) | {"another": True}
+    assert deliver(shop, event).status == 200
+    assert consume(shop) == []
+    assert audit(shop).order.status is OrderStatus.PAID
+
+
+def test_events_of_other_types_are_recorded_ignored_and_kept_without_their_content(shop: World) -> None:
+    for _ in range(2):
+        answer = deliver(shop, sample("payment_intent.created"))
+        assert answer.status == 200
+    assert answer.json["outcome"] == "settled"
+    (event,) = rows(shop.env["PAYMENTS_TABLE"])
+    assert (event["outcome"], "payload" in event, "unsettled" in event) == ("ignored", False, False)
+    assert shop.messages("payments") == []
+
+
+def test_a_thin_event_is_recorded_and_ignored(shop: World) -> None:
+    assert deliver(shop, {"id": "evt_2", "object": "v2.core.event", "type": "v1.billing.meter.no_meter_found"}).status == 200
+
+
+def test_a_checkout_that_sells_nothing_is_marked_ignored_when_it_is_settled(shop: World) -> None:
+    deliver(shop, Purchase().checkout(mode="setup"))
+    assert consume(shop) == []
+    assert (audit(shop).orders, audit(shop).unsettled) == ([], [])
+
+
+def test_a_second_delivery_changes_nothing(shop: World) -> None:
+    deliver(shop, PAYLOAD)
+    consume(shop)
+    before = audit(shop), rows(shop.env["PAYMENTS_TABLE"]), rows(shop.env["LEDGER_TABLE"])
+    answer = deliver(shop, PAYLOAD)
+    assert (answer.status, answer.json["outcome"]) == (200, "settled")
+    assert consume(shop) == []
+    assert (audit(shop), rows(shop.env["PAYMENTS_TABLE"]), rows(shop.env["LEDGER_TABLE"])) == before
+
+
+def test_a_second_delivery_of_what_is_not_settled_yet_hands_it_over_again(shop: World) -> None:
+    deliver(shop, PAYLOAD)
+    assert len(shop.messages("payments")) == 1  # and the message is lost
+    assert deliver(shop, PAYLOAD).json["outcome"] == "repeated"
+    assert consume(shop) == []
+    assert audit(shop).order.status is OrderStatus.PAID
+
+
+def test_a_message_that_sqs_delivers_twice_is_settled_once(shop: World) -> None:
+    deliver(shop, PAYLOAD)
+    deliver(shop, PAYLOAD)
+    assert consume(shop) == []
+    assert audit(shop).actions.count("adbot.create") == 1
+
+
+def test_a_message_about_an_event_that_nobody_recorded_fails_and_will_be_a_dead_letter(shop: World) -> None:
+    aws.sqs().send_message(QueueUrl=shop.queues["payments"], MessageBody='{"event": "EVENT#stripe#evt_none"}')
+    assert consume(shop) == ["m0"]
+
+
+def test_one_bad_message_does_not_hold_up_the_others(shop: World) -> None:
+    aws.sqs().send_message(QueueUrl=shop.queues["payments"], MessageBody='{"event": "EVENT#stripe#evt_none"}')
+    deliver(shop, PAYLOAD)
+    assert len(consume(shop)) == 1
+    assert audit(shop).order.status is OrderStatus.PAID
+
+
+@pytest.mark.parametrize("code", [None, "AWS.SimpleQueueService.NonExistentQueue"])
+def test_when_sqs_refuses_the_request_itself_settles(shop: World, code: str | None) -> None:
+    with failing(aws.sqs(), "SendMessage", code=code):
+        answer = deliver(shop, PAYLOAD)
+    assert answer.status == 200
+    found = audit(shop)
+    assert (found.unsettled, found.bot.execution_mode) == ([], ExecutionMode.SYNC_DIRECT)
+
+
+def test_when_settling_in_the_request_fails_as_well_stripe_is_asked_to_come_again_and_that_settles(shop: World) -> None:
+    with failing(aws.sqs(), "SendMessage"), failing(aws.dynamodb(), "TransactWriteItems", code="InternalServerError"):
+        answer = deliver(shop, PAYLOAD)
+    assert (answer.status, answer.problem) == (503, "unavailable")
+    assert answer.headers["retry-after"] == "1"
+    found = audit(shop)
+    assert (found.orders, found.unsettled) == ([], ["EVENT#stripe#evt_1_checkout"])
+    assert deliver(shop, PAYLOAD).status == 200
+    assert consume(shop) == []
+    assert audit(shop).order.status is OrderStatus.PAID
+
+
+def test_when_dynamodb_is_down_nothing_is_taken(shop: World) -> None:
+    with failing(aws.dynamodb(), "PutItem"):
+        assert deliver(shop, PAYLOAD).status == 503
+    assert nothing_recorded(shop)
+
+
+def test_when_dynamodb_throttles_the_answer_says_try_again(shop: World) -> None:
+    with failing(aws.dynamodb(), "PutItem", code="ThrottlingException"):
+        answer = deliver(shop, PAYLOAD)
+    assert (answer.status, answer.problem) == (503, "unavailable")
+
+
+def test_settling_survives_being_throttled_for_a_while(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver(shop, PAYLOAD)
+    commit = aws.dynamodb().transact_write_items
+    refusals = iter(["ThrottlingException", "TransactionConflictException", "ThrottlingException"])
+
+    def moody(**request: Any) -> Any:
+        if code := next(refusals, None):
+            raise ClientError({"Error": {"Code": code, "Message": "no"}}, "TransactWriteItems")
+        return commit(**request)
+
+    monkeypatch.setattr(aws.dynamodb(), "transact_write_items", moody)
+    assert consume(shop) == []
+    assert audit(shop).order.status is OrderStatus.PAID
+
+
+def test_while_one_secret_replaces_the_other_both_are_good(shop: World) -> None:
+    with secret("stripe", json.dumps({"webhook_secret": ["whsec_new", SECRET]})):
+        assert deliver(shop, PAYLOAD).status == 200
+        assert deliver(shop, PAYLOAD, header=signature(PAYLOAD, "whsec_new")).status == 200
+        assert deliver(shop, PAYLOAD, header=signature(PAYLOAD, "whsec_older")).status == 400
+
+
+@pytest.mark.parametrize("text", ["not json", "[]", "{}", '{"webhook_secret": ""}', '{"webhook_secret": []}'])
+def test_a_secret_that_is_not_filled_in_is_said_to_be(shop: World, text: str) -> None:
+    with secret("stripe", text):
+        answer = deliver(shop, PAYLOAD)
+    assert (answer.status, answer.problem) == (503, "not-configured")
+    assert "STRIPE_SECRET_ID" in answer.json["detail"]
+    assert nothing_recorded(shop)
+
+
+def test_a_secret_that_cannot_be_read_is_for_now(shop: World) -> None:
+    with secret("stripe", None):
+        answer = deliver(shop, PAYLOAD)
+    assert (answer.status, answer.problem) == (503, "unavailable")
+
+
+def test_a_secret_is_kept_for_five_minutes(shop: World) -> None:
+    assert deliver(shop, PAYLOAD).status == 200
+    with failing(aws.secrets_manager(), "GetSecretValue", code="InternalServiceError") as asked:
+        assert deliver(shop, PAYLOAD).status == 200
+    assert asked == []

@@ -1,0 +1,104 @@
+"""Against what the SAM translator really makes of the template."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import boto3
+import pytest
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+
+from local.settings import REGION, ROOT, Refused, Settings
+from local.translate import expand, load, unroll
+
+PACKAGED = load((ROOT / "infra" / "template.yaml").read_text())
+for _resource in PACKAGED["Resources"].values():
+    if isinstance(_resource, dict) and _resource["Type"] == "AWS::Serverless::Function":
+        _resource["Properties"]["CodeUri"] = "s3://bucket/code"
+    if isinstance(_resource, dict) and _resource["Type"] == "AWS::Serverless::LayerVersion":
+        _resource["Properties"]["ContentUri"] = "s3://bucket/layer"
+
+
+@pytest.fixture(scope="module")
+def body() -> dict[str, Any]:
+    """The OpenAPI document that SAM gives to API Gateway."""
+    translator = Translator(None, Parser(), boto_session=boto3.Session(region_name=REGION))
+    plain = translator.translate(unroll(copy.deepcopy(PACKAGED)), {}, get_managed_policy_map=dict)
+    document: dict[str, Any] = plain["Resources"]["Api"]["Properties"]["Body"]
+    return document
+
+
+@pytest.fixture(scope="module")
+def expanded() -> dict[str, Any]:
+    return expand(copy.deepcopy(PACKAGED), {"PythonRuntime": "python3.11"})
+
+
+def of(template: dict[str, Any], kind: str) -> dict[str, Any]:
+    return {name: item["Properties"] for name, item in template["Resources"].items() if item["Type"] == kind}
+
+
+def test_every_route_of_the_body_becomes_a_route_and_no_other(body: dict[str, Any], expanded: dict[str, Any]) -> None:
+    described = {f"{method.upper()} {path}" for path, methods in body["paths"].items() for method in methods}
+    routes = [route["RouteKey"] for route in of(expanded, "AWS::ApiGatewayV2::Route").values()]
+
+    assert sorted(routes) == sorted(described)
+    assert "Body" not in expanded["Resources"]["Api"]["Properties"]
+
+
+def test_every_route_invokes_the_function_that_the_body_names(body: dict[str, Any], expanded: dict[str, Any]) -> None:
+    integrations = of(expanded, "AWS::ApiGatewayV2::Integration")
+    for route in of(expanded, "AWS::ApiGatewayV2::Route").values():
+        method, path = route["RouteKey"].split(" ")
+        described = body["paths"][path][method.lower()]["x-amazon-apigateway-integration"]
+        integration = integrations[route["Target"]["Fn::Sub"].removeprefix("integrations/${").removesuffix("}")]
+
+        assert integration["IntegrationUri"] == described["uri"]
+        assert integration["PayloadFormatVersion"] == "2.0"
+
+
+def test_a_route_is_open_only_when_the_body_says_so(body: dict[str, Any], expanded: dict[str, Any]) -> None:
+    for route in of(expanded, "AWS::ApiGatewayV2::Route").values():
+        method, path = route["RouteKey"].split(" ")
+        security = body["paths"][path][method.lower()]["security"]
+
+        assert route["AuthorizationType"] == ("NONE" if security == [{"NONE": []}] else "JWT")
+        assert ("AuthorizerId" in route) == (route["AuthorizationType"] == "JWT")
+
+
+def test_the_authorizer_keeps_issuer_and_audience(body: dict[str, Any], expanded: dict[str, Any]) -> None:
+    described = body["components"]["securitySchemes"]["Cognito"]["x-amazon-apigateway-authorizer"]
+    (authorizer,) = of(expanded, "AWS::ApiGatewayV2::Authorizer").values()
+
+    assert authorizer["JwtConfiguration"]["Issuer"] == described["jwtConfiguration"]["issuer"]
+    assert "${UserPool}" in authorizer["JwtConfiguration"]["Issuer"]["Fn::Sub"]
+    assert authorizer["JwtConfiguration"]["Audience"] == [{"Ref": "UserPoolClient"}]
+
+
+def test_nothing_is_left_for_a_transform(expanded: dict[str, Any]) -> None:
+    assert "Transform" not in expanded
+    assert not [name for name in expanded["Resources"] if name.startswith("Fn::")]
+    assert not [item for item in expanded["Resources"].values() if item["Type"].startswith("AWS::Serverless")]
+
+
+def test_loops_are_unrolled_with_names_in_keys_values_and_references() -> None:
+    loop = [
+        "X",
+        ["A", "B"],
+        {"${X}Alarm": {"Value": {"Ref": {"Fn::Sub": "${X}Function"}}, "Text": {"Fn::Sub": "${X}-${Y}"}}},
+    ]
+    template = {"Transform": ["AWS::LanguageExtensions", "Other"], "Resources": {"Fn::ForEach::Loop": loop, "C": {}}}
+
+    unrolled = unroll(template)
+
+    assert unrolled["Transform"] == ["Other"]
+    assert list(unrolled["Resources"]) == ["AAlarm", "BAlarm", "C"]
+    assert unrolled["Resources"]["BAlarm"] == {"Value": {"Ref": "BFunction"}, "Text": {"Fn::Sub": "B-${Y}"}}
+
+
+def test_a_port_that_is_no_number_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADBOT_API_PORT", "eighty")
+
+    with pytest.raises(Refused, match="ADBOT_API_PORT=eighty"):
+        Settings.from_environment()
