@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from types import FrameType
 
 from local import seed, stack
@@ -98,8 +99,7 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
     ready = seed.seed_catalogue(current) if deployed else True
     played = settings.state / "played"
     if ready and not played.exists() and os.environ.get("ADBOT_PLAY", "1") == "1":
-        _play(current)
-        played.touch()
+        _play(current, played)
     print(
         f"\nReady after {time.monotonic() - began:.0f} s.\n"
         f"  API      {settings.api_url}\n"
@@ -127,13 +127,14 @@ def _start_stand_ins(settings: Settings, resources: ExitStack) -> dict[str, Serv
     return {"The stand-ins": process}
 
 
-def _play(current: stack.Stack) -> None:
+def _play(current: stack.Stack, played: Path) -> None:
     """Play the main job once, so that the operator sees it work."""
     if importlib.util.find_spec("local.demo") is None:
         print("WARNING: local/demo.py is missing: nothing is played.", file=sys.stderr)
         return
     try:
         importlib.import_module("local.demo").play(current)
+        played.touch()
     except Exception as error:  # noqa: BLE001 - whatever it is, the stack is up and the operator can look into it
         print(f"WARNING: the main job did not play as it should: {type(error).__name__}: {error}", file=sys.stderr)
 

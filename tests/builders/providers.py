@@ -41,7 +41,11 @@ class Peers:
             status, answer = self.instead.pop(0)()
             return status, json.dumps(answer), {"request-id": "req_1"}
         path = urlsplit(url).path
-        name, peer = ("/stripe", self.stand_ins.stripe) if path.startswith("/stripe/") else ("/sendgrid", self.stand_ins.sendgrid)
+        name, peer = (
+            ("/stripe", self.stand_ins.stripe)
+            if path.startswith("/stripe/")
+            else ("/sendgrid", self.stand_ins.sendgrid)
+        )
         lower = {key.lower(): value for key, value in headers.items()}
         reply = peer.respond(method.upper(), path.removeprefix(name), lower, body)
         return reply.status, reply.body if isinstance(reply.body, str) else json.dumps(reply.body), dict(reply.headers)
@@ -78,7 +82,9 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Peers:
 
     def open_mail(_client: Any, _opener: Any, request: Any, timeout: float | None = None) -> _Answered:
         assert timeout or _client.timeout, "a mail must not be sent without a timeout"
-        status, body, headers = peers.answer(request.get_method(), request.full_url, dict(request.headers), request.data.decode())
+        status, body, headers = peers.answer(
+            request.get_method(), request.full_url, dict(request.headers), request.data.decode()
+        )
         if status >= 400:
             raise handle_error(HTTPError(request.full_url, status, "refused", Message(), io.BytesIO(body.encode())))
         return _Answered(status, body, headers)

@@ -16,26 +16,25 @@ class Shape:
     upload: tuple[int, int]
     bots: int
     bot: tuple[int, int]
-    cancels: int = 5
-    losses: int = 6
-    reassigns: int = 5
-    switches: int = 4
+    cancels: int = 4
+    losses: int = 4
+    reassigns: int = 4
+    switches: int = 2
 
 
 SHAPES = {
-    "many tiny uploads": Shape(uploads=36, upload=(1, 6), bots=28, bot=(1, 8)),
+    "many tiny uploads": Shape(uploads=20, upload=(1, 6), bots=18, bot=(1, 8)),
     "few big uploads": Shape(uploads=3, upload=(250, 450), bots=8, bot=(1, 500)),
-    "mixed": Shape(uploads=10, upload=(1, 60), bots=30, bot=(1, 20)),
-    "starved": Shape(uploads=6, upload=(1, 20), bots=30, bot=(1, 20), cancels=8),
-    "plenty": Shape(uploads=5, upload=(60, 90), bots=30, bot=(1, 10), losses=10),
-    "cancelled midway": Shape(uploads=8, upload=(5, 40), bots=24, bot=(1, 30), cancels=18),
-    "lossy": Shape(uploads=6, upload=(5, 30), bots=20, bot=(1, 12), losses=30, reassigns=12),
-    "one big bot first": Shape(uploads=12, upload=(10, 40), bots=14, bot=(1, 4), reassigns=10),
+    "mixed": Shape(uploads=8, upload=(1, 60), bots=18, bot=(1, 25)),
+    "starved": Shape(uploads=5, upload=(1, 20), bots=18, bot=(1, 20), cancels=6),
+    "plenty": Shape(uploads=4, upload=(40, 70), bots=18, bot=(1, 10), losses=8),
+    "cancelled midway": Shape(uploads=6, upload=(5, 40), bots=16, bot=(1, 30), cancels=12),
+    "lossy": Shape(uploads=5, upload=(5, 30), bots=12, bot=(1, 12), losses=16, reassigns=8),
+    "one big bot first": Shape(uploads=8, upload=(10, 60), bots=12, bot=(1, 4), reassigns=6),
 }
 
 PEOPLE = {"buyer": 8, "uploader": 3, "canceller": 2, "loser": 2, "reassigner": 2, "switcher": 1}
 RESOLVERS = 8
-SKEW_MS = 5_000
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def scenario(seed: int) -> Scenario:
         Purchase(f"buy-{seed}-{n}", chance.randint(*shape.bot), chance.random() < 0.5) for n in range(shape.bots)
     ]
     if name == "one big bot first":
-        purchases[0] = Purchase(purchases[0].key, 300, paid=True)
+        purchases[0] = Purchase(purchases[0].key, 200, paid=True)
     return Scenario(
         seed=seed,
         shape=name,

@@ -44,7 +44,7 @@ class SomeNudges:
         if self._chance.random() < 0.2:
             return False
         with self._work:
-            self._work.notify(2)
+            self._work.notify(3)
         return True
 
     def wait(self, seconds: float) -> None:
@@ -134,7 +134,7 @@ def resolve(worker: Worker) -> None:
 
     while not worker.shared.over.is_set():
         worker.carry_out(lambda service: service.pools.resolve(worker.plan.pool, time_left))
-        worker.shared.nudges.wait(0.1)
+        worker.shared.nudges.wait(0.3)
 
 
 def buyer(purchases: list[Purchase]) -> Callable[[Worker], None]:
@@ -268,7 +268,7 @@ def switcher(number: int) -> Callable[[Worker], None]:
                 return
             _settle(worker, f"{worker.name} start {n}", lambda s, how, one=adbot_id: s.start(one, how, None))  # type: ignore[misc]
             held = worker.chance.random() < 0.5
-            worker.carry_out(lambda s, one=adbot_id, on=held: s.hold(one, on, Command(worker.actor)))  # type: ignore[misc]
+            worker.carry_out(lambda s, one=adbot_id, on=held: s.hold(one, Command(worker.actor), held=on))  # type: ignore[misc]
             _settle(worker, f"{worker.name} stop {n}", lambda s, how, one=adbot_id: s.stop(one, how, None))  # type: ignore[misc]
 
     return work
@@ -292,4 +292,4 @@ def reconcile(worker: Worker) -> None:
         report = Reconciler(service.store, service.ledger, lambda _: time.sleep(0.02)).pool(worker.plan.pool)
         if report.findings:
             worker.shared.failures.append(f"reported as drift while the pool was at work: {report.findings}")
-        worker.shared.over.wait(0.5)
+        worker.shared.over.wait(1)

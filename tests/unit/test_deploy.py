@@ -76,6 +76,18 @@ def test_the_authorizer_keeps_issuer_and_audience(body: dict[str, Any], expanded
     assert authorizer["JwtConfiguration"]["Audience"] == [{"Ref": "UserPoolClient"}]
 
 
+def test_a_change_of_the_layer_alone_publishes_a_version_of_every_function(expanded: dict[str, Any]) -> None:
+    changed = copy.deepcopy(PACKAGED)
+    changed["Resources"]["CommonLayer"]["Properties"]["ContentUri"] = "s3://bucket/another-layer"
+
+    before, after = (
+        of(t, "AWS::Lambda::Version") for t in (expanded, expand(changed, {"PythonRuntime": "python3.11"}))
+    )
+
+    assert len(before) == len(after) == len(of(expanded, "AWS::Lambda::Function"))
+    assert not before.keys() & after.keys()
+
+
 def test_nothing_is_left_for_a_transform(expanded: dict[str, Any]) -> None:
     assert "Transform" not in expanded
     assert not [name for name in expanded["Resources"] if name.startswith("Fn::")]

@@ -238,6 +238,7 @@ def test_both_clocks_tick_every_five_minutes() -> None:
     assert schedules == {"ResolveFunction": "rate(5 minutes)", "SweepFunction": "rate(5 minutes)"}
 
 
-def test_a_change_of_anything_publishes_a_new_version() -> None:
+def test_a_change_of_anything_the_layer_included_publishes_a_new_version() -> None:
     assert TEMPLATE["Globals"]["Function"]["AutoPublishAlias"] == "live"
+    assert RESOURCES["CommonLayer"]["Properties"]["PublishLambdaVersion"] is True
     assert all(function["AutoPublishAliasAllProperties"] for function in FUNCTIONS.values())

@@ -269,8 +269,6 @@ def test_a_pool_is_made_once(on_aws: World) -> None:
     def make(pool: str) -> Any:
         return on_aws.http("stock", "PUT /admin/stock/pools/{pool}", role="admin", pool=pool)
 
-        "stock", "PUT /admin/stock/pools/{pool}", role="admin", pool=pool
-    )
     assert [make("vip").status, make("vip").status, make("No!").status] == [201, 200, 422]
 
 

@@ -28,6 +28,6 @@ def _one_world() -> Iterator[World]:
 @pytest.fixture
 def shop(_one_world: World) -> World:
     """A pool without stock, secrets filled in, nothing else."""
-    empty(_one_world)
+    empty()
     _one_world.pool()
     return _one_world

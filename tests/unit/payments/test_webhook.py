@@ -4,40 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import ClientError
 
 from adbot_queue.adbots.model import ExecutionMode, OrderStatus
 from adbot_queue.core import aws
-from tests.builders.payments import SECRET, Purchase, audit, consume, deliver, rows, sample, secret, signature
+from tests.builders.payments import SECRET, Purchase, audit, consume, deliver, failing, rows, sample, secret, signature
 from tests.builders.world import World
 
 PAYLOAD = json.dumps(Purchase().checkout())
-
-
-@contextmanager
-def failing(client: Any, operation: str, *, code: str | None = None, after: int = 0) -> Iterator[list[str]]:
-    """Let every call of that name fail, after so many that succeed; without a code the service cannot be reached."""
-    calls: list[str] = []
-
-    def refuse(model: Any, **_: Any) -> None:
-        calls.append(model.name)
-        if len(calls) <= after:
-            return
-        if code is None:
-            raise EndpointConnectionError(endpoint_url="https://aws.test")
-        raise ClientError({"Error": {"Code": code, "Message": "no"}}, model.name)
-
-    event = f"before-call.*.{operation}"
-    client.meta.events.register(event, refuse, unique_id="failing")
-    try:
-        yield calls
-    finally:
-        client.meta.events.unregister(event, unique_id="failing")
 
 
 def nothing_recorded(shop: World) -> bool:
@@ -51,7 +28,11 @@ def test_a_paid_checkout_becomes_an_order_and_a_bot_although_there_is_no_stock(s
     assert consume(shop) == []
     found = audit(shop)
     assert (found.order.id, found.order.status) == (Purchase().order_id, OrderStatus.PAID)
-    assert (found.bot.id, found.bot.missing, found.bot.execution_mode) == (Purchase().bot_id, 5, ExecutionMode.ASYNC_QUEUE)
+    assert (found.bot.id, found.bot.missing, found.bot.execution_mode) == (
+        Purchase().bot_id,
+        5,
+        ExecutionMode.ASYNC_QUEUE,
+    )
     assert found.actions == ["adbot.create", "payment.completed", "pool.create"]
     (signed,) = shop.ledger(action="payment.completed")
     assert (signed["actor"], signed["role"], signed["request_id"]) == ("stripe", "provider", "evt_1_checkout")
@@ -136,7 +117,10 @@ def test_events_of_other_types_are_recorded_ignored_and_kept_without_their_conte
 
 
 def test_a_thin_event_is_recorded_and_ignored(shop: World) -> None:
-    assert deliver(shop, {"id": "evt_2", "object": "v2.core.event", "type": "v1.billing.meter.no_meter_found"}).status == 200
+    assert (
+        deliver(shop, {"id": "evt_2", "object": "v2.core.event", "type": "v1.billing.meter.no_meter_found"}).status
+        == 200
+    )
 
 
 def test_a_checkout_that_sells_nothing_is_marked_ignored_when_it_is_settled(shop: World) -> None:

@@ -262,7 +262,7 @@ class AdbotService:
             located = self.stock.locate(session_id)
             if located.lost:
                 return None
-            header = self.pools.header(located.pool)
+            header = located.header  # not a newer one: a step in between may have given the session away
 
             def mark(transaction: Transaction) -> None:
                 self.stock.mark_lost(transaction, session_id)

@@ -31,14 +31,19 @@ STAGED_FOR_MS = 15 * 60_000
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """Where a session is: with a bot, in the stock, or lost."""
+    """Where a session is: with a bot, in the stock, or lost. True as long as the header keeps its version."""
 
-    pool: str
+    header: Header
     upload: str
     offset: int
     adbot_id: str | None
     place: Place | None
     lost: bool = False
+
+    @property
+    def pool(self) -> str:
+        """The pool it belongs to."""
+        return self.header.pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,11 +304,11 @@ class Stock:
             NotFound: there is none.
         """
         session = self._session(session_id)
-        pool, upload, offset = session["pool"], session["upload"], session["offset"]
+        header, upload, offset = self._pools.header(session["pool"]), session["upload"], session["offset"]
         if session.get("lost_at"):
-            return Located(pool, upload, offset, None, None, lost=True)
-        adbot_id, place = self._whereabouts(self._pools.header(pool), upload, offset)
-        return Located(pool, upload, offset, adbot_id, place)
+            return Located(header, upload, offset, None, None, lost=True)
+        adbot_id, place = self._whereabouts(header, upload, offset)
+        return Located(header, upload, offset, adbot_id, place)
 
     def _session(self, session_id: str) -> Item:
         session = dynamodb.get(self._client, self._table, items.session_key(session_id))

@@ -183,16 +183,15 @@ class Transaction:
         if code != "TransactionCanceledException":
             return error
         reasons: list[Any] = error.response.get("CancellationReasons", [])
+        # Before the conditions: the item in conflict might have refused as well, so that it is not known which did.
+        if any(reason.get("Code") in CONTENTION for reason in reasons):
+            return Contended(str({reason.get("Code") for reason in reasons}))
         failed = {
             tag: decode(reason["Item"]) if reason.get("Item") else None
             for tag, reason in zip(self._tags, reasons, strict=False)
             if reason.get("Code") == "ConditionalCheckFailed"
         }
-        if failed:
-            return Refused(failed)
-        if any(reason.get("Code") in CONTENTION for reason in reasons):
-            return Contended(str({reason.get("Code") for reason in reasons}))
-        return error
+        return Refused(failed) if failed else error
 
 
 CONTENTION = {

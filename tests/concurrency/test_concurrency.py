@@ -1,0 +1,53 @@
+"""A handful of the runs that `make test-concurrency` plays by the hundred, and proof that they would notice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from adbot_queue.adbots.findings import Kind
+from adbot_queue.core.dynamodb import Item, Transaction
+from tests.concurrency.run import Campaign
+from tests.concurrency.scenario import SHAPES
+from tests.support.dynamodb_local import dynamodb_local, lacking
+
+pytestmark = [
+    pytest.mark.concurrency,
+    pytest.mark.skipif(lacking() is not None, reason=str(lacking())),
+    pytest.mark.timeout(300),
+]
+
+RUNS = int(os.environ.get("CONCURRENCY_RUNS", str(len(SHAPES))))
+
+
+@pytest.fixture(scope="module")
+def campaign() -> Iterator[Campaign]:
+    with dynamodb_local() as endpoint:
+        yield Campaign(endpoint)
+
+
+@pytest.mark.parametrize("seed", range(1, RUNS + 1))
+def test_nothing_is_doubled_overtaken_adrift_or_lost_however_many_work_at_once(campaign: Campaign, seed: int) -> None:
+    result = campaign.run(seed)
+    assert result.problems == [], f"python -m tests.concurrency --runs 1 --seed {seed}"
+    assert result.bots
+    assert result.sessions
+
+
+def test_a_store_that_does_not_compare_versions_is_found_out(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = Transaction.put
+
+    def whoever_comes_last_wins(
+        self: Transaction, tag: str, table: str, item: Item, *, condition: str | None = None, **values: object
+    ) -> Transaction:
+        if tag == "header":
+            return put(self, tag, table, item)
+        return put(self, tag, table, item, condition=condition, **values)
+
+    monkeypatch.setattr(Transaction, "put", whoever_comes_last_wins)
+    result = campaign.run(1_000)
+    assert result.wrong[Kind.DRIFT] + result.wrong[Kind.DOUBLE] > 0

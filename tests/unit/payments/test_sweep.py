@@ -1,0 +1,153 @@
+"""The schedule that comes by every 5 minutes: what was left behind, and how long bots have waited."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from adbot_queue.adbots import stock
+from adbot_queue.core import aws, clock
+from adbot_queue.payments import service as payments
+from tests.builders.payments import Purchase, audit, consume, deliver, failing
+from tests.builders.world import FakeContext, World
+
+MINUTE, HOUR = 60_000, 3_600_000
+
+
+@pytest.fixture
+def metrics(capsys: pytest.CaptureFixture[str]) -> Any:
+    """The metrics that were written since the last call, by name."""
+
+    def read() -> dict[str, float]:
+        lines = [line for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+        return {
+            name: value[-1] for line in lines for name, value in json.loads(line).items() if isinstance(value, list)
+        }
+
+    return read
+
+
+def sweep(shop: World, left: int = 60_000) -> dict[str, int]:
+    answer: dict[str, int] = shop.app("sweep").handler({}, FakeContext(left=left))
+    return answer
+
+
+def at(monkeypatch: pytest.MonkeyPatch, later: int) -> None:
+    """The time, so many milliseconds later than it is, at the beginning of an hour."""
+    beginning = clock.system_clock() // HOUR * HOUR + 6 * MINUTE
+    monkeypatch.setattr(payments.from_env(), "_now", lambda: beginning + later)
+
+
+def left_behind(shop: World, *names: str) -> None:
+    for name in names:
+        deliver(shop, Purchase(name).checkout())
+    shop.messages("payments")  # all lost
+
+
+def test_an_event_that_was_left_behind_is_handed_over_again(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    at(monkeypatch, 0)
+    left_behind(shop, "1", "2")
+    at(monkeypatch, 2 * MINUTE)
+    assert sweep(shop)["unsettled"] == 2
+    assert consume(shop) == []
+    assert len(audit(shop).bots) == 2
+    assert sweep(shop)["unsettled"] == 0
+
+
+def test_an_event_that_has_just_come_is_left_to_the_queue(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    at(monkeypatch, 0)
+    left_behind(shop, "1")
+    at(monkeypatch, MINUTE - 1)
+    assert sweep(shop)["unsettled"] == 0
+    assert shop.messages("payments") == []
+
+
+def test_what_has_failed_for_more_than_an_hour_is_handed_over_once_an_hour(
+    shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(monkeypatch, 0)
+    left_behind(shop, "1")
+    sent = []
+    for tick in range(36):
+        at(monkeypatch, tick * 5 * MINUTE + 2 * MINUTE)
+        sweep(shop)
+        sent.append(len(shop.messages("payments")))
+    assert sum(sent[:12]) == 12
+    assert sum(sent[12:24]) == sum(sent[24:]) == 1
+
+
+def test_when_sqs_is_down_the_sweeper_settles_itself(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    at(monkeypatch, 0)
+    left_behind(shop, "1")
+    at(monkeypatch, 2 * MINUTE)
+    with failing(aws.sqs(), "SendMessage"):
+        sweep(shop)
+    assert audit(shop).unsettled == []
+
+
+def test_one_event_that_cannot_be_settled_does_not_stop_the_others(
+    shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(monkeypatch, 0)
+    door = payments.from_env()
+    door._store.record("evt_broken", "charge.refunded", '{"type": "charge.refunded"}', door._now(), ignored=False)
+    left_behind(shop, "1")
+    at(monkeypatch, 2 * MINUTE)
+    with failing(aws.sqs(), "SendMessage"):
+        assert sweep(shop)["unsettled"] == 2
+    assert audit(shop).unsettled == ["EVENT#stripe#evt_broken"]
+
+
+def test_the_sweeper_stops_in_time(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    at(monkeypatch, 0)
+    left_behind(shop, "1")
+    at(monkeypatch, 2 * MINUTE)
+    assert sweep(shop, left=9_000)["unsettled"] == 1
+    assert shop.messages("payments") == []
+
+
+def test_more_events_than_a_page_are_all_found(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    at(monkeypatch, 0)
+    left_behind(shop, *(str(number) for number in range(5)))
+    at(monkeypatch, 2 * MINUTE)
+    query = aws.dynamodb().query
+    monkeypatch.setattr(aws.dynamodb(), "query", lambda **request: query(**request | {"Limit": 2}))
+    store = payments.from_env()._store
+    assert len(store.unsettled(payments.from_env()._now(), 1000)) == 5
+
+
+def test_the_sweeper_measures_the_oldest_bot_whether_it_has_a_place_or_not(
+    shop: World, monkeypatch: pytest.MonkeyPatch, metrics: Any
+) -> None:
+    sweep(shop)
+    assert metrics() == {"UnsettledEvents": 0, "OldestQueuedAge": 0, "QueueLength": 0, "ParkedBots": 0}
+    shop.create(5)
+    shop.pool("other")
+    app = shop.app("sweep")
+    now = clock.system_clock()
+    monkeypatch.setattr(app, "system_clock", lambda: now + 90_000)
+    metrics()
+    sweep(shop)
+    assert metrics() == {"UnsettledEvents": 0, "OldestQueuedAge": 90, "QueueLength": 1, "ParkedBots": 0}
+    deliver(shop, Purchase().checkout())
+    consume(shop)  # in the inbox: nobody gave it a place yet
+    shop.adbots.cancel(shop.adbots.list_adbots("cara", None, 10, None)[0][-1].id, _command())
+    monkeypatch.setattr(app, "system_clock", lambda: clock.system_clock() + 300_000)
+    metrics()
+    sweep(shop)
+    found = metrics()
+    assert (found["QueueLength"], 290 < found["OldestQueuedAge"] <= 310) == (0, True)
+
+
+def _command() -> Any:
+    from adbot_queue.adbots.commands import Command
+    from tests.builders.world import ADMIN
+
+    return Command(ADMIN)
+
+
+def test_the_sweeper_finishes_uploads_that_died(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stock.Stock, "finish_staged", lambda _self: 3)
+    assert sweep(shop)["uploads_finished"] == 3
