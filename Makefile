@@ -58,7 +58,12 @@ check: .venv/.complete ## formatting, lint, types, import rules, template
 	mypy
 	lint-imports
 	cfn-lint infra/template.yaml
-	sam validate
+	sam validate --lint
+	$(RUN) local.openapi --check
+
+.PHONY: docs
+docs: .venv/.complete ## functions/system/openapi.json and docs/api.md, from the routes that the code declares
+	$(RUN) local.openapi
 
 .PHONY: format
 format: .venv/.complete ## format, and fix what ruff can fix
@@ -72,11 +77,11 @@ validate: .venv/.complete ## the template alone: cfn-lint and sam validate --lin
 
 .PHONY: test
 test: setup ## every test; end to end on a stack of its own
-	$(RUN) pytest
+	$(RUN) pytest -n 2 --dist loadgroup
 
 .PHONY: test-unit
 test-unit: .venv/.complete ## without the embedded AWS
-	$(RUN) pytest -m "not e2e"
+	$(RUN) pytest -n 2 -m "not e2e"
 
 .PHONY: test-e2e
 test-e2e: setup ## over HTTP against the deployed template (ADBOT_STACK=.local/stack.json: against the running one)

@@ -65,7 +65,6 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
     servers = {"The embedded AWS": resources.enter_context(embedded_aws(settings))}
     servers |= _start_stand_ins(settings, resources)
     stripe_key, sendgrid_key = os.environ.get("STRIPE_API_KEY", ""), os.environ.get("SENDGRID_API_KEY", "")
-    print("Deploying infra/template.yaml (the first time takes a minute) ...", flush=True)
     outputs, deployed = deploy(
         settings,
         {

@@ -44,6 +44,7 @@ def deploy(settings: Settings, parameters: Mapping[str, str]) -> tuple[dict[str,
     existing = _describe(cloudformation)
     if existing and existing["StackStatus"].endswith("_COMPLETE") and mark.exists() and mark.read_text() == fingerprint:
         return _outputs(existing), False
+    print("Deploying infra/template.yaml (the first time takes a minute) ...", flush=True)
     # SAM takes seconds to import, and a start with nothing to deploy does without.
     from local.translate import expand, load  # noqa: PLC0415
 
@@ -126,7 +127,7 @@ def _apply(cloudformation: Any, settings: Settings, body: str, parameters: Mappi
     except ClientError as error:
         if "No updates are to be performed" in str(error):
             return
-        raise Refused(f"the stack was refused: {error}") from error
+        raise Refused(f"the stack was refused: {error} (`make clean` starts afresh)") from error
     deadline = time.monotonic() + 300
     while (stack := _describe(cloudformation) or {}).get("StackStatus", "").endswith("IN_PROGRESS"):
         if time.monotonic() > deadline:

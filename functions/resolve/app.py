@@ -1,10 +1,10 @@
-"""POST /admin/queue/resolve and /reconcile, and the 5-minute schedule that nudges pools with work."""
+"""POST /admin/queue/resolve, and the 5-minute schedule that nudges pools with work."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from adbot_queue.adbots import reconcile, schemas, service
+from adbot_queue.adbots import schemas, service
 from adbot_queue.core.errors import Conflict, NotFound
 from adbot_queue.core.http import ADMINS, Api, Request
 
@@ -28,19 +28,6 @@ def resolve(request: Request[schemas.Resolve]) -> schemas.Asked:
     pools = [adbots.pools.header(body.pool).pool] if body.pool else adbots.pools.names()
     sent = adbots.pools.nudge(pools, request.request_id)
     return schemas.Asked(pools=sent, not_sent=[pool for pool in pools if pool not in sent])
-
-
-@api.post(
-    "/admin/queue/reconcile",
-    roles=ADMINS,
-    query=schemas.PoolQuery,
-    returns=schemas.Reconciled,
-    summary="Rebuild a pool from its ledger, owner index and items, and compare: reports, never corrects",
-)
-def check(request: Request[None]) -> schemas.Reconciled:
-    """What is not as it should be; empty when all is well."""
-    report = reconcile.from_env().pool(request.query.pool_or_default)
-    return schemas.Reconciled.of(report)
 
 
 def handler(event: dict[str, Any], context: Any) -> Any:

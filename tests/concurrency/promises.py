@@ -39,8 +39,9 @@ def broken(promises: Promises, snapshot: Snapshot, service: AdbotService) -> Ite
         if bot is None or bot.required != required:
             yield f"bot {name} for {required} sessions was acknowledged and is {bot}"
     for name in promises.cancelled:
-        if snapshot.adbots[name].status is not Status.CANCELLED:
-            yield f"bot {name} was cancelled and is {snapshot.adbots[name].status}"
+        bot = snapshot.adbots.get(name)
+        if bot is None or bot.status is not Status.CANCELLED:
+            yield f"bot {name} was cancelled and is {bot}"
     for upload, ids in promises.accepted.items():
         if (signed := snapshot.accepted.get(upload)) != len(ids):
             yield f"upload {upload}: {len(ids)} accepted lines were acknowledged, the ledger has {signed}"
@@ -76,17 +77,17 @@ def _sessions(promises: Promises, snapshot: Snapshot, service: AdbotService) -> 
     pages: dict[str, list[str]] = {
         name: service.stock.session_ids((Run(name, 0, n),)) for name, n in snapshot.uploads.items()
     }
-    names = {name for ids in pages.values() for name in ids}
+    names = {name for ids in (*pages.values(), *promises.accepted.values(), promises.lost) for name in ids}
     found = dynamodb.get_many(store.client, store.table, [items.session_key(name) for name in names])
     stands = {item["pk"].removeprefix("SESSION#"): item for item in found}
+    home = {name: item["upload"] for name, item in stands.items()}  # not there: an abandoned upload got no further
     for name in promises.lost:
-        if "lost_at" not in stands[name]:
+        if "lost_at" not in stands.get(name, ()):
             yield f"session {name} was lost and is not"
     for upload, ids in promises.accepted.items():
         for name in ids:
-            if stands[name]["upload"] != upload:
-                yield f"session {name} was accepted in {upload} and is in {stands[name]['upload']}"
-    home = {name: item["upload"] for name, item in stands.items()}  # not there: an abandoned upload got no further
+            if home.get(name) != upload:
+                yield f"session {name} was accepted in {upload} and is in {home.get(name)}"
     dead = {(name, n) for name, ids in pages.items() for n, one in enumerate(ids) if home.get(one) != name}
     for bot in snapshot.adbots.values():
         held = [(run.upload, offset) for run in bot.runs for offset in range(run.offset, run.end)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -105,13 +106,13 @@ class Campaign:
             fault.disarm()
 
     def _judge(self, shared: Shared, service: AdbotService, result: Result) -> None:
-        """Finish what the dead left behind, resolve until nothing is left, and audit."""
-        pool = shared.plan.pool
-        later = shared.service(self._clean, lambda: system_clock() + STAGED_FOR_MS + 60_000)
-        later.stock.finish_staged()
-        while service.pools.resolve(pool, lambda: 60_000).steps:
-            pass
-        snapshot = Reconciler(service.store, service.ledger).read(pool)
+        """Bring the pool to rest, audit it, and compare it with what was acknowledged."""
+        try:
+            self._rest(shared, service)
+        except Exception:  # noqa: BLE001  a pool that cannot be brought to rest is a finding like others
+            result.wrong[Kind.LOST] += 1
+            result.problems.append(traceback.format_exc())
+        snapshot = Reconciler(service.store, service.ledger).read(shared.plan.pool)
         result.bots, result.sessions = len(snapshot.adbots), sum(snapshot.accepted.values())
         for finding in audit(snapshot):
             result.wrong[finding.code.kind] += 1
@@ -119,6 +120,13 @@ class Campaign:
         for problem in broken(shared.promises, snapshot, service):
             result.wrong[Kind.LOST] += 1
             result.problems.append(problem)
+
+    def _rest(self, shared: Shared, service: AdbotService) -> None:
+        """Finish what the dead left behind, and resolve until nothing is left to do."""
+        later = shared.service(self._clean, lambda: system_clock() + STAGED_FOR_MS + 60_000)
+        later.stock.finish_staged()
+        while service.pools.resolve(shared.plan.pool, lambda: 60_000).steps:
+            pass
 
 
 def _shares(plan: Scenario) -> dict[str, list[Any]]:

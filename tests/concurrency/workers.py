@@ -27,8 +27,8 @@ from tests.concurrency.promises import Promises
 from tests.concurrency.scenario import Purchase, Scenario, Upload
 
 STRIPE = Actor("stripe", "provider")
-ATTEMPTS = 500
-"""Deaths and refusals after which a worker's command counts as stuck."""
+STUCK_SECONDS = 40.0
+"""A command that did not come through by then counts as stuck, however often its worker died."""
 
 Result = TypeVar("Result")
 
@@ -96,7 +96,8 @@ class Worker(threading.Thread):
 
     def carry_out(self, command: Callable[[AdbotService], Result]) -> Result:
         """Until it is answered. A worker that dies starts anew and sends the same again, under the same key."""
-        for _ in range(ATTEMPTS):
+        deadline = time.monotonic() + STUCK_SECONDS
+        while time.monotonic() < deadline:
             try:
                 return command(self.shared.service(self.client, self.now))
             except Killed:
@@ -107,7 +108,7 @@ class Worker(threading.Thread):
                 if "injected" not in str(error):
                     raise
                 time.sleep(self.chance.random() * 0.01)
-        raise TimeoutError(f"{self.name} did not get its command through in {ATTEMPTS} attempts")
+        raise TimeoutError(f"{self.name} did not get its command through in {STUCK_SECONDS} s")
 
     def command(self, reason: str) -> Command:
         """A command under a key of its own."""

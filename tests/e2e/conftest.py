@@ -22,11 +22,13 @@ from local.stack import Stack
 START_SECONDS = 240
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that is in this folder needs a stack."""
+    """All that is in this folder needs a stack, and it is one for all of them: they stay on one worker."""
     for item in items:
         if Path(item.path).is_relative_to(Path(__file__).parent):
             item.add_marker("e2e")
+            item.add_marker(pytest.mark.xdist_group("stack"))
             item.add_marker(pytest.mark.timeout(START_SECONDS + 120))  # the first of them waits for the start
 
 

@@ -227,7 +227,7 @@ def test_throttles_name_routes_that_exist() -> None:
     assert RESOURCES["Api"]["Properties"]["RouteSettings"].keys() <= {route for _, route, _ in routes()}
 
 
-def test_both_clocks_tick_every_five_minutes() -> None:
+def test_the_resolver_and_the_sweeper_tick_every_five_minutes_and_pools_are_reconciled_daily() -> None:
     schedules = {
         function: event["Properties"]["ScheduleExpression"]
         for function, definition in FUNCTIONS.items()
@@ -235,7 +235,11 @@ def test_both_clocks_tick_every_five_minutes() -> None:
         if event["Type"] == "ScheduleV2"
     }
 
-    assert schedules == {"ResolveFunction": "rate(5 minutes)", "SweepFunction": "rate(5 minutes)"}
+    assert schedules == {
+        "ResolveFunction": "rate(5 minutes)",
+        "SweepFunction": "rate(5 minutes)",
+        "ReconcileFunction": "rate(1 day)",
+    }
 
 
 def test_a_change_of_anything_the_layer_included_publishes_a_new_version() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 from urllib.error import URLError
 
 import pytest
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.sqs.models import sqs_backends
 
 from adbot_queue.adbots import announce
 from adbot_queue.core import aws, queues, settings
@@ -19,7 +21,7 @@ from adbot_queue.system.notices import compose
 from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.payments import empty, failing, rows, secret
 from tests.builders.providers import Peers, connect, refusing
-from tests.builders.world import FakeContext, World
+from tests.builders.world import REGION, FakeContext, World
 
 SAMPLE = {
     "event": "adbot.queued",
@@ -124,10 +126,7 @@ def test_killed_after_any_call_of_recording_the_batch_comes_again_and_the_mail_i
 
 
 def _all_messages(shop: World) -> list[dict[str, Any]]:
-    from moto.core import DEFAULT_ACCOUNT_ID
-    from moto.sqs.models import sqs_backends
-
-    queue = sqs_backends[DEFAULT_ACCOUNT_ID]["eu-central-1"].queues["notices"]
+    queue = sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues["notices"]
     return [json.loads(message.body) for message in queue._messages]
 
 

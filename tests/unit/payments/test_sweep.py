@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from adbot_queue.adbots import stock
-from adbot_queue.core import aws, clock
+from adbot_queue.adbots.model import CreationSource, ExecutionMode, Order, OrderStatus
+from adbot_queue.core import aws, clock, telemetry
 from adbot_queue.payments import service as payments
 from tests.builders.payments import Purchase, audit, consume, deliver, failing
-from tests.builders.world import FakeContext, World
+from tests.builders.world import ADMIN, FakeContext, World
 
 MINUTE, HOUR = 60_000, 3_600_000
 
@@ -121,31 +123,26 @@ def test_more_events_than_a_page_are_all_found(shop: World, monkeypatch: pytest.
 def test_the_sweeper_measures_the_oldest_bot_whether_it_has_a_place_or_not(
     shop: World, monkeypatch: pytest.MonkeyPatch, metrics: Any
 ) -> None:
-    sweep(shop)
-    assert metrics() == {"UnsettledEvents": 0, "OldestQueuedAge": 0, "QueueLength": 0, "ParkedBots": 0}
-    shop.create(5)
+    def levels(later: int) -> dict[str, float]:
+        telemetry.metrics.clear_metrics()
+        now = clock.system_clock()
+        monkeypatch.setattr(shop.app("sweep"), "system_clock", lambda: now + later)
+        metrics()
+        sweep(shop)
+        return {name: round(value, -1) for name, value in metrics().items()}
+
     shop.pool("other")
-    app = shop.app("sweep")
-    now = clock.system_clock()
-    monkeypatch.setattr(app, "system_clock", lambda: now + 90_000)
-    metrics()
-    sweep(shop)
-    assert metrics() == {"UnsettledEvents": 0, "OldestQueuedAge": 90, "QueueLength": 1, "ParkedBots": 0}
-    deliver(shop, Purchase().checkout())
-    consume(shop)  # in the inbox: nobody gave it a place yet
-    shop.adbots.cancel(shop.adbots.list_adbots("cara", None, 10, None)[0][-1].id, _command())
-    monkeypatch.setattr(app, "system_clock", lambda: clock.system_clock() + 300_000)
-    metrics()
-    sweep(shop)
-    found = metrics()
-    assert (found["QueueLength"], 290 < found["OldestQueuedAge"] <= 310) == (0, True)
+    assert levels(0) == {"UnsettledEvents": 0, "OldestQueuedAge": 0, "QueueLength": 0, "ParkedBots": 0}
+    shop.adbots.buy(bought("other"), ExecutionMode.ASYNC_QUEUE, ADMIN)  # in the inbox: nobody gave it a place yet
+    assert levels(300_000)["OldestQueuedAge"] == 300
+    for _ in range(10):
+        shop.create(5)
+    assert levels(900_000) == {"UnsettledEvents": 0, "OldestQueuedAge": 900, "QueueLength": 10, "ParkedBots": 0}
 
 
-def _command() -> Any:
-    from adbot_queue.adbots.commands import Command
-    from tests.builders.world import ADMIN
-
-    return Command(ADMIN)
+def bought(pool: str) -> Order:
+    order = Order("ord_1", OrderStatus.PAID, CreationSource.PAYMENT, 1, adbot_id="bot_1", pool=pool)
+    return replace(order, user_id="cara", required_sessions=1)
 
 
 def test_the_sweeper_finishes_uploads_that_died(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:

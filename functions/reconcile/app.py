@@ -1,0 +1,40 @@
+"""POST /admin/queue/reconcile, and the daily schedule: pools are compared with their history. Reports, never corrects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adbot_queue.adbots import reconcile, schemas, service
+from adbot_queue.core import telemetry
+from adbot_queue.core.http import ADMINS, Api, Request
+
+RESERVE_SECONDS = 10
+
+api = Api()
+
+
+@api.post(
+    "/admin/queue/reconcile",
+    roles=ADMINS,
+    query=schemas.PoolQuery,
+    returns=schemas.Reconciled,
+    summary="Rebuild a pool from its ledger, owner index and items, and compare",
+)
+def check(request: Request[None]) -> schemas.Reconciled:
+    """What is not as it should be; empty when all adds up. A pool too large for one answer is left to the schedule."""
+    return schemas.Reconciled.of(reconcile.from_env().pool(request.query.pool_or_default))
+
+
+def handler(event: dict[str, Any], context: Any) -> Any:
+    """An HTTP request, or the schedule's tick: every pool, one after the other, each in its share of the time left."""
+    if "routeKey" in event:
+        return api.handler(event, context)
+    pools = service.from_env().pools.names()
+    try:
+        reports = []
+        for number, pool in enumerate(pools):
+            left = context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
+            reports.append(reconcile.from_env().pool(pool, left / (len(pools) - number)))
+        return {"findings": sum(len(report.findings) for report in reports), "pools": len(reports)}
+    finally:
+        telemetry.flush()
