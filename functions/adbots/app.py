@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adbot_queue.adbots import schemas, service
+from adbot_queue.adbots import requests, schemas, service
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
 from adbot_queue.core.http import ADMINS, CUSTOMERS, STAFF, Api, Request, Response
 
@@ -47,14 +47,16 @@ def get_order(request: Request[None]) -> schemas.OrderView:
 @api.post(
     "/admin/adbots/{id}/cancel",
     roles=ADMINS,
-    body=schemas.Because,
+    body=requests.Because,
     returns=schemas.AdbotView,
     summary="End a bot; its sessions go back to stock",
     raises=(NotFound, IdempotencyMismatch),
 )
-def cancel(request: Request[schemas.Because]) -> Response:
+def cancel(request: Request[requests.Because]) -> Response:
     """A cancelled bot stays as it is."""
-    return schemas.done(service.from_env().cancel(request.path["id"], schemas.command_of(request, request.body.reason)))
+    return schemas.done(
+        service.from_env().cancel(request.path["id"], requests.command_of(request, request.body.reason))
+    )
 
 
 @api.put(
@@ -68,7 +70,7 @@ def cancel(request: Request[schemas.Because]) -> Response:
 def reassign(request: Request[schemas.Reassign]) -> Response:
     """All of it or nothing."""
     body = request.body
-    command = schemas.command_of(request, body.reason)
+    command = requests.command_of(request, body.reason)
     return schemas.done(service.from_env().reassign(request.path["id"], body.add, body.remove, command))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adbot_queue.adbots import schemas, service
+from adbot_queue.adbots import requests, schemas, service
 from adbot_queue.adbots.service import Wanted
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
 from adbot_queue.core.http import ADMINS, Api, Request, Response
@@ -25,7 +25,7 @@ def create(request: Request[schemas.CreateAdbot]) -> Response:
     body = request.body
     pool = body.pool or settings().default_pool
     wanted = Wanted(body.user_id or request.caller.id, body.required_sessions, pool, body.order_id)
-    return schemas.done(service.from_env().create(wanted, schemas.command_of(request, body.reason), request.time_left))
+    return schemas.done(service.from_env().create(wanted, requests.command_of(request, body.reason), request.time_left))
 
 
 handler = api.handler

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotConfigured, NotFound, ProviderFailed
 from adbot_queue.core.http import ADMINS, CUSTOMERS, STAFF, Api, Request, Response
+from adbot_queue.ledger import Actor
 from adbot_queue.payments import checkout, plans, schemas
 
 api = Api()
@@ -44,14 +45,14 @@ def list_plans(request: Request[None]) -> schemas.PlanList:
 )
 def put_plan(request: Request[schemas.PlanBody]) -> Response:
     """201 when it is new, 200 when it was there. What was bought before stays as it was bought."""
-    plan, new = plans.from_env().put(request.path["id"], request.body.model_dump(), schemas.actor_of(request))
+    plan, new = plans.from_env().put(request.path["id"], request.body.model_dump(), Actor.behind(request))
     return Response(schemas.PlanView.of(plan), 201 if new else 200)
 
 
 @api.delete("/admin/plans/{id}", roles=ADMINS, returns=schemas.PlanView, summary="Remove a plan", raises=(NotFound,))
 def remove_plan(request: Request[None]) -> schemas.PlanView:
     """Answers with the plan as it was."""
-    return schemas.PlanView.of(plans.from_env().remove(request.path["id"], schemas.actor_of(request)))
+    return schemas.PlanView.of(plans.from_env().remove(request.path["id"], Actor.behind(request)))
 
 
 handler = api.handler

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adbot_queue.adbots import schemas, service
+from adbot_queue.adbots import service, stock_schemas
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.http import STAFF, Api, Request
 
@@ -12,15 +12,15 @@ api = Api()
 @api.get(
     "/admin/queue/stats",
     roles=STAFF,
-    query=schemas.PoolQuery,
-    returns=schemas.QueueStats,
+    query=stock_schemas.PoolQuery,
+    returns=stock_schemas.QueueStats,
     summary="Queue length, missing sessions, oldest age and free stock, per pool and in sum",
 )
-def stats(request: Request[None]) -> schemas.QueueStats:
+def stats(request: Request[None]) -> stock_schemas.QueueStats:
     """The headers of the pools hold all of it."""
     pools = service.from_env().pools
     headers = [pools.header(request.query.pool)] if request.query.pool else pools.headers()
-    return schemas.QueueStats.of([schemas.PoolStats.of(header, system_clock()) for header in headers])
+    return stock_schemas.QueueStats.of([stock_schemas.PoolStats.of(header, system_clock()) for header in headers])
 
 
 handler = api.handler

@@ -1,10 +1,10 @@
-"""POST /admin/queue/reconcile, and the daily schedule: pools are compared with their history. Reports, never corrects."""
+"""POST /admin/queue/reconcile, and the daily schedule: compares pools with their history, never corrects."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from adbot_queue.adbots import reconcile, schemas, service
+from adbot_queue.adbots import reconcile, service, stock_schemas
 from adbot_queue.core import telemetry
 from adbot_queue.core.http import ADMINS, Api, Request
 
@@ -16,13 +16,13 @@ api = Api()
 @api.post(
     "/admin/queue/reconcile",
     roles=ADMINS,
-    query=schemas.PoolQuery,
-    returns=schemas.Reconciled,
+    query=stock_schemas.PoolQuery,
+    returns=stock_schemas.Reconciled,
     summary="Rebuild a pool from its ledger, owner index and items, and compare",
 )
-def check(request: Request[None]) -> schemas.Reconciled:
+def check(request: Request[None]) -> stock_schemas.Reconciled:
     """What is not as it should be; empty when all adds up. A pool too large for one answer is left to the schedule."""
-    return schemas.Reconciled.of(reconcile.from_env().pool(request.query.pool_or_default))
+    return stock_schemas.Reconciled.of(reconcile.from_env().pool(request.query.pool_or_default))
 
 
 def handler(event: dict[str, Any], context: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from adbot_queue.adbots import schemas, service
+from adbot_queue.adbots import requests, service, stock_schemas
 from adbot_queue.core.errors import Conflict, NotFound
 from adbot_queue.core.http import ADMINS, Api, Request
 
@@ -14,20 +14,20 @@ api = Api()
 @api.post(
     "/admin/queue/resolve",
     roles=ADMINS,
-    body=schemas.Resolve,
-    returns=schemas.Asked,
+    body=stock_schemas.Resolve,
+    returns=stock_schemas.Asked,
     status=202,
     summary="Ask for a resolver run of one pool or all; optionally let a parked bot wait again",
     raises=(NotFound, Conflict),
 )
-def resolve(request: Request[schemas.Resolve]) -> schemas.Asked:
+def resolve(request: Request[stock_schemas.Resolve]) -> stock_schemas.Asked:
     """Answers at once; the allocator does the work."""
     adbots, body = service.from_env(), request.body
     if body.unpark:
-        adbots.unpark(body.unpark, schemas.command_of(request, body.reason))
+        adbots.unpark(body.unpark, requests.command_of(request, body.reason))
     pools = [adbots.pools.header(body.pool).pool] if body.pool else adbots.pools.names()
     sent = adbots.pools.nudge(pools, request.request_id)
-    return schemas.Asked(pools=sent, not_sent=[pool for pool in pools if pool not in sent])
+    return stock_schemas.Asked(pools=sent, not_sent=[pool for pool in pools if pool not in sent])
 
 
 def handler(event: dict[str, Any], context: Any) -> Any:

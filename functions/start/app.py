@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from adbot_queue.adbots import schemas, service
+from adbot_queue.adbots import requests, schemas, service
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
 from adbot_queue.core.http import ADMINS, CUSTOMERS, Api, Request, Response
 
@@ -23,14 +23,14 @@ def _owner(request: Request[Any]) -> str | None:
 @api.post("/adbots/{id}/start", summary="Start a bot; 403 with what is missing while it is QUEUED", **declared)
 def start(request: Request[None]) -> Response:
     """READY or STOPPED becomes RUNNING."""
-    command = schemas.command_of(request)
+    command = requests.command_of(request)
     return schemas.done(service.from_env().start(request.path["id"], command, _owner(request)))
 
 
 @api.post("/adbots/{id}/stop", summary="Stop a running bot", **declared)
 def stop(request: Request[None]) -> Response:
     """RUNNING becomes STOPPED."""
-    command = schemas.command_of(request)
+    command = requests.command_of(request)
     return schemas.done(service.from_env().stop(request.path["id"], command, _owner(request)))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adbot_queue.adbots import schemas, service, upload
+from adbot_queue.adbots import requests, service, stock_schemas, upload
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Conflict, Malformed, NotFound, TooLarge
 from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
@@ -14,18 +14,18 @@ api = Api()
 @api.post(
     "/admin/stock/sessions",
     roles=ADMINS,
-    body=schemas.UploadSession,
-    returns=schemas.UploadView,
+    body=stock_schemas.UploadSession,
+    returns=stock_schemas.UploadView,
     status=201,
     summary="Upload one session",
     raises=(Conflict,),
 )
-def upload_one(request: Request[schemas.UploadSession]) -> schemas.UploadView:
+def upload_one(request: Request[stock_schemas.UploadSession]) -> stock_schemas.UploadView:
     """409 when a session of that id was uploaded before."""
     body = request.body.model_dump()
     pool = body.pop("pool") or settings().default_pool
-    uploaded = service.from_env().stock.upload(pool, upload.parse_objects([body]), schemas.command_of(request))
-    return schemas.UploadView.of(pool, uploaded.or_refusal())
+    uploaded = service.from_env().stock.upload(pool, upload.parse_objects([body]), requests.command_of(request))
+    return stock_schemas.UploadView.of(pool, uploaded.or_refusal())
 
 
 @api.post(
@@ -33,58 +33,58 @@ def upload_one(request: Request[schemas.UploadSession]) -> schemas.UploadView:
     roles=ADMINS,
     raw="application/x-ndjson",
     limit=5 * 1024 * 1024,
-    query=schemas.PoolQuery,
-    returns=schemas.UploadView,
+    query=stock_schemas.PoolQuery,
+    returns=stock_schemas.UploadView,
     summary="Upload up to 10,000 sessions, JSON lines or CSV; a verdict a line",
     raises=(Conflict, Malformed, TooLarge),
 )
-def upload_bulk(request: Request[None]) -> schemas.UploadView:
+def upload_bulk(request: Request[None]) -> stock_schemas.UploadView:
     """A bad line loses no other."""
     lines = upload.parse(request.raw, request.header("content-type") or "")
     pool = request.query.pool_or_default
-    return schemas.UploadView.of(pool, service.from_env().stock.upload(pool, lines, schemas.command_of(request)))
+    return stock_schemas.UploadView.of(pool, service.from_env().stock.upload(pool, lines, requests.command_of(request)))
 
 
-@api.get("/admin/stock", roles=STAFF, returns=schemas.PoolList, summary="All pools with their stock")
-def list_pools(_request: Request[None]) -> schemas.PoolList:
+@api.get("/admin/stock", roles=STAFF, returns=stock_schemas.PoolList, summary="All pools with their stock")
+def list_pools(_request: Request[None]) -> stock_schemas.PoolList:
     """One read a pool."""
     headers = service.from_env().pools.headers()
-    return schemas.PoolList(items=[schemas.PoolStats.of(header, system_clock()) for header in headers])
+    return stock_schemas.PoolList(items=[stock_schemas.PoolStats.of(header, system_clock()) for header in headers])
 
 
-@api.put("/admin/stock/pools/{pool}", roles=ADMINS, returns=schemas.PoolStats, summary="Make a pool", also=(201,))
+@api.put("/admin/stock/pools/{pool}", roles=ADMINS, returns=stock_schemas.PoolStats, summary="Make a pool", also=(201,))
 def create_pool(request: Request[None]) -> Response:
     """201 when it is new, 200 when it was there."""
-    header, new = service.from_env().pools.create(request.path["pool"], schemas.command_of(request))
-    return Response(schemas.PoolStats.of(header, system_clock()), 201 if new else 200)
+    header, new = service.from_env().pools.create(request.path["pool"], requests.command_of(request))
+    return Response(stock_schemas.PoolStats.of(header, system_clock()), 201 if new else 200)
 
 
 @api.get(
     "/admin/stock/sessions/{id}",
     roles=STAFF,
-    returns=schemas.SessionView,
+    returns=stock_schemas.SessionView,
     summary="Where a session is",
     raises=(NotFound,),
 )
-def locate(request: Request[None]) -> schemas.SessionView:
+def locate(request: Request[None]) -> stock_schemas.SessionView:
     """Free, assigned (to which bot), lost."""
     session_id = request.path["id"]
-    return schemas.SessionView.of(session_id, service.from_env().stock.locate(session_id))
+    return stock_schemas.SessionView.of(session_id, service.from_env().stock.locate(session_id))
 
 
 @api.post(
     "/admin/stock/sessions/{id}/lost",
     roles=ADMINS,
-    body=schemas.Because,
-    returns=schemas.SessionView,
+    body=requests.Because,
+    returns=stock_schemas.SessionView,
     summary="A session is gone for good; its bot waits for another",
     raises=(NotFound, Conflict),
 )
-def lose(request: Request[schemas.Because]) -> schemas.SessionView:
+def lose(request: Request[requests.Because]) -> stock_schemas.SessionView:
     """Saying it twice changes nothing."""
     adbots, session_id = service.from_env(), request.path["id"]
-    adbots.lose_session(session_id, schemas.command_of(request, request.body.reason))
-    return schemas.SessionView.of(session_id, adbots.stock.locate(session_id))
+    adbots.lose_session(session_id, requests.command_of(request, request.body.reason))
+    return stock_schemas.SessionView.of(session_id, adbots.stock.locate(session_id))
 
 
 handler = api.handler

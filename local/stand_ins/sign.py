@@ -1,7 +1,7 @@
 """Prints a sample as API Gateway would hand it to the webhook, signed now: a signature is good for five minutes.
 
-    STRIPE_WEBHOOK_SECRET=whsec_... python -m local.stand_ins.sign events/stripe/charge.refunded.full.json \
-        | sam local invoke WebhookFunction -e -
+export STRIPE_WEBHOOK_SECRET=whsec_...
+python -m local.stand_ins.sign events/stripe/invoice.paid.first.json | sam local invoke WebhookFunction -e -
 """
 
 from __future__ import annotations

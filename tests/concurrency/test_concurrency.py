@@ -11,12 +11,13 @@ import pytest
 from adbot_queue.adbots.findings import Kind
 from adbot_queue.core.dynamodb import Item, Transaction
 from tests.concurrency import workers
-from tests.concurrency.run import Campaign
+from tests.concurrency.run import Campaign, Result
 from tests.concurrency.scenario import SHAPES
 from tests.support.dynamodb_local import dynamodb_local, lacking
 
 pytestmark = [
     pytest.mark.concurrency,
+    pytest.mark.xdist_group("dynamodb-local"),  # one server for all of them
     pytest.mark.skipif(lacking() is not None, reason=str(lacking())),
     pytest.mark.timeout(300),
 ]
@@ -52,5 +53,9 @@ def test_a_store_that_does_not_compare_versions_is_found_out(
 
     monkeypatch.setattr(Transaction, "put", whoever_comes_last_wins)
     monkeypatch.setattr(workers, "STUCK_SECONDS", 3.0)
-    results = [campaign.run(seed) for seed in (1_003, 1_004)]
-    assert any(result.wrong[kind] for result in results for kind in (Kind.DOUBLE, Kind.JUMP, Kind.DRIFT))
+    seeds = (1_004, 1_003, 1_002)  # the first is enough nine times of ten: how the workers interleave is chance
+    assert any(_out_of_joint(campaign.run(seed)) for seed in seeds)
+
+
+def _out_of_joint(result: Result) -> int:
+    return result.wrong[Kind.DOUBLE] + result.wrong[Kind.JUMP] + result.wrong[Kind.DRIFT]

@@ -19,6 +19,8 @@ from adbot_queue.core.settings import settings
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+    from adbot_queue.core.http import Request
+
 
 @dataclass(frozen=True, slots=True)
 class Actor:
@@ -27,6 +29,11 @@ class Actor:
     id: str
     role: str
     request_id: str = ""
+
+    @classmethod
+    def behind(cls, request: Request[Any]) -> Actor:
+        """The person behind an HTTP request."""
+        return cls(request.caller.id, request.caller.role, request.request_id)
 
 
 SYSTEM = Actor("system", "system")

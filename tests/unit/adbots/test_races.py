@@ -7,9 +7,12 @@ from botocore.exceptions import ClientError
 
 from adbot_queue.adbots.audit import audit
 from adbot_queue.adbots.commands import Command
-from adbot_queue.adbots.model import Status
+from adbot_queue.adbots.model import CreationSource, Order, OrderStatus, Status
 from adbot_queue.adbots.reconcile import Reconciler
-from adbot_queue.adbots.stock import Located, Stock
+from adbot_queue.adbots.service import Wanted
+from adbot_queue.adbots.stock import STAGED_FOR_MS, Located, Stock, Uploaded
+from adbot_queue.adbots.upload import Verdict
+from adbot_queue.core.clock import system_clock
 from adbot_queue.core.dynamodb import Contended, Refused, Transaction
 from tests.builders.world import ADMIN, World
 
@@ -58,3 +61,43 @@ def test_a_conflict_beside_a_failed_condition_is_contention(reasons: list[str], 
         transaction.create(tag, "table", {"pk": tag, "sk": "-"})
     with pytest.raises(outcome):
         transaction.commit()
+
+
+@pytest.mark.xfail(reason="an upload that the sweeper has published takes in no more, but says that it does")
+def test_what_an_upload_accepts_after_the_sweeper_finished_it_is_in_stock(
+    on_aws: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_aws.pool()
+    stock = on_aws.adbots.stock
+    with monkeypatch.context() as patched:
+        patched.setattr(Stock, "_claim_ids", _die)
+        with pytest.raises(RuntimeError):
+            on_aws.upload("s0", "s1", key="k")
+    with monkeypatch.context() as patched:
+        patched.setattr(stock, "_now", lambda: system_clock() + STAGED_FOR_MS + 1)
+        assert stock.finish_staged() == 1
+    again = _accepted(on_aws.upload("s0", "s1", key="k"))
+    assert again == on_aws.adbots.pools.header("standard").free
+    assert again + _accepted(on_aws.upload("s0", "s1", key="another")) == 2
+
+
+def _accepted(uploaded: Uploaded) -> int:
+    return sum(line.verdict is Verdict.ACCEPTED for line in uploaded.lines)
+
+
+def _die(*_: object) -> None:
+    raise RuntimeError
+
+
+@pytest.mark.xfail(reason="the order is no longer in REVIEW the second time, which is looked at before the key")
+def test_a_reviewed_order_given_a_bot_twice_under_one_key_is_answered_as_the_first_time(on_aws: World) -> None:
+    on_aws.pool()
+    store = on_aws.adbots.store
+    transaction = store.transaction()
+    store.put_order(transaction, None, Order("ord_r", OrderStatus.REVIEW, CreationSource.PAYMENT, 1))
+    transaction.commit()
+    wanted = Wanted("cara", 2, "standard", order_id="ord_r")
+    command = Command(ADMIN, key="k", fingerprint="f")
+    first = on_aws.adbots.create(wanted, command, on_aws.time_left)
+    second = on_aws.adbots.create(wanted, command, on_aws.time_left)
+    assert (second.adbot.id, second.replayed) == (first.adbot.id, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -81,29 +82,66 @@ def test_killed_after_any_call_of_settling_in_the_request_the_sweeper_ends_it(sh
         assert state(shop) == wanted, f"after call {call}"
 
 
-@pytest.mark.parametrize("together", [("checkout", "refund"), ("checkout", "dispute"), ("refund", "dispute")])
-def test_two_events_of_one_payment_settled_at_once_both_count(
-    shop: World, together: tuple[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def settled_in_between(shop: World, monkeypatch: pytest.MonkeyPatch, first: Event, second: Event) -> None:
     """The second event is settled between the first one's reading and its writing."""
-    buys = Purchase()
-    if "checkout" not in together:
-        happen(shop, buys.checkout())
-    first, second = (getattr(buys, name)() for name in together)
     for event in (first, second):
         assert deliver(shop, event).status == 200
     shop.messages("payments")
     door = payments.from_env()
     write, others = door._write, iter([f"EVENT#stripe#{second['id']}"])
 
-    def interrupted(*args: object) -> None:
+    def interrupted(*args: Any) -> None:
         if other := next(others, None):
             door.settle(other)
-        write(*args)  # type: ignore[arg-type]
+        write(*args)
 
-    monkeypatch.setattr(door, "_write", interrupted)
-    door.settle(f"EVENT#stripe#{first['id']}")
-    found = audit(shop)
-    assert found.unsettled == []
-    expected = {"refund": "REFUNDED", "dispute": "DISPUTED"}["refund" if "refund" in together else "dispute"]
-    assert found.order.status == expected
+    with monkeypatch.context() as patched:
+        patched.setattr(door, "_write", interrupted)
+        door.settle(f"EVENT#stripe#{first['id']}")
+
+
+@pytest.mark.parametrize(
+    ("together", "ends"),
+    [
+        (("checkout", "refund"), "REFUNDED"),
+        (("refund", "checkout"), "REFUNDED"),
+        (("checkout", "dispute"), "DISPUTED"),
+        (("checkout", "checkout"), "PAID"),
+    ],
+)
+def test_two_events_of_one_payment_settled_at_once_both_count(
+    shop: World, monkeypatch: pytest.MonkeyPatch, together: tuple[str, str], ends: str
+) -> None:
+    buys = Purchase()
+    settled_in_between(shop, monkeypatch, *(getattr(buys, name)() for name in together))
+    assert (audit(shop).order.status, audit(shop).unsettled) == (ends, [])
+
+
+def test_two_facts_of_a_payment_that_is_not_made_yet_settled_at_once_both_count(
+    shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buys = Purchase()
+    happen(shop, buys.refund(50))
+    settled_in_between(shop, monkeypatch, buys.refund(100), buys.dispute())
+    happen(shop, buys.checkout())
+    assert (audit(shop).order.amount_refunded, audit(shop).order.status) == (100, "DISPUTED")
+
+
+def test_an_event_that_changes_nothing_settled_twice_at_once_is_settled_once(
+    shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = Purchase().checkout(mode="setup")
+    deliver(shop, nothing)
+    door = payments.from_env()
+    commit, others = door._commit, iter([True])
+
+    def interrupted(fill: Any) -> None:
+        if next(others, None):
+            door.settle(f"EVENT#stripe#{nothing['id']}")
+        commit(fill)
+
+    monkeypatch.setattr(door, "_commit", interrupted)
+    with crash_after(None) as calls:
+        door.settle(f"EVENT#stripe#{nothing['id']}")
+    assert calls.names.count("TransactWriteItems") == 2  # the second is refused and finds it settled
+    assert calls.names[-1] == "GetItem"

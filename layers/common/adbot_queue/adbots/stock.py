@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from adbot_queue.adbots import changes, items
@@ -148,6 +147,8 @@ class Stock:
         if len(chunks) == 1:
             self._claim_chunk(upload, pool, chunks[0])
             return
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  only large uploads need it
+
         with ThreadPoolExecutor(WRITERS) as writers:
             list(writers.map(lambda chunk: self._claim_chunk(upload, pool, chunk), chunks))
 

@@ -14,6 +14,7 @@ from aws_lambda_powertools.utilities.batch import (
 )
 
 from adbot_queue.core import telemetry
+from adbot_queue.core.telemetry import logger
 
 Entry = Callable[[dict[str, Any], Any], Any]
 TimeLeft = Callable[[], int]
@@ -35,7 +36,13 @@ def messages(work: Callable[[dict[str, Any], TimeLeft], None], *, fifo: bool = F
         )
 
         def each(record: Any) -> None:
-            work(json.loads(record["body"]), context.get_remaining_time_in_millis)
+            try:
+                work(json.loads(record["body"]), context.get_remaining_time_in_millis)
+            except Exception:
+                # Powertools reports the failure to SQS and says why nowhere.
+                logger.exception("message failed", message_id=record["messageId"])
+                telemetry.count("MessagesFailed")
+                raise
 
         return _run(event, context, each, processor)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from adbot_queue.adbots.model import MAX_SESSIONS
 from adbot_queue.core.clock import iso
-from adbot_queue.core.http import Request
-from adbot_queue.ledger import Actor
+from adbot_queue.core.schema import Input, Query, View
 from adbot_queue.payments.checkout import Checkout
 from adbot_queue.payments.plans import Interval, Mode, Plan
 
@@ -30,20 +29,7 @@ def _address(text: str) -> str:
 Address = Annotated[str, Field(max_length=2000), AfterValidator(_address)]
 
 
-class _Input(BaseModel):
-    """Unknown fields are refused, texts are not taken for numbers."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Received(BaseModel):
-    """The event is recorded: `new`, `repeated`, `settled` (before) or `ignored`."""
-
-    event_id: str
-    outcome: Literal["new", "repeated", "settled", "ignored"]
-
-
-class StartCheckout(_Input):
+class StartCheckout(Input):
     """Which plan to buy, and where to go after paying or giving up; by default the installation's own pages."""
 
     plan_id: str = Field(min_length=1, max_length=64)
@@ -51,7 +37,7 @@ class StartCheckout(_Input):
     cancel_url: Address | None = None
 
 
-class CheckoutView(BaseModel):
+class CheckoutView(View):
     """A Checkout session. The order that comes of it shows its `id` as `provider_ids.checkout_session`."""
 
     id: str
@@ -65,7 +51,7 @@ class CheckoutView(BaseModel):
         return cls(id=begun.id, url=begun.url, plan_id=begun.plan_id, expires_at=iso(begun.expires_at))
 
 
-class PlanBody(_Input):
+class PlanBody(Input):
     """What a plan offers. `amount` is in the currency's smallest unit."""
 
     name: str = Field(min_length=1, max_length=250)
@@ -84,10 +70,8 @@ class PlanBody(_Input):
         return self
 
 
-class PlanView(BaseModel):
+class PlanView(View):
     """A plan."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     id: str
     name: str
@@ -106,16 +90,14 @@ class PlanView(BaseModel):
         return cls.model_validate(plan)
 
 
-class PlanPage(BaseModel):
+class PlanPage(Query):
     """Which page of the plans."""
-
-    model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(50, ge=1, le=100)
     cursor: str | None = Field(None, max_length=2000)
 
 
-class PlanList(BaseModel):
+class PlanList(View):
     """A page of plans, by id."""
 
     items: list[PlanView]
@@ -125,8 +107,3 @@ class PlanList(BaseModel):
     def of(cls, plans: list[Plan], following: str | None) -> PlanList:
         """The view of a page."""
         return cls(items=[PlanView.of(plan) for plan in plans], next=following)
-
-
-def actor_of(request: Request[Any]) -> Actor:
-    """The person behind a request, as the ledger names them."""
-    return Actor(request.caller.id, request.caller.role, request.request_id)

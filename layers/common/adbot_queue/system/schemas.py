@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from adbot_queue.core.schema import Query, View
 
 
-class Health(BaseModel):
+class Health(View):
     """The process answers."""
 
     status: str = "ok"
 
 
-class Ready(BaseModel):
+class Ready(View):
     """Whether all parts are there, and which are not."""
 
     status: str
     parts: dict[str, str]
 
 
-class LedgerQuery(BaseModel):
+class LedgerQuery(Query):
     """Filters; all of them combine. Without actor, action or target: one day (today by default)."""
-
-    model_config = ConfigDict(extra="forbid")
 
     actor: str | None = Field(None, max_length=128)
     action: str | None = Field(None, max_length=64)
@@ -34,7 +34,7 @@ class LedgerQuery(BaseModel):
     cursor: str | None = Field(None, max_length=2000)
 
 
-class LedgerEntry(BaseModel):
+class LedgerEntry(View):
     """Who did what to which target, when and why."""
 
     at: str
@@ -48,7 +48,7 @@ class LedgerEntry(BaseModel):
     request_id: str
 
 
-class LedgerPage(BaseModel):
+class LedgerPage(View):
     """Entries, newest first."""
 
     items: list[LedgerEntry]

@@ -1,0 +1,113 @@
+"""Where a cold start goes: the init of every function against a bare one, in one run. `make bench-cold`.
+
+Init is what Lambda does before the first event: a fresh interpreter imports the function and makes the clients that
+its first request uses. The bare function makes boto3 clients for DynamoDB and SQS and Powertools' Logger and Metrics,
+where every function of this kind begins. Both see what the layer will hold and nothing else (the packages of the
+development environment change what botocore imports), compiled to bytecode, in fresh interpreters, in turns. What is
+compared is processor time, the least of all rounds: an init does nothing but compute, and other load does not count.
+
+What a function imports at its first use only is listed beside it with its own time: it is not part of init, but the
+first request that needs it waits for it.
+"""
+
+from __future__ import annotations
+
+import compileall
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.builders.tables import template
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ROOT / ".local" / "layer-packages"
+LIMIT = 1.3
+ROUNDS = 7
+
+BARE = """
+import boto3
+session = boto3.Session()
+session.client("dynamodb"), session.client("sqs")
+from aws_lambda_powertools import Logger, Metrics
+Logger(), Metrics()
+"""
+
+FUNCTION = """
+import sys
+sys.path.insert(0, {folder!r})
+import app
+from adbot_queue.core import aws
+aws.dynamodb(), aws.sqs()
+"""
+
+# Provider libraries that are imported where they are used: by which functions, and by what.
+LATER = {
+    "webhook": "from stripe import SignatureVerificationError, WebhookSignature",
+    "checkout": "import stripe",
+    "notify": "import sendgrid",
+}
+
+
+def environment() -> dict[str, str]:
+    """What the template gives a function, most of it made up, and where its modules are."""
+    names = template()["Globals"]["Function"]["Environment"]["Variables"]
+    made_up = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "eu-central-1"}
+    made_up |= {"POWERTOOLS_LOG_LEVEL": "INFO", "PYDANTIC_DISABLE_PLUGINS": names["PYDANTIC_DISABLE_PLUGINS"]}
+    return {
+        **os.environ,
+        **dict.fromkeys(names, "x"),
+        **made_up,
+        "PYTHONPATH": f"{ROOT / 'layers' / 'common'}:{PACKAGES}",
+    }
+
+
+def install() -> None:
+    """Put what the layer will hold where nothing else is."""
+    requirements = ROOT / "layers" / "common" / "requirements.txt"
+    uv = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--target", str(PACKAGES)]
+    subprocess.run([*uv, "--python", sys.executable, "-r", str(requirements)], check=True)
+    compileall.compile_dir(PACKAGES, quiet=2)
+    for folder in (ROOT / "functions", ROOT / "layers" / "common" / "adbot_queue"):
+        compileall.compile_dir(folder, quiet=1)
+
+
+def seconds(code: str, env: dict[str, str]) -> float:
+    """Processor time that a fresh interpreter takes for this, its own start not counted."""
+    timed = f"import time\nbegan = time.process_time()\n{code}\nprint(time.process_time() - began)"
+    # -S: without the packages of the environment that this interpreter belongs to.
+    done = subprocess.run([sys.executable, "-S", "-c", timed], env=env, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def main() -> int:
+    """Print the table; 1 when a function is above the limit."""
+    folders = sorted(path.parent for path in ROOT.glob("functions/*/app.py"))
+    install()
+    env = environment()
+    cases = {"bare": BARE} | {folder.name: FUNCTION.format(folder=str(folder)) for folder in folders}
+    later = {name: BARE + f"\nbegan = time.process_time()\n{code}" for name, code in LATER.items()}
+    times: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(ROUNDS):
+        for name, code in cases.items():
+            times[name].append(seconds(code, env))
+    at_first_use = {name: min(seconds(code, env) for _ in range(3)) for name, code in later.items()}
+
+    bare = min(times["bare"])
+    print(f"{ROUNDS} fresh interpreters each, in turns; Python {sys.version.split()[0]}; limit {LIMIT}\n")
+    print("| function | fastest ms | median ms | ratio to bare | imported at first use, ms |")
+    print("|---|---|---|---|---|")
+    for name, took in times.items():
+        first_use = f"{at_first_use[name] * 1000:.0f}" if name in at_first_use else ""
+        print(
+            f"| {name} | {min(took) * 1000:.0f} | {statistics.median(took) * 1000:.0f} "
+            f"| {min(took) / bare:.2f} | {first_use} |"
+        )
+    above = [name for name, took in times.items() if min(took) / bare > LIMIT]
+    print(f"\n{'FAIL: above the limit: ' + ', '.join(above) if above else 'PASS: none above the limit'}")
+    return 1 if above else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""How an HTTP request becomes a command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adbot_queue.adbots.commands import Command
+from adbot_queue.adbots.fields import Reason
+from adbot_queue.core.http import Request
+from adbot_queue.core.schema import Input
+from adbot_queue.ledger import Actor
+
+
+class Because(Input):
+    """Why something is done."""
+
+    reason: Reason = ""
+
+
+def command_of(request: Request[Any], reason: str = "") -> Command:
+    """The command that a request is."""
+    return Command(Actor.behind(request), reason, request.idempotency_key, request.fingerprint)

@@ -1,0 +1,198 @@
+"""What pools, uploads and the queue look like over HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import ConfigDict, Field
+
+from adbot_queue.adbots.allocation import Header
+from adbot_queue.adbots.fields import PoolName, Reason, SessionId
+from adbot_queue.adbots.stock import Located, Uploaded
+from adbot_queue.core.clock import iso
+from adbot_queue.core.schema import Input, Query, View
+from adbot_queue.core.settings import settings
+
+if TYPE_CHECKING:
+    from adbot_queue.adbots.reconcile import Report
+
+
+class PoolQuery(Query):
+    """Which pool, or all."""
+
+    pool: str | None = Field(None, max_length=32)
+
+    @property
+    def pool_or_default(self) -> str:
+        """The pool named, or the installation's default."""
+        return self.pool or settings().default_pool
+
+
+class UploadSession(Input):
+    """One session. Everything beside `session_id` and `pool` is its secret material."""
+
+    model_config = ConfigDict(extra="allow")
+
+    session_id: SessionId
+    pool: PoolName | None = None
+
+
+class Resolve(Input):
+    """Which pool to resolve (all by default), and a parked bot that shall wait again."""
+
+    pool: PoolName | None = None
+    unpark: str | None = Field(None, max_length=64, description="id of a parked bot")
+    reason: Reason = ""
+
+
+class LineView(View):
+    """What became of one line of an upload."""
+
+    line: int
+    session_id: str | None
+    status: str
+    detail: str | None
+
+
+class UploadView(View):
+    """What became of an upload: counts, and a verdict for every line."""
+
+    upload_id: str
+    pool: str
+    accepted: int
+    duplicates: int
+    invalid: int
+    lines: list[LineView]
+
+    @classmethod
+    def of(cls, pool: str, uploaded: Uploaded) -> UploadView:
+        """The view of an upload."""
+        lines = [
+            LineView(
+                line=line.number,
+                session_id=line.session.id if line.session else None,
+                status=line.verdict,
+                detail=line.detail or None,
+            )
+            for line in uploaded.lines
+        ]
+        number = {status: sum(line.status == status for line in lines) for status in {line.status for line in lines}}
+        return cls(
+            upload_id=uploaded.upload_id,
+            pool=pool,
+            accepted=number.get("accepted", 0),
+            duplicates=number.get("duplicate", 0) + number.get("duplicate_in_upload", 0),
+            invalid=number.get("invalid", 0),
+            lines=lines,
+        )
+
+
+class SessionView(View):
+    """Where a session is: `free`, `assigned`, `lost`, or `unavailable` (its upload is not published yet)."""
+
+    session_id: str
+    pool: str
+    state: str
+    adbot_id: str | None
+
+    @classmethod
+    def of(cls, session_id: str, located: Located) -> SessionView:
+        """The view of a session."""
+        state = (
+            "lost" if located.lost else "assigned" if located.adbot_id else "free" if located.place else "unavailable"
+        )
+        return cls(session_id=session_id, pool=located.pool, state=state, adbot_id=located.adbot_id)
+
+
+class PoolStats(View):
+    """A pool's queue and stock, as its header has them."""
+
+    pool: str
+    queue_length: int
+    missing_total: int
+    oldest_queued_at: str | None
+    oldest_age_seconds: int
+    free_stock: int
+    stock_total: int
+    parked: int
+
+    @classmethod
+    def of(cls, header: Header, now: int) -> PoolStats:
+        """The figures of a pool."""
+        oldest = header.oldest_queued_at
+        return cls(
+            pool=header.pool,
+            queue_length=header.queue_length,
+            missing_total=header.missing_total,
+            oldest_queued_at=iso(oldest) if oldest else None,
+            oldest_age_seconds=max(0, now - oldest) // 1000 if oldest else 0,
+            free_stock=header.free,
+            stock_total=header.stock_total,
+            parked=header.parked,
+        )
+
+
+class QueueStats(View):
+    """Figures a pool and in sum; the sum's age is that of the oldest bot of all."""
+
+    queue_length: int
+    missing_total: int
+    oldest_queued_at: str | None
+    oldest_age_seconds: int
+    free_stock: int
+    stock_total: int
+    parked: int
+    pools: list[PoolStats]
+
+    @classmethod
+    def of(cls, pools: list[PoolStats]) -> QueueStats:
+        """The sum of pools."""
+        return cls(
+            queue_length=sum(pool.queue_length for pool in pools),
+            missing_total=sum(pool.missing_total for pool in pools),
+            oldest_queued_at=min((pool.oldest_queued_at for pool in pools if pool.oldest_queued_at), default=None),
+            oldest_age_seconds=max((pool.oldest_age_seconds for pool in pools), default=0),
+            free_stock=sum(pool.free_stock for pool in pools),
+            stock_total=sum(pool.stock_total for pool in pools),
+            parked=sum(pool.parked for pool in pools),
+            pools=pools,
+        )
+
+
+class PoolList(View):
+    """All pools."""
+
+    items: list[PoolStats]
+    next: str | None = None
+
+
+class Asked(View):
+    """For which pools a resolver run was asked for.
+
+    `not_sent`: the queue did not take the message; the schedule comes by every 5 minutes.
+    """
+
+    pools: list[str]
+    not_sent: list[str]
+
+
+class FindingView(View):
+    """One thing that is not as it should be."""
+
+    code: str
+    subject: str
+    detail: str
+
+
+class Reconciled(View):
+    """What the rebuilding of a pool found. `conclusive` is False when the pool kept changing meanwhile."""
+
+    pool: str
+    conclusive: bool
+    findings: list[FindingView]
+    counted: dict[str, int]
+
+    @classmethod
+    def of(cls, report: Report) -> Reconciled:
+        """The view of a report."""
+        return cls.model_validate(report, from_attributes=True)

@@ -1,0 +1,32 @@
+"""What a payments function imports before its first event: no provider's library, and no boto3."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.builders.world import ROOT
+
+LOAD = """
+import sys
+from pathlib import Path
+from local.openapi import load_app
+already = set(sys.modules)
+for name in ("webhook", "settle_payments", "checkout", "sweep", "notify"):
+    load_app(Path("functions") / name / "app.py")
+dear = {"stripe", "sendgrid", "requests", "boto3"}
+print(sorted(dear & (set(sys.modules) - already)))
+"""
+
+
+def test_providers_libraries_are_imported_only_when_they_are_used() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", LOAD],
+        cwd=ROOT,
+        env={"PYTHONPATH": "layers/common:."},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert run.stdout.strip() == "[]"
