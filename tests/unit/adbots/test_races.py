@@ -63,7 +63,6 @@ def test_a_conflict_beside_a_failed_condition_is_contention(reasons: list[str], 
         transaction.commit()
 
 
-@pytest.mark.xfail(reason="an upload that the sweeper has published takes in no more, but says that it does")
 def test_what_an_upload_accepts_after_the_sweeper_finished_it_is_in_stock(
     on_aws: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +88,6 @@ def _die(*_: object) -> None:
     raise RuntimeError
 
 
-@pytest.mark.xfail(reason="the order is no longer in REVIEW the second time, which is looked at before the key")
 def test_a_reviewed_order_given_a_bot_twice_under_one_key_is_answered_as_the_first_time(on_aws: World) -> None:
     on_aws.pool()
     store = on_aws.adbots.store

@@ -18,7 +18,6 @@ STORIES: dict[str, tuple[Purchase, Callable[[Purchase], list[Event]]]] = {
     "a payment": (Purchase(), lambda buys: [buys.checkout()]),
     "a payment that was refunded before": (Purchase(), lambda buys: [buys.refund(), buys.checkout()]),
     "a refund": (Purchase(), lambda buys: [buys.checkout(), buys.refund()]),
-    "a dispute": (Purchase(), lambda buys: [buys.checkout(), buys.dispute()]),
     "a dispute won": (Purchase(), lambda buys: [buys.checkout(), buys.dispute(), buys.dispute("won")]),
     "money for nobody knows what": (Purchase(metadata={}), lambda buys: [buys.checkout()]),
     "a refund that finds its subscription": (
@@ -67,7 +66,6 @@ def test_killed_after_any_call_and_delivered_again_it_ends_as_if_nothing_had_hap
 def test_killed_after_any_call_of_settling_in_the_request_the_sweeper_ends_it(shop: World) -> None:
     """SQS is down, the function dies, and Stripe never comes back."""
     buys = Purchase()
-    happen(shop, buys.refund())
     restore = snapshot()
     with crash_after(None) as calls, failing(aws.sqs(), "SendMessage"):
         assert deliver(shop, buys.checkout()).status == 200

@@ -34,7 +34,7 @@ class QueuedReason(StrEnum):
 class OrderStatus(StrEnum):
     """An order's state: where its money is."""
 
-    PENDING = "PENDING"  # facts came before the payment did, or the payment is still being made
+    PENDING = "PENDING"  # the payment is still being made
     PAID = "PAID"
     FAILED = "FAILED"  # the payment was not made
     REVIEW = "REVIEW"  # money came with metadata nobody can use: a person decides
@@ -147,10 +147,11 @@ class Adbot:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What was bought and where its money is. `amount` is in the currency's smallest unit.
+    """What was bought and where its money is.
 
-    `amount_refunded`, `disputed` and `ended` are facts that a provider told; they may come before the payment
-    itself, which is why they stand here and not in the status.
+    `amount` is in the currency's smallest unit. What the provider told of the payment (`amount`, `amount_refunded`,
+    `disputed`, `ended`, `paid_until`, `invoices` sorted by id) is copied from the payment's own record, which also
+    keeps what came before there was an order.
     """
 
     id: str
@@ -168,7 +169,7 @@ class Order:
     disputed: bool = False
     ended: bool = False
     paid_until: int | None = None  # subscriptions: end of the period that is paid
-    invoices: tuple[str, ...] = ()  # subscriptions: those already counted, newest last
+    invoices: tuple[str, ...] = ()  # subscriptions: those already counted
     provider_ids: dict[str, str] = field(default_factory=dict)
     review_reason: str | None = None
     version: int = 1

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from adbot_queue.adbots import items
@@ -64,8 +65,6 @@ class Reconciler:
 
     def __init__(self, store: AdbotStore, ledger: Ledger, pause: Callable[[float], None] = time.sleep) -> None:
         self._store = store
-        self._client = store.client
-        self._table = store.table
         self._ledger = ledger
         self._pause = pause
 
@@ -125,23 +124,37 @@ class Reconciler:
         header = self._store.header(pool)
         if header is None:
             raise Invalid.field("pool", f"there is no pool {pool!r}")
+        return _Reading(self._store, self._ledger, header, deadline).snapshot()
+
+
+class _Reading:
+    """One reading of one pool. Each call to AWS but the first asks whether there is time for it."""
+
+    def __init__(self, store: AdbotStore, ledger: Ledger, header: Header, deadline: float) -> None:
+        self._client = store.client
+        self._table = store.table
+        self._ledger = ledger
+        self._header = header
+        self._pool = header.pool
+        self._deadline = deadline
+
+    def snapshot(self) -> Snapshot:
+        """See `Reconciler.read`."""
+        header, pool = self._header, self._pool
         created = Counter(_target(entry) for entry in self._entries("adbot.create") if entry["after"]["pool"] == pool)
         uploaded = [entry for entry in self._entries("stock.upload") if entry["after"]["pool"] == pool]
-        accepted = {_target(entry): entry["after"]["accepted"] for entry in uploaded}
         cancelled = Counter(_target(entry) for entry in self._entries("adbot.cancel"))
-        losses = self._losses(pool)
-        inbox = [items.inbox_of(item) for item in self._query(items.inbox_pk(pool), deadline)]
-        queue = [items.queue_of(item) for item in self._buckets(items.queue_pk, header.queue_tail, header, deadline)]
-        segments = [
-            items.segment_of(item) for item in self._buckets(items.segment_pk, header.next_segment, header, deadline)
-        ]
-        parked = self._store.parked(pool)
+        losses = self._losses()
+        inbox = [items.inbox_of(item) for item in self._query(items.inbox_pk(pool))]
+        queue = [items.queue_of(item) for item in self._buckets(items.queue_pk, header.queue_tail)]
+        segments = [items.segment_of(item) for item in self._buckets(items.segment_pk, header.next_segment)]
+        parked = [item["sk"] for item in self._query(items.park_key(pool, "")["pk"])]
         uploads = self._uploads({run.upload for segment in segments for run in segment.ranges})
-        grants = self._grants(uploads, deadline)
+        grants = self._grants(uploads)
         named = {*created, *parked, *(grant.adbot_id for grant in grants)}
         named |= {arrival.adbot_id for arrival in inbox} | {entry.adbot_id for entry in queue}
-        adbots = {adbot.id: adbot for adbot in self._store.adbots(sorted(named))}
-        orders = map(items.order_of, self._get(items.order_key(bot.order_id) for bot in adbots.values()))
+        adbots = [items.adbot_of(item) for item in self._get(items.adbot_key(name) for name in sorted(named))]
+        orders = [items.order_of(item) for item in self._get(items.order_key(bot.order_id) for bot in adbots)]
         return Snapshot(
             header=header,
             segments=segments,
@@ -150,8 +163,8 @@ class Reconciler:
             parked=parked,
             grants=grants,
             uploads=uploads,
-            accepted=accepted,
-            adbots=adbots,
+            accepted={_target(entry): entry["after"]["accepted"] for entry in uploaded},
+            adbots={adbot.id: adbot for adbot in adbots},
             orders={order.id: order for order in orders},
             created=created,
             cancelled=cancelled,
@@ -162,6 +175,7 @@ class Reconciler:
         """Ledger entries of one action, of all pools."""
         cursor = None
         while True:
+            self._look_at_the_clock()
             page, cursor = self._ledger.read(
                 actor=None, action=action, target=None, since=None, until=None, limit=LEDGER_PAGE, cursor=cursor
             )
@@ -169,11 +183,11 @@ class Reconciler:
             if cursor is None:
                 return
 
-    def _losses(self, pool: str) -> list[Loss]:
+    def _losses(self) -> list[Loss]:
         """Sessions of the pool that the ledger says were lost: free ones by their name, others by their bot's."""
         names = [entry["after"].get("session") or _target(entry) for entry in self._entries("session.lost")]
         found = self._get(items.session_key(name) for name in set(names))
-        sessions = {item["pk"].removeprefix("SESSION#"): item for item in found if item["pool"] == pool}
+        sessions = {item["pk"].removeprefix("SESSION#"): item for item in found if item["pool"] == self._pool}
         told = [(name, sessions[name]) for name in names if name in sessions]
         return [Loss(name, item["upload"], item["offset"], "lost_at" in item) for name, item in told]
 
@@ -181,34 +195,36 @@ class Reconciler:
         found = self._get(items.upload_key(name) for name in sorted(names))
         return {item["pk"].removeprefix("UPLOAD#"): item["count"] for item in found}
 
-    def _grants(self, uploads: dict[str, int], deadline: float) -> list[Grant]:
+    def _grants(self, uploads: dict[str, int]) -> list[Grant]:
         """The owner index of all uploads."""
 
         def of(upload: str) -> list[Grant]:
-            found = self._query(items.upload_key(upload)["pk"], deadline, starting="ALLOC#")
+            found = self._query(items.upload_key(upload)["pk"], starting="ALLOC#")
             return [_grant(upload, item) for item in found]
 
         with ThreadPoolExecutor(READERS) as readers:
             return [grant for part in readers.map(of, uploads) for grant in part]
 
-    def _buckets(
-        self, partition: Callable[[str, int], str], count: int, header: Header, deadline: float
-    ) -> Iterator[Item]:
+    def _buckets(self, partition: Callable[[str, int], str], count: int) -> Iterator[Item]:
         """All items of something numbered, through the partitions it is spread over."""
-        names = dict.fromkeys(partition(header.pool, number) for number in range(count))
-        for name in names:
-            yield from self._query(name, deadline)
+        for name in dict.fromkeys(partition(self._pool, number) for number in range(count)):
+            yield from self._query(name)
 
-    def _query(self, partition: str, deadline: float, starting: str = "") -> list[Item]:
-        if time.monotonic() > deadline:
-            raise _OutOfTime
+    def _query(self, partition: str, starting: str = "") -> list[Item]:
+        self._look_at_the_clock()
         if not starting:
             return dynamodb.query(self._client, self._table, "pk = :pk", pk=partition)
         condition = "pk = :pk AND begins_with(sk, :start)"
         return dynamodb.query(self._client, self._table, condition, pk=partition, start=starting)
 
-    def _get(self, keys: Iterator[Item]) -> list[Item]:
-        return dynamodb.get_many(self._client, self._table, keys)
+    def _get(self, keys: Iterator[Item]) -> Iterator[Item]:
+        while some := list(islice(keys, dynamodb.BATCH_GET_LIMIT)):
+            self._look_at_the_clock()
+            yield from dynamodb.get_many(self._client, self._table, some)
+
+    def _look_at_the_clock(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise _OutOfTime
 
 
 def _target(entry: Item) -> str:

@@ -137,6 +137,8 @@ class AdbotService:
         check_required(wanted.required)
         self.pools.header(wanted.pool)
         now = self._now()
+        if wanted.order_id and (replayed := self._log.known(command)):
+            return replayed  # the order is no longer in REVIEW, because of this very command
         before = self._order_in_review(wanted.order_id) if wanted.order_id else None
         blank = Order(f"ord_{time_ordered_id(now)}", OrderStatus.PAID, CreationSource.ADMIN, now)
         order = replace(

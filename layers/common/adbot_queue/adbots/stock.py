@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adbot_queue.adbots import changes, items
 from adbot_queue.adbots.allocation import Header
@@ -102,7 +102,9 @@ class Stock:
         upload = derived_id("up_", *((command.id, pool) if command.id else (pool, content)))
         count = sum(line.offset is not None for line in lines)
         if count:
-            self._stage(upload, pool, count, derived_id("", content))
+            if self._stage(upload, pool, count, derived_id("", content)):
+                self._repeat(upload, pool, lines, command)
+                return Uploaded(upload, lines)
             self._write_pages(upload, lines)
             self._claim_ids(upload, pool, lines)
             dead = frozenset(
@@ -112,7 +114,12 @@ class Stock:
             self._pools.nudge([pool], upload)
         return Uploaded(upload, lines)
 
-    def _stage(self, upload: str, pool: str, count: int, content: str) -> None:
+    def _stage(self, upload: str, pool: str, count: int, content: str) -> bool:
+        """Describe an upload before anything of it is stored; True when it is published already.
+
+        Raises:
+            Conflict: its key was used with other content.
+        """
         staged: Item = {**items.key("STAGED", upload), "staged_at": self._now()}
         description: Item = {**items.upload_key(upload), "pool": pool, "count": count, "content": content}
         transaction = self._store.transaction()
@@ -123,6 +130,26 @@ class Stock:
             known = refused.failed.get("upload")
             if known is None or known["content"] != content:
                 raise Conflict("this Idempotency-Key was used with another upload") from refused
+            return "segment" in known
+        return False
+
+    def _repeat(self, upload: str, pool: str, lines: list[Line], command: Command) -> None:
+        """Answer a published upload that is sent again. Nothing can be added to it.
+
+        What the sweeper did not find when it published in the upload's stead becomes an upload of its own.
+        """
+        wanted = [line for line in lines if line.session and line.offset is not None]
+        keys = [items.session_key(line.session.id) for line in wanted if line.session]
+        stored = {item["pk"]: item["upload"] for item in dynamodb.get_many(self._client, self._table, keys)}
+        absent: list[Line] = []
+        for line, key in zip(wanted, keys, strict=True):
+            if key["pk"] not in stored:
+                line.offset = len(absent)
+                absent.append(line)
+            elif stored[key["pk"]] != upload:
+                line.verdict, line.detail = Verdict.DUPLICATE, "uploaded before"
+        if absent:
+            self.upload(pool, absent, replace(command, key=None))
 
     def _write_pages(self, upload: str, lines: list[Line]) -> None:
         """Session ids by position. Unconditional: whoever repeats the upload writes the same."""
