@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from adbot_queue.core.http import Request
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Actor:
     """Who acts: a person (`id` is the user's subject) or a payment provider (`stripe`), in which role."""
 
@@ -40,7 +40,7 @@ SYSTEM = Actor("system", "system")
 """For what the system decides by itself and a person must be able to trace: parking a bot, finishing an upload."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Entry:
     """One action on one target, for instance `adbot.cancel` on `adbot:abc`."""
 

@@ -78,7 +78,7 @@ class QueueEntry:
     queued_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Segment:
     """A stretch of the stock: ranges of uploads, one behind the other.
 
@@ -104,7 +104,7 @@ class Segment:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Assignment:
     """Sessions that a step gives to one bot. `inbox` is set where the bot had no place before."""
 
@@ -122,7 +122,7 @@ class Assignment:
         return self.missing_before - self.missing_after
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Placement:
     """A place at the tail for a bot out of the inbox that gets nothing yet."""
 
@@ -130,7 +130,7 @@ class Placement:
     entry: QueueEntry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Step:
     """What one transaction does, all or nothing, if the header still has version `before.version`."""
 
@@ -145,7 +145,7 @@ class Step:
         return replace(self.after, version=self.before.version) == self.before
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Tape:
     """The free stock from the cursor on, as far as it was read."""
 

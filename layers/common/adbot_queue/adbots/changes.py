@@ -14,7 +14,7 @@ from adbot_queue.adbots.allocation import Header, QueueEntry, Segment
 from adbot_queue.adbots.model import Adbot, QueuedReason, Run, Status, joined, without
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Place:
     """Where a free session stands in the stock."""
 
@@ -28,7 +28,7 @@ class Place:
         return (self.segment, self.position) >= (header.cursor_segment, header.cursor_offset)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Change:
     """What one transaction does, if header and bot still have their versions.
 

@@ -20,7 +20,7 @@ RACES = 12
 """Lost races after which a command gives up: with jittered pauses up to a quarter of a second, about 1.5 s."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Command:
     """Who does something, why, and under which id.
 
@@ -40,7 +40,7 @@ class Command:
         return f"{self.actor.id}#{self.key}" if self.key else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Done:
     """A bot after a command; `replayed` when an earlier command with the same key had done it."""
 

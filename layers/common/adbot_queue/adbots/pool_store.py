@@ -34,7 +34,7 @@ class AdbotRefused(Exception):
         self.adbot_ids = adbot_ids
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class PoolView:
     """What one resolver step is decided on."""
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from adbot_queue.adbots.allocation import Header
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.nudge import Nudge
-from adbot_queue.adbots.resolver import Outcome, Resolver, TimeLeft
 from adbot_queue.adbots.store import AdbotStore
 from adbot_queue.core.clock import Clock
 from adbot_queue.core.dynamodb import Refused
 from adbot_queue.core.errors import Invalid
 from adbot_queue.ledger import Entry, Ledger
+
+if TYPE_CHECKING:
+    from adbot_queue.adbots.resolver import Outcome, Resolver
 
 POOL_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
@@ -25,7 +29,14 @@ class Pools:
         self._store = store
         self._ledger = ledger
         self._nudge = nudge
-        self._resolver = Resolver(store, ledger, nudge, now)
+        self._now = now
+
+    @cached_property
+    def _resolver(self) -> Resolver:
+        # Most functions never resolve: they need not load it at their start.
+        from adbot_queue.adbots.resolver import Resolver  # noqa: PLC0415
+
+        return Resolver(self._store, self._ledger, self._nudge, self._now)
 
     def create(self, pool: str, command: Command) -> tuple[Header, bool]:
         """Make an empty pool; True beside it when it is new, False when it was there.
@@ -61,7 +72,7 @@ class Pools:
         """All pools: one call for their names, one read each."""
         return self._store.headers(self._store.pools())
 
-    def resolve(self, pool: str, time_left: TimeLeft) -> Outcome:
+    def resolve(self, pool: str, time_left: Callable[[], int]) -> Outcome:
         """Resolve one pool now."""
         return self._resolver.run(pool, time_left)
 

@@ -28,7 +28,6 @@ from adbot_queue.adbots.model import (
 from adbot_queue.adbots.nudge import Nudge
 from adbot_queue.adbots.pool_store import Extra, Stale
 from adbot_queue.adbots.pools import Pools
-from adbot_queue.adbots.resolver import TimeLeft
 from adbot_queue.adbots.stock import Stock
 from adbot_queue.adbots.store import AdbotStore
 from adbot_queue.core import aws
@@ -128,7 +127,7 @@ class AdbotService:
         self._nudge.pool(adbot.pool, inbox.id)
         return adbot
 
-    def create(self, wanted: Wanted, command: Command, time_left: TimeLeft) -> Done:
+    def create(self, wanted: Wanted, command: Command, time_left: Callable[[], int]) -> Done:
         """An operator makes a bot, with an order of amount 0 or for an order in REVIEW.
 
         Tries to allocate at once, so that the answer normally shows the final state; when that fails the bot

@@ -28,7 +28,7 @@ STAGED_FOR_MS = 15 * 60_000
 """Age at which a staged upload is finished by the sweeper: no function runs that long."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Located:
     """Where a session is: with a bot, in the stock, or lost. True as long as the header keeps its version."""
 
@@ -45,7 +45,7 @@ class Located:
         return self.header.pool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Uploaded:
     """An upload with a verdict a line."""
 

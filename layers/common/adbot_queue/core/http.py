@@ -54,7 +54,7 @@ Body = TypeVar("Body")
 Handler = Callable[["Request[Any]"], Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Caller:
     """Who calls: the token's subject and the groups it is in."""
 
@@ -82,7 +82,7 @@ class Caller:
         return bool(self.groups & ADMINS)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Request(Generic[Body]):
     """A request as a handler sees it. `body` and `query` are what the route declares, validated."""
 
@@ -127,7 +127,7 @@ class Request(Generic[Body]):
         return fingerprint("\n".join([self.route_key, json.dumps(dict(self.path), sort_keys=True), self.raw.hex()]))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Response:
     """An answer with a status or headers of its own. `model` is a pydantic model, text or bytes, or None."""
 
@@ -136,7 +136,7 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Route:
     """One route's declaration.
 

@@ -11,7 +11,7 @@ class MissingSetting(RuntimeError):
     """An environment variable that the template should have set is not there."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Settings:
     """Environment of a function. Each field is the environment variable of the same name in capitals.
 
