@@ -95,6 +95,14 @@ test-concurrency: .venv/.complete ## hundreds of random runs on Amazon's DynamoD
 bench-allocation: .venv/.complete ## the allocation against the usual way
 	$(RUN) bench.allocation
 
+.PHONY: bench-queues
+bench-queues: .venv/.complete ## figures of queues at a thousand jobs and at a million
+	$(RUN) bench.queues
+
+.PHONY: bench-jobs
+bench-jobs: setup ## jobs against Powertools' batch and idempotency, and against Celery on SQS
+	$(RUN) bench.jobs
+
 .PHONY: bench-cold
 bench-cold: .venv/.complete ## where a cold start goes
 	$(RUN) bench.cold

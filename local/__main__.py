@@ -19,7 +19,7 @@ from local import seed, stack
 from local.deploy import deploy
 from local.embedded import child, embedded_aws, wait_until_listening
 from local.gateway import gateway
-from local.settings import REGION, Refused, Settings
+from local.settings import HOST, REGION, Refused, Settings
 
 Server = subprocess.Popen[bytes]
 
@@ -65,14 +65,20 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
     servers = {"The embedded AWS": resources.enter_context(embedded_aws(settings))}
     servers |= _start_stand_ins(settings, resources)
     stripe_key, sendgrid_key = os.environ.get("STRIPE_API_KEY", ""), os.environ.get("SENDGRID_API_KEY", "")
+    segment_key = os.environ.get("SEGMENT_WRITE_KEY", "")
     outputs, deployed = deploy(
         settings,
         {
             "DeletionProtection": "false",
+            "WorkerScale": "few",  # the embedded AWS is one process on this machine's cores
             "AdminEmail": os.environ.get("ADMIN_EMAIL", "admin@example.com"),
             "MailFrom": os.environ.get("MAIL_FROM", "adbot-queue@example.com"),
             "StripeApiBase": "" if stripe_key else f"{settings.providers_url}/stripe",
             "SendGridApiBase": "" if sendgrid_key else f"{settings.providers_url}/sendgrid",
+            "SegmentApiBase": "" if segment_key else f"{settings.providers_url}/segment",
+            "WebhookTrustedHosts": ",".join(
+                [f"{HOST}:{settings.providers_port}", os.environ.get("WEBHOOK_TRUSTED_HOSTS", "")]
+            ).rstrip(","),
             "CheckoutSuccessUrl": f"{settings.api_url}/health",
             "CheckoutCancelUrl": f"{settings.api_url}/health",
         },
@@ -92,7 +98,10 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
     stack.write(settings, current)
     seed.seed_users(current)
     seed.seed_secrets(
-        current, stripe_key or f"sk_test_{secrets.token_hex(12)}", sendgrid_key or f"SG.{secrets.token_hex(12)}"
+        current,
+        stripe_key or f"sk_test_{secrets.token_hex(12)}",
+        sendgrid_key or f"SG.{secrets.token_hex(12)}",
+        segment_key or secrets.token_hex(16),
     )
     resources.enter_context(gateway(settings, outputs["ApiId"]))
     ready = seed.seed_catalogue(current) if deployed else True
@@ -114,9 +123,11 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
 
 
 def _start_stand_ins(settings: Settings, resources: ExitStack) -> dict[str, Server]:
-    """Stand-ins for payment and mail providers, whoever has no real keys."""
+    """Stand-ins for payment, mail and analytics providers, whoever has no real keys."""
     if importlib.util.find_spec("local.stand_ins") is None:
-        print("WARNING: local/stand_ins is missing: payment and mail providers do not answer.", file=sys.stderr)
+        print(
+            "WARNING: local/stand_ins is missing: payment, mail and analytics providers do not answer.", file=sys.stderr
+        )
         return {}
     command = [sys.executable, "-m", "local.stand_ins", "--port", str(settings.providers_port)]
     environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}

@@ -144,10 +144,12 @@ def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
 
 def _responses(route: Route) -> dict[str, Any]:
     model = {"$ref": REF.format(model=_name(route.returns))} if route.returns else {"type": "object"}
+    if route.produces.startswith("text/"):
+        model = {"type": "string"}
     answers: dict[str, Any] = {
         str(int(status)): {
             "description": HTTPStatus(status).phrase,
-            "content": {"application/json": {"schema": model}},
+            "content": {route.produces: {"schema": model}},
         }
         for status in (route.status, *route.also)
     }

@@ -62,13 +62,16 @@ def seed_users(stack: Stack) -> None:
         cognito.admin_add_user_to_group(UserPoolId=pool, Username=name, GroupName=role)
 
 
-def seed_secrets(stack: Stack, stripe_key: str, sendgrid_key: str) -> None:
+def seed_secrets(stack: Stack, stripe_key: str, sendgrid_key: str, segment_key: str) -> None:
     """Fill the secrets that the template made empty."""
     manager = client(stack, "secretsmanager")
     stripe = {"api_key": stripe_key, "webhook_secret": stack["stripe_webhook_secret"]}
     manager.put_secret_value(SecretId=stack["outputs"]["StripeSecretId"], SecretString=json.dumps(stripe))
     manager.put_secret_value(
         SecretId=stack["outputs"]["SendGridSecretId"], SecretString=json.dumps({"api_key": sendgrid_key})
+    )
+    manager.put_secret_value(
+        SecretId=stack["outputs"]["SegmentSecretId"], SecretString=json.dumps({"write_key": segment_key})
     )
 
 

@@ -1,11 +1,13 @@
 """From the packaged SAM template to plain CloudFormation: loops unrolled, SAM expanded, routes spelled out.
 
 In the cloud CloudFormation runs both transforms and API Gateway reads the OpenAPI `Body`. The embedded AWS ignores
-that body, so the routes in it become resources of their own. Nothing is added or changed on the way.
+that body, so the routes in it become resources of their own. It also asks for other permissions than AWS for two
+calls (`_ALSO`) and for schedules, which are added. Nothing else is added or changed on the way.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, cast
@@ -20,6 +22,13 @@ from local.settings import REGION
 Template = dict[str, Any]
 
 _LOOP = "Fn::ForEach::"
+_ALSO = {
+    "sqs:SendMessage": "sqs:SendMessageBatch",  # a permission that AWS does not know
+    "lambda:GetEventSourceMapping": "lambda:ListEventSourceMappings",  # what it takes the reading of one for
+}
+# It takes every schedule for one of the group default.
+_SCHEDULE = re.compile(r"(:schedule/)\$\{\w+\}/\*$")
+_HAVE_POLICIES = {"AWS::IAM::Role", "AWS::IAM::Policy"}
 
 
 def load(text: str) -> Template:
@@ -78,6 +87,7 @@ def expand(template: Template, parameters: Mapping[str, str]) -> Template:
     plain = cast("Template", translator.translate(unroll(template), dict(parameters), get_managed_policy_map=dict))
     plain.pop("Transform", None)
     resources = plain["Resources"]
+    _cover_other_names(resources)
     for name in [
         key
         for key, value in resources.items()
@@ -85,6 +95,28 @@ def expand(template: Template, parameters: Mapping[str, str]) -> Template:
     ]:
         resources |= _explicit_routes(name, resources[name])
     return plain
+
+
+def _cover_other_names(resources: Template) -> None:
+    """Whoever may make a call may make it under the name that the embedded AWS has for it."""
+    for resource in resources.values():
+        properties = resource.get("Properties", {})
+        for policy in [properties, *properties.get("Policies", [])] if resource["Type"] in _HAVE_POLICIES else []:
+            for statement in policy.get("PolicyDocument", {}).get("Statement", []):
+                actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+                statement["Action"] = [*actions, *(_ALSO[action] for action in actions if action in _ALSO)]
+                statement["Resource"] = _also_schedules(statement.get("Resource", []))
+
+
+def _also_schedules(resources: Any) -> Any:
+    """Resources of a statement; who may touch the schedules of a group may touch those of the group default."""
+    if not isinstance(resources, list):
+        return resources
+    texts = [
+        entry["Fn::Sub"] for entry in resources if isinstance(entry, dict) and isinstance(entry.get("Fn::Sub"), str)
+    ]
+    found = [{"Fn::Sub": _SCHEDULE.sub(r"\1default/*", text)} for text in texts if _SCHEDULE.search(text)]
+    return [*resources, *found]
 
 
 def _explicit_routes(api: str, resource: Template) -> Template:
@@ -97,6 +129,7 @@ def _explicit_routes(api: str, resource: Template) -> Template:
     }
     for scheme, definition in body.get("components", {}).get("securitySchemes", {}).items():
         made[f"{api}{scheme}Authorizer"] = _authorizer(api, scheme, definition["x-amazon-apigateway-authorizer"])
+    integrations: dict[str, str] = {}
     for path, methods in body["paths"].items():
         for method, operation in methods.items():
             integration = operation["x-amazon-apigateway-integration"]
@@ -106,7 +139,9 @@ def _explicit_routes(api: str, resource: Template) -> Template:
                 else f"{'ANY' if method == 'x-amazon-apigateway-any-method' else method.upper()} {path}"
             )
             name = api + "".join(word.title() for word in re.findall(r"[A-Za-z0-9]+", route_key))
-            made[f"{name}Integration"] = {
+            # One a function: a stack has at most 500 resources, and in the cloud all of these are none.
+            target = integrations.setdefault(json.dumps(integration["uri"]), f"{api}Integration{len(integrations)}")
+            made[target] = {
                 "Type": "AWS::ApiGatewayV2::Integration",
                 "Properties": {
                     "ApiId": {"Ref": api},
@@ -119,7 +154,7 @@ def _explicit_routes(api: str, resource: Template) -> Template:
             route: Template = {
                 "ApiId": {"Ref": api},
                 "RouteKey": route_key,
-                "Target": {"Fn::Sub": f"integrations/${{{name}Integration}}"},
+                "Target": {"Fn::Sub": f"integrations/${{{target}}}"},
                 "AuthorizationType": "NONE",
             }
             schemes = [

@@ -1,1 +1,1 @@
-"""Stand-ins for payment and mail providers, for machines without keys of theirs. On loopback only, in memory only."""
+"""Stand-ins for payment, mail and analytics providers, for machines without their keys. On loopback, in memory."""

@@ -1,4 +1,4 @@
-"""The stand-ins behind one address: /stripe, /sendgrid, and Stripe's payment page."""
+"""The stand-ins behind one address: /stripe, /sendgrid, /segment, and the pages that Stripe and a bank show."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 from werkzeug.wrappers import Request, Response
 
 from local.stand_ins.reply import Reply
+from local.stand_ins.segment import Segment
 from local.stand_ins.sendgrid import SendGrid
 from local.stand_ins.stripe import Stripe
+from local.stand_ins.stripe_rules import StripeError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -30,13 +32,22 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Test payme
 <h1>Test payment</h1><p>{amount} {currency} for {what}. No money moves: this page stands in for Stripe's.</p>
 <form method="post"><button>Pay</button> <a href="{cancel}">Give up</a></form></body></html>"""
 
+CHALLENGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Test bank</title>
+<body style="font: 16px/1.5 sans-serif; max-width: 30em; margin: 4em auto"><h1>Test bank</h1>
+<p>Is this payment yours? This page stands in for your bank's.</p>
+<form method="post"><button>Yes</button></form></body></html>"""
+
 
 class StandIns:
     """A WSGI application."""
 
     def __init__(self, base_url: str, deliver: Deliver, webhook_secret: Callable[[], str]) -> None:
-        self.stripe = Stripe(page=lambda session_id: f"{base_url}/stripe/pay/{session_id}")
+        self.stripe = Stripe(
+            page=lambda session_id: f"{base_url}/stripe/pay/{session_id}",
+            challenge=lambda intent_id: f"{base_url}/stripe/authenticate/{intent_id}",
+        )
         self.sendgrid = SendGrid()
+        self.segment = Segment()
         self._deliver = deliver
         self._secret = webhook_secret
 
@@ -44,6 +55,8 @@ class StandIns:
         """Answer one request."""
         request = Request(environ)
         reply = self.respond(request)
+        if reply.delay:
+            time.sleep(reply.delay)
         if isinstance(reply.body, str):
             response = Response(reply.body, reply.status, mimetype="text/html" if reply.body else None)
         else:
@@ -57,10 +70,29 @@ class StandIns:
         body = request.get_data(as_text=True)
         if request.path.startswith("/stripe/pay/"):
             return self._pay(request.method, request.path.rsplit("/", 1)[1])
-        for name, peer in (("/stripe", self.stripe), ("/sendgrid", self.sendgrid)):
-            if request.path.startswith(f"{name}/"):
-                return peer.respond(request.method, request.path.removeprefix(name), headers, body)
-        return Reply(200 if request.path == "/" else 404, {"stand_ins": ["/stripe", "/sendgrid"]})
+        if request.path.startswith("/stripe/authenticate/"):
+            return self._authenticate(request.method, request.path.rsplit("/", 1)[1])
+        peers: dict[str, Stripe | SendGrid | Segment] = {
+            "stripe": self.stripe,
+            "sendgrid": self.sendgrid,
+            "segment": self.segment,
+        }
+        for name, peer in peers.items():
+            if request.path.startswith(f"/{name}/"):
+                return peer.respond(request.method, request.path.removeprefix(f"/{name}"), headers, body)
+        if request.path == "/_effects":
+            return Reply(200, {name: peer.effects.shown() for name, peer in peers.items()})
+        return Reply(200 if request.path == "/" else 404, {"stand_ins": [f"/{name}" for name in peers]})
+
+    def _authenticate(self, method: str, intent_id: str) -> Reply:
+        try:
+            if method != "POST":
+                self.stripe.intents.show(intent_id)
+                return Reply(200, CHALLENGE)
+            address = self.stripe.intents.authenticate(intent_id)
+        except (KeyError, StripeError):
+            return Reply(404, "There is no such payment.")
+        return Reply(303, "", {"location": address}) if address else Reply(200, "Thank you.")
 
     def _pay(self, method: str, session_id: str) -> Reply:
         session = self.stripe.sessions.get(session_id)

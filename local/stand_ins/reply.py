@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +17,38 @@ SCHEMAS = Path(__file__).with_name("schemas")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer. `body` is JSON unless it is text."""
+    """An answer. `body` is JSON unless it is text; it goes out `delay` seconds late."""
 
     status: int
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    delay: float = 0
+
+
+class Effects:
+    """What became of each key: how often somebody asked under it, and how often something really happened."""
+
+    def __init__(self) -> None:
+        self._requests: Counter[str] = Counter()
+        self._effects: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def asked(self, key: str | None) -> None:
+        """A request came."""
+        with self._lock:
+            self._requests[key or ""] += 1
+
+    def happened(self, key: str | None) -> None:
+        """Money moved, a mail went out, an event was counted."""
+        with self._lock:
+            self._effects[key or ""] += 1
+
+    def shown(self) -> dict[str, dict[str, int]]:
+        """By key; requests without one are under the empty key."""
+        with self._lock:
+            return {
+                key: {"requests": requests, "effects": self._effects[key]} for key, requests in self._requests.items()
+            }
 
 
 class Schema:

@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from local.stand_ins.reply import Reply, Schema
+from local.stand_ins.moods import Moods
+from local.stand_ins.reply import Effects, Reply, Schema
 
 KEPT = 1000
 """Mails that can be read; the oldest goes first."""
@@ -21,6 +22,8 @@ class SendGrid:
 
     def __init__(self) -> None:
         self.messages: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self.effects = Effects()
+        self._moods = Moods()
         self._schema = Schema("sendgrid_mail_send.json")
 
     def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> Reply:
@@ -31,9 +34,17 @@ class SendGrid:
             mail = self._read(f"{method} {path}", headers, body)
         except SendGridError as error:
             return error.reply
+        # SendGrid knows no idempotency keys: each mail that it takes is one more.
+        key = mail["personalizations"][0].get("custom_args", {}).get("key")
+        self.effects.asked(key)
+        mood = self._moods.of(key, mail["subject"])
+        if mood.status:
+            refused = SendGridError("a failure that was asked for", mood.status).reply
+            return Reply(refused.status, refused.body, mood.headers)
         message_id = secrets.token_urlsafe(16)
         self.messages.append({"id": message_id, "received_at": int(time.time()), "message": mail})
-        return Reply(202, "", {"x-message-id": message_id})
+        self.effects.happened(key)
+        return Reply(202, "", {"x-message-id": message_id}, mood.delay)
 
     def _read(self, route: str, headers: Mapping[str, str], body: str) -> dict[str, Any]:
         if route != "POST /v3/mail/send":

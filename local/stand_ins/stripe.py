@@ -1,4 +1,4 @@
-"""Stripe's API as far as the project uses it: Checkout sessions, with idempotency keys and Stripe's errors.
+"""Stripe's API as far as the project uses it: Checkout and PaymentIntents, with idempotency keys and Stripe's errors.
 
 Parameters are held against Stripe's published schema and against the rules that its errors name. A session is paid on
 its page (`/stripe/pay/<id>`), which sends the signed event that Stripe would send.
@@ -12,28 +12,29 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
-from local.stand_ins.reply import Reply, Schema
+from local.stand_ins.moods import Moods
+from local.stand_ins.payment_intents import PaymentIntents
+from local.stand_ins.reply import Effects, Reply, Schema
+from local.stand_ins.stripe_rules import StripeError, authenticate, check_metadata, read
 
 LEAST_AMOUNT = 50
-MOST_METADATA, MOST_NAME, MOST_VALUE = 50, 40, 500
-_KEY = re.compile(r"(sk|rk)_test_\w+")
-
-
-class StripeError(Exception):
-    """A refusal in Stripe's words."""
-
-    def __init__(self, message: str, status: int = 400, kind: str = "invalid_request_error", **members: str) -> None:
-        super().__init__(message)
-        self.reply = Reply(status, {"error": {"message": message, "type": kind, **members}})
 
 
 class Stripe:
-    """An account in test mode. `addresses` makes a session's page out of its id."""
+    """An account in test mode. `page` makes a session's page out of its id, `challenge` a payment's of its id."""
 
-    def __init__(self, page: Callable[[str], str], now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        page: Callable[[str], str],
+        challenge: Callable[[str], str] = "/stripe/authenticate/{}".format,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self.sessions: dict[str, dict[str, Any]] = {}
+        self.effects = Effects()
+        self.intents = PaymentIntents(challenge, now, self.effects)
+        self._moods = Moods()
         self._page = page
         self._now = now
         self._schema = Schema("stripe_checkout_session.json")
@@ -43,18 +44,30 @@ class Stripe:
     def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> Reply:
         """Answer a request; header names are in lower case."""
         request_id = f"req_{secrets.token_hex(7)}"
+        key = headers.get("idempotency-key")
+        mood = self._moods.of(key, unquote_plus(body))
+        if method == "POST":
+            self.effects.asked(key)
         try:
+            if mood.status:
+                kind = "invalid_request_error" if mood.status == 400 else "api_error"
+                raise StripeError("A failure that was asked for.", mood.status, kind)  # noqa: TRY301
             with self._lock:
                 reply = self._route(method, path, headers, body)
         except StripeError as error:
             reply = error.reply
-        version = headers.get("stripe-version", "")
-        return Reply(reply.status, reply.body, {"request-id": request_id, "stripe-version": version, **reply.headers})
+        told = {"request-id": request_id, "stripe-version": headers.get("stripe-version", "")}
+        return Reply(reply.status, reply.body, {**told, **mood.headers, **reply.headers}, mood.delay)
 
     def _route(self, method: str, path: str, headers: Mapping[str, str], body: str) -> Reply:
-        _authenticate(headers.get("authorization", ""))
+        authenticate(headers.get("authorization", ""))
         if (method, path) == ("POST", "/v1/checkout/sessions"):
             return self._once(headers.get("idempotency-key"), body, lambda: self._create(body))
+        if (method, path) == ("POST", "/v1/payment_intents"):
+            key = headers.get("idempotency-key")
+            return self._once(key, body, lambda: self.intents.create(body, key))
+        if method == "GET" and path.startswith("/v1/payment_intents/"):
+            return self.intents.show(path.rsplit("/", 1)[1])
         if (method, path) == ("GET", "/v1/checkout/sessions"):
             data = list(reversed(self.sessions.values()))
             return Reply(200, {"object": "list", "data": data, "has_more": False, "url": path})
@@ -84,9 +97,7 @@ class Stripe:
         return reply
 
     def _create(self, body: str) -> Reply:
-        params = _typed(_nested(body), self._schema.schema)
-        for error in self._schema.errors(params):
-            raise _refusal(error)
+        params = read(body, self._schema)
         _check(params)
         session_id = f"cs_test_{secrets.token_hex(28)}"
         amount = sum(item["price_data"]["unit_amount"] * item.get("quantity", 1) for item in params["line_items"])
@@ -146,75 +157,6 @@ class Stripe:
             }
 
 
-def _authenticate(authorization: str) -> None:
-    key = authorization.removeprefix("Bearer ")
-    if not key:
-        raise StripeError("You did not provide an API key.", 401)
-    if not _KEY.fullmatch(key):
-        raise StripeError(f"Invalid API Key provided: {key[:8]}***", 401)
-
-
-def _nested(body: str) -> dict[str, Any]:
-    """`a[0][b]=1` -> {"a": [{"b": "1"}]}."""
-    tree: dict[str, Any] = {}
-    for name, value in parse_qsl(body, keep_blank_values=True):
-        *outer, last = name.replace("]", "").split("[")
-        place = tree
-        for part in outer:
-            place = place.setdefault(part, {})
-        place[last] = value
-    listed = _listed(tree)
-    return listed if isinstance(listed, dict) else {}
-
-
-def _listed(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    inner = {name: _listed(entry) for name, entry in value.items()}
-    if inner and all(name.isdigit() for name in inner):
-        return [inner[name] for name in sorted(inner, key=int)]
-    return inner
-
-
-def _typed(value: Any, schema: Mapping[str, Any]) -> Any:
-    """Form values are text; those that the schema wants as numbers or truth values become such."""
-    if isinstance(value, dict):
-        properties = schema.get("properties", {})
-        return {name: _typed(entry, properties.get(name, {})) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [_typed(entry, schema.get("items", {})) for entry in value]
-    kind = schema.get("type")
-    if kind == "integer" and re.fullmatch(r"-?\d+", value):
-        return int(value)
-    if kind == "number" and re.fullmatch(r"-?\d+(\.\d+)?", value):
-        return float(value)
-    if kind == "boolean" and value in {"true", "false"}:
-        return value == "true"
-    return value
-
-
-def _refusal(error: Any) -> StripeError:
-    path = [str(part) for part in error.absolute_path]
-    if error.validator == "additionalProperties":
-        unknown = next(name for name in error.instance if name not in error.schema["properties"])
-        param = _param([*path, unknown])
-        return StripeError(f"Received unknown parameter: {param}", code="parameter_unknown", param=param)
-    if error.validator == "required":
-        missing = next(name for name in error.validator_value if name not in error.instance)
-        param = _param([*path, missing])
-        return StripeError(f"Missing required param: {param}.", code="parameter_missing", param=param)
-    param = _param(path)
-    if error.validator == "type" and error.validator_value == "integer":
-        return StripeError(f"Invalid integer: {error.instance}", code="parameter_invalid_integer", param=param)
-    if error.validator == "enum":
-        return StripeError(f"Invalid {param}: must be one of {', '.join(error.validator_value)}", param=param)
-    return StripeError(f"Invalid {param}: {error.message}", param=param)
-
-
-def _param(path: list[str]) -> str:
-    return path[0] + "".join(f"[{part}]" for part in path[1:])
-
-
 def _check(params: dict[str, Any]) -> None:
     """Rules that Stripe's schema does not tell, in the words of its errors."""
     mode, line_items = params.get("mode", "payment"), params.get("line_items")
@@ -230,7 +172,7 @@ def _check(params: dict[str, Any]) -> None:
     for number, item in enumerate(line_items):
         _check_item(item, mode, f"line_items[{number}]")
     for where in (params, params.get("payment_intent_data", {}), params.get("subscription_data", {})):
-        _check_metadata(where.get("metadata", {}))
+        check_metadata(where.get("metadata", {}))
 
 
 def _check_item(item: dict[str, Any], mode: str, where: str) -> None:
@@ -247,11 +189,3 @@ def _check_item(item: dict[str, Any], mode: str, where: str) -> None:
         raise StripeError(f"Invalid currency: {price['currency']}.", param=f"{where}[price_data][currency]")
     if price.get("unit_amount", 0) < LEAST_AMOUNT:
         raise StripeError("The Checkout Session's total amount due must add up to more.", code="amount_too_small")
-
-
-def _check_metadata(metadata: Mapping[str, str]) -> None:
-    if len(metadata) > MOST_METADATA:
-        raise StripeError(f"Metadata can only have up to {MOST_METADATA} keys.", param="metadata")
-    for name, value in metadata.items():
-        if len(name) > MOST_NAME or len(value) > MOST_VALUE:
-            raise StripeError("Metadata keys have up to 40 characters, values up to 500.", param="metadata")

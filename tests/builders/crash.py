@@ -34,7 +34,7 @@ def crash_after(call: int | None) -> Iterator[Calls]:
         if call is not None and len(calls.names) == call:
             raise Killed(f"after call {call}: {model.name}")
 
-    clients = [aws.dynamodb(), aws.sqs(), aws.events()]
+    clients = [aws.dynamodb(), aws.sqs(), aws.events(), aws.scheduler(), aws.sns()]
     for client in clients:
         client.meta.events.register("after-call", seen, unique_id="crash")
     try:
@@ -47,3 +47,20 @@ def crash_after(call: int | None) -> Iterator[Calls]:
 def every_call(calls: int) -> Iterator[int]:
     """1 to `calls`: to die once after each."""
     yield from range(1, calls + 1)
+
+
+@contextmanager
+def sent_twice(client: Any, operation: str, number: int) -> Iterator[None]:
+    """The answer to call `number` (from 1) of that name gets lost on the way, and the client sends it once more."""
+    calls: list[str] = []
+
+    def lost(**_: Any) -> float | None:
+        calls.append(operation)
+        return 0 if len(calls) == number else None
+
+    event = f"needs-retry.{client.meta.service_model.endpoint_prefix}.{operation}"
+    client.meta.events.register_first(event, lost, unique_id="lost")
+    try:
+        yield
+    finally:
+        client.meta.events.unregister(event, unique_id="lost")

@@ -156,7 +156,11 @@ def signature(payload: str, secret: str = SECRET, at: int | None = None) -> str:
     return f"t={at},v1={digest}"
 
 
-USUAL_SECRETS = {"stripe": {"api_key": "sk_test_1", "webhook_secret": SECRET}, "sendgrid": {"api_key": "SG.1"}}
+USUAL_SECRETS = {
+    "stripe": {"api_key": "sk_test_1", "webhook_secret": SECRET},
+    "sendgrid": {"api_key": "SG.1"},
+    "segment": {"write_key": "wk_1"},
+}
 
 
 def configure() -> None:

@@ -15,11 +15,15 @@ import pytest
 import python_http_client
 import stripe
 from python_http_client.exceptions import handle_error
+from urllib3 import HTTPResponse, Timeout
+from urllib3.exceptions import ReadTimeoutError
+from werkzeug.test import Client
 
-from adbot_queue.payments import stripe_api
+from adbot_queue.providers import segment, stripe_client
 from local.stand_ins.app import StandIns
 
 STRIPE_BASE, SENDGRID_BASE = "http://peers.test/stripe", "http://peers.test/sendgrid"
+SEGMENT_BASE = "http://peers.test/segment"
 Answer = Callable[[], tuple[int, Any]]
 
 
@@ -30,36 +34,52 @@ class Peers:
     stand_ins: StandIns
     instead: list[Answer] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    timeouts: list[float] = field(default_factory=list)
 
     @property
     def mails(self) -> list[dict[str, Any]]:
         return [entry["message"] for entry in self.stand_ins.sendgrid.messages]
 
-    def answer(self, method: str, url: str, headers: dict[str, str], body: str) -> tuple[int, str, dict[str, str]]:
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [entry["event"] for entry in self.stand_ins.segment.events]
+
+    def effects(self, provider: str) -> dict[str, dict[str, int]]:
+        """What `GET /_effects` tells of a provider."""
+        shown: dict[str, dict[str, int]] = Client(self.stand_ins).get("/_effects").get_json()[provider]
+        return shown
+
+    def answer(
+        self, method: str, url: str, headers: dict[str, str], body: str, timeout: float
+    ) -> tuple[int, str, dict[str, str]]:
+        """Ask whoever the address names; an answer that is later than `timeout` is a TimeoutError."""
         self.requests.append(f"{method} {url}")
+        self.timeouts.append(timeout)
         if self.instead:
             status, answer = self.instead.pop(0)()
             return status, json.dumps(answer), {"request-id": "req_1"}
-        path = urlsplit(url).path
-        name, peer = (
-            ("/stripe", self.stand_ins.stripe)
-            if path.startswith("/stripe/")
-            else ("/sendgrid", self.stand_ins.sendgrid)
-        )
+        _, name, path = urlsplit(url).path.split("/", 2)
+        peer = getattr(self.stand_ins, name)
         lower = {key.lower(): value for key, value in headers.items()}
-        reply = peer.respond(method.upper(), path.removeprefix(name), lower, body)
+        reply = peer.respond(method.upper(), f"/{path}", lower, body)
+        if reply.delay > timeout:
+            raise TimeoutError("timed out")
         return reply.status, reply.body if isinstance(reply.body, str) else json.dumps(reply.body), dict(reply.headers)
 
 
 class _StripeHttp(stripe.HTTPClient):
     name = "in-process"
 
-    def __init__(self, peers: Peers) -> None:
+    def __init__(self, peers: Peers, timeout: tuple[float, float]) -> None:
         super().__init__()
         self._peers = peers
+        self._read_s = timeout[1]
 
     def request(self, method: str, url: str, headers: Any, post_data: Any = None) -> tuple[str, int, Any]:
-        status, body, answered = self._peers.answer(method, url, dict(headers or {}), post_data or "")
+        try:
+            status, body, answered = self._peers.answer(method, url, dict(headers or {}), post_data or "", self._read_s)
+        except TimeoutError as error:
+            raise stripe.APIConnectionError("Request timed out", should_retry=True) from error
         return body, status, answered
 
     def _sleep_time_seconds(self, *_: Any, **__: Any) -> float:
@@ -69,8 +89,26 @@ class _StripeHttp(stripe.HTTPClient):
         """Nothing to close."""
 
 
+class _Pool:
+    """urllib3's pool manager, as far as it is used."""
+
+    def __init__(self, peers: Peers) -> None:
+        self._peers = peers
+
+    def request(
+        self, method: str, url: str, *, body: bytes, headers: dict[str, str], timeout: Timeout, retries: bool
+    ) -> HTTPResponse:
+        assert timeout.total is not None
+        assert retries is False, "the job is what is tried again"
+        try:
+            status, text, answered = self._peers.answer(method, url, headers, body.decode(), float(timeout.total))
+        except TimeoutError as error:
+            raise ReadTimeoutError(None, url, "Read timed out") from error  # type: ignore[arg-type]
+        return HTTPResponse(body=text.encode(), headers=answered, status=status)
+
+
 class _Answered:
-    def __init__(self, status: int, body: str, headers: dict[str, str]) -> None:
+    def __init__(self, status: int, body: str, headers: Message) -> None:
         self.getcode = lambda: status
         self.read = body.encode
         self.info = lambda: headers
@@ -83,17 +121,26 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Peers:
     def open_mail(_client: Any, _opener: Any, request: Any, timeout: float | None = None) -> _Answered:
         assert timeout or _client.timeout, "a mail must not be sent without a timeout"
         status, body, headers = peers.answer(
-            request.get_method(), request.full_url, dict(request.headers), request.data.decode()
+            request.get_method(),
+            request.full_url,
+            dict(request.headers),
+            request.data.decode(),
+            timeout or _client.timeout,
         )
+        answered = Message()
+        for name, value in headers.items():
+            answered[name] = value
         if status >= 400:
-            raise handle_error(HTTPError(request.full_url, status, "refused", Message(), io.BytesIO(body.encode())))
-        return _Answered(status, body, headers)
+            raise handle_error(HTTPError(request.full_url, status, "refused", answered, io.BytesIO(body.encode())))
+        return _Answered(status, body, answered)
 
-    monkeypatch.setattr(stripe, "RequestsClient", lambda timeout: _StripeHttp(peers))
+    monkeypatch.setattr(stripe, "RequestsClient", lambda timeout: _StripeHttp(peers, timeout))
+    monkeypatch.setattr(segment, "_pool", lambda: _Pool(peers))
     monkeypatch.setattr(python_http_client.Client, "_make_request", open_mail)
     monkeypatch.setenv("STRIPE_API_BASE", STRIPE_BASE)
     monkeypatch.setenv("SENDGRID_API_BASE", SENDGRID_BASE)
-    stripe_api._client.cache_clear()
+    monkeypatch.setenv("SEGMENT_API_BASE", SEGMENT_BASE)
+    stripe_client.make.cache_clear()
     return peers
 
 

@@ -21,6 +21,7 @@ from adbot_queue.adbots.service import AdbotService, Wanted
 from adbot_queue.adbots.stock import Uploaded
 from adbot_queue.adbots.upload import parse_objects
 from adbot_queue.core import aws
+from adbot_queue.jobs import registry
 from adbot_queue.ledger import Actor
 from local.openapi import load_app
 from tests.builders.tables import create_tables
@@ -174,13 +175,30 @@ BASE_ENV = {
     "EVENT_BUS": "events",
     "STRIPE_SECRET_ID": "stripe",
     "SENDGRID_SECRET_ID": "sendgrid",
+    "SEGMENT_SECRET_ID": "segment",
+    "WEBHOOK_SECRET_ID": "webhook",
+    "WEBHOOK_TRUSTED_HOSTS": "",
+    "SCHEDULER": json.dumps(
+        {
+            "group": "schedules",
+            "target": "arn:aws:lambda:eu-central-1:123456789012:function:test-RunSchedule:live",
+            "role": "arn:aws:iam::123456789012:role/scheduler",
+            "dead_letters": "arn:aws:sqs:eu-central-1:123456789012:run-schedule-dead-letters",
+        }
+    ),
+    "DEAD_LETTER_TOPIC": "arn:aws:sns:eu-central-1:123456789012:dead-letters",
     "DEFAULT_POOL": "standard",
+    "JOB_WORKER": "test-%sWorker:live",
+    "JOBS_PER_SECOND": "20",
+    "JOBS_BURST": "2000",
+    "EVENT_SOURCE_MAPPINGS": "{}",
     "ADMIN_EMAIL": "admin@example.com",
     "MAIL_FROM": "bots@example.com",
     "CHECKOUT_SUCCESS_URL": "https://shop.example.com/thanks",
     "CHECKOUT_CANCEL_URL": "https://shop.example.com/plans",
     "STRIPE_API_BASE": "",
     "SENDGRID_API_BASE": "",
+    "SEGMENT_API_BASE": "",
     "POWERTOOLS_SERVICE_NAME": "adbot-queue",
     "POWERTOOLS_METRICS_NAMESPACE": "AdBotQueue",
     "POWERTOOLS_LOG_LEVEL": "CRITICAL",
@@ -200,14 +218,18 @@ def world() -> Iterator[World]:
             ],
             "notices": aws.sqs().create_queue(QueueName="notices")["QueueUrl"],
         }
+        jobs = {name: aws.sqs().create_queue(QueueName=f"jobs-{name}")["QueueUrl"] for name in registry.QUEUES}
         aws.events().create_event_bus(Name="events")
+        aws.scheduler().create_schedule_group(Name="schedules")
         env = {
             "ADBOTS_TABLE": tables["AdBotsTable"],
             "PAYMENTS_TABLE": tables["PaymentsTable"],
             "LEDGER_TABLE": tables["LedgerTable"],
             "SYSTEM_TABLE": tables["SystemTable"],
+            "JOBS_TABLE": tables["JobsTable"],
+            "JOB_QUEUE_URLS": json.dumps(jobs),
         } | {f"{name.upper()}_QUEUE_URL": url for name, url in queues.items()}
         # moto copies its tables for every transaction and breaks when another thread writes meanwhile.
         with patch.dict(os.environ, env), patch.object(stock, "WRITERS", 1):
-            yield World(env, queues, service.from_env())
+            yield World(env, queues | jobs, service.from_env())
         forget_cached()

@@ -14,11 +14,12 @@ from local.settings import REGION, ROOT, Refused, Settings
 from local.translate import expand, load, unroll
 
 PACKAGED = load((ROOT / "infra" / "template.yaml").read_text())
-for _resource in PACKAGED["Resources"].values():
-    if isinstance(_resource, dict) and _resource["Type"] == "AWS::Serverless::Function":
-        _resource["Properties"]["CodeUri"] = "s3://bucket/code"
-    if isinstance(_resource, dict) and _resource["Type"] == "AWS::Serverless::LayerVersion":
-        _resource["Properties"]["ContentUri"] = "s3://bucket/layer"
+for _key, _part in PACKAGED["Resources"].items():
+    for _resource in (_part[2] if _key.startswith("Fn::ForEach") else {_key: _part}).values():
+        if _resource["Type"] == "AWS::Serverless::Function":
+            _resource["Properties"]["CodeUri"] = "s3://bucket/code"
+        if _resource["Type"] == "AWS::Serverless::LayerVersion":
+            _resource["Properties"]["ContentUri"] = "s3://bucket/layer"
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,41 @@ def test_a_route_is_open_only_when_the_body_says_so(body: dict[str, Any], expand
 
         assert route["AuthorizationType"] == ("NONE" if security == [{"NONE": []}] else "JWT")
         assert ("AuthorizerId" in route) == (route["AuthorizationType"] == "JWT")
+
+
+@pytest.mark.parametrize(
+    ("action", "also"),
+    [
+        ("sqs:SendMessage", "sqs:SendMessageBatch"),
+        ("lambda:GetEventSourceMapping", "lambda:ListEventSourceMappings"),
+    ],
+)
+def test_whoever_may_make_a_call_may_make_it_under_the_embedded_names(
+    expanded: dict[str, Any], action: str, also: str
+) -> None:
+    policies = [policy for role in of(expanded, "AWS::IAM::Role").values() for policy in role.get("Policies", [])]
+    allowing = [
+        statement["Action"]
+        for policy in [*policies, *of(expanded, "AWS::IAM::Policy").values()]
+        for statement in policy["PolicyDocument"]["Statement"]
+        if action in statement["Action"]
+    ]
+
+    assert allowing
+    assert all(also in actions for actions in allowing)
+
+
+def test_whoever_may_touch_the_schedules_of_a_group_may_touch_those_that_the_embedded_aws_takes_for_them(
+    expanded: dict[str, Any],
+) -> None:
+    (allowed,) = [
+        statement["Resource"]
+        for policy in of(expanded, "AWS::IAM::Policy").values()
+        for statement in policy["PolicyDocument"]["Statement"]
+        if "scheduler:CreateSchedule" in statement["Action"]
+    ]
+
+    assert [entry["Fn::Sub"].split(":schedule/")[1] for entry in allowed] == ["${ScheduleGroup}/*", "default/*"]
 
 
 def test_the_authorizer_keeps_issuer_and_audience(body: dict[str, Any], expanded: dict[str, Any]) -> None:

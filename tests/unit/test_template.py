@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from adbot_queue.jobs import execute, registry
 from local.openapi import all_routes
 from local.settings import ROOT
 from local.translate import load, unroll
@@ -41,8 +44,16 @@ def statements() -> Iterator[tuple[str, dict[str, Any]]]:
         yield from ((name, statement) for statement in policy["PolicyDocument"]["Statement"])
 
 
+def number(value: Any) -> int:
+    """A number of the template, looked up in its mappings where it says so."""
+    if isinstance(value, dict):
+        mapping, first, second = value["Fn::FindInMap"]
+        value = TEMPLATE["Mappings"][mapping][first][second]
+    return int(value)
+
+
 def timeout(function: str) -> int:
-    return int(FUNCTIONS[function].get("Timeout", TEMPLATE["Globals"]["Function"]["Timeout"]))
+    return number(FUNCTIONS[function].get("Timeout", TEMPLATE["Globals"]["Function"]["Timeout"]))
 
 
 def consumers() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -88,7 +99,7 @@ def test_a_message_stays_invisible_for_six_runs_of_its_consumer(
 ) -> None:
     wait_for_a_batch = mapping.get("MaximumBatchingWindowInSeconds", 0)
 
-    assert QUEUES[queue]["VisibilityTimeout"] >= 6 * timeout(function) + wait_for_a_batch
+    assert number(QUEUES[queue]["VisibilityTimeout"]) >= 6 * timeout(function) + wait_for_a_batch
 
 
 def test_every_consumer_reports_which_of_a_batch_failed() -> None:
@@ -99,22 +110,89 @@ def test_every_consumer_reports_which_of_a_batch_failed() -> None:
         if event["Type"] in {"SQS", "DynamoDB"}
     ]
 
-    assert len(mappings) == 4
+    assert len(mappings) >= 4 + len(registry.QUEUES)
     assert all(mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"] for mapping in mappings)
 
 
-def test_the_stream_consumer_cannot_be_stopped_by_one_bad_record_and_loses_none_silently() -> None:
-    (stream,) = [
-        event["Properties"]
-        for function in FUNCTIONS.values()
+@pytest.mark.parametrize("queue", sorted(registry.QUEUES))
+def test_every_job_queue_has_a_worker_that_outlives_its_longest_job(queue: str) -> None:
+    tier = registry.tier(queue)
+    (mapping,) = [mapping for name, source, mapping in consumers() if source == f"{tier}Queue"]
+
+    assert mapping["Queue"] == get_att(f"{tier}Queue")
+    worker = f"{tier}WorkerFunction"
+    needed = (registry.longest_run_ms(queue) + execute.RESERVE_MS) / 1000
+    assert timeout(worker) > needed + 10
+    assert FUNCTIONS[worker]["FunctionName"] == {"Fn::Sub": "${AWS::StackName}-" + f"{tier}Worker"}
+    assert number(mapping["BatchSize"]) <= execute.PARALLEL
+
+
+def test_the_tiers_of_the_template_are_the_queues_of_the_registry() -> None:
+    urls = json.loads(
+        re.sub(r"\s", "", TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]["JOB_QUEUE_URLS"]["Fn::Sub"])
+    )
+
+    assert set(TEMPLATE["Mappings"]["Tiers"]) == {registry.tier(queue) for queue in registry.QUEUES}
+    assert urls == {queue: f"${{{registry.tier(queue)}Queue}}" for queue in registry.QUEUES}
+
+
+def test_accounts_are_made_five_at_a_time() -> None:
+    (mapping,) = [mapping for _, source, mapping in consumers() if source == "AccountsQueue"]
+
+    assert number(mapping["BatchSize"]) * number(mapping["ScalingConfig"]["MaximumConcurrency"]) == 5
+
+
+def streams() -> dict[str, dict[str, Any]]:
+    return {
+        name: event["Properties"]
+        for name, function in FUNCTIONS.items()
         for event in function["Events"].values()
         if event["Type"] == "DynamoDB"
+    }
+
+
+@pytest.mark.parametrize("function", sorted(streams()))
+def test_no_stream_consumer_loses_a_record_silently(function: str) -> None:
+    stream = streams()[function]
+    behind = [
+        alarm
+        for alarm in ALARMS.values()
+        if alarm["MetricName"] == "IteratorAge"
+        and alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": function}}]
     ]
 
-    assert stream["BisectBatchOnFunctionError"]
     assert stream["MaximumRetryAttempts"] > 0
     assert stream["DestinationConfig"]["OnFailure"]["Destination"]["Fn::GetAtt"][0] in DEAD_LETTERS
     assert stream["StartingPosition"] == "TRIM_HORIZON"
+    assert len(behind) == 1
+
+
+def test_a_bad_record_is_singled_out_except_where_batches_must_stay_as_they_are() -> None:
+    assert {name: stream["BisectBatchOnFunctionError"] for name, stream in streams().items()} == {
+        "TallyFunction": True,
+        "TallyJobsFunction": False,  # counts exactly; skips what it cannot read
+    }
+
+
+def test_whoever_may_change_event_source_mappings_knows_them_and_no_others() -> None:
+    allowed = {
+        name: [resource["Fn::Sub"].rpartition(":")[2] for resource in statement["Resource"]]
+        for name, statement in statements()
+        if "lambda:UpdateEventSourceMapping" in statement["Action"]
+    }
+    told = {
+        name
+        for name, function in FUNCTIONS.items()
+        if "EVENT_SOURCE_MAPPINGS" in function.get("Environment", {}).get("Variables", {})
+    }
+    workers = [f"${{{name}Jobs}}" for name, queue, _ in consumers() if name.endswith("WorkerFunction")]
+
+    assert {f"{name.removesuffix('Role')}Function" for name in allowed} == told
+    for mappings in allowed.values():
+        assert sorted(mappings) == sorted(workers)
+    for name in told:
+        environment = FUNCTIONS[name]["Environment"]["Variables"]
+        assert set(json.loads(environment["EVENT_SOURCE_MAPPINGS"]["Fn::Sub"]).values()) == set(workers)
 
 
 @pytest.mark.parametrize("function", sorted(FUNCTIONS))
@@ -165,12 +243,44 @@ def test_every_function_has_a_role_of_its_own(function: str) -> None:
     assert "ManagedPolicyArns" not in RESOURCES[FUNCTIONS[function]["Role"]["Fn::GetAtt"][0]]["Properties"]
 
 
+def test_no_two_policies_of_a_role_have_one_name() -> None:
+    """The second would take the place of the first."""
+    names = [
+        (name, policy["PolicyName"])
+        for name, role in of("AWS::IAM::Role").items()
+        for policy in role.get("Policies", [])
+    ]
+    names += [
+        (role["Ref"], policy["PolicyName"]) for policy in of("AWS::IAM::Policy").values() for role in policy["Roles"]
+    ]
+
+    assert len(names) == len(set(names))
+
+
 def test_no_permission_is_wider_than_a_reason_allows() -> None:
     for role, statement in statements():
         for action, resource in itertools.product(statement["Action"], statement["Resource"]):
             assert "*" not in action, f"{role} may {action}"
             if resource == "*":
                 assert (role, action) in REASONS_FOR_ALL_RESOURCES, f"{role} may {action} on everything"
+
+
+def test_a_providers_credentials_are_read_only_where_it_is_spoken_to() -> None:
+    readers: dict[str, set[str]] = {}
+    for name, statement in statements():
+        if "secretsmanager:GetSecretValue" in statement["Action"]:
+            roles = RESOURCES[name]["Properties"].get("Roles", [{"Ref": name}])
+            for resource in statement["Resource"]:
+                readers.setdefault(resource["Fn::If"][0], set()).update(role["Ref"] for role in roles)
+
+    assert (
+        readers.items()
+        >= {
+            "OwnsStripeSecret": {"WebhookRole", "CheckoutRole", "MoneyWorkerRole"},
+            "OwnsSendGridSecret": {"NotifyRole", "EmailWorkerRole"},
+            "OwnsSegmentSecret": {"AnalyticsWorkerRole"},
+        }.items()
+    )
 
 
 def test_nobody_may_change_or_delete_what_the_ledger_says() -> None:
@@ -184,6 +294,32 @@ def test_nobody_may_change_or_delete_what_the_ledger_says() -> None:
     assert allowed == {"dynamodb:PutItem", "dynamodb:Query", "dynamodb:DescribeTable"}
 
 
+def test_schedules_are_made_in_one_group_and_get_one_role_that_may_ring_and_nothing_else() -> None:
+    making = [
+        (name, statement) for name, statement in statements() if "scheduler:CreateSchedule" in statement["Action"]
+    ]
+    passing = [(name, statement) for name, statement in statements() if "iam:PassRole" in statement["Action"]]
+
+    assert [name for name, _ in making] == [name for name, _ in passing] == ["KeepSchedules"]
+    assert [resource["Fn::Sub"].split(":")[-1] for resource in making[0][1]["Resource"]] == [
+        "schedule/${ScheduleGroup}/*"
+    ]
+    assert passing[0][1]["Resource"] == [get_att("SchedulerRole")]
+    assert passing[0][1]["Condition"] == {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}}
+    ringing = {action for name, statement in statements() if name == "SchedulerRole" for action in statement["Action"]}
+    assert ringing == {"lambda:InvokeFunction", "sqs:SendMessage"}
+
+
+def test_only_the_workers_of_messages_read_what_webhooks_are_signed_with() -> None:
+    readers = [
+        RESOURCES[name]["Properties"].get("Roles", [{"Ref": name}])
+        for name, statement in statements()
+        if "WebhookSecret" in str(statement["Resource"])
+    ]
+
+    assert readers == [[{"Ref": "MessagesWorkerRole"}]]
+
+
 def test_keys_are_only_spoken_of_when_there_is_one() -> None:
     speaking = {
         name for name, statement in statements() if any(action.startswith("kms:") for action in statement["Action"])
@@ -191,7 +327,10 @@ def test_keys_are_only_spoken_of_when_there_is_one() -> None:
 
     assert speaking == {"KeyAccess"}
     assert RESOURCES["KeyAccess"]["Condition"] == "HasKey"
-    assert len(RESOURCES["KeyAccess"]["Properties"]["Roles"]) == len(FUNCTIONS)
+    roles = [role["Ref"] for role in RESOURCES["KeyAccess"]["Properties"]["Roles"]]
+    assert sorted(roles) == sorted(
+        [*(function["Role"]["Fn::GetAtt"][0] for function in FUNCTIONS.values()), "SchedulerRole"]
+    )
 
 
 @pytest.mark.parametrize("table", sorted(TABLES))
@@ -227,7 +366,7 @@ def test_throttles_name_routes_that_exist() -> None:
     assert RESOURCES["Api"]["Properties"]["RouteSettings"].keys() <= {route for _, route, _ in routes()}
 
 
-def test_the_resolver_and_the_sweeper_tick_every_five_minutes_and_pools_are_reconciled_daily() -> None:
+def test_every_schedule_of_the_system_itself_ticks_as_often_as_its_docstring_says() -> None:
     schedules = {
         function: event["Properties"]["ScheduleExpression"]
         for function, definition in FUNCTIONS.items()
@@ -238,6 +377,7 @@ def test_the_resolver_and_the_sweeper_tick_every_five_minutes_and_pools_are_reco
     assert schedules == {
         "ResolveFunction": "rate(5 minutes)",
         "SweepFunction": "rate(5 minutes)",
+        "SweepJobsFunction": "rate(1 minute)",
         "ReconcileFunction": "rate(1 day)",
     }
 

@@ -81,3 +81,11 @@ def test_a_cursor_that_we_did_not_give_is_refused(cursor: str) -> None:
 def test_a_cursor_leads_back_to_its_position() -> None:
     position = {"pk": "a", "sk": "b#1"}
     assert dynamodb.open_cursor(dynamodb.make_cursor(position)) == position
+
+
+def test_numbers_are_added_to_an_item_whether_it_is_there_or_not(on_aws: World) -> None:
+    table, key = on_aws.env["SYSTEM_TABLE"], {"pk": "a", "sk": "a"}
+    for _ in range(2):
+        Transaction(aws.dynamodb()).add("sum", table, key, {"count": 2, "level": -1}, expires_at=7).commit()
+    Transaction(aws.dynamodb()).add("sum", table, key, {"count": 1}).commit()
+    assert dynamodb.get(aws.dynamodb(), table, key) == {**key, "count": 5, "level": -2, "expires_at": 7}

@@ -1,4 +1,4 @@
-"""What a payments function imports before its first event: no provider's library, and no boto3."""
+"""What payments functions and processors import before their first event: no provider's library, and no boto3."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import sys
 from tests.builders.world import ROOT
 
 LOAD = """
-import sys
+import importlib, sys
 from pathlib import Path
 from local.openapi import load_app
 already = set(sys.modules)
 for name in ("webhook", "settle_payments", "checkout", "sweep", "notify"):
     load_app(Path("functions") / name / "app.py")
+for name in ("payment", "email", "analytics"):
+    importlib.import_module(f"adbot_queue.processors.{name}")
 dear = {"stripe", "sendgrid", "requests", "boto3"}
 print(sorted(dear & (set(sys.modules) - already)))
 """

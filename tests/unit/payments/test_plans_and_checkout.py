@@ -10,8 +10,9 @@ import pytest
 import stripe
 
 from adbot_queue.core import settings
-from adbot_queue.payments import checkout, plans, stripe_api
+from adbot_queue.payments import checkout, plans
 from adbot_queue.payments.model import wish_of
+from adbot_queue.providers import stripe_client
 from tests.builders.payments import secret
 from tests.builders.providers import Peers, connect, down, refusing
 from tests.builders.world import Answer, World
@@ -30,7 +31,7 @@ def peers(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Peers]:
 
 
 def _forget() -> None:
-    for cached in (settings.settings, checkout.from_env, plans.from_env, stripe_api._client):
+    for cached in (settings.settings, checkout.from_env, plans.from_env, stripe_client.make):
         cached.cache_clear()
 
 
@@ -276,6 +277,6 @@ def test_without_pages_to_go_to_it_is_not_configured(
 
 
 def test_being_an_api_error_does_not_make_an_error_retryable() -> None:
-    assert not stripe_api.is_retryable(stripe.APIError("no", http_status=400))
-    assert stripe_api.is_retryable(stripe.APIError("no", http_status=503))
-    assert stripe_api.is_retryable(stripe.RateLimitError("no", http_status=429))
+    assert not stripe_client.is_retryable(stripe.APIError("no", http_status=400))
+    assert stripe_client.is_retryable(stripe.APIError("no", http_status=503))
+    assert stripe_client.is_retryable(stripe.RateLimitError("no", http_status=429))

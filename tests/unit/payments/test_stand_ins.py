@@ -11,7 +11,8 @@ from python_http_client.exceptions import HTTPError
 from sendgrid import SendGridAPIClient
 from werkzeug.test import Client
 
-from adbot_queue.payments import checkout, plans, stripe_api
+from adbot_queue.payments import checkout, plans
+from adbot_queue.providers import stripe_client
 from local.stand_ins.app import StandIns
 from local.stand_ins.sign import webhook_event
 from tests.builders.payments import SAMPLES, SECRET, deliver, happen
@@ -29,13 +30,13 @@ def peers(monkeypatch: pytest.MonkeyPatch) -> Peers:
 
 
 def create(params: dict[str, Any], key: str | None = None, api_key: str = "sk_test_1") -> Any:
-    client = stripe_api._client(api_key, STRIPE_BASE)
+    client = stripe_client.make(api_key, STRIPE_BASE)
     return client.v1.checkout.sessions.create(params, {"idempotency_key": key} if key else {})  # type: ignore[arg-type]
 
 
 def test_stripe_makes_a_session_that_can_be_read(peers: Peers) -> None:
     made = create(GOOD)
-    found = stripe_api._client("sk_test_1", STRIPE_BASE).v1.checkout.sessions.retrieve(made.id)
+    found = stripe_client.make("sk_test_1", STRIPE_BASE).v1.checkout.sessions.retrieve(made.id)
     assert (found.object, found.payment_status, found.status, found.amount_total) == (
         "checkout.session",
         "unpaid",
@@ -44,7 +45,7 @@ def test_stripe_makes_a_session_that_can_be_read(peers: Peers) -> None:
     )
     assert found.metadata is not None
     assert found.metadata["required_sessions"] == "5"
-    listed = stripe_api._client("sk_test_1", STRIPE_BASE).v1.checkout.sessions.list()
+    listed = stripe_client.make("sk_test_1", STRIPE_BASE).v1.checkout.sessions.list()
     assert [session.id for session in listed.data] == [made.id]
 
 
@@ -101,7 +102,7 @@ def test_stripe_wants_a_test_key(peers: Peers) -> None:
 
 
 def test_stripe_knows_no_other_addresses(peers: Peers) -> None:
-    client = stripe_api._client("sk_test_1", STRIPE_BASE)
+    client = stripe_client.make("sk_test_1", STRIPE_BASE)
     for ask in (client.v1.customers.list, lambda: client.v1.checkout.sessions.retrieve("cs_none")):
         with pytest.raises(stripe.InvalidRequestError) as refused:
             ask()
@@ -203,5 +204,5 @@ def test_every_sample_for_sam_local_is_understood_by_its_function(shop: World, s
 def test_a_payment_page_that_is_not_there_says_so_and_one_whose_webhook_fails_offers_to_repeat() -> None:
     browser = Client(StandIns("http://127.0.0.1:8099", lambda _payload, _headers: 503, lambda: "whsec_test"))
     assert browser.get("/stripe/pay/cs_none").status_code == 404
-    assert browser.get("/").get_json() == {"stand_ins": ["/stripe", "/sendgrid"]}
+    assert browser.get("/").get_json() == {"stand_ins": ["/stripe", "/sendgrid", "/segment"]}
     assert browser.get("/nowhere").status_code == 404

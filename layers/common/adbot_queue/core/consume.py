@@ -49,6 +49,50 @@ def messages(work: Callable[[dict[str, Any], TimeLeft], None], *, fifo: bool = F
     return handle
 
 
+def batch(work: Callable[[list[dict[str, Any]], TimeLeft], None], *, needs: tuple[str, ...]) -> Entry:
+    """The entry of a function that does the messages of a batch together.
+
+    A message that cannot be read is reported as failed, and so ends among the dead letters with its body; it stops no
+    other one.
+
+    Args:
+        work: gets the JSON bodies and the milliseconds left; raising means: deliver all of them again.
+        needs: members of a body, texts, without which it cannot be read.
+    """
+
+    def handle(event: dict[str, Any], context: Any) -> Any:
+        good: list[dict[str, Any]] = []
+        failed: list[str] = []
+        for record in event["Records"]:
+            body = _readable(record["body"], needs)
+            if body is None:
+                logger.error("message cannot be read", message_id=record["messageId"])
+                telemetry.count("MessagesUnreadable")
+                failed.append(record["messageId"])
+            else:
+                good.append(body)
+        try:
+            if good:
+                work(good, context.get_remaining_time_in_millis)
+        except Exception:  # noqa: BLE001  whatever it is: reported to SQS, which delivers again
+            logger.exception("batch failed")
+            failed = [record["messageId"] for record in event["Records"]]
+        finally:
+            telemetry.flush()
+        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+
+    return handle
+
+
+def _readable(text: str, needs: tuple[str, ...]) -> dict[str, Any] | None:
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return None
+    readable = isinstance(body, dict) and all(isinstance(body.get(name), str) for name in needs)
+    return body if readable else None
+
+
 def stream(work: Callable[[list[dict[str, Any]]], None]) -> Entry:
     """The entry of a function on a table's stream: the whole batch is done, or all of it is delivered again.
 

@@ -141,6 +141,18 @@ class Transaction:
         body = {"TableName": table, "Key": encode(key), "UpdateExpression": expression}
         return self._add(tag, "Update", body, condition, values)
 
+    def add(self, tag: str, table: str, key: Item, numbers: Mapping[str, int], **values: Any) -> Self:
+        """Add to numbers of an item that need not exist; `values` are attributes to be set beside them."""
+        changes = {f"n{index}": number for index, number in enumerate(numbers.values())}
+        adds = ", ".join(f"#{name} :n{index}" for index, name in enumerate(numbers))
+        sets = ", ".join(f"#{name} = :{name}" for name in values)
+        body = {
+            "TableName": table,
+            "Key": encode(key),
+            "UpdateExpression": f"SET {sets} ADD {adds}" if sets else f"ADD {adds}",
+        }
+        return self._add(tag, "Update", body, None, changes | values)
+
     def delete(
         self, tag: str, table: str, key: Item, *, condition: str = "attribute_exists(pk)", **values: Any
     ) -> Self:
@@ -232,8 +244,17 @@ def put_if(client: DynamoDBClient, table: str, item: Item, *, condition: str, **
     _conditional(client.put_item, request)
 
 
-def update_if(client: DynamoDBClient, table: str, key: Item, expression: str, *, condition: str, **values: Any) -> None:
-    """Change one item under a condition.
+def update_if(
+    client: DynamoDBClient,
+    table: str,
+    key: Item,
+    expression: str,
+    *,
+    condition: str,
+    answer: bool = True,
+    **values: Any,
+) -> Item:
+    """Change one item under a condition, and answer it as it is afterwards; nothing of it if that is not wanted.
 
     Raises:
         ConditionFailed: with what stands there.
@@ -243,18 +264,19 @@ def update_if(client: DynamoDBClient, table: str, key: Item, expression: str, *,
         "Key": encode(key),
         "UpdateExpression": expression,
         "ConditionExpression": condition,
+        "ReturnValues": "ALL_NEW" if answer else "NONE",
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         "ExpressionAttributeValues": {f":{name}": _to_wire(value) for name, value in values.items()},
     }
     names = _placeholders(expression, condition)
     if names:
         request["ExpressionAttributeNames"] = names
-    _conditional(client.update_item, request)
+    return decode(_conditional(client.update_item, request).get("Attributes", {}))
 
 
-def _conditional(call: Any, request: dict[str, Any]) -> None:
+def _conditional(call: Any, request: dict[str, Any]) -> Any:
     try:
-        call(**request)
+        return call(**request)
     except ClientError as error:
         if error.response.get("Error", {}).get("Code") != "ConditionalCheckFailedException":
             raise
@@ -282,20 +304,34 @@ def get_many(client: DynamoDBClient, table: str, keys: Iterable[Item], *, consis
 
 
 def query(
-    client: DynamoDBClient, table: str, condition: str, *, limit: int | None = None, forward: bool = True, **values: Any
+    client: DynamoDBClient,
+    table: str,
+    condition: str,
+    *,
+    limit: int | None = None,
+    forward: bool = True,
+    consistent: bool = True,
+    **values: Any,
 ) -> list[Item]:
-    """Strongly read the items of a partition of the table in key order, page by page, up to `limit`."""
-    return list(_pages(client, table, condition, limit, values, forward=forward))
+    """The items of a partition in key order, page by page, up to `limit`; read strongly unless told otherwise."""
+    return list(_pages(client, table, condition, limit, values, forward=forward, consistent=consistent))
 
 
 def _pages(
-    client: DynamoDBClient, table: str, condition: str, limit: int | None, values: dict[str, Any], *, forward: bool
+    client: DynamoDBClient,
+    table: str,
+    condition: str,
+    limit: int | None,
+    values: dict[str, Any],
+    *,
+    forward: bool,
+    consistent: bool,
 ) -> Iterator[Item]:
     request: dict[str, Any] = {
         "TableName": table,
         "KeyConditionExpression": condition,
         "ExpressionAttributeValues": {f":{name}": _to_wire(value) for name, value in values.items()},
-        "ConsistentRead": True,
+        "ConsistentRead": consistent,
         "ScanIndexForward": forward,
     }
     left = limit

@@ -34,6 +34,7 @@ class AppError(Exception):
         self.detail = detail
         self.errors = errors
         self.extra = extra
+        self.headers: dict[str, str] = {}
 
 
 class Invalid(AppError):
@@ -102,6 +103,13 @@ class IdempotencyMismatch(AppError):
 
     slug = "idempotency-key-reused"
     status = HTTPStatus.CONFLICT
+
+
+class RateLimited(AppError):
+    """The caller asks faster than it may; `headers` say when to come back."""
+
+    slug = "rate-limited"
+    status = HTTPStatus.TOO_MANY_REQUESTS
 
 
 class Unavailable(AppError):

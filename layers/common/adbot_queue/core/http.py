@@ -144,6 +144,7 @@ class Route:
         roles: groups that may call; empty: public.
         body: model of a JSON body; None with `raw`: the handler reads the bytes itself; None without: no body.
         raises: problems it may answer with, beside those that every route may.
+        produces: media type of its good answers.
     """
 
     method: str
@@ -159,6 +160,7 @@ class Route:
     returns: type[BaseModel] | None = None
     raises: tuple[type[AppError], ...] = ()
     also: tuple[int, ...] = ()
+    produces: str = "application/json"
 
     @property
     def key(self) -> str:
@@ -299,7 +301,11 @@ def _serialise(response: Response, status: int) -> dict[str, Any]:
 def _problem(error: Exception, request_id: str) -> dict[str, Any]:
     """An RFC 9457 problem document. What the caller cannot mend is logged and told as little as possible."""
     known = _known(error)
-    headers = {"content-type": "application/problem+json", "cache-control": "no-store"}
+    headers = {
+        "content-type": "application/problem+json",
+        "cache-control": "no-store",
+        **(known.headers if known else {}),
+    }
     if known is None:
         logger.exception("unexpected error")
         telemetry.count("UnexpectedErrors")

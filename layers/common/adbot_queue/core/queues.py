@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -29,7 +30,25 @@ def send(
     Raises:
         QueueRefused: SQS answered with an error or could not be reached.
     """
-    request: dict[str, Any] = {"QueueUrl": url, "MessageBody": json.dumps(body, separators=(",", ":"))}
+    text = json.dumps(body, separators=(",", ":"))
+    send_text(client, url, text, group=group, deduplication=deduplication, delay=delay)
+
+
+def send_text(
+    client: SQSClient,
+    url: str,
+    text: str,
+    *,
+    group: str | None = None,
+    deduplication: str | None = None,
+    delay: int = 0,
+) -> None:
+    """Send one message as it is; see `send`.
+
+    Raises:
+        QueueRefused: SQS answered with an error or could not be reached.
+    """
+    request: dict[str, Any] = {"QueueUrl": url, "MessageBody": text}
     if group is not None:
         request |= {"MessageGroupId": group, "MessageDeduplicationId": deduplication}
     if delay:
@@ -38,3 +57,29 @@ def send(
         client.send_message(**request)
     except (ClientError, BotoCoreError) as error:
         raise QueueRefused(f"{type(error).__name__} on {url.rsplit('/', 1)[-1]}") from error
+
+
+BATCH = 10
+"""Messages of one SendMessageBatch, SQS's limit."""
+
+
+def send_many(client: SQSClient, url: str, messages: Sequence[tuple[dict[str, Any], int]]) -> list[int]:
+    """Send messages, ten a call, each a JSON body and its delay in seconds.
+
+    Returns:
+        Positions of those that SQS did not take.
+    """
+    refused: list[int] = []
+    for start in range(0, len(messages), BATCH):
+        chunk = messages[start : start + BATCH]
+        entries: list[Any] = [
+            {"Id": str(start + n), "MessageBody": json.dumps(body, separators=(",", ":")), "DelaySeconds": delay}
+            for n, (body, delay) in enumerate(chunk)
+        ]
+        try:
+            answer = client.send_message_batch(QueueUrl=url, Entries=entries)
+        except (ClientError, BotoCoreError):
+            refused.extend(range(start, start + len(chunk)))
+        else:
+            refused.extend(int(entry["Id"]) for entry in answer.get("Failed", []))
+    return refused

@@ -23,12 +23,22 @@ class Settings:
     payments_table: str
     ledger_table: str
     system_table: str
+    jobs_table: str
     payments_queue_url: str
     allocation_queue_url: str
     notices_queue_url: str
+    dead_letter_topic: str  # SNS
+    job_queue_urls: str  # JSON: name of each job queue -> its URL
+    job_worker: str  # function name of a queue's worker, %s stands for its tier: stack-%sWorker:live
+    jobs_per_second: str  # what one user may enqueue in the long run
+    jobs_burst: str  # and at once
     event_bus: str
     stripe_secret_id: str
     sendgrid_secret_id: str
+    segment_secret_id: str
+    webhook_secret_id: str
+    webhook_trusted_hosts: str  # host:port, comma between: may be private and without TLS; empty: none
+    scheduler: str  # JSON: group, target, role and dead_letters of the schedules that the API makes
     default_pool: str
     admin_email: str  # empty: notices are counted and logged, no mail is sent
     mail_from: str
@@ -36,6 +46,7 @@ class Settings:
     checkout_cancel_url: str
     stripe_api_base: str  # empty: Stripe itself
     sendgrid_api_base: str  # empty: SendGrid itself
+    segment_api_base: str  # empty: Segment itself
 
 
 @lru_cache(maxsize=1)

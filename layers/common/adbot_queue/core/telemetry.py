@@ -7,6 +7,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 logger = Logger()
 metrics = Metrics()
+SECONDS = MetricUnit.Seconds
 
 # One dimension value for all functions: an alarm names one metric, whoever emitted it.
 metrics.set_default_dimensions(service="adbot-queue")

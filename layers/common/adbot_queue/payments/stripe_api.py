@@ -1,32 +1,22 @@
-"""Stripe, over its own library.
-
-The only module that imports it, and only when it is used: that takes 230 to 450 ms more than boto3 has taken already,
-nearly all of it for `requests` and TLS, whichever part of the library is asked for.
-"""
+"""Stripe's Checkout and webhooks, over its own library, which is imported when it is used."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from adbot_queue.core import secrets
 from adbot_queue.core.errors import BadSignature, IdempotencyMismatch, NotConfigured, ProviderFailed
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
+from adbot_queue.providers import stripe_client
+from adbot_queue.providers.stripe_client import SETTING
 
 if TYPE_CHECKING:
-    from stripe import StripeClient, StripeError
+    from stripe import StripeError
 
 TOLERANCE = 300
 """Seconds for which a signature is good, Stripe's recommendation: a recorded request is worthless after that."""
-
-TIMEOUT = (2, 5)
-"""Seconds to connect and to read; the library's default of 80 is longer than the function may run."""
-
-RETRIES = 2
-CONFLICT, SERVER_ERROR = 409, 500
-_SETTING = "STRIPE_SECRET_ID"
 
 
 def webhook_secrets() -> list[str]:
@@ -35,7 +25,7 @@ def webhook_secrets() -> list[str]:
     Raises:
         NotConfigured, Unavailable: as `secrets.read`.
     """
-    found = secrets.read(settings().stripe_secret_id, "webhook_secret", _SETTING)
+    found = secrets.read(settings().stripe_secret_id, "webhook_secret", SETTING)
     return [found] if isinstance(found, str) else list(found)
 
 
@@ -77,20 +67,20 @@ def create_checkout(params: dict[str, Any], idempotency_key: str) -> tuple[str, 
     """
     import stripe  # noqa: PLC0415
 
-    client = _client(secrets.read(settings().stripe_secret_id, "api_key", _SETTING), settings().stripe_api_base)
+    client = stripe_client.client()
     try:
         session = client.v1.checkout.sessions.create(params, {"idempotency_key": idempotency_key})  # type: ignore[arg-type]
     except stripe.IdempotencyError as error:
         raise IdempotencyMismatch("this Idempotency-Key was used with another request") from error
     except stripe.AuthenticationError as error:
-        raise NotConfigured(f"Stripe does not accept the API key in the secret that {_SETTING} names") from error
+        raise NotConfigured(f"Stripe does not accept the API key in the secret that {SETTING} names") from error
     except stripe.StripeError as error:
         raise _failure(error) from error
     return session.id, session.url or "", session.expires_at
 
 
 def _failure(error: StripeError) -> ProviderFailed:
-    again = is_retryable(error)
+    again = stripe_client.is_retryable(error)
     logger.warning("Stripe refused", error=type(error).__name__, status=error.http_status, request=error.request_id)
     if error.http_status is None:
         sentence = "Stripe could not be reached; try again in a moment"
@@ -99,26 +89,3 @@ def _failure(error: StripeError) -> ProviderFailed:
     else:
         sentence = f"Stripe refused: {error.user_message or type(error).__name__}"
     return ProviderFailed(sentence, retryable=again)
-
-
-def is_retryable(error: StripeError) -> bool:
-    """Whether the same request may succeed later. `APIError` is the base of nearly all and tells nothing."""
-    import stripe  # noqa: PLC0415
-
-    if isinstance(error, stripe.APIConnectionError | stripe.RateLimitError):
-        return True
-    status = error.http_status or 0
-    return status == CONFLICT or status >= SERVER_ERROR
-
-
-@lru_cache(maxsize=2)
-def _client(api_key: str, api_base: str) -> StripeClient:
-    """A client that keeps its connections. The library retries by itself what is safe, but no 429."""
-    import stripe  # noqa: PLC0415
-
-    return stripe.StripeClient(
-        api_key,
-        base_addresses={"api": api_base} if api_base else {},
-        max_network_retries=RETRIES,
-        http_client=stripe.RequestsClient(timeout=TIMEOUT),
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -55,12 +56,13 @@ def from_env() -> Readiness:
         "payments": env.payments_table,
         "ledger": env.ledger_table,
         "system": env.system_table,
+        "jobs": env.jobs_table,
     }
     queues = {
         "payments": env.payments_queue_url,
         "allocation": env.allocation_queue_url,
         "notices": env.notices_queue_url,
-    }
+    } | json.loads(env.job_queue_urls)
     return Readiness(
         {f"table:{name}": _table(table) for name, table in tables.items()}
         | {f"queue:{name}": _queue(url) for name, url in queues.items()}

@@ -13,16 +13,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
-from adbot_queue.core import aws, dynamodb, queues, secrets, telemetry
+from adbot_queue.core import aws, dynamodb, queues, telemetry
 from adbot_queue.core.clock import Clock, iso, system_clock
 from adbot_queue.core.dynamodb import ConditionFailed, Item
-from adbot_queue.core.errors import NotConfigured, ProviderFailed, Unavailable
+from adbot_queue.core.errors import Unavailable
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
+from adbot_queue.providers import sendgrid_mail
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -39,9 +39,6 @@ EXAMPLES = 20
 
 SHOWN = ("event", "adbot_id", "order_id", "pool", "missing_sessions_count", "queued_reason", "review_reason")
 """All that a mail shows of an example."""
-
-MAIL_TIMEOUT = 10
-"""Seconds; the library has none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,46 +184,23 @@ def compose(minute: str, counts: Mapping[str, int], samples: list[Item]) -> Mail
     return Mail(f"AdBot Queue: {summary}", text, page, minute)
 
 
-class SendGrid:
-    """Sends through SendGrid's own library, imported when first used."""
+class ToAdmin:
+    """Sends to one address."""
 
-    def __init__(self, to: str, sender: str, secret_id: str, api_base: str) -> None:
-        self._to = to
-        self._from = sender
-        self._secret_id = secret_id
-        self._api_base = api_base
+    def __init__(self, address: str) -> None:
+        self._address = address
 
     def __call__(self, mail: Mail) -> None:
         """Send it.
 
         Raises:
-            NotConfigured, ProviderFailed: as `Notices.send`.
+            NotConfigured, Unavailable, ProviderFailed: as `sendgrid_mail.send`.
         """
-        if not self._from:
-            raise NotConfigured("MAIL_FROM is empty: set it to a sender that SendGrid has verified")
-        api_key = secrets.read(self._secret_id, "api_key", "SENDGRID_SECRET_ID")
-        from python_http_client.exceptions import HTTPError  # noqa: PLC0415
-        from sendgrid import SendGridAPIClient  # noqa: PLC0415
-
-        api = SendGridAPIClient(api_key, **({"host": self._api_base} if self._api_base else {}))
-        api.client.timeout = MAIL_TIMEOUT
-        try:
-            api.send(self._request(mail))
-        except HTTPError as error:
-            logger.warning("SendGrid refused", status=error.status_code)
-            raise ProviderFailed(f"SendGrid refused the mail (HTTP {error.status_code})") from error
-        except (OSError, HTTPException) as error:
-            raise ProviderFailed(f"SendGrid could not be reached ({type(error).__name__})") from error
-
-    def _request(self, mail: Mail) -> dict[str, Any]:
-        return {
-            "personalizations": [{"to": [{"email": self._to}], "custom_args": {"minute": mail.minute}}],
-            "from": {"email": self._from, "name": "AdBot Queue"},
-            "subject": mail.subject,
-            # SendGrid wants plain text first.
-            "content": [{"type": "text/plain", "value": mail.text}, {"type": "text/html", "value": mail.html}],
-            "categories": ["adbot-queue-notices"],
-        }
+        sendgrid_mail.send(
+            sendgrid_mail.Message(
+                self._address, mail.subject, mail.text, mail.html, {"minute": mail.minute}, ("adbot-queue-notices",)
+            )
+        )
 
 
 def _pk(minute: str) -> str:
@@ -245,11 +219,10 @@ def _shown(sample: Mapping[str, Any]) -> Item:
 def from_env() -> Notices:
     """The notices of this process."""
     env = settings()
-    sender = SendGrid(env.admin_email, env.mail_from, env.sendgrid_secret_id, env.sendgrid_api_base)
     return Notices(
         aws.dynamodb(),
         env.system_table,
         aws.sqs(),
         env.notices_queue_url,
-        sender if env.admin_email else None,
+        ToAdmin(env.admin_email) if env.admin_email else None,
     )

@@ -1,0 +1,143 @@
+"""Dead letters: looking through them, replaying one or many, discarding."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
+from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
+from adbot_queue.jobs import dead_letter_schemas as schemas
+from adbot_queue.jobs import dead_letters, replays
+from adbot_queue.ledger import Actor
+
+api = Api()
+
+
+@api.get(
+    "/dead-letters",
+    roles=STAFF,
+    query=schemas.LetterQuery,
+    returns=schemas.DeadLetterPage,
+    summary="Dead letters that wait for a decision, or their groups",
+)
+def page(request: Request[None]) -> schemas.DeadLetterPage:
+    """Dead jobs and dead messages in one list, newest first."""
+    query, service = request.query, dead_letters.from_env()
+    if query.group:
+        groups, complete = service.groups(query.wanted())
+        views = [schemas.GroupView.of(group) for group in groups]
+        return schemas.DeadLetterPage(items=[], next=None, groups=views, complete=complete)
+    found, following = service.page(query.wanted(), query.limit, query.cursor)
+    return schemas.DeadLetterPage(items=[schemas.DeadLetterView.of(dead) for dead in found], next=following)
+
+
+@api.get(
+    "/dead-letters/{id}",
+    roles=STAFF,
+    returns=schemas.DeadLetterView,
+    summary="One dead letter, with its whole payload or body",
+    raises=(NotFound,),
+)
+def show(request: Request[None]) -> schemas.DeadLetterView:
+    """Also one that was decided about, while it is kept; a job that was replayed is a job again."""
+    found, body = dead_letters.from_env().show(request.path["id"])
+    return schemas.DeadLetterView.of(found, body, whole=True)
+
+
+@api.post(
+    "/dead-letters/{id}/replay",
+    roles=ADMINS,
+    body=schemas.ReplayLetter,
+    returns=schemas.DeadLetterView,
+    limit=2 * 1024 * 1024,
+    status=202,
+    summary="Have a dead job run again, or a dead message sent back to its queue, edited or not",
+    raises=(NotFound, Conflict),
+    also=(201,),
+)
+def replay(request: Request[schemas.ReplayLetter]) -> Response:
+    """201 when it was done within the request."""
+    body = request.body
+    decided = dead_letters.from_env().replay(
+        request.path["id"],
+        Actor.behind(request),
+        body.reason,
+        payload=body.payload,
+        body=body.body,
+        time_left=request.time_left,
+    )
+    status = HTTPStatus.CREATED if decided.job.is_terminal else HTTPStatus.ACCEPTED
+    return Response(schemas.DeadLetterView.of(decided.letter), status)
+
+
+@api.delete(
+    "/dead-letters/{id}",
+    roles=ADMINS,
+    query=schemas.ReasonQuery,
+    returns=schemas.DeadLetterView,
+    summary="Discard a dead letter; it is kept for 90 days",
+    raises=(NotFound, Conflict),
+)
+def discard(request: Request[None]) -> schemas.DeadLetterView:
+    """Discarding twice changes nothing."""
+    discarded = dead_letters.from_env().discard(request.path["id"], Actor.behind(request), request.query.reason)
+    return schemas.DeadLetterView.of(discarded)
+
+
+@api.post(
+    "/dead-letters/replays",
+    roles=ADMINS,
+    body=schemas.StartReplay,
+    returns=schemas.ReplayView,
+    status=202,
+    summary="Replay all dead letters that match, at a rate; 200 when it is a dry run, which only counts",
+    raises=(IdempotencyMismatch,),
+    also=(200,),
+)
+def start(request: Request[schemas.StartReplay]) -> Response:
+    """The same Idempotency-Key answers with the first replay."""
+    body, service = request.body, replays.from_env()
+    wanted, rate = body.filter.wanted(), body.rate_per_second
+    if body.dry_run:
+        total, exact = service.preview(wanted)
+        return Response(schemas.ReplayView.dry(total, rate, exact=exact), HTTPStatus.OK)
+    started = service.start(
+        wanted,
+        rate,
+        body.reason,
+        Actor.behind(request),
+        key=request.idempotency_key,
+        fingerprint=request.fingerprint,
+        time_left=request.time_left,
+    )
+    headers = {"idempotent-replayed": "true"} if started.repeated else {}
+    return Response(schemas.ReplayView.of(started.replay), HTTPStatus.ACCEPTED, headers)
+
+
+@api.get(
+    "/dead-letters/replays/{id}",
+    roles=STAFF,
+    returns=schemas.ReplayView,
+    summary="How far a replay is",
+    raises=(NotFound,),
+)
+def progress(request: Request[None]) -> schemas.ReplayView:
+    """Exact: every letter's replay and the count of it are one transaction."""
+    return schemas.ReplayView.of(replays.from_env().show(request.path["id"]))
+
+
+@api.delete(
+    "/dead-letters/replays/{id}",
+    roles=ADMINS,
+    query=schemas.ReasonQuery,
+    returns=schemas.ReplayView,
+    summary="Cancel a replay: it stops before the next letter",
+    raises=(NotFound, Conflict),
+)
+def cancel(request: Request[None]) -> schemas.ReplayView:
+    """Cancelling twice changes nothing."""
+    cancelled = replays.from_env().cancel(request.path["id"], Actor.behind(request), request.query.reason)
+    return schemas.ReplayView.of(cancelled)
+
+
+handler = api.handler

@@ -1,0 +1,93 @@
+"""Jobs: enqueue, look at, cancel, retry."""
+
+from __future__ import annotations
+
+from adbot_queue.core.clock import system_clock
+from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound, RateLimited
+from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
+from adbot_queue.jobs import schemas, service
+from adbot_queue.jobs.batches import enqueue_batch
+from adbot_queue.ledger import Actor
+
+api = Api()
+
+
+@api.post(
+    "/jobs",
+    roles=ADMINS,
+    body=schemas.EnqueueJob,
+    returns=schemas.JobView,
+    status=202,
+    summary="Enqueue a job; 201 when it was executed within the request",
+    raises=(RateLimited, Conflict, IdempotencyMismatch),
+    also=(201,),
+)
+def enqueue(request: Request[schemas.EnqueueJob]) -> Response:
+    """The same Idempotency-Key, or the same payload within the type's window, answers with the first job."""
+    jobs, user = service.from_env(), request.caller.id
+    taken = jobs.admit(user)
+    new = request.body.new(user, system_clock(), request.idempotency_key)
+    enqueued = jobs.enqueue(new, Actor.behind(request), request.time_left, taken)
+    headers = service.rate_headers(taken) | ({"idempotent-replayed": "true"} if enqueued.replayed else {})
+    return Response(schemas.JobView.of(enqueued.job), 201 if enqueued.job.is_terminal else 202, headers)
+
+
+@api.post(
+    "/jobs/batch",
+    roles=ADMINS,
+    body=schemas.EnqueueBatch,
+    returns=schemas.BatchView,
+    limit=5 * 1024 * 1024,
+    status=202,
+    summary="Enqueue up to 100 jobs; 201 when all were executed within the request",
+    raises=(RateLimited, Conflict, IdempotencyMismatch),
+    also=(201,),
+)
+def enqueue_many(request: Request[schemas.EnqueueBatch]) -> Response:
+    """One invalid job refuses all of them; a reused key refuses its job alone."""
+    view, taken = enqueue_batch(service.from_env(), request)
+    ended = all(item.state in service.TERMINAL for item in view.items)
+    return Response(view, 201 if ended else 202, service.rate_headers(taken))
+
+
+@api.get("/jobs/{id}", roles=STAFF, returns=schemas.JobView, summary="One job", raises=(NotFound,))
+def show(request: Request[None]) -> schemas.JobView:
+    """With all its attempts."""
+    return schemas.JobView.of(service.from_env().job(request.path["id"]))
+
+
+@api.delete(
+    "/jobs/{id}",
+    roles=ADMINS,
+    returns=schemas.JobView,
+    summary="Cancel a job; 202 when it is running and was asked to stop",
+    raises=(NotFound, Conflict),
+    also=(202,),
+)
+def cancel(request: Request[None]) -> Response:
+    """Cancelling twice changes nothing."""
+    job = service.from_env().cancel(request.path["id"], Actor.behind(request))
+    return Response(schemas.JobView.of(job), 200 if job.is_terminal else 202)
+
+
+@api.post(
+    "/jobs/{id}/retry",
+    roles=ADMINS,
+    body=schemas.RetryJob,
+    returns=schemas.JobView,
+    status=202,
+    summary="Have a failed, dead or cancelled job run again",
+    raises=(NotFound, Conflict),
+    also=(201,),
+)
+def retry(request: Request[schemas.RetryJob]) -> Response:
+    """A new cycle of attempts, on request with another payload."""
+    body = request.body
+    jobs = service.from_env()
+    job = jobs.retry(
+        request.path["id"], Actor.behind(request), body.reason, payload=body.payload, time_left=request.time_left
+    )
+    return Response(schemas.JobView.of(job), 201 if job.is_terminal else 202)
+
+
+handler = api.handler

@@ -1,0 +1,58 @@
+"""What operators steer and watch: the mode, the health log, figures."""
+
+from __future__ import annotations
+
+from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
+from adbot_queue.ledger import Actor
+from adbot_queue.system import health_log, mode, overview, prometheus
+from adbot_queue.system import operations_schemas as schemas
+
+api = Api()
+
+
+@api.get("/admin/system/mode", roles=STAFF, returns=schemas.ModeView, summary="Queued or direct processing")
+def read_mode(_request: Request[None]) -> schemas.ModeView:
+    """As it stands, not as some process remembers it."""
+    return schemas.ModeView.of(mode.from_env().read())
+
+
+@api.post(
+    "/admin/system/mode",
+    roles=ADMINS,
+    body=schemas.SetMode,
+    returns=schemas.ModeView,
+    summary="The kill switch: everybody follows within 5 seconds",
+)
+def set_mode(request: Request[schemas.SetMode]) -> schemas.ModeView:
+    """The same mode again changes nothing."""
+    wanted = request.body
+    return schemas.ModeView.of(mode.from_env().set(wanted.mode, wanted.reason, Actor.behind(request)))
+
+
+@api.get(
+    "/admin/system/logs",
+    roles=STAFF,
+    query=schemas.LogsQuery,
+    returns=schemas.LogPage,
+    summary="What the system noticed about itself in the last 7 days",
+)
+def read_logs(request: Request[None]) -> schemas.LogPage:
+    """Newest first."""
+    page = request.query
+    found, following = health_log.from_env().read(page.level, page.limit, page.cursor)
+    return schemas.LogPage.model_validate({"items": found, "next": following})
+
+
+@api.get("/admin/system/metrics", roles=STAFF, returns=schemas.OverviewView, summary="The whole system in figures")
+def figures(_request: Request[None]) -> schemas.OverviewView:
+    """Mode, queues with the last 5 and 60 minutes, dead letters, bots."""
+    return schemas.OverviewView.of(overview.gather(), overview.recent())
+
+
+@api.get("/metrics", roles=STAFF, produces="text/plain", summary="The whole system in figures, for Prometheus")
+def metrics(_request: Request[None]) -> Response:
+    """Totals of all processes together."""
+    return Response(prometheus.exposition(overview.gather()), headers={"content-type": prometheus.CONTENT_TYPE})
+
+
+handler = api.handler

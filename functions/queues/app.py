@@ -1,0 +1,93 @@
+"""Queues: figures, pause and resume."""
+
+from __future__ import annotations
+
+from adbot_queue.core.clock import system_clock
+from adbot_queue.core.errors import Conflict, NotFound
+from adbot_queue.core.http import ADMINS, STAFF, Api, Request
+from adbot_queue.jobs import clean, queue_schemas, queues, queues_control, schemas, service
+from adbot_queue.ledger import Actor
+
+api = Api()
+
+
+@api.get("/queues", roles=STAFF, returns=queue_schemas.QueueList, summary="All queues in figures")
+def list_queues(_request: Request[None]) -> queue_schemas.QueueList:
+    """Reads the same number of items however many jobs there are."""
+    return queue_schemas.QueueList.of(queues.from_env().standings(), system_clock())
+
+
+@api.get(
+    "/queues/{name}/stats",
+    roles=STAFF,
+    query=queue_schemas.StatsQuery,
+    returns=queue_schemas.QueueStats,
+    summary="What a queue did in the last minutes: counts, throughput, waiting and running times",
+    raises=(NotFound,),
+)
+def stats(request: Request[None]) -> queue_schemas.QueueStats:
+    """Percentiles are exact to the bucket of a histogram."""
+    return queue_schemas.QueueStats.told(*queues.from_env().stats(request.path["name"], request.query.minutes))
+
+
+@api.post(
+    "/queues/{name}/pause",
+    roles=ADMINS,
+    body=queue_schemas.SwitchQueue,
+    returns=queue_schemas.SwitchView,
+    summary="Let a queue stand still; jobs that run are not touched",
+    raises=(NotFound,),
+)
+def pause(request: Request[queue_schemas.SwitchQueue]) -> queue_schemas.SwitchView:
+    """Saying it twice changes nothing."""
+    return queue_schemas.SwitchView.of(
+        queues_control.from_env().pause(request.path["name"], request.body.reason, Actor.behind(request))
+    )
+
+
+@api.post(
+    "/queues/{name}/resume",
+    roles=ADMINS,
+    body=queue_schemas.SwitchQueue,
+    returns=queue_schemas.SwitchView,
+    summary="Let a queue go on",
+    raises=(NotFound,),
+)
+def resume(request: Request[queue_schemas.SwitchQueue]) -> queue_schemas.SwitchView:
+    """Saying it twice changes nothing."""
+    return queue_schemas.SwitchView.of(
+        queues_control.from_env().resume(request.path["name"], request.body.reason, Actor.behind(request))
+    )
+
+
+@api.get(
+    "/queues/{name}/jobs",
+    roles=STAFF,
+    query=schemas.ListQuery,
+    returns=schemas.JobPage,
+    summary="Jobs of a queue in a state, newest first",
+    raises=(NotFound,),
+)
+def list_jobs(request: Request[None]) -> schemas.JobPage:
+    """A page may be shorter than its limit while more follow."""
+    query = request.query
+    return schemas.JobPage.of(*service.from_env().page(request.path["name"], query.state, query.limit, query.cursor))
+
+
+@api.delete(
+    "/queues/{name}/clean",
+    roles=ADMINS,
+    query=schemas.CleanQuery,
+    returns=schemas.CleanView,
+    summary="Delete ended jobs that are old enough; without `confirm` count them",
+    raises=(NotFound, Conflict),
+)
+def clean_queue(request: Request[None]) -> schemas.CleanView:
+    """409 when not exactly as many match as `confirm` says."""
+    found = clean.clean(
+        service.from_env(), request.path["name"], request.query, Actor.behind(request), request.time_left
+    )
+    return schemas.CleanView.model_validate(found)
+
+
+handler = api.handler

@@ -1,0 +1,109 @@
+"""Schedules: making, showing, changing, removing them, and running one now."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from adbot_queue.core.clock import system_clock
+from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotConfigured, NotFound, RateLimited
+from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
+from adbot_queue.jobs import schedule_schemas as schemas
+from adbot_queue.jobs import schedules
+from adbot_queue.jobs.schedules import Command
+from adbot_queue.ledger import Actor
+
+api = Api()
+REPLAYED = {"idempotent-replayed": "true"}
+
+
+def _command(request: Request[Any]) -> Command:
+    return Command(Actor.behind(request), request.idempotency_key, request.fingerprint)
+
+
+@api.get("/schedules", roles=STAFF, query=schemas.SchedulePage, returns=schemas.ScheduleList, summary="All schedules")
+def list_schedules(request: Request[None]) -> schemas.ScheduleList:
+    """In the order of their making."""
+    found, following = schedules.from_env().page(request.query.limit, request.query.cursor)
+    items = [schemas.ScheduleView.of(schedule, system_clock()) for schedule in found]
+    return schemas.ScheduleList(items=items, next=following)
+
+
+@api.post(
+    "/schedules",
+    roles=ADMINS,
+    body=schemas.CreateSchedule,
+    returns=schemas.ScheduleView,
+    status=201,
+    summary="Make a schedule; the answer says when it runs next",
+    raises=(Conflict, IdempotencyMismatch),
+)
+def create(request: Request[schemas.CreateSchedule]) -> Response:
+    """The same Idempotency-Key answers with the first one."""
+    made = schedules.from_env().create(request.body.name, request.body.wanted(), _command(request))
+    view = schemas.ScheduleView.of(made.schedule, system_clock())
+    return Response(view, headers=REPLAYED if made.replayed else {})
+
+
+@api.get(
+    "/schedules/{name}",
+    roles=STAFF,
+    returns=schemas.ScheduleDetail,
+    summary="A schedule, and what became of its latest ticks",
+    raises=(NotFound,),
+)
+def show(request: Request[None]) -> schemas.ScheduleDetail:
+    """The next five runs, the last ten ticks."""
+    service = schedules.from_env()
+    schedule = service.get(request.path["name"])
+    ticks = [schemas.TickView.of(tick) for tick in service.ticks(schedule.name)]
+    return schemas.ScheduleDetail.of(schedule, system_clock(), ticks=ticks)
+
+
+@api.put(
+    "/schedules/{name}",
+    roles=ADMINS,
+    body=schemas.ReplaceSchedule,
+    returns=schemas.ScheduleView,
+    summary="Replace what a schedule says",
+    raises=(NotFound, Conflict),
+)
+def replace(request: Request[schemas.ReplaceSchedule]) -> schemas.ScheduleView:
+    """Saying it twice changes nothing. Of two at the same time one gets 409."""
+    body, actor = request.body, Actor.behind(request)
+    changed = schedules.from_env().change(request.path["name"], body.wanted(), body.version, actor)
+    return schemas.ScheduleView.of(changed, system_clock())
+
+
+@api.delete(
+    "/schedules/{name}",
+    roles=ADMINS,
+    returns=schemas.ScheduleView,
+    summary="Remove a schedule",
+    raises=(NotFound, Conflict),
+)
+def remove(request: Request[None]) -> schemas.ScheduleView:
+    """Answers with the schedule as it was. Its jobs stay."""
+    removed = schedules.from_env().remove(request.path["name"], Actor.behind(request))
+    return schemas.ScheduleView.of(removed, system_clock())
+
+
+@api.post(
+    "/schedules/{name}/run",
+    roles=ADMINS,
+    returns=schemas.StartedView,
+    status=202,
+    also=(201,),
+    summary="Enqueue a schedule's job now, beside its ticks",
+    raises=(NotFound, Conflict, IdempotencyMismatch, RateLimited, NotConfigured),
+)
+def run(request: Request[None]) -> Response:
+    """Also of a schedule that is switched off. 201 when the job was executed within the request."""
+    name = request.path["name"]
+    enqueued = schedules.from_env().run(name, _command(request), request.request_id, request.time_left)
+    status = HTTPStatus.CREATED if enqueued.job.is_terminal else HTTPStatus.ACCEPTED
+    view = schemas.StartedView.of(name, enqueued.job)
+    return Response(view, status, headers=REPLAYED if enqueued.replayed else {})
+
+
+handler = api.handler

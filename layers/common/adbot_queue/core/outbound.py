@@ -1,0 +1,294 @@
+"""POST to an address that a user gave, without being made to reach into our own network.
+
+Names are resolved here, every address of a name must be a public one, and the connection goes to an address that was
+checked: there is no second look-up that could answer differently. Redirects are new addresses, checked anew.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from http import HTTPStatus
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urljoin, urlsplit
+
+from adbot_queue.core.settings import settings
+
+MOST_URL = 2000
+MOST_REDIRECTS = 3
+CONNECT_S = 5.0
+
+_REDIRECTS = {
+    HTTPStatus.MOVED_PERMANENTLY,
+    HTTPStatus.FOUND,
+    HTTPStatus.TEMPORARY_REDIRECT,
+    HTTPStatus.PERMANENT_REDIRECT,
+}
+_PORTS = {"https": 443, "http": 80}
+_LEAST_PORT = 1024  # below are other protocols' ports, 443 apart
+_LOCAL_NAMES = ("localhost", "local", "internal", "home.arpa")
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+_NAT64 = IPv6Network("64:ff9b::/96")
+# Reserved by IANA, and not known as such to every Python from 3.11 on.
+_RESERVED_4 = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"))
+_RESERVED_6 = (IPv6Network("2001::/23"), IPv6Network("3fff::/20"))
+
+Address = IPv4Address | IPv6Address
+Resolve = Callable[[str, int, float], Iterable[str]]
+"""(name, port, seconds) -> addresses. Raises OSError, as `socket.getaddrinfo`."""
+
+
+class BadAddress(ValueError):
+    """Nothing is ever sent there; the text says why, as in "the address …"."""
+
+
+class Unreachable(Exception):
+    """Nobody answered in time, or nothing was understood; it may be different the next time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a URL leads, as far as its text tells."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+    trusted: bool
+
+    @property
+    def authority(self) -> str:
+        """The Host header."""
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        return name if self.port == _PORTS[self.scheme] else f"{name}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. The body is not read: nobody needs it, and it could be of any size."""
+
+    status: int
+    headers: Mapping[str, str]
+
+
+class Outbound:
+    """Sends to public https addresses, and to those few that the operator trusts.
+
+    Args:
+        trusted: `host:port` of places that may be private, and spoken to without TLS.
+        resolve: looks a name up.
+        tls: how certificates are checked; by default against the machine's authorities.
+    """
+
+    def __init__(
+        self, trusted: Iterable[str] = (), resolve: Resolve | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._trusted = frozenset(entry.strip().lower() for entry in trusted if entry.strip())
+        self._resolve = resolve or _resolve
+        self._tls = tls
+
+    def place(self, url: str) -> Place:
+        """Take a URL apart; no look-up, no connection.
+
+        Raises:
+            BadAddress: by its text alone nothing may be sent there.
+        """
+        if len(url) > MOST_URL or not re.fullmatch(r"[!-\[\]-~]+", url):
+            raise BadAddress(f"must be a URL of printable ASCII characters, at most {MOST_URL}")
+        try:
+            parts = urlsplit(url)
+            host, port = (parts.hostname or "").rstrip("."), parts.port
+        except ValueError as error:
+            raise BadAddress("is not a URL") from error
+        scheme = parts.scheme
+        if scheme not in _PORTS or not host:
+            raise BadAddress("must be an https URL")
+        if "@" in parts.netloc:
+            raise BadAddress("must not hold a user name or password")
+        if port == 0:
+            raise BadAddress("must not use port 0")
+        port = port or _PORTS[scheme]
+        place = Place(scheme, host, port, parts.path or "/", f"{_bracketed(host)}:{port}" in self._trusted)
+        if not place.trusted:
+            if scheme != "https":
+                raise BadAddress("must be an https URL")
+            if port != _PORTS["https"] and port < _LEAST_PORT:
+                raise BadAddress(f"must use port 443 or one from {_LEAST_PORT} on")
+            _check_host(host)
+        return Place(scheme, host, port, place.target + (f"?{parts.query}" if parts.query else ""), place.trusted)
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Answer:
+        """Send, following redirects with the same POST.
+
+        Args:
+            url: where to.
+            body: what.
+            headers: beside Host and Content-Length.
+            seconds: for all of it, from the first look-up to the last answer's headers.
+
+        Raises:
+            BadAddress: nothing may be sent there, or to where it redirects.
+            Unreachable: no answer.
+        """
+        deadline = time.monotonic() + seconds
+        for _ in range(MOST_REDIRECTS + 1):
+            answer = self._post(self.place(url), body, headers, deadline)
+            onward = answer.headers.get("location")
+            if answer.status not in _REDIRECTS or not onward:
+                return answer
+            url = urljoin(url, onward)
+        raise Unreachable(f"more than {MOST_REDIRECTS} redirects")
+
+    def _post(self, place: Place, body: bytes, headers: Mapping[str, str], deadline: float) -> Answer:
+        try:
+            connected = self._connect(place, self._addresses(place, deadline), deadline)
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(f"could not connect ({type(error).__name__})") from error
+        # A timeout of the socket is one for each piece that comes; a receiver that drips would hold us for ever.
+        watch = threading.Timer(max(0.0, deadline - time.monotonic()), _shut, [connected])
+        watch.daemon = True
+        watch.start()
+        connection = http.client.HTTPConnection(place.host, place.port)
+        connection.sock = connected
+        try:
+            sent = {"host": place.authority, "connection": "close", "accept": "*/*", **headers}
+            connection.request("POST", place.target, body, sent)
+            response = connection.getresponse()
+            return Answer(response.status, {name.lower(): value for name, value in response.getheaders()})
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise Unreachable(f"no answer ({type(error).__name__})") from error
+        finally:
+            watch.cancel()
+            connection.close()
+
+    def _addresses(self, place: Place, deadline: float) -> list[str]:
+        """The addresses of a place, all of which may be connected to."""
+        found = list(dict.fromkeys(self._resolve(place.host, place.port, _left(deadline))))
+        if not found:
+            raise OSError("the name has no address")
+        if not place.trusted:
+            for text in found:
+                if not is_public(ip_address(text)):
+                    raise BadAddress("leads to an address that is not public")
+        return found
+
+    def _connect(self, place: Place, addresses: list[str], deadline: float) -> socket.socket:
+        """A connection to the first of these that takes one."""
+        for address in addresses[:-1]:
+            try:
+                return self._connect_to(place, address, deadline)
+            except OSError:
+                continue
+        return self._connect_to(place, addresses[-1], deadline)
+
+    def _connect_to(self, place: Place, address: str, deadline: float) -> socket.socket:
+        connected = socket.create_connection((address, place.port), min(CONNECT_S, _left(deadline)))
+        try:
+            connected.settimeout(_left(deadline))
+            if place.scheme == "https":
+                # The certificate must be for the name that was given, whatever address it has.
+                return (self._tls or _tls()).wrap_socket(connected, server_hostname=place.host)
+        except BaseException:
+            connected.close()
+            raise
+        return connected
+
+
+def is_public(address: Address) -> bool:
+    """Whether it is somebody's on the internet, also when an IPv6 address wraps an IPv4 one."""
+    if isinstance(address, IPv6Address):
+        if address in _NAT64:
+            return is_public(IPv4Address(int(address) & 0xFFFF_FFFF))
+        wrapped = address.ipv4_mapped or address.sixtofour
+        if wrapped:
+            return is_public(wrapped)
+        if address not in _GLOBAL_UNICAST or address.scope_id or any(address in block for block in _RESERVED_6):
+            return False
+    elif any(address in block for block in _RESERVED_4):
+        return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _check_host(host: str) -> None:
+    """Refuse what needs no look-up to be refused."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        pass
+    else:
+        if not is_public(address):
+            raise BadAddress("is not a public address")
+        return
+    labels = host.split(".")
+    # 127.1, 0x7f000001, 2130706433 and 0177.0.0.1 are addresses to some resolvers.
+    if re.fullmatch(r"\d+|0x[0-9a-f]*", labels[-1]):
+        raise BadAddress("must be a name, or an address in its usual form")
+    if not all(re.fullmatch(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", label) for label in labels):
+        raise BadAddress("holds a host name that cannot be")
+    if len(labels) == 1 or any(host == name or host.endswith(f".{name}") for name in _LOCAL_NAMES):
+        raise BadAddress("must be a public name")
+
+
+def _left(deadline: float) -> float:
+    """Seconds to the deadline.
+
+    Raises:
+        TimeoutError: there are none.
+    """
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("out of time")
+    return left
+
+
+def _resolve(host: str, port: int, seconds: float) -> list[str]:
+    """The system's look-up, which knows no timeout, given one."""
+    found: list[str] = []
+    failed: list[OSError] = []
+
+    def look() -> None:
+        try:
+            answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found.extend(str(sockaddr[0]) for *_, sockaddr in answers)
+        except OSError as error:
+            failed.append(error)
+        except UnicodeError as error:  # the codec of host names
+            failed.append(OSError(str(error)))
+
+    looker = threading.Thread(target=look, daemon=True)
+    looker.start()
+    looker.join(seconds)
+    if failed:
+        raise failed[0]
+    if looker.is_alive():
+        raise TimeoutError("the name was not found in time")
+    return found
+
+
+def _shut(connected: socket.socket) -> None:
+    try:
+        connected.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # it is closed
+
+
+@lru_cache(maxsize=1)
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+@lru_cache(maxsize=1)
+def from_env() -> Outbound:
+    """As the installation is set up."""
+    return Outbound(settings().webhook_trusted_hosts.split(","))

@@ -1,0 +1,1 @@
+"""Jobs: a row first and a message second; claimed, run, finished, retried, accounted for."""

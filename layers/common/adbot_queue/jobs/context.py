@@ -1,0 +1,54 @@
+"""What a processor is given besides its payload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from adbot_queue.core.clock import Clock
+from adbot_queue.jobs.retry import Cancelled
+
+CHECK_EVERY_MS = 1000
+"""How old the answer to "am I cancelled?" may be."""
+
+
+@dataclass(slots=True)
+class Context:
+    """The job as its processor sees it.
+
+    Attributes:
+        job_id: the job's id.
+        attempt: which try this is, from 1.
+        idempotency_key: to be sent to the provider: the same on every try of the same effect.
+        deadline: when the attempt must have ended, in ms.
+        now: the clock.
+    """
+
+    job_id: str
+    attempt: int
+    idempotency_key: str
+    deadline: int
+    now: Clock
+    is_cancelled: Callable[[], bool]
+    report: Callable[[int, str], None]
+    _checked_at: int = 0
+
+    def seconds_left(self) -> float:
+        """Until the deadline; never negative. What a provider's call may take at most."""
+        return max(0, self.deadline - self.now()) / 1000
+
+    def check_cancelled(self) -> None:
+        """To be called between steps that may be left undone; asks the row at most once a second.
+
+        Raises:
+            Cancelled: somebody asked for it.
+        """
+        now = self.now()
+        if now - self._checked_at >= CHECK_EVERY_MS:
+            self._checked_at = now
+            if self.is_cancelled():
+                raise Cancelled("cancelled on request")
+
+    def progress(self, percent: int, note: str = "") -> None:
+        """Tell whoever looks at the job how far it is."""
+        self.report(min(100, max(0, percent)), note[:200])

@@ -1,0 +1,280 @@
+"""What a job is. Pure.
+
+    waiting --claim--> active --> completed | failed | dead | cancelled
+       ^                 |
+       |                 v  (transient failure, rate limit, lease ran out)
+    delayed <------------+
+
+`failed`: the provider said no, once and for all. `dead`: all attempts are spent; a person decides. Both, and
+`cancelled`, can be retried by a person, which begins a new cycle of attempts.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from adbot_queue.core.ids import fingerprint
+
+if TYPE_CHECKING:
+    from adbot_queue.jobs.retry import Verdict
+
+
+class State(StrEnum):
+    """Where a job stands."""
+
+    WAITING = "waiting"  # may be claimed now
+    DELAYED = "delayed"  # may be claimed from run_at on, or when the jobs it depends on are done
+    ACTIVE = "active"  # a worker has it until lease_until
+    COMPLETED = "completed"
+    FAILED = "failed"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+
+
+TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.DEAD, State.CANCELLED})
+RETRYABLE = frozenset({State.FAILED, State.DEAD, State.CANCELLED})
+
+HIGHEST_PRIORITY = 100
+LOWEST_PRIORITY = -100
+
+DAY_MS = 86_400_000
+RETENTION_MS = {State.COMPLETED: 7 * DAY_MS, State.FAILED: 90 * DAY_MS, State.CANCELLED: 90 * DAY_MS}
+"""How long a row stays after its end. A dead one stays until somebody decides about it."""
+
+DECIDED_MS = 90 * DAY_MS
+"""How long a dead letter stays after the decision about it."""
+
+SEND_AHEAD_MS = 120_000
+"""How long before its time a delayed job is looked at, so that its message can ride on SQS to the second."""
+
+LOOK_AGAIN_MS = 300_000
+"""How often a job that waits for others is checked, in case that whoever ended the last of them died right then."""
+
+GRACE_MS = 60_000
+"""How long a message may take from its time on before its job is looked at again."""
+
+MOST_QUEUE_DELAY_MS = 900_000
+"""The longest DelaySeconds of SQS."""
+
+HISTORY = 25
+"""Attempts that a row keeps; the count goes on."""
+
+
+class Mode(StrEnum):
+    """How a job came to be executed."""
+
+    ASYNC_QUEUE = "async_queue"
+    SYNC_DIRECT = "sync_direct"
+    FALLBACK = "fallback"  # the queue refused, so the request did it
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt did not complete its job.
+
+    Attributes:
+        kind: `transient`, `permanent`, `timeout`, `stalled` (the worker died), `postponed` or `cancelled`.
+        error: the exception's class: what an operator searches for.
+        message: one sentence, without personal data.
+    """
+
+    kind: str
+    error: str
+    message: str
+
+    def fingerprint(self, job_type: str) -> str:
+        """The same for failures that are the same but for numbers and ids: dead letters are grouped by it."""
+        text = re.sub(r"[0-9a-f]{8,}|\d+", "#", self.message.lower())
+        return fingerprint(f"{job_type}\n{self.kind}\n{self.error}\n{text}")[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try, finished. `number` counts within a cycle."""
+
+    number: int
+    started_at: int
+    ended_at: int
+    worker: str
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job. Times are milliseconds since 1970.
+
+    Attributes:
+        tenant: who it is for: the user who enqueued it, or `system`. Tenants are served fairly.
+        rank: place in the order of service while waiting (`rank`).
+        run_at: not before this.
+        due_at: while delayed or active: somebody must look at it by then.
+        waits_for: jobs that must end first.
+        tolerant: runs whatever became of those; otherwise it is cancelled when one did not complete.
+        children: jobs that wait for this one.
+        attempt: attempts of this cycle, the running one included; what retries are counted by.
+        cycle: how often a person had it retried.
+        effect: names the effect towards providers: changes only after a provider's definite no.
+        lease: the claim; whoever finishes the job must show it.
+        cancel_requested: the processor is asked to stop.
+        remembered_until: until then its idempotency key means this job (ms).
+        decision: `discarded` when a person has decided that a dead one stays dead.
+        last_replay: the governed replay that had it retried last; none has it retried twice.
+    """
+
+    id: str
+    type: str
+    queue: str
+    payload: dict[str, Any]
+    created_at: int
+    state: State = State.WAITING
+    priority: int = 0
+    tenant: str = "system"
+    rank: str | None = None
+    run_at: int | None = None
+    due_at: int | None = None
+    tags: tuple[str, ...] = ()
+    batch: str | None = None
+    waits_for: frozenset[str] = frozenset()
+    depends_on: tuple[str, ...] = ()
+    tolerant: bool = False
+    children: frozenset[str] = frozenset()
+    mode: Mode | None = None
+    attempt: int = 0
+    attempts: tuple[Attempt, ...] = ()
+    cycle: int = 0
+    effect: int = 0
+    lease: str | None = None
+    lease_until: int | None = None
+    worker: str | None = None
+    started_at: int | None = None
+    first_started_at: int | None = None
+    finished_at: int | None = None
+    result: Any = None
+    failure: Failure | None = None
+    fingerprint: str | None = None
+    cancel_requested: bool = False
+    progress: dict[str, Any] = field(default_factory=dict)
+    idempotency_key: str | None = None
+    remembered_until: int | None = None
+    decision: str | None = None
+    last_replay: str | None = None
+    version: int = 1
+    expires_at: int | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """It will not run again unless a person has it retried."""
+        return self.state in TERMINAL
+
+    @property
+    def provider_key(self) -> str:
+        """The idempotency key towards providers: the job's id, for as long as no provider has refused it for good."""
+        return self.id if not self.effect else f"{self.id}-{self.effect}"
+
+    @property
+    def rides_on_queue(self) -> bool:
+        """Delayed by so little that its message waits for it in SQS; otherwise the sweeper sends it in time."""
+        return self.run_at is not None and self.due_at is not None and self.due_at > self.run_at
+
+    def changed(self, **values: Any) -> Job:
+        """The job with other values."""
+        return replace(self, **values)
+
+    # What can happen to it
+
+    def waiting(self, virtual_time: int) -> Job:
+        """It may be claimed from now on; `virtual_time` as in `rank`."""
+        return self._out_of_hand(
+            state=State.WAITING, rank=rank(self.priority, virtual_time), run_at=None, waits_for=frozenset()
+        )
+
+    def delayed(self, run_at: int, now: int) -> Job:
+        """It may be claimed from `run_at` on."""
+        soon = run_at - now <= MOST_QUEUE_DELAY_MS
+        due_at = run_at + GRACE_MS if soon else run_at - SEND_AHEAD_MS
+        return self._out_of_hand(state=State.DELAYED, run_at=run_at, due_at=due_at)
+
+    def blocked(self, parents: frozenset[str], now: int) -> Job:
+        """It may be claimed when these have ended."""
+        return self._out_of_hand(state=State.DELAYED, waits_for=parents, due_at=now + LOOK_AGAIN_MS)
+
+    def completed(self, result: Any, now: int) -> Job:
+        """Its work is done."""
+        return self._tried(None, now).changed(result=result, failure=None)._end(State.COMPLETED, now)  # noqa: SLF001
+
+    def judged(self, verdict: Verdict, failure: Failure, now: int) -> Job:
+        """An attempt failed, and this is what it leads to."""
+        tried = self._tried(failure, now).changed(failure=failure, attempt=verdict.attempt)
+        if verdict.state is State.DELAYED:
+            return tried.delayed(now + verdict.delay_ms, now)
+        if verdict.state is State.DEAD:
+            tried = tried.changed(fingerprint=failure.fingerprint(self.type))
+        return tried._end(verdict.state, now)  # noqa: SLF001
+
+    def cancelled(self, why: str, now: int) -> Job:
+        """It will not run: a person cancelled it, or a job it depends on did not complete."""
+        return self._end(State.CANCELLED, now).changed(failure=Failure("cancelled", "Cancelled", why))
+
+    def again(self, now: int, payload: dict[str, Any] | None = None) -> Job:
+        """A person has it retried: a new cycle of attempts, with another payload if one is given.
+
+        A provider that said no would say so again under the same idempotency key; after any other end the effect may
+        have happened, so the key stays. Another payload is another effect.
+        """
+        another = self.state is State.FAILED or payload is not None
+        return self.waiting(now).changed(
+            payload=self.payload if payload is None else payload,
+            attempt=0,
+            cycle=self.cycle + 1,
+            effect=self.effect + another,
+            finished_at=None,
+            expires_at=None,
+            result=None,
+            failure=None,
+            fingerprint=None,
+            cancel_requested=False,
+            decision=None,
+        )
+
+    def discarded(self, now: int) -> Job:
+        """A person has decided that a dead one stays dead: it leaves the list, and its row goes in 90 days."""
+        return self.changed(decision="discarded", expires_at=(now + DECIDED_MS) // 1000)
+
+    @property
+    def is_dead_letter(self) -> bool:
+        """It waits for a person's decision."""
+        return self.state is State.DEAD and self.decision is None
+
+    def _tried(self, failure: Failure | None, now: int) -> Job:
+        attempt = Attempt(self.attempt, self.started_at or now, now, self.worker or "", failure)
+        return self.changed(attempts=(*self.attempts, attempt)[-HISTORY:])
+
+    def _end(self, state: State, now: int) -> Job:
+        # A key that still means this job must find it: the row stays at least as long.
+        kept = RETENTION_MS.get(state)
+        until = None if kept is None else max(now + kept, self.remembered_until or 0) // 1000
+        return self._out_of_hand(
+            state=state, run_at=None, waits_for=frozenset(), finished_at=now, expires_at=until, cancel_requested=False
+        )
+
+    def _out_of_hand(self, **values: Any) -> Job:
+        """No worker has it, and it stands in no index but those that the new state says."""
+        nothing: dict[str, Any] = {"rank": None, "due_at": None, "lease": None, "lease_until": None}
+        return replace(self, **(nothing | values))
+
+
+def rank(priority: int, virtual_time: int) -> str:
+    """Sorts jobs into the order of service: higher priority first, within one by virtual time (ms).
+
+    The virtual time is the moment at which the job was enqueued, or later for a tenant who enqueues faster than its
+    rate: so many of one tenant's jobs do not stand before another tenant's few (start-time fair queueing).
+    """
+    return f"{HIGHEST_PRIORITY - priority:03d}#{virtual_time:013d}"
+
+
+def virtual_time(place: str) -> int:
+    """The virtual time in a rank."""
+    return int(place.partition("#")[2])

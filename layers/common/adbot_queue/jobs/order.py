@@ -1,0 +1,51 @@
+"""Which waiting jobs the messages of one batch may run. Pure.
+
+A message permits one job of its queue to run, as a rule the one that it names. Only when there is a backlog (the batch
+is full) does order matter, and then a job of higher priority, or one that is clearly earlier in fair order, goes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+SLACK_MS = 2_000
+"""How much earlier (virtual time) another job must be to go first: less is not worth a race with other workers."""
+
+Place = tuple[str, str]
+"""A job's rank and its id."""
+
+
+def choose(
+    own: Sequence[tuple[str | None, str]], window: Sequence[Place], shuffle: Callable[[list[str]], None]
+) -> tuple[list[str], list[str]]:
+    """What to claim.
+
+    Args:
+        own: rank and id of the jobs that the batch names; no rank: it was delayed and is never passed over.
+        window: the first waiting jobs of the queue in the order of service.
+        shuffle: mixes a list in place, so that workers that see the same window do not all claim the same job.
+
+    Returns:
+        As many ids as `own` has; and those to try instead where a claim fails, the first first.
+    """
+    names = {job_id for _, job_id in own}
+    others = [place for place in window if place[1] not in names]
+    delayed = [job_id for rank, job_id in own if rank is None]
+    ranked = sorted((rank, job_id) for rank, job_id in own if rank is not None)
+    # The first of the others against the last of ours, the second against the last but one, while they go first.
+    passed = 0
+    for (rank, _), (mine, _) in zip(others, reversed(ranked), strict=False):
+        if not goes_first(rank, mine):
+            break
+        passed += 1
+    kept, given_up = ranked[: len(ranked) - passed], ranked[len(ranked) - passed :]
+    best, rest = [job_id for _, job_id in others[:passed]], [job_id for _, job_id in others[passed:]]
+    shuffle(best)
+    return [*delayed, *best, *(job_id for _, job_id in kept)], [*(job_id for _, job_id in given_up), *rest]
+
+
+def goes_first(rank: str, other: str) -> bool:
+    """Whether a job of this rank goes before one of the other: higher priority, or earlier by more than the slack."""
+    priority, _, moment = rank.partition("#")
+    other_priority, _, other_moment = other.partition("#")
+    return priority < other_priority or (priority == other_priority and int(moment) + SLACK_MS < int(other_moment))

@@ -1,0 +1,212 @@
+"""Every job type and every queue, one declaration each. A new type touches this, its processor and its tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, Protocol
+
+from adbot_queue.core.errors import Invalid, NotFound
+from adbot_queue.jobs.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from adbot_queue.jobs.context import Context
+
+DAY_S = 86_400
+
+
+class Processor(Protocol):
+    """Does the work of a job type. Raises `Permanent`, `Transient`, `Postponed` or `Cancelled` (jobs.retry)."""
+
+    def __call__(self, payload: Any, context: Context) -> dict[str, Any] | None:
+        """Answer the job's result: JSON, without secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many a second, so many at once after a pause."""
+
+    per_second: float
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue and its policy. Concurrency and memory of its workers stand in the template (Mappings)."""
+
+    name: str
+    policy: RetryPolicy
+    rate: Rate | None = None
+    money: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobType:
+    """A job type.
+
+    Attributes:
+        name: what callers say.
+        queue: where it runs.
+        processor: `module:function`, imported when the first job runs.
+        payload: `module:Model` (pydantic), imported when the first payload is checked; must not import an SDK.
+        timeout_s: longest run; below the timeout of the queue's Lambda in the template.
+        window_s: for how long the same idempotency key, given or derived from the payload, means the same job.
+        policy: another one than the queue's.
+        parallel: whether several of a batch may run at once in one process.
+        internal: only the platform itself enqueues it.
+    """
+
+    name: str
+    queue: str
+    processor: str
+    payload: str
+    timeout_s: int = 20
+    window_s: int = DAY_S
+    policy: RetryPolicy | None = None
+    parallel: bool = True
+    internal: bool = False
+
+    def retry_policy(self) -> RetryPolicy:
+        """The type's policy, or its queue's."""
+        return self.policy or QUEUES[self.queue].policy
+
+    def load_processor(self) -> Processor:
+        """Import the processor."""
+        processor: Processor = _resolve(self.processor)
+        return processor
+
+    def load_payload(self) -> type[BaseModel]:
+        """Import the payload's model."""
+        model: type[BaseModel] = _resolve(self.payload)
+        return model
+
+
+def _exponential(attempts: int, base_s: float) -> RetryPolicy:
+    return RetryPolicy(attempts, round(base_s * 1000), 2)
+
+
+def _fixed(attempts: int, base_s: float) -> RetryPolicy:
+    return RetryPolicy(attempts, round(base_s * 1000))
+
+
+QUEUES: dict[str, Queue] = {
+    queue.name: queue
+    for queue in (
+        Queue("money", _exponential(10, 2), money=True),
+        Queue("email", _fixed(3, 5)),
+        Queue("messages", _fixed(3, 5)),
+        Queue("ai-content", _exponential(5, 10)),
+        Queue("ai-seo", _exponential(5, 10)),
+        Queue("workflow", _exponential(5, 10)),
+        Queue("plugin", _exponential(5, 10)),
+        Queue("analytics", _fixed(2, 10)),
+        Queue("maintenance", _fixed(2, 10)),
+        Queue("accounts", _exponential(3, 2), rate=Rate(10, 10)),
+    )
+}
+
+TYPES: dict[str, JobType] = {
+    declared.name: declared
+    for declared in (
+        JobType(
+            "deliver-webhook",
+            "messages",
+            "adbot_queue.processors.webhook:deliver",
+            "adbot_queue.processors.webhook:DeliverWebhook",
+            # 5 s, 20 s, 80 s, 5 min, 20 min, then hourly: a receiver may be away for half a working day.
+            policy=RetryPolicy(8, 5000, 4),
+            internal=True,
+        ),
+        JobType(
+            "send-dead-letter",
+            "maintenance",
+            "adbot_queue.jobs.dead_letter_jobs:send_dead_letter",
+            "adbot_queue.jobs.dead_letter_jobs:SendDeadLetter",
+            policy=_exponential(10, 2),
+            internal=True,
+        ),
+        JobType(
+            "replay-dead-letters",
+            "maintenance",
+            "adbot_queue.jobs.dead_letter_jobs:replay_dead_letters",
+            "adbot_queue.jobs.dead_letter_jobs:ReplayDeadLetters",
+            timeout_s=30,
+            # It goes on where it stands, however often its worker dies: hours of a large replay must survive that.
+            policy=_exponential(20, 2),
+            parallel=False,
+            internal=True,
+        ),
+        JobType(
+            "payment-process",
+            "money",
+            "adbot_queue.processors.payment:process_payment",
+            "adbot_queue.processors.payment:ProcessPayment",
+            timeout_s=20,
+            window_s=90 * DAY_S,
+        ),
+        JobType(
+            "send-email",
+            "email",
+            "adbot_queue.processors.email:send_email",
+            "adbot_queue.processors.email:SendEmail",
+            timeout_s=15,
+        ),
+        JobType(
+            "analytics-track",
+            "analytics",
+            "adbot_queue.processors.analytics:track",
+            "adbot_queue.processors.analytics:Track",
+            timeout_s=15,
+            window_s=0,
+        ),
+    )
+}
+
+
+def job_type(name: str) -> JobType:
+    """The declaration of a type.
+
+    Raises:
+        Invalid: there is no such type.
+    """
+    found = TYPES.get(name)
+    if found is None:
+        known = ", ".join(sorted(known.name for known in TYPES.values() if not known.internal))
+        raise Invalid.field("type", f"there is no such job type; known are {known}")
+    return found
+
+
+def queue(name: str) -> Queue:
+    """The declaration of a queue.
+
+    Raises:
+        NotFound: there is no such queue.
+    """
+    found = QUEUES.get(name)
+    if found is None:
+        raise NotFound(f"there is no queue {name}; there are {', '.join(QUEUES)}")
+    return found
+
+
+def tier(queue_name: str) -> str:
+    """The queue's name in the template: `ai-content` -> `AiContent`."""
+    return "".join(word.title() for word in queue_name.split("-"))
+
+
+def policy_of(type_name: str, queue_name: str) -> RetryPolicy:
+    """The retry policy of a job, also of one whose type this version of the code does not know."""
+    known = TYPES.get(type_name)
+    return known.retry_policy() if known else QUEUES[queue_name].policy
+
+
+def longest_run_ms(queue_name: str) -> int:
+    """The longest that a job of the queue may run."""
+    return 1000 * max((known.timeout_s for known in TYPES.values() if known.queue == queue_name), default=20)
+
+
+@cache
+def _resolve(name: str) -> Any:
+    return resolve_name(name)

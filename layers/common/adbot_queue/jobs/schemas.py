@@ -1,0 +1,247 @@
+"""Jobs over HTTP."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
+
+from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+
+from adbot_queue.core.clock import iso
+from adbot_queue.core.errors import AppError
+from adbot_queue.core.schema import Input, Query, View
+from adbot_queue.jobs.intake import MOST_BATCH, MOST_PARENTS, NewJob
+from adbot_queue.jobs.model import HIGHEST_PRIORITY, LOWEST_PRIORITY, Attempt, Failure, Job, State
+from adbot_queue.jobs.service import Enqueued
+
+JobType = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+JobId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Payload = dict[str, Any]
+
+
+class EnqueueJob(Input):
+    """One job. `delay_seconds` and `run_at` exclude each other."""
+
+    type: JobType
+    payload: Payload = Field(default_factory=dict)
+    priority: int = Field(0, ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY, description="Higher goes first within a queue")
+    delay_seconds: int | None = Field(None, ge=0, le=366 * 86_400)
+    run_at: AwareDatetime | None = Field(None, strict=False, description="Not before this; at most a year from now")
+    tags: list[Tag] = Field(default_factory=list, max_length=20)
+    depends_on: list[JobId] = Field(default_factory=list, max_length=MOST_PARENTS)
+    run_anyway: bool = Field(default=False, description="Run whatever became of the jobs it depends on")
+    webhook_url: str | None = Field(None, max_length=2000, description="Is told how the job ended")
+
+    @model_validator(mode="after")
+    def _one_moment(self) -> Self:
+        if self.delay_seconds is not None and self.run_at is not None:
+            raise ValueError("delay_seconds and run_at exclude each other")
+        return self
+
+    def new(self, tenant: str, now: int, key: str | None = None, batch: str | None = None) -> NewJob:
+        """As the service takes it."""
+        run_at = None
+        if self.delay_seconds is not None:
+            run_at = now + self.delay_seconds * 1000
+        elif self.run_at is not None:
+            run_at = round((self.run_at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
+        return NewJob(
+            self.type,
+            self.payload,
+            tenant,
+            key,
+            self.priority,
+            run_at,
+            tuple(self.tags),
+            tuple(self.depends_on),
+            self.run_anyway,
+            self.webhook_url,
+            batch,
+        )
+
+
+class BatchJob(EnqueueJob):
+    """A job of a batch, with an idempotency key of its own."""
+
+    idempotency_key: str | None = Field(None, min_length=1, max_length=255)
+
+
+class EnqueueBatch(Input):
+    """Up to 100 jobs: all are valid, or none is enqueued. The callback runs when all of them have ended."""
+
+    jobs: list[BatchJob] = Field(min_length=1, max_length=MOST_BATCH)
+    callback: EnqueueJob | None = None
+
+
+class FailureView(View):
+    """Why an attempt, or a job, did not complete."""
+
+    kind: str
+    error: str
+    message: str
+
+    @classmethod
+    def of(cls, failure: Failure | None) -> FailureView | None:
+        """Of a failure, if there is one."""
+        return cls.model_validate(failure) if failure else None
+
+
+class AttemptView(View):
+    """One try."""
+
+    number: int
+    started_at: str
+    ended_at: str
+    worker: str
+    error: FailureView | None
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> AttemptView:
+        """Of an attempt."""
+        return cls(
+            number=attempt.number,
+            started_at=iso(attempt.started_at),
+            ended_at=iso(attempt.ended_at),
+            worker=attempt.worker,
+            error=FailureView.of(attempt.failure),
+        )
+
+
+class JobView(View):
+    """A job. Times are ISO 8601, UTC."""
+
+    id: str
+    type: str
+    queue: str
+    state: State
+    payload: Payload
+    priority: int
+    tags: list[str]
+    user: str
+    created_at: str
+    run_at: str | None
+    started_at: str | None
+    finished_at: str | None
+    attempt: int
+    attempts: list[AttemptView]
+    cycle: int
+    result: Any
+    error: FailureView | None
+    progress: dict[str, Any]
+    depends_on: list[str]
+    waits_for: list[str]
+    batch: str | None
+    execution_mode: str | None
+    cancel_requested: bool
+    fingerprint: str | None
+    version: int
+
+    @classmethod
+    def of(cls, job: Job) -> JobView:
+        """Of a job."""
+        return cls(
+            id=job.id,
+            type=job.type,
+            queue=job.queue,
+            state=job.state,
+            payload=job.payload,
+            priority=job.priority,
+            tags=list(job.tags),
+            user=job.tenant,
+            created_at=iso(job.created_at),
+            run_at=_iso(job.run_at),
+            started_at=_iso(job.started_at),
+            finished_at=_iso(job.finished_at),
+            attempt=job.attempt,
+            attempts=[AttemptView.of(attempt) for attempt in job.attempts],
+            cycle=job.cycle,
+            result=job.result,
+            error=FailureView.of(job.failure),
+            progress=job.progress,
+            depends_on=list(job.depends_on),
+            waits_for=sorted(job.waits_for),
+            batch=job.batch,
+            execution_mode=job.mode.value if job.mode else None,
+            cancel_requested=job.cancel_requested,
+            fingerprint=job.fingerprint,
+            version=job.version,
+        )
+
+
+class BatchItem(View):
+    """What became of one job of a batch: its id and state, or why it was not enqueued."""
+
+    index: int
+    id: str | None
+    state: State | None
+    replayed: bool
+    error: str | None
+
+    @classmethod
+    def of(cls, index: int, outcome: Enqueued | AppError) -> BatchItem:
+        """Of an outcome."""
+        if isinstance(outcome, AppError):
+            return cls(index=index, id=None, state=None, replayed=False, error=outcome.detail)
+        return cls(index=index, id=outcome.job.id, state=outcome.job.state, replayed=outcome.replayed, error=None)
+
+
+class BatchView(View):
+    """A batch, item by item in the order of the request."""
+
+    batch: str
+    items: list[BatchItem]
+    callback: str | None
+
+
+class RetryJob(Input):
+    """Why, and with which other payload if any."""
+
+    reason: str = Field("", max_length=500)
+    payload: Payload | None = None
+
+
+class ListQuery(Query):
+    """Which jobs of a queue."""
+
+    state: State = State.WAITING
+    limit: int = Field(50, ge=1, le=100)
+    cursor: str | None = Field(None, max_length=2000)
+
+
+class JobPage(View):
+    """Jobs, newest first."""
+
+    items: list[JobView]
+    next: str | None
+
+    @classmethod
+    def of(cls, jobs: list[Job], following: str | None) -> JobPage:
+        """Of one page."""
+        return cls(items=[JobView.of(job) for job in jobs], next=following)
+
+
+class CleanQuery(Query):
+    """Which ended jobs are deleted. Without `confirm` they are counted; with it exactly as many must match."""
+
+    state: State = State.COMPLETED
+    older_than_seconds: int = Field(ge=0, le=366 * 86_400)
+    confirm: int | None = Field(None, ge=0, le=1000)
+
+    @model_validator(mode="after")
+    def _ended(self) -> Self:
+        if self.state not in {State.COMPLETED, State.FAILED, State.CANCELLED}:
+            raise ValueError("state: only completed, failed and cancelled jobs are cleaned")
+        return self
+
+
+class CleanView(View):
+    """How many matched, how many are deleted, and whether there are more than one request may delete."""
+
+    matching: int
+    deleted: int
+    more: bool
+
+
+def _iso(millis: int | None) -> str | None:
+    return iso(millis) if millis is not None else None

@@ -1,0 +1,431 @@
+"""The door of the jobs: enqueue, look at, cancel, retry, clean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from adbot_queue import ledger as ledgers
+from adbot_queue.core import aws
+from adbot_queue.core.clock import Clock, system_clock
+from adbot_queue.core.dynamodb import Transaction
+from adbot_queue.core.errors import (
+    AppError,
+    Conflict,
+    IdempotencyMismatch,
+    Invalid,
+    NotFound,
+    RateLimited,
+    Unavailable,
+)
+from adbot_queue.core.ids import time_ordered_id
+from adbot_queue.core.settings import settings
+from adbot_queue.core.telemetry import count
+from adbot_queue.jobs import dispatch, registry
+from adbot_queue.jobs.dependents import Dependents
+from adbot_queue.jobs.dispatch import Dispatcher
+from adbot_queue.jobs.intake import Checked, NewJob, check_all, check_payload
+from adbot_queue.jobs.model import RETRYABLE, TERMINAL, Job, Mode, State
+from adbot_queue.jobs.registry import Rate
+from adbot_queue.jobs.store import Draft, JobStore, Known, ParentEnded
+from adbot_queue.ledger import Actor, Entry, Ledger
+from adbot_queue.system import health_log, limits, pauses
+from adbot_queue.system.health_log import Level
+from adbot_queue.system.limits import Limits, Taken
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+__all__ = ["TERMINAL", "Enqueued", "JobService", "NewJob"]
+
+DIRECT_S = 20
+"""A type that may run longer than this is started, not waited for, when the request executes it: API Gateway gives up
+after 30 s."""
+
+RESERVE_MS = 4_000
+"""Time left of a request at which it leaves further direct runs to the sweeper."""
+
+RACES = 5
+
+TimeLeft = Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """A job as it is now; `replayed` when the key had enqueued it before."""
+
+    job: Job
+    replayed: bool = False
+
+
+class JobService:
+    """Everything that is done to jobs from outside."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        dispatcher: Dispatcher,
+        ledger: Ledger,
+        limit: Limits,
+        rate: Rate,
+        paused: Callable[[], AbstractSet[str]],
+        now: Clock = system_clock,
+    ) -> None:
+        self.store = store
+        self.dispatcher = dispatcher
+        self.dependents = Dependents(store, dispatcher, now)
+        self.ledger = ledger
+        self._limits = limit
+        self._rate = rate
+        self.paused = paused
+        self.now = now
+
+    # Enqueueing
+
+    def enqueue(
+        self, new: NewJob, actor: Actor, time_left: TimeLeft | None = None, taken: Taken | None = None
+    ) -> Enqueued:
+        """Create a job and get it to a worker.
+
+        When it returns, the job is safe: it will run, or it has run already (direct mode, or the queue refused).
+
+        Args:
+            new: what is wanted.
+            actor: who wants it; a person or provider signs for it in the ledger.
+            time_left: milliseconds of the request that direct runs may use; None: they are started, not waited for.
+            taken: the tokens of `admit`, which give it its place among the jobs of others.
+
+        Raises:
+            Invalid: a field breaks its rule.
+            IdempotencyMismatch: the key was used for another payload.
+            Conflict: the key was used for a job that has been deleted.
+            Unavailable: nothing is known to have been enqueued; send the same again.
+        """
+        enqueued = self.enqueue_many([new], actor, time_left, taken)[0]
+        if isinstance(enqueued, AppError):
+            raise enqueued
+        return enqueued
+
+    def enqueue_many(
+        self, news: Sequence[NewJob], actor: Actor, time_left: TimeLeft | None = None, taken: Taken | None = None
+    ) -> list[Enqueued | AppError]:
+        """Create jobs, all or (when one is invalid) none; see `enqueue`.
+
+        Returns:
+            For each the job, or why its key does not allow it.
+
+        Raises:
+            Invalid: names every field that breaks a rule; nothing was enqueued.
+            Unavailable: as `enqueue`.
+        """
+        now = self.now()
+        checked = check_all(news, now, internal=actor.role == ledgers.SYSTEM.role)
+        for _ in range(RACES):
+            drafts = [self._draft(one, now, taken, index) for index, one in enumerate(checked)]
+            first = _first_of_each(drafts)
+            try:
+                created = self.store.create(list(first.values()), now, self._signing(actor))
+            except ParentEnded:
+                # What was written before it is found by its key when the same is sent again.
+                if len(news) > 1:
+                    raise Unavailable("a job that is depended on has just ended; send the same again") from None
+                continue
+            known = dict(zip(first, created, strict=True))
+            fresh = [draft.job for name, draft in first.items() if known[name] is None]
+            made = self.hand_over(fresh, time_left)
+            count("JobsEnqueued", len(fresh))
+            return [self._outcome(draft, first[_name(draft)], known[_name(draft)], made) for draft in drafts]
+        raise Unavailable("the jobs that are depended on keep changing; try again")
+
+    def check(self, news: Sequence[NewJob], prefix: str) -> None:
+        """Refuse what breaks a rule, before anything is done; `prefix` as in `check_all`.
+
+        Raises:
+            Invalid: names every field of every job.
+        """
+        check_all(news, self.now(), internal=False, prefix=prefix)
+
+    def admit(self, tenant: str, number: int = 1) -> Taken:
+        """Take the tokens for so many new jobs of a tenant.
+
+        Raises:
+            RateLimited: the tenant enqueues faster than it may.
+        """
+        taken = self._limits.take(f"jobs:{tenant}", self._rate, number)
+        if not taken.allowed:
+            error = RateLimited(f"more than {self._rate.per_second:g} jobs a second; try again later")
+            error.headers = {"retry-after": str(taken.retry_after_s), **rate_headers(taken)}
+            raise error
+        return taken
+
+    def _draft(self, checked: Checked, now: int, taken: Taken | None, index: int) -> Draft:
+        new, memory = checked.new, checked.memory(now)
+        job = Job(
+            time_ordered_id(now),
+            checked.type.name,
+            checked.type.queue,
+            checked.payload,
+            now,
+            priority=new.priority,
+            tenant=new.tenant,
+            tags=new.tags,
+            batch=new.batch,
+            depends_on=new.depends_on,
+            tolerant=new.tolerant,
+            idempotency_key=new.key,
+            remembered_until=memory.until if memory else None,
+        )
+        return self._placed(Draft(job, memory), new, taken.virtual_time_of(index) if taken else now, now)
+
+    def _placed(self, draft: Draft, new: NewJob, virtual_time: int, now: int) -> Draft:
+        """The draft with its first state, and the job that will tell its end where one is wanted."""
+        job = draft.job
+        if new.depends_on:
+            parents = self._open_parents(new)
+            job = job.blocked(parents, now) if parents else job.waiting(virtual_time)
+        elif new.run_at is not None and new.run_at > now:
+            job = job.delayed(new.run_at, now)
+        else:
+            job = job.waiting(virtual_time)
+        if new.webhook_url is None:
+            return replace(draft, job=job)
+        known = registry.TYPES["deliver-webhook"]
+        teller = Job(
+            time_ordered_id(now),
+            known.name,
+            known.queue,
+            {"url": new.webhook_url, "job_id": job.id},
+            now,
+            tenant=new.tenant,
+            depends_on=(job.id,),
+            tolerant=True,
+        ).blocked(frozenset({job.id}), now)
+        return replace(draft, job=job.changed(children=frozenset({teller.id})), with_it=(teller,))
+
+    def _open_parents(self, new: NewJob) -> frozenset[str]:
+        found = self.store.get_many(new.depends_on)
+        missing = [parent for parent in new.depends_on if parent not in found]
+        if missing:
+            raise Invalid.field("depends_on", f"there is no job {missing[0]}")
+        ended = [job for job in found.values() if job.is_terminal and job.state is not State.COMPLETED]
+        if ended and not new.tolerant:
+            raise Invalid.field("depends_on", f"job {ended[0].id} is {ended[0].state}")
+        return frozenset(job.id for job in found.values() if not job.is_terminal)
+
+    def _signing(self, actor: Actor) -> Callable[[Transaction, list[Job]], None] | None:
+        if actor.role == ledgers.SYSTEM.role:
+            return None
+
+        def sign(transaction: Transaction, jobs: list[Job]) -> None:
+            ids = [job.id for job in jobs]
+            target = f"job:{ids[0]}" if len(jobs) == 1 else f"batch:{jobs[0].batch}"
+            after = {"type": jobs[0].type, "queue": jobs[0].queue} if len(jobs) == 1 else {"jobs": ids}
+            self.ledger.sign(transaction, Entry(actor, "job.enqueue", target, after=after))
+
+        return sign
+
+    def _outcome(self, draft: Draft, first: Draft, known: Known | None, made: Mapping[str, Job]) -> Enqueued | AppError:
+        """What became of a draft; `first` is the one of the same key in the same request."""
+        if known is not None:
+            return self._known(known)
+        job = made.get(first.job.id, first.job)
+        if draft is first:
+            return Enqueued(job)
+        if first.memory and draft.memory and first.memory.fingerprint != draft.memory.fingerprint:
+            return IdempotencyMismatch("the idempotency key is used twice with different payloads", job_id=job.id)
+        return Enqueued(job, replayed=True)
+
+    def _known(self, known: Known) -> Enqueued | AppError:
+        if not known.same:
+            return IdempotencyMismatch("the idempotency key was used with another payload", job_id=known.job_id)
+        job = self.store.get(known.job_id)
+        if job is None:
+            return Conflict(
+                f"the idempotency key stands for job {known.job_id}, which has been deleted", job_id=known.job_id
+            )
+        return Enqueued(job, replayed=True)
+
+    def hand_over(self, jobs: list[Job], time_left: TimeLeft | None) -> dict[str, Job]:
+        """Get new jobs to workers; those that were executed on the way, as they are afterwards."""
+        if not self.dispatcher.is_direct:
+            refused = self.dispatcher.send(jobs)
+            if not refused:
+                return {}
+            count("QueueRefusals", len(refused))
+            health_log.record(
+                Level.WARNING,
+                "queue.refused",
+                f"SQS refused {len(refused)} jobs; they are executed directly",
+                queue=refused[0].queue,
+                jobs=len(refused),
+            )
+            return self._run(refused, Mode.FALLBACK, time_left)
+        return self._run(jobs, Mode.SYNC_DIRECT, time_left)
+
+    def _run(self, jobs: list[Job], mode: Mode, time_left: TimeLeft | None) -> dict[str, Job]:
+        """Execute within the request what may run now and fits into its time; the sweeper sees to the others."""
+        paused = self.paused()
+        ran: list[str] = []
+        for job in jobs:
+            if job.state is not State.WAITING or job.queue in paused:
+                continue
+            if time_left is None or registry.TYPES[job.type].timeout_s > DIRECT_S:
+                self.dispatcher.start(job, mode)
+            elif time_left() > DIRECT_S * 1000 + RESERVE_MS and self.dispatcher.run(job, mode):
+                ran.append(job.id)
+        return self.store.get_many(ran) if ran else {}
+
+    # Looking
+
+    def job(self, job_id: str) -> Job:
+        """One job.
+
+        Raises:
+            NotFound: there is none.
+        """
+        found = self.store.get(job_id)
+        if found is None:
+            raise NotFound(f"there is no job {job_id}")
+        return found
+
+    def page(self, queue: str, state: State, limit: int, cursor: str | None) -> tuple[list[Job], str | None]:
+        """Jobs of a queue in a state, newest first, and the cursor of the next page.
+
+        Raises:
+            NotFound: there is no such queue.
+            Invalid: the cursor is not one of this list.
+        """
+        registry.queue(queue)
+        return self.store.page(queue, state, limit=limit, cursor=cursor)
+
+    # Changing
+
+    def cancel(self, job_id: str, actor: Actor, reason: str = "") -> Job:
+        """Cancel a job: at once when it is not running, otherwise its processor is asked to stop.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: it has ended otherwise.
+        """
+
+        def cancelled(job: Job) -> Job | None:
+            if job.state is State.CANCELLED or (job.state is State.ACTIVE and job.cancel_requested):
+                return None
+            if job.is_terminal:
+                raise Conflict(f"job {job.id} is {job.state}", state=job.state.value)
+            if job.state is State.ACTIVE:
+                return job.changed(cancel_requested=True)
+            return job.cancelled(reason or "cancelled by a person", self.now())
+
+        job = self.by_person(job_id, "job.cancel", cancelled, actor, reason)
+        if job.is_terminal and job.children:
+            self.dependents.tell(job)
+        return job
+
+    def retry(
+        self,
+        job_id: str,
+        actor: Actor,
+        reason: str = "",
+        *,
+        payload: dict[str, Any] | None = None,
+        only: frozenset[State] = RETRYABLE,
+        time_left: TimeLeft | None = None,
+    ) -> Job:
+        """Have an ended job run again: a new cycle of attempts. In direct mode it has run when this returns.
+
+        Args:
+            job_id: which.
+            actor: who wants it.
+            reason: why.
+            payload: another payload, checked like a new one.
+            only: states in which it may be retried.
+            time_left: as `enqueue`.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: it has not ended, or is completed.
+            Invalid: the payload breaks its type's rules.
+        """
+
+        def again(job: Job) -> Job:
+            if job.state not in only:
+                raise Conflict(
+                    f"job {job.id} is {job.state}; retried are {', '.join(sorted(only))}", state=job.state.value
+                )
+            checked = None if payload is None else check_payload(registry.job_type(job.type), payload)
+            return job.again(self.now(), checked)
+
+        job = self.by_person(job_id, "job.retry", again, actor, reason)
+        return self.hand_over([job], time_left).get(job.id, job)
+
+    def by_person(
+        self, job_id: str, action: str, change: Callable[[Job], Job | None], actor: Actor, reason: str
+    ) -> Job:
+        """Change a job on a person's behalf, signed in the same transaction.
+
+        Args:
+            job_id: which.
+            action: what the ledger calls it.
+            change: the job as it is to be; None leaves it as it is; asked again when the row has changed meanwhile.
+            actor: who.
+            reason: why.
+
+        Raises:
+            NotFound: there is none.
+            Unavailable: it keeps changing.
+        """
+        for _ in range(RACES):
+            before = self.job(job_id)
+            after = change(before)
+            if after is None:
+                return before
+            entry = Entry(
+                actor, action, f"job:{job_id}", {"state": before.state.value}, {"state": after.state.value}, reason
+            )
+            written = self.store.change(before, after, _signer(self.ledger, entry))
+            if written:
+                return written
+        raise Unavailable(f"job {job_id} keeps changing; try again")
+
+
+def _name(draft: Draft) -> str:
+    """What a draft is told apart by within a request: its key, or, without one, itself."""
+    return draft.memory.key if draft.memory else draft.job.id
+
+
+def _first_of_each(drafts: Sequence[Draft]) -> dict[str, Draft]:
+    """The first draft of each key."""
+    first: dict[str, Draft] = {}
+    for draft in drafts:
+        first.setdefault(_name(draft), draft)
+    return first
+
+
+def rate_headers(taken: Taken) -> dict[str, str]:
+    """`RateLimit-*` headers as most APIs send them."""
+    return {
+        "ratelimit-limit": str(taken.limit),
+        "ratelimit-remaining": str(taken.remaining),
+        "ratelimit-reset": str(taken.reset_s),
+    }
+
+
+def _signer(ledger: Ledger, entry: Entry) -> Callable[[Transaction], None]:
+    return lambda transaction: ledger.sign(transaction, entry)
+
+
+@lru_cache(maxsize=1)
+def from_env() -> JobService:
+    """The service of this process."""
+    env = settings()
+    return JobService(
+        JobStore(aws.dynamodb(), env.jobs_table),
+        dispatch.from_env(),
+        ledgers.from_env(),
+        limits.from_env(),
+        Rate(float(env.jobs_per_second), int(env.jobs_burst)),
+        pauses.queue_pauses,
+    )

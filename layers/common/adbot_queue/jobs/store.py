@@ -1,0 +1,419 @@
+"""Jobs in DynamoDB: every read and every conditional write on them (`items` says how they lie there).
+
+A claim moves a job between indexes, a finish again: 3 writes of the row and 9 of index entries in a job's life.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from adbot_queue.core import dynamodb
+from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, ConditionFailed, Item, Refused, Transaction
+from adbot_queue.jobs.items import item_of, job_of, key_of, listing_of
+from adbot_queue.jobs.model import TERMINAL, Job, Mode, State
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_NOT_TERMINAL = "NOT #state IN (:s0, :s1, :s2, :s3)"
+_STATES = {f"s{number}": state.value for number, state in enumerate(sorted(TERMINAL))}
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What an idempotency key is remembered by, and for how long (ms)."""
+
+    key: str
+    fingerprint: str
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A job to be created; `with_it` are jobs that exist only together with it."""
+
+    job: Job
+    memory: Memory | None = None
+    with_it: tuple[Job, ...] = ()
+
+    @property
+    def parents(self) -> frozenset[str]:
+        """Jobs of the table that must learn of their new child."""
+        return self.job.waits_for
+
+    @property
+    def size(self) -> int:
+        """Items of a transaction."""
+        return 1 + (self.memory is not None) + len(self.with_it) + len(self.parents)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The key means another job already; `same` tells whether it was the same request."""
+
+    job_id: str
+    same: bool
+
+
+class ParentEnded(Exception):
+    """A job that was to be waited for has ended meanwhile: look again."""
+
+
+class JobStore:
+    """Access patterns of the Jobs table that concern jobs."""
+
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self.client = client
+        self.table = table
+
+    def transaction(self) -> Transaction:
+        """An empty transaction."""
+        return Transaction(self.client)
+
+    # Creating
+
+    def create(
+        self, drafts: Sequence[Draft], now: int, sign: Callable[[Transaction, list[Job]], None] | None = None
+    ) -> list[Known | None]:
+        """Create jobs, as many as fit into each transaction; those whose key is known are left out.
+
+        Items a job: the key's memory (refuses a key that is remembered), the job, jobs that come with it, and each
+        parent (refuses one that has ended). With them whatever `sign` adds, one item.
+
+        Returns:
+            For each draft None when it was created, or what its key means already.
+
+        Raises:
+            ParentEnded: nothing of this transaction was written; those before it were.
+            Contended: the same.
+        """
+        outcome: dict[str, Known] = {}
+        for chunk in _chunks(drafts, TRANSACTION_LIMIT - 1):
+            left = chunk
+            while left and (known := self._try(left, now, sign)):
+                outcome |= known
+                left = [draft for draft in left if draft.job.id not in known]
+        return [outcome.get(draft.job.id) for draft in drafts]
+
+    def _try(
+        self, drafts: Sequence[Draft], now: int, sign: Callable[[Transaction, list[Job]], None] | None
+    ) -> dict[str, Known]:
+        if len(drafts) == 1 and drafts[0].size == 1 and sign is None:
+            self._put(drafts[0].job)
+            return {}
+        transaction = self.transaction()
+        memories: dict[str, tuple[str, str]] = {}
+        for draft in drafts:
+            self._add(transaction, draft, now)
+            if draft.memory:
+                memories[f"memory:{draft.job.id}"] = (draft.job.id, draft.memory.fingerprint)
+        self._tell_parents(transaction, drafts)
+        if sign:
+            sign(transaction, [draft.job for draft in drafts])
+        try:
+            transaction.commit()
+        except Refused as refused:
+            known: dict[str, Known] = {}
+            for tag, stood in refused.failed.items():
+                if tag in memories and stood:
+                    job_id, fingerprint = memories[tag]
+                    known[job_id] = Known(stood["job_id"], stood["fingerprint"] == fingerprint)
+            if known:
+                return known
+            raise ParentEnded(str(refused)) from refused
+        return {}
+
+    def _put(self, job: Job) -> None:
+        """Create a job that comes with nothing else: half the price of a transaction of one."""
+        try:
+            dynamodb.put_if(self.client, self.table, item_of(job), condition="attribute_not_exists(pk)")
+        except ConditionFailed:
+            # Ids are unique, so this is the very job: the answer was lost and botocore sent the request again.
+            return
+
+    def _add(self, transaction: Transaction, draft: Draft, now: int) -> None:
+        job = draft.job
+        if draft.memory:
+            memory: Item = {
+                "pk": draft.memory.key,
+                "sk": "I",
+                "job_id": job.id,
+                "fingerprint": draft.memory.fingerprint,
+                "until": draft.memory.until,
+                "expires_at": draft.memory.until // 1000,
+            }
+            condition = "attribute_not_exists(pk) OR #until <= :now"  # TTL may delete days late
+            transaction.put(f"memory:{job.id}", self.table, memory, condition=condition, now=now)
+        for one in (job, *draft.with_it):
+            transaction.create(f"job:{one.id}", self.table, item_of(one))
+
+    def _tell_parents(self, transaction: Transaction, drafts: Sequence[Draft]) -> None:
+        children: dict[str, set[str]] = defaultdict(set)
+        for draft in drafts:
+            for parent in draft.parents:
+                children[parent].add(draft.job.id)
+        for parent, new in children.items():
+            transaction.update(
+                f"parent:{parent}",
+                self.table,
+                key_of(parent),
+                "ADD children :new, version :one",
+                condition=f"attribute_exists(pk) AND {_NOT_TERMINAL}",
+                new=new,
+                one=1,
+                **_STATES,
+            )
+
+    # Reading
+
+    def get(self, job_id: str) -> Job | None:
+        """One job, read strongly."""
+        found = dynamodb.get(self.client, self.table, key_of(job_id))
+        return job_of(found) if found else None
+
+    def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
+        """Jobs by id, those that exist."""
+        found = dynamodb.get_many(self.client, self.table, [key_of(job_id) for job_id in job_ids])
+        return {job.id: job for job in map(job_of, found)}
+
+    def ready(self, queue: str, limit: int) -> list[tuple[str, str]]:
+        """The first waiting jobs of a queue in the order of service: rank and id. As old as the index, a moment."""
+        return [(item["rank"], _id(item)) for item in self._index("ready", "queue = :queue", limit, queue=queue)]
+
+    def due(self, queue: str, until: int, limit: int) -> list[str]:
+        """Ids of the delayed and active jobs that must be looked at, the most overdue first."""
+        condition = "queue = :queue AND due_at <= :until"
+        return [_id(item) for item in self._index("due", condition, limit, queue=queue, until=until)]
+
+    def _index(self, index: str, condition: str, limit: int, **values: Any) -> list[Item]:
+        return dynamodb.query_page(
+            self.client, self.table, condition, index=index, limit=limit, cursor=None, forward=True, **values
+        )[0]
+
+    def page(
+        self,
+        queue: str,
+        state: State,
+        *,
+        limit: int,
+        cursor: str | None,
+        before: int | None = None,
+        forward: bool = False,
+    ) -> tuple[list[Job], str | None]:
+        """Jobs of a queue in a state, newest first unless `forward`; `before`: created earlier than that (ms)."""
+        condition = "listing = :listing"
+        values: dict[str, Any] = {"listing": listing_of(queue, state)}
+        if before is not None:
+            condition, values = condition + " AND listed_at < :before", values | {"before": before}
+        where = None
+        if state is State.DEAD:
+            where, values = "queue = :queue", values | {"queue": queue}
+        found, following = dynamodb.query_page(
+            self.client,
+            self.table,
+            condition,
+            index="by_state",
+            limit=limit,
+            cursor=cursor,
+            forward=forward,
+            where=where,
+            **values,
+        )
+        jobs = self.get_many(map(_id, found))
+        # The index is a moment older than the rows: what has changed its state since is left out.
+        listed = [jobs[_id(item)] for item in found if _id(item) in jobs]
+        return [job for job in listed if job.queue == queue and job.state is state], following
+
+    # Changing
+
+    def claim(
+        self,
+        job_id: str,
+        queue: str,
+        worker: str,
+        lease: str,
+        now: int,
+        lease_until: int,
+        mode: Mode = Mode.ASYNC_QUEUE,
+    ) -> Job | None:
+        """Take a job: waiting, or delayed and due -> active, one attempt more. None when it cannot be taken.
+
+        Raises:
+            TooEarly: it is delayed until later.
+        """
+        try:
+            taken = dynamodb.update_if(
+                self.client,
+                self.table,
+                key_of(job_id),
+                "SET #state = :active, listing = :listing, #lease = :lease, lease_until = :until, due_at = :until, "
+                "#worker = :worker, #mode = :mode, "
+                "started_at = :now, first_started_at = if_not_exists(first_started_at, :now) "
+                "REMOVE #rank, progress ADD attempt :one, version :one",
+                condition="#state = :waiting OR "
+                "(#state = :delayed AND run_at <= :now AND attribute_not_exists(waits_for))",
+                active=State.ACTIVE.value,
+                listing=listing_of(queue, State.ACTIVE),
+                lease=lease,
+                until=lease_until,
+                worker=worker,
+                mode=mode.value,
+                now=now,
+                one=1,
+                waiting=State.WAITING.value,
+                delayed=State.DELAYED.value,
+            )
+        except ConditionFailed as failed:
+            stood = job_of(failed.item) if failed.item else None
+            if stood and stood.state is State.DELAYED and stood.run_at is not None and not stood.waits_for:
+                raise TooEarly(stood) from failed
+            # The answer to our own claim got lost, and the client sent it again.
+            return stood if stood and stood.lease == lease else None
+        return job_of(taken)
+
+    def release(self, before: Job, after: Job) -> Job | None:
+        """End an attempt: write what changed, if the claim is still ours; None when it is not."""
+        ours = "#lease = :our_lease AND #state = :was"
+        written = self._change(before, after, ours, our_lease=before.lease, version=before.version)
+        if written is None:  # somebody wants it cancelled, or to wait for it: that does not take the claim from us
+            written = self._change(before, after, ours, our_lease=before.lease)
+        if written is None and (stood := self.get(before.id)) and stood.attempts[-1:] == after.attempts[-1:]:
+            return stood  # the answer got lost, and the client sent it again
+        return written
+
+    def change(self, before: Job, after: Job, sign: Callable[[Transaction], None] | None = None) -> Job | None:
+        """Write what changed unless the row has changed meanwhile, together with what `sign` adds; None when it has."""
+        if sign is None:
+            return self._change(before, after, "#state = :was", version=before.version)
+        expression, values = _difference(before, after)
+        transaction = self.transaction()
+        transaction.update(
+            "job",
+            self.table,
+            key_of(before.id),
+            expression,
+            condition="#version = :version AND #state = :was",
+            **values,
+            version=before.version,
+            was=before.state.value,
+        )
+        sign(transaction)
+        try:
+            transaction.commit()
+        except Refused:
+            return None
+        return after.changed(version=before.version + 1)
+
+    def _change(
+        self, before: Job, after: Job, condition: str, *, version: int | None = None, **guard: Any
+    ) -> Job | None:
+        """Write under a condition; under a version too, if one is given: what is written then needs no reading."""
+        expression, values = _difference(before, after)
+        if version is not None:
+            condition, guard = f"{condition} AND #version = :version", guard | {"version": version}
+        try:
+            changed = dynamodb.update_if(
+                self.client,
+                self.table,
+                key_of(before.id),
+                expression,
+                condition=condition,
+                **values,
+                **guard,
+                answer=version is None,
+                was=before.state.value,
+            )
+        except ConditionFailed:
+            return None
+        return after.changed(version=before.version + 1) if version is not None else job_of(changed)
+
+    def parent_done(self, child: str, parent: str) -> Job | None:
+        """Take a parent off a child's list; the child as it is then, None when it does not wait any more."""
+        try:
+            changed = dynamodb.update_if(
+                self.client,
+                self.table,
+                key_of(child),
+                "DELETE waits_for :parent ADD version :one",
+                condition="#state = :delayed AND attribute_exists(waits_for)",
+                parent={parent},
+                one=1,
+                delayed=State.DELAYED.value,
+            )
+        except ConditionFailed as failed:
+            # Died between taking the last parent off and making the child wait: it is found here again.
+            stood = job_of(failed.item) if failed.item else None
+            return stood if stood and stood.state is State.DELAYED and stood.run_at is None else None
+        return job_of(changed)
+
+    def report(self, job: Job, progress: Mapping[str, Any]) -> None:
+        """Write how far an active job is; nothing when it is no longer ours."""
+        try:
+            dynamodb.update_if(
+                self.client,
+                self.table,
+                key_of(job.id),
+                "SET progress = :progress",
+                condition="#lease = :lease",
+                progress=json.dumps(progress),
+                lease=job.lease,
+            )
+        except ConditionFailed:
+            return
+
+    def delete(self, job: Job) -> bool:
+        """Remove an ended job unless it has changed meanwhile."""
+        transaction = self.transaction()
+        transaction.delete(
+            "job",
+            self.table,
+            key_of(job.id),
+            condition="#version = :version AND #state = :state",
+            version=job.version,
+            state=job.state.value,
+        )
+        try:
+            transaction.commit()
+        except Refused:
+            return False
+        return True
+
+
+class TooEarly(Exception):
+    """A message came before its job's time."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job.id)
+        self.job = job
+
+
+def _difference(before: Job, after: Job) -> tuple[str, dict[str, Any]]:
+    """The update expression from one to the other, with its values; the version grows by one."""
+    old, new = item_of(before), item_of(after)
+    changed = [name for name, value in new.items() if name not in old or old[name] != value]
+    changed = [name for name in changed if name not in {"version", "pk", "sk"}]
+    gone = [name for name in old if name not in new]
+    parts = [f"SET {', '.join(f'#{name} = :v_{name}' for name in changed)}"] if changed else []
+    parts += [f"REMOVE {', '.join(f'#{name}' for name in gone)}"] if gone else []
+    return " ".join([*parts, "ADD #version :one"]), {f"v_{name}": new[name] for name in changed} | {"one": 1}
+
+
+def _id(item: Item) -> str:
+    return str(item["pk"]).removeprefix("JOB#")
+
+
+def _chunks(drafts: Sequence[Draft], most: int) -> Iterable[list[Draft]]:
+    chunk: list[Draft] = []
+    size = 0
+    for draft in drafts:
+        if chunk and size + draft.size > most:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(draft)
+        size += draft.size
+    if chunk:
+        yield chunk

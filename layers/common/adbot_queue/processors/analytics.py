@@ -1,0 +1,77 @@
+"""`analytics-track`: one event to Segment, under the job's key: Segment keeps one of those with the same messageId."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from adbot_queue.core import telemetry
+from adbot_queue.core.errors import ProviderFailed
+from adbot_queue.core.schema import Input
+from adbot_queue.jobs.context import Context
+from adbot_queue.processors.calls import seconds_for, verdict
+from adbot_queue.providers import segment
+
+MOST_PROPERTIES = segment.MOST_BYTES - 4096
+"""Bytes of JSON; the rest of the request needs less than was taken off."""
+
+Id = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+def _moment(text: str) -> str:
+    """A date and time with its zone."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError("must be a date and time with its zone: 2025-11-22T00:00:00Z")
+    return text
+
+
+class Track(Input):
+    """Something that somebody did. Who: `user_id`, `anonymous_id` or both."""
+
+    event: str = Field(min_length=1, max_length=255)
+    user_id: Id | None = None
+    anonymous_id: Id | None = None
+    properties: dict[str, Any] = Field(default_factory=dict)
+    occurred_at: Annotated[str, Field(max_length=40), AfterValidator(_moment)] | None = Field(
+        default=None, description="ISO 8601; by default when Segment hears of it"
+    )
+
+    @model_validator(mode="after")
+    def _can_be_sent(self) -> Self:
+        if self.user_id is None and self.anonymous_id is None:
+            raise ValueError("user_id, anonymous_id or both are needed")
+        if len(json.dumps(self.properties, allow_nan=False).encode()) > MOST_PROPERTIES:
+            raise ValueError(f"properties may have {MOST_PROPERTIES} bytes as JSON")
+        return self
+
+
+def track(payload: Track, context: Context) -> dict[str, Any]:
+    """Send the event.
+
+    Returns:
+        message_id: what Segment knows the event by.
+
+    Raises:
+        Permanent: refused for what was asked. Transient: Segment is busy or was not reached.
+        NotConfigured, Unavailable: as `segment.track`.
+    """
+    names = {"userId": payload.user_id, "anonymousId": payload.anonymous_id, "timestamp": payload.occurred_at}
+    event = {
+        "messageId": context.idempotency_key,
+        "event": payload.event,
+        "properties": payload.properties,
+        **{name: value for name, value in names.items() if value is not None},
+    }
+    try:
+        segment.track(event, seconds_for("Segment", segment.TIMEOUT_S, context))
+    except ProviderFailed as error:
+        raise verdict(error) from error.__cause__ or error
+    telemetry.count("EventsTracked")
+    return {"message_id": context.idempotency_key}

@@ -1,0 +1,174 @@
+"""`deliver-webhook`: tells an address how a job ended, signed as Standard Webhooks says (https://www.standardwebhooks.com).
+
+Two secrets may be valid at a time: everything is signed with both, so that receivers can change theirs when they like.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from contextlib import suppress
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import Field
+
+from adbot_queue.core import outbound, secrets, telemetry
+from adbot_queue.core.clock import iso
+from adbot_queue.core.errors import Invalid, NotConfigured, NotFound
+from adbot_queue.core.schema import Input
+from adbot_queue.core.settings import settings
+from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.model import Job
+from adbot_queue.jobs.retry import Permanent, Postponed, Transient
+from adbot_queue.processors.calls import seconds_for
+from adbot_queue.providers.waiting import retry_after
+
+TIMEOUT_S = 15.0
+"""For all of a delivery, redirects included: what the standard advises."""
+
+LEAST_KEY, MOST_KEY = 24, 64
+"""Bytes of a secret: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md"""
+
+REVIVED_S = 60.0
+"""After this another look at a job that a person had retried before its end was told."""
+
+SETTING = "WEBHOOK_SECRET_ID"
+
+_PREFIX = "whsec_"
+_COME_AGAIN = {
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.TOO_EARLY,
+    HTTPStatus.TOO_MANY_REQUESTS,
+}
+
+
+class DeliverWebhook(Input):
+    """Which job's end to tell, and whom."""
+
+    url: str = Field(min_length=1, max_length=outbound.MOST_URL)
+    job_id: str = Field(min_length=1, max_length=128)
+
+
+def check_url(url: str, field: str = "webhook_url") -> None:
+    """Look at an address before anything is promised; whether its name is a public one shows when it is delivered to.
+
+    Raises:
+        Invalid: nothing would ever be sent there.
+    """
+    try:
+        outbound.from_env().place(url)
+    except outbound.BadAddress as error:
+        raise Invalid.field(field, str(error)) from error
+
+
+def deliver(payload: DeliverWebhook, context: Context) -> dict[str, Any]:
+    """Send it.
+
+    Returns:
+        status: what the receiver answered; message_id: its `webhook-id`, the same at every attempt.
+
+    Raises:
+        Permanent: the receiver does not want it, the address is not public, the job is gone.
+        Transient: nobody answered, or said to come again. Postponed: the job runs again.
+        NotConfigured, Unavailable: as `signing_secrets`.
+    """
+    job = _job(payload.job_id)
+    if not job.is_terminal:
+        raise Postponed("the job was retried and has not ended again", REVIVED_S)
+    message_id = f"msg_{context.job_id}"
+    body = json.dumps(message(job), separators=(",", ":"), allow_nan=False)
+    headers = {
+        "content-type": "application/json",
+        "user-agent": "adbot-queue",
+        **signed(message_id, context.now(), body, signing_secrets()),
+    }
+    try:
+        answer = outbound.from_env().post(
+            payload.url, body.encode(), headers, seconds_for("the receiver", TIMEOUT_S, context)
+        )
+    except outbound.BadAddress as error:
+        raise Permanent(f"the webhook's address {error}") from error
+    except outbound.Unreachable as error:
+        raise Transient(f"the receiver could not be reached: {error}") from error
+    status = answer.status
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        telemetry.count("WebhooksDelivered")
+        return {"status": status, "message_id": message_id}
+    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _COME_AGAIN:
+        raise Permanent(f"the receiver refused it (HTTP {status})")
+    raise Transient(f"the receiver answered HTTP {status}", retry_after(answer.headers, context.now))
+
+
+def message(job: Job) -> dict[str, Any]:
+    """What is told of a job that has ended."""
+    failure = job.failure
+    finished_at = job.finished_at or job.created_at
+    return {
+        "type": f"job.{job.state}",
+        "timestamp": iso(finished_at),
+        "data": {
+            "id": job.id,
+            "type": job.type,
+            "queue": job.queue,
+            "state": job.state.value,
+            "result": job.result,
+            "error": {"kind": failure.kind, "error": failure.error, "message": failure.message} if failure else None,
+            "attempts": job.attempt,
+            "created_at": iso(job.created_at),
+            "finished_at": iso(finished_at),
+            "tags": list(job.tags),
+        },
+    }
+
+
+def signed(message_id: str, now: int, body: str, keys: list[bytes]) -> dict[str, str]:
+    """The three headers, with one signature for each key."""
+    from standardwebhooks import Webhook  # noqa: PLC0415
+
+    moment = datetime.fromtimestamp(now // 1000, tz=UTC)
+    signatures = [Webhook(key).sign(message_id, moment, body) for key in keys]
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(now // 1000),
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+def signing_secrets() -> list[bytes]:
+    """The keys in force: the current one, and the one before it while that is still there.
+
+    A secret is base64, with or without `whsec_` before it. So what Secrets Manager generates, 64 letters and digits,
+    is one as it is.
+
+    Raises:
+        NotConfigured: there is no current secret, or one is too short or no base64. Unavailable: not readable now.
+    """
+    secret_id = settings().webhook_secret_id
+    found = [secrets.read(secret_id, "current", SETTING)]
+    with suppress(NotConfigured):  # as it should be, but while receivers change over
+        found.append(secrets.read(secret_id, "previous", SETTING))
+    return [_key(str(text)) for text in found]
+
+
+def _key(text: str) -> bytes:
+    encoded = text.removeprefix(_PREFIX).rstrip("=")
+    try:
+        key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise NotConfigured(f"the secret that {SETTING} names is not base64") from error
+    if not LEAST_KEY <= len(key) <= MOST_KEY:
+        raise NotConfigured(f"the secret that {SETTING} names must be {LEAST_KEY} to {MOST_KEY} bytes, in base64")
+    return key
+
+
+def _job(job_id: str) -> Job:
+    from adbot_queue.jobs import service  # noqa: PLC0415  the service knows the processors
+
+    try:
+        return service.from_env().job(job_id)
+    except NotFound as error:
+        raise Permanent("the job whose end was to be told is gone") from error

@@ -1,0 +1,101 @@
+"""Sending mail through SendGrid's own library.
+
+SendGrid has no idempotency keys: a mail whose answer was lost goes out again when it is tried again. Who must be able
+to tell puts something of its own into `custom_args`, which SendGrid reports with every event of the mail.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Any
+
+from adbot_queue.core import secrets
+from adbot_queue.core.errors import NotConfigured, ProviderFailed
+from adbot_queue.core.settings import settings
+from adbot_queue.core.telemetry import logger
+from adbot_queue.providers.waiting import retry_after
+
+TIMEOUT_S = 10
+"""The library has none of its own."""
+
+SENDER_NAME = "AdBot Queue"
+SETTING = "SENDGRID_SECRET_ID"
+TOO_MANY, SERVER_ERROR = 429, 500
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Message:
+    """A mail to one person, with a text, an HTML part or both."""
+
+    to: str
+    subject: str
+    text: str | None
+    html: str | None
+    custom_args: Mapping[str, str]
+    categories: Sequence[str] = ()
+
+
+def send(message: Message, timeout_s: float = TIMEOUT_S) -> str:
+    """Send one mail, from the installation's sender.
+
+    Args:
+        message: what to send.
+        timeout_s: for the connection and for each wait for an answer.
+
+    Returns:
+        SendGrid's id of the mail.
+
+    Raises:
+        NotConfigured: no sender or no key is set. Unavailable: as `secrets.read`.
+        ProviderFailed: refused or not reached; `extra` says whether it is `retryable`, and `retry_after` seconds.
+    """
+    env = settings()
+    if not env.mail_from:
+        raise NotConfigured("MAIL_FROM is empty: set it to a sender that SendGrid has verified")
+    api_key = secrets.read(env.sendgrid_secret_id, "api_key", SETTING)
+    from python_http_client.exceptions import HTTPError  # noqa: PLC0415
+    from sendgrid import SendGridAPIClient  # noqa: PLC0415
+
+    api = SendGridAPIClient(api_key, **({"host": env.sendgrid_api_base} if env.sendgrid_api_base else {}))
+    api.client.timeout = timeout_s
+    try:
+        answer = api.send(_request(message, env.mail_from))
+    except HTTPError as error:
+        status = int(error.status_code)
+        logger.warning("SendGrid refused", status=status)
+        raise ProviderFailed(
+            f"SendGrid refused the mail (HTTP {status}{_fields(error.body)})",
+            retryable=status == TOO_MANY or status >= SERVER_ERROR,
+            retry_after=retry_after(error.headers),
+        ) from error
+    except (OSError, HTTPException) as error:
+        reason = type(getattr(error, "reason", error)).__name__
+        raise ProviderFailed(f"SendGrid could not be reached ({reason})", retryable=True) from error
+    return str(answer.headers.get("X-Message-Id") or "")
+
+
+def _request(message: Message, sender: str) -> dict[str, Any]:
+    """The body of POST /v3/mail/send."""
+    # SendGrid wants plain text first.
+    parts = (("text/plain", message.text), ("text/html", message.html))
+    request: dict[str, Any] = {
+        "personalizations": [{"to": [{"email": message.to}], "custom_args": dict(message.custom_args)}],
+        "from": {"email": sender, "name": SENDER_NAME},
+        "subject": message.subject,
+        "content": [{"type": kind, "value": value} for kind, value in parts if value],
+    }
+    if message.categories:
+        request["categories"] = list(message.categories)
+    return request
+
+
+def _fields(body: bytes) -> str:
+    """The fields that SendGrid complains about. Not its sentences: they may quote an address."""
+    with suppress(ValueError, LookupError, TypeError, AttributeError):
+        named = [str(error["field"]) for error in json.loads(body)["errors"] if error.get("field")]
+        return "".join(f", {field}" for field in named[:5])
+    return ""

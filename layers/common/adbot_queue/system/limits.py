@@ -1,0 +1,175 @@
+"""Rate limits: token buckets in DynamoDB, as GCRA (generic cell rate algorithm): one number a bucket.
+
+    LIMIT#<name>   L   tat: the theoretical arrival time: when the bucket is full again, in microseconds
+
+Every token moves it by one interval (1/rate); a take is allowed when it ends up no further ahead than the whole
+bucket. Why it never grants too much, whatever the clocks say: `tat` only grows, by at least an interval a token; the
+first token puts it past the reading `a` of whoever took it, the last may put it no further than `burst` intervals past
+the reading `b` of its taker. So at most `burst + rate * (b - a)` tokens were granted in between.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+from adbot_queue.core import aws, dynamodb
+from adbot_queue.core.clock import Clock, system_clock
+from adbot_queue.core.dynamodb import ConditionFailed, Contended, Item
+from adbot_queue.core.settings import settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+SECOND = 1_000_000
+"""Microseconds."""
+
+KEPT_S = 3_600
+"""How long a full bucket's item stays: longer than any two clocks differ."""
+
+RACES = 5
+"""Lost races for one bucket after which a take gives up."""
+
+REMEMBERED = 1_000
+"""Buckets of which a process remembers where they stood."""
+
+
+class Rate(Protocol):
+    """So many a second, so many at once after a pause."""
+
+    @property
+    def per_second(self) -> float:
+        """Tokens a second in the long run."""
+
+    @property
+    def burst(self) -> int:
+        """Tokens in a full bucket."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Taken:
+    """What a take was answered.
+
+    Attributes:
+        allowed: the tokens are taken; otherwise nothing has changed.
+        limit: tokens in a full bucket.
+        remaining: tokens left.
+        reset_s: seconds until it is full again, rounded up.
+        retry_after_s: seconds until the same take would be allowed, at least 1; 0 when it was allowed.
+        virtual_time_ms: now, or later for somebody ahead of their rate: the moment at which the first of these tokens
+            would have been there for somebody who takes one at a time. For fair ranking.
+        interval_us: microseconds between two tokens.
+    """
+
+    allowed: bool
+    limit: int
+    remaining: int
+    reset_s: int
+    retry_after_s: int
+    virtual_time_ms: int
+    interval_us: int
+
+    def virtual_time_of(self, index: int) -> int:
+        """The virtual time of one of the tokens taken, counted from 0, in ms."""
+        return self.virtual_time_ms + index * self.interval_us // 1000
+
+
+class Limits:
+    """Takes tokens out of named buckets. One UpdateItem as a rule; a refused take writes nothing."""
+
+    def __init__(self, client: DynamoDBClient, table: str, now: Clock = system_clock) -> None:
+        self._client = client
+        self._table = table
+        self._now = now
+        self._seen: OrderedDict[str, int] = OrderedDict()
+
+    def take(self, name: str, rate: Rate, n: int = 1) -> Taken:
+        """Take `n` tokens, all or none.
+
+        Two writes cover all that may be found: a bucket that is full starts from now, another one goes on from where it
+        stands. Which is tried first is a guess from the last time; a wrong guess is told by the refused condition,
+        which also brings the item.
+
+        Raises:
+            ValueError: more tokens than a full bucket has, or none: it could never be allowed.
+            Contended: others were faster several times in a row.
+        """
+        if not 1 <= n <= rate.burst:
+            raise ValueError(f"{n} tokens of a bucket of {rate.burst}")
+        interval = math.ceil(SECOND / rate.per_second)  # rounded up: never more than the rate
+        cost, full = n * interval, rate.burst * interval
+        seen = self._seen.get(name, 0)
+        for _ in range(RACES):
+            now = self._now() * 1000
+            try:
+                tat = self._advance(name, cost, now, full) if seen > now else self._begin(name, cost, now)
+            except ConditionFailed as failed:
+                seen = failed.item["tat"] if failed.item else 0
+                if seen > now and seen + cost > now + full:
+                    return self._remember(name, seen, _taken(rate, interval, cost, now, seen, allowed=False))
+                continue
+            return self._remember(name, tat, _taken(rate, interval, cost, now, tat, allowed=True))
+        raise Contended(f"limit {name}")
+
+    def _begin(self, name: str, cost: int, now: int) -> int:
+        """A full bucket: there is no item, or its time has passed."""
+        return self._write(
+            name,
+            "SET tat = :tat, expires_at = :expires",
+            "attribute_not_exists(pk) OR tat <= :now",
+            tat=now + cost,
+            expires=_expires(now + cost),
+            now=now,
+        )
+
+    def _advance(self, name: str, cost: int, now: int, full: int) -> int:
+        """A bucket in use, with enough in it. Adds to what stands there, so that takers do not refuse each other."""
+        return self._write(
+            name,
+            "SET tat = tat + :cost, expires_at = :expires",
+            "tat > :now AND tat <= :most",
+            cost=cost,
+            expires=_expires(now + full),
+            now=now,
+            most=now + full - cost,
+        )
+
+    def _write(self, name: str, expression: str, condition: str, **values: Any) -> int:
+        key = {"pk": f"LIMIT#{name}", "sk": "L"}
+        changed: Item = dynamodb.update_if(self._client, self._table, key, expression, condition=condition, **values)
+        tat: int = changed["tat"]
+        return tat
+
+    def _remember(self, name: str, tat: int, taken: Taken) -> Taken:
+        self._seen[name] = tat
+        self._seen.move_to_end(name)
+        if len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
+        return taken
+
+
+def _expires(tat: int) -> int:
+    return tat // SECOND + KEPT_S
+
+
+def _taken(rate: Rate, interval: int, cost: int, now: int, tat: int, *, allowed: bool) -> Taken:
+    full = rate.burst * interval
+    before = tat - cost if allowed else tat
+    return Taken(
+        allowed,
+        limit=rate.burst,
+        remaining=min(rate.burst, max(0, (now + full - tat) // interval)),
+        reset_s=max(0, math.ceil((tat - now) / SECOND)),
+        retry_after_s=0 if allowed else max(1, math.ceil((tat + cost - full - now) / SECOND)),
+        virtual_time_ms=max(before, now) // 1000,
+        interval_us=interval,
+    )
+
+
+@lru_cache(maxsize=1)
+def from_env() -> Limits:
+    """The limits of this process."""
+    return Limits(aws.dynamodb(), settings().system_table)

@@ -1,0 +1,102 @@
+"""Mode, health log and overview over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from adbot_queue.core.schema import Input, Query, View
+from adbot_queue.jobs.queue_schemas import PeriodView, QueueView
+from adbot_queue.jobs.queues import Period
+from adbot_queue.system.health_log import Level
+from adbot_queue.system.mode import Mode, Switch
+from adbot_queue.system.overview import Overview
+
+
+class SetMode(Input):
+    """The mode that is to be, and why."""
+
+    mode: Mode
+    reason: str = Field(min_length=1, max_length=500)
+
+
+class ModeView(View):
+    """The mode; who set it, when and why is null where nobody ever did."""
+
+    mode: Mode
+    changed_at: str | None
+    actor: str | None
+    reason: str
+
+    @classmethod
+    def of(cls, switch: Switch) -> ModeView:
+        """Of the switch."""
+        return cls.model_validate(switch)
+
+
+class LogsQuery(Query):
+    """Which entries."""
+
+    level: Level | None = None
+    limit: int = Field(50, ge=1, le=100)
+    cursor: str | None = Field(None, max_length=2000)
+
+
+class LogEntry(View):
+    """What the system noticed about itself."""
+
+    at: str
+    level: Level
+    event: str
+    message: str
+    detail: dict[str, Any]
+
+
+class LogPage(View):
+    """Entries, newest first."""
+
+    items: list[LogEntry]
+    next: str | None
+
+
+class QueueOverview(QueueView):
+    """A queue as it stands, and what it did lately."""
+
+    last_5_minutes: PeriodView
+    last_60_minutes: PeriodView
+
+
+class BotsView(View):
+    """The queue of bots, all pools together."""
+
+    queued: int
+    missing_sessions: int
+    free_stock: int
+    parked: int
+    oldest_queued_seconds: int
+
+
+class OverviewView(View):
+    """The whole system in figures."""
+
+    mode: ModeView
+    queues: list[QueueOverview]
+    dead_letters: int
+    bots: BotsView
+
+    @classmethod
+    def of(cls, overview: Overview, recent: Mapping[str, list[Period]]) -> OverviewView:
+        """Of an overview, and what each queue did lately."""
+        queues = []
+        for standing in overview.queues:
+            last_5, last_60 = map(PeriodView.of, recent[standing.name])
+            shown = QueueView.of(standing, overview.now)
+            queues.append(QueueOverview(**dict(shown), last_5_minutes=last_5, last_60_minutes=last_60))
+        return cls(
+            mode=ModeView.of(overview.switch),
+            queues=queues,
+            dead_letters=overview.dead_letters,
+            bots=BotsView.model_validate(overview.bots),
+        )

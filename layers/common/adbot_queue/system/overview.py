@@ -1,0 +1,69 @@
+"""The whole system in figures: gathered here, shown as JSON (`schemas`) and to Prometheus (`prometheus`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from adbot_queue.adbots import service as adbots
+from adbot_queue.core.clock import system_clock
+from adbot_queue.jobs import queues
+from adbot_queue.jobs.queues import Period, Standing
+from adbot_queue.system import mode
+from adbot_queue.system.mode import Switch
+
+LENGTHS = (5, 60)
+"""Minutes back of the figures that are told of periods."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Bots:
+    """The queue of bots, all pools together; ages in seconds."""
+
+    queued: int
+    missing_sessions: int
+    free_stock: int
+    parked: int
+    oldest_queued_seconds: int
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Overview:
+    """Everything as of `now` (ms)."""
+
+    now: int
+    switch: Switch
+    queues: Sequence[Standing]
+    bots: Bots
+
+    @property
+    def dead_letters(self) -> int:
+        """Dead jobs that wait for a person's decision."""
+        return sum(queue.levels["dead"] for queue in self.queues)
+
+    def oldest_waiting_seconds(self, queue: Standing) -> int:
+        """Age of a queue's oldest waiting job; 0 when none waits."""
+        return 0 if queue.oldest_waiting_at is None else max(0, self.now - queue.oldest_waiting_at) // 1000
+
+
+def gather() -> Overview:
+    """Read it: one item, the queues (`Queues.standings`), and one item a pool."""
+    now = system_clock()
+    return Overview(now, mode.from_env().read(), queues.from_env().standings(), _bots(now))
+
+
+def recent() -> dict[str, list[Period]]:
+    """What every queue did in the last minutes (`LENGTHS`): one Query each."""
+    return {name: queues.from_env().periods(name, *LENGTHS) for name in queues.names()}
+
+
+def _bots(now: int) -> Bots:
+    headers = adbots.from_env().pools.headers()
+    oldest = [header.oldest_queued_at for header in headers if header.oldest_queued_at is not None]
+    return Bots(
+        queued=sum(header.queue_length for header in headers),
+        missing_sessions=sum(header.missing_total for header in headers),
+        free_stock=sum(header.free for header in headers),
+        parked=sum(header.parked for header in headers),
+        oldest_queued_seconds=max(0, now - min(oldest, default=now)) // 1000,
+    )

@@ -1,0 +1,62 @@
+"""Failures on demand, for tests: a provider fails for those requests whose own content says so.
+
+fail=503x2   the first two requests under a key are refused with 503 and do nothing; those after them go well
+fail=429x1   the same, with Retry-After
+fail=400     every request is refused
+hang=5x1     the first request is done, but answered only after 5 seconds
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import Counter
+from dataclasses import dataclass
+
+RETRY_AFTER = "2"
+TOO_MANY = 429
+_WISH = re.compile(r"\b(fail|hang)=(\d+(?:\.\d+)?)(?:x(\d+))?\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Mood:
+    """How one request is to be answered.
+
+    Attributes:
+        status: refuse it with this one.
+        delay: answer so many seconds late.
+    """
+
+    status: int | None = None
+    delay: float = 0
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the refusal carries besides."""
+        return {"retry-after": RETRY_AFTER} if self.status == TOO_MANY else {}
+
+
+class Moods:
+    """Remembers how often each key has come."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[tuple[str, str]] = Counter()
+        self._lock = threading.Lock()
+
+    def of(self, key: str | None, text: str) -> Mood:
+        """The mood for one more request under `key` (or none) whose content has `text` in it."""
+        wishes = _WISH.findall(text)
+        if not wishes:
+            return Mood()
+        status, delay = None, 0.0
+        with self._lock:
+            for kind, value, times in wishes:
+                mark = (key or text, f"{kind}={value}x{times}")
+                self._seen[mark] += 1
+                if times and self._seen[mark] > int(times):
+                    continue
+                if kind == "fail":
+                    status = int(float(value))
+                else:
+                    delay = float(value)
+        return Mood(status, delay)

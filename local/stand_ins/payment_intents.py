@@ -1,0 +1,162 @@
+"""Stripe's PaymentIntents: created and confirmed in one request, with Stripe's test cards.
+
+https://docs.stripe.com/testing: `pm_card_visa` pays, `pm_card_chargeDeclined…` is declined, and one whose name begins
+with `pm_card_threeDSecure` or `pm_card_authenticationRequired` waits for the customer.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from local.stand_ins.reply import Effects, Reply, Schema
+from local.stand_ins.stripe_rules import StripeError, check_metadata, read
+
+LEAST_AMOUNT, MOST_AMOUNT = 50, 99_999_999
+THREE_DECIMAL = {"bhd", "jod", "kwd", "omr", "tnd"}
+DECLINED = "pm_card_chargeDeclined"
+DECLINES = {
+    "": ("card_declined", "generic_decline"),
+    "InsufficientFunds": ("card_declined", "insufficient_funds"),
+    "LostCard": ("card_declined", "lost_card"),
+    "StolenCard": ("card_declined", "stolen_card"),
+    "ExpiredCard": ("expired_card", "expired_card"),
+    "IncorrectCvc": ("incorrect_cvc", "incorrect_cvc"),
+    "ProcessingError": ("processing_error", "processing_error"),
+}
+CHALLENGED = ("pm_card_threeDSecure", "pm_card_authenticationRequired")
+
+
+class PaymentIntents:
+    """The payments of an account. `challenge` makes the bank's page out of a payment's id."""
+
+    def __init__(self, challenge: Callable[[str], str], now: Callable[[], float], effects: Effects) -> None:
+        self._intents: dict[str, dict[str, Any]] = {}
+        self._keys: dict[str, str | None] = {}
+        self._challenge = challenge
+        self._now = now
+        self._effects = effects
+        self._schema = Schema("stripe_payment_intent.json")
+        self._lock = threading.Lock()
+
+    def create(self, body: str, key: str | None) -> Reply:
+        """Create a payment, and confirm it if that is asked for.
+
+        Raises:
+            StripeError: the request breaks a rule. A decline is an answer: Stripe remembers it under the key.
+        """
+        params = read(body, self._schema)
+        _check(params)
+        intent = self._made(params)
+        with self._lock:
+            self._intents[intent["id"]] = intent
+            self._keys[intent["id"]] = key
+        if not params.get("confirm"):
+            intent["status"] = "requires_confirmation" if intent["payment_method"] else "requires_payment_method"
+            return Reply(200, intent)
+        return self._confirm(intent, params.get("return_url"), key)
+
+    def show(self, intent_id: str) -> Reply:
+        """A payment.
+
+        Raises:
+            StripeError: there is none.
+        """
+        intent = self._intents.get(intent_id)
+        if intent is None:
+            raise _missing("payment_intent", intent_id, "intent", 404)
+        return Reply(200, intent)
+
+    def authenticate(self, intent_id: str) -> str | None:
+        """The customer has convinced the bank: the money moves. Answers where to go from there.
+
+        Raises:
+            KeyError: there is no such payment.
+        """
+        with self._lock:
+            intent = self._intents[intent_id]
+            action = intent["next_action"] or {}
+            if intent["status"] == "requires_action":
+                intent |= {"status": "succeeded", "amount_received": intent["amount"], "next_action": None}
+                self._effects.happened(self._keys[intent_id])
+        return (action.get("redirect_to_url") or {}).get("return_url")
+
+    def _confirm(self, intent: dict[str, Any], return_url: str | None, key: str | None) -> Reply:
+        method = str(intent["payment_method"])
+        if method.startswith(CHALLENGED):
+            redirect = {"url": self._challenge(intent["id"]), "return_url": return_url}
+            action = {"type": "redirect_to_url", "redirect_to_url": redirect}
+            if return_url is None:
+                action = {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}
+            intent |= {"status": "requires_action", "next_action": action}
+            return Reply(200, intent)
+        if method.startswith(DECLINED):
+            code, decline = DECLINES.get(method.removeprefix(DECLINED), DECLINES[""])
+            error = {
+                "type": "card_error",
+                "code": code,
+                "decline_code": decline,
+                "message": "Your card was declined.",
+                "param": "",
+            }
+            intent |= {"status": "requires_payment_method", "payment_method": None, "last_payment_error": error}
+            return Reply(402, {"error": {**error, "payment_intent": intent}})
+        charge = f"ch_{secrets.token_hex(12)}"
+        intent |= {"status": "succeeded", "amount_received": intent["amount"], "latest_charge": charge}
+        self._effects.happened(key)
+        return Reply(200, intent)
+
+    def _made(self, params: dict[str, Any]) -> dict[str, Any]:
+        intent_id = f"pi_{secrets.token_hex(12)}"
+        return {
+            "id": intent_id,
+            "object": "payment_intent",
+            "amount": params["amount"],
+            "amount_received": 0,
+            "capture_method": "automatic",
+            "client_secret": f"{intent_id}_secret_{secrets.token_hex(12)}",
+            "confirmation_method": "automatic",
+            "created": int(self._now()),
+            "currency": params["currency"],
+            "customer": params.get("customer"),
+            "description": params.get("description"),
+            "last_payment_error": None,
+            "latest_charge": None,
+            "livemode": False,
+            "metadata": params.get("metadata", {}),
+            "next_action": None,
+            "payment_method": params.get("payment_method"),
+            "payment_method_types": params.get("payment_method_types", ["card"]),
+        }
+
+
+def _missing(kind: str, name: str, param: str, status: int = 400) -> StripeError:
+    return StripeError(f"No such {kind}: '{name}'", status, code="resource_missing", param=param)
+
+
+def _check(params: dict[str, Any]) -> None:
+    """Rules that Stripe's schema does not tell, in the words of its errors."""
+    amount, currency = params["amount"], params["currency"]
+    if not re.fullmatch(r"[a-z]{3}", currency):
+        raise StripeError(f"Invalid currency: {currency}.", param="currency")
+    if amount < 1:
+        raise StripeError("Invalid positive integer", code="parameter_invalid_integer", param="amount")
+    if amount < LEAST_AMOUNT:
+        raise StripeError("Amount must be higher.", code="amount_too_small", param="amount")
+    if amount > MOST_AMOUNT:
+        raise StripeError("Amount must be lower.", code="amount_too_large", param="amount")
+    if currency in THREE_DECIMAL and amount % 10:
+        raise StripeError("The last digit of the amount must be 0.", code="invalid_charge_amount", param="amount")
+    if "return_url" in params and not params.get("confirm"):
+        raise StripeError("`return_url` can only be used with `confirm=true`.", param="return_url")
+    method, customer = params.get("payment_method"), params.get("customer")
+    if params.get("confirm") and not method:
+        raise StripeError("You cannot confirm this PaymentIntent because it's missing a payment method.", 400)
+    if method and not re.fullmatch(r"pm_(card_\w+|\w{8,})", method):
+        raise _missing("PaymentMethod", method, "payment_method")
+    if customer and not re.fullmatch(r"cus_\w+", customer):
+        raise _missing("customer", customer, "customer")
+    check_metadata(params.get("metadata", {}))

@@ -1,0 +1,52 @@
+"""Event source mappings of the job queues, as the template would make them."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+import pytest
+
+from adbot_queue.core import aws
+from adbot_queue.jobs import queues_control
+from tests.builders.world import REGION, World
+
+
+def create(world: World) -> dict[str, str]:
+    """One mapping a queue, all of one function that nobody calls: queue -> UUID."""
+    role = boto3.client("iam", REGION).create_role(RoleName="worker", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    archive = io.BytesIO()
+    zipfile.ZipFile(archive, "w").close()
+    functions = boto3.client("lambda", REGION)
+    code: Any = {"ZipFile": archive.getvalue()}
+    functions.create_function(FunctionName="worker", Runtime="python3.11", Role=role, Handler="app.handler", Code=code)
+    return {
+        name: functions.create_event_source_mapping(FunctionName="worker", EventSourceArn=_arn(url))["UUID"]
+        for name, url in json.loads(world.env["JOB_QUEUE_URLS"]).items()
+    }
+
+
+def _arn(url: str) -> str:
+    return aws.sqs().get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+
+
+@contextmanager
+def known(mappings: dict[str, str]) -> Iterator[None]:
+    """The functions of this process are told of these mappings, all of which are on."""
+    for uuid in mappings.values():
+        aws.functions().update_event_source_mapping(UUID=uuid, Enabled=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVENT_SOURCE_MAPPINGS", json.dumps(mappings))
+        queues_control.from_env.cache_clear()
+        yield
+    queues_control.from_env.cache_clear()
+
+
+def state(mappings: dict[str, str], queue: str) -> str:
+    """What Lambda says of a queue's mapping."""
+    return aws.functions().get_event_source_mapping(UUID=mappings[queue])["State"]

@@ -1,0 +1,32 @@
+"""One attempt at a job, without the platform around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adbot_queue.jobs import registry
+from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.model import Failure
+from adbot_queue.jobs.retry import failure_of
+
+NOW = 1_763_769_900_000
+
+
+def context(key: str = "job-1", seconds: float = 20) -> Context:
+    """A job's context with so many seconds left."""
+    return Context(key, 1, key, NOW + round(seconds * 1000), lambda: NOW, lambda: False, lambda _percent, _note: None)
+
+
+def run(job_type: str, payload: dict[str, Any], *, key: str = "job-1", seconds: float = 20) -> Any:
+    """The result of one attempt; raises what the processor raised."""
+    known = registry.job_type(job_type)
+    return known.load_processor()(known.load_payload().model_validate(payload), context(key, seconds))
+
+
+def failure(job_type: str, payload: dict[str, Any], **options: Any) -> tuple[Failure, float | None]:
+    """What one attempt failed by, as the platform tells failures apart, and the seconds asked for."""
+    try:
+        result = run(job_type, payload, **options)
+    except Exception as error:  # noqa: BLE001  this is the platform's own question
+        return failure_of(error)
+    raise AssertionError(f"it went well: {result}")

@@ -1,0 +1,15 @@
+"""One DynamoDB for all tests of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.dynamodb_local import dynamodb_local
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[str]:
+    with dynamodb_local() as one:
+        yield one

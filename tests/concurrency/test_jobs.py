@@ -1,0 +1,55 @@
+"""The job platform under real concurrency, everything dying and lying; and proof that it would be noticed.
+
+More and longer runs: `JOB_RUNS=50 JOB_RUN_JOBS=200 python -m pytest tests/concurrency/test_jobs.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from unittest.mock import patch
+
+import pytest
+
+from adbot_queue.jobs import registry
+from adbot_queue.jobs.model import Job
+from adbot_queue.jobs.store import JobStore
+from tests.concurrency import job_run
+from tests.concurrency.job_run import TYPES, Run, broken
+from tests.support.dynamodb_local import lacking
+
+pytestmark = [
+    pytest.mark.concurrency,
+    pytest.mark.xdist_group("dynamodb-local"),
+    pytest.mark.skipif(lacking() is not None, reason=str(lacking())),
+    pytest.mark.timeout(300),
+]
+
+RUNS = int(os.environ.get("JOB_RUNS", "1"))
+JOBS = int(os.environ.get("JOB_RUN_JOBS", "45"))
+
+
+@pytest.fixture(autouse=True)
+def types() -> Iterator[None]:
+    few = {name: registry.QUEUES[name] for name in job_run.QUEUES}
+    with patch.dict(registry.TYPES, TYPES), patch.dict(registry.QUEUES, few, clear=True):
+        yield
+
+
+@pytest.mark.parametrize("seed", range(1, RUNS + 1))
+def test_no_job_is_lost_doubled_or_miscounted_whoever_dies_and_whatever_the_queue_does(
+    endpoint: str, seed: int
+) -> None:
+    run = Run(seed, endpoint, JOBS)
+    platform = run.play()
+    assert broken(run, platform) == []
+    assert run.faults["kills"]
+    assert len(run.told.ids) > JOBS // 2
+
+
+def test_a_store_that_does_not_check_leases_is_found_out(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def whoever_comes_last_wins(self: JobStore, before: Job, after: Job) -> Job | None:
+        return self._change(before, after, "attribute_exists(pk) OR #state = :was")
+
+    monkeypatch.setattr(JobStore, "release", whoever_comes_last_wins)
+    assert any(broken(run, run.play()) for run in (Run(1_000 + n, endpoint, JOBS, slow=60) for n in range(6)))

@@ -1,0 +1,149 @@
+"""Dead letters on the deployed template: how they arrive, are told, and are decided about."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from local.stack import Stack
+from tests.e2e.conftest import Api
+
+Eventually = Callable[..., Any]
+Aws = Callable[[str], Any]
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture
+def impatient(aws: Aws, stack: Stack) -> Iterator[str]:
+    """The queue of analytics jobs, for once without the hour that a message takes to be given up."""
+    url = stack["outputs"]["AnalyticsQueueUrl"]
+    named = {"QueueUrl": url, "AttributeNames": ["VisibilityTimeout"]}
+    before = aws("sqs").get_queue_attributes(**named)["Attributes"]
+    aws("sqs").set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "1"})
+    yield url
+    aws("sqs").set_queue_attributes(QueueUrl=url, Attributes=before)
+
+
+@pytest.fixture
+def told(aws: Aws, stack: Stack) -> Iterator[Callable[[], list[tuple[str, str]]]]:
+    """What the topic has told since the last look: subject and text."""
+    url = aws("sqs").create_queue(QueueName=f"told-{uuid.uuid4().hex[:8]}")["QueueUrl"]
+    arn = aws("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    topic = stack["outputs"]["DeadLetterTopicArn"]
+    may = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+    }
+    policy = {"Version": "2012-10-17", "Statement": [may | {"Condition": {"ArnEquals": {"aws:SourceArn": topic}}}]}
+    aws("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
+    subscription = aws("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True)
+
+    def read() -> list[tuple[str, str]]:
+        found = aws("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        for message in found:
+            aws("sqs").delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        bodies = [json.loads(message["Body"]) for message in found]
+        return [(body["Subject"], body["Message"]) for body in bodies]
+
+    yield read
+    aws("sns").unsubscribe(SubscriptionArn=subscription["SubscriptionArn"])
+    aws("sqs").delete_queue(QueueUrl=url)
+
+
+def letters(api: Api, **query: str) -> list[dict[str, Any]]:
+    answer = api("viewer", "GET", "/dead-letters", params={"limit": "100", **query})
+    assert answer.status_code == 200, answer.text
+    items: list[dict[str, Any]] = answer.json()["items"]
+    return items
+
+
+def job(api: Api, job_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = api("viewer", "GET", f"/jobs/{job_id}").json()
+    return found
+
+
+def dies_twice(api: Api, mark: str) -> str:
+    """A job whose provider is away for its two attempts, and back after that."""
+    payload = {"event": f"e2e {mark} fail=503x2", "user_id": "e2e"}
+    made = api("admin", "POST", "/jobs", json={"type": "analytics-track", "payload": payload})
+    assert made.status_code == 202, made.text
+    return str(made.json()["id"])
+
+
+def test_a_message_that_nobody_can_read_becomes_a_letter_is_told_and_goes_back_edited(
+    api: Api, aws: Aws, impatient: str, told: Callable[[], list[tuple[str, str]]], eventually: Eventually
+) -> None:
+    poison = f"not json {uuid.uuid4().hex}"
+    aws("sqs").send_message(QueueUrl=impatient, MessageBody=poison)
+
+    (letter,) = eventually(
+        lambda: [one for one in letters(api, queue="analytics", type="message") if one["body"] == poison], seconds=60
+    )
+    assert (letter["attempts"] >= 5, letter["error"]["error"]) == (True, "NotJson")
+    subject, text = eventually(lambda: [one for one in told() if letter["id"] in one[1]])[0]
+    assert subject == "AdBot Queue: 1 dead letter in analytics"
+    assert poison not in text
+    groups = api("viewer", "GET", "/dead-letters?group=true&queue=analytics").json()
+    assert letter["fingerprint"] in {group["fingerprint"] for group in groups["groups"]}
+
+    path = f"/dead-letters/{letter['id']}/replay"
+    edited = {"body": json.dumps({"job": "none", "queue": "analytics"}), "reason": "a typo"}
+    assert api("viewer", "POST", path, json=edited).status_code == 403
+    replayed = api("admin", "POST", path, json=edited)
+
+    assert (replayed.status_code, replayed.json()["decision"]) == (202, "replayed")
+    sender = replayed.json()["job"]
+    eventually(lambda: job(api, sender)["state"] == "completed")
+    assert job(api, sender)["result"] == {"queue": "analytics"}
+    assert api("admin", "POST", path, json=edited).status_code == 409
+    assert letter["id"] not in {one["id"] for one in letters(api)}
+    assert api("viewer", "GET", f"/dead-letters/{letter['id']}").json()["body"] == poison
+
+
+def test_dead_jobs_are_told_replayed_one_and_in_bulk_and_discarded(
+    api: Api, told: Callable[[], list[tuple[str, str]]], eventually: Eventually
+) -> None:
+    mark = uuid.uuid4().hex
+    ids = [dies_twice(api, mark) for _ in range(5)]
+    eventually(lambda: {job(api, one)["state"] for one in ids} == {"dead"}, seconds=90)
+    texts: list[str] = []
+
+    def all_told() -> bool:
+        texts.extend(text for _, text in told())
+        return all(any(one in text for text in texts) for one in ids)
+
+    eventually(all_told)
+    one, discarded, *many = ids
+
+    replayed = api("admin", "POST", f"/dead-letters/{one}/replay", json={"reason": "Segment is back"})
+    assert (replayed.status_code, replayed.json()["decision"]) == (202, "replayed")
+    eventually(lambda: job(api, one)["state"] == "completed")
+    gone = api("admin", "DELETE", f"/dead-letters/{discarded}?reason=rubbish")
+    assert (gone.status_code, gone.json()["decision"]) == (200, "discarded")
+
+    letter = next(letter for letter in letters(api, type="analytics-track") if letter["id"] == many[0])
+    wanted = {"filter": {"fingerprint": letter["fingerprint"]}, "rate_per_second": 20, "reason": "Segment is back"}
+    dry = api("admin", "POST", "/dead-letters/replays", json=wanted | {"dry_run": True})
+    assert (dry.status_code, dry.json()["state"]) == (200, "dry-run")
+    assert dry.json()["total"] >= len(many)
+    started = api("admin", "POST", "/dead-letters/replays", json=wanted)
+    assert started.status_code == 202, started.text
+    path = f"/dead-letters/replays/{started.json()['id']}"
+    eventually(lambda: api("viewer", "GET", path).json()["state"] == "completed", seconds=60)
+
+    ended = api("viewer", "GET", path).json()
+    assert ended["replayed"] == started.json()["total"]
+    assert (ended["skipped"], ended["failed"]) == (0, 0)
+    eventually(lambda: {job(api, each)["state"] for each in many} == {"completed"})
+    assert job(api, discarded)["state"] == "dead"
+    assert not {*ids} & {letter["id"] for letter in letters(api)}
+    assert api("admin", "DELETE", path).status_code == 409
+    actions = [entry["action"] for entry in api("viewer", "GET", f"/admin/ledger?target=job:{many[0]}").json()["items"]]
+    assert actions == ["dead-letter.replay", "job.enqueue"]

@@ -1,0 +1,242 @@
+"""The process dies after each of its AWS calls in turn. Nothing is lost, nothing happens twice, it ends the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from botocore.exceptions import ClientError
+from moto.dynamodb.models import dynamodb_backends
+from moto.sqs.models import sqs_backends
+
+from adbot_queue.core.errors import Conflict
+from adbot_queue.jobs import execute, registry
+from adbot_queue.jobs.service import NewJob
+from adbot_queue.system.mode import Mode
+from tests.builders.crash import Killed, crash_after, every_call
+from tests.builders.effects import Provider, charging, new_provider
+from tests.builders.jobs import Jobs, job_types
+from tests.builders.world import ADMIN, World
+
+Step = Callable[[Jobs], None]
+
+
+@dataclass(frozen=True)
+class Story:
+    """What was before, and what the process does that dies."""
+
+    act: Step
+    before: Step = lambda _: None
+    again: bool = False
+    """Whoever asked for it asks again; otherwise only workers and the sweeper go on."""
+
+
+def enqueue(job_type: str = "charge", **options: Any) -> Step:
+    def step(jobs: Jobs) -> None:
+        name = options.get("key", "a")
+        goes = options.get("goes", [])
+        wanted = {one: value for one, value in options.items() if one != "goes"}
+        jobs.enqueue(job_type, {"name": name, "goes": goes}, ADMIN, **wanted)
+
+    return step
+
+
+def steps(*several: Step) -> Step:
+    def step(jobs: Jobs) -> None:
+        for one in several:
+            one(jobs)
+
+    return step
+
+
+def wait(seconds: float) -> Step:
+    return lambda jobs: jobs.advance(seconds)
+
+
+def drain(jobs: Jobs) -> None:
+    jobs.drain()
+
+
+def sweep(jobs: Jobs) -> None:
+    jobs.sweep()
+
+
+def lose_messages(jobs: Jobs) -> None:
+    for name in jobs.urls:
+        jobs.receive(name)
+        jobs.delete(name)
+
+
+def job_named(jobs: Jobs, name: str) -> str:
+    return next(job.id for job in jobs.all() if job.payload.get("name") == name)
+
+
+def child_of_a(**options: Any) -> Step:
+    return lambda jobs: enqueue(key="b", depends_on=(job_named(jobs, "a"),), **options)(jobs)
+
+
+def batch_with_callback(jobs: Jobs) -> None:
+    """As `POST /jobs/batch` does, with an idempotency key."""
+    members = [NewJob("charge", {"name": f"m{n}"}, key=f"k#{n}", batch="bat") for n in range(2)]
+    made = jobs.service.enqueue_many(members, ADMIN, lambda: 60_000)
+    ids = tuple(entry.job.id for entry in made if not isinstance(entry, Exception))
+    jobs.service.enqueue(NewJob("charge", {"name": "callback"}, key="k#callback").after(ids), ADMIN)
+
+
+def a_worker_dies(jobs: Jobs) -> None:
+    jobs.store.claim(job_named(jobs, "a"), "money", "dead", "lease", jobs.clock(), jobs.clock() + 45_000)
+
+
+def cancel(jobs: Jobs) -> None:
+    jobs.service.cancel(job_named(jobs, "a"), ADMIN, "not wanted")
+
+
+def retry(jobs: Jobs) -> None:
+    with suppress(Conflict):  # it was done, and the answer got lost
+        jobs.service.retry(job_named(jobs, "a"), ADMIN, "again", payload={"name": "a"}, time_left=lambda: 60_000)
+
+
+def direct(jobs: Jobs) -> None:
+    jobs.mode = Mode.SYNC_DIRECT
+
+
+def queue_down(step: Step) -> Step:
+    class Refusing:
+        def send_message(self, **_: Any) -> None:
+            raise ClientError({"Error": {"Code": "ServiceUnavailable"}}, "SendMessage")
+
+        send_message_batch = send_message
+
+    def while_down(jobs: Jobs) -> None:
+        with patch.object(jobs.dispatcher, "_sqs", Refusing()):
+            step(jobs)
+
+    return while_down
+
+
+A, NO = enqueue(key="a"), ["permanent"] * 9
+
+STORIES = {
+    "enqueue": Story(A, again=True),
+    "enqueue with a result webhook": Story(enqueue(key="a", webhook_url="https://shop.example.com/hook"), again=True),
+    "enqueue for later": Story(lambda jobs: enqueue(key="a", run_at=jobs.clock() + 60_000)(jobs), again=True),
+    "enqueue what waits for another": Story(child_of_a(), A, again=True),
+    "enqueue what waits for one that has ended": Story(child_of_a(), steps(A, drain), again=True),
+    "enqueue a batch with a callback": Story(batch_with_callback, again=True),
+    "enqueue directly": Story(A, direct, again=True),
+    "enqueue a batch directly": Story(batch_with_callback, direct, again=True),
+    "enqueue while the queue is down": Story(queue_down(A), again=True),
+    "run": Story(drain, A),
+    "run a batch": Story(drain, batch_with_callback),
+    "run, with a result webhook": Story(drain, enqueue(key="a", webhook_url="https://shop.example.com/hook")),
+    "fail for now": Story(drain, enqueue(key="a", goes=["transient"])),
+    "fail although it happened": Story(drain, enqueue(key="a", goes=["late-transient"])),
+    "fail for now while the queue is down": Story(queue_down(drain), enqueue(key="a", goes=["transient"])),
+    "fail for good": Story(drain, enqueue(key="a", goes=NO)),
+    "be put off": Story(drain, enqueue(key="a", goes=["postponed"] * 2)),
+    "spend the last attempt": Story(drain, enqueue("mail", key="a", goes=["transient"] * 9)),
+    "end what another waits for": Story(drain, steps(A, child_of_a())),
+    "fail what others wait for": Story(
+        drain, steps(enqueue(key="a", goes=NO), child_of_a(), child_of_a(job_type="mail", tolerant=True))
+    ),
+    "sweep after a worker's death": Story(sweep, steps(A, a_worker_dies, wait(46))),
+    "sweep what is due": Story(
+        sweep, steps(lambda jobs: enqueue(key="a", run_at=jobs.clock() + 3_600_000)(jobs), wait(3_601))
+    ),
+    "sweep for a lost message": Story(sweep, steps(A, lose_messages, wait(90))),
+    "sweep for a lost message while the queue is down": Story(queue_down(sweep), steps(A, lose_messages, wait(90))),
+    "sweep directly": Story(sweep, steps(A, direct, wait(90))),
+    "sweep for a child that was not told": Story(sweep, steps(A, child_of_a(), lambda jobs: untold(jobs), wait(301))),  # noqa: PLW0108
+    "cancel": Story(cancel, steps(A, child_of_a()), again=True),
+    "retry": Story(retry, steps(enqueue(key="a", goes=NO), drain), again=True),
+    "retry directly": Story(retry, steps(enqueue(key="a", goes=NO), drain, direct), again=True),
+}
+
+
+def untold(jobs: Jobs) -> None:
+    """The parent has ended, and whoever ended it died before it told the child."""
+    with patch.object(jobs.dependents, "tell", lambda _: None):
+        jobs.drain("money")
+
+
+@pytest.fixture(autouse=True)
+def few_queues() -> Iterator[None]:
+    """Three queues are swept in a third of the time; and moto breaks when threads write at once."""
+    few = {name: registry.QUEUES[name] for name in ("money", "email", "messages")}
+    deliver = charging("deliver-webhook", "messages", internal=True)
+    told = patch.object(deliver.__class__, "load_payload", _webhook_payload)
+    types = job_types(charging(), charging("mail", "email"), deliver)
+    with patch.dict(registry.QUEUES, few, clear=True), patch.object(execute, "PARALLEL", 1), told, types:
+        yield
+
+
+def _webhook_payload(known: registry.JobType) -> Any:
+    """The webhook's payload as one of the provider: what is delivered is an effect like others."""
+    from tests.builders.effects import Charge  # noqa: PLC0415
+
+    class Delivery:
+        @staticmethod
+        def model_validate_json(_: str) -> Charge:
+            return Charge(name="webhook")
+
+    return Delivery if known.name == "deliver-webhook" else Charge
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_crash_after_any_call_loses_nothing_and_repeats_nothing(on_aws: World, name: str) -> None:
+    story = STORIES[name]
+    jobs, provider = fresh(on_aws)
+    story.before(jobs)
+    with crash_after(None) as calls:
+        story.act(jobs)
+    jobs.mode = Mode.ASYNC_QUEUE
+    settle(jobs)
+    expected = outcome(jobs, provider)
+    assert calls.names
+
+    for call in every_call(len(calls.names)):
+        jobs, provider = fresh(on_aws)
+        story.before(jobs)
+        with suppress(Killed), crash_after(call):
+            story.act(jobs)
+        if story.again:
+            story.act(jobs)
+        jobs.mode = Mode.ASYNC_QUEUE
+        settle(jobs)
+        assert outcome(jobs, provider) == expected, f"died after call {call}, {calls.names[call - 1]}"
+
+
+def fresh(world: World) -> tuple[Jobs, Provider]:
+    """An empty platform. Emptying moto's takes a hundredth of making it anew."""
+    for backends in dynamodb_backends.values():
+        for table in (table for backend in backends.values() for table in backend.tables.values()):
+            table.items.clear()
+    for queues in sqs_backends.values():
+        for queue in (queue for backend in queues.values() for queue in backend.queues.values()):
+            queue._messages.clear()
+    jobs = Jobs(world)
+    jobs.urls = {name: jobs.urls[name] for name in registry.QUEUES}
+    return jobs, new_provider()
+
+
+def settle(jobs: Jobs) -> None:
+    """Workers and sweeper go on until no job is open; in long strides, because there are many crashes to survive."""
+    for _ in range(40):
+        jobs.drain()
+        if not jobs.open():
+            return
+        jobs.advance(180)
+        jobs.sweep()
+    raise AssertionError(f"still open: {jobs.open()}")
+
+
+def outcome(jobs: Jobs, provider: Provider) -> tuple[Any, ...]:
+    """Jobs and how they ended, effects, and what was signed for."""
+    ended = Counter((job.type, job.payload.get("name"), job.state.value) for job in jobs.all())
+    signed = Counter((entry["action"], entry["reason"]) for entry in jobs.world.ledger())
+    return ended, provider.effects, signed

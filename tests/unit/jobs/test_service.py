@@ -1,0 +1,387 @@
+"""Jobs from the outside: enqueued, run, retried, cancelled."""
+
+from __future__ import annotations
+
+import threading
+from unittest.mock import patch
+
+import pytest
+
+from adbot_queue.core import aws
+from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, RateLimited
+from adbot_queue.jobs.clean import clean
+from adbot_queue.jobs.execute import Permit
+from adbot_queue.jobs.model import State
+from adbot_queue.jobs.schemas import CleanQuery
+from adbot_queue.jobs.service import Enqueued
+from adbot_queue.ledger import SYSTEM
+from adbot_queue.system import health_log
+from adbot_queue.system.mode import Mode
+from tests.builders import effects
+from tests.builders.crash import sent_twice
+from tests.builders.effects import Provider, charging
+from tests.builders.jobs import Jobs, job_types
+from tests.builders.payments import failing
+from tests.builders.world import ADMIN, World
+
+
+def test_a_job_is_enqueued_run_and_has_its_result(jobs: Jobs, provider: Provider) -> None:
+    job = jobs.enqueue("charge", {"name": "a"})
+    assert (job.state, job.queue) == (State.WAITING, "money")
+
+    jobs.drain()
+
+    done = jobs.get(job)
+    assert (done.state, done.result, done.attempt) == (State.COMPLETED, {"charge": "ch_0"}, 1)
+    assert [attempt.failure for attempt in done.attempts] == [None]
+    assert provider.effects == {"a": 1}
+
+
+def test_a_transient_failure_is_tried_again_after_a_delay_with_the_same_provider_key(
+    jobs: Jobs, provider: Provider
+) -> None:
+    job = jobs.run("charge", {"goes": ["transient"]})
+
+    assert job.state is State.DELAYED
+    assert job.run_at is not None
+    assert 1_600 <= job.run_at - jobs.clock() <= 2_400
+    jobs.settle()
+    assert jobs.get(job).state is State.COMPLETED
+    assert len({key for key, _ in provider.calls}) == 1
+
+
+def test_the_provider_saying_no_fails_the_job_at_once(jobs: Jobs) -> None:
+    job = jobs.run("charge", {"goes": ["permanent"]})
+
+    assert job.state is State.FAILED
+    assert job.failure
+    assert (job.failure.kind, job.failure.message) == ("permanent", "card declined")
+
+
+def test_when_all_attempts_are_spent_the_job_is_dead(jobs: Jobs) -> None:
+    job = jobs.enqueue("mail", {"goes": ["transient"] * 9})
+
+    jobs.settle()
+
+    dead = jobs.get(job)
+    assert (dead.state, dead.attempt, len(dead.attempts)) == (State.DEAD, 3, 3)
+    assert dead.fingerprint
+    assert dead.expires_at is None
+
+
+def test_postponed_work_costs_no_attempt(jobs: Jobs) -> None:
+    job = jobs.run("mail", {"goes": ["postponed"] * 5})
+
+    assert (job.state, job.attempt) == (State.DELAYED, 0)
+    jobs.settle()
+    done = jobs.get(job)
+    assert (done.state, done.attempt, len(done.attempts)) == (State.COMPLETED, 1, 6)
+
+
+def test_the_same_payload_again_is_the_same_job(jobs: Jobs) -> None:
+    first = jobs.enqueued("charge", {"name": "a"})
+    again = jobs.enqueued("charge", {"name": "a"})
+
+    assert again.replayed
+    assert again.job.id == first.job.id
+    assert len(jobs.all()) == 1
+
+
+def test_a_type_without_a_window_has_a_job_for_every_call(jobs: Jobs) -> None:
+    assert jobs.enqueue("note").id != jobs.enqueue("note").id
+
+
+def test_a_key_with_another_payload_is_refused(jobs: Jobs) -> None:
+    jobs.enqueue("charge", {"name": "a"}, key="k")
+
+    with pytest.raises(IdempotencyMismatch):
+        jobs.enqueue("charge", {"name": "b"}, key="k")
+
+
+def test_a_key_means_another_job_after_its_window(jobs: Jobs) -> None:
+    first = jobs.enqueue("mail", {"name": "a"}, key="k")
+    jobs.advance(86_401)
+    assert jobs.enqueue("mail", {"name": "b"}, key="k").id != first.id
+
+
+def test_a_bad_payload_names_its_fields(jobs: Jobs) -> None:
+    with pytest.raises(Invalid) as caught:
+        jobs.enqueue("charge", {"name": 5, "colour": "red"})
+
+    assert {error.field for error in caught.value.errors} == {"payload.name", "payload.colour"}
+
+
+def test_a_delayed_job_waits_for_its_time(jobs: Jobs, provider: Provider) -> None:
+    job = jobs.enqueue("charge", run_at=jobs.clock() + 3_600_000)
+
+    jobs.drain()
+    assert jobs.get(job).state is State.DELAYED
+    jobs.advance(3_599)
+    jobs.sweep()
+    jobs.work(job)
+    assert provider.calls == []
+    jobs.settle()
+    assert jobs.get(job).state is State.COMPLETED
+
+
+def test_a_worker_that_dies_costs_an_attempt_and_the_job_runs_again(jobs: Jobs, provider: Provider) -> None:
+    job = jobs.enqueue("charge")
+    jobs.store.claim(job.id, "money", "dies", "lease", jobs.clock(), jobs.clock() + 45_000)
+
+    jobs.advance(46)
+    assert jobs.sweep()["stalled"] == 1
+    assert jobs.get(job).attempts[0].failure is not None
+    jobs.settle()
+
+    done = jobs.get(job)
+    assert (done.state, done.attempt) == (State.COMPLETED, 2)
+
+
+def test_a_worker_whose_lease_ran_out_writes_nothing(jobs: Jobs) -> None:
+    job = jobs.enqueue("charge")
+    taken = jobs.store.claim(job.id, "money", "slow", "lease", jobs.clock(), jobs.clock() + 45_000)
+    assert taken
+    jobs.advance(46)
+    jobs.sweep()
+
+    jobs.worker.finish(taken, taken.completed({"late": True}, jobs.clock()))
+
+    assert jobs.get(job).state is State.DELAYED
+
+
+def test_a_cancelled_job_does_not_run(jobs: Jobs, provider: Provider) -> None:
+    job = jobs.enqueue("charge")
+    assert jobs.service.cancel(job.id, ADMIN).state is State.CANCELLED
+
+    jobs.drain()
+
+    assert provider.calls == []
+    assert [entry["action"] for entry in jobs.world.ledger(target=f"job:{job.id}")] == ["job.cancel"]
+
+
+def test_a_running_job_is_asked_to_stop(jobs: Jobs) -> None:
+    job = jobs.enqueue("charge")
+    taken = jobs.store.claim(job.id, "money", "w", "lease", jobs.clock(), jobs.clock() + 45_000)
+    assert taken
+
+    assert jobs.service.cancel(job.id, ADMIN).cancel_requested
+    assert jobs.worker._is_cancelled(taken)
+
+
+def test_what_is_completed_cannot_be_cancelled_or_retried(jobs: Jobs) -> None:
+    job = jobs.run("charge")
+
+    with pytest.raises(Conflict):
+        jobs.service.cancel(job.id, ADMIN)
+    with pytest.raises(Conflict):
+        jobs.service.retry(job.id, ADMIN)
+
+
+def test_a_failed_job_is_retried_under_another_provider_key_and_a_dead_one_under_the_same(
+    jobs: Jobs, provider: Provider
+) -> None:
+    failed = jobs.run("charge", {"name": "f", "goes": ["permanent"]})
+    dead = jobs.enqueue("mail", {"name": "d", "goes": ["transient"] * 3})
+    jobs.settle()
+
+    for job in (failed, dead):
+        jobs.service.retry(job.id, ADMIN)
+    jobs.settle()
+
+    assert len({key for key, name in provider.calls if name == "f"}) == 2
+    assert len({key for key, name in provider.calls if name == "d"}) == 1
+    assert jobs.get(dead).state is State.COMPLETED
+
+
+def test_in_direct_mode_the_request_executes_the_job(jobs: Jobs) -> None:
+    jobs.mode = Mode.SYNC_DIRECT
+
+    job = jobs.enqueue("charge")
+
+    assert (job.state, job.mode) == (State.COMPLETED, "sync_direct")
+    assert jobs.functions.calls == [("test-MoneyWorker:live", "RequestResponse")]
+    assert jobs.drain() == 0
+
+
+def test_a_child_runs_when_its_parents_are_done(jobs: Jobs, provider: Provider) -> None:
+    parents = [jobs.enqueue("note", {"name": name}) for name in "ab"]
+    child = jobs.enqueue("charge", {"name": "c"}, depends_on=tuple(parent.id for parent in parents))
+    assert child.state is State.DELAYED
+
+    jobs.work(parents[0])
+    assert jobs.get(child).waits_for == {parents[1].id}
+    jobs.work(parents[1])
+    assert jobs.get(child).state is State.WAITING
+    jobs.drain()
+    assert [name for _, name in provider.calls] == ["a", "b", "c"]
+
+
+def test_a_child_is_cancelled_when_a_parent_fails_unless_it_is_tolerant(jobs: Jobs) -> None:
+    parent = jobs.enqueue("charge", {"goes": ["permanent"]})
+    strict = jobs.enqueue("note", depends_on=(parent.id,))
+    after = jobs.enqueue("note", depends_on=(strict.id,))
+    tolerant = jobs.enqueue("note", depends_on=(parent.id,), tolerant=True)
+
+    jobs.settle()
+
+    assert [jobs.get(job).state for job in (strict, after, tolerant)] == [
+        State.CANCELLED,
+        State.CANCELLED,
+        State.COMPLETED,
+    ]
+
+
+def test_a_lost_message_is_sent_again(jobs: Jobs) -> None:
+    job = jobs.enqueue("charge")
+    jobs.receive("money")
+    jobs.delete("money")
+
+    jobs.advance(61)
+    assert jobs.sweep()["sent"] == 1
+    jobs.drain()
+
+    assert jobs.get(job).state is State.COMPLETED
+
+
+def test_lists_are_paged_newest_first(jobs: Jobs) -> None:
+    made = []
+    for number in range(5):
+        made.append(jobs.enqueue("note", {"name": str(number)}, priority=number).id)
+        jobs.advance(1)
+
+    first, cursor = jobs.service.page("analytics", State.WAITING, 3, None)
+    rest, end = jobs.service.page("analytics", State.WAITING, 3, cursor)
+
+    assert [job.id for job in first + rest] == made[::-1]
+    assert end is None
+
+
+def test_cleaning_counts_first_and_deletes_what_was_confirmed(jobs: Jobs) -> None:
+    for number in range(3):
+        jobs.run("charge", {"name": str(number)})
+    jobs.advance(3600)
+    kept = jobs.run("charge", {"name": "new"})
+    wanted = {"older_than_seconds": 60}
+
+    counted = clean(jobs.service, "money", CleanQuery(**wanted), ADMIN, lambda: 60_000)
+    assert (counted.matching, counted.deleted) == (3, 0)
+    with pytest.raises(Conflict):
+        clean(jobs.service, "money", CleanQuery(**wanted, confirm=2), ADMIN, lambda: 60_000)
+    assert clean(jobs.service, "money", CleanQuery(**wanted, confirm=3), ADMIN, lambda: 60_000).deleted == 3
+
+    assert [job.id for job in jobs.all()] == [kept.id]
+    with pytest.raises(Conflict, match="deleted"):
+        jobs.enqueue("charge", {"name": "1"})
+
+
+def test_tokens_give_a_tenant_who_is_ahead_of_its_rate_a_later_place(jobs: Jobs) -> None:
+    burst = jobs.service.admit("ada", 1000)
+    many = jobs.service.enqueue_many([jobs.new("note", {}, tenant="ada")] * 3, SYSTEM, None, burst)
+    one = jobs.service.enqueue(jobs.new("note", {}, tenant="bob"), SYSTEM, None, jobs.service.admit("bob"))
+
+    ranks = [entry.job.rank for entry in many if isinstance(entry, Enqueued)]
+    assert ranks == sorted(ranks)
+    assert one.job.rank == ranks[0]
+    assert ranks[1] != ranks[0]
+
+
+def test_a_users_burst_is_limited_and_told_when_to_come_back(jobs: Jobs) -> None:
+    jobs.service.admit("ada", 2000)
+
+    with pytest.raises(RateLimited) as caught:
+        jobs.service.admit("ada")
+
+    assert caught.value.headers["retry-after"] == "1"
+    assert caught.value.headers["ratelimit-remaining"] == "0"
+
+
+def test_when_the_queue_refuses_the_request_executes_the_job_and_says_so(jobs: Jobs, on_aws: World) -> None:
+    with failing(aws.sqs(), "SendMessage"):
+        job = jobs.enqueue("charge")
+
+    assert (job.state, job.mode) == (State.COMPLETED, "fallback")
+    entries, _ = health_log.from_env().read(None, 10, None)
+    assert [entry["event"] for entry in entries] == ["queue.refused"]
+
+
+def test_jobs_of_a_paused_queue_wait_even_in_direct_mode(jobs: Jobs) -> None:
+    jobs.mode = Mode.SYNC_DIRECT
+    jobs.paused.add("money")
+
+    assert jobs.enqueue("charge").state is State.WAITING
+    jobs.advance(120)
+    jobs.sweep()
+    assert jobs.functions.calls == []
+
+    jobs.paused.clear()
+    jobs.sweep()
+    assert jobs.functions.calls == [("test-MoneyWorker:live", "Event")]
+
+
+def test_a_queues_rate_sends_messages_again_at_no_attempts_cost(jobs: Jobs, provider: Provider) -> None:
+    made = jobs.enqueue_many([jobs.new("welcome", {"name": str(number)}) for number in range(12)])
+
+    jobs.worker.work([Permit(job.id, "accounts", job.rank) for job in made], lambda: 60_000)
+
+    assert len(provider.effects) == 10
+    assert [jobs.get(job).attempt for job in made[10:]] == [0, 0]
+
+
+def test_a_result_webhook_is_a_job_that_waits_for_its_job(jobs: Jobs) -> None:
+    job = jobs.enqueue("charge", webhook_url="https://shop.example.com/hook")
+
+    teller = jobs.assert_enqueued("deliver-webhook", job_id=job.id)
+    assert (teller.state, teller.waits_for) == (State.DELAYED, {job.id})
+    jobs.work(job)
+    assert jobs.get(teller).state is State.WAITING
+
+
+def test_internal_types_are_the_platforms_own(jobs: Jobs) -> None:
+    with pytest.raises(Invalid, match="platform's own"):
+        jobs.enqueue("deliver-webhook", {"url": "https://a.example", "job_id": "x"}, ADMIN)
+
+
+def test_a_processor_that_hangs_is_given_up_and_tried_again(jobs: Jobs) -> None:
+    released = threading.Event()
+    with job_types(charging("hangs", timeout_s=1)), patch.object(effects, "PROVIDER") as stuck:
+        stuck.charge.side_effect = lambda *_: released.wait(30)
+        job = jobs.run("hangs")
+    released.set()
+
+    assert job.failure
+    assert (job.state, job.failure.kind) == (State.DELAYED, "timeout")
+
+
+def test_the_same_job_twice_in_one_batch_is_one(jobs: Jobs) -> None:
+    news = [jobs.new("charge", {"name": name}, key=key) for name, key in [("a", "k"), ("a", "k"), ("b", "k")]]
+
+    first, again, other = jobs.service.enqueue_many(news, SYSTEM)
+
+    assert isinstance(first, Enqueued)
+    assert isinstance(again, Enqueued)
+    assert (again.job.id, again.replayed) == (first.job.id, True)
+    assert isinstance(other, IdempotencyMismatch)
+
+
+def test_several_jobs_of_a_batch_may_wait_for_the_same_parent(jobs: Jobs) -> None:
+    parent = jobs.enqueue("charge", {"name": "first"})
+    children = jobs.enqueue_many(
+        [jobs.new("charge", {"name": name}, depends_on=(parent.id,)) for name in ("a", "b", "c")]
+    )
+
+    jobs.settle()
+
+    assert {jobs.get(child).state for child in children} == {State.COMPLETED}
+
+
+@pytest.mark.parametrize("operation", ["claim", "release"])
+def test_an_answer_that_gets_lost_costs_no_attempt_because_the_client_asks_again(jobs: Jobs, operation: str) -> None:
+    child = jobs.enqueue("note", depends_on=(jobs.enqueue("charge").id,))
+    parent = jobs.get(child.depends_on[0])
+
+    with sent_twice(aws.dynamodb(), "UpdateItem", 1 if operation == "claim" else 2):
+        jobs.work(parent)
+
+    done = jobs.get(parent)
+    assert (done.state, done.attempt, len(done.attempts)) == (State.COMPLETED, 1, 1)
+    assert jobs.get(child).state is State.WAITING

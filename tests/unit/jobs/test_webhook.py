@@ -1,0 +1,285 @@
+"""Result webhooks: told once a job has ended, signed, tried again, and to nobody inside."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from adbot_queue.core import aws, outbound, secrets
+from adbot_queue.core.errors import Invalid, NotConfigured
+from adbot_queue.core.outbound import Outbound
+from adbot_queue.core.settings import settings
+from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.retry import Permanent, Transient
+from adbot_queue.processors.webhook import DeliverWebhook, check_url, deliver, signed, signing_secrets
+from tests.builders.jobs import Jobs
+from tests.builders.receiver import Receiver, only_loopback, receiving
+from tests.builders.world import ADMIN, World
+
+CURRENT, PREVIOUS = "C" * 64, "whsec_" + base64.b64encode(b"p" * 32).decode()
+
+
+@pytest.fixture(autouse=True)
+def _no_sockets() -> Iterator[None]:
+    with only_loopback():
+        yield
+
+
+@contextmanager
+def trusting(hosts: str) -> Iterator[None]:
+    with patch.dict(os.environ, {"WEBHOOK_TRUSTED_HOSTS": hosts}):
+        settings.cache_clear()
+        outbound.from_env.cache_clear()
+        yield
+    settings.cache_clear()
+    outbound.from_env.cache_clear()
+
+
+@pytest.fixture
+def receiver(on_aws: World) -> Iterator[Receiver]:
+    keep("current", CURRENT)
+    with receiving() as made, trusting(f"vpc.example.com:80, {made.trusted}"):
+        yield made
+
+
+def keep(*values: str) -> None:
+    """Fill in the secret: `current`, its value, and so on."""
+    text = json.dumps(dict(zip(values[::2], values[1::2], strict=True)))
+    manager = aws.secrets_manager()
+    try:
+        manager.create_secret(Name="webhook", SecretString=text)
+    except manager.exceptions.ResourceExistsException:
+        manager.put_secret_value(SecretId="webhook", SecretString=text)
+    secrets._kept.cache_clear()
+
+
+def told(jobs: Jobs, receiver: Receiver, payload: dict[str, Any] | None = None, **options: Any) -> tuple[Job, Job]:
+    """A job that has ended, and the job that told it, both at work until nothing is open."""
+    jobs.clock.now = round(time.time() * 1000)  # receivers look at their clock
+    job = jobs.enqueue("charge", payload, webhook_url=receiver.url, **options)
+    return job, next(one for one in jobs.all() if one.type == "deliver-webhook")
+
+
+def hours_later(jobs: Jobs) -> None:
+    """As `settle`, but in strides that are longer than any delay between tries."""
+    for _ in range(25):
+        jobs.drain()
+        if not jobs.open():
+            return
+        jobs.advance(4500)
+        jobs.sweep()
+    raise AssertionError(f"still open: {jobs.open()}")
+
+
+def test_a_receiver_is_told_what_became_of_a_job_and_can_tell_that_it_was_us(jobs: Jobs, receiver: Receiver) -> None:
+    job, teller = told(jobs, receiver, tags=("a", "b"))
+    assert receiver.seen == []
+
+    jobs.settle()
+
+    ((path, headers, body),) = receiver.seen
+    heard = Webhook(CURRENT).verify(body, headers)
+    done = jobs.get(job)
+    assert (path, headers["content-type"]) == ("/hook", "application/json")
+    assert heard["type"] == "job.completed"
+    assert heard["timestamp"] == heard["data"]["finished_at"]
+    assert {key: heard["data"][key] for key in ("id", "type", "queue", "state", "result", "error", "attempts")} == {
+        "id": job.id,
+        "type": "charge",
+        "queue": "money",
+        "state": "completed",
+        "result": done.result,
+        "error": None,
+        "attempts": 1,
+    }
+    assert heard["data"]["tags"] == ["a", "b"]
+    assert jobs.get(teller).result == {"status": 200, "message_id": f"msg_{teller.id}"}
+
+
+@pytest.mark.parametrize(
+    ("goes", "kind", "error"),
+    [(["permanent"], "job.failed", "permanent"), (["transient"] * 10, "job.dead", "transient")],
+)
+def test_a_bad_end_is_told_too(jobs: Jobs, receiver: Receiver, goes: list[str], kind: str, error: str) -> None:
+    told(jobs, receiver, {"goes": goes})
+    hours_later(jobs)
+    heard = json.loads(receiver.seen[-1][2])
+    assert (heard["type"], heard["data"]["error"]["kind"], heard["data"]["attempts"]) == (kind, error, len(goes))
+
+
+def test_a_cancelled_job_is_told(jobs: Jobs, receiver: Receiver) -> None:
+    job, _ = told(jobs, receiver)
+    jobs.service.cancel(job.id, ADMIN)
+    jobs.settle()
+    assert json.loads(receiver.seen[-1][2])["type"] == "job.cancelled"
+
+
+def test_a_receiver_that_cannot_now_is_told_again_under_the_same_id(jobs: Jobs, receiver: Receiver) -> None:
+    receiver.answers = [(500, {})]
+    _, teller = told(jobs, receiver)
+    jobs.drain()
+    jobs.drain()
+    assert jobs.get(teller).state is State.DELAYED
+    jobs.settle()
+    assert jobs.get(teller).state is State.COMPLETED
+    ids = [headers["webhook-id"] for _, headers, _ in receiver.seen]
+    stamps = [int(headers["webhook-timestamp"]) for _, headers, _ in receiver.seen]
+    assert len(ids) == 2
+    assert len(set(ids)) == 1
+    assert stamps[1] > stamps[0]
+
+
+def test_an_answer_means_that_it_is_done_or_to_come_again_or_not_to(jobs: Jobs, receiver: Receiver) -> None:
+    job = jobs.run("charge")
+    payload = DeliverWebhook(url=receiver.url, job_id=job.id)
+    context = Context("teller", 1, "teller", jobs.clock() + 20_000, jobs.clock, lambda: False, lambda _n, _t: None)
+    verdicts: dict[type[Exception] | None, list[int]] = {
+        None: [200, 201, 202, 204, 299],
+        Transient: [302, 304, 408, 409, 425, 429, 500, 502, 503, 504, 599],
+        Permanent: [400, 401, 403, 404, 405, 410, 413, 422, 451, 499],
+    }
+    for error, statuses in verdicts.items():
+        for status in statuses:
+            receiver.answers = [(status, {})]
+            with pytest.raises(error) if error else nullcontext():
+                assert deliver(payload, context)["status"] == status
+
+
+def test_a_receiver_that_does_not_want_it_is_left_alone(jobs: Jobs, receiver: Receiver) -> None:
+    receiver.answers = [(410, {})]
+    _, teller = told(jobs, receiver)
+    jobs.settle()
+    assert jobs.get(teller).state is State.FAILED
+    assert len(receiver.seen) == 1
+
+
+def test_a_receiver_says_when_to_come_again(jobs: Jobs, receiver: Receiver) -> None:
+    receiver.answers = [(503, {"Retry-After": "600"})]
+    _, teller = told(jobs, receiver)
+    jobs.drain()
+    jobs.drain()
+    run_at = jobs.get(teller).run_at
+    assert run_at is not None
+    assert run_at - jobs.clock() >= 600_000
+
+
+def test_after_eight_tries_a_person_decides(jobs: Jobs, receiver: Receiver) -> None:
+    receiver.answers = [(500, {})] * 20
+    _, teller = told(jobs, receiver)
+    hours_later(jobs)
+    assert jobs.get(teller).state is State.DEAD
+    assert len(receiver.seen) == 8
+
+
+def test_a_redirect_into_our_own_network_is_the_end_of_it(jobs: Jobs, receiver: Receiver) -> None:
+    receiver.answers = [(307, {"Location": "http://169.254.169.254/latest/meta-data/"})]
+    _, teller = told(jobs, receiver)
+    jobs.settle()
+    ended = jobs.get(teller)
+    assert ended.state is State.FAILED
+    assert ended.failure
+    assert ended.failure.message.startswith("the webhook's address ")
+
+
+def test_a_name_that_turns_out_to_be_private_is_the_end_of_it(jobs: Jobs, receiver: Receiver) -> None:
+    jobs.clock.now = round(time.time() * 1000)
+    private = Outbound(resolve=lambda *_: ["10.0.0.1"])
+    jobs.enqueue("charge", webhook_url="https://receiver.example.com/")
+    with patch("adbot_queue.core.outbound.from_env", lambda: private):
+        jobs.settle()
+    (teller,) = [one for one in jobs.all() if one.type == "deliver-webhook"]
+    assert teller.state is State.FAILED
+
+
+@pytest.mark.parametrize("url", ["http://example.com/", "https://127.0.0.1/", "https://localhost/", "nonsense"])
+def test_an_address_that_can_never_be_told_is_refused_when_the_job_is_enqueued(on_aws: World, url: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        check_url(url)
+    assert [error.field for error in refused.value.errors] == ["webhook_url"]
+    answer = on_aws.http(
+        "jobs",
+        "POST /jobs",
+        role="admin",
+        body={"type": "analytics-track", "payload": {"event": "e", "user_id": "u"}, "webhook_url": url},
+    )
+    assert (answer.status, answer.fields) == (422, ["webhook_url"])
+
+
+def test_a_job_that_was_retried_meanwhile_is_waited_for(jobs: Jobs, receiver: Receiver) -> None:
+    job, teller = told(jobs, receiver, {"goes": ["permanent"]})
+    jobs.drain("money")
+    jobs.service.retry(job.id, ADMIN, payload={"goes": []})
+    jobs.drain("messages")
+    assert receiver.seen == []
+    assert jobs.get(teller).attempt == 0
+    jobs.settle()
+    assert [json.loads(body)["type"] for _, _, body in receiver.seen] == ["job.completed"]
+
+
+# -- secrets
+
+
+def test_both_secrets_sign_while_there_are_two_so_rotation_breaks_no_receiver(jobs: Jobs, receiver: Receiver) -> None:
+    keep("current", CURRENT, "previous", PREVIOUS)
+    told(jobs, receiver)
+    jobs.settle()
+    ((_, headers, body),) = receiver.seen
+    for known in (CURRENT, PREVIOUS, f"whsec_{CURRENT}"):
+        assert Webhook(known).verify(body, headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook("X" * 64).verify(body, headers)
+
+
+def test_a_changed_body_or_id_is_noticed(jobs: Jobs, receiver: Receiver) -> None:
+    told(jobs, receiver)
+    jobs.settle()
+    ((_, headers, body),) = receiver.seen
+    for changed, forged in ((headers, body + b" "), (headers | {"webhook-id": "msg_other"}, body)):
+        with pytest.raises(WebhookVerificationError):
+            Webhook(CURRENT).verify(forged, changed)
+
+
+def test_the_signature_is_that_of_the_standards_own_example() -> None:
+    """From the tests of the reference libraries: https://github.com/standard-webhooks/standard-webhooks."""
+    key = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    headers = signed("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330_000, '{"test": 2432232314}', [key])
+    assert headers == {
+        "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+        "webhook-timestamp": "1614265330",
+        "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+    }
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda: keep("current", ""),
+        lambda: keep("current", "short"),
+        lambda: keep("current", "no base64! " * 5),
+        lambda: keep("current", CURRENT, "previous", "short"),
+        lambda: keep("current", "C" * 200),
+    ],
+)
+def test_a_secret_that_is_none_is_named(receiver: Receiver, spoil: Callable[[], None]) -> None:
+    spoil()
+    with pytest.raises(NotConfigured, match="WEBHOOK_SECRET_ID"):
+        signing_secrets()
+
+
+def test_what_secrets_manager_generates_is_a_secret(receiver: Receiver) -> None:
+    keep(
+        "current",
+        aws.secrets_manager().get_random_password(PasswordLength=64, ExcludePunctuation=True)["RandomPassword"],
+    )
+    (key,) = signing_secrets()
+    assert len(key) == 48

@@ -1,0 +1,188 @@
+"""analytics-track: one event to Segment, however often it is tried, and every no is told apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from urllib3.exceptions import NewConnectionError
+from werkzeug.test import Client
+
+from adbot_queue.core import settings, telemetry
+from adbot_queue.processors.analytics import MOST_PROPERTIES, Track
+from adbot_queue.providers import segment
+from local.stand_ins.segment import Segment
+from tests.builders.payments import secret
+from tests.builders.processors import failure, run
+from tests.builders.providers import Peers
+
+GOOD = {"event": "Ticket Bought", "user_id": "cara", "properties": {"amount": 49}}
+
+
+def track(key: str = "job-1", **changes: Any) -> dict[str, Any]:
+    result: dict[str, Any] = run("analytics-track", GOOD | changes, key=key)
+    return result
+
+
+def refused(seconds: float = 20, **changes: Any) -> tuple[str, str, float | None]:
+    found, retry_after = failure("analytics-track", GOOD | changes, seconds=seconds)
+    return found.kind, found.message, retry_after
+
+
+def test_an_event_is_sent_under_the_jobs_key(peers: Peers) -> None:
+    result = track(anonymous_id="a1", occurred_at="2025-11-22T00:00:00Z")
+
+    assert result == {"message_id": "job-1"}
+    assert peers.events == [
+        {
+            "messageId": "job-1",
+            "event": "Ticket Bought",
+            "properties": {"amount": 49},
+            "userId": "cara",
+            "anonymousId": "a1",
+            "timestamp": "2025-11-22T00:00:00Z",
+        }
+    ]
+    assert "EventsTracked" in telemetry.metrics.metric_set
+
+
+def test_the_same_job_again_is_one_event(peers: Peers) -> None:
+    track()
+    track()
+    track("job-2")
+
+    assert peers.effects("segment") == {
+        "job-1": {"requests": 2, "effects": 1},
+        "job-2": {"requests": 1, "effects": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("wish", "kind", "message", "seconds"),
+    [
+        ("fail=503x1", "transient", "Segment refused the event (HTTP 503)", None),
+        ("fail=429x1", "transient", "Segment refused the event (HTTP 429)", 2.0),
+        ("fail=400", "permanent", "Segment refused the event (HTTP 400)", None),
+        ("fail=302", "permanent", "Segment refused the event (HTTP 302)", None),
+        ("hang=60x1", "transient", "Segment could not be reached (ReadTimeoutError)", None),
+    ],
+)
+def test_what_may_pass_is_tried_again_and_what_may_not_is_not(
+    peers: Peers, wish: str, kind: str, message: str, seconds: float | None
+) -> None:
+    payload = {"properties": {"note": wish}}
+
+    assert refused(**payload) == (kind, message, seconds)
+    if kind == "transient":
+        track(**payload)
+        assert peers.effects("segment")["job-1"] == {"requests": 2, "effects": 1}
+
+
+def test_a_network_that_is_down_is_tried_again(peers: Peers) -> None:
+    def no_route() -> Any:
+        raise NewConnectionError(None, "refused")  # type: ignore[arg-type]
+
+    peers.instead.append(no_route)
+
+    assert refused() == ("transient", "Segment could not be reached (NewConnectionError)", None)
+
+
+@pytest.mark.parametrize("text", ['{"write_key": ""}', '{"api_key": "x"}', "nonsense"])
+def test_a_key_that_is_missing_fails_the_job_and_names_the_setting(peers: Peers, text: str) -> None:
+    with secret("segment", text):
+        kind, message, _ = refused()
+
+    assert kind == "permanent"
+    assert "SEGMENT_SECRET_ID" in message
+
+
+def test_a_key_that_segment_does_not_accept_fails_the_job_and_names_the_setting(peers: Peers) -> None:
+    peers.instead.append(lambda: (401, {"success": False}))
+    kind, message, _ = refused()
+
+    assert kind == "permanent"
+    assert "SEGMENT_SECRET_ID" in message
+
+
+def test_without_a_base_of_its_own_it_is_segment_that_is_asked(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGMENT_API_BASE", "")
+    settings.settings.cache_clear()
+    peers.instead.append(lambda: (200, {"success": True}))
+    track()
+
+    assert peers.requests == ["POST https://api.segment.io/v1/track"]
+
+
+@pytest.mark.parametrize(("seconds", "timeout"), [(20, 10), (4, 4)])
+def test_a_call_ends_before_the_job_must(peers: Peers, seconds: float, timeout: float) -> None:
+    run("analytics-track", GOOD, seconds=seconds)
+
+    assert peers.timeouts == [timeout]
+
+
+def test_connections_are_kept() -> None:
+    assert segment._pool() is segment._pool()
+    assert segment._pool().connection_pool_kw["maxsize"] == 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"event": ""}, "event"),
+        ({"user_id": None}, None),
+        ({"user_id": ""}, "user_id"),
+        ({"properties": {"x": "y" * MOST_PROPERTIES}}, None),
+        ({"properties": {"x": float("nan")}}, None),
+        ({"properties": [1]}, "properties"),
+        ({"occurred_at": "yesterday"}, "occurred_at"),
+        ({"occurred_at": "2025-11-22T00:00:00"}, "occurred_at"),
+        ({"context": {}}, "context"),
+    ],
+)
+def test_an_event_that_breaks_a_rule_is_not_enqueued(changes: dict[str, Any], field: str | None) -> None:
+    with pytest.raises(ValidationError) as refused_:
+        Track.model_validate(GOOD | changes)
+
+    assert [error["loc"][:1] for error in refused_.value.errors()] == [(field,) if field else ()]
+
+
+def test_the_largest_event_that_is_enqueued_is_one_that_segment_takes(peers: Peers) -> None:
+    room = MOST_PROPERTIES - len('{"x": ""}')
+    track(event="e" * 255, user_id="u" * 255, anonymous_id="a" * 255, properties={"x": "y" * room})
+
+    assert peers.effects("segment")["job-1"]["effects"] == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "authorization", "status"),
+    [
+        ("{}", "Basic d2s6", 400),
+        ("[]", "Basic d2s6", 400),
+        ("nonsense", "Basic d2s6", 400),
+        ('{"event": "e", "userId": "u", "colour": "red"}', "Basic d2s6", 400),
+        ('{"event": "e"}', "Basic d2s6", 400),
+        ('{"event": "e", "userId": "u", "properties": 1}', "Basic d2s6", 400),
+        ('{"event": "e", "userId": "u", "messageId": "' + "x" * 100 + '"}', "Basic d2s6", 400),
+        ('{"event": "e", "userId": "u", "timestamp": "now"}', "Basic d2s6", 400),
+        ('{"event": "e", "userId": "u", "properties": {"x": "' + "y" * 33_000 + '"}}', "Basic d2s6", 400),
+        ('{"event": "e", "userId": "u"}', "", 401),
+        ('{"event": "e", "userId": "u"}', "Basic d2s6cGFzc3dvcmQ=", 401),
+        ('{"event": "e", "userId": "u"}', "Bearer wk", 401),
+        ('{"event": "e", "userId": "u"}', "Basic %%%", 401),
+        ('{"event": "e", "userId": "u"}', "Basic d2s6", 200),
+    ],
+)
+def test_the_stand_in_refuses_what_segment_would_drop(body: str, authorization: str, status: int) -> None:
+    peer = Segment()
+
+    assert peer.respond("POST", "/v1/track", {"authorization": authorization}, body).status == status
+    assert len(peer.events) == (status == 200)
+
+
+def test_the_stand_in_shows_its_events_and_knows_no_other_addresses(peers: Peers) -> None:
+    track()
+    browser = Client(peers.stand_ins)
+
+    assert [entry["event"]["messageId"] for entry in browser.get("/segment/events").get_json()["items"]] == ["job-1"]
+    assert browser.post("/segment/v1/identify").status_code == 404

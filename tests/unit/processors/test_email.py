@@ -1,0 +1,153 @@
+"""send-email: one mail to one person through SendGrid's own library, and every no is told apart."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+from pydantic import ValidationError
+
+from adbot_queue.core import settings, telemetry
+from adbot_queue.processors.email import SendEmail
+from tests.builders.payments import secret
+from tests.builders.processors import failure, run
+from tests.builders.providers import Peers
+
+GOOD = {"to": "cara@example.com", "subject": "Your ticket", "text": "Here it is.", "html": "<p>Here it is.</p>"}
+
+
+def send(key: str = "job-1", **changes: Any) -> dict[str, Any]:
+    result: dict[str, Any] = run("send-email", GOOD | changes, key=key)
+    return result
+
+
+def refused(seconds: float = 20, **changes: Any) -> tuple[str, str, float | None]:
+    found, retry_after = failure("send-email", GOOD | changes, seconds=seconds)
+    return found.kind, found.message, retry_after
+
+
+def test_a_mail_goes_out_with_both_parts_its_categories_and_the_jobs_key(peers: Peers) -> None:
+    result = send(categories=["tickets", "tickets", "seven"])
+
+    (kept,) = peers.stand_ins.sendgrid.messages
+    assert result == {"message_id": kept["id"]}
+    mail = kept["message"]
+    assert mail["from"] == {"email": "bots@example.com", "name": "AdBot Queue"}
+    assert mail["personalizations"] == [
+        {"to": [{"email": "cara@example.com"}], "custom_args": {"job": "job-1", "key": "job-1"}}
+    ]
+    assert [part["type"] for part in mail["content"]] == ["text/plain", "text/html"]
+    assert mail["categories"] == ["tickets", "seven"]
+    assert peers.effects("sendgrid") == {"job-1": {"requests": 1, "effects": 1}}
+    assert "MailsSent" in telemetry.metrics.metric_set
+
+
+def test_either_part_alone_will_do(peers: Peers) -> None:
+    send(html=None)
+    send("job-2", text=None)
+
+    assert [[part["type"] for part in mail["content"]] for mail in peers.mails] == [["text/plain"], ["text/html"]]
+
+
+@pytest.mark.parametrize(
+    ("wish", "kind", "message", "seconds"),
+    [
+        ("fail=503x1", "transient", "SendGrid refused the mail (HTTP 503)", None),
+        ("fail=500x1", "transient", "SendGrid refused the mail (HTTP 500)", None),
+        ("fail=429x1", "transient", "SendGrid refused the mail (HTTP 429)", 2.0),
+        ("fail=400", "permanent", "SendGrid refused the mail (HTTP 400)", None),
+        ("fail=413", "permanent", "SendGrid refused the mail (HTTP 413)", None),
+    ],
+)
+def test_what_may_pass_is_tried_again_and_what_may_not_is_not(
+    peers: Peers, wish: str, kind: str, message: str, seconds: float | None
+) -> None:
+    assert refused(subject=wish) == (kind, message, seconds)
+    assert peers.effects("sendgrid")["job-1"] == {"requests": 1, "effects": 0}
+    if kind == "transient":
+        send(subject=wish)
+        assert peers.effects("sendgrid")["job-1"] == {"requests": 2, "effects": 1}
+
+
+def test_a_network_that_is_down_or_an_answer_that_is_late_is_tried_again(peers: Peers) -> None:
+    def no_route() -> Any:
+        raise URLError(ConnectionRefusedError())
+
+    peers.instead.append(no_route)
+    assert refused() == ("transient", "SendGrid could not be reached (ConnectionRefusedError)", None)
+    assert refused(subject="hang=60x1") == ("transient", "SendGrid could not be reached (TimeoutError)", None)
+
+
+def test_sendgrid_has_no_idempotency_keys_so_a_mail_whose_answer_was_lost_goes_twice_and_shows_it(
+    peers: Peers,
+) -> None:
+    refused(subject="hang=60x1")
+    send(subject="hang=60x1")
+
+    assert peers.effects("sendgrid")["job-1"] == {"requests": 2, "effects": 2}
+    assert {mail["personalizations"][0]["custom_args"]["key"] for mail in peers.mails} == {"job-1"}
+
+
+def test_a_refusal_names_the_field_and_not_the_address(peers: Peers) -> None:
+    complaint = {"message": "cara@example.com is not valid.", "field": "personalizations.0.to.0.email"}
+    peers.instead.append(lambda: (400, {"errors": [complaint, {"message": "and more"}]}))
+
+    assert refused()[1] == "SendGrid refused the mail (HTTP 400, personalizations.0.to.0.email)"
+
+
+def test_a_key_that_is_missing_fails_the_job_and_names_the_setting(peers: Peers) -> None:
+    with secret("sendgrid", '{"api_key": ""}'):
+        kind, message, _ = refused()
+
+    assert kind == "permanent"
+    assert "SENDGRID_SECRET_ID" in message
+
+
+def test_a_key_that_sendgrid_does_not_accept_fails_the_job(peers: Peers) -> None:
+    with secret("sendgrid", '{"api_key": "nonsense"}'):
+        assert refused()[:2] == ("permanent", "SendGrid refused the mail (HTTP 401)")
+
+
+def test_without_a_sender_the_job_fails_and_names_the_setting(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAIL_FROM", "")
+    settings.settings.cache_clear()
+
+    kind, message, _ = refused()
+
+    assert kind == "permanent"
+    assert "MAIL_FROM" in message
+
+
+@pytest.mark.parametrize(("seconds", "timeout"), [(20, 10), (4, 4)])
+def test_a_call_ends_before_the_job_must(peers: Peers, seconds: float, timeout: float) -> None:
+    run("send-email", GOOD, seconds=seconds)
+
+    assert peers.timeouts == [timeout]
+
+
+def test_without_time_left_nothing_is_begun(peers: Peers) -> None:
+    assert refused(seconds=0.5)[0] == "timeout"
+    assert peers.requests == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"to": "cara"}, "to"),
+        ({"to": "cara@example"}, "to"),
+        ({"to": "a@example.com, b@example.com"}, "to"),
+        ({"to": f"{'a' * 250}@example.com"}, "to"),
+        ({"subject": ""}, "subject"),
+        ({"subject": "one\r\nBcc: all@example.com"}, "subject"),
+        ({"text": None, "html": None}, None),
+        ({"text": ""}, "text"),
+        ({"categories": ["x"] * 11}, "categories"),
+        ({"cc": "b@example.com"}, "cc"),
+    ],
+)
+def test_a_mail_that_breaks_a_rule_is_not_enqueued(changes: dict[str, Any], field: str | None) -> None:
+    with pytest.raises(ValidationError) as refused_:
+        SendEmail.model_validate(GOOD | changes)
+
+    assert [error["loc"][:1] for error in refused_.value.errors()] == [(field,) if field else ()]

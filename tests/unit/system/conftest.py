@@ -1,0 +1,24 @@
+"""The system's parts on an AWS in the process; the tests of a module share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.builders.payments import empty
+from tests.builders.world import World, world
+
+
+@pytest.fixture(scope="module")
+def one_world() -> Iterator[World]:
+    """Making clients and tables takes most of a second: the tests of a module share them."""
+    with world() as made:
+        yield made
+
+
+@pytest.fixture
+def system(one_world: World) -> World:
+    """Empty tables."""
+    empty()
+    return one_world

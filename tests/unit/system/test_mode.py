@@ -1,0 +1,133 @@
+"""The kill switch: set once, signed once, known everywhere within 5 seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adbot_queue import ledger
+from adbot_queue.core import aws
+from adbot_queue.core.dynamodb import Contended
+from adbot_queue.ledger import Actor
+from adbot_queue.system.health_log import HealthLog, Level
+from adbot_queue.system.mode import Mode, Modes
+from tests.builders.clocks import FakeClock
+from tests.builders.crash import Killed, crash_after
+from tests.builders.payments import failing, rows
+from tests.builders.world import ADMIN, World
+
+BOB = Actor("bob", "owner", "req-2")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+def process(world: World, clock: FakeClock) -> Modes:
+    """The mode as one process knows it."""
+    client, table = aws.dynamodb(), world.env["SYSTEM_TABLE"]
+    return Modes(client, table, ledger.from_env(), HealthLog(client, table, clock), clock, clock.seconds)
+
+
+def test_work_is_queued_until_somebody_switches(system: World, clock: FakeClock) -> None:
+    modes = process(system, clock)
+    assert modes.current() is Mode.ASYNC_QUEUE
+    assert (modes.read().changed_at, modes.read().version) == (None, 0)
+
+
+def test_switching_is_signed_and_stands_in_the_health_log_in_one_transaction(system: World, clock: FakeClock) -> None:
+    modes = process(system, clock)
+    with crash_after(None) as calls:
+        switch = modes.set(Mode.SYNC_DIRECT, "SQS is down", ADMIN)
+    assert calls.names == ["GetItem", "TransactWriteItems"]
+    assert (switch.mode, switch.actor, switch.reason, switch.version) == (Mode.SYNC_DIRECT, "ada", "SQS is down", 1)
+    (entry,) = system.ledger(action="mode.set")
+    assert (entry["actor"], entry["reason"], entry["target"]) == ("ada", "SQS is down", "system:mode")
+    assert (entry["before"], entry["after"]) == ({"mode": "async_queue"}, {"mode": "sync_direct"})
+    (logged,), _ = HealthLog(aws.dynamodb(), system.env["SYSTEM_TABLE"], clock).read(Level.SWITCH, 10, None)
+    assert logged["detail"] == {
+        "before": "async_queue",
+        "after": "sync_direct",
+        "actor": "ada",
+        "reason": "SQS is down",
+    }
+
+
+def test_the_same_mode_again_changes_nothing(system: World, clock: FakeClock) -> None:
+    modes = process(system, clock)
+    modes.set(Mode.ASYNC_QUEUE, "as it is", ADMIN)
+    assert rows(system.env["SYSTEM_TABLE"]) == []
+    first = modes.set(Mode.SYNC_DIRECT, "why", ADMIN)
+    again = modes.set(Mode.SYNC_DIRECT, "again", BOB)
+    assert (again.actor, again.version) == (first.actor, 1)
+    assert len(system.ledger(action="mode.set")) == 1
+
+
+def test_there_and_back_are_two_entries(system: World, clock: FakeClock) -> None:
+    modes = process(system, clock)
+    modes.set(Mode.SYNC_DIRECT, "", ADMIN)
+    assert modes.set(Mode.ASYNC_QUEUE, "", ADMIN).version == 2
+    assert len(system.ledger(action="mode.set")) == 2
+
+
+def test_who_switches_knows_at_once_and_everybody_else_within_five_seconds(system: World, clock: FakeClock) -> None:
+    ours, theirs = process(system, clock), process(system, clock)
+    assert theirs.current() is Mode.ASYNC_QUEUE
+    ours.set(Mode.SYNC_DIRECT, "", ADMIN)
+    assert (ours.current(), theirs.current()) == (Mode.SYNC_DIRECT, Mode.ASYNC_QUEUE)
+    clock.advance(5_000)
+    with crash_after(None) as calls:
+        assert [theirs.current() for _ in range(3)] == [Mode.SYNC_DIRECT] * 3
+    assert calls.names == ["GetItem"]
+
+
+@pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "InternalServerError", None])
+def test_while_it_cannot_be_read_the_last_known_mode_stands(system: World, clock: FakeClock, code: str | None) -> None:
+    modes = process(system, clock)
+    modes.set(Mode.SYNC_DIRECT, "", ADMIN)
+    clock.advance(60_000)
+    with failing(aws.dynamodb(), "GetItem", code=code) as calls:
+        assert modes.current() is Mode.SYNC_DIRECT
+        asked = len(calls)
+        assert modes.current() is Mode.SYNC_DIRECT
+        assert process(system, clock).current() is Mode.ASYNC_QUEUE
+        assert len(calls) >= asked
+    assert asked == 1
+
+
+def test_of_two_who_switch_at_once_both_are_signed_with_what_was_before(
+    system: World, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = process(system, clock), process(system, clock)
+    read = Modes.read
+
+    def and_then_somebody_else_switches(self: Modes) -> Any:
+        found = read(self)
+        monkeypatch.undo()
+        theirs.set(Mode.SYNC_DIRECT, "theirs", BOB)
+        return found
+
+    monkeypatch.setattr(Modes, "read", and_then_somebody_else_switches)
+    assert ours.set(Mode.SYNC_DIRECT, "ours", ADMIN).actor == "bob"
+    assert [entry["actor"] for entry in system.ledger(action="mode.set")] == ["bob"]
+
+
+def test_a_switch_that_is_always_overtaken_is_contention(
+    system: World, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes, stale = process(system, clock), process(system, clock).read()
+    process(system, clock).set(Mode.SYNC_DIRECT, "", BOB)
+    monkeypatch.setattr(Modes, "read", lambda _: stale)
+    with pytest.raises(Contended):
+        modes.set(Mode.SYNC_DIRECT, "", ADMIN)
+
+
+def test_killed_before_the_transaction_nothing_is_said_and_after_it_all_is(system: World, clock: FakeClock) -> None:
+    for call, entries in ((1, 0), (2, 1)):
+        with crash_after(call), pytest.raises(Killed):
+            process(system, clock).set(Mode.SYNC_DIRECT, "", ADMIN)
+        assert len(system.ledger(action="mode.set")) == entries
+        assert len(rows(system.env["SYSTEM_TABLE"], "HEALTH#")) == entries
+        assert (process(system, clock).read().mode is Mode.SYNC_DIRECT) == bool(entries)
