@@ -47,6 +47,8 @@ def statements() -> Iterator[tuple[str, dict[str, Any]]]:
 def number(value: Any) -> int:
     """A number of the template, looked up in its mappings where it says so."""
     if isinstance(value, dict):
+        if "Fn::If" in value:  # as in a full installation: no condition here holds by default but those of size
+            return number(value["Fn::If"][2])
         mapping, first, second = value["Fn::FindInMap"]
         value = TEMPLATE["Mappings"][mapping][first][second]
     return int(value)
