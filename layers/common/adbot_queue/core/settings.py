@@ -38,7 +38,6 @@ class Settings:
     segment_secret_id: str
     webhook_secret_id: str
     webhook_trusted_hosts: str  # host:port, comma between: may be private and without TLS; empty: none
-    scheduler: str  # JSON: group, target, role and dead_letters of the schedules that the API makes
     default_pool: str
     admin_email: str  # empty: notices are counted and logged, no mail is sent
     mail_from: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue.core import aws
-from adbot_queue.core.settings import settings
+from adbot_queue.core.settings import MissingSetting
 from adbot_queue.jobs.ticks import ON_TIME_MS
 
 if TYPE_CHECKING:
@@ -139,5 +140,12 @@ def _moment(millis: int) -> datetime:
 
 @lru_cache(maxsize=1)
 def from_env() -> Scheduler:
-    """The scheduler of this installation."""
-    return Scheduler(aws.scheduler(), Target(**json.loads(settings().scheduler)))
+    """The scheduler of this installation; only those functions know it that deal with schedules.
+
+    Raises:
+        MissingSetting: this is none of them.
+    """
+    known = os.environ.get("SCHEDULER")
+    if known is None:
+        raise MissingSetting("environment variables are not set: SCHEDULER")
+    return Scheduler(aws.scheduler(), Target(**json.loads(known)))
