@@ -47,6 +47,7 @@ def test_no_job_is_lost_doubled_or_miscounted_whoever_dies_and_whatever_the_queu
     assert len(run.told.ids) > JOBS // 2
 
 
+@pytest.mark.long
 def test_a_store_that_does_not_check_leases_is_found_out(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def whoever_comes_last_wins(self: JobStore, before: Job, after: Job) -> Job | None:
         return self._change(before, after, "attribute_exists(pk) OR #state = :was")

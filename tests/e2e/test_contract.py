@@ -78,6 +78,7 @@ def test_the_document_that_is_served_is_the_committed_one(stack: Stack) -> None:
     assert served == json.loads((ROOT / "functions" / "system" / "openapi.json").read_text())
 
 
+@pytest.mark.long
 @pytest.mark.timeout(SECONDS + 60)
 def test_an_admin_is_answered_as_the_document_says(stack: Stack, api: Api, tmp_path: Path) -> None:
     said = ask(
@@ -90,6 +91,7 @@ def test_an_admin_is_answered_as_the_document_says(stack: Stack, api: Api, tmp_p
     assert chosen(said) == operations(stack)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(SECONDS + 60)
 def test_nobody_is_answered_as_the_document_says(stack: Stack, tmp_path: Path) -> None:
     said = ask(stack, tmp_path, "--phases", "fuzzing", "--max-examples", "2")

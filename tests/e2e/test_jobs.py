@@ -98,7 +98,6 @@ def test_too_large_a_batch_is_refused_by_its_limit(api: Api) -> None:
 
 def test_a_delayed_job_runs_at_its_time_and_not_before(api: Api, eventually: Eventually) -> None:
     job = ended(api, eventually, post(api, track() | {"delay_seconds": 3}).json()["id"])
-    assert job["started_at"] >= job["run_at"] or job["started_at"] >= job["created_at"]
     waited = datetime.fromisoformat(job["started_at"]) - datetime.fromisoformat(job["created_at"])
     assert waited >= timedelta(seconds=3)
 

@@ -199,7 +199,10 @@ def load(api: Api, aws: Callable[[str], Any], before: dict[str, dict[str, Any]])
     return made
 
 
-pytestmark = pytest.mark.timeout(2 * SECONDS + 240)  # the first of them waits for the stack and for the load
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.timeout(2 * SECONDS + 240),
+]  # the first of them waits for the stack and for the load
 
 
 def test_every_job_is_there_once_and_ended_as_its_provider_decided(load: Load) -> None:

@@ -80,6 +80,7 @@ def test_a_schedule_is_known_to_event_bridge_until_it_is_removed(
     ]
 
 
+@pytest.mark.long
 def test_a_moment_that_comes_makes_exactly_one_job(api: Api, name: str, eventually: Eventually) -> None:
     moment = datetime.fromtimestamp(time.time() + 5, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
     made = api("admin", "POST", "/schedules", json={"name": name, "expression": f"at({moment})", **TRACK})
@@ -92,6 +93,7 @@ def test_a_moment_that_comes_makes_exactly_one_job(api: Api, name: str, eventual
     assert api("viewer", "GET", f"/schedules/{name}").json()["next_runs"] == []
 
 
+@pytest.mark.long
 def test_a_rate_ticks_each_tick_is_one_job_and_a_bell_that_rings_again_makes_none(
     api: Api, aws: Aws, stack: Stack, name: str, eventually: Eventually
 ) -> None:

@@ -23,6 +23,8 @@ from tests.builders.effects import Provider, charging, new_provider
 from tests.builders.jobs import Jobs, job_types
 from tests.builders.world import ADMIN, World
 
+pytestmark = pytest.mark.long
+
 Step = Callable[[Jobs], None]
 
 

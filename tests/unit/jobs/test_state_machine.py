@@ -298,6 +298,7 @@ def test_whatever_happens_jobs_are_as_the_model_says() -> None:
     run_state_machine_as_test(Platform, settings=FEW)
 
 
+@pytest.mark.long
 def test_a_sweeper_that_ignores_leases_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Sweeper, "_due", _hasty(Sweeper._due))
     _finds_out()
