@@ -9,6 +9,6 @@ os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "adbot-queue")
 os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "AdBotQueue")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
-# Clients are made once a process and keep what they find then: also one that a test makes outside of any AWS in the process.
+# Clients are made once a process and keep the credentials that they find then, in whichever test that is.
 os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "testing"
 os.environ["AWS_DEFAULT_REGION"] = "eu-central-1"
