@@ -11,7 +11,7 @@ from adbot_queue.core import aws
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, RateLimited
 from adbot_queue.jobs.clean import clean
 from adbot_queue.jobs.execute import Permit
-from adbot_queue.jobs.model import State
+from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.schemas import CleanQuery
 from adbot_queue.jobs.service import Enqueued
 from adbot_queue.ledger import SYSTEM
@@ -385,3 +385,18 @@ def test_an_answer_that_gets_lost_costs_no_attempt_because_the_client_asks_again
     done = jobs.get(parent)
     assert (done.state, done.attempt, len(done.attempts)) == (State.COMPLETED, 1, 1)
     assert jobs.get(child).state is State.WAITING
+
+
+def test_a_job_may_wait_for_a_hundred_others_some_of_which_end_while_it_is_made(jobs: Jobs) -> None:
+    parents = [job.id for start in (0, 50) for job in jobs.enqueue_many([jobs.new("note", {})] * 50)]
+    told = jobs.service.dependents.look_again
+
+    def later(child: Job) -> None:
+        assert len(child.waits_for) == 100
+        told(child)
+
+    with patch.object(jobs.service.dependents, "look_again", later):
+        child = jobs.service.enqueue(jobs.new("charge", {}, depends_on=tuple(parents), tolerant=True), ADMIN, None).job
+    assert sum(child.id in jobs.get(parent).children for parent in parents) == 100
+    jobs.settle()
+    assert jobs.get(child).state is State.COMPLETED

@@ -49,6 +49,9 @@ RESERVE_MS = 4_000
 
 RACES = 5
 
+MOST_TOLD = 90
+"""Parents that are surely told in the transaction that creates their child."""
+
 TimeLeft = Callable[[], int]
 
 
@@ -135,6 +138,9 @@ class JobService:
             known = dict(zip(first, created, strict=True))
             fresh = [draft.job for name, draft in first.items() if known[name] is None]
             made = self.hand_over(fresh, time_left)
+            for job in fresh:
+                if len(job.waits_for) > MOST_TOLD:
+                    self.dependents.look_again(job)  # the last of its parents may have ended before they were told
             count("JobsEnqueued", len(fresh))
             return [self._outcome(draft, first[_name(draft)], known[_name(draft)], made) for draft in drafts]
         raise Unavailable("the jobs that are depended on keep changing; try again")

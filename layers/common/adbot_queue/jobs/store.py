@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _NOT_TERMINAL = "NOT #state IN (:s0, :s1, :s2, :s3)"
-_STATES = {f"s{number}": state.value for number, state in enumerate(sorted(TERMINAL))}
+_ADOPT = "ADD children :new, version :one"
+_STATES: dict[str, Any] = {f"s{number}": state.value for number, state in enumerate(sorted(TERMINAL))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ class JobStore:
         """Create jobs, as many as fit into each transaction; those whose key is known are left out.
 
         Items a job: the key's memory (refuses a key that is remembered), the job, jobs that come with it, and each
-        parent (refuses one that has ended). With them whatever `sign` adds, one item.
+        parent (refuses one that has ended). With them whatever `sign` adds, one item. A job with more parents than fit
+        is created before the last of them are told; it is for the caller to have it looked at again.
 
         Returns:
             For each draft None when it was created, or what its key means already.
@@ -111,7 +114,8 @@ class JobStore:
             self._add(transaction, draft, now)
             if draft.memory:
                 memories[f"memory:{draft.job.id}"] = (draft.job.id, draft.memory.fingerprint)
-        self._tell_parents(transaction, drafts)
+        room = TRANSACTION_LIMIT - len(transaction) - (sign is not None)
+        late = self._tell_parents(transaction, drafts, room)
         if sign:
             sign(transaction, [draft.job for draft in drafts])
         try:
@@ -125,6 +129,8 @@ class JobStore:
             if known:
                 return known
             raise ParentEnded(str(refused)) from refused
+        for parent, new in late.items():
+            self._adopt(parent, new)
         return {}
 
     def _put(self, job: Job) -> None:
@@ -151,21 +157,26 @@ class JobStore:
         for one in (job, *draft.with_it):
             transaction.create(f"job:{one.id}", self.table, item_of(one))
 
-    def _tell_parents(self, transaction: Transaction, drafts: Sequence[Draft]) -> None:
+    def _tell_parents(self, transaction: Transaction, drafts: Sequence[Draft], room: int) -> dict[str, set[str]]:
+        """Add as many parents as there is room for; the others, with their new children, are the answer."""
         children: dict[str, set[str]] = defaultdict(set)
         for draft in drafts:
-            for parent in draft.parents:
+            for parent in sorted(draft.parents):
                 children[parent].add(draft.job.id)
-        for parent, new in children.items():
+        parents = list(children.items())
+        for parent, new in parents[:room]:
+            condition = f"attribute_exists(pk) AND {_NOT_TERMINAL}"
             transaction.update(
-                f"parent:{parent}",
-                self.table,
-                key_of(parent),
-                "ADD children :new, version :one",
-                condition=f"attribute_exists(pk) AND {_NOT_TERMINAL}",
-                new=new,
-                one=1,
-                **_STATES,
+                f"parent:{parent}", self.table, key_of(parent), _ADOPT, condition=condition, new=new, one=1, **_STATES
+            )
+        return dict(parents[room:])
+
+    def _adopt(self, parent: str, new: set[str]) -> None:
+        """Tell a parent of children that wait for it already; one that has ended is asked by the sweeper's look."""
+        with suppress(ConditionFailed):
+            condition = f"attribute_exists(pk) AND {_NOT_TERMINAL}"
+            dynamodb.update_if(
+                self.client, self.table, key_of(parent), _ADOPT, condition=condition, new=new, one=1, **_STATES
             )
 
     # Reading
