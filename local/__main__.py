@@ -57,6 +57,15 @@ def main() -> int:
         return 1
 
 
+_KEYS = {
+    "Stripe": "STRIPE_API_KEY",
+    "SendGrid": "SENDGRID_API_KEY",
+    "Segment": "SEGMENT_WRITE_KEY",
+    "Twilio": "TWILIO_AUTH_TOKEN",
+}
+"""Whoever has no key in the environment is stood in for."""
+
+
 def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
     began = time.monotonic()
     settings.check_ports()
@@ -64,8 +73,6 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
     print("Starting the embedded AWS ...", flush=True)
     servers = {"The embedded AWS": resources.enter_context(embedded_aws(settings))}
     servers |= _start_stand_ins(settings, resources)
-    stripe_key, sendgrid_key = os.environ.get("STRIPE_API_KEY", ""), os.environ.get("SENDGRID_API_KEY", "")
-    segment_key = os.environ.get("SEGMENT_WRITE_KEY", "")
     outputs, deployed = deploy(
         settings,
         {
@@ -73,9 +80,10 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
             "WorkerScale": "few",  # the embedded AWS is one process on this machine's cores
             "AdminEmail": os.environ.get("ADMIN_EMAIL", "admin@example.com"),
             "MailFrom": os.environ.get("MAIL_FROM", "adbot-queue@example.com"),
-            "StripeApiBase": "" if stripe_key else f"{settings.providers_url}/stripe",
-            "SendGridApiBase": "" if sendgrid_key else f"{settings.providers_url}/sendgrid",
-            "SegmentApiBase": "" if segment_key else f"{settings.providers_url}/segment",
+            **{
+                f"{provider}ApiBase": "" if os.environ.get(key) else f"{settings.providers_url}/{provider.lower()}"
+                for provider, key in _KEYS.items()
+            },
             "WebhookTrustedHosts": ",".join(
                 [f"{HOST}:{settings.providers_port}", os.environ.get("WEBHOOK_TRUSTED_HOSTS", "")]
             ).rstrip(","),
@@ -97,12 +105,7 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
     # Written before anything is seeded: a run that is cut short must find its passwords again.
     stack.write(settings, current)
     seed.seed_users(current)
-    seed.seed_secrets(
-        current,
-        stripe_key or f"sk_test_{secrets.token_hex(12)}",
-        sendgrid_key or f"SG.{secrets.token_hex(12)}",
-        segment_key or secrets.token_hex(16),
-    )
+    seed.seed_secrets(current)
     resources.enter_context(gateway(settings, outputs["ApiId"]))
     ready = seed.seed_catalogue(current) if deployed else True
     played = settings.state / "played"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sys
 from collections.abc import Mapping
@@ -62,17 +63,19 @@ def seed_users(stack: Stack) -> None:
         cognito.admin_add_user_to_group(UserPoolId=pool, Username=name, GroupName=role)
 
 
-def seed_secrets(stack: Stack, stripe_key: str, sendgrid_key: str, segment_key: str) -> None:
-    """Fill the secrets that the template made empty."""
+def seed_secrets(stack: Stack) -> None:
+    """Fill the secrets that the template made empty: with the environment's keys, or with what a stand-in takes."""
+    held: dict[str, dict[str, str]] = {
+        "Stripe": {
+            "api_key": os.environ.get("STRIPE_API_KEY") or f"sk_test_{secrets.token_hex(12)}",
+            "webhook_secret": stack["stripe_webhook_secret"],
+        },
+        "SendGrid": {"api_key": os.environ.get("SENDGRID_API_KEY") or f"SG.{secrets.token_hex(12)}"},
+        "Segment": {"write_key": os.environ.get("SEGMENT_WRITE_KEY") or secrets.token_hex(16)},
+    }
     manager = client(stack, "secretsmanager")
-    stripe = {"api_key": stripe_key, "webhook_secret": stack["stripe_webhook_secret"]}
-    manager.put_secret_value(SecretId=stack["outputs"]["StripeSecretId"], SecretString=json.dumps(stripe))
-    manager.put_secret_value(
-        SecretId=stack["outputs"]["SendGridSecretId"], SecretString=json.dumps({"api_key": sendgrid_key})
-    )
-    manager.put_secret_value(
-        SecretId=stack["outputs"]["SegmentSecretId"], SecretString=json.dumps({"write_key": segment_key})
-    )
+    for provider, secret in held.items():
+        manager.put_secret_value(SecretId=stack["outputs"][f"{provider}SecretId"], SecretString=json.dumps(secret))
 
 
 def seed_catalogue(stack: Stack) -> bool:

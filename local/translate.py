@@ -88,6 +88,7 @@ def expand(template: Template, parameters: Mapping[str, str]) -> Template:
     plain.pop("Transform", None)
     resources = plain["Resources"]
     _cover_other_names(resources)
+    _join_permissions(resources)
     for name in [
         key
         for key, value in resources.items()
@@ -95,6 +96,22 @@ def expand(template: Template, parameters: Mapping[str, str]) -> Template:
     ]:
         resources |= _explicit_routes(name, resources[name])
     return plain
+
+
+def _join_permissions(resources: Template) -> None:
+    """One permission for a function and its caller: SAM makes one a route, and a stack has at most 500 resources."""
+    kept: set[str] = set()
+    for name in [key for key, value in resources.items() if value["Type"] == "AWS::Lambda::Permission"]:
+        properties = resources[name]["Properties"]
+        mark = json.dumps([properties["FunctionName"], properties["Principal"]])
+        if mark in kept and properties["Principal"] == "apigateway.amazonaws.com":
+            del resources[name]
+            continue
+        kept.add(mark)
+        if properties["Principal"] == "apigateway.amazonaws.com":
+            api = {"Fn::Sub": ["arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}/*", {}]}
+            api["Fn::Sub"][1] = {"Api": properties["SourceArn"]["Fn::Sub"][1]["__ApiId__"]}
+            properties["SourceArn"] = api
 
 
 def _cover_other_names(resources: Template) -> None:

@@ -19,11 +19,11 @@ from urllib3 import HTTPResponse, Timeout
 from urllib3.exceptions import ReadTimeoutError
 from werkzeug.test import Client
 
-from adbot_queue.providers import segment, stripe_client
+from adbot_queue.providers import registry, segment, stripe_client
 from local.stand_ins.app import StandIns
 
-STRIPE_BASE, SENDGRID_BASE = "http://peers.test/stripe", "http://peers.test/sendgrid"
-SEGMENT_BASE = "http://peers.test/segment"
+PEERS = "http://peers.test"
+STRIPE_BASE, SENDGRID_BASE = f"{PEERS}/stripe", f"{PEERS}/sendgrid"
 Answer = Callable[[], tuple[int, Any]]
 
 
@@ -137,9 +137,9 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Peers:
     monkeypatch.setattr(stripe, "RequestsClient", lambda timeout: _StripeHttp(peers, timeout))
     monkeypatch.setattr(segment, "_pool", lambda: _Pool(peers))
     monkeypatch.setattr(python_http_client.Client, "_make_request", open_mail)
-    monkeypatch.setenv("STRIPE_API_BASE", STRIPE_BASE)
-    monkeypatch.setenv("SENDGRID_API_BASE", SENDGRID_BASE)
-    monkeypatch.setenv("SEGMENT_API_BASE", SEGMENT_BASE)
+    places = {name: {"secret": name, "base": f"{PEERS}/{name}"} for name in registry.PROVIDERS}
+    monkeypatch.setenv("PROVIDERS", json.dumps(places))
+    registry._places.cache_clear()
     stripe_client.make.cache_clear()
     return peers
 

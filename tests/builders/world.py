@@ -23,6 +23,7 @@ from adbot_queue.adbots.upload import parse_objects
 from adbot_queue.core import aws
 from adbot_queue.jobs import registry
 from adbot_queue.ledger import Actor
+from adbot_queue.providers import registry as providers
 from local.openapi import load_app
 from tests.builders.tables import create_tables
 
@@ -173,9 +174,8 @@ BASE_ENV = {
     "AWS_SECRET_ACCESS_KEY": "testing",
     "AWS_DEFAULT_REGION": REGION,
     "EVENT_BUS": "events",
-    "STRIPE_SECRET_ID": "stripe",
-    "SENDGRID_SECRET_ID": "sendgrid",
-    "SEGMENT_SECRET_ID": "segment",
+    # Every provider's secret has its provider's name.
+    "PROVIDERS": json.dumps({name: {"secret": name, "base": ""} for name in providers.PROVIDERS}),
     "WEBHOOK_SECRET_ID": "webhook",
     "WEBHOOK_TRUSTED_HOSTS": "",
     "SCHEDULER": json.dumps(
@@ -196,9 +196,6 @@ BASE_ENV = {
     "MAIL_FROM": "bots@example.com",
     "CHECKOUT_SUCCESS_URL": "https://shop.example.com/thanks",
     "CHECKOUT_CANCEL_URL": "https://shop.example.com/plans",
-    "STRIPE_API_BASE": "",
-    "SENDGRID_API_BASE": "",
-    "SEGMENT_API_BASE": "",
     "POWERTOOLS_SERVICE_NAME": "adbot-queue",
     "POWERTOOLS_METRICS_NAMESPACE": "AdBotQueue",
     "POWERTOOLS_LOG_LEVEL": "CRITICAL",

@@ -6,6 +6,7 @@ often something happened under the job's key.
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -186,7 +187,7 @@ def before(api: Api) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module")
 def load(api: Api, aws: Callable[[str], Any], before: dict[str, dict[str, Any]]) -> Load:
     worker = aws("lambda").get_function_configuration(FunctionName="adbot-queue-MoneyWorker")
-    providers = worker["Environment"]["Variables"]["STRIPE_API_BASE"].removesuffix("/stripe")
+    providers = json.loads(worker["Environment"]["Variables"]["PROVIDERS"])["stripe"]["base"].removesuffix("/stripe")
     made = Load(api, providers)
     made.batches(BATCHES // 2)
     made.flip("sync_direct")

@@ -192,7 +192,7 @@ def _raise(error: Exception) -> Any:
 def test_without_a_key_the_mail_stays_in_the_queue_and_says_what_is_missing(shop: World, mail: Peers) -> None:
     record("b1", queued=2)
     with secret("sendgrid", '{"api_key": ""}'):
-        with pytest.raises(NotConfigured, match="SENDGRID_SECRET_ID"):
+        with pytest.raises(NotConfigured, match="SendGridSecretArn"):
             notices.from_env().send(MINUTE)
         assert consume(shop, MINUTE) == ["m0"]
     assert mail.mails == []

@@ -263,7 +263,7 @@ def test_without_a_key_or_with_one_that_stripe_does_not_know_it_is_not_configure
         with secret("stripe", text):
             answer = buy(shop)
         assert (answer.status, answer.problem) == (503, "not-configured")
-        assert "STRIPE_SECRET_ID" in answer.json["detail"]
+        assert "StripeSecretArn" in answer.json["detail"]
 
 
 def test_without_pages_to_go_to_it_is_not_configured(

@@ -225,7 +225,7 @@ def test_a_secret_that_is_not_filled_in_is_said_to_be(shop: World, text: str) ->
     with secret("stripe", text):
         answer = deliver(shop, PAYLOAD)
     assert (answer.status, answer.problem) == (503, "not-configured")
-    assert "STRIPE_SECRET_ID" in answer.json["detail"]
+    assert "StripeSecretArn" in answer.json["detail"]
     assert nothing_recorded(shop)
 
 

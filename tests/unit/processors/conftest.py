@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from adbot_queue.core import settings, telemetry
+from adbot_queue.providers import registry
 from tests.builders.payments import configure
 from tests.builders.providers import Peers, connect
 from tests.builders.world import World, world
@@ -34,3 +35,4 @@ def peers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Peers]:
     yield made
     monkeypatch.undo()
     settings.settings.cache_clear()
+    registry._places.cache_clear()

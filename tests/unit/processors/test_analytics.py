@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from urllib3.exceptions import NewConnectionError
 from werkzeug.test import Client
 
-from adbot_queue.core import settings, telemetry
+from adbot_queue.core import telemetry
 from adbot_queue.processors.analytics import MOST_PROPERTIES, Track
-from adbot_queue.providers import segment
+from adbot_queue.providers import registry, segment
 from local.stand_ins.segment import Segment
 from tests.builders.payments import secret
 from tests.builders.processors import failure, run
@@ -94,7 +94,7 @@ def test_a_key_that_is_missing_fails_the_job_and_names_the_setting(peers: Peers,
         kind, message, _ = refused()
 
     assert kind == "permanent"
-    assert "SEGMENT_SECRET_ID" in message
+    assert "SegmentSecretArn" in message
 
 
 def test_a_key_that_segment_does_not_accept_fails_the_job_and_names_the_setting(peers: Peers) -> None:
@@ -102,12 +102,12 @@ def test_a_key_that_segment_does_not_accept_fails_the_job_and_names_the_setting(
     kind, message, _ = refused()
 
     assert kind == "permanent"
-    assert "SEGMENT_SECRET_ID" in message
+    assert "SegmentSecretArn" in message
 
 
 def test_without_a_base_of_its_own_it_is_segment_that_is_asked(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEGMENT_API_BASE", "")
-    settings.settings.cache_clear()
+    monkeypatch.setenv("PROVIDERS", '{"segment": {"secret": "segment", "base": ""}}')
+    registry._places.cache_clear()
     peers.instead.append(lambda: (200, {"success": True}))
     track()
 

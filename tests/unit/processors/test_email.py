@@ -101,7 +101,7 @@ def test_a_key_that_is_missing_fails_the_job_and_names_the_setting(peers: Peers)
         kind, message, _ = refused()
 
     assert kind == "permanent"
-    assert "SENDGRID_SECRET_ID" in message
+    assert "SendGridSecretArn" in message
 
 
 def test_a_key_that_sendgrid_does_not_accept_fails_the_job(peers: Peers) -> None:

@@ -167,7 +167,7 @@ def test_a_key_that_is_missing_or_wrong_fails_the_job_and_names_the_setting(peer
         kind, message, _ = refused()
 
     assert kind == "permanent"
-    assert "STRIPE_SECRET_ID" in message
+    assert "StripeSecretArn" in message
 
 
 def test_a_secret_that_cannot_be_read_now_is_tried_again(peers: Peers) -> None:
@@ -175,7 +175,7 @@ def test_a_secret_that_cannot_be_read_now_is_tried_again(peers: Peers) -> None:
         kind, message, _ = refused()
 
     assert kind == "transient"
-    assert "STRIPE_SECRET_ID" in message
+    assert "StripeSecretArn" in message
 
 
 @pytest.mark.parametrize(("seconds", "read_s"), [(20, 15), (10, 8), (2, 1)])

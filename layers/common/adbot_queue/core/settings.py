@@ -33,9 +33,6 @@ class Settings:
     jobs_per_second: str  # what one user may enqueue in the long run
     jobs_burst: str  # and at once
     event_bus: str
-    stripe_secret_id: str
-    sendgrid_secret_id: str
-    segment_secret_id: str
     webhook_secret_id: str
     webhook_trusted_hosts: str  # host:port, comma between: may be private and without TLS; empty: none
     default_pool: str
@@ -43,9 +40,6 @@ class Settings:
     mail_from: str
     checkout_success_url: str
     checkout_cancel_url: str
-    stripe_api_base: str  # empty: Stripe itself
-    sendgrid_api_base: str  # empty: SendGrid itself
-    segment_api_base: str  # empty: Segment itself
 
 
 @lru_cache(maxsize=1)

@@ -57,6 +57,7 @@ class JobType:
         policy: another one than the queue's.
         parallel: whether several of a batch may run at once in one process.
         internal: only the platform itself enqueues it.
+        needs: providers (`providers.registry`) without whose credentials no such job is taken.
     """
 
     name: str
@@ -68,6 +69,7 @@ class JobType:
     policy: RetryPolicy | None = None
     parallel: bool = True
     internal: bool = False
+    needs: tuple[str, ...] = ()
 
     def retry_policy(self) -> RetryPolicy:
         """The type's policy, or its queue's."""
@@ -146,6 +148,7 @@ TYPES: dict[str, JobType] = {
             "adbot_queue.processors.payment:ProcessPayment",
             timeout_s=20,
             window_s=90 * DAY_S,
+            needs=("stripe",),
         ),
         JobType(
             "send-email",
@@ -153,6 +156,7 @@ TYPES: dict[str, JobType] = {
             "adbot_queue.processors.email:send_email",
             "adbot_queue.processors.email:SendEmail",
             timeout_s=15,
+            needs=("sendgrid",),
         ),
         JobType(
             "analytics-track",
@@ -161,6 +165,7 @@ TYPES: dict[str, JobType] = {
             "adbot_queue.processors.analytics:Track",
             timeout_s=15,
             window_s=0,
+            needs=("segment",),
         ),
     )
 }

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from adbot_queue.core import secrets
 from adbot_queue.core.errors import BadSignature, IdempotencyMismatch, NotConfigured, ProviderFailed
-from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
-from adbot_queue.providers import stripe_client
-from adbot_queue.providers.stripe_client import SETTING
+from adbot_queue.providers import registry, stripe_client
 
 if TYPE_CHECKING:
     from stripe import StripeError
@@ -25,7 +22,7 @@ def webhook_secrets() -> list[str]:
     Raises:
         NotConfigured, Unavailable: as `secrets.read`.
     """
-    found = secrets.read(settings().stripe_secret_id, "webhook_secret", SETTING)
+    found = registry.credential("stripe", "webhook_secret")
     return [found] if isinstance(found, str) else list(found)
 
 
@@ -73,7 +70,7 @@ def create_checkout(params: dict[str, Any], idempotency_key: str) -> tuple[str, 
     except stripe.IdempotencyError as error:
         raise IdempotencyMismatch("this Idempotency-Key was used with another request") from error
     except stripe.AuthenticationError as error:
-        raise NotConfigured(f"Stripe does not accept the API key in the secret that {SETTING} names") from error
+        raise NotConfigured("Stripe does not accept the API key in the secret that StripeSecretArn names") from error
     except stripe.StripeError as error:
         raise _failure(error) from error
     return session.id, session.url or "", session.expires_at

@@ -12,7 +12,7 @@ from adbot_queue.core import telemetry
 from adbot_queue.core.errors import ProviderFailed
 from adbot_queue.core.schema import Input
 from adbot_queue.jobs.context import Context
-from adbot_queue.processors.calls import seconds_for, verdict
+from adbot_queue.processors.calls import calling, verdict
 from adbot_queue.providers import segment
 
 MOST_PROPERTIES = segment.MOST_BYTES - 4096
@@ -70,7 +70,8 @@ def track(payload: Track, context: Context) -> dict[str, Any]:
         **{name: value for name, value in names.items() if value is not None},
     }
     try:
-        segment.track(event, seconds_for("Segment", segment.TIMEOUT_S, context))
+        with calling("segment", segment.TIMEOUT_S, context) as seconds:
+            segment.track(event, seconds)
     except ProviderFailed as error:
         raise verdict(error) from error.__cause__ or error
     telemetry.count("EventsTracked")

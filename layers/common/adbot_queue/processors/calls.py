@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from adbot_queue.core.errors import ProviderFailed
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.retry import Permanent, Transient
+from adbot_queue.providers import registry
 
 LEAST_S = 1.0
 """With less time than this a call is not begun: its answer would hardly be waited for."""
@@ -20,6 +24,24 @@ def seconds_for(provider: str, limit_s: float, context: Context) -> float:
     if left < LEAST_S:
         raise TimeoutError(f"no time was left to call {provider}")
     return min(limit_s, left)
+
+
+@contextmanager
+def calling(provider: str, limit_s: float, context: Context) -> Iterator[float]:
+    """To be around every call of a provider: `with calling("stripe", 15, context) as seconds:`.
+
+    Args:
+        provider: its name in `providers.registry`.
+        limit_s: the most that the call may take.
+        context: the job's.
+
+    Returns:
+        The seconds that the call may take, as `seconds_for`.
+
+    Raises:
+        TimeoutError: as `seconds_for`.
+    """
+    yield seconds_for(registry.PROVIDERS[provider].label, limit_s, context)
 
 
 def verdict(error: ProviderFailed) -> Permanent | Transient:

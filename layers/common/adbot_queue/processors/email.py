@@ -15,7 +15,7 @@ from adbot_queue.core import telemetry
 from adbot_queue.core.errors import ProviderFailed
 from adbot_queue.core.schema import Input
 from adbot_queue.jobs.context import Context
-from adbot_queue.processors.calls import seconds_for, verdict
+from adbot_queue.processors.calls import calling, verdict
 from adbot_queue.providers import sendgrid_mail
 
 Category = Annotated[str, Field(min_length=1, max_length=255)]
@@ -56,7 +56,8 @@ def send_email(payload: SendEmail, context: Context) -> dict[str, Any]:
         tuple(dict.fromkeys(payload.categories)),
     )
     try:
-        message_id = sendgrid_mail.send(message, seconds_for("SendGrid", sendgrid_mail.TIMEOUT_S, context))
+        with calling("sendgrid", sendgrid_mail.TIMEOUT_S, context) as seconds:
+            message_id = sendgrid_mail.send(message, seconds)
     except ProviderFailed as error:
         raise verdict(error) from error.__cause__ or error
     telemetry.count("MailsSent")

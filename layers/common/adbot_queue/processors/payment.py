@@ -19,7 +19,7 @@ from adbot_queue.core.telemetry import logger
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.retry import Permanent, Transient
 from adbot_queue.processors import currencies
-from adbot_queue.processors.calls import seconds_for
+from adbot_queue.processors.calls import calling
 from adbot_queue.providers import stripe_client
 from adbot_queue.providers.waiting import retry_after
 
@@ -78,21 +78,25 @@ def process_payment(payload: ProcessPayment, context: Context) -> dict[str, Any]
         Permanent: declined, or refused for what was asked. Transient: Stripe is busy or was not reached.
         NotConfigured, Unavailable: as `stripe_client.client`, or Stripe does not accept the key.
     """
-    read_s = max(1, int(seconds_for("Stripe", READ_S + stripe_client.CONNECT_S, context)) - stripe_client.CONNECT_S)
-    client = stripe_client.client(read_s)
-    import stripe  # noqa: PLC0415
-
-    try:
-        intent = client.v1.payment_intents.create(
-            _params(payload, context.job_id),  # type: ignore[arg-type]
-            # The job is what is tried again, visibly; a library that repeats inside of an attempt hides it.
-            {"idempotency_key": context.idempotency_key, "max_network_retries": 0},
-        )
-    except stripe.StripeError as error:
-        raise _outcome(error) from error
+    intent = _create(payload, context)
     telemetry.count("PaymentsProcessed" if intent.status == "succeeded" else "PaymentsPending")
     logger.info("payment", intent=intent.id, status=intent.status)
     return _result(intent)
+
+
+def _create(payload: ProcessPayment, context: Context) -> PaymentIntent:
+    with calling("stripe", READ_S + stripe_client.CONNECT_S, context) as seconds:
+        client = stripe_client.client(max(1, int(seconds) - stripe_client.CONNECT_S))
+        import stripe  # noqa: PLC0415
+
+        try:
+            return client.v1.payment_intents.create(
+                _params(payload, context.job_id),  # type: ignore[arg-type]
+                # The job is what is tried again, visibly; a library that repeats inside of an attempt hides it.
+                {"idempotency_key": context.idempotency_key, "max_network_retries": 0},
+            )
+        except stripe.StripeError as error:
+            raise _outcome(error) from error
 
 
 def _params(payload: ProcessPayment, job_id: str) -> dict[str, Any]:
@@ -133,7 +137,7 @@ def _outcome(error: StripeError) -> Exception:
         telemetry.count("PaymentsDeclined")
         return Permanent(f"declined: {code}")
     if isinstance(error, stripe.AuthenticationError | stripe.PermissionError):
-        return NotConfigured(f"Stripe does not accept the API key in the secret that {stripe_client.SETTING} names")
+        return NotConfigured("Stripe does not accept the API key in the secret that StripeSecretArn names")
     if error.http_status is None and stripe_client.is_retryable(error):
         return Transient("Stripe could not be reached")
     if stripe_client.is_retryable(error):

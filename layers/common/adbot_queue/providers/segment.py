@@ -13,16 +13,14 @@ from typing import Any
 from urllib3 import PoolManager, Timeout, make_headers
 from urllib3.exceptions import HTTPError
 
-from adbot_queue.core import secrets
 from adbot_queue.core.errors import NotConfigured, ProviderFailed
-from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
+from adbot_queue.providers import registry
 from adbot_queue.providers.waiting import retry_after
 
 SEGMENT = "https://api.segment.io"
 CONNECT_S = 2
 TIMEOUT_S = 10
-SETTING = "SEGMENT_SECRET_ID"
 
 MOST_BYTES = 32 * 1024
 """Of one event, the whole request: https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/"""
@@ -41,12 +39,11 @@ def track(event: dict[str, Any], timeout_s: float = TIMEOUT_S) -> None:
         NotConfigured: no write key is set, or Segment does not accept it. Unavailable: as `secrets.read`.
         ProviderFailed: refused or not reached; `extra` says whether it is `retryable`, and `retry_after` seconds.
     """
-    env = settings()
-    write_key = secrets.read(env.segment_secret_id, "write_key", SETTING)
+    write_key = registry.credential("segment", "write_key")
     try:
         answer = _pool().request(
             "POST",
-            f"{env.segment_api_base or SEGMENT}/v1/track",
+            f"{registry.base('segment') or SEGMENT}/v1/track",
             body=json.dumps(event, separators=(",", ":")).encode(),
             headers={"content-type": "application/json", **make_headers(basic_auth=f"{write_key}:")},
             timeout=Timeout(connect=min(CONNECT_S, timeout_s), total=timeout_s),
@@ -58,7 +55,7 @@ def track(event: dict[str, Any], timeout_s: float = TIMEOUT_S) -> None:
         return
     logger.warning("Segment refused", status=answer.status)
     if answer.status in {UNAUTHORIZED, FORBIDDEN}:
-        raise NotConfigured(f"Segment does not accept the write key in the secret that {SETTING} names")
+        raise NotConfigured("Segment does not accept the write key in the secret that SegmentSecretArn names")
     raise ProviderFailed(
         f"Segment refused the event (HTTP {answer.status})",
         retryable=answer.status == TOO_MANY or answer.status >= SERVER_ERROR,

@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
 
-from adbot_queue.core import secrets
 from adbot_queue.core.errors import NotConfigured, ProviderFailed
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
+from adbot_queue.providers import registry
 from adbot_queue.providers.waiting import retry_after
 
 TIMEOUT_S = 10
 """The library has none of its own."""
 
 SENDER_NAME = "AdBot Queue"
-SETTING = "SENDGRID_SECRET_ID"
 TOO_MANY, SERVER_ERROR = 429, 500
 
 
@@ -56,11 +55,12 @@ def send(message: Message, timeout_s: float = TIMEOUT_S) -> str:
     env = settings()
     if not env.mail_from:
         raise NotConfigured("MAIL_FROM is empty: set it to a sender that SendGrid has verified")
-    api_key = secrets.read(env.sendgrid_secret_id, "api_key", SETTING)
+    api_key = registry.credential("sendgrid", "api_key")
     from python_http_client.exceptions import HTTPError  # noqa: PLC0415
     from sendgrid import SendGridAPIClient  # noqa: PLC0415
 
-    api = SendGridAPIClient(api_key, **({"host": env.sendgrid_api_base} if env.sendgrid_api_base else {}))
+    host = registry.base("sendgrid")
+    api = SendGridAPIClient(api_key, **({"host": host} if host else {}))
     api.client.timeout = timeout_s
     try:
         answer = api.send(_request(message, env.mail_from))

@@ -9,8 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from adbot_queue.core import secrets
-from adbot_queue.core.settings import settings
+from adbot_queue.providers import registry
 
 if TYPE_CHECKING:
     from stripe import StripeClient, StripeError
@@ -22,7 +21,6 @@ READ_S = 5
 
 RETRIES = 2
 CONFLICT, SERVER_ERROR = 409, 500
-SETTING = "STRIPE_SECRET_ID"
 
 
 def client(read_s: int = READ_S) -> StripeClient:
@@ -34,8 +32,7 @@ def client(read_s: int = READ_S) -> StripeClient:
     Raises:
         NotConfigured, Unavailable: as `secrets.read`.
     """
-    env = settings()
-    return make(secrets.read(env.stripe_secret_id, "api_key", SETTING), env.stripe_api_base, read_s)
+    return make(registry.credential("stripe", "api_key"), registry.base("stripe"), read_s)
 
 
 @lru_cache(maxsize=64)
