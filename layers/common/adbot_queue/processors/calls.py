@@ -28,7 +28,9 @@ def seconds_for(provider: str, limit_s: float, context: Context) -> float:
 
 @contextmanager
 def calling(provider: str, limit_s: float, context: Context) -> Iterator[float]:
-    """To be around every call of a provider: `with calling("stripe", 15, context) as seconds:`.
+    """Stands around every call of a provider, and says how long it may take.
+
+        with calling("stripe", 15, context) as seconds: ...
 
     Args:
         provider: its name in `providers.registry`.
