@@ -47,3 +47,18 @@ def test_credentials_are_looked_up_once_for_many_jobs(on_aws: World) -> None:
         manager.meta.events.unregister("before-call.*.*", unique_id="counted")
 
     assert calls == ["GetSecretValue"]
+
+
+def test_a_list_shows_large_payloads_by_their_size_and_the_job_alone_all_of_them(on_aws: World) -> None:
+    large = {**EVENT, "payload": {**EVENT["payload"], "properties": {"note": "x" * 20_000}}}
+    (small_id, large_id) = [post(on_aws, "/jobs", body).json["id"] for body in (EVENT, large)]
+
+    query = {"state": "waiting"}
+    items = on_aws.http("queues", "GET /queues/{name}/jobs", role="viewer", name="analytics", query=query).json["items"]
+    listed = {item["id"]: item["payload"] for item in items}
+
+    assert listed[small_id]["event"] == "e"
+    assert listed[large_id]["truncated"] is True
+    assert listed[large_id]["bytes"] > 20_000
+    whole = on_aws.http("jobs", "GET /jobs/{id}", role="viewer", id=large_id).json
+    assert whole["payload"]["properties"] == {"note": "x" * 20_000}
