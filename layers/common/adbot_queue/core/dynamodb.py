@@ -410,4 +410,4 @@ def open_cursor(cursor: str) -> Item:
     plain = isinstance(position, dict) and all(isinstance(value, str | int) for value in position.values())
     if not plain or not position:
         raise Invalid.field("cursor", "is not a cursor of this list")
-    return position
+    return dict(position)
