@@ -27,7 +27,7 @@ from adbot_queue.jobs.dispatch import Dispatcher
 from adbot_queue.jobs.model import Job, Mode, State
 from adbot_queue.jobs.order import choose
 from adbot_queue.jobs.registry import JobType
-from adbot_queue.jobs.retry import Cancelled, Permanent, Postponed, Transient, decide, failure_of
+from adbot_queue.jobs.retry import Cancelled, Permanent, Postponed, Transient, Waits, decide, failure_of
 from adbot_queue.jobs.store import JobStore, TooEarly
 from adbot_queue.system.limits import Limits
 
@@ -156,6 +156,9 @@ class Worker:
         retry_after: float | None = None
         try:
             result = self._process(job, run)
+        except Waits as waits:
+            self._set_aside(job, waits.jobs)
+            return
         except Exception as error:  # noqa: BLE001  whatever a processor raises is a verdict on its job
             failure, retry_after = failure_of(error)
             verdict = decide(
@@ -181,13 +184,24 @@ class Worker:
         else:
             self._dispatcher.send([written])
 
+    def _set_aside(self, job: Job, jobs: frozenset[str]) -> None:
+        """Have a job wait for jobs of its own. One that somebody wants cancelled goes on at once, to stop them."""
+        written = self._store.release(job, job.set_aside(jobs, self._now()))
+        if written is None:
+            count("LeasesLost")
+        elif written.cancel_requested and not job.cancel_requested:
+            woken = self._store.change(written, written.waiting(self._now()))
+            self._dispatcher.send([woken] if woken else [])
+        else:
+            self._dependents.wait(written)
+
     def _process(self, job: Job, run: _Run) -> Any:
         """The processor's result.
 
         Raises:
             Exception: what the processor raised, or why it was not called.
         """
-        if job.cancel_requested:
+        if job.cancel_requested and not (job.has_begun and registry.leads_jobs(job.type)):
             raise Cancelled("cancelled before it ran")
         known = _type_of(job)
         try:
@@ -205,6 +219,8 @@ class Worker:
             self._now,
             lambda: self._is_cancelled(job),
             _reporter(self, job),
+            job,
+            lambda record: self._write_down(job, record),
         )
         if known.parallel:
             return _within(context.seconds_left(), lambda: processor(payload, context))
@@ -218,6 +234,10 @@ class Worker:
     def _is_cancelled(self, job: Job) -> bool:
         found = self._store.get(job.id)
         return found is None or found.lease != job.lease or found.cancel_requested
+
+    def _write_down(self, job: Job, record: dict[str, Any]) -> None:
+        if not self._store.write_down(job, record):
+            raise Transient("the lease ran out")
 
     def report(self, job: Job, percent: int, note: str) -> None:
         """Write down how far an active job is."""

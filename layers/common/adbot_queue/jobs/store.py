@@ -130,7 +130,7 @@ class JobStore:
                 return known
             raise ParentEnded(str(refused)) from refused
         for parent, new in late.items():
-            self._adopt(parent, new)
+            self.adopt(parent, new)  # one that has ended is asked by the sweeper's look
         return {}
 
     def _put(self, job: Job) -> None:
@@ -171,15 +171,22 @@ class JobStore:
             )
         return dict(parents[room:])
 
-    def _adopt(self, parent: str, new: set[str]) -> None:
-        """Tell a parent of children that wait for it already; one that has ended is asked by the sweeper's look."""
+    def adopt(self, parent: str, new: set[str]) -> bool:
+        """Tell a parent of children that wait for it already; False when it has ended, or is gone."""
+        condition = f"attribute_exists(pk) AND {_NOT_TERMINAL}"
         with suppress(ConditionFailed):
-            condition = f"attribute_exists(pk) AND {_NOT_TERMINAL}"
             dynamodb.update_if(
                 self.client, self.table, key_of(parent), _ADOPT, condition=condition, new=new, one=1, **_STATES
             )
+            return True
+        return False
 
     # Reading
+
+    def remembered(self, key: str) -> str | None:
+        """The job that an idempotency key's memory names."""
+        found = dynamodb.get(self.client, self.table, {"pk": key, "sk": "I"})
+        return found["job_id"] if found else None
 
     def get(self, job_id: str) -> Job | None:
         """One job, read strongly."""
@@ -343,14 +350,18 @@ class JobStore:
         return after.changed(version=before.version + 1) if version is not None else job_of(changed)
 
     def parent_done(self, child: str, parent: str) -> Job | None:
-        """Take a parent off a child's list; the child as it is then, None when it does not wait any more."""
+        """Take a parent off a child's list; the child as it is then, None when it does not wait any more.
+
+        A child that has begun goes on when any parent has ended: its list stays until it does.
+        """
         try:
             changed = dynamodb.update_if(
                 self.client,
                 self.table,
                 key_of(child),
                 "DELETE waits_for :parent ADD version :one",
-                condition="#state = :delayed AND attribute_exists(waits_for)",
+                condition="#state = :delayed AND attribute_exists(waits_for) "
+                "AND attribute_not_exists(first_started_at)",
                 parent={parent},
                 one=1,
                 delayed=State.DELAYED.value,
@@ -375,6 +386,23 @@ class JobStore:
             )
         except ConditionFailed:
             return
+
+    def write_down(self, job: Job, record: Mapping[str, Any]) -> bool:
+        """Write what an active job goes on from; False when it is no longer ours."""
+        text = json.dumps(record, separators=(",", ":"))
+        with suppress(ConditionFailed):
+            dynamodb.update_if(
+                self.client,
+                self.table,
+                key_of(job.id),
+                "SET #record = :record",
+                condition="#lease = :lease",
+                answer=False,
+                record=text,
+                lease=job.lease,
+            )
+            return True
+        return False
 
     def delete(self, job: Job) -> bool:
         """Remove an ended job unless it has changed meanwhile."""
