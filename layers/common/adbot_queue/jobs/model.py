@@ -118,6 +118,7 @@ class Job:
         attempt: attempts of this cycle, the running one included; what retries are counted by.
         cycle: how often a person had it retried.
         effect: names the effect towards providers: changes only after a provider's definite no.
+        first_started_at: when it first ran; written when that run has ended.
         lease: the claim; whoever finishes the job must show it.
         cancel_requested: the processor is asked to stop.
         remembered_until: until then its idempotency key means this job (ms).
@@ -210,7 +211,8 @@ class Job:
 
     def set_aside(self, jobs: frozenset[str], now: int) -> Job:
         """It goes on when one of these has ended. It got somewhere, so attempts that failed before count no more."""
-        return self.blocked(jobs, now).changed(attempt=0)
+        first = self.first_started_at or self.started_at
+        return self.blocked(jobs, now).changed(attempt=0, first_started_at=first)
 
     def completed(self, result: Any, now: int) -> Job:
         """Its work is done."""
@@ -261,7 +263,8 @@ class Job:
 
     def _tried(self, failure: Failure | None, now: int) -> Job:
         attempt = Attempt(self.attempt, self.started_at or now, now, self.worker or "", failure)
-        return self.changed(attempts=(*self.attempts, attempt)[-HISTORY:])
+        first = self.first_started_at or self.started_at
+        return self.changed(attempts=(*self.attempts, attempt)[-HISTORY:], first_started_at=first)
 
     def _end(self, state: State, now: int) -> Job:
         # A key that still means this job must find it: the row stays at least as long.
