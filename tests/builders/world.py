@@ -13,6 +13,8 @@ from typing import Any
 from unittest.mock import patch
 
 from moto import mock_aws
+from moto.dynamodb.models import dynamodb_backends
+from moto.sqs.models import sqs_backends
 
 from adbot_queue.adbots import service, stock
 from adbot_queue.adbots.commands import Command
@@ -167,6 +169,16 @@ def forget_cached() -> None:
             clear = getattr(value, "cache_clear", None)
             if clear is not None and getattr(value, "__module__", "").startswith("adbot_queue"):
                 clear()
+
+
+def empty() -> None:
+    """Drop what is in tables and queues, a hundred times quicker than making them anew."""
+    for backends in dynamodb_backends.values():
+        for table in (table for backend in backends.values() for table in backend.tables.values()):
+            table.items.clear()
+    for queues in sqs_backends.values():
+        for queue in (queue for backend in queues.values() for queue in backend.queues.values()):
+            queue._messages.clear()
 
 
 BASE_ENV = {

@@ -11,8 +11,6 @@ from unittest.mock import patch
 
 import pytest
 from botocore.exceptions import ClientError
-from moto.dynamodb.models import dynamodb_backends
-from moto.sqs.models import sqs_backends
 
 from adbot_queue.core.errors import Conflict
 from adbot_queue.jobs import execute, registry
@@ -21,7 +19,7 @@ from adbot_queue.system.mode import Mode
 from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.effects import Provider, charging, new_provider
 from tests.builders.jobs import Jobs, job_types
-from tests.builders.world import ADMIN, World
+from tests.builders.world import ADMIN, World, empty
 
 pytestmark = pytest.mark.long
 
@@ -214,13 +212,8 @@ def test_a_crash_after_any_call_loses_nothing_and_repeats_nothing(on_aws: World,
 
 
 def fresh(world: World) -> tuple[Jobs, Provider]:
-    """An empty platform. Emptying moto's takes a hundredth of making it anew."""
-    for backends in dynamodb_backends.values():
-        for table in (table for backend in backends.values() for table in backend.tables.values()):
-            table.items.clear()
-    for queues in sqs_backends.values():
-        for queue in (queue for backend in queues.values() for queue in backend.queues.values()):
-            queue._messages.clear()
+    """An empty platform."""
+    empty()
     jobs = Jobs(world)
     jobs.urls = {name: jobs.urls[name] for name in registry.QUEUES}
     return jobs, new_provider()

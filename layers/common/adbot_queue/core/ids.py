@@ -15,6 +15,11 @@ def time_ordered_id(millis: int) -> str:
     return f"{millis:012x}{secrets.token_hex(7)}"
 
 
+def time_of(made: str) -> int:
+    """The milliseconds that a time-ordered id was made at."""
+    return int(made[:12], 16)
+
+
 def derived_id(prefix: str, *parts: str) -> str:
     """The same parts give the same id on every machine: `ord_` and 26 letters and digits (130 bits of SHA-256)."""
     digest = hashlib.sha256("\x1f".join(parts).encode()).digest()

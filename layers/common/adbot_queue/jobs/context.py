@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from adbot_queue.core.clock import Clock
 from adbot_queue.jobs.retry import Cancelled
+
+if TYPE_CHECKING:
+    from adbot_queue.jobs.model import Job
 
 CHECK_EVERY_MS = 1000
 """How old the answer to "am I cancelled?" may be."""
@@ -22,6 +26,8 @@ class Context:
         idempotency_key: to be sent to the provider: the same on every try of the same effect.
         deadline: when the attempt must have ended, in ms.
         now: the clock.
+        job: the row as it was claimed, for processors that lead other jobs.
+        write_down: keeps in the row what the job goes on from (`Job.record`); raises Transient when the claim is lost.
     """
 
     job_id: str
@@ -31,6 +37,8 @@ class Context:
     now: Clock
     is_cancelled: Callable[[], bool]
     report: Callable[[int, str], None]
+    job: Job | None = None
+    write_down: Callable[[dict[str, Any]], None] = lambda _: None
     _checked_at: int = 0
 
     def seconds_left(self) -> float:

@@ -46,7 +46,10 @@ MARKERS_KEPT_S = 2 * 86_400
 
 RACES = 8
 
-_NEEDED = ("queue", "state", "created_at", "run_at", "rank", "started_at", "attempts", "cycle", "depends_on")
+_NEEDED = (
+    *("queue", "state", "created_at", "run_at", "rank", "started_at", "first_started_at"),
+    *("attempts", "cycle", "depends_on", "waits_for"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,7 @@ class DeadLetters:
 
         def again(job: Job) -> Job:
             _must_be_dead(job)
-            checked = None if payload is None else check_payload(registry.job_type(job.type), payload)
+            checked = None if payload is None else check_payload(registry.job_type(job.type), payload, job)
             return job.again(self._now(), checked)
 
         job = self._jobs.by_person(letter_id, "dead-letter.replay", again, actor, reason)

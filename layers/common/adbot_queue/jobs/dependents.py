@@ -28,17 +28,23 @@ class Dependents:
             ready for child in sorted(parent.children) for ready in self._told(child, parent.id, parent)
         )
 
+    def wait(self, child: Job) -> None:
+        """A job waits for jobs of its own: have them know."""
+        told = [self._store.adopt(parent, {child.id}) for parent in sorted(child.waits_for)]
+        if not all(told):
+            self.look_again(child)
+
     def _told(self, child_id: str, parent_id: str, parent: Job | None) -> Iterable[Job]:
         """The child, if it may run now. `parent` is None when its row is gone."""
         if parent and parent.state is not State.COMPLETED:
             child = self._store.get(child_id)
             if child is None or not child.waits_for:
                 return
-            if not child.tolerant:
+            if not child.tolerant and not child.has_begun:
                 self._cancel(child, parent)
                 return
         child = self._store.parent_done(child_id, parent_id)
-        if child and not child.waits_for:
+        if child and (child.has_begun or not child.waits_for):
             released = self._store.change(child, child.waiting(self._now()))
             if released:
                 yield released
@@ -67,4 +73,6 @@ class Dependents:
             return
         now = self._store.get(child.id)
         if now and now.state is State.DELAYED and now.waits_for:
-            self._store.change(now, now.blocked(now.waits_for, self._now()))
+            # What may not run before a time will not end before it.
+            soonest = min((parent.run_at or 0 for parent in parents.values() if not parent.is_terminal), default=0)
+            self._store.change(now, now.blocked(now.waits_for, max(soonest, self._now())))

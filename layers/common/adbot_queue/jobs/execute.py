@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import os
 import random
-import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
 from adbot_queue.core import aws
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.ids import time_ordered_id
+from adbot_queue.core.queues import QueueRefused
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs import dispatch, registry
@@ -27,7 +27,8 @@ from adbot_queue.jobs.dispatch import Dispatcher
 from adbot_queue.jobs.model import Job, Mode, State
 from adbot_queue.jobs.order import choose
 from adbot_queue.jobs.registry import JobType
-from adbot_queue.jobs.retry import Cancelled, Permanent, Postponed, Transient, decide, failure_of
+from adbot_queue.jobs.retry import Cancelled, Permanent, Postponed, Transient, Waits, decide, failure_of
+from adbot_queue.jobs.side_by_side import Ended, SideBySide
 from adbot_queue.jobs.store import JobStore, TooEarly
 from adbot_queue.system.limits import Limits
 
@@ -46,7 +47,7 @@ MOST_RESULT = 32 * 1024
 """Bytes of a result that are kept."""
 
 PARALLEL = 10
-"""Jobs of a batch that run at once."""
+"""Jobs of a batch that are claimed together and run at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,6 @@ class Worker:
         self._name = name
         self._now = now
         self._chance = chance or random.SystemRandom()
-        self._one_by_one = threading.Lock()
-        self._pool = ThreadPoolExecutor(PARALLEL)  # kept: an invocation finds the threads of the one before
 
     def work(
         self, permits: Sequence[Permit], time_left: TimeLeft, *, full: bool = False, mode: Mode = Mode.ASYNC_QUEUE
@@ -95,22 +94,18 @@ class Worker:
             mode: noted at the jobs.
 
         Raises:
-            ClientError, BotoCoreError: of a claim; deliver the messages again.
+            ClientError, BotoCoreError, QueueRefused: something is not written or sent; deliver the messages again.
         """
         queue = permits[0].queue
         allowed = self._within_rate(queue, permits)
         line = _Line(self._store, queue, allowed, self._chance)
         if full:
             line.look()
-        run = _Run(time_left, mode, self._now() + time_left() - RESERVE_MS)
-        if len(allowed) < 2 or PARALLEL < 2:  # noqa: PLR2004  nothing to do side by side
-            for permit in allowed:
-                self._slot(permit, line, run)
-            return
-        slots = [self._pool.submit(self._slot, permit, line, run) for permit in allowed]
-        wait(slots)
-        for slot in slots:
-            slot.result()
+        run = _Run(queue, time_left, mode, self._now() + time_left() - RESERVE_MS)
+        for start in range(0, len(allowed), PARALLEL):
+            self._run(self._claim(allowed[start : start + PARALLEL], line, run), run)
+        if run.failures:
+            raise run.failures[0]
 
     def _within_rate(self, queue: str, permits: Sequence[Permit]) -> Sequence[Permit]:
         """Those permits that the queue's rate allows now; the others are sent again for later, at no attempt's cost."""
@@ -130,73 +125,120 @@ class Worker:
     def _again(self, permit: Permit, seconds: float) -> None:
         self._dispatcher.send_again(permit.job_id, permit.queue, permit.rank, seconds)
 
-    def _slot(self, permit: Permit, line: _Line, run: _Run) -> None:
-        """Use up one permit."""
-        longest = registry.longest_run_ms(permit.queue)
-        while job_id := line.next():
-            now = self._now()
-            if run.time_left() < longest + RESERVE_MS:
-                self._again(permit, 0)
-                return
-            lease = time_ordered_id(now)
-            try:
-                job = self._store.claim(
-                    job_id, permit.queue, self._name, lease, now, now + longest + LEASE_MARGIN_MS, run.mode
-                )
-            except TooEarly as early:
-                self._dispatcher.send([early.job])
-                return
-            if job:
-                self._run(job, run)
-                return
-            count("ClaimsRefused")
-
-    def _run(self, job: Job, run: _Run) -> None:
-        logger.append_context_keys(job_id=job.id, job_type=job.type, queue=job.queue)
-        retry_after: float | None = None
+    def _claim(self, permits: Sequence[Permit], line: _Line, run: _Run) -> list[Job]:
+        """A job for each permit, as long as there are any. What goes wrong does not stop those that are claimed."""
+        taken: list[Job] = []
+        free = len(permits)
+        longest = registry.longest_run_ms(run.queue)
         try:
-            result = self._process(job, run)
-        except Exception as error:  # noqa: BLE001  whatever a processor raises is a verdict on its job
-            failure, retry_after = failure_of(error)
-            verdict = decide(
-                registry.policy_of(job.type, job.queue), job.attempt, failure, retry_after, self._chance.random()
-            )
-            after = job.judged(verdict, failure, self._now())
-            logger.info("attempt failed", kind=failure.kind, error=failure.error, state=after.state.value)
-        else:
-            after = job.completed(_storable(result), self._now())
-        self.finish(job, after)
+            while free and (ids := line.next(free)):
+                if run.time_left() < longest + RESERVE_MS:
+                    for permit in permits[-free:]:
+                        self._again(permit, 0)
+                    break
+                now = self._now()
+                claimed = self._store.claim_many(
+                    {job_id: time_ordered_id(now) for job_id in ids},
+                    run.queue,
+                    self._name,
+                    now,
+                    now + longest + LEASE_MARGIN_MS,
+                    run.mode,
+                )
+                taken += [one for one in claimed if isinstance(one, Job)]
+                run.failures.extend(
+                    one for one in claimed if isinstance(one, Exception) and not isinstance(one, TooEarly)
+                )
+                self._dispatcher.send([one.job for one in claimed if isinstance(one, TooEarly)])
+                count("ClaimsRefused", claimed.count(None))
+                free -= len(claimed) - claimed.count(None)
+        except (ClientError, BotoCoreError, QueueRefused) as error:
+            run.failures.append(error)
+        return taken
+
+    def _run(self, jobs: Sequence[Job], run: _Run) -> None:
+        """Run the processors, and write down what has ended whenever something has, all of it in one call."""
+        crew: SideBySide[str] = SideBySide()
+        by_id = {job.id: job for job in jobs}
+        ended = [end for job in jobs if (end := self._start(job, crew, run))]
+        while ended or crew:
+            ended = ended or crew.wait()
+            try:
+                self._finish([(by_id[end.name], self._judged(by_id[end.name], end)) for end in ended])
+            except Exception as error:  # noqa: BLE001  the others have to be finished first
+                run.failures.append(error)
+            ended = []
+
+    def _judged(self, job: Job, end: Ended[str]) -> Job:
+        """The job as it is after an attempt that ended like this."""
+        if end.error is None:
+            return job.completed(_storable(end.result), self._now())
+        if not isinstance(end.error, Exception):
+            raise end.error
+        if isinstance(end.error, Waits):
+            return job.set_aside(end.error.jobs, self._now())
+        failure, retry_after = failure_of(end.error)
+        policy = registry.policy_of(job.type, job.queue)
+        after = job.judged(
+            decide(policy, job.attempt, failure, retry_after, self._chance.random()), failure, self._now()
+        )
+        logger.info(
+            "attempt failed",
+            job_id=job.id,
+            job_type=job.type,
+            queue=job.queue,
+            kind=failure.kind,
+            error=failure.error,
+            state=after.state.value,
+        )
+        return after
 
     def finish(self, job: Job, after: Job) -> None:
         """Write down how an attempt ended and do what follows from it; nothing when the claim was lost meanwhile."""
-        written = self._store.release(job, after)
-        if written is None:
-            count("LeasesLost")
-            logger.warning("the lease ran out; what the attempt did is not written down")
-            return
-        count(f"Jobs{_COUNTED.get(written.state, 'Retried')}")
-        if written.is_terminal:
-            if written.children:
-                self._dependents.tell(written)
-        else:
-            self._dispatcher.send([written])
+        self._finish([(job, after)])
 
-    def _process(self, job: Job, run: _Run) -> Any:
-        """The processor's result.
+    def _finish(self, ends: Sequence[tuple[Job, Job]]) -> None:
+        """The same for several, in as few calls as can be.
 
         Raises:
-            Exception: what the processor raised, or why it was not called.
+            Exception: of the first with which something went wrong, when all the others are done.
         """
-        if job.cancel_requested:
-            raise Cancelled("cancelled before it ran")
-        known = _type_of(job)
+        outcomes = self._store.release_many(ends)
+        failures = [one for one in outcomes if isinstance(one, Exception)]
+        written = [one for one in outcomes if isinstance(one, Job)]
+        if lost := outcomes.count(None):
+            count("LeasesLost", lost)
+            logger.warning("leases ran out; what the attempts did is not written down", attempts=lost)
+        for state, number in Counter(map(_counted, written)).items():
+            count(f"Jobs{state}", number)
+        self._dispatcher.send([job for job in written if not job.is_terminal])
+        stopping = {before.id for before, _ in ends if before.cancel_requested}
+        for job in written:
+            try:
+                if job.is_terminal and job.children:
+                    self._dependents.tell(job)
+                elif job.waits_for:
+                    self._set_aside(job, stopping=job.id in stopping)
+            except (ClientError, BotoCoreError) as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def _set_aside(self, job: Job, *, stopping: bool) -> None:
+        """Have a job wait for jobs of its own; one that was asked to stop meanwhile goes on at once, to stop them."""
+        if not job.cancel_requested or stopping:
+            self._dependents.wait(job)
+        elif woken := self._store.change(job, job.waiting(self._now())):
+            self._dispatcher.send([woken])
+
+    def _start(self, job: Job, crew: SideBySide[str], run: _Run) -> Ended[str] | None:
+        """Start the processor; how the attempt ended already when it cannot be started."""
         try:
-            payload = known.load_payload().model_validate_json(json.dumps(job.payload))
-        except ValidationError as error:
-            names = ", ".join(".".join(map(str, entry["loc"])) for entry in error.errors(include_url=False))
-            raise Permanent(f"the payload does not fit its type any more: {names}") from error
+            known, payload = _prepared(job)
+            processor = known.load_processor()
+        except Exception as error:  # noqa: BLE001  a verdict on this job like what a processor raises
+            return Ended(job.id, None, error)
         deadline = min(self._now() + known.timeout_s * 1000, run.deadline)
-        processor = known.load_processor()
         context = Context(
             job.id,
             job.attempt,
@@ -205,19 +247,27 @@ class Worker:
             self._now,
             lambda: self._is_cancelled(job),
             _reporter(self, job),
+            job,
+            lambda record: self._write_down(job, record),
         )
-        if known.parallel:
-            return _within(context.seconds_left(), lambda: processor(payload, context))
-        if not self._one_by_one.acquire(timeout=max(0.0, run.time_left() / 1000 - known.timeout_s)):
-            raise Postponed("others of its type are running here", 1)
-        try:
-            return _within(known.timeout_s, lambda: processor(payload, context))
-        finally:
-            self._one_by_one.release()
+
+        def call() -> Any:
+            logger.thread_safe_append_keys(job_id=job.id, job_type=job.type, queue=job.queue)
+            if not known.parallel and run.time_left() < known.timeout_s * 1000:
+                raise Postponed("others of its type were running here", 1)
+            return processor(payload, context)
+
+        seconds = context.seconds_left() if known.parallel else known.timeout_s
+        crew.start(job.id, call, seconds, alone=not known.parallel)
+        return None
 
     def _is_cancelled(self, job: Job) -> bool:
         found = self._store.get(job.id)
         return found is None or found.lease != job.lease or found.cancel_requested
+
+    def _write_down(self, job: Job, record: dict[str, Any]) -> None:
+        if not self._store.write_down(job, record):
+            raise Transient("the lease ran out")
 
     def report(self, job: Job, percent: int, note: str) -> None:
         """Write down how far an active job is."""
@@ -227,27 +277,32 @@ class Worker:
 _COUNTED = {State.COMPLETED: "Completed", State.FAILED: "Failed", State.DEAD: "Dead", State.CANCELLED: "Cancelled"}
 
 
+def _counted(job: Job) -> str:
+    return "SetAside" if job.waits_for else _COUNTED.get(job.state, "Retried")
+
+
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What all jobs of one invocation share."""
+    """What all jobs of one invocation share. `failures` are raised when all of them have ended."""
 
+    queue: str
     time_left: TimeLeft
     mode: Mode
     deadline: int
+    failures: list[Exception] = field(default_factory=list)
 
 
 class _Line:
-    """The jobs that an invocation may claim, in order, for all its threads."""
+    """The jobs that an invocation may claim, in order, each once."""
 
     def __init__(self, store: JobStore, queue: str, permits: Sequence[Permit], chance: random.Random) -> None:
         self._store = store
         self._queue = queue
         self._permits = permits
         self._chance = chance
-        self._ids = deque(permit.job_id for permit in permits)
-        self._seen = {permit.job_id for permit in permits}
+        self._ids = deque(dict.fromkeys(permit.job_id for permit in permits))
+        self._seen = set(self._ids)
         self._looked = False
-        self._lock = threading.Lock()
 
     def look(self) -> None:
         """Let waiting jobs that go first pass."""
@@ -255,56 +310,41 @@ class _Line:
         window = self._store.ready(self._queue, WINDOW)
         own = [(permit.rank, permit.job_id) for permit in self._permits]
         first, then = choose(own, window, self._chance.shuffle)
-        self._ids = deque([*first, *then])
+        self._ids = deque(dict.fromkeys([*first, *then]))
         self._seen.update(self._ids)
 
-    def next(self) -> str | None:
-        """The next to claim; when those that were named are taken, whichever waits."""
-        with self._lock:
-            if not self._ids and not self._looked:
-                self._looked = True
-                others = [job_id for _, job_id in self._store.ready(self._queue, WINDOW) if job_id not in self._seen]
-                self._chance.shuffle(others)
-                self._ids.extend(others)
-            return self._ids.popleft() if self._ids else None
+    def next(self, most: int) -> list[str]:
+        """The next to claim; when those that were named are taken, whichever wait."""
+        if not self._ids and not self._looked:
+            self._looked = True
+            others = [job_id for _, job_id in self._store.ready(self._queue, WINDOW) if job_id not in self._seen]
+            self._chance.shuffle(others)
+            self._ids.extend(others)
+        return [self._ids.popleft() for _ in range(min(most, len(self._ids)))]
 
 
-def _type_of(job: Job) -> JobType:
+def _prepared(job: Job) -> tuple[JobType, Any]:
+    """Its type, and its payload as the type reads it.
+
+    Raises:
+        Cancelled: it is not to run any more.
+        Transient: this version does not know its type.
+        Permanent: the payload does not fit; the message names the fields.
+    """
+    if job.cancel_requested and not (job.has_begun and registry.leads_jobs(job.type)):
+        raise Cancelled("cancelled before it ran")
     known = registry.TYPES.get(job.type)
     if known is None:
         raise Transient(f"this version of the worker knows no type {job.type}")
-    return known
+    try:
+        return known, known.load_payload().model_validate_json(json.dumps(job.payload))
+    except ValidationError as error:
+        names = ", ".join(".".join(map(str, entry["loc"])) for entry in error.errors(include_url=False))
+        raise Permanent(f"the payload does not fit its type any more: {names}") from error
 
 
 def _reporter(worker: Worker, job: Job) -> Callable[[int, str], None]:
     return lambda percent, note: worker.report(job, percent, note)
-
-
-def _within(seconds: float, call: Callable[[], Any]) -> Any:
-    """Its result, if it comes in time.
-
-    A thread cannot be stopped: one that is too late goes on until its own timeouts end it, and what it still does at a
-    provider is covered by the idempotency key.
-
-    Raises:
-        TimeoutError: it took too long.
-    """
-    outcome: dict[str, Any] = {}
-
-    def target() -> None:
-        try:
-            outcome["result"] = call()
-        except BaseException as error:  # noqa: BLE001  raised again where it is waited for
-            outcome["error"] = error
-
-    thread = threading.Thread(target=target, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        raise TimeoutError(f"did not end within {seconds:.0f} s")
-    if "error" in outcome:
-        raise outcome["error"]
-    return outcome["result"]
 
 
 def _storable(result: Any) -> Any:

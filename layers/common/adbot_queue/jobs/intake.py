@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from adbot_queue.core.errors import FieldError, Invalid
 from adbot_queue.core.ids import derived_id, fingerprint
 from adbot_queue.jobs import registry
+from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.registry import JobType
 from adbot_queue.jobs.store import Memory
 from adbot_queue.providers import registry as providers
@@ -67,10 +68,17 @@ class Checked:
         if self.new.key is None and not self.type.window_s:
             return None
         text = json.dumps(self.payload, sort_keys=True, separators=(",", ":"))
-        kind = "given" if self.new.key else "payload"
-        key = derived_id("IDEM#", self.new.tenant, self.type.name, kind, self.new.key or text)
+        if self.new.key:
+            key = memory_key(self.new.tenant, self.type.name, self.new.key)
+        else:
+            key = derived_id("IDEM#", self.new.tenant, self.type.name, "payload", text)
         window = self.type.window_s or registry.DAY_S
         return Memory(key, fingerprint(text), now + window * 1000)
+
+
+def memory_key(tenant: str, job_type: str, key: str) -> str:
+    """Where it is remembered which job an idempotency key that somebody gave means."""
+    return derived_id("IDEM#", tenant, job_type, "given", key)
 
 
 def check_all(news: Sequence[NewJob], now: int, *, internal: bool, prefix: str = "") -> list[Checked]:
@@ -90,7 +98,7 @@ def check_all(news: Sequence[NewJob], now: int, *, internal: bool, prefix: str =
         except Invalid as error:
             wrong += [FieldError(prefix.format(index) + entry.field, entry.message) for entry in error.errors]
     if wrong:
-        raise Invalid("; ".join(f"{entry.field}: {entry.message}" for entry in wrong[:5]), errors=tuple(wrong[:100]))
+        raise _invalid(wrong)
     return checked
 
 
@@ -124,8 +132,8 @@ def _check(new: NewJob, now: int) -> None:
         raise Invalid.field("depends_on", "names a job twice")
 
 
-def check_payload(known: JobType, payload: dict[str, Any]) -> dict[str, Any]:
-    """The payload with its defaults filled in.
+def check_payload(known: JobType, payload: dict[str, Any], before: Job | None = None) -> dict[str, Any]:
+    """The payload with its defaults filled in; `before` is the job that is to be retried with it.
 
     Raises:
         Invalid: names the fields as `payload.<field>`.
@@ -137,9 +145,16 @@ def check_payload(known: JobType, payload: dict[str, Any]) -> dict[str, Any]:
             FieldError(".".join(["payload", *map(str, entry["loc"])]), entry["msg"])
             for entry in error.errors(include_url=False, include_input=False)[:20]
         )
-        raise Invalid("; ".join(f"{entry.field}: {entry.message}" for entry in found), errors=found) from error
+        raise _invalid(found) from error
+    check = known.load_check()
+    if check and (broken := check(model, before)):
+        raise _invalid(broken)
     checked: dict[str, Any] = model.model_dump(mode="json", exclude_none=True)
     size = len(json.dumps(checked, separators=(",", ":")).encode())
     if size > MOST_PAYLOAD:
         raise Invalid.field("payload", f"has {size} bytes, the limit is {MOST_PAYLOAD}")
     return checked
+
+
+def _invalid(errors: Sequence[FieldError]) -> Invalid:
+    return Invalid("; ".join(f"{entry.field}: {entry.message}" for entry in errors[:20]), errors=tuple(errors[:100]))

@@ -24,7 +24,7 @@ DEAD_LISTING = "dead"
 """Dead jobs of all queues are one list: they are what a person has to look through."""
 
 _ALWAYS = {"state", "tenant", "priority", "attempt", "version", "payload"}
-_TEXT = {"payload", "result", "progress"}  # JSON text: numbers with fractions and empty sets survive
+_TEXT = {"payload", "result", "progress", "record"}  # JSON text: numbers with fractions and empty sets survive
 _DEFAULTS = {spec.name: spec.default for spec in fields(Job)}
 _NAMES = tuple(_DEFAULTS)  # asking a dataclass for its fields each time takes longer than all the rest
 

@@ -114,9 +114,11 @@ class Job:
         waits_for: jobs that must end first.
         tolerant: runs whatever became of those; otherwise it is cancelled when one did not complete.
         children: jobs that wait for this one.
+        record: what its processor wrote down to go on from; it outlives attempts, cycles and the job's end.
         attempt: attempts of this cycle, the running one included; what retries are counted by.
         cycle: how often a person had it retried.
         effect: names the effect towards providers: changes only after a provider's definite no.
+        first_started_at: when it first ran; written when that run has ended.
         lease: the claim; whoever finishes the job must show it.
         cancel_requested: the processor is asked to stop.
         remembered_until: until then its idempotency key means this job (ms).
@@ -157,6 +159,7 @@ class Job:
     fingerprint: str | None = None
     cancel_requested: bool = False
     progress: dict[str, Any] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
     idempotency_key: str | None = None
     remembered_until: int | None = None
     decision: str | None = None
@@ -179,6 +182,11 @@ class Job:
         """Delayed by so little that its message waits for it in SQS; otherwise the sweeper sends it in time."""
         return self.run_at is not None and self.due_at is not None and self.due_at > self.run_at
 
+    @property
+    def has_begun(self) -> bool:
+        """It ran before. If it waits for others now, it is in the midst of its work: the end of any lets it go on."""
+        return self.first_started_at is not None
+
     def changed(self, **values: Any) -> Job:
         """The job with other values."""
         return replace(self, **values)
@@ -200,6 +208,11 @@ class Job:
     def blocked(self, parents: frozenset[str], now: int) -> Job:
         """It may be claimed when these have ended."""
         return self._out_of_hand(state=State.DELAYED, waits_for=parents, due_at=now + LOOK_AGAIN_MS)
+
+    def set_aside(self, jobs: frozenset[str], now: int) -> Job:
+        """It goes on when one of these has ended. It got somewhere, so attempts that failed before count no more."""
+        first = self.first_started_at or self.started_at
+        return self.blocked(jobs, now).changed(attempt=0, first_started_at=first)
 
     def completed(self, result: Any, now: int) -> Job:
         """Its work is done."""
@@ -250,7 +263,8 @@ class Job:
 
     def _tried(self, failure: Failure | None, now: int) -> Job:
         attempt = Attempt(self.attempt, self.started_at or now, now, self.worker or "", failure)
-        return self.changed(attempts=(*self.attempts, attempt)[-HISTORY:])
+        first = self.first_started_at or self.started_at
+        return self.changed(attempts=(*self.attempts, attempt)[-HISTORY:], first_started_at=first)
 
     def _end(self, state: State, now: int) -> Job:
         # A key that still means this job must find it: the row stays at least as long.

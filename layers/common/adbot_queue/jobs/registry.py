@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pkgutil import resolve_name
@@ -13,7 +14,9 @@ from adbot_queue.jobs.retry import RetryPolicy
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from adbot_queue.core.errors import FieldError
     from adbot_queue.jobs.context import Context
+    from adbot_queue.jobs.model import Job
 
 DAY_S = 86_400
 
@@ -23,6 +26,13 @@ class Processor(Protocol):
 
     def __call__(self, payload: Any, context: Context) -> dict[str, Any] | None:
         """Answer the job's result: JSON, without secrets."""
+
+
+class Check(Protocol):
+    """Looks at a payload that fits its model."""
+
+    def __call__(self, payload: Any, before: Job | None) -> Sequence[FieldError]:
+        """The rules that it breaks; `before` is the job that is to be retried with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,8 @@ class JobType:
         policy: another one than the queue's.
         parallel: whether several of a batch may run at once in one process.
         internal: only the platform itself enqueues it.
+        leads_jobs: it has jobs of its own: when it is cancelled in the midst of its work, its processor stops them.
+        check: `module:function` for rules that the payload's model does not know.
         needs: providers (`providers.registry`) without whose credentials no such job is taken.
     """
 
@@ -69,6 +81,8 @@ class JobType:
     policy: RetryPolicy | None = None
     parallel: bool = True
     internal: bool = False
+    leads_jobs: bool = False
+    check: str | None = None
     needs: tuple[str, ...] = ()
 
     def retry_policy(self) -> RetryPolicy:
@@ -79,6 +93,11 @@ class JobType:
         """Import the processor."""
         processor: Processor = _resolve(self.processor)
         return processor
+
+    def load_check(self) -> Check | None:
+        """Import the check of further rules, if there is one."""
+        check: Check | None = _resolve(self.check) if self.check else None
+        return check
 
     def load_payload(self) -> type[BaseModel]:
         """Import the payload's model."""
@@ -167,6 +186,21 @@ TYPES: dict[str, JobType] = {
             window_s=0,
             needs=("segment",),
         ),
+        JobType(
+            "run-workflow",
+            "workflow",
+            "adbot_queue.workflow.run:run_workflow",
+            "adbot_queue.workflow.declaration:RunWorkflow",
+            check="adbot_queue.workflow.check:check",
+            leads_jobs=True,
+        ),
+        JobType(
+            "workflow-wait",
+            "workflow",
+            "adbot_queue.workflow.waiting:wait",
+            "adbot_queue.workflow.waiting:Wait",
+            internal=True,
+        ),
     )
 }
 
@@ -205,6 +239,12 @@ def policy_of(type_name: str, queue_name: str) -> RetryPolicy:
     """The retry policy of a job, also of one whose type this version of the code does not know."""
     known = TYPES.get(type_name)
     return known.retry_policy() if known else QUEUES[queue_name].policy
+
+
+def leads_jobs(type_name: str) -> bool:
+    """Whether jobs of the type have jobs of their own."""
+    known = TYPES.get(type_name)
+    return known is not None and known.leads_jobs
 
 
 def longest_run_ms(queue_name: str) -> int:

@@ -47,6 +47,18 @@ class Postponed(Exception):
         self.retry_after = retry_after
 
 
+class Waits(Exception):
+    """It goes on when one of these jobs has ended, however it did. Costs no attempt.
+
+    Args:
+        jobs: ids of jobs that it enqueued itself.
+    """
+
+    def __init__(self, jobs: frozenset[str]) -> None:
+        super().__init__(f"waits for {', '.join(sorted(jobs))}")
+        self.jobs = jobs
+
+
 class Cancelled(Exception):
     """The processor stopped because somebody asked for it, and left nothing half done."""
 

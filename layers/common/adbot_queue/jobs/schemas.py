@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
@@ -110,8 +111,35 @@ class AttemptView(View):
         )
 
 
+class StepView(View):
+    """A step of a workflow: what it is, how it stands, and the job that does it."""
+
+    id: str
+    type: str
+    state: str
+    job: str | None
+    started_at: str | None
+    ended_at: str | None
+    attempts: int
+    error: FailureView | None
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> StepView:
+        """Of an entry of the job's record."""
+        return cls(
+            id=entry["id"],
+            type=entry["type"],
+            state=entry["state"],
+            job=entry.get("job"),
+            started_at=_iso(entry.get("started_at")),
+            ended_at=_iso(entry.get("ended_at")),
+            attempts=entry.get("attempts", 0),
+            error=FailureView.model_validate(entry["error"]) if "error" in entry else None,
+        )
+
+
 class JobView(View):
-    """A job. Times are ISO 8601, UTC."""
+    """A job. Times are ISO 8601, UTC. `status` and `steps` are a workflow's."""
 
     id: str
     type: str
@@ -131,6 +159,8 @@ class JobView(View):
     result: Any
     error: FailureView | None
     progress: dict[str, Any]
+    status: str | None
+    steps: list[StepView]
     depends_on: list[str]
     waits_for: list[str]
     batch: str | None
@@ -161,6 +191,8 @@ class JobView(View):
             result=job.result,
             error=FailureView.of(job.failure),
             progress=job.progress,
+            status=job.record.get("status"),
+            steps=[StepView.of(entry) for entry in job.record.get("steps", ())],
             depends_on=list(job.depends_on),
             waits_for=sorted(job.waits_for),
             batch=job.batch,

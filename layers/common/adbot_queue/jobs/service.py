@@ -26,7 +26,7 @@ from adbot_queue.core.telemetry import count
 from adbot_queue.jobs import dispatch, registry
 from adbot_queue.jobs.dependents import Dependents
 from adbot_queue.jobs.dispatch import Dispatcher
-from adbot_queue.jobs.intake import Checked, NewJob, check_all, check_payload
+from adbot_queue.jobs.intake import Checked, NewJob, check_all, check_payload, memory_key
 from adbot_queue.jobs.model import RETRYABLE, TERMINAL, Job, Mode, State
 from adbot_queue.jobs.registry import Rate
 from adbot_queue.jobs.store import Draft, JobStore, Known, ParentEnded
@@ -296,6 +296,11 @@ class JobService:
             raise NotFound(f"there is no job {job_id}")
         return found
 
+    def enqueued_as(self, job_type: str, tenant: str, key: str) -> Job | None:
+        """The job that an idempotency key has enqueued, if it has."""
+        job_id = self.store.remembered(memory_key(tenant, job_type, key))
+        return self.store.get(job_id) if job_id else None
+
     def page(self, queue: str, state: State, limit: int, cursor: str | None) -> tuple[list[Job], str | None]:
         """Jobs of a queue in a state, newest first, and the cursor of the next page.
 
@@ -311,23 +316,31 @@ class JobService:
     def cancel(self, job_id: str, actor: Actor, reason: str = "") -> Job:
         """Cancel a job: at once when it is not running, otherwise its processor is asked to stop.
 
+        One with jobs of its own is asked to stop as soon as it has begun: it runs once more, to cancel them.
+
         Raises:
             NotFound: there is none.
             Conflict: it has ended otherwise.
         """
 
         def cancelled(job: Job) -> Job | None:
-            if job.state is State.CANCELLED or (job.state is State.ACTIVE and job.cancel_requested):
+            leads = job.has_begun and registry.leads_jobs(job.type)
+            waits_to_stop = job.state is State.ACTIVE or (leads and job.state is State.WAITING)
+            if job.state is State.CANCELLED or (job.cancel_requested and waits_to_stop):
                 return None
             if job.is_terminal:
                 raise Conflict(f"job {job.id} is {job.state}", state=job.state.value)
             if job.state is State.ACTIVE:
                 return job.changed(cancel_requested=True)
+            if leads:
+                return job.waiting(self.now()).changed(cancel_requested=True)
             return job.cancelled(reason or "cancelled by a person", self.now())
 
         job = self.by_person(job_id, "job.cancel", cancelled, actor, reason)
         if job.is_terminal and job.children:
             self.dependents.tell(job)
+        if job.state is State.WAITING:
+            self.hand_over([job], None)
         return job
 
     def retry(
@@ -361,7 +374,7 @@ class JobService:
                 raise Conflict(
                     f"job {job.id} is {job.state}; retried are {', '.join(sorted(only))}", state=job.state.value
                 )
-            checked = None if payload is None else check_payload(registry.job_type(job.type), payload)
+            checked = None if payload is None else check_payload(registry.job_type(job.type), payload, job)
             return job.again(self.now(), checked)
 
         job = self.by_person(job_id, "job.retry", again, actor, reason)

@@ -92,7 +92,9 @@ def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> Counter[str]:
         _measure(counts, WAIT, after.get("started_at", 0) - _ready_at(before))
     elif was in _ENDS:
         counts["requeued"] += 1
-    if was is State.ACTIVE:
+    if was is State.ACTIVE and after.get("waits_for"):
+        counts["postponed"] += 1  # it goes on when jobs of its own have ended; that was no attempt
+    elif was is State.ACTIVE:
         attempt = after["attempts"][-1] if after.get("attempts") else {}
         kind = attempt.get("failure", {}).get("kind", "")
         if becomes not in _ENDS:
@@ -110,7 +112,7 @@ def _ready_at(image: Mapping[str, Any]) -> int:
     """
     if image.get("run_at"):
         return int(image["run_at"])
-    waits_again = image.get("attempts") or image.get("cycle") or image.get("depends_on")
+    waits_again = image.get("first_started_at") or image.get("cycle") or image.get("depends_on")
     if waits_again and image.get("rank"):
         return int(str(image["rank"]).partition("#")[2])
     return int(image["created_at"])

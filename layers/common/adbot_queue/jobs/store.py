@@ -1,6 +1,7 @@
 """Jobs in DynamoDB: every read and every conditional write on them (`items` says how they lie there).
 
-A claim moves a job between indexes, a finish again: 3 writes of the row and 9 of index entries in a job's life.
+What workers write is in `claims`. A claim moves a job between indexes, a finish again: 3 writes of the row and 9 of
+index entries in a job's life.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, ConditionFailed, Item, Refused, Transaction
+from adbot_queue.jobs.claims import Claims, TooEarly, difference
 from adbot_queue.jobs.items import item_of, job_of, key_of, listing_of
-from adbot_queue.jobs.model import TERMINAL, Job, Mode, State
+from adbot_queue.jobs.model import TERMINAL, Job, State
 
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
+__all__ = ["Draft", "JobStore", "Known", "Memory", "ParentEnded", "TooEarly"]
 
 _NOT_TERMINAL = "NOT #state IN (:s0, :s1, :s2, :s3)"
 _ADOPT = "ADD children :new, version :one"
@@ -65,12 +66,8 @@ class ParentEnded(Exception):
     """A job that was to be waited for has ended meanwhile: look again."""
 
 
-class JobStore:
+class JobStore(Claims):
     """Access patterns of the Jobs table that concern jobs."""
-
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
-        self.client = client
-        self.table = table
 
     def transaction(self) -> Transaction:
         """An empty transaction."""
@@ -130,7 +127,7 @@ class JobStore:
                 return known
             raise ParentEnded(str(refused)) from refused
         for parent, new in late.items():
-            self._adopt(parent, new)
+            self.adopt(parent, new)  # one that has ended is asked by the sweeper's look
         return {}
 
     def _put(self, job: Job) -> None:
@@ -171,15 +168,22 @@ class JobStore:
             )
         return dict(parents[room:])
 
-    def _adopt(self, parent: str, new: set[str]) -> None:
-        """Tell a parent of children that wait for it already; one that has ended is asked by the sweeper's look."""
+    def adopt(self, parent: str, new: set[str]) -> bool:
+        """Tell a parent of children that wait for it already; False when it has ended, or is gone."""
+        condition = f"attribute_exists(pk) AND {_NOT_TERMINAL}"
         with suppress(ConditionFailed):
-            condition = f"attribute_exists(pk) AND {_NOT_TERMINAL}"
             dynamodb.update_if(
                 self.client, self.table, key_of(parent), _ADOPT, condition=condition, new=new, one=1, **_STATES
             )
+            return True
+        return False
 
     # Reading
+
+    def remembered(self, key: str) -> str | None:
+        """The job that an idempotency key's memory names."""
+        found = dynamodb.get(self.client, self.table, {"pk": key, "sk": "I"})
+        return found["job_id"] if found else None
 
     def get(self, job_id: str) -> Job | None:
         """One job, read strongly."""
@@ -241,66 +245,11 @@ class JobStore:
 
     # Changing
 
-    def claim(
-        self,
-        job_id: str,
-        queue: str,
-        worker: str,
-        lease: str,
-        now: int,
-        lease_until: int,
-        mode: Mode = Mode.ASYNC_QUEUE,
-    ) -> Job | None:
-        """Take a job: waiting, or delayed and due -> active, one attempt more. None when it cannot be taken.
-
-        Raises:
-            TooEarly: it is delayed until later.
-        """
-        try:
-            taken = dynamodb.update_if(
-                self.client,
-                self.table,
-                key_of(job_id),
-                "SET #state = :active, listing = :listing, #lease = :lease, lease_until = :until, due_at = :until, "
-                "#worker = :worker, #mode = :mode, "
-                "started_at = :now, first_started_at = if_not_exists(first_started_at, :now) "
-                "REMOVE #rank, progress ADD attempt :one, version :one",
-                condition="#state = :waiting OR "
-                "(#state = :delayed AND run_at <= :now AND attribute_not_exists(waits_for))",
-                active=State.ACTIVE.value,
-                listing=listing_of(queue, State.ACTIVE),
-                lease=lease,
-                until=lease_until,
-                worker=worker,
-                mode=mode.value,
-                now=now,
-                one=1,
-                waiting=State.WAITING.value,
-                delayed=State.DELAYED.value,
-            )
-        except ConditionFailed as failed:
-            stood = job_of(failed.item) if failed.item else None
-            if stood and stood.state is State.DELAYED and stood.run_at is not None and not stood.waits_for:
-                raise TooEarly(stood) from failed
-            # The answer to our own claim got lost, and the client sent it again.
-            return stood if stood and stood.lease == lease else None
-        return job_of(taken)
-
-    def release(self, before: Job, after: Job) -> Job | None:
-        """End an attempt: write what changed, if the claim is still ours; None when it is not."""
-        ours = "#lease = :our_lease AND #state = :was"
-        written = self._change(before, after, ours, our_lease=before.lease, version=before.version)
-        if written is None:  # somebody wants it cancelled, or to wait for it: that does not take the claim from us
-            written = self._change(before, after, ours, our_lease=before.lease)
-        if written is None and (stood := self.get(before.id)) and stood.attempts[-1:] == after.attempts[-1:]:
-            return stood  # the answer got lost, and the client sent it again
-        return written
-
     def change(self, before: Job, after: Job, sign: Callable[[Transaction], None] | None = None) -> Job | None:
         """Write what changed unless the row has changed meanwhile, together with what `sign` adds; None when it has."""
         if sign is None:
-            return self._change(before, after, "#state = :was", version=before.version)
-        expression, values = _difference(before, after)
+            return self._write(before, after, "#state = :was", version=before.version)
+        expression, values = difference(before, after)
         transaction = self.transaction()
         transaction.update(
             "job",
@@ -319,38 +268,19 @@ class JobStore:
             return None
         return after.changed(version=before.version + 1)
 
-    def _change(
-        self, before: Job, after: Job, condition: str, *, version: int | None = None, **guard: Any
-    ) -> Job | None:
-        """Write under a condition; under a version too, if one is given: what is written then needs no reading."""
-        expression, values = _difference(before, after)
-        if version is not None:
-            condition, guard = f"{condition} AND #version = :version", guard | {"version": version}
-        try:
-            changed = dynamodb.update_if(
-                self.client,
-                self.table,
-                key_of(before.id),
-                expression,
-                condition=condition,
-                **values,
-                **guard,
-                answer=version is None,
-                was=before.state.value,
-            )
-        except ConditionFailed:
-            return None
-        return after.changed(version=before.version + 1) if version is not None else job_of(changed)
-
     def parent_done(self, child: str, parent: str) -> Job | None:
-        """Take a parent off a child's list; the child as it is then, None when it does not wait any more."""
+        """Take a parent off a child's list; the child as it is then, None when it does not wait any more.
+
+        A child that has begun goes on when any parent has ended: its list stays until it does.
+        """
         try:
             changed = dynamodb.update_if(
                 self.client,
                 self.table,
                 key_of(child),
                 "DELETE waits_for :parent ADD version :one",
-                condition="#state = :delayed AND attribute_exists(waits_for)",
+                condition="#state = :delayed AND attribute_exists(waits_for) "
+                "AND attribute_not_exists(first_started_at)",
                 parent={parent},
                 one=1,
                 delayed=State.DELAYED.value,
@@ -376,6 +306,23 @@ class JobStore:
         except ConditionFailed:
             return
 
+    def write_down(self, job: Job, record: Mapping[str, Any]) -> bool:
+        """Write what an active job goes on from; False when it is no longer ours."""
+        text = json.dumps(record, separators=(",", ":"))
+        with suppress(ConditionFailed):
+            dynamodb.update_if(
+                self.client,
+                self.table,
+                key_of(job.id),
+                "SET #record = :record",
+                condition="#lease = :lease",
+                answer=False,
+                record=text,
+                lease=job.lease,
+            )
+            return True
+        return False
+
     def delete(self, job: Job) -> bool:
         """Remove an ended job unless it has changed meanwhile."""
         transaction = self.transaction()
@@ -392,25 +339,6 @@ class JobStore:
         except Refused:
             return False
         return True
-
-
-class TooEarly(Exception):
-    """A message came before its job's time."""
-
-    def __init__(self, job: Job) -> None:
-        super().__init__(job.id)
-        self.job = job
-
-
-def _difference(before: Job, after: Job) -> tuple[str, dict[str, Any]]:
-    """The update expression from one to the other, with its values; the version grows by one."""
-    old, new = item_of(before), item_of(after)
-    changed = [name for name, value in new.items() if name not in old or old[name] != value]
-    changed = [name for name in changed if name not in {"version", "pk", "sk"}]
-    gone = [name for name in old if name not in new]
-    parts = [f"SET {', '.join(f'#{name} = :v_{name}' for name in changed)}"] if changed else []
-    parts += [f"REMOVE {', '.join(f'#{name}' for name in gone)}"] if gone else []
-    return " ".join([*parts, "ADD #version :one"]), {f"v_{name}": new[name] for name in changed} | {"one": 1}
 
 
 def _id(item: Item) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from functools import lru_cache
 
 from adbot_queue.core.clock import Clock, system_clock
+from adbot_queue.core.ids import time_of
 from adbot_queue.core.telemetry import SECONDS, count, gauge, logger
 from adbot_queue.jobs import execute, registry, service
 from adbot_queue.jobs.dependents import Dependents
@@ -123,14 +124,9 @@ class Sweeper:
     def _overdue(self, job_ids: list[str]) -> list[Job]:
         """Those that wait for longer than a message takes."""
         before = self._now() - GRACE_MS
-        old = [job_id for job_id in job_ids if _made_at(job_id) <= before]
+        old = [job_id for job_id in job_ids if time_of(job_id) <= before]
         jobs = self._store.get_many(old)
         return [jobs[job_id] for job_id in old if job_id in jobs and jobs[job_id].state is State.WAITING]
-
-
-def _made_at(job_id: str) -> int:
-    """Ids begin with their time."""
-    return int(job_id[:12], 16)
 
 
 @lru_cache(maxsize=1)

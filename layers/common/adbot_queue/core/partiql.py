@@ -1,0 +1,143 @@
+"""Conditional updates of several items in one call, each for itself: DynamoDB's BatchExecuteStatement.
+
+An update is described as `dynamodb.update_if` takes it. Alone it goes as UpdateItem; several go as PartiQL statements
+that say the same, at the same price. In a batch nothing is held back: a statement that is refused or throttled stops
+no other one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adbot_queue.core import dynamodb
+from adbot_queue.core.dynamodb import ConditionFailed, Item
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+BATCH = 25
+"""Statements in one BatchExecuteStatement, AWS's limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A change of an item that exists, under a condition; the parts are those of `dynamodb.update_if`.
+
+    What the two languages have in common may be used: SET to values, REMOVE, ADD to numbers that are there; in the
+    condition comparisons, AND, OR, attribute_exists and attribute_not_exists.
+    """
+
+    key: Item
+    expression: str
+    condition: str
+    values: Mapping[str, Any]
+    answer: bool = True
+
+
+def update_many(client: DynamoDBClient, table: str, updates: Sequence[Update]) -> list[Item | Exception]:
+    """Carry out updates of different items, 25 a call.
+
+    Returns:
+        For each the item as it is afterwards, nothing of it where no answer is wanted; ConditionFailed with what
+        stands there; or the ClientError or BotoCoreError of this one.
+
+    Raises:
+        ClientError, BotoCoreError: of a whole call of several; some of them may have been carried out.
+    """
+    if len(updates) == 1:
+        return [_alone(client, table, updates[0])]
+    outcomes: list[Item | Exception] = []
+    for start in range(0, len(updates), BATCH):
+        chunk = updates[start : start + BATCH]
+        answer = client.batch_execute_statement(Statements=[_statement(table, update) for update in chunk])
+        outcomes += [
+            _outcome(client, table, update, response)
+            for update, response in zip(chunk, answer["Responses"], strict=True)
+        ]
+    return outcomes
+
+
+def _outcome(client: DynamoDBClient, table: str, update: Update, response: Any) -> Item | Exception:
+    error = response.get("Error")
+    if error is None:
+        return dynamodb.decode(response.get("Item", {}))
+    if error["Code"] != "ConditionalCheckFailed":
+        return _alone(client, table, update)  # throttled, as a rule: botocore tries again with patience
+    if "Item" in error:
+        return ConditionFailed(dynamodb.decode(error["Item"]))
+    return ConditionFailed(dynamodb.get(client, table, update.key))  # DynamoDB Local does not tell
+
+
+def _alone(client: DynamoDBClient, table: str, update: Update) -> Item | Exception:
+    try:
+        return dynamodb.update_if(
+            client,
+            table,
+            update.key,
+            update.expression,
+            condition=update.condition,
+            answer=update.answer,
+            **update.values,
+        )
+    except (ConditionFailed, ClientError, BotoCoreError) as error:
+        return error
+
+
+def _statement(table: str, update: Update) -> Any:
+    text, names = _partiql(table, tuple(update.key), update.expression, update.condition, answer=update.answer)
+    values = dynamodb.encode({**update.values, **{f"key {name}": value for name, value in update.key.items()}})
+    return {
+        "Statement": text,
+        "Parameters": [values[name] for name in names],
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+
+
+@lru_cache(maxsize=256)
+def _partiql(
+    table: str, key: tuple[str, ...], expression: str, condition: str, *, answer: bool
+) -> tuple[str, tuple[str, ...]]:
+    """The statement, and the names of the values that its places stand for."""
+    names: list[str] = []
+    clauses = re.split(r"\s*\b(SET|REMOVE|ADD)\s+", expression)[1:]
+    changes = " ".join(
+        _clause(verb, entry.strip(), names)
+        for verb, entries in zip(clauses[::2], clauses[1::2], strict=True)
+        for entry in entries.split(",")
+    )
+    found = " AND ".join(f'"{name}" = ?' for name in key)
+    names += [f"key {name}" for name in key]
+    text = f'UPDATE "{table}" {changes} WHERE {found} AND ({_expression(condition, names)})'
+    return (f"{text} RETURNING ALL NEW *" if answer else text), tuple(names)
+
+
+def _clause(verb: str, entry: str, names: list[str]) -> str:
+    if verb == "ADD":
+        name, value = entry.split()
+        return _expression(f"SET {name} = {name} + {value}", names)
+    return _expression(f"{verb} {entry}", names)
+
+
+_TOKEN = re.compile(r"attribute_(not_)?exists\(#?(\w+)\)|:(\w+)|#?(\w+)")
+_WORDS = {"SET", "REMOVE", "AND", "OR"}
+
+
+def _expression(text: str, names: list[str]) -> str:
+    """The same in PartiQL; the names of the values are added in the order in which they stand."""
+
+    def said(token: re.Match[str]) -> str:
+        absent, tested, value, name = token.groups()
+        if tested:
+            return f'"{tested}" IS {"" if absent else "NOT "}MISSING'
+        if value:
+            names.append(value)
+            return "?"
+        return name if name in _WORDS else f'"{name}"'
+
+    return _TOKEN.sub(said, text)

@@ -1,0 +1,176 @@
+"""What workers write: claims and ends of attempts, of several jobs in one call, each under a condition of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adbot_queue.core import dynamodb
+from adbot_queue.core.dynamodb import ConditionFailed, Item
+from adbot_queue.core.partiql import Update, update_many
+from adbot_queue.jobs.items import item_of, job_of, key_of, listing_of
+from adbot_queue.jobs.model import Job, Mode, State
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_CLAIM = (
+    "SET #state = :active, #listing = :listing, #lease = :lease, #lease_until = :until, #due_at = :until, "
+    "#worker = :worker, #mode = :mode, #started_at = :now "
+    "REMOVE #rank, #progress ADD #attempt :one, #version :one"
+)
+_CLAIMABLE = "#state = :waiting OR (#state = :delayed AND #run_at <= :now AND attribute_not_exists(waits_for))"
+_OURS = "#lease = :our_lease AND #state = :was"
+
+
+class TooEarly(Exception):
+    """A message came before its job's time."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job.id)
+        self.job = job
+
+
+class Claims:
+    """The Jobs table as workers change it."""
+
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self.client = client
+        self.table = table
+
+    def claim(
+        self,
+        job_id: str,
+        queue: str,
+        worker: str,
+        lease: str,
+        now: int,
+        lease_until: int,
+        mode: Mode = Mode.ASYNC_QUEUE,
+    ) -> Job | None:
+        """Take a job: waiting, or delayed and due -> active, one attempt more. None when it cannot be taken.
+
+        Raises:
+            TooEarly: it is delayed until later.
+        """
+        (claimed,) = self.claim_many({job_id: lease}, queue, worker, now, lease_until, mode)
+        if isinstance(claimed, Exception):
+            raise claimed
+        return claimed
+
+    def claim_many(
+        self, leases: Mapping[str, str], queue: str, worker: str, now: int, lease_until: int, mode: Mode
+    ) -> list[Job | Exception | None]:
+        """Take jobs, each for itself; `leases` by their ids.
+
+        Returns:
+            For each the job as it is now; None when it cannot be taken; TooEarly; or what else went wrong with it.
+
+        Raises:
+            ClientError, BotoCoreError: it is not known which were taken.
+        """
+        claims = [
+            Update(
+                key_of(job_id),
+                _CLAIM,
+                _CLAIMABLE,
+                {
+                    "active": State.ACTIVE.value,
+                    "listing": listing_of(queue, State.ACTIVE),
+                    "lease": lease,
+                    "until": lease_until,
+                    "worker": worker,
+                    "mode": mode.value,
+                    "now": now,
+                    "one": 1,
+                    "waiting": State.WAITING.value,
+                    "delayed": State.DELAYED.value,
+                },
+            )
+            for job_id, lease in leases.items()
+        ]
+        outcomes = update_many(self.client, self.table, claims)
+        return [_claimed(outcome, lease) for outcome, lease in zip(outcomes, leases.values(), strict=True)]
+
+    def release(self, before: Job, after: Job) -> Job | None:
+        """End an attempt: write what changed, if the claim is still ours; None when it is not."""
+        (written,) = self.release_many([(before, after)])
+        if isinstance(written, Exception):
+            raise written
+        return written
+
+    def release_many(self, ends: Sequence[tuple[Job, Job]]) -> list[Job | Exception | None]:
+        """End attempts, each for itself.
+
+        Returns:
+            For each the job as it was written; None when the claim was lost; or what went wrong with it.
+
+        Raises:
+            ClientError, BotoCoreError: it is not known which were written.
+        """
+        changes = [
+            _change(before, after, _OURS, version=before.version, our_lease=before.lease) for before, after in ends
+        ]
+        outcomes = update_many(self.client, self.table, changes)
+        return [self._released(*end, outcome) for end, outcome in zip(ends, outcomes, strict=True)]
+
+    def _released(self, before: Job, after: Job, outcome: Item | Exception) -> Job | Exception | None:
+        if isinstance(outcome, ConditionFailed):
+            try:
+                return self._release_again(before, after)
+            except (ClientError, BotoCoreError) as error:
+                return error
+        return outcome if isinstance(outcome, Exception) else after.changed(version=before.version + 1)
+
+    def _release_again(self, before: Job, after: Job) -> Job | None:
+        # Somebody wants it cancelled, or to wait for it: that does not take the claim from us.
+        written = self._write(before, after, _OURS, our_lease=before.lease)
+        if written is None:
+            found = dynamodb.get(self.client, self.table, key_of(before.id))
+            stood = job_of(found) if found else None
+            if stood and stood.attempts[-1:] == after.attempts[-1:]:
+                return stood  # the answer got lost, and the client sent it again
+        return written
+
+    def _write(
+        self, before: Job, after: Job, condition: str, *, version: int | None = None, **guard: Any
+    ) -> Job | None:
+        """Write under a condition; under a version too, if one is given: what is written then needs no reading."""
+        change = _change(before, after, condition, version=version, **guard)
+        (outcome,) = update_many(self.client, self.table, [change])
+        if isinstance(outcome, ConditionFailed):
+            return None
+        if isinstance(outcome, Exception):
+            raise outcome
+        return after.changed(version=before.version + 1) if version is not None else job_of(outcome)
+
+
+def _claimed(outcome: Item | Exception, lease: str) -> Job | Exception | None:
+    if not isinstance(outcome, ConditionFailed):
+        return outcome if isinstance(outcome, Exception) else job_of(outcome)
+    stood = job_of(outcome.item) if outcome.item else None
+    if stood and stood.state is State.DELAYED and stood.run_at is not None and not stood.waits_for:
+        return TooEarly(stood)
+    # The answer to our own claim got lost, and the client sent it again.
+    return stood if stood and stood.lease == lease else None
+
+
+def _change(before: Job, after: Job, condition: str, *, version: int | None = None, **guard: Any) -> Update:
+    expression, values = difference(before, after)
+    if version is not None:
+        condition, guard = f"{condition} AND #version = :version", guard | {"version": version}
+    values |= guard | {"was": before.state.value}
+    return Update(key_of(before.id), expression, condition, values, answer=version is None)
+
+
+def difference(before: Job, after: Job) -> tuple[str, dict[str, Any]]:
+    """The update expression from one to the other, with its values; the version grows by one."""
+    old, new = item_of(before), item_of(after)
+    changed = [name for name, value in new.items() if name not in old or old[name] != value]
+    changed = [name for name in changed if name not in {"version", "pk", "sk"}]
+    gone = [name for name in old if name not in new]
+    parts = [f"SET {', '.join(f'#{name} = :v_{name}' for name in changed)}"] if changed else []
+    parts += [f"REMOVE {', '.join(f'#{name}' for name in gone)}"] if gone else []
+    return " ".join([*parts, "ADD #version :one"]), {f"v_{name}": new[name] for name in changed} | {"one": 1}

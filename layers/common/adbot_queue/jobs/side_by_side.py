@@ -1,0 +1,87 @@
+"""Calls that run at once, each in a thread of its own and only as long as it may."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, TypeVar
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(Generic[Name]):
+    """How a call ended: its result, or what it raised."""
+
+    name: Name
+    result: Any = None
+    error: BaseException | None = None
+
+
+class SideBySide(Generic[Name]):
+    """Starts calls and gives them back as they end, all that have ended at a time.
+
+    A thread cannot be stopped: one that is too late goes on until its own timeouts end it, and what it still does at a
+    provider is covered by the idempotency key. Its end is not told any more.
+    """
+
+    def __init__(self) -> None:
+        self._ends: SimpleQueue[Ended[Name]] = SimpleQueue()
+        self._until: dict[Name, float] = {}
+        self._allowed: dict[Name, float] = {}
+        self._queued: deque[tuple[Name, Callable[[], Any], float]] = deque()
+        self._alone: Name | None = None
+
+    def __len__(self) -> int:
+        """How many are not given back yet."""
+        return len(self._until) + len(self._queued)
+
+    def start(self, name: Name, call: Callable[[], Any], seconds: float, *, alone: bool = False) -> None:
+        """Have it run for at most so many seconds; `alone`: never beside another such, and its time begins then."""
+        if alone and self._alone is not None:
+            self._queued.append((name, call, seconds))
+            return
+        if alone:
+            self._alone = name
+        self._allowed[name] = seconds
+        self._until[name] = time.monotonic() + seconds
+        threading.Thread(target=self._run, args=(name, call), daemon=True).start()
+
+    def _run(self, name: Name, call: Callable[[], Any]) -> None:
+        try:
+            self._ends.put(Ended(name, call()))
+        except BaseException as error:  # noqa: BLE001  whoever waits judges it
+            self._ends.put(Ended(name, None, error))
+
+    def wait(self) -> list[Ended[Name]]:
+        """Those that have ended, or did not in their time (TimeoutError): at least one, while there are any."""
+        found: list[Ended[Name]] = []
+        while self._until and not found:
+            left = min(self._until.values()) - time.monotonic()
+            with suppress(Empty):
+                found.append(self._ends.get(timeout=max(left, 0)))
+                while True:
+                    found.append(self._ends.get_nowait())
+            found = [end for end in found if end.name in self._until]  # the others are given up
+            names = {end.name for end in found}
+            now = time.monotonic()
+            found += [
+                Ended(name, None, TimeoutError(f"did not end within {self._allowed[name]:.0f} s"))
+                for name, until in self._until.items()
+                if until <= now and name not in names
+            ]
+        for end in found:
+            self._over(end.name)
+        return found
+
+    def _over(self, name: Name) -> None:
+        del self._until[name], self._allowed[name]
+        if name == self._alone:
+            self._alone = None
+            if self._queued:
+                self.start(*self._queued.popleft(), alone=True)

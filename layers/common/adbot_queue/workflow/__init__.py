@@ -1,0 +1,1 @@
+"""Workflows: jobs that lead other jobs, step by step."""

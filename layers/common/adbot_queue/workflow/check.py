@@ -1,0 +1,150 @@
+"""What can be said against a workflow when it is enqueued, or retried with another payload."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from pydantic import ValidationError
+
+from adbot_queue.core.errors import FieldError, Invalid
+from adbot_queue.jobs import registry
+from adbot_queue.jobs.model import Job
+from adbot_queue.workflow.declaration import RunWorkflow, Step, predecessors
+from adbot_queue.workflow.plan import StepState
+from adbot_queue.workflow.references import Absent, NoReference, Path, Reference, follow, references, resolved, texts
+
+MOST_ERRORS = 20
+
+
+def check(payload: RunWorkflow, before: Job | None) -> list[FieldError]:
+    """The rules that a workflow breaks; `before` is the workflow that is to be retried as this one."""
+    wrong = list(_order(payload.steps))
+    if not wrong:
+        earlier = _earlier(payload.steps)
+        for index, step in enumerate(payload.steps):
+            at = ("steps", index)
+            wrong += _type(step, at)
+            wrong += list(_references(payload, step, earlier[step.id], at)) or list(_payload(payload, step, at))
+    if before and not wrong:
+        wrong += _changes(payload, before)
+    return wrong[:MOST_ERRORS]
+
+
+def _order(steps: Sequence[Step]) -> Iterator[FieldError]:
+    """Ids are unique, and no step comes after itself."""
+    ids = [step.id for step in steps]
+    for index, step in enumerate(steps):
+        if step.id in ids[:index]:
+            yield _error(("steps", index, "id"), "is used twice")
+        missing = [one for one in step.after or () if one not in ids]
+        if missing:
+            yield _error(("steps", index, "after"), f"there is no step {missing[0]}")
+    try:
+        TopologicalSorter(predecessors(steps)).prepare()
+    except CycleError as error:
+        yield _error(("steps",), f"they come after each other: {', '.join(reversed(error.args[1]))}")
+
+
+def _earlier(steps: Sequence[Step]) -> Mapping[str, frozenset[str]]:
+    """All that surely has come to its end when a step is started."""
+    before = predecessors(steps)
+    found: dict[str, frozenset[str]] = {}
+    for one in TopologicalSorter(before).static_order():
+        found[one] = frozenset(before[one]).union(*(found[direct] for direct in before[one]))
+    return found
+
+
+def _type(step: Step, at: Path) -> list[FieldError]:
+    if step.type is None:
+        return []
+    try:
+        known = registry.job_type(step.type)
+    except Invalid as error:
+        return [_error((*at, "type"), entry.message) for entry in error.errors]
+    if known.internal:
+        return [_error((*at, "type"), "is the platform's own")]
+    return [_error((*at, "type"), "cannot be a step: it has steps itself")] if known.leads_jobs else []
+
+
+def _references(payload: RunWorkflow, step: Step, earlier: frozenset[str], at: Path) -> Iterator[FieldError]:
+    """Every reference names a step before, or an input that is there; a condition may ask whether it is."""
+    said: dict[str, Any] = {"payload": step.payload, "set_status": step.set_status}
+    for name in ("when", "condition"):
+        condition = getattr(step, name)
+        said[name] = {"left": condition.left, "right": condition.right} if condition else None
+    for place, text in texts(said):
+        try:
+            for reference in references(text):
+                if reference.step is not None and reference.step not in earlier:
+                    yield _error((*at, *place), f"step {reference.step} does not come before")
+                elif place[0] in {"payload", "set_status"}:
+                    _input_only(payload)(reference)
+        except (NoReference, Absent) as error:
+            yield _error((*at, *place), str(error))
+
+
+def _payload(payload: RunWorkflow, step: Step, at: Path) -> Iterator[FieldError]:
+    """What the step's type has to say, as far as its payload is known now."""
+    known = registry.TYPES.get(step.type or "")
+    if known is None:
+        return
+    try:
+        filled = resolved(step.payload, _input_only(payload))
+        known.load_payload().model_validate_json(json.dumps(filled))
+    except Absent as error:
+        yield _error((*at, "payload"), str(error))
+    except ValidationError as error:
+        for entry in error.errors(include_url=False, include_input=False):
+            if not _is_open(step.payload, filled, entry["loc"], missing=entry["type"] == "missing"):
+                yield _error((*at, "payload", *entry["loc"]), entry["msg"])
+
+
+def _input_only(payload: RunWorkflow) -> Any:
+    """Looks up the input; what steps will answer stays the reference that it is."""
+
+    def look_up(reference: Reference) -> Any:
+        if reference.step is None:
+            return follow(payload.input, reference.path or (), reference.text)
+        return f"${{{reference.text}}}"
+
+    return look_up
+
+
+def _is_open(declared: Any, filled: Any, place: Path, *, missing: bool) -> bool:
+    """Whether what stands at a place depends on what steps will answer, so that nothing can be said against it yet."""
+    for key in place:
+        try:
+            declared, filled = declared[key], filled[key]
+        except (LookupError, TypeError):
+            if missing:
+                return False
+            break
+    return any(reference.step is not None for reference in references(declared))
+
+
+def _changes(payload: RunWorkflow, before: Job) -> Iterator[FieldError]:
+    """What has run, or runs, stays as it was; a step that failed keeps its type, because its job is what is retried."""
+    record = {entry["id"]: entry for entry in before.record.get("steps", ())}
+    was = {step.id: step for step in RunWorkflow.model_validate_json(json.dumps(before.payload)).steps}
+    now = {step.id: (index, step) for index, step in enumerate(payload.steps)}
+    for name, entry in record.items():
+        begun = entry.get("job") or entry["state"] != StepState.PENDING
+        if not begun or name not in was:
+            continue
+        if name not in now:
+            yield _error(("steps",), f"step {name} has run and cannot be left out")
+            continue
+        index, step = now[name]
+        final = entry["state"] in {StepState.COMPLETED, StepState.SKIPPED, StepState.RUNNING}
+        final = final or (entry["state"] == StepState.FAILED and was[name].goes_on)
+        if final and step != was[name]:
+            yield _error(("steps", index), f"step {name} is {entry['state']} and cannot be changed")
+        elif step.kind != was[name].kind:
+            yield _error(("steps", index), f"step {name} has run as {was[name].kind}")
+
+
+def _error(place: Path, message: str) -> FieldError:
+    return FieldError(".".join(["payload", *map(str, place)]), message)
