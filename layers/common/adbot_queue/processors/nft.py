@@ -1,9 +1,9 @@
 """`nft-mint`: one ticket as a Solana token (Token-2022): one of it, for ever, with its metadata in the mint itself.
 
 The mint's key is derived from the signing key and the job's id, so every attempt at a job means the same address. The
-chain lets a mint be made there once, in one transaction with all that belongs to it: nothing is ever half made, and what
-is sent twice fails the second time. Each attempt looks there first. A job that a person retries keeps its address even
-after a definite no or with another payload, unlike its idempotency key: such a job makes one token at the most.
+chain lets a mint be made there once, in one transaction with all that belongs to it: nothing is ever half made, and
+what is sent twice fails the second time. Each attempt looks there first. A job that a person retries keeps its address
+even after a definite no or with another payload, unlike its idempotency key: a job makes one token at the most.
 
 The gap: another signing key means another address. Change it when no such job is open or waits for a person.
 """

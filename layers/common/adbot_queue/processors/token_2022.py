@@ -1,4 +1,4 @@
-"""One token of Solana's Token-2022 program with its metadata in the mint: what to tell the chain, and what it shows. Pure.
+"""One token of Solana's Token-2022 program, its metadata in the mint: what to tell the chain, what it shows. Pure.
 
 solders makes keys, messages and the instructions of the system program. What it lacks is encoded here, after
 spl-token-2022-interface (`instruction`, `state`, `extension`, `extension::metadata_pointer::instruction`),
@@ -208,7 +208,11 @@ def read_mint(data: bytes) -> Shown:
     """
     if len(data) <= _ACCOUNT_BYTES or data[_ACCOUNT_BYTES] != _IS_MINT:
         raise NotAMint
-    mint, entries = Mint.from_bytes(data[:_MINT_BYTES]), _entries(data[_ACCOUNT_BYTES + 1 :])
+    try:
+        mint = Mint.from_bytes(data[:_MINT_BYTES])
+    except ValueError as error:
+        raise NotAMint from error
+    entries = _entries(data[_ACCOUNT_BYTES + 1 :])
     if _POINTER_ENTRY not in entries or _METADATA_ENTRY not in entries:
         raise NotAMint
     pointer, told = _Reader(entries[_POINTER_ENTRY]), _Reader(entries[_METADATA_ENTRY])
