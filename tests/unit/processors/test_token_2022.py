@@ -20,6 +20,7 @@ from adbot_queue.processors.token_2022 import Metadata, NotAMint, Parties
 from adbot_queue.providers import solana
 
 PAYER = Keypair.from_seed(bytes([7] * 32))
+TRY = 1500
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=60)
 KEYS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 METADATA = st.builds(Metadata, TEXTS, TEXTS, TEXTS, st.dictionaries(KEYS, TEXTS, max_size=nft.MOST_ATTRIBUTES))
@@ -32,10 +33,18 @@ def chain() -> LiteSVM:
     return made
 
 
+def fresh_parties() -> tuple[Keypair, Parties]:
+    """A mint's key, and parties whose token account's address is found at the first try."""
+    while True:
+        key, owner = Keypair(), Keypair().pubkey()
+        seeds = [bytes(owner), bytes(token_2022.TOKEN_2022), bytes(key.pubkey())]
+        if Pubkey.find_program_address(seeds, token_2022.ASSOCIATED_TOKEN)[1] == 255:
+            return key, Parties(PAYER.pubkey(), key.pubkey(), owner)
+
+
 def minted(metadata: Metadata, price: int = 0) -> tuple[Parties, int, TransactionMetadata]:
     """Who took part, the transaction's bytes, and what the chain says of it."""
-    key = Keypair()
-    parties = Parties(PAYER.pubkey(), key.pubkey(), Keypair().pubkey())
+    key, parties = fresh_parties()
     rent = chain().minimum_balance_for_rent_exemption(metadata.space())
     instructions = [instruction for _, instruction in token_2022.steps(parties, metadata, rent, price)]
     latest = chain().latest_blockhash()
@@ -53,9 +62,10 @@ def account(address: Pubkey) -> bytes:
     return bytes(found.data)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(METADATA, st.integers(0, 1000))
 @example(Metadata("", "", "", {}), 0)
+@example(Metadata("n" * 37, "", "", {}), 0)  # as long as a multisig account
 @example(Metadata("n" * 32, "s" * 10, "u" * 200, {str(index): "v" * 10 for index in range(8)}), 1)
 @example(Metadata("", "", "", {str(index): "v" * 38 for index in range(8)}), 1)
 def test_whatever_metadata_fits_into_a_transaction_is_what_the_chain_shows(metadata: Metadata, price: int) -> None:
@@ -68,10 +78,10 @@ def test_whatever_metadata_fits_into_a_transaction_is_what_the_chain_shows(metad
     assert token_2022.read_amount(account(parties.account)) == 1
     assert len(data) == metadata.space(), "the rent that was paid is the rent that is needed"
     assert size == token_2022.size(metadata) - (0 if price else 12), "a price takes 12 bytes"
-    assert done.compute_units_consumed() < token_2022.compute_units(metadata) * 0.8, "owners' addresses differ"
+    assert done.compute_units_consumed() + 25 * TRY < token_2022.compute_units(metadata)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(METADATA, METADATA)
 def test_metadata_that_differ_are_told_apart_by_field(one: Metadata, other: Metadata) -> None:
     assume(token_2022.size(one) <= nft.MOST_TRANSACTION)
@@ -82,7 +92,7 @@ def test_metadata_that_differ_are_told_apart_by_field(one: Metadata, other: Meta
     assert token_2022.differences(shown, parties, other) == differing
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.data())
 def test_a_mint_that_is_cut_off_or_changed_is_none_or_another_and_never_a_crash(data: st.DataObject) -> None:
     whole = bytearray(some_mint())
