@@ -96,6 +96,7 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
         "api_url": settings.api_url,
         "console_url": f"{settings.api_url}/console",
         "aws_endpoint": settings.aws_endpoint,
+        "providers_url": settings.providers_url,
         "region": REGION,
         "stripe_webhook_secret": os.environ.get("STRIPE_WEBHOOK_SECRET")
         or (before["stripe_webhook_secret"] if before else f"whsec_{secrets.token_urlsafe(24)}"),

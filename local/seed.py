@@ -15,6 +15,9 @@ import requests
 from local.stack import ROLES, Stack, User, client, token
 
 POOL = "standard"
+LAMPORTS = 100_000_000_000
+"""Of the stand-in's chain: some 10,000 mints."""
+
 PLANS: dict[str, dict[str, Any]] = {
     "starter": {
         "name": "Starter",
@@ -72,10 +75,30 @@ def seed_secrets(stack: Stack) -> None:
         },
         "SendGrid": {"api_key": os.environ.get("SENDGRID_API_KEY") or f"SG.{secrets.token_hex(12)}"},
         "Segment": {"write_key": os.environ.get("SEGMENT_WRITE_KEY") or secrets.token_hex(16)},
+        "Solana": _solana(stack),
     }
     manager = client(stack, "secretsmanager")
     for provider, secret in held.items():
         manager.put_secret_value(SecretId=stack["outputs"][f"{provider}SecretId"], SecretString=json.dumps(secret))
+
+
+def _solana(stack: Stack) -> dict[str, str]:
+    """Who pays for mints, and the node.
+
+    The key stays the same, as mints are derived from it. The stand-in's chain is a new one at each start, and gives it
+    lamports.
+    """
+    from solders.keypair import Keypair  # noqa: PLC0415 - 35 MB
+
+    kept = client(stack, "secretsmanager").get_secret_value(SecretId=stack["outputs"]["SolanaSecretId"])
+    key = os.environ.get("SOLANA_SIGNING_KEY") or json.loads(kept["SecretString"])["signing_key"] or str(Keypair())
+    node = os.environ.get("SOLANA_RPC_URL")
+    if not node:
+        node = f"{stack['providers_url']}/solana/"
+        airdrop = [str(Keypair.from_base58_string(key).pubkey()), LAMPORTS]
+        asked = {"jsonrpc": "2.0", "id": 1, "method": "requestAirdrop", "params": airdrop}
+        requests.post(node, json=asked, timeout=60).raise_for_status()
+    return {"signing_key": key, "rpc_url": node}
 
 
 def seed_catalogue(stack: Stack) -> bool:

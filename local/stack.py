@@ -25,6 +25,7 @@ class Stack(TypedDict):
     api_url: str
     console_url: str
     aws_endpoint: str
+    providers_url: str
     region: str
     stripe_webhook_secret: str
     users: dict[str, User]

@@ -1,4 +1,4 @@
-"""The stand-ins behind one address: /stripe, /sendgrid, /segment, and the pages that Stripe and a bank show."""
+"""The stand-ins behind one address, one path a provider, and the pages that Stripe and a bank show."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from werkzeug.wrappers import Request, Response
 from local.stand_ins.reply import Reply
 from local.stand_ins.segment import Segment
 from local.stand_ins.sendgrid import SendGrid
+from local.stand_ins.solana import Solana
 from local.stand_ins.stripe import Stripe
 from local.stand_ins.stripe_rules import StripeError
 
@@ -48,6 +49,7 @@ class StandIns:
         )
         self.sendgrid = SendGrid()
         self.segment = Segment()
+        self.solana = Solana()
         self._deliver = deliver
         self._secret = webhook_secret
 
@@ -72,10 +74,11 @@ class StandIns:
             return self._pay(request.method, request.path.rsplit("/", 1)[1])
         if request.path.startswith("/stripe/authenticate/"):
             return self._authenticate(request.method, request.path.rsplit("/", 1)[1])
-        peers: dict[str, Stripe | SendGrid | Segment] = {
+        peers: dict[str, Stripe | SendGrid | Segment | Solana] = {
             "stripe": self.stripe,
             "sendgrid": self.sendgrid,
             "segment": self.segment,
+            "solana": self.solana,
         }
         for name, peer in peers.items():
             if request.path.startswith(f"/{name}/"):

@@ -160,6 +160,11 @@ USUAL_SECRETS = {
     "stripe": {"api_key": "sk_test_1", "webhook_secret": SECRET},
     "sendgrid": {"api_key": "SG.1"},
     "segment": {"write_key": "wk_1"},
+    # The key whose seed is 32 times 7.
+    "solana": {
+        "signing_key": "99eUso3aSbE9tqGSTXzo3TLfKb9RkMTURrHKQ1K7Zh3StnzFNUx8FKCPPPPpR479qsw5zv2WNBKmgiz7WqgAJfM",
+        "rpc_url": "http://peers.test/solana/",
+    },
 }
 
 

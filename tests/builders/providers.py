@@ -19,7 +19,7 @@ from urllib3 import HTTPResponse, Timeout
 from urllib3.exceptions import ReadTimeoutError
 from werkzeug.test import Client
 
-from adbot_queue.providers import registry, segment, stripe_client
+from adbot_queue.providers import registry, segment, solana, stripe_client
 from local.stand_ins.app import StandIns
 
 PEERS = "http://peers.test"
@@ -136,6 +136,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Peers:
 
     monkeypatch.setattr(stripe, "RequestsClient", lambda timeout: _StripeHttp(peers, timeout))
     monkeypatch.setattr(segment, "_pool", lambda: _Pool(peers))
+    monkeypatch.setattr(solana, "_pool", lambda: _Pool(peers))
     monkeypatch.setattr(python_http_client.Client, "_make_request", open_mail)
     places = {name: {"secret": name, "base": f"{PEERS}/{name}"} for name in registry.PROVIDERS}
     monkeypatch.setenv("PROVIDERS", json.dumps(places))

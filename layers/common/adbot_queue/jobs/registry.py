@@ -170,6 +170,15 @@ TYPES: dict[str, JobType] = {
             needs=("stripe",),
         ),
         JobType(
+            "nft-mint",
+            "money",
+            "adbot_queue.processors.nft:mint",
+            "adbot_queue.processors.nft:MintNft",
+            timeout_s=20,  # 13 s of it are the chain's, until nothing can be undone
+            window_s=365 * DAY_S,
+            needs=("solana",),
+        ),
+        JobType(
             "send-email",
             "email",
             "adbot_queue.processors.email:send_email",

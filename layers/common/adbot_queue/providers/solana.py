@@ -1,0 +1,118 @@
+"""Solana, asked over JSON-RPC: a node's address and the key that pays and signs are one secret.
+
+No library: solders' own reader of answers ends the process on some that it does not expect. Node operators put their
+keys into the address, so it is never told.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from urllib3 import PoolManager, Timeout
+from urllib3.exceptions import HTTPError
+
+from adbot_queue.core.errors import NotConfigured, ProviderFailed
+from adbot_queue.core.telemetry import logger
+from adbot_queue.providers import registry
+from adbot_queue.providers.waiting import retry_after
+
+if TYPE_CHECKING:
+    from solders.keypair import Keypair
+
+CONNECT_S = 2
+TIMEOUT_S = 5
+"""A node answers out of its memory, in tens of milliseconds; it simulates a transaction in a few."""
+
+OK, UNAUTHORIZED, FORBIDDEN = 200, 401, 403
+
+PREFLIGHT_FAILED = -32002
+"""The simulation before sending failed: `rpc_custom_error` in https://docs.rs/solana-rpc-client-api."""
+
+
+class SimulationFailed(ProviderFailed):
+    """The node did not send a transaction because it would fail. `extra["err"]` is why, in the chain's terms."""
+
+
+def signer() -> Keypair:
+    """The key that pays and signs.
+
+    Raises:
+        NotConfigured: none is set, or it is not base58 of 64 bytes. Unavailable: as `secrets.read`.
+    """
+    text = registry.credential("solana", "signing_key")
+    from solders.keypair import Keypair  # noqa: PLC0415
+    from solders.signature import Signature  # noqa: PLC0415
+
+    try:
+        # A signature is base58 of 64 bytes as well, and unlike a key's its reader is made for any text.
+        return Keypair.from_bytes(bytes(Signature.from_string(str(text))))
+    except ValueError:
+        raise NotConfigured(
+            '"signing_key" in the secret that SolanaSecretArn names is not base58 of a 64-byte key pair'
+        ) from None
+
+
+def call(method: str, params: list[Any], timeout_s: float = TIMEOUT_S) -> Any:
+    """Ask the node.
+
+    Args:
+        method: of https://solana.com/docs/rpc.
+        params: its parameters.
+        timeout_s: for the whole call.
+
+    Returns:
+        `result` of the answer.
+
+    Raises:
+        NotConfigured: no node is set, or it does not accept us. Unavailable: as `secrets.read`.
+        SimulationFailed: only for `sendTransaction`.
+        ProviderFailed: refused or not reached; always `retryable`, with `retry_after` seconds if the node said so.
+    """
+    address = str(registry.credential("solana", "rpc_url"))
+    try:
+        answer = _pool().request(
+            "POST",
+            address,
+            body=json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode(),
+            headers={"content-type": "application/json"},
+            timeout=Timeout(connect=min(CONNECT_S, timeout_s), total=timeout_s),
+            retries=False,
+        )
+    except HTTPError as error:
+        # Some of urllib3's sentences quote the address.
+        raise ProviderFailed(f"Solana's node could not be reached ({type(error).__name__})", retryable=True) from None
+    if answer.status in {UNAUTHORIZED, FORBIDDEN}:
+        raise NotConfigured("Solana's node does not accept the rpc_url in the secret that SolanaSecretArn names")
+    if answer.status != OK:
+        logger.warning("Solana's node refused", method=method, status=answer.status)
+        raise ProviderFailed(
+            f"Solana's node refused {method} (HTTP {answer.status})",
+            retryable=True,
+            retry_after=retry_after(answer.headers),
+        )
+    return _result(method, answer.data, retry_after(answer.headers))
+
+
+def _result(method: str, body: bytes, seconds: float | None) -> Any:
+    try:
+        told = json.loads(body)
+        error = told.get("error")
+        if error is None:
+            return told["result"]
+        code, data = int(error["code"]), error.get("data")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise ProviderFailed(f"Solana's node answered {method} with something else", retryable=True) from None
+    logger.warning("Solana's node refused", method=method, code=code)
+    if code == PREFLIGHT_FAILED and isinstance(data, dict) and data.get("err") is not None:
+        raise SimulationFailed("the transaction would fail", retryable=False, err=data["err"])
+    raise ProviderFailed(
+        f"Solana's node refused {method} (JSON-RPC {code})", retryable=True, retry_after=seconds, code=code
+    )
+
+
+@lru_cache(maxsize=1)
+def _pool() -> PoolManager:
+    """The connections of this process; a worker runs up to ten jobs at once."""
+    return PoolManager(maxsize=10)
