@@ -22,6 +22,7 @@ class Context:
         idempotency_key: to be sent to the provider: the same on every try of the same effect.
         deadline: when the attempt must have ended, in ms.
         now: the clock.
+        tenant: whom the job is for: the user who enqueued it, or `system`.
     """
 
     job_id: str
@@ -31,6 +32,7 @@ class Context:
     now: Clock
     is_cancelled: Callable[[], bool]
     report: Callable[[int, str], None]
+    tenant: str = "system"
     _checked_at: int = 0
 
     def seconds_left(self) -> float:
