@@ -80,7 +80,7 @@ def scheduler() -> EventBridgeSchedulerClient:
 @lru_cache(maxsize=1)
 def functions() -> LambdaClient:
     """The Lambda client of this process. It waits as long as a job may run inside a request, and never calls twice."""
-    config = CONFIG.merge(Config(read_timeout=28, retries={"mode": "standard", "max_attempts": 1}))
+    config = CONFIG.merge(Config(read_timeout=28, retries={"mode": "standard", "total_max_attempts": 1}))
     return cast("LambdaClient", _session().create_client("lambda", config=config))
 
 
@@ -105,4 +105,4 @@ def plugins(read_s: int) -> LambdaClient:
 
 def _once(read_s: int) -> Config:
     """For what a job asks of a provider: no call is repeated unseen, the job itself is."""
-    return CONFIG.merge(Config(read_timeout=read_s, retries={"mode": "standard", "max_attempts": 1}))
+    return CONFIG.merge(Config(read_timeout=read_s, retries={"mode": "standard", "total_max_attempts": 1}))

@@ -130,8 +130,8 @@ def _answer(output: plugins.Output) -> Any:
         raise (Permanent if _BROKEN.fullmatch(kind) else Transient)(f"the plugin failed: {kind}")
     told = answer.get("error") if isinstance(answer, dict) else None
     if isinstance(told, dict):
-        verdict_ = Transient if told.get("retryable") is True else Permanent
-        raise verdict_(f"the plugin refused: {_code(told.get('code'))}")
+        refusal = Transient if told.get("retryable") is True else Permanent
+        raise refusal(f"the plugin refused: {_code(told.get('code'))}")
     return answer
 
 
