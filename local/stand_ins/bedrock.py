@@ -93,6 +93,8 @@ class Bedrock:
         report = ParamValidator().validate(request, self._shape)
         if report.has_errors():
             return str(report.generate_report())
+        if request["modelId"].startswith("arn:") and ":bedrock:" not in request["modelId"]:
+            return "The provided model identifier is invalid."
         if [message["role"] for message in request["messages"]][:1] != ["user"]:
             return "A conversation must start with a user message."
         tools = {tool["toolSpec"]["name"] for tool in request.get("toolConfig", {}).get("tools", [])}
