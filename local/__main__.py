@@ -87,6 +87,10 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
             "WebhookTrustedHosts": ",".join(
                 [f"{HOST}:{settings.providers_port}", os.environ.get("WEBHOOK_TRUSTED_HOSTS", "")]
             ).rstrip(","),
+            "BedrockApiBase": f"{settings.providers_url}/bedrock",
+            "BedrockPrice": "60/240",
+            "PluginFunctionArns": os.environ.get("PLUGIN_FUNCTION_ARNS", ""),
+            "SignInUrl": os.environ.get("SIGN_IN_URL", f"{settings.api_url}/console"),
             "CheckoutSuccessUrl": f"{settings.api_url}/health",
             "CheckoutCancelUrl": f"{settings.api_url}/health",
         },

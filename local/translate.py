@@ -1,7 +1,7 @@
 """From the packaged SAM template to plain CloudFormation: loops unrolled, SAM expanded, routes spelled out.
 
 In the cloud CloudFormation runs both transforms and API Gateway reads the OpenAPI `Body`. The embedded AWS ignores
-that body, so the routes in it become resources of their own. It also asks for other permissions than AWS for two
+that body, so the routes in it become resources of their own. It also asks for other permissions than AWS for some
 calls (`_ALSO`) and for schedules, which are added. Nothing else is added or changed on the way.
 """
 
@@ -25,6 +25,7 @@ _LOOP = "Fn::ForEach::"
 _ALSO = {
     "sqs:SendMessage": "sqs:SendMessageBatch",  # a permission that AWS does not know
     "lambda:GetEventSourceMapping": "lambda:ListEventSourceMappings",  # what it takes the reading of one for
+    "bedrock:InvokeModel": "bedrock:Converse",  # another name of what AWS calls by one
 }
 # It takes every schedule for one of the group default.
 _SCHEDULE = re.compile(r"(:schedule/)\$\{\w+\}/\*$")

@@ -1,11 +1,12 @@
-"""What operators steer and watch: the mode, the health log, figures."""
+"""What operators steer and watch: the mode, the health log, what was called, figures."""
 
 from __future__ import annotations
 
 from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
 from adbot_queue.ledger import Actor
-from adbot_queue.system import health_log, mode, overview, prometheus
+from adbot_queue.system import event_log, event_schemas, health_log, mode, overview, prometheus
 from adbot_queue.system import operations_schemas as schemas
+from adbot_queue.system.event_log import Kind
 
 api = Api()
 
@@ -41,6 +42,34 @@ def read_logs(request: Request[None]) -> schemas.LogPage:
     page = request.query
     found, following = health_log.from_env().read(page.level, page.limit, page.cursor)
     return schemas.LogPage.model_validate({"items": found, "next": following})
+
+
+@api.get(
+    "/ai/events",
+    roles=STAFF,
+    query=event_schemas.EventsQuery,
+    returns=event_schemas.AiEventPage,
+    summary="Calls of models in the last 90 days: tokens, cost, duration",
+)
+def read_ai_events(request: Request[None]) -> event_schemas.AiEventPage:
+    """Newest first. Prompts and answers are not kept here."""
+    page = request.query
+    found, following = event_log.from_env().read(Kind.AI, page.since, page.until, page.limit, page.cursor)
+    return event_schemas.AiEventPage.model_validate({"items": found, "next": following})
+
+
+@api.get(
+    "/plugins/executions",
+    roles=STAFF,
+    query=event_schemas.EventsQuery,
+    returns=event_schemas.ExecutionPage,
+    summary="Executions of plugins in the last 90 days: who, which, how long, how it went",
+)
+def read_executions(request: Request[None]) -> event_schemas.ExecutionPage:
+    """Newest first."""
+    page = request.query
+    found, following = event_log.from_env().read(Kind.PLUGIN, page.since, page.until, page.limit, page.cursor)
+    return event_schemas.ExecutionPage.model_validate({"items": found, "next": following})
 
 
 @api.get("/admin/system/metrics", roles=STAFF, returns=schemas.OverviewView, summary="The whole system in figures")

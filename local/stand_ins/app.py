@@ -1,4 +1,4 @@
-"""The stand-ins behind one address, one path a provider, and the pages that Stripe and a bank show."""
+"""The stand-ins behind one address, each under its name, and the pages that Stripe and a bank show."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from werkzeug.wrappers import Request, Response
 
-from local.stand_ins.reply import Reply
+from local.stand_ins.bedrock import Bedrock
+from local.stand_ins.reply import Peer, Reply
 from local.stand_ins.segment import Segment
 from local.stand_ins.sendgrid import SendGrid
 from local.stand_ins.solana import Solana
@@ -50,6 +51,7 @@ class StandIns:
         self.sendgrid = SendGrid()
         self.segment = Segment()
         self.solana = Solana()
+        self.bedrock = Bedrock()
         self._deliver = deliver
         self._secret = webhook_secret
 
@@ -74,11 +76,12 @@ class StandIns:
             return self._pay(request.method, request.path.rsplit("/", 1)[1])
         if request.path.startswith("/stripe/authenticate/"):
             return self._authenticate(request.method, request.path.rsplit("/", 1)[1])
-        peers: dict[str, Stripe | SendGrid | Segment | Solana] = {
+        peers: dict[str, Peer] = {
             "stripe": self.stripe,
             "sendgrid": self.sendgrid,
             "segment": self.segment,
             "solana": self.solana,
+            "bedrock": self.bedrock,
         }
         for name, peer in peers.items():
             if request.path.startswith(f"/{name}/"):

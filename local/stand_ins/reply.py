@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jsonschema  # type: ignore[import-untyped]
 
@@ -61,3 +61,14 @@ class Schema:
     def errors(self, value: Any) -> list[Any]:
         """What is wrong with a value, the outermost first."""
         return sorted(self._validator.iter_errors(value), key=lambda error: (len(error.path), error.message))
+
+
+class Peer(Protocol):
+    """A provider's stand-in."""
+
+    @property
+    def effects(self) -> Effects:
+        """What happened there, by idempotency key."""
+
+    def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> Reply:
+        """Answer a request; header names are in lower case."""

@@ -21,8 +21,10 @@ class Calls:
 
 
 @contextmanager
-def crash_after(call: int | None) -> Iterator[Calls]:
+def crash_after(call: int | None, *also: Any) -> Iterator[Calls]:
     """Inside, the AWS call number `call` (from 1) is carried out and then the process dies; None only counts.
+
+    `also` are clients beside those that the platform itself uses.
 
     Raises:
         Killed: out of the code under test.
@@ -34,7 +36,7 @@ def crash_after(call: int | None) -> Iterator[Calls]:
         if call is not None and len(calls.names) == call:
             raise Killed(f"after call {call}: {model.name}")
 
-    clients = [aws.dynamodb(), aws.sqs(), aws.events(), aws.scheduler(), aws.sns()]
+    clients = [aws.dynamodb(), aws.sqs(), aws.events(), aws.scheduler(), aws.sns(), *also]
     for client in clients:
         client.meta.events.register("after-call", seen, unique_id="crash")
     try:

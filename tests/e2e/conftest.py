@@ -20,6 +20,8 @@ from local.settings import ROOT, free_port
 from local.stack import Stack
 
 START_SECONDS = 240
+PLUGIN_ARN = "arn:aws:lambda:us-east-1:000000000000:function:e2e-plugin"
+"""A function that the tests of plugins make; the stack is told of it when it is deployed."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -43,7 +45,8 @@ class LocalStack:
         ports = {name: str(free_port()) for name in ("ADBOT_API_PORT", "ADBOT_AWS_PORT", "ADBOT_PROVIDERS_PORT")}
         self.receiver_port = free_port()  # where tests may receive webhooks
         trusted = {"WEBHOOK_TRUSTED_HOSTS": f"127.0.0.1:{self.receiver_port}"}
-        self.environment = {**os.environ, **ports, **trusted, "ADBOT_STATE": str(state), "ADBOT_PLAY": "0"}
+        plugins = {"PLUGIN_FUNCTION_ARNS": PLUGIN_ARN}
+        self.environment = {**os.environ, **ports, **trusted, **plugins, "ADBOT_STATE": str(state), "ADBOT_PLAY": "0"}
         self.state = state
         self._process: subprocess.Popen[str] | None = None
 

@@ -13,6 +13,8 @@ from botocore.config import Config
 from botocore.session import Session, get_session
 
 if TYPE_CHECKING:
+    from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
+    from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_lambda import LambdaClient
@@ -78,5 +80,29 @@ def scheduler() -> EventBridgeSchedulerClient:
 @lru_cache(maxsize=1)
 def functions() -> LambdaClient:
     """The Lambda client of this process. It waits as long as a job may run inside a request, and never calls twice."""
-    config = CONFIG.merge(Config(read_timeout=28, retries={"mode": "standard", "max_attempts": 1}))
+    config = CONFIG.merge(Config(read_timeout=28, retries={"mode": "standard", "total_max_attempts": 1}))
     return cast("LambdaClient", _session().create_client("lambda", config=config))
+
+
+@lru_cache(maxsize=1)
+def cognito() -> CognitoIdentityProviderClient:
+    """The Cognito client of this process."""
+    return cast("CognitoIdentityProviderClient", _session().create_client("cognito-idp", config=_once(5)))
+
+
+@lru_cache(maxsize=64)
+def bedrock(endpoint: str, read_s: int) -> BedrockRuntimeClient:
+    """A Bedrock client that waits so long for an answer; `endpoint` is another address than AWS's, or empty."""
+    made = _session().create_client("bedrock-runtime", endpoint_url=endpoint or None, config=_once(read_s))
+    return cast("BedrockRuntimeClient", made)
+
+
+@lru_cache(maxsize=64)
+def plugins(read_s: int) -> LambdaClient:
+    """A Lambda client for functions that are not ours, which waits so long for an answer."""
+    return cast("LambdaClient", _session().create_client("lambda", config=_once(read_s)))
+
+
+def _once(read_s: int) -> Config:
+    """For what a job asks of a provider: no call is repeated unseen, the job itself is."""
+    return CONFIG.merge(Config(read_timeout=read_s, retries={"mode": "standard", "total_max_attempts": 1}))

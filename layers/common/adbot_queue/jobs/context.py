@@ -26,6 +26,7 @@ class Context:
         idempotency_key: to be sent to the provider: the same on every try of the same effect.
         deadline: when the attempt must have ended, in ms.
         now: the clock.
+        tenant: whom the job is for: the user who enqueued it, or `system`.
         job: the row as it was claimed, for processors that lead other jobs.
         write_down: keeps in the row what the job goes on from (`Job.record`); raises Transient when the claim is lost.
     """
@@ -37,6 +38,7 @@ class Context:
     now: Clock
     is_cancelled: Callable[[], bool]
     report: Callable[[int, str], None]
+    tenant: str = "system"
     job: Job | None = None
     write_down: Callable[[dict[str, Any]], None] = lambda _: None
     _checked_at: int = 0

@@ -247,6 +247,7 @@ class Worker:
             self._now,
             lambda: self._is_cancelled(job),
             _reporter(self, job),
+            job.tenant,
             job,
             lambda record: self._write_down(job, record),
         )

@@ -210,6 +210,40 @@ TYPES: dict[str, JobType] = {
             "adbot_queue.workflow.waiting:Wait",
             internal=True,
         ),
+        JobType(
+            "generate-content",
+            "ai-content",
+            "adbot_queue.processors.ai:generate_content",
+            "adbot_queue.processors.ai:GenerateContent",
+            timeout_s=75,
+            needs=("bedrock",),
+        ),
+        JobType(
+            "optimize-seo",
+            "ai-seo",
+            "adbot_queue.processors.ai:optimize_seo",
+            "adbot_queue.processors.ai:OptimizeSeo",
+            timeout_s=75,
+            needs=("bedrock",),
+        ),
+        JobType(
+            "execute-plugin",
+            "plugin",
+            "adbot_queue.processors.plugin:execute",
+            "adbot_queue.processors.plugin:ExecutePlugin",
+            timeout_s=75,
+            # The same input twice may well be meant twice: only a key that the caller gives makes one of them.
+            window_s=0,
+            needs=("plugins",),
+        ),
+        JobType(
+            "create-user",
+            "accounts",
+            "adbot_queue.processors.account:create_user",
+            "adbot_queue.processors.account:CreateUser",
+            timeout_s=20,
+            needs=("cognito", "sendgrid"),
+        ),
     )
 }
 

@@ -2,17 +2,20 @@
 
 Where they are is in the variable PROVIDERS of those functions that speak to providers:
 `{"stripe": {"secret": <name or ARN of a JSON secret>, "base": <another address than the provider's own, or "">}, …}`.
+A provider that needs no secret, because the function's role is what lets us in, has its settings there instead.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from adbot_queue.core import secrets
+from adbot_queue.core.errors import NotConfigured
 from adbot_queue.core.settings import MissingSetting
 
 
@@ -23,10 +26,11 @@ class Provider:
     Attributes:
         name: what the code says: `stripe`.
         label: what people say: `Stripe`.
-        parameter: the template's parameter for its secret.
+        parameter: the template's parameter for its secret; empty: it has none.
         fields: what the secret must hold before any job is taken that needs the provider.
         per_second: calls a second, from all workers together; None: as many as come.
         burst: calls at once after a pause.
+        settings: what its entry in PROVIDERS must hold as well -> the template's parameter for it.
     """
 
     name: str
@@ -35,6 +39,7 @@ class Provider:
     fields: tuple[str, ...]
     per_second: float | None = None
     burst: int = 1
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 PROVIDERS: dict[str, Provider] = {
@@ -47,6 +52,9 @@ PROVIDERS: dict[str, Provider] = {
         Provider("twilio", "Twilio", "TwilioSecretArn", ("account_sid", "auth_token")),
         Provider("web-push", "Web push", "WebPushSecretArn", ("private_key", "subject")),
         Provider("solana", "Solana", "SolanaSecretArn", ("signing_key", "rpc_url")),
+        Provider("bedrock", "Bedrock", "", (), settings={"model": "BedrockModelId"}),
+        Provider("cognito", "Cognito", "", (), 10, 10, {"pool": "UserPool", "sign_in": "SignInUrl"}),
+        Provider("plugins", "Plugins", "", (), settings={"functions": "PluginFunctionArns"}),
     )
 }
 
@@ -62,17 +70,38 @@ def credential(provider: str, field: str) -> Any:
 
 def base(provider: str) -> str:
     """Another address than the provider's own; empty: there is none."""
-    return _places()[provider].get("base", "")
+    return option(provider, "base")
+
+
+def option(provider: str, name: str) -> str:
+    """A setting that a provider may have; empty: it has not."""
+    return _places()[provider].get(name, "")
+
+
+def setting(provider: str, name: str) -> str:
+    """A setting that a provider must have.
+
+    Raises:
+        NotConfigured: it is empty; names the template's parameter.
+    """
+    value = option(provider, name)
+    if not value:
+        declared = PROVIDERS[provider]
+        raise NotConfigured(f"{declared.settings[name]} is empty: {declared.label} is not set up")
+    return value
 
 
 def check(provider: str) -> None:
     """Whether a job that needs the provider has a chance at all.
 
     Raises:
-        NotConfigured, Unavailable: as `credential`.
+        NotConfigured, Unavailable: as `credential` and `setting`.
     """
-    for field in PROVIDERS[provider].fields:
-        credential(provider, field)
+    declared = PROVIDERS[provider]
+    for name in declared.settings:
+        setting(provider, name)
+    for name in declared.fields:
+        credential(provider, name)
 
 
 def replaced(provider: str) -> bool:

@@ -1,0 +1,151 @@
+"""Bedrock's Converse, asked for an answer of a given form: the model has to call one tool, whose input is the answer.
+
+Bedrock has no idempotency keys: a call whose answer was lost and that is made again is paid for again. The job's id
+and key go along as `requestMetadata`, which stands in Bedrock's invocation log, so that such a double can be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adbot_queue.core import aws
+from adbot_queue.core.errors import NotConfigured, ProviderFailed
+from adbot_queue.core.telemetry import logger
+from adbot_queue.providers import registry
+from adbot_queue.providers.waiting import retry_after
+
+if TYPE_CHECKING:
+    from mypy_boto3_bedrock_runtime.type_defs import ConverseResponseTypeDef
+
+CONNECT_S = 2
+"""As in `core.aws`."""
+
+TIMEOUT_S = 60
+"""For a whole call: a thousand words take a small model 20 s."""
+
+TOO_MANY, SERVER_ERROR = 429, 500
+_COME_AGAIN = {
+    "ThrottlingException",
+    "ModelNotReadyException",
+    "ModelTimeoutException",
+    "ModelErrorException",
+    "ServiceUnavailableException",
+    "InternalServerException",
+}
+_NOT_OURS = {"AccessDeniedException", "ResourceNotFoundException"}
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Question:
+    """What is asked.
+
+    Attributes:
+        system: our instructions.
+        text: the user's turn.
+        tool: name of the tool that the model has to call.
+        schema: JSON schema of its input: `type`, `properties` and `required`, which every model understands.
+        max_tokens: the longest answer.
+        metadata: what Bedrock's invocation log shows besides.
+    """
+
+    system: str
+    text: str
+    tool: str
+    schema: Mapping[str, Any]
+    max_tokens: int
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Answer:
+    """What came back; `input` is None where the model did not call the tool."""
+
+    input: dict[str, Any] | None
+    stop_reason: str
+    input_tokens: int
+    output_tokens: int
+    request_id: str
+
+
+def model() -> str:
+    """The model that is asked.
+
+    Raises:
+        NotConfigured: none is set.
+    """
+    return registry.setting("bedrock", "model")
+
+
+def cost(input_tokens: int, output_tokens: int) -> int | None:
+    """What a call cost, in millionths of a dollar, rounded up; None where no price is set."""
+    price = registry.option("bedrock", "price")
+    if not price:
+        return None
+    per_input, per_output = map(int, price.split("/"))
+    return -(-(input_tokens * per_input + output_tokens * per_output) // 1000)
+
+
+def converse(question: Question, timeout_s: float = TIMEOUT_S) -> Answer:
+    """Ask the model, once.
+
+    Args:
+        question: what to ask.
+        timeout_s: for connecting and waiting together.
+
+    Raises:
+        NotConfigured: no model is set, or the account may not use it.
+        ProviderFailed: refused or not reached; `extra` says whether it is `retryable`, `retry_after` seconds and
+        its `code`.
+    """
+    read_s = max(1, int(timeout_s) - CONNECT_S)
+    client = aws.bedrock(registry.base("bedrock"), read_s)
+    try:
+        answer = client.converse(
+            modelId=model(),
+            system=[{"text": question.system}],
+            messages=[{"role": "user", "content": [{"text": question.text}]}],
+            inferenceConfig={"maxTokens": question.max_tokens},
+            toolConfig={
+                "tools": [{"toolSpec": {"name": question.tool, "inputSchema": {"json": question.schema}}}],
+                "toolChoice": {"tool": {"name": question.tool}},
+            },
+            requestMetadata=question.metadata,
+        )
+    except ClientError as error:
+        raise _refusal(error) from error
+    except BotoCoreError as error:
+        name = type(error).__name__
+        raise ProviderFailed(f"Bedrock could not be reached ({name})", retryable=True, code=name) from error
+    return _read(answer, question.tool)
+
+
+def _read(answer: ConverseResponseTypeDef, tool: str) -> Answer:
+    content = answer["output"].get("message", {}).get("content", [])
+    called = [block["toolUse"]["input"] for block in content if block.get("toolUse", {}).get("name") == tool]
+    return Answer(
+        called[0] if called else None,
+        answer["stopReason"],
+        answer["usage"]["inputTokens"],
+        answer["usage"]["outputTokens"],
+        answer["ResponseMetadata"].get("RequestId", ""),
+    )
+
+
+def _refusal(error: ClientError) -> Exception:
+    """What a refusal means. Codes only: Bedrock's sentences may quote the request."""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    answered = error.response.get("ResponseMetadata", {})
+    status = int(answered.get("HTTPStatusCode", 0))
+    logger.warning("Bedrock refused", code=code, status=status, request=answered.get("RequestId"))
+    if code in _NOT_OURS:
+        return NotConfigured(f"Bedrock does not let us use the model that BedrockModelId names ({code})")
+    return ProviderFailed(
+        f"Bedrock refused the request ({code})",
+        retryable=code in _COME_AGAIN or status == TOO_MANY or status >= SERVER_ERROR,
+        retry_after=retry_after(answered.get("HTTPHeaders")),
+        code=code,
+    )

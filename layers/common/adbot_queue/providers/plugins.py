@@ -1,0 +1,114 @@
+"""Plugins: Lambda functions of the operator's, called by name, those that the template's parameter lists and no others.
+
+A plugin runs under its own role and is told nothing but its input, the job's id and the idempotency key, which is the
+same at every try: a plugin with an effect keeps it, because an answer that was lost is asked for again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
+
+from adbot_queue.core import aws
+from adbot_queue.core.errors import NotConfigured, ProviderFailed
+from adbot_queue.core.telemetry import logger
+from adbot_queue.providers import registry
+from adbot_queue.providers.waiting import retry_after
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda.type_defs import InvocationResponseTypeDef
+
+MOST_OUTPUT = 24 * 1024
+"""Bytes of an answer that are read: what a job's result has room for."""
+
+CONFLICT, TOO_MANY, SERVER_ERROR = 409, 429, 500
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Output:
+    """What came back.
+
+    Attributes:
+        body: the answer, MOST_OUTPUT bytes and one more at the most.
+        failed: the plugin raised or died; the body says by which type of error.
+        request_id: by which the plugin's log knows the call.
+        late: there is no answer: it took longer than it may.
+    """
+
+    body: bytes = b""
+    failed: bool = False
+    request_id: str = ""
+    late: bool = False
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the answer; None where none came."""
+        return None if self.late else len(self.body)
+
+
+def allowed() -> dict[str, str]:
+    """Plugins that may be called: name, and alias where there is one -> ARN.
+
+    Raises:
+        NotConfigured: there are none.
+    """
+    arns = registry.setting("plugins", "functions").split(",")
+    return {arn.strip().partition(":function:")[2]: arn.strip() for arn in arns}
+
+
+def invoke(arn: str, event: dict[str, Any], timeout_s: float) -> Output:
+    """Call a plugin, once, and wait for its answer.
+
+    Args:
+        arn: which.
+        event: what it is told.
+        timeout_s: how long to wait; the plugin itself may go on.
+
+    Raises:
+        NotConfigured: it is listed and may not be called. ProviderFailed: Lambda refused or was not reached; `extra`
+        says whether it is `retryable`, `retry_after` seconds and `code`.
+    """
+    client = aws.plugins(max(1, int(timeout_s)))
+    try:
+        answer = client.invoke(
+            FunctionName=arn,
+            InvocationType="RequestResponse",
+            Payload=_body(event),
+        )
+        return _read(answer)
+    except ReadTimeoutError:
+        return Output(late=True)
+    except ClientError as error:
+        raise _refusal(error) from error
+    except BotoCoreError as error:
+        name = type(error).__name__
+        raise ProviderFailed(f"Lambda could not be reached ({name})", retryable=True, code=name) from error
+
+
+def _body(event: dict[str, Any]) -> bytes:
+    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _read(answer: InvocationResponseTypeDef) -> Output:
+    with answer["Payload"] as stream:
+        body = stream.read(MOST_OUTPUT + 1)
+    return Output(body, "FunctionError" in answer, answer["ResponseMetadata"].get("RequestId", ""))
+
+
+def _refusal(error: ClientError) -> Exception:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    answered = error.response.get("ResponseMetadata", {})
+    status = int(answered.get("HTTPStatusCode", 0))
+    logger.warning("Lambda refused", code=code, status=status, request=answered.get("RequestId"))
+    if code.startswith("AccessDenied"):
+        return NotConfigured("a plugin that PluginFunctionArns lists may not be called: it must allow this account")
+    return ProviderFailed(
+        f"Lambda refused the call ({code})",
+        # 409: it is being deployed.
+        retryable=status in {CONFLICT, TOO_MANY} or status >= SERVER_ERROR,
+        retry_after=retry_after(answered.get("HTTPHeaders")),
+        code=code,
+    )

@@ -1,0 +1,95 @@
+"""What jobs had done outside that costs or may go wrong, call by call, for 90 days: models and plugins.
+
+    EVENTS#<kind>   <ISO time>#<chance>   job, type, tenant, outcome, and what the kind has besides
+
+One partition a kind takes 1,000 writes a second, more than its workers can make. What was asked and what was answered
+is not in it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from adbot_queue.core import aws, dynamodb
+from adbot_queue.core.clock import Clock, iso, system_clock
+from adbot_queue.core.dynamodb import Item
+from adbot_queue.core.ids import time_ordered_id
+from adbot_queue.core.settings import settings
+from adbot_queue.core.telemetry import count, logger
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+KEPT_MS = 90 * 86_400_000
+
+
+class Kind(StrEnum):
+    """What was called."""
+
+    AI = "ai"
+    PLUGIN = "plugin"
+
+
+class EventLog:
+    """Writes events, and reads those of a kind newest first."""
+
+    def __init__(self, client: DynamoDBClient, table: str, now: Clock = system_clock) -> None:
+        self._client = client
+        self._table = table
+        self._now = now
+
+    def record(self, kind: Kind, **event: Any) -> None:
+        """Write an event. Never raises: what it tells of has happened and was paid for, whether it is noted or not.
+
+        Args:
+            kind: what was called.
+            event: texts and whole numbers; None is left out.
+        """
+        now = self._now()
+        item: Item = {
+            "pk": f"EVENTS#{kind}",
+            "sk": f"{iso(now)}#{time_ordered_id(now)}",
+            "at": iso(now),
+            "expires_at": (now + KEPT_MS) // 1000,
+            **event,
+        }
+        logger.info("called", kind=kind.value, **event)
+        try:
+            self._client.put_item(TableName=self._table, Item=dynamodb.encode(item))
+        except Exception:  # noqa: BLE001  see above
+            count("EventsNotRecorded")
+            logger.exception("event not written", kind=kind.value)
+
+    def read(
+        self, kind: Kind, since: str | None, until: str | None, limit: int, cursor: str | None
+    ) -> tuple[list[Item], str | None]:
+        """A page of events, newest first, and the cursor of the next one, None after the last.
+
+        Args:
+            kind: of what.
+            since: ISO time or date, inclusive.
+            until: the same; a date includes its day.
+            limit: entries of a page.
+            cursor: of the page before.
+
+        Raises:
+            Invalid: the cursor is not one of this list.
+        """
+        return dynamodb.query_page(
+            self._client,
+            self._table,
+            "pk = :pk AND sk BETWEEN :low AND :high",
+            limit=limit,
+            cursor=cursor,
+            pk=f"EVENTS#{kind}",
+            low=since or "0",
+            high=(until or "9") + "~",
+        )
+
+
+@lru_cache(maxsize=1)
+def from_env() -> EventLog:
+    """The event log of this process."""
+    return EventLog(aws.dynamodb(), settings().system_table)
