@@ -1,4 +1,4 @@
-"""A ticket becomes a token: over HTTP, on the money worker with its permissions, on a chain that can be read."""
+"""A ticket becomes a token: over HTTP, on the money queue's worker as it is deployed, on a chain that can be read."""
 
 from __future__ import annotations
 

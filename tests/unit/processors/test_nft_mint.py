@@ -199,6 +199,33 @@ def test_an_attempt_that_died_after_sending_is_answered_by_the_next_without_a_se
     assert result["signature"] == chain.landed[0].signature
 
 
+@pytest.mark.parametrize("call", range(1, 8))
+def test_wherever_an_attempt_dies_the_next_one_ends_with_one_token(
+    chain: Solana, attempts: Attempts, peers: Peers, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    answer = peers.answer
+
+    def dying(*asked: Any) -> Any:
+        answered = answer(*asked)
+        if len(peers.requests) == call:
+            raise Killed
+        return answered
+
+    monkeypatch.setattr(peers, "answer", dying)
+    with pytest.raises(Killed):
+        attempts.run()
+    result = attempts.run()
+
+    assert result["held"]
+    assert (tokens(chain), sends(chain)) == ({result["mint"]: 1}, 1)
+
+
+def test_an_attempt_asks_the_node_seven_times(chain: Solana, attempts: Attempts, peers: Peers) -> None:
+    attempts.run()
+
+    assert len(peers.requests) == 7, "the test above dies after each of them"
+
+
 def test_an_answer_that_was_lost_is_had_by_the_next_attempt(chain: Solana, attempts: Attempts) -> None:
     payload = {"attributes": {"note": "hang=60x1"}}
 
