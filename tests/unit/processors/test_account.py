@@ -144,7 +144,8 @@ def test_wherever_an_attempt_dies_the_next_one_finishes_it(pool: str, jobs: Jobs
     create(key="first", username="first")  # what is kept for a while is known from here on
     with crash_after(None, aws.cognito()) as calls:
         create(key="counted", username="counted")
-    assert calls.names[:4] == ["AdminCreateUser", "AdminAddUserToGroup", "AdminAddUserToGroup", "AdminSetUserPassword"]
+    asked = [name for name in calls.names if name.startswith("Admin")]
+    assert asked == ["AdminCreateUser", "AdminAddUserToGroup", "AdminAddUserToGroup", "AdminSetUserPassword"]
     for call in every_call(len(calls.names)):
         empty()
         name = f"cara{call}"

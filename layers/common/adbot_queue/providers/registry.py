@@ -53,7 +53,7 @@ PROVIDERS: dict[str, Provider] = {
         Provider("web-push", "Web push", "WebPushSecretArn", ("private_key", "subject")),
         Provider("solana", "Solana", "SolanaSecretArn", ("signing_key", "rpc_url")),
         Provider("bedrock", "Bedrock", "", (), settings={"model": "BedrockModelId"}),
-        Provider("cognito", "Cognito", "", (), 10, 10, {"pool": "UserPool", "sign_in": "SignInUrl"}),
+        Provider("cognito", "Cognito", "", (), settings={"pool": "UserPool", "sign_in": "SignInUrl"}),
         Provider("plugins", "Plugins", "", (), settings={"functions": "PluginFunctionArns"}),
     )
 }
@@ -106,7 +106,8 @@ def check(provider: str) -> None:
 
 def replaced(provider: str) -> bool:
     """Whether the provider's secret is another one than this process knew until now; it knows the new one now."""
-    return secrets.replaced(_places()[provider]["secret"])
+    secret = option(provider, "secret")
+    return bool(secret) and secrets.replaced(secret)
 
 
 @lru_cache(maxsize=1)
