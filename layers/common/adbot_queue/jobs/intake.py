@@ -15,6 +15,7 @@ from adbot_queue.jobs import registry
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.registry import JobType
 from adbot_queue.jobs.store import Memory
+from adbot_queue.providers import registry as providers
 
 MOST_PAYLOAD = 64 * 1024
 """Bytes of a payload as JSON: every write of a job's row is billed by its whole size."""
@@ -85,21 +86,46 @@ def check_all(news: Sequence[NewJob], now: int, *, internal: bool, prefix: str =
 
     Raises:
         Invalid: of all jobs together; every field's name begins with the prefix, in which `{}` is the job's index.
+        NotConfigured: a person wants what needs a provider without credentials. Unavailable: as `providers.check`.
     """
     checked: list[Checked] = []
     wrong: list[FieldError] = []
     for index, new in enumerate(news):
         try:
-            known = registry.job_type(new.type)
-            if known.internal and not internal:
-                raise Invalid.field("type", "is the platform's own")
             _check(new, now)
-            checked.append(Checked(new, known, check_payload(known, new.payload)))
+            if internal:
+                known = registry.job_type(new.type)
+                checked.append(Checked(new, known, check_payload(known, new.payload)))
+            else:
+                checked.append(Checked(new, *wanted(new.type, new.payload)))
         except Invalid as error:
             wrong += [FieldError(prefix.format(index) + entry.field, entry.message) for entry in error.errors]
     if wrong:
         raise _invalid(wrong)
     return checked
+
+
+def wanted(name: str, payload: dict[str, Any]) -> tuple[JobType, dict[str, Any]]:
+    """The declaration of a type that a person wants to run, and the payload with its defaults filled in.
+
+    Raises:
+        Invalid: there is no such type, only the platform itself enqueues it, or as `check_payload`.
+        NotConfigured: it, or a job that it leads, needs a provider that has no credentials here.
+        Unavailable: as `providers.check`.
+    """
+    known = registry.job_type(name)
+    if known.internal:
+        raise Invalid.field("type", "is the platform's own")
+    _check_providers(known)
+    checked = check_payload(known, payload)
+    for led in known.led(checked):
+        _check_providers(registry.job_type(led))
+    return known, checked
+
+
+def _check_providers(known: JobType) -> None:
+    for provider in known.needs:
+        providers.check(provider)
 
 
 def _check(new: NewJob, now: int) -> None:
