@@ -13,6 +13,11 @@ from tests.builders.world import Answer, World
 MAIL: dict[str, Any] = {"type": "send-email", "payload": {"to": "cara@example.com", "subject": "s", "text": "t"}}
 EVENT: dict[str, Any] = {"type": "analytics-track", "payload": {"event": "e", "user_id": "u"}}
 
+FLOW: dict[str, Any] = {
+    "type": "run-workflow",
+    "payload": {"name": "n", "steps": [{"id": "track", **EVENT}, {"id": "mail", **MAIL}]},
+}
+
 
 @pytest.fixture(autouse=True)
 def _keys(on_aws: World) -> None:
@@ -23,7 +28,7 @@ def post(world: World, path: str, body: dict[str, Any]) -> Answer:
     return world.http("jobs", f"POST {path}", role="admin", body=body)
 
 
-@pytest.mark.parametrize(("path", "body"), [("/jobs", MAIL), ("/jobs/batch", {"jobs": [EVENT, MAIL]})])
+@pytest.mark.parametrize(("path", "body"), [("/jobs", MAIL), ("/jobs/batch", {"jobs": [EVENT, MAIL]}), ("/jobs", FLOW)])
 def test_a_job_whose_provider_has_no_credentials_is_refused_with_the_settings_name(
     on_aws: World, path: str, body: dict[str, Any]
 ) -> None:

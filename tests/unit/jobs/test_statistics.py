@@ -23,6 +23,7 @@ FAILED = failed(ACTIVE, NOW + 230, "permanent")
 DISCARDED = DEAD.discarded(NOW + 900)
 CANCELLED = NEW.cancelled("why", NOW)
 PARENT = frozenset({"job9"})
+SET_ASIDE = ACTIVE.set_aside(PARENT, NOW + 230)
 
 
 def change(before: Job | None, after: Job | None) -> Change:
@@ -50,6 +51,12 @@ def levels(before: Job | None, after: Job | None) -> dict[str, int]:
         (ACTIVE, DELAYED, {"retried": 1, "run_4": 1, "run_ms": 200}),
         (ACTIVE, failed(ACTIVE, NOW + 230, "postponed"), {"postponed": 1}),
         (ACTIVE, failed(ACTIVE, NOW + 230, "stalled"), {"stalled": 1}),
+        (ACTIVE, SET_ASIDE, {"postponed": 1}),
+        (
+            SET_ASIDE.waiting(NOW + 5_000),
+            claimed(SET_ASIDE.waiting(NOW + 5_000), NOW + 5_030),
+            {"wait_2": 1, "wait_ms": 30},
+        ),
         (NEW, CANCELLED, {"cancelled": 1}),
         (DEAD, DEAD.again(NOW + 999), {"requeued": 1}),
         (FAILED, FAILED.again(NOW + 999), {"requeued": 1}),

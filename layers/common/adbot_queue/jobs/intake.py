@@ -92,9 +92,12 @@ def check_all(news: Sequence[NewJob], now: int, *, internal: bool, prefix: str =
     wrong: list[FieldError] = []
     for index, new in enumerate(news):
         try:
-            known = registry.job_type(new.type) if internal else open_type(new.type)
             _check(new, now)
-            checked.append(Checked(new, known, check_payload(known, new.payload)))
+            if internal:
+                known = registry.job_type(new.type)
+                checked.append(Checked(new, known, check_payload(known, new.payload)))
+            else:
+                checked.append(Checked(new, *wanted(new.type, new.payload)))
         except Invalid as error:
             wrong += [FieldError(prefix.format(index) + entry.field, entry.message) for entry in error.errors]
     if wrong:
@@ -102,19 +105,27 @@ def check_all(news: Sequence[NewJob], now: int, *, internal: bool, prefix: str =
     return checked
 
 
-def open_type(name: str) -> JobType:
-    """The declaration of a type that a person wants to run.
+def wanted(name: str, payload: dict[str, Any]) -> tuple[JobType, dict[str, Any]]:
+    """The declaration of a type that a person wants to run, and the payload with its defaults filled in.
 
     Raises:
-        Invalid: there is no such type, or only the platform itself enqueues it.
-        NotConfigured: it needs a provider that has no credentials here. Unavailable: as `providers.check`.
+        Invalid: there is no such type, only the platform itself enqueues it, or as `check_payload`.
+        NotConfigured: it, or a job that it leads, needs a provider that has no credentials here.
+        Unavailable: as `providers.check`.
     """
     known = registry.job_type(name)
     if known.internal:
         raise Invalid.field("type", "is the platform's own")
+    _check_providers(known)
+    checked = check_payload(known, payload)
+    for led in known.led(checked):
+        _check_providers(registry.job_type(led))
+    return known, checked
+
+
+def _check_providers(known: JobType) -> None:
     for provider in known.needs:
         providers.check(provider)
-    return known
 
 
 def _check(new: NewJob, now: int) -> None:

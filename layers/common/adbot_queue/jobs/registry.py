@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pkgutil import resolve_name
@@ -67,7 +67,8 @@ class JobType:
         policy: another one than the queue's.
         parallel: whether several of a batch may run at once in one process.
         internal: only the platform itself enqueues it.
-        leads_jobs: it has jobs of its own: when it is cancelled in the midst of its work, its processor stops them.
+        leads: `module:function` that tells the types of the jobs that it enqueues for a payload. When one that leads
+            jobs is cancelled in the midst of its work, its processor stops them.
         check: `module:function` for rules that the payload's model does not know.
         needs: providers (`providers.registry`) without whose credentials no such job is taken.
     """
@@ -81,7 +82,7 @@ class JobType:
     policy: RetryPolicy | None = None
     parallel: bool = True
     internal: bool = False
-    leads_jobs: bool = False
+    leads: str | None = None
     check: str | None = None
     needs: tuple[str, ...] = ()
 
@@ -93,6 +94,11 @@ class JobType:
         """Import the processor."""
         processor: Processor = _resolve(self.processor)
         return processor
+
+    def led(self, payload: dict[str, Any]) -> Iterable[str]:
+        """The types of the jobs that a checked payload will enqueue."""
+        types: Iterable[str] = _resolve(self.leads)(payload) if self.leads else ()
+        return types
 
     def load_check(self) -> Check | None:
         """Import the check of further rules, if there is one."""
@@ -201,7 +207,7 @@ TYPES: dict[str, JobType] = {
             "adbot_queue.workflow.run:run_workflow",
             "adbot_queue.workflow.declaration:RunWorkflow",
             check="adbot_queue.workflow.check:check",
-            leads_jobs=True,
+            leads="adbot_queue.workflow.check:types",
         ),
         JobType(
             "workflow-wait",
@@ -287,7 +293,7 @@ def policy_of(type_name: str, queue_name: str) -> RetryPolicy:
 def leads_jobs(type_name: str) -> bool:
     """Whether jobs of the type have jobs of their own."""
     known = TYPES.get(type_name)
-    return known is not None and known.leads_jobs
+    return known is not None and known.leads is not None
 
 
 def longest_run_ms(queue_name: str) -> int:

@@ -221,7 +221,7 @@ def _checked(wanted: Wanted, now: int, before: Schedule | None = None) -> Wanted
         raise Invalid.field("expression", str(error)) from error
     if wanted.start is not None and wanted.end is not None and wanted.end <= wanted.start:
         raise Invalid.field("end", "must be after the start")
-    payload = intake.check_payload(intake.open_type(wanted.type), wanted.payload)
+    _, payload = intake.wanted(wanted.type, wanted.payload)
     wanted = replace(wanted, expression=plan.text, payload=payload)
     if (before is None or wanted.timing != before.wanted.timing) and plan.next(now) is None:
         raise Invalid.field("expression", "never comes, from now on and within start and end")

@@ -33,6 +33,11 @@ def check(payload: RunWorkflow, before: Job | None) -> list[FieldError]:
     return wrong[:MOST_ERRORS]
 
 
+def types(payload: Mapping[str, Any]) -> set[str]:
+    """The types of the jobs that a checked workflow enqueues."""
+    return {step["type"] for step in payload["steps"] if "type" in step}
+
+
 def _order(steps: Sequence[Step]) -> Iterator[FieldError]:
     """Ids are unique, and no step comes after itself."""
     ids = [step.id for step in steps]
@@ -66,7 +71,7 @@ def _type(step: Step, at: Path) -> list[FieldError]:
         return [_error((*at, "type"), entry.message) for entry in error.errors]
     if known.internal:
         return [_error((*at, "type"), "is the platform's own")]
-    return [_error((*at, "type"), "cannot be a step: it has steps itself")] if known.leads_jobs else []
+    return [_error((*at, "type"), "cannot be a step: it has steps itself")] if known.leads else []
 
 
 def _references(payload: RunWorkflow, step: Step, earlier: frozenset[str], at: Path) -> Iterator[FieldError]:

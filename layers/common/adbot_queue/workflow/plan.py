@@ -47,7 +47,7 @@ def plan(steps: Sequence[Step], states: Mapping[str, StepState]) -> Plan:
     When one is broken otherwise, no more are started, and jobs that run are waited for; a `wait` is not.
     """
     known = {step.id: states.get(step.id, StepState.PENDING) for step in steps}
-    passed = {step.id for step in steps if _is_passed(step, known[step.id])}
+    passed = {step.id for step in steps if is_passed(step, known[step.id])}
     running = tuple(step for step in steps if known[step.id] is StepState.RUNNING)
     broken = next((step for step in steps if known[step.id] in BROKEN and step.id not in passed), None)
     if broken:
@@ -57,7 +57,8 @@ def plan(steps: Sequence[Step], states: Mapping[str, StepState]) -> Plan:
     return Plan(start=tuple(step for step in pending if passed.issuperset(before[step.id])), wait=running)
 
 
-def _is_passed(step: Step, state: StepState) -> bool:
+def is_passed(step: Step, state: StepState) -> bool:
+    """Whether steps after it may be started."""
     # A cancelled one was stopped on purpose: nothing follows from it, whatever its failure would have meant.
     return state in {StepState.COMPLETED, StepState.SKIPPED} or (state is StepState.FAILED and step.goes_on)
 

@@ -21,7 +21,7 @@ from adbot_queue.jobs.model import Failure, Job
 from adbot_queue.jobs.retry import Cancelled, Permanent, Waits
 from adbot_queue.jobs.service import JobService, NewJob
 from adbot_queue.workflow.declaration import RunWorkflow, Step
-from adbot_queue.workflow.plan import BROKEN, Incomparable, StepState, holds, plan
+from adbot_queue.workflow.plan import BROKEN, Incomparable, StepState, holds, is_passed, plan
 from adbot_queue.workflow.record import Execution, Record
 from adbot_queue.workflow.references import Absent, Reference, follow, references, resolved
 
@@ -104,7 +104,7 @@ class _Run:
         broken = [
             one
             for one in self._record.steps.values()
-            if one.state in BROKEN and not (one.state is StepState.FAILED and self._steps[one.id].goes_on)
+            if one.state in BROKEN and not is_passed(self._steps[one.id], one.state)
         ]
         completed = [one for one in self._record.steps.values() if one.state is StepState.COMPLETED and one.job]
         rows = self._jobs.store.get_many({one.job for one in (*broken, *completed) if one.job})
