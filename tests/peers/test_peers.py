@@ -87,5 +87,5 @@ def test_peers_are_reached_from_this_machine_alone() -> None:
         assert requests.get(f"{stripe}/v1/customers", auth=("sk_test_1", ""), timeout=10).json()["data"] == []
         assert requests.post(f"{push}/status", timeout=10).status_code == 200
         for base in (stripe, push):
-            with socket.socket() as outside, pytest.raises(OSError, match="refused|assign"):
+            with socket.socket() as outside, pytest.raises(OSError, match=r"refused|assign"):
                 outside.connect(("127.0.0.2", urlsplit(base).port))

@@ -22,6 +22,7 @@ class Context:
         idempotency_key: to be sent to the provider: the same on every try of the same effect.
         deadline: when the attempt must have ended, in ms.
         now: the clock.
+        created_at: when the job was enqueued, in ms; None: not known.
     """
 
     job_id: str
@@ -31,6 +32,7 @@ class Context:
     now: Clock
     is_cancelled: Callable[[], bool]
     report: Callable[[int, str], None]
+    created_at: int | None = None
     _checked_at: int = 0
 
     def seconds_left(self) -> float:

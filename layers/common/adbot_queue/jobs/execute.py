@@ -205,6 +205,7 @@ class Worker:
             self._now,
             lambda: self._is_cancelled(job),
             _reporter(self, job),
+            job.created_at,
         )
         if known.parallel:
             return _within(context.seconds_left(), lambda: processor(payload, context))
