@@ -8,11 +8,14 @@ import pytest
 from pydantic import ValidationError
 
 from adbot_queue.core import telemetry
+from adbot_queue.jobs.model import State
 from adbot_queue.processors.payout import ProcessPayout
+from tests.builders.jobs import Jobs
 from tests.builders.payments import secret
 from tests.builders.processors import failure, run
 from tests.builders.providers import Peers, down
 from tests.builders.stripe_calls import balance, paid
+from tests.builders.world import ADMIN, World
 
 DAY_S = 86_400
 SELLER = "acct_1SellerOfBots"
@@ -111,6 +114,22 @@ def test_a_job_that_is_retried_after_stripe_forgot_its_key_finds_what_it_made(
     assert send(payload, age_s=30 * DAY_S) == first
     assert send(payload, "job-3", age_s=30 * DAY_S) != first
     assert balance(peers) == {"eur": 1900}
+
+
+def test_a_dead_job_that_a_person_retries_days_later_sends_nothing_twice(peers: Peers, _one_world: World) -> None:  # noqa: PT019  the world that all of these tests share
+    paid()
+    jobs = Jobs(_one_world)
+    peers.stand_ins.stripe._payouts._now = lambda: jobs.clock() / 1000
+    job = jobs.enqueue("payout-process", PAYOUT | {"metadata": {"note": "hang=60x10"}})
+    jobs.settle()
+    assert (jobs.get(job).state, balance(peers)) == (State.DEAD, {"eur": 3900})
+
+    peers.stand_ins.stripe._answers.clear()
+    jobs.advance(3 * DAY_S)
+    jobs.service.retry(job.id, ADMIN)
+    jobs.settle()
+
+    assert (jobs.get(job).state, balance(peers)) == (State.COMPLETED, {"eur": 3900})
 
 
 def test_a_payout_that_the_bank_sent_back_since_is_not_taken_for_one_that_went_well(peers: Peers) -> None:
