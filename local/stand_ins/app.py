@@ -71,7 +71,7 @@ class StandIns:
     def respond(self, request: Request) -> Reply:
         """Find who answers."""
         headers = {name.lower(): value for name, value in request.headers.items()}
-        body = request.get_data(as_text=True)
+        body = request.get_data(as_text=True) or request.query_string.decode()
         if request.path.startswith("/stripe/pay/"):
             return self._pay(request.method, request.path.rsplit("/", 1)[1])
         if request.path.startswith("/stripe/authenticate/"):

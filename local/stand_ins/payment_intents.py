@@ -1,7 +1,8 @@
 """Stripe's PaymentIntents: created and confirmed in one request, with Stripe's test cards.
 
 https://docs.stripe.com/testing: `pm_card_visa` pays, `pm_card_chargeDeclined…` is declined, and one whose name begins
-with `pm_card_threeDSecure` or `pm_card_authenticationRequired` waits for the customer.
+with `pm_card_threeDSecure` or `pm_card_authenticationRequired` waits for the customer. What `pm_card_bypassPending`
+pays is available at once.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 from local.stand_ins.reply import Effects, Reply, Schema
-from local.stand_ins.stripe_rules import StripeError, check_metadata, read
+from local.stand_ins.stripe_balance import Balances
+from local.stand_ins.stripe_lists import search
+from local.stand_ins.stripe_rules import StripeError, check_amount, check_currency, check_metadata, read
 
 LEAST_AMOUNT, MOST_AMOUNT = 50, 99_999_999
-THREE_DECIMAL = {"bhd", "jod", "kwd", "omr", "tnd"}
 DECLINED = "pm_card_chargeDeclined"
 DECLINES = {
     "": ("card_declined", "generic_decline"),
@@ -27,13 +29,18 @@ DECLINES = {
     "IncorrectCvc": ("incorrect_cvc", "incorrect_cvc"),
     "ProcessingError": ("processing_error", "processing_error"),
 }
+AVAILABLE = "pm_card_bypassPending"
 CHALLENGED = ("pm_card_threeDSecure", "pm_card_authenticationRequired")
 
 
 class PaymentIntents:
     """The payments of an account. `challenge` makes the bank's page out of a payment's id."""
 
-    def __init__(self, challenge: Callable[[str], str], now: Callable[[], float], effects: Effects) -> None:
+    def __init__(
+        self, challenge: Callable[[str], str], now: Callable[[], float], effects: Effects, balances: Balances
+    ) -> None:
+        self.charges: dict[str, dict[str, Any]] = {}
+        self._balances = balances
         self._intents: dict[str, dict[str, Any]] = {}
         self._keys: dict[str, str | None] = {}
         self._challenge = challenge
@@ -57,7 +64,7 @@ class PaymentIntents:
         if not params.get("confirm"):
             intent["status"] = "requires_confirmation" if intent["payment_method"] else "requires_payment_method"
             return Reply(200, intent)
-        return self._confirm(intent, params.get("return_url"), key)
+        return self._confirm(intent, params.get("return_url"))
 
     def show(self, intent_id: str) -> Reply:
         """A payment.
@@ -67,8 +74,27 @@ class PaymentIntents:
         """
         intent = self._intents.get(intent_id)
         if intent is None:
-            raise _missing("payment_intent", intent_id, "intent", 404)
+            raise missing("payment_intent", intent_id, "intent", 404)
         return Reply(200, intent)
+
+    def show_charge(self, charge_id: str) -> Reply:
+        """The charge of a payment.
+
+        Raises:
+            StripeError: there is none.
+        """
+        charge = self.charges.get(charge_id)
+        if charge is None:
+            raise missing("charge", charge_id, "id", 404)
+        return Reply(200, charge)
+
+    def search(self, path: str, query: str) -> Reply:
+        """Answer GET /v1/payment_intents/search.
+
+        Raises:
+            StripeError: as `stripe_lists.search`.
+        """
+        return search(path, query, self._intents.values())
 
     def authenticate(self, intent_id: str) -> str | None:
         """The customer has convinced the bank: the money moves. Answers where to go from there.
@@ -80,11 +106,10 @@ class PaymentIntents:
             intent = self._intents[intent_id]
             action = intent["next_action"] or {}
             if intent["status"] == "requires_action":
-                intent |= {"status": "succeeded", "amount_received": intent["amount"], "next_action": None}
-                self._effects.happened(self._keys[intent_id])
+                self._pay(intent)
         return (action.get("redirect_to_url") or {}).get("return_url")
 
-    def _confirm(self, intent: dict[str, Any], return_url: str | None, key: str | None) -> Reply:
+    def _confirm(self, intent: dict[str, Any], return_url: str | None) -> Reply:
         method = str(intent["payment_method"])
         if method.startswith(CHALLENGED):
             redirect = {"url": self._challenge(intent["id"]), "return_url": return_url}
@@ -104,10 +129,38 @@ class PaymentIntents:
             }
             intent |= {"status": "requires_payment_method", "payment_method": None, "last_payment_error": error}
             return Reply(402, {"error": {**error, "payment_intent": intent}})
-        charge = f"ch_{secrets.token_hex(12)}"
-        intent |= {"status": "succeeded", "amount_received": intent["amount"], "latest_charge": charge}
-        self._effects.happened(key)
+        self._pay(intent)
         return Reply(200, intent)
+
+    def _pay(self, intent: dict[str, Any]) -> None:
+        charge_id = f"ch_{secrets.token_hex(12)}"
+        amount, currency = intent["amount"], intent["currency"]
+        intent |= {
+            "status": "succeeded",
+            "amount_received": amount,
+            "latest_charge": charge_id,
+            "next_action": None,
+        }
+        self.charges[charge_id] = {
+            "id": charge_id,
+            "object": "charge",
+            "amount": amount,
+            "amount_captured": amount,
+            "amount_refunded": 0,
+            "captured": True,
+            "created": int(self._now()),
+            "currency": currency,
+            "disputed": False,
+            "livemode": False,
+            "metadata": intent["metadata"],
+            "paid": True,
+            "payment_intent": intent["id"],
+            "payment_method": intent["payment_method"],
+            "refunded": False,
+            "status": "succeeded",
+        }
+        self._balances.charged(currency, amount, available=intent["payment_method"] == AVAILABLE)
+        self._effects.happened(self._keys[intent["id"]])
 
     def _made(self, params: dict[str, Any]) -> dict[str, Any]:
         intent_id = f"pi_{secrets.token_hex(12)}"
@@ -133,30 +186,27 @@ class PaymentIntents:
         }
 
 
-def _missing(kind: str, name: str, param: str, status: int = 400) -> StripeError:
+def missing(kind: str, name: str, param: str, status: int = 400) -> StripeError:
+    """The refusal of a name that nothing has."""
     return StripeError(f"No such {kind}: '{name}'", status, code="resource_missing", param=param)
 
 
 def _check(params: dict[str, Any]) -> None:
     """Rules that Stripe's schema does not tell, in the words of its errors."""
     amount, currency = params["amount"], params["currency"]
-    if not re.fullmatch(r"[a-z]{3}", currency):
-        raise StripeError(f"Invalid currency: {currency}.", param="currency")
-    if amount < 1:
-        raise StripeError("Invalid positive integer", code="parameter_invalid_integer", param="amount")
+    check_currency(currency)
+    check_amount(amount, currency)
     if amount < LEAST_AMOUNT:
         raise StripeError("Amount must be higher.", code="amount_too_small", param="amount")
     if amount > MOST_AMOUNT:
         raise StripeError("Amount must be lower.", code="amount_too_large", param="amount")
-    if currency in THREE_DECIMAL and amount % 10:
-        raise StripeError("The last digit of the amount must be 0.", code="invalid_charge_amount", param="amount")
     if "return_url" in params and not params.get("confirm"):
         raise StripeError("`return_url` can only be used with `confirm=true`.", param="return_url")
     method, customer = params.get("payment_method"), params.get("customer")
     if params.get("confirm") and not method:
         raise StripeError("You cannot confirm this PaymentIntent because it's missing a payment method.", 400)
     if method and not re.fullmatch(r"pm_(card_\w+|\w{8,})", method):
-        raise _missing("PaymentMethod", method, "payment_method")
+        raise missing("PaymentMethod", method, "payment_method")
     if customer and not re.fullmatch(r"cus_\w+", customer):
-        raise _missing("customer", customer, "customer")
+        raise missing("customer", customer, "customer")
     check_metadata(params.get("metadata", {}))

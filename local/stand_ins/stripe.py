@@ -1,4 +1,4 @@
-"""Stripe's API as far as the project uses it: Checkout and PaymentIntents, with idempotency keys and Stripe's errors.
+"""Stripe's API as far as the project uses it: payments, refunds, transfers and payouts, with its keys and errors.
 
 Parameters are held against Stripe's published schema and against the rules that its errors name. A session is paid on
 its page (`/stripe/pay/<id>`), which sends the signed event that Stripe would send.
@@ -6,6 +6,7 @@ its page (`/stripe/pay/<id>`), which sends the signed event that Stripe would se
 
 from __future__ import annotations
 
+import copy
 import re
 import secrets
 import threading
@@ -15,8 +16,12 @@ from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
 from local.stand_ins.moods import Moods
-from local.stand_ins.payment_intents import PaymentIntents
+from local.stand_ins.payment_intents import PaymentIntents, missing
+from local.stand_ins.payouts import Payouts
+from local.stand_ins.refunds import Refunds
 from local.stand_ins.reply import Effects, Reply, Schema
+from local.stand_ins.stripe_balance import PLATFORM, Balances, is_account
+from local.stand_ins.stripe_lists import page
 from local.stand_ins.stripe_rules import StripeError, authenticate, check_metadata, read
 
 LEAST_AMOUNT = 50
@@ -33,16 +38,19 @@ class Stripe:
     ) -> None:
         self.sessions: dict[str, dict[str, Any]] = {}
         self.effects = Effects()
-        self.intents = PaymentIntents(challenge, now, self.effects)
+        self.balances = Balances()
+        self.intents = PaymentIntents(challenge, now, self.effects, self.balances)
+        self._refunds = Refunds(self.intents, self.balances, now, self.effects)
+        self._payouts = Payouts(self.balances, now, self.effects)
         self._moods = Moods()
         self._page = page
         self._now = now
         self._schema = Schema("stripe_checkout_session.json")
-        self._answers: dict[str, tuple[str, Reply]] = {}
+        self._answers: dict[tuple[str, str], tuple[str, Reply]] = {}
         self._lock = threading.Lock()
 
     def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> Reply:
-        """Answer a request; header names are in lower case."""
+        """Answer a request; header names are in lower case, and the body of a GET is its query."""
         request_id = f"req_{secrets.token_hex(7)}"
         key = headers.get("idempotency-key")
         mood = self._moods.of(key, unquote_plus(body))
@@ -61,31 +69,53 @@ class Stripe:
 
     def _route(self, method: str, path: str, headers: Mapping[str, str], body: str) -> Reply:
         authenticate(headers.get("authorization", ""))
-        if (method, path) == ("POST", "/v1/checkout/sessions"):
-            return self._once(headers.get("idempotency-key"), body, lambda: self._create(body))
-        if (method, path) == ("POST", "/v1/payment_intents"):
-            key = headers.get("idempotency-key")
-            return self._once(key, body, lambda: self.intents.create(body, key))
-        if method == "GET" and path.startswith("/v1/payment_intents/"):
-            return self.intents.show(path.rsplit("/", 1)[1])
-        if (method, path) == ("GET", "/v1/checkout/sessions"):
-            data = list(reversed(self.sessions.values()))
-            return Reply(200, {"object": "list", "data": data, "has_more": False, "url": path})
-        if method == "GET" and path.startswith("/v1/checkout/sessions/"):
-            session_id = path.rsplit("/", 1)[1]
-            if session_id in self.sessions:
-                return Reply(200, self.sessions[session_id])
-            missing = f"No such checkout.session: '{session_id}'"
-            raise StripeError(missing, 404, code="resource_missing", param="session")
+        account, key = headers.get("stripe-account", PLATFORM), headers.get("idempotency-key")
+        if account != PLATFORM and not is_account(account):
+            said = f"The provided key does not have access to account '{account}' (or that account does not exist)."
+            raise StripeError(said, 403, code="account_invalid")
+        if method == "POST":
+            acts: dict[str, Callable[[], Reply]] = {
+                "/v1/checkout/sessions": lambda: self._create(body),
+                "/v1/payment_intents": lambda: self.intents.create(body, key),
+                "/v1/payouts": lambda: self._payouts.payout(body, key, account),
+                "/v1/refunds": lambda: self._refunds.create(body, key),
+                "/v1/transfers": lambda: self._payouts.transfer(body, key),
+            }
+            if path in acts:
+                return self._once(account, key, f"{path}?{body}", acts[path])
+        if method == "GET":
+            return self._look(path, body, account)
         raise StripeError(f"Unrecognized request URL ({method}: {path}).", 404)
 
-    def _once(self, key: str | None, body: str, act: Callable[[], Reply]) -> Reply:
+    def _look(self, path: str, query: str, account: str) -> Reply:
+        looks: dict[str, Callable[[], Reply]] = {
+            "/v1/balance": lambda: self.balances.show(account),
+            "/v1/checkout/sessions": lambda: page(path, query, self.sessions.values()),
+            "/v1/payment_intents/search": lambda: self.intents.search(path, query),
+            "/v1/payouts": lambda: self._payouts.payouts(path, query, account),
+            "/v1/refunds": lambda: self._refunds.list(path, query),
+            "/v1/transfers": lambda: self._payouts.transfers(path, query),
+        }
+        if path in looks:
+            return looks[path]()
+        collection, _, name = path.rpartition("/")
+        if collection == "/v1/payment_intents":
+            return self.intents.show(name)
+        if collection == "/v1/charges":
+            return self.intents.show_charge(name)
+        if collection == "/v1/checkout/sessions":
+            if name in self.sessions:
+                return Reply(200, self.sessions[name])
+            raise missing("checkout.session", name, "session", 404)
+        raise StripeError(f"Unrecognized request URL (GET: {path}).", 404)
+
+    def _once(self, account: str, key: str | None, request: str, act: Callable[[], Reply]) -> Reply:
         """Answer as the first time under the same key; what was refused for its parameters is not remembered."""
         if key is None:
             return act()
-        if key in self._answers:
-            before, reply = self._answers[key]
-            if before != body:
+        if (account, key) in self._answers:
+            before, reply = self._answers[account, key]
+            if before != request:
                 raise StripeError(
                     "Keys for idempotent requests can only be used with the same parameters they were first used "
                     f"with. Try using a key other than '{key}' if you meant to execute a different request.",
@@ -93,7 +123,8 @@ class Stripe:
                 )
             return Reply(reply.status, reply.body, {"idempotent-replayed": "true"})
         reply = act()
-        self._answers[key] = (body, reply)
+        # What it made may change; the answer does not.
+        self._answers[account, key] = (request, Reply(reply.status, copy.deepcopy(reply.body)))
         return reply
 
     def _create(self, body: str) -> Reply:

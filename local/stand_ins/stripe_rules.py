@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from local.stand_ins.reply import Reply, Schema
 
+THREE_DECIMAL = {"bhd", "jod", "kwd", "omr", "tnd"}
 MOST_METADATA, MOST_NAME, MOST_VALUE = 50, 40, 500
 _KEY = re.compile(r"(sk|rk)_test_\w+")
 
@@ -27,7 +28,7 @@ def read(body: str, schema: Schema) -> dict[str, Any]:
     Raises:
         StripeError: they are not.
     """
-    params: dict[str, Any] = _typed(_nested(body), schema.schema)
+    params: dict[str, Any] = _typed(nested(body), schema.schema)
     for error in schema.errors(params):
         raise _refusal(error)
     return params
@@ -46,8 +47,8 @@ def authenticate(authorization: str) -> None:
         raise StripeError(f"Invalid API Key provided: {key[:8]}***", 401)
 
 
-def _nested(body: str) -> dict[str, Any]:
-    """`a[0][b]=1` -> {"a": [{"b": "1"}]}."""
+def nested(body: str) -> dict[str, Any]:
+    """A form as it is meant: `a[0][b]=1` -> {"a": [{"b": "1"}]}."""
     tree: dict[str, Any] = {}
     for name, value in parse_qsl(body, keep_blank_values=True):
         *outer, last = name.replace("]", "").split("[")
@@ -105,6 +106,28 @@ def _refusal(error: Any) -> StripeError:
 
 def _param(path: list[str]) -> str:
     return path[0] + "".join(f"[{part}]" for part in path[1:])
+
+
+def check_currency(currency: str) -> None:
+    """A currency code.
+
+    Raises:
+        StripeError: it is none.
+    """
+    if not re.fullmatch(r"[a-z]{3}", currency):
+        raise StripeError(f"Invalid currency: {currency}.", param="currency")
+
+
+def check_amount(amount: int, currency: str) -> None:
+    """An amount that can be moved.
+
+    Raises:
+        StripeError: it cannot.
+    """
+    if amount < 1:
+        raise StripeError("Invalid positive integer", code="parameter_invalid_integer", param="amount")
+    if currency in THREE_DECIMAL and amount % 10:
+        raise StripeError("The last digit of the amount must be 0.", code="invalid_charge_amount", param="amount")
 
 
 def check_metadata(metadata: Mapping[str, str]) -> None:

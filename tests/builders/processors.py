@@ -12,15 +12,16 @@ from adbot_queue.jobs.retry import failure_of
 NOW = 1_763_769_900_000
 
 
-def context(key: str = "job-1", seconds: float = 20) -> Context:
-    """A job's context with so many seconds left."""
-    return Context(key, 1, key, NOW + round(seconds * 1000), lambda: NOW, lambda: False, lambda _percent, _note: None)
+def context(key: str = "job-1", seconds: float = 20, age_s: float = 0) -> Context:
+    """A job's context with so many seconds left, of a job that was enqueued so many seconds ago."""
+    deadline, created_at = NOW + round(seconds * 1000), NOW - round(age_s * 1000)
+    return Context(key, 1, key, deadline, lambda: NOW, lambda: False, lambda _percent, _note: None, created_at)
 
 
-def run(job_type: str, payload: dict[str, Any], *, key: str = "job-1", seconds: float = 20) -> Any:
+def run(job_type: str, payload: dict[str, Any], *, key: str = "job-1", seconds: float = 20, age_s: float = 0) -> Any:
     """The result of one attempt; raises what the processor raised."""
     known = registry.job_type(job_type)
-    return known.load_processor()(known.load_payload().model_validate(payload), context(key, seconds))
+    return known.load_processor()(known.load_payload().model_validate(payload), context(key, seconds, age_s))
 
 
 def failure(job_type: str, payload: dict[str, Any], **options: Any) -> tuple[Failure, float | None]:

@@ -58,10 +58,11 @@ class Peers:
         if self.instead:
             status, answer = self.instead.pop(0)()
             return status, json.dumps(answer), {"request-id": "req_1"}
-        _, name, path = urlsplit(url).path.split("/", 2)
+        address = urlsplit(url)
+        _, name, path = address.path.split("/", 2)
         peer = getattr(self.stand_ins, name)
         lower = {key.lower(): value for key, value in headers.items()}
-        reply = peer.respond(method.upper(), f"/{path}", lower, body)
+        reply = peer.respond(method.upper(), f"/{path}", lower, body or address.query)
         if reply.delay > timeout:
             raise TimeoutError("timed out")
         return reply.status, reply.body if isinstance(reply.body, str) else json.dumps(reply.body), dict(reply.headers)

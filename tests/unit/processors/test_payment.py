@@ -73,6 +73,25 @@ def test_an_answer_that_was_lost_is_had_by_the_next_attempt_without_a_second_cha
     assert peers.effects("stripe")["job-1"] == {"requests": 2, "effects": 1}
 
 
+def test_a_job_that_is_retried_after_stripe_forgot_its_key_finds_its_payment(peers: Peers) -> None:
+    first = pay()
+    peers.stand_ins.stripe._answers.clear()
+
+    assert run("payment-process", GOOD, age_s=2 * 86_400) == first
+    assert peers.effects("stripe")["job-1"] == ONCE
+    assert run("payment-process", GOOD, key="job-2", age_s=2 * 86_400) != first
+
+
+def test_a_decline_of_which_nobody_heard_is_still_one_after_stripe_forgot_the_key(peers: Peers) -> None:
+    lost = {"payment_method": "pm_card_chargeDeclinedLostCard", "metadata": {"note": "hang=60x1"}}
+    assert refused(**lost)[0] == "transient"
+    peers.stand_ins.stripe._answers.clear()
+
+    found, _ = failure("payment-process", GOOD | lost, age_s=2 * 86_400)
+    assert (found.kind, found.message) == ("permanent", "declined: lost_card")
+    assert peers.effects("stripe")["job-1"] == {"requests": 1, "effects": 0}
+
+
 def test_a_declined_card_fails_the_job_with_stripes_code_and_is_not_asked_again(peers: Peers) -> None:
     declined = {"payment_method": "pm_card_chargeDeclinedInsufficientFunds"}
 

@@ -29,6 +29,7 @@ class Context:
         tenant: whom the job is for: the user who enqueued it, or `system`.
         job: the row as it was claimed, for processors that lead other jobs.
         write_down: keeps in the row what the job goes on from (`Job.record`); raises Transient when the claim is lost.
+        created_at: when the job was enqueued, in ms; None: not known.
     """
 
     job_id: str
@@ -41,6 +42,7 @@ class Context:
     tenant: str = "system"
     job: Job | None = None
     write_down: Callable[[dict[str, Any]], None] = lambda _: None
+    created_at: int | None = None
     _checked_at: int = 0
 
     def seconds_left(self) -> float:

@@ -250,6 +250,7 @@ class Worker:
             job.tenant,
             job,
             lambda record: self._write_down(job, record),
+            job.created_at,
         )
 
         def call() -> Any:

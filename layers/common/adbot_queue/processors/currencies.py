@@ -12,15 +12,19 @@ THREE_DECIMAL = frozenset(["bhd", "jod", "kwd", "omr", "tnd"])
 WHOLE_UNITS = frozenset(["isk", "ugx"])
 """Counted in hundredths although they have none."""
 
+PAID_OUT_WHOLE = WHOLE_UNITS | {"huf", "twd"}
+"""Charged in hundredths, but paid out to banks without them."""
+
 
 def decimals(currency: str) -> int:
     """How many digits of an amount stand behind the decimal point."""
     return 0 if currency in ZERO_DECIMAL else 3 if currency in THREE_DECIMAL else 2
 
 
-def granularity(currency: str) -> int:
-    """What an amount must be a multiple of for card networks to take it."""
-    return 100 if currency in WHOLE_UNITS else 10 if currency in THREE_DECIMAL else 1
+def granularity(currency: str, *, payout: bool = False) -> int:
+    """What an amount must be a multiple of for card networks to take it, or for banks when it is paid out."""
+    whole = PAID_OUT_WHOLE if payout else WHOLE_UNITS
+    return 100 if currency in whole else 10 if currency in THREE_DECIMAL else 1
 
 
 def text(amount: int, currency: str) -> str:

@@ -2,7 +2,8 @@
 
 The job's key is Stripe's idempotency key, so an attempt whose answer was lost is answered by the next one's with the
 same PaymentIntent. Stripe remembers its own failures (500) under the key as well: such a job runs out of attempts and
-a person looks at Stripe before it is replayed.
+a person looks at Stripe before it is replayed. After a day Stripe may have forgotten the key: then the job searches for
+its PaymentIntent first.
 """
 
 from __future__ import annotations
@@ -13,26 +14,13 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from adbot_queue.core import telemetry
-from adbot_queue.core.errors import NotConfigured
 from adbot_queue.core.schema import Input
 from adbot_queue.core.telemetry import logger
 from adbot_queue.jobs.context import Context
-from adbot_queue.jobs.retry import Permanent, Transient
-from adbot_queue.processors import currencies
-from adbot_queue.processors.calls import calling
-from adbot_queue.providers import stripe_client
-from adbot_queue.providers.waiting import retry_after
+from adbot_queue.processors import money
 
 if TYPE_CHECKING:
-    from stripe import PaymentIntent, StripeError
-
-MOST_AMOUNT = 1_000_000
-READ_S = 15
-"""Banks are slow to answer."""
-
-# Stripe's limits are 50 entries, 40 and 500 characters; one entry is ours.
-MetadataKey = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\[\]]+$")]
-MetadataValue = Annotated[str, Field(max_length=500)]
+    from stripe import PaymentIntent
 
 
 def _https(address: str) -> str:
@@ -49,21 +37,19 @@ class ProcessPayment(Input):
     dinar, the last digit 0 (three-decimal ones).
     """
 
-    amount: int = Field(gt=0, le=MOST_AMOUNT)
-    currency: str = Field(pattern=r"^[a-z]{3}$", description="ISO 4217, lower case")
+    amount: money.Amount
+    currency: money.Currency
     payment_method: str = Field(min_length=1, max_length=255, pattern=r"^[\w-]+$", description="pm_… of a card")
     customer: str | None = Field(default=None, min_length=1, max_length=255, pattern=r"^[\w-]+$")
     description: str = Field(default="", max_length=1000)
-    metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=49)
+    metadata: money.Metadata = Field(default_factory=dict)
     return_url: Annotated[str, Field(max_length=2000), AfterValidator(_https)] | None = Field(
         default=None, description="where the bank sends the customer after 3-D Secure"
     )
 
     @model_validator(mode="after")
     def _fits_the_currency(self) -> Self:
-        step = currencies.granularity(self.currency)
-        if self.amount % step:
-            raise ValueError(f"an amount in {self.currency} must be a multiple of {step}")
+        money.fit(self.amount, self.currency)
         return self
 
 
@@ -76,30 +62,42 @@ def process_payment(payload: ProcessPayment, context: Context) -> dict[str, Any]
 
     Raises:
         Permanent: declined, or refused for what was asked. Transient: Stripe is busy or was not reached.
-        NotConfigured, Unavailable: as `stripe_client.client`, or Stripe does not accept the key.
+        NotConfigured, Unavailable, TimeoutError: as `money.asking`.
     """
-    intent = _create(payload, context)
+    try:
+        intent = _made_before(context) or _create(payload, context)
+    except money.Declined:
+        telemetry.count("PaymentsDeclined")
+        raise
     telemetry.count("PaymentsProcessed" if intent.status == "succeeded" else "PaymentsPending")
     logger.info("payment", intent=intent.id, status=intent.status)
     return _result(intent)
 
 
+def _made_before(context: Context) -> PaymentIntent | None:
+    """What an attempt made whose key Stripe may have forgotten."""
+    if not money.key_may_be_forgotten(context):
+        return None
+    # Stripe's search is a minute behind, and the key was good for longer than that.
+    query = f"metadata['job']:'{context.idempotency_key}'"
+    with money.asking(context, money.LOOK_READ_S) as client:
+        found = client.v1.payment_intents.search({"query": query}, money.options()).data
+    intent: PaymentIntent | None = money.own(found, context)
+    if intent and intent.status == "requires_payment_method":
+        failed = intent.last_payment_error
+        raise money.Declined(f"declined: {(failed and (failed.decline_code or failed.code)) or intent.status}")
+    return intent
+
+
 def _create(payload: ProcessPayment, context: Context) -> PaymentIntent:
-    with calling("stripe", READ_S + stripe_client.CONNECT_S, context) as seconds:
-        client = stripe_client.client(max(1, int(seconds) - stripe_client.CONNECT_S))
-        import stripe  # noqa: PLC0415
-
-        try:
-            return client.v1.payment_intents.create(
-                _params(payload, context.job_id),  # type: ignore[arg-type]
-                # The job is what is tried again, visibly; a library that repeats inside of an attempt hides it.
-                {"idempotency_key": context.idempotency_key, "max_network_retries": 0},
-            )
-        except stripe.StripeError as error:
-            raise _outcome(error) from error
+    with money.asking(context) as client:
+        return client.v1.payment_intents.create(
+            _params(payload, context),  # type: ignore[arg-type]
+            money.options(key=context.idempotency_key),
+        )
 
 
-def _params(payload: ProcessPayment, job_id: str) -> dict[str, Any]:
+def _params(payload: ProcessPayment, context: Context) -> dict[str, Any]:
     optional = {"customer": payload.customer, "description": payload.description, "return_url": payload.return_url}
     return {
         "amount": payload.amount,
@@ -107,40 +105,14 @@ def _params(payload: ProcessPayment, job_id: str) -> dict[str, Any]:
         "payment_method": payload.payment_method,
         "payment_method_types": ["card"],
         "confirm": True,
-        "metadata": {**payload.metadata, "job": job_id},
+        "metadata": money.marked(payload.metadata, context),
         **{name: value for name, value in optional.items() if value},
     }
 
 
 def _result(intent: PaymentIntent) -> dict[str, Any]:
-    result: dict[str, Any] = {
-        "payment_intent": intent.id,
-        "status": intent.status,
-        "amount": intent.amount,
-        "currency": intent.currency,
-        "amount_text": currencies.text(intent.amount, intent.currency),
-    }
+    result: dict[str, Any] = {"payment_intent": intent.id, "status": intent.status, **money.shown(intent)}
     if action := intent.next_action:
         redirect = action.redirect_to_url if action.type == "redirect_to_url" else None
         result["next_action"] = {"type": action.type, "url": redirect.url if redirect else None}
     return result
-
-
-def _outcome(error: StripeError) -> Exception:
-    """What a refusal means for the job. Codes and parameters only: Stripe's sentences may quote the customer."""
-    import stripe  # noqa: PLC0415
-
-    told = error.error
-    code = (told and (told.decline_code or told.code)) or error.code or type(error).__name__
-    logger.warning("Stripe refused", code=code, status=error.http_status, request=error.request_id)
-    if isinstance(error, stripe.CardError):
-        telemetry.count("PaymentsDeclined")
-        return Permanent(f"declined: {code}")
-    if isinstance(error, stripe.AuthenticationError | stripe.PermissionError):
-        return NotConfigured("Stripe does not accept the API key in the secret that StripeSecretArn names")
-    if error.http_status is None and stripe_client.is_retryable(error):
-        return Transient("Stripe could not be reached")
-    if stripe_client.is_retryable(error):
-        return Transient(f"Stripe is busy (HTTP {error.http_status})", retry_after(error.headers))
-    param = f", {told.param}" if told and told.param else ""
-    return Permanent(f"Stripe refused: {code}{param}")
