@@ -87,6 +87,7 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
             "WebhookTrustedHosts": ",".join(
                 [f"{HOST}:{settings.providers_port}", os.environ.get("WEBHOOK_TRUSTED_HOSTS", "")]
             ).rstrip(","),
+            "PublicApiUrl": settings.api_url,
             "CheckoutSuccessUrl": f"{settings.api_url}/health",
             "CheckoutCancelUrl": f"{settings.api_url}/health",
         },
