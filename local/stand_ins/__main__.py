@@ -14,7 +14,9 @@ from local.stand_ins.app import StandIns, running_stack
 
 def main() -> None:
     """Serve."""
-    parser = argparse.ArgumentParser(description="Stand-ins for Stripe, SendGrid and Segment, on loopback, in memory.")
+    parser = argparse.ArgumentParser(
+        description="Stand-ins for Stripe, SendGrid, Segment and Twilio, on loopback, in memory."
+    )
     parser.add_argument("--port", type=int, default=8099)
     port = parser.parse_args().port
     stack = Path(os.environ.get("ADBOT_STATE", ROOT / ".local")) / "stack.json"

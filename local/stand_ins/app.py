@@ -1,4 +1,4 @@
-"""The stand-ins behind one address: /stripe, /sendgrid, /segment, and the pages that Stripe and a bank show."""
+"""Stand-ins behind one address: /stripe, /sendgrid, /segment, /twilio; and the pages that Stripe and a bank show."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from local.stand_ins.segment import Segment
 from local.stand_ins.sendgrid import SendGrid
 from local.stand_ins.stripe import Stripe
 from local.stand_ins.stripe_rules import StripeError
+from local.stand_ins.twilio import Twilio
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -48,6 +49,7 @@ class StandIns:
         )
         self.sendgrid = SendGrid()
         self.segment = Segment()
+        self.twilio = Twilio()
         self._deliver = deliver
         self._secret = webhook_secret
 
@@ -72,14 +74,17 @@ class StandIns:
             return self._pay(request.method, request.path.rsplit("/", 1)[1])
         if request.path.startswith("/stripe/authenticate/"):
             return self._authenticate(request.method, request.path.rsplit("/", 1)[1])
-        peers: dict[str, Stripe | SendGrid | Segment] = {
+        peers: dict[str, Stripe | SendGrid | Segment | Twilio] = {
             "stripe": self.stripe,
             "sendgrid": self.sendgrid,
             "segment": self.segment,
+            "twilio": self.twilio,
         }
         for name, peer in peers.items():
             if request.path.startswith(f"/{name}/"):
-                return peer.respond(request.method, request.path.removeprefix(f"/{name}"), headers, body)
+                # Twilio's list of messages is what is asked with a query.
+                path = request.full_path if name == "twilio" else request.path
+                return peer.respond(request.method, path.removeprefix(f"/{name}"), headers, body)
         if request.path == "/_effects":
             return Reply(200, {name: peer.effects.shown() for name, peer in peers.items()})
         return Reply(200 if request.path == "/" else 404, {"stand_ins": [f"/{name}" for name in peers]})

@@ -160,6 +160,14 @@ USUAL_SECRETS = {
     "stripe": {"api_key": "sk_test_1", "webhook_secret": SECRET},
     "sendgrid": {"api_key": "SG.1"},
     "segment": {"write_key": "wk_1"},
+    "twilio": {
+        "account_sid": f"AC{'0' * 32}",
+        "auth_token": "1" * 32,
+        "messaging_service_sid": "",
+        "from": "+15005550006",
+        "whatsapp_from": "+15005550006",
+    },
+    "otp": {"pepper": "p" * 64},
 }
 
 

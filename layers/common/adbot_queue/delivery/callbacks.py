@@ -60,8 +60,8 @@ def _note(report: dict[str, str], about: dict[str, str]) -> None:
         logger.info("report ignored", sid=sid, state=state)
         return
     error_code = int(code) if code.isascii() and code.isdigit() else None
-    known = messages.from_env().reported(sid, state, about["effect"], about["job"], error_code)
-    if known.state == state and (state in LOST or state == "delivered"):
+    news = messages.from_env().reported(sid, state, about["effect"], about["job"], error_code)
+    if news and (state in LOST or state == "delivered"):
         telemetry.count("MessagesLost" if state in LOST else "MessagesDelivered")
     logger.info("message reported", sid=sid, state=state, error_code=error_code, job_id=about["job"])
 

@@ -92,17 +92,22 @@ class Messages:
         Returns:
             False: it is another effect's.
         """
-        if self._further(sid, state, effect, job, None)["effect"] != effect:
+        _, item = self._further(sid, state, effect, job, None)
+        if item["effect"] != effect:
             return False
         self._name(effect, sid)
         return True
 
-    def reported(self, sid: str, state: str, effect: str, job: str, error_code: int | None = None) -> Delivery:
-        """What the provider says of a message; what is older than what is known changes nothing."""
-        item = self._further(sid, state, effect, job, error_code)
+    def reported(self, sid: str, state: str, effect: str, job: str, error_code: int | None = None) -> bool:
+        """What the provider says of a message.
+
+        Returns:
+            Whether it is news: what is no further than what is known changes nothing.
+        """
+        news, item = self._further(sid, state, effect, job, error_code)
         if item["effect"] == effect:
             self._name(effect, sid)  # who sent it may never have heard the answer
-        return _delivery(item)
+        return news
 
     def delivery(self, message: str) -> Delivery:
         """A message, by its provider's id or by the id of its job.
@@ -118,11 +123,11 @@ class Messages:
             raise NotFound(f"nothing is known of a message {message}")
         return _delivery(item)
 
-    def _further(self, sid: str, state: str, effect: str, job: str, error_code: int | None) -> Item:
-        """The message's item, changed if this is news."""
+    def _further(self, sid: str, state: str, effect: str, job: str, error_code: int | None) -> tuple[bool, Item]:
+        """Whether this is news, and the message's item as it is then."""
         now = self._now()
         try:
-            return dynamodb.update_if(
+            return True, dynamodb.update_if(
                 self._client,
                 self._table,
                 _message(sid),
@@ -141,7 +146,7 @@ class Messages:
         except ConditionFailed as failed:
             if failed.item is None:
                 raise
-            return failed.item
+            return False, failed.item
 
     def _name(self, effect: str, sid: str) -> None:
         now = self._now()

@@ -5,9 +5,9 @@
     asked for --armed by the job that sends it--> armed --right guess--> used
                 (again at each attempt)            |  5 wrong guesses, 5 minutes, or asked for again: worthless
 
-The clear code exists in the worker that draws it and in the message, and nowhere else: an attempt that is repeated draws
-a new one, so of two messages the last one counts. What is stored is an HMAC under a secret of the installation (the
-pepper), because a million codes are tried in a second; the key is one because phone numbers are.
+The clear code exists in the worker that draws it and in the message, and nowhere else: an attempt that is repeated
+draws a new one, so of two messages the last one counts. What is stored is an HMAC under a secret of the installation
+(the pepper), because a million codes are tried in a second; the key is one because phone numbers are few as well.
 """
 
 from __future__ import annotations
