@@ -204,5 +204,5 @@ def test_every_sample_for_sam_local_is_understood_by_its_function(shop: World, s
 def test_a_payment_page_that_is_not_there_says_so_and_one_whose_webhook_fails_offers_to_repeat() -> None:
     browser = Client(StandIns("http://127.0.0.1:8099", lambda _payload, _headers: 503, lambda: "whsec_test"))
     assert browser.get("/stripe/pay/cs_none").status_code == 404
-    assert browser.get("/").get_json() == {"stand_ins": ["/stripe", "/sendgrid", "/segment"]}
+    assert browser.get("/").get_json() == {"stand_ins": ["/stripe", "/sendgrid", "/segment", "/twilio"]}
     assert browser.get("/nowhere").status_code == 404
