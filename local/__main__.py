@@ -91,6 +91,7 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
             "BedrockPrice": "60/240",
             "PluginFunctionArns": os.environ.get("PLUGIN_FUNCTION_ARNS", ""),
             "SignInUrl": os.environ.get("SIGN_IN_URL", f"{settings.api_url}/console"),
+            "PublicApiUrl": settings.api_url,
             "CheckoutSuccessUrl": f"{settings.api_url}/health",
             "CheckoutCancelUrl": f"{settings.api_url}/health",
         },

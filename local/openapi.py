@@ -149,7 +149,7 @@ def _responses(route: Route) -> dict[str, Any]:
     answers: dict[str, Any] = {
         str(int(status)): {
             "description": HTTPStatus(status).phrase,
-            "content": {route.produces: {"schema": model}},
+            **({} if status == HTTPStatus.NO_CONTENT else {"content": {route.produces: {"schema": model}}}),
         }
         for status in (route.status, *route.also)
     }

@@ -74,6 +74,13 @@ def seed_secrets(stack: Stack) -> None:
             "webhook_secret": stack["stripe_webhook_secret"],
         },
         "SendGrid": {"api_key": os.environ.get("SENDGRID_API_KEY") or f"SG.{secrets.token_hex(12)}"},
+        "Twilio": {
+            "account_sid": os.environ.get("TWILIO_ACCOUNT_SID") or f"AC{secrets.token_hex(16)}",
+            "auth_token": os.environ.get("TWILIO_AUTH_TOKEN") or secrets.token_hex(16),
+            "messaging_service_sid": os.environ.get("TWILIO_MESSAGING_SERVICE_SID", ""),
+            "from": os.environ.get("TWILIO_FROM", "+15005550006"),
+            "whatsapp_from": os.environ.get("TWILIO_WHATSAPP_FROM", "+15005550006"),
+        },
         "Segment": {"write_key": os.environ.get("SEGMENT_WRITE_KEY") or secrets.token_hex(16)},
         "Solana": _solana(stack),
     }

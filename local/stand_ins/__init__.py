@@ -1,1 +1,1 @@
-"""Stand-ins for payment, mail and analytics providers, for machines without their keys. On loopback, in memory."""
+"""Stand-ins for payment, mail, message and analytics providers whose keys are missing. On loopback, in memory."""

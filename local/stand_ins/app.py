@@ -22,6 +22,7 @@ from local.stand_ins.sendgrid import SendGrid
 from local.stand_ins.solana import Solana
 from local.stand_ins.stripe import Stripe
 from local.stand_ins.stripe_rules import StripeError
+from local.stand_ins.twilio import Twilio
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -52,6 +53,7 @@ class StandIns:
         self.segment = Segment()
         self.solana = Solana()
         self.bedrock = Bedrock()
+        self.twilio = Twilio()
         self._deliver = deliver
         self._secret = webhook_secret
 
@@ -82,6 +84,7 @@ class StandIns:
             "segment": self.segment,
             "solana": self.solana,
             "bedrock": self.bedrock,
+            "twilio": self.twilio,
         }
         for name, peer in peers.items():
             if request.path.startswith(f"/{name}/"):

@@ -71,4 +71,4 @@ class Peer(Protocol):
         """What happened there, by idempotency key."""
 
     def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> Reply:
-        """Answer a request; header names are in lower case."""
+        """Answer a request; header names are in lower case, and the body of a GET is its query."""

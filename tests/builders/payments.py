@@ -165,6 +165,14 @@ USUAL_SECRETS = {
         "signing_key": "99eUso3aSbE9tqGSTXzo3TLfKb9RkMTURrHKQ1K7Zh3StnzFNUx8FKCPPPPpR479qsw5zv2WNBKmgiz7WqgAJfM",
         "rpc_url": "http://peers.test/solana/",
     },
+    "twilio": {
+        "account_sid": f"AC{'0' * 32}",
+        "auth_token": "1" * 32,
+        "messaging_service_sid": "",
+        "from": "+15005550006",
+        "whatsapp_from": "+15005550006",
+    },
+    "otp": {"pepper": "p" * 64},
 }
 
 

@@ -19,7 +19,7 @@ from urllib3 import HTTPResponse, Timeout
 from urllib3.exceptions import ReadTimeoutError
 from werkzeug.test import Client
 
-from adbot_queue.providers import registry, segment, solana, stripe_client
+from adbot_queue.providers import registry, segment, solana, stripe_client, twilio
 from local.stand_ins.app import StandIns
 
 PEERS = "http://peers.test"
@@ -35,6 +35,17 @@ class Peers:
     instead: list[Answer] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     timeouts: list[float] = field(default_factory=list)
+    reports: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def texts(self) -> list[dict[str, Any]]:
+        """Messages that Twilio took."""
+        return list(self.stand_ins.twilio.messages)
+
+    def report(self) -> None:
+        """Have Twilio tell how far its messages came."""
+        while self.reports:
+            self.reports.pop(0)()
 
     @property
     def mails(self) -> list[dict[str, Any]]:
@@ -97,12 +108,14 @@ class _Pool:
         self._peers = peers
 
     def request(
-        self, method: str, url: str, *, body: bytes, headers: dict[str, str], timeout: Timeout, retries: bool
+        self, method: str, url: str, *, body: bytes | None, headers: dict[str, str], timeout: Timeout, retries: bool
     ) -> HTTPResponse:
         assert timeout.total is not None
         assert retries is False, "the job is what is tried again"
         try:
-            status, text, answered = self._peers.answer(method, url, headers, body.decode(), float(timeout.total))
+            status, text, answered = self._peers.answer(
+                method, url, headers, (body or b"").decode(), float(timeout.total)
+            )
         except TimeoutError as error:
             raise ReadTimeoutError(None, url, "Read timed out") from error  # type: ignore[arg-type]
         return HTTPResponse(body=text.encode(), headers=answered, status=status)
@@ -118,6 +131,8 @@ class _Answered:
 def connect(monkeypatch: pytest.MonkeyPatch) -> Peers:
     """Have both libraries reach the stand-ins."""
     peers = Peers(StandIns("http://peers.test", lambda _payload, _headers: 200, lambda: "whsec_test"))
+
+    peers.stand_ins.twilio.later = peers.reports.append
 
     def open_mail(_client: Any, _opener: Any, request: Any, timeout: float | None = None) -> _Answered:
         assert timeout or _client.timeout, "a mail must not be sent without a timeout"
@@ -138,6 +153,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Peers:
     monkeypatch.setattr(stripe, "RequestsClient", lambda timeout: _StripeHttp(peers, timeout))
     monkeypatch.setattr(segment, "_pool", lambda: _Pool(peers))
     monkeypatch.setattr(solana, "_pool", lambda: _Pool(peers))
+    monkeypatch.setattr(twilio, "_pool", lambda: _Pool(peers))
     monkeypatch.setattr(python_http_client.Client, "_make_request", open_mail)
     places = {name: {"secret": name, "base": f"{PEERS}/{name}"} for name in registry.PROVIDERS}
     monkeypatch.setenv("PROVIDERS", json.dumps(places))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import urlencode
 
 from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
@@ -107,8 +108,9 @@ class World:
             "rawPath": route.split(" ")[1],
             "headers": headers or {},
             "queryStringParameters": query,
+            "rawQueryString": urlencode(query or {}),
             "pathParameters": path or None,
-            "requestContext": {"requestId": "req-1"},
+            "requestContext": {"requestId": "req-1", "domainName": "abc.execute-api.eu-central-1.amazonaws.com"},
             "body": text,
             "isBase64Encoded": base64,
         }
@@ -204,6 +206,8 @@ BASE_ENV = {
     "JOBS_PER_SECOND": "20",
     "JOBS_BURST": "2000",
     "EVENT_SOURCE_MAPPINGS": "{}",
+    "PUBLIC_API_URL": "https://api.example.com",
+    "OTP_SECRET_ID": "otp",
     "ADMIN_EMAIL": "admin@example.com",
     "MAIL_FROM": "bots@example.com",
     "CHECKOUT_SUCCESS_URL": "https://shop.example.com/thanks",

@@ -332,7 +332,8 @@ def test_a_providers_credentials_are_read_only_where_it_is_spoken_to() -> None:
     for name, statement in statements():
         if "secretsmanager:GetSecretValue" in statement["Action"]:
             roles = RESOURCES[name]["Properties"].get("Roles", [{"Ref": name}])
-            for resource in statement["Resource"] if name != "AskForProviders" else []:
+            conditional = [resource for resource in statement["Resource"] if "Fn::If" in resource]
+            for resource in conditional if name != "AskForProviders" else []:
                 readers.setdefault(resource["Fn::If"][0], set()).update(role["Ref"] for role in roles)
 
     assert (
@@ -341,7 +342,7 @@ def test_a_providers_credentials_are_read_only_where_it_is_spoken_to() -> None:
             "OwnsStripeSecret": {"WebhookRole", "CheckoutRole", "MoneyWorkerRole"},
             "OwnsSendGridSecret": {"NotifyRole", "EmailWorkerRole"},
             "OwnsSegmentSecret": {"AnalyticsWorkerRole"},
-            "OwnsTwilioSecret": {"MessagesWorkerRole"},
+            "OwnsTwilioSecret": {"MessagesWorkerRole", "DeliveryRole", "OtpRole"},
             "OwnsSolanaSecret": {"MoneyWorkerRole"},
         }.items()
     )
@@ -384,6 +385,16 @@ def test_only_the_workers_of_messages_read_what_webhooks_are_signed_with() -> No
     assert readers == [[{"Ref": "MessagesWorkerRole"}]]
 
 
+def test_only_who_draws_codes_and_who_compares_them_reads_the_pepper() -> None:
+    readers = [
+        RESOURCES[name]["Properties"].get("Roles", [{"Ref": name}])
+        for name, statement in statements()
+        if "OtpSecret" in str(statement["Resource"])
+    ]
+
+    assert readers == [[{"Ref": "OtpRole"}, {"Ref": "MessagesWorkerRole"}]]
+
+
 def test_keys_are_only_spoken_of_when_there_is_one() -> None:
     speaking = {
         name for name, statement in statements() if any(action.startswith("kms:") for action in statement["Action"])
@@ -412,7 +423,13 @@ def test_every_table_can_be_restored_is_encrypted_and_outlives_the_stack(table: 
 def test_only_what_must_be_is_open_to_everybody() -> None:
     public = {route for _, route, event in routes() if event.get("Auth", {}).get("Authorizer") == "NONE"}
 
-    assert public == {"POST /webhooks/stripe", "GET /health", "GET /health/ready", "GET /openapi.json"}
+    assert public == {
+        "POST /webhooks/stripe",
+        "POST /webhooks/twilio",
+        "GET /health",
+        "GET /health/ready",
+        "GET /openapi.json",
+    }
     assert RESOURCES["Api"]["Properties"]["Auth"]["DefaultAuthorizer"] == "Cognito"
 
 

@@ -84,7 +84,10 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Request(Generic[Body]):
-    """A request as a handler sees it. `body` and `query` are what the route declares, validated."""
+    """A request as a handler sees it. `body` and `query` are what the route declares, validated.
+
+    `domain` and `query_string` are as the caller wrote them, for signatures that cover the address.
+    """
 
     body: Body
     query: Any
@@ -95,6 +98,8 @@ class Request(Generic[Body]):
     time_left: Callable[[], int]
     route_key: str
     caller_or_none: Caller | None
+    domain: str = ""
+    query_string: str = ""
 
     @property
     def caller(self) -> Caller:
@@ -233,6 +238,8 @@ class Api:
             time_left=context.get_remaining_time_in_millis,
             route_key=route.key,
             caller_or_none=caller,
+            domain=event["requestContext"].get("domainName", ""),
+            query_string=event.get("rawQueryString", ""),
         )
         result = route.handler(request)
         response = result if isinstance(result, Response) else Response(result)

@@ -1,0 +1,1 @@
+"""One-time passwords: six digits to a phone, good once, for five minutes."""

@@ -1,0 +1,149 @@
+"""`send-sms` and `send-whatsapp`: one message to one phone through Twilio.
+
+Twilio has no idempotency keys. So an attempt notes what it begins before it asks Twilio, and one that finds such a note
+looks before it sends: has Twilio reported the message of this effect (its reports name the effect, when the API's
+public address is set), or is there one of the same text to the same phone, taken since, that is no other job's?
+
+What is left: a message goes out twice when Twilio took it, the answer was lost, and at the next attempt, 4 s later at
+the earliest, Twilio has neither reported nor listed it. A template's text is Twilio's, so that only reports help there;
+a text that Twilio redacts or rewrites (short links) is not recognised in the list either. And it may not go out at all
+when another job with the same text to the same phone has lost its answer and finds ours in the list, in the moment
+between Twilio's taking it and our writing that down.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from adbot_queue.core import telemetry
+from adbot_queue.core.errors import ProviderFailed
+from adbot_queue.core.schema import Input
+from adbot_queue.delivery import callbacks, messages
+from adbot_queue.delivery.messages import Begun
+from adbot_queue.jobs.context import Context
+from adbot_queue.processors import segments
+from adbot_queue.processors.calls import calling, verdict
+from adbot_queue.providers import twilio
+
+MOST_TEXT = 1600
+"""Characters that Twilio takes in one message: https://www.twilio.com/docs/api/errors/21617."""
+
+Phone = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{6,14}$")]
+"""E.164: +, country code, number; at most 15 digits."""
+
+Variable = Annotated[str, StringConstraints(min_length=1, max_length=32)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=MOST_TEXT)]
+
+
+class SendSms(Input):
+    """A text to a phone. The sender is the installation's."""
+
+    to: Phone = Field(description="E.164: +4915112345678")
+    text: Text
+
+
+class SendWhatsApp(Input):
+    """A text, within 24 hours of the recipient's last message, or an approved template with its variables."""
+
+    to: Phone = Field(description="E.164: +4915112345678")
+    text: Text | None = None
+    content_sid: str | None = Field(default=None, pattern=r"^HX[0-9a-fA-F]{32}$")
+    content_variables: dict[Variable, Text] = Field(default_factory=dict, max_length=100)
+
+    @model_validator(mode="after")
+    def _one_content(self) -> Self:
+        if (self.text is None) == (self.content_sid is None):
+            raise ValueError("either text or content_sid is needed")
+        if self.content_variables and self.content_sid is None:
+            raise ValueError("content_variables need a content_sid")
+        return self
+
+
+def send_sms(payload: SendSms, context: Context) -> dict[str, Any]:
+    """Send the text.
+
+    Returns:
+        sid: Twilio's id of the message; status: as Twilio took it, `GET /messages/{sid}` tells how far it came;
+        encoding and segments: what is paid for.
+
+    Raises:
+        Permanent: refused for what was asked. Transient: Twilio is busy or was not reached.
+        NotConfigured, Unavailable: as `twilio.send`.
+    """
+    size = segments.count(payload.text)
+    sent = _send_once(twilio.Message(payload.to, payload.text, status_callback=_callback(context)), context)
+    telemetry.count("SmsSegments", size.number)
+    return {"sid": sent.sid, "status": sent.status, "encoding": size.encoding, "segments": size.number}
+
+
+def send_whatsapp(payload: SendWhatsApp, context: Context) -> dict[str, Any]:
+    """Send the text or the template.
+
+    Returns:
+        sid: Twilio's id of the message; status: as Twilio took it, `GET /messages/{sid}` tells how far it came.
+
+    Raises:
+        As `send_sms`. That 24 hours have passed is reported later as a rule: state failed, code 63016.
+    """
+    message = twilio.Message(
+        payload.to,
+        payload.text,
+        payload.content_sid,
+        payload.content_variables,
+        whatsapp=True,
+        status_callback=_callback(context),
+    )
+    sent = _send_once(message, context)
+    telemetry.count("WhatsAppsSent")
+    return {"sid": sent.sid, "status": sent.status}
+
+
+def send(message: twilio.Message, context: Context) -> twilio.Sent:
+    """Send a message whatever was sent before, and write it down; for what is new at each attempt.
+
+    Raises:
+        As `send_sms`.
+    """
+    try:
+        with calling("twilio", twilio.TIMEOUT_S, context) as seconds:
+            sent = twilio.send(message, seconds)
+    except ProviderFailed as error:
+        raise verdict(error) from error.__cause__ or error
+    messages.from_env().sent(sent.sid, _state(sent), context.idempotency_key, context.job_id)
+    return sent
+
+
+def _send_once(message: twilio.Message, context: Context) -> twilio.Sent:
+    begun = messages.from_env().begin(context.idempotency_key)
+    before = _sent_before(message, begun, context) if begun else None
+    if before is None:
+        return send(message, context)
+    telemetry.count("MessagesRecovered")
+    return before
+
+
+def _sent_before(message: twilio.Message, begun: Begun, context: Context) -> twilio.Sent | None:
+    """The message that an earlier attempt sent, if it did."""
+    known = messages.from_env()
+    if begun.sid:
+        return twilio.Sent(begun.sid, known.delivery(begun.sid).state)
+    if message.text is None:
+        return None
+    try:
+        with calling("twilio", twilio.LOOK_S, context) as seconds:
+            found = twilio.find(message, begun.begun_at, seconds)
+    except ProviderFailed as error:
+        raise verdict(error) from error.__cause__ or error
+    ours = (sent for sent in found if known.sent(sent.sid, _state(sent), context.idempotency_key, context.job_id))
+    return next(ours, None)
+
+
+def _callback(context: Context) -> str:
+    return callbacks.address(context.job_id, context.idempotency_key)
+
+
+def _state(sent: twilio.Sent) -> str:
+    """Twilio's status; one that is not known here counts as the first."""
+    return sent.status if sent.status in messages.STEPS else "accepted"

@@ -1,0 +1,245 @@
+"""Twilio's messages, asked directly: their library costs 0.4 s of a cold start for one form and one signature.
+
+Twilio has no idempotency keys: every request that it takes is one more message. What it has is a list of messages,
+which can be asked whether one of them is ours (`find`).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlencode
+
+from urllib3 import BaseHTTPResponse, PoolManager, Timeout, make_headers
+from urllib3.exceptions import HTTPError
+
+from adbot_queue.core.errors import BadSignature, NotConfigured, ProviderFailed
+from adbot_queue.core.telemetry import logger
+from adbot_queue.providers import registry
+from adbot_queue.providers.waiting import retry_after
+
+TWILIO = "https://api.twilio.com"
+CONNECT_S = 2
+TIMEOUT_S = 10
+"""Twilio answers within a second as a rule. A longer wait is better than an answer that is lost."""
+
+LOOK_S = 4
+LOOKED_AT = 100
+"""The latest messages to a number that `find` looks through."""
+
+CLOCKS_DIFFER_MS = 60_000
+"""A message may bear a time that is so much earlier than ours."""
+
+REASONS = {
+    21211: "no valid phone number",
+    21408: "messages to the number's region are not permitted for the account",
+    21610: "the recipient has unsubscribed",
+    21611: "the sender's queue is full",
+    21614: "no mobile number",
+    21617: "the text is too long",
+    30003: "the phone is switched off or out of reach",
+    30004: "the message was blocked",
+    30005: "the number is unknown or out of service",
+    30006: "a landline, or a carrier that cannot be reached",
+    30007: "filtered as unwanted by the carrier",
+    30036: "not delivered within its time of validity",
+    63016: "no template, and more than 24 hours after the recipient's last WhatsApp message",
+}
+"""What the codes that people meet mean: https://www.twilio.com/docs/api/errors. There are more every year, so nothing
+is decided by them but what is in COME_AGAIN."""
+
+COME_AGAIN = {20429, 21611}
+"""Refusals with a status that does not say that it may pass."""
+
+CREATED, OK, UNAUTHORIZED, TOO_MANY, SERVER_ERROR = 201, 200, 401, 429, 500
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Message:
+    """A message to one phone: a text, or (WhatsApp) a template of Twilio's Content Editor with its variables.
+
+    Attributes:
+        to: E.164.
+        status_callback: is told what becomes of it; empty: nobody.
+        valid_s: seconds that it may wait at Twilio, 4 hours unless given.
+    """
+
+    to: str
+    text: str | None = None
+    content_sid: str | None = None
+    content_variables: Mapping[str, str] = field(default_factory=dict)
+    whatsapp: bool = False
+    status_callback: str = ""
+    valid_s: int | None = None
+
+    @property
+    def address(self) -> str:
+        """The recipient as Twilio writes it."""
+        return _on_channel(self.to, whatsapp=self.whatsapp)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message at Twilio: its id, and its status as far as known."""
+
+    sid: str
+    status: str
+
+
+def send(message: Message, timeout_s: float = TIMEOUT_S) -> Sent:
+    """Hand one message to Twilio.
+
+    Raises:
+        NotConfigured: no sender or no credentials, or Twilio does not accept them. Unavailable: as `secrets.read`.
+        ProviderFailed: refused or not reached; `extra` says whether it is `retryable`, and `retry_after` seconds.
+            When Twilio was not reached, or answered 5xx, the message may have gone out nevertheless.
+    """
+    taken = _ask("POST", timeout_s, form=_form(message))
+    return _sent(taken)
+
+
+def find(message: Message, since_ms: int, timeout_s: float = LOOK_S) -> list[Sent]:
+    """Messages of the same text to the same phone that Twilio has taken since a moment, the oldest first.
+
+    Raises:
+        As `send`.
+    """
+    listed = _ask("GET", timeout_s, query={"To": message.address, "PageSize": str(LOOKED_AT)})
+    return [
+        _sent(entry)
+        for entry in reversed(listed.get("messages", []))
+        if entry.get("direction") == "outbound-api"
+        and entry.get("body") == message.text
+        and _millis(entry.get("date_created")) >= since_ms - CLOCKS_DIFFER_MS
+    ]
+
+
+def verify(url: str, form: Iterable[tuple[str, str]], signature: str | None) -> None:
+    """Believe a request only if Twilio has signed it.
+
+    Args:
+        url: the address that Twilio called, as we had given it.
+        form: the fields of its body.
+        signature: the header X-Twilio-Signature.
+
+    Raises:
+        BadSignature: it has not. NotConfigured, Unavailable: as `registry.credential`.
+    """
+    token = registry.credential("twilio", "auth_token")
+    # As https://www.twilio.com/docs/usage/security#validating-requests says; a field that comes twice counts once.
+    text = url + "".join(name + value for name, value in sorted(set(form)))
+    expected = base64.b64encode(hmac.new(token.encode(), text.encode(), hashlib.sha1).digest())
+    if not hmac.compare_digest(expected, (signature or "").encode()):
+        raise BadSignature("the signature is missing or not Twilio's")
+
+
+def _ask(
+    method: str, timeout_s: float, form: Mapping[str, str] | None = None, query: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """One request for the account's messages: what was answered."""
+    account = registry.credential("twilio", "account_sid")
+    token = registry.credential("twilio", "auth_token")
+    url = f"{registry.base('twilio') or TWILIO}/2010-04-01/Accounts/{account}/Messages.json"
+    headers = make_headers(basic_auth=f"{account}:{token}")
+    if form is not None:
+        headers["content-type"] = "application/x-www-form-urlencoded"
+    try:
+        answer = _pool().request(
+            method,
+            f"{url}?{urlencode(query)}" if query else url,
+            body=urlencode(form).encode() if form is not None else None,
+            headers=headers,
+            timeout=Timeout(connect=min(CONNECT_S, timeout_s), total=timeout_s),
+            retries=False,
+        )
+    except HTTPError as error:
+        raise ProviderFailed(f"Twilio could not be reached ({type(error).__name__})", retryable=True) from error
+    if answer.status not in {CREATED, OK}:
+        raise _refusal(answer)
+    return _content(answer)
+
+
+def _content(answer: BaseHTTPResponse) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(answer.data)
+    except ValueError as error:
+        raise ProviderFailed("Twilio's answer cannot be read", retryable=True) from error
+    return content
+
+
+def _refusal(answer: BaseHTTPResponse) -> Exception:
+    """What a refusal means: its code, never Twilio's sentence, which quotes numbers."""
+    code = 0
+    with suppress(ValueError, TypeError, LookupError):
+        code = int(json.loads(answer.data)["code"])
+    logger.warning("Twilio refused", status=answer.status, code=code)
+    if answer.status == UNAUTHORIZED:
+        return NotConfigured("Twilio does not accept the credentials in the secret that TwilioSecretArn names")
+    named = f", {code}" + (f": {REASONS[code]}" if code in REASONS else "") if code else ""
+    return ProviderFailed(
+        f"Twilio refused the message (HTTP {answer.status}{named})",
+        retryable=answer.status == TOO_MANY or answer.status >= SERVER_ERROR or code in COME_AGAIN,
+        retry_after=retry_after(answer.headers),
+    )
+
+
+def _form(message: Message) -> dict[str, str]:
+    """The fields of POST …/Messages.json."""
+    form = {"To": message.address, **(_whatsapp_sender() if message.whatsapp else _sms_sender())}
+    if message.text is not None:
+        form["Body"] = message.text
+    if message.content_sid is not None:
+        form["ContentSid"] = message.content_sid
+        if message.content_variables:
+            form["ContentVariables"] = json.dumps(dict(message.content_variables))
+    if message.status_callback:
+        form["StatusCallback"] = message.status_callback
+    if message.valid_s is not None:
+        form["ValidityPeriod"] = str(message.valid_s)
+    return form
+
+
+def _sms_sender() -> dict[str, str]:
+    with suppress(NotConfigured):
+        return {"MessagingServiceSid": registry.credential("twilio", "messaging_service_sid")}
+    with suppress(NotConfigured):
+        return {"From": registry.credential("twilio", "from")}
+    raise NotConfigured(
+        'neither "messaging_service_sid" nor "from" is filled in in the secret that TwilioSecretArn names'
+    )
+
+
+def _whatsapp_sender() -> dict[str, str]:
+    return {"From": _on_channel(registry.credential("twilio", "whatsapp_from"), whatsapp=True)}
+
+
+def _on_channel(number: str, *, whatsapp: bool) -> str:
+    return f"whatsapp:{number.removeprefix('whatsapp:')}" if whatsapp else number
+
+
+def _sent(entry: Mapping[str, Any]) -> Sent:
+    try:
+        return Sent(str(entry["sid"]), str(entry["status"]))
+    except KeyError as error:
+        raise ProviderFailed("Twilio's answer cannot be read", retryable=True) from error
+
+
+def _millis(moment: str | None) -> int:
+    """`Thu, 30 Jul 2015 20:12:31 +0000`, in milliseconds; 0 when it is not there."""
+    with suppress(ValueError, TypeError):
+        return round(parsedate_to_datetime(moment or "").timestamp() * 1000)
+    return 0
+
+
+@lru_cache(maxsize=1)
+def _pool() -> PoolManager:
+    """The connections of this process; a worker runs up to ten jobs at once."""
+    return PoolManager(maxsize=10)
