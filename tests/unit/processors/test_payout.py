@@ -116,7 +116,7 @@ def test_a_job_that_is_retried_after_stripe_forgot_its_key_finds_what_it_made(
     assert balance(peers) == {"eur": 1900}
 
 
-def test_a_dead_job_that_a_person_retries_days_later_sends_nothing_twice(peers: Peers, _one_world: World) -> None:  # noqa: PT019  the world that all of these tests share
+def test_a_dead_job_that_a_person_retries_days_later_sends_nothing_twice(peers: Peers, _one_world: World) -> None:  # noqa: PT019
     paid()
     jobs = Jobs(_one_world)
     peers.stand_ins.stripe._payouts._now = lambda: jobs.clock() / 1000
