@@ -33,6 +33,12 @@ class Passed(Charge):
     number: int = 0
 
 
+class Later(Passed):
+    """As the next version has it."""
+
+    colour: str = "red"
+
+
 def charge(payload: Passed, context: Context) -> dict[str, Any]:
     if REFUSALS[payload.name] > 0:
         REFUSALS[payload.name] -= 1

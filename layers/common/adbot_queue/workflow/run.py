@@ -128,8 +128,10 @@ class _Run:
 
     def _retry_job(self, execution: Execution, row: Job) -> None:
         try:
-            payload = check_payload(registry.job_type(row.type), self._payload(self._steps[execution.id]))
-            changed = payload if payload != row.payload else None
+            known = registry.job_type(row.type)
+            payload = check_payload(known, self._payload(self._steps[execution.id]))
+            # Another payload is another effect: what a newer version of the type fills in makes none.
+            changed = payload if payload != check_payload(known, row.payload) else None
             self._jobs.retry(row.id, ledger.SYSTEM, f"its workflow {self._job.id} is retried", payload=changed)
         except Conflict:
             logger.info("step's job was retried by somebody else", step=execution.id)
