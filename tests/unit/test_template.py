@@ -333,13 +333,15 @@ def test_a_providers_credentials_are_read_only_where_it_is_spoken_to() -> None:
         if "secretsmanager:GetSecretValue" in statement["Action"]:
             roles = RESOURCES[name]["Properties"].get("Roles", [{"Ref": name}])
             for resource in statement["Resource"] if name != "AskForProviders" else []:
+                if "Fn::If" not in resource:
+                    continue  # a secret of the installation's own
                 readers.setdefault(resource["Fn::If"][0], set()).update(role["Ref"] for role in roles)
 
     assert (
         readers.items()
         >= {
             "OwnsStripeSecret": {"WebhookRole", "CheckoutRole", "MoneyWorkerRole"},
-            "OwnsSendGridSecret": {"NotifyRole", "EmailWorkerRole"},
+            "OwnsSendGridSecret": {"NotifyRole", "EmailWorkerRole", "DeliveryRole"},
             "OwnsSegmentSecret": {"AnalyticsWorkerRole"},
             "OwnsTwilioSecret": {"MessagesWorkerRole"},
             "OwnsSolanaSecret": {"MoneyWorkerRole"},
@@ -384,6 +386,17 @@ def test_only_the_workers_of_messages_read_what_webhooks_are_signed_with() -> No
     assert readers == [[{"Ref": "MessagesWorkerRole"}]]
 
 
+def test_what_addresses_are_hashed_with_is_read_where_mails_are_sent_and_reported() -> None:
+    readers = {
+        role["Ref"]
+        for name, statement in statements()
+        if "AddressKey" in str(statement["Resource"])
+        for role in RESOURCES[name]["Properties"].get("Roles", [{"Ref": name}])
+    }
+
+    assert readers == {"EmailWorkerRole", "DeliveryRole"}
+
+
 def test_keys_are_only_spoken_of_when_there_is_one() -> None:
     speaking = {
         name for name, statement in statements() if any(action.startswith("kms:") for action in statement["Action"])
@@ -412,7 +425,13 @@ def test_every_table_can_be_restored_is_encrypted_and_outlives_the_stack(table: 
 def test_only_what_must_be_is_open_to_everybody() -> None:
     public = {route for _, route, event in routes() if event.get("Auth", {}).get("Authorizer") == "NONE"}
 
-    assert public == {"POST /webhooks/stripe", "GET /health", "GET /health/ready", "GET /openapi.json"}
+    assert public == {
+        "POST /webhooks/stripe",
+        "POST /webhooks/sendgrid",
+        "GET /health",
+        "GET /health/ready",
+        "GET /openapi.json",
+    }
     assert RESOURCES["Api"]["Properties"]["Auth"]["DefaultAuthorizer"] == "Cognito"
 
 

@@ -1,0 +1,71 @@
+"""What became of messages: what providers report, what operators see of it, and whom nothing is sent to any more."""
+
+from __future__ import annotations
+
+from adbot_queue.core.errors import BadSignature, Malformed, NotConfigured, NotFound, TooLarge, Unavailable
+from adbot_queue.core.http import ADMINS, PUBLIC, STAFF, Api, Request
+from adbot_queue.delivery import reception, schemas, service, suppressions
+from adbot_queue.ledger import Actor
+from adbot_queue.providers import sendgrid_webhook
+
+MOST_BYTES = 4 * 1024 * 1024
+
+api = Api()
+
+
+@api.post(
+    "/webhooks/sendgrid",
+    roles=PUBLIC,
+    raw="application/json",
+    limit=MOST_BYTES,
+    returns=schemas.Received,
+    summary="What SendGrid reports of mails, under its signature",
+    raises=(BadSignature, Malformed, TooLarge, NotConfigured, Unavailable),
+)
+def sendgrid(request: Request[None]) -> schemas.Received:
+    """200 means written down; anything else makes SendGrid send the batch again."""
+    signature, timestamp = request.header(sendgrid_webhook.SIGNATURE), request.header(sendgrid_webhook.TIMESTAMP)
+    return schemas.Received.model_validate(reception.from_env().sendgrid(request.raw, signature, timestamp))
+
+
+@api.get(
+    "/deliveries/{job}",
+    roles=STAFF,
+    returns=schemas.DeliveryList,
+    summary="The messages that a job sent, and what became of them",
+)
+def of_job(request: Request[None]) -> schemas.DeliveryList:
+    """Empty until a provider took one."""
+    found = service.from_env().of_job(request.path["job"])
+    return schemas.DeliveryList(items=[schemas.DeliveryView.of(delivery) for delivery in found])
+
+
+@api.get(
+    "/suppressions",
+    roles=STAFF,
+    query=schemas.AddressQuery,
+    returns=schemas.SuppressionList,
+    summary="Whether, and why, nothing is sent to an address",
+    raises=(NotConfigured,),
+)
+def look_up(request: Request[None]) -> schemas.SuppressionList:
+    """By the address: the list itself does not know it."""
+    found = suppressions.from_env().look_up(request.query.channel, request.query.address)
+    return schemas.SuppressionList(items=[schemas.SuppressionView.of(found)] if found else [])
+
+
+@api.delete(
+    "/suppressions/{id}",
+    roles=ADMINS,
+    query=schemas.LiftQuery,
+    returns=schemas.SuppressionView,
+    summary="Let an address be written to again; SendGrid's own list is apart from this one",
+    raises=(NotFound,),
+)
+def lift(request: Request[None]) -> schemas.SuppressionView:
+    """Doing it twice changes nothing."""
+    lifted = suppressions.from_env().lift(request.path["id"], request.query.reason, Actor.behind(request))
+    return schemas.SuppressionView.of(lifted)
+
+
+handler = api.handler
