@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from adbot_queue.core.errors import BadSignature, Malformed, NotConfigured, NotFound, TooLarge, Unavailable
 from adbot_queue.core.http import ADMINS, PUBLIC, STAFF, Api, Request
-from adbot_queue.delivery import reception, schemas, service, suppressions
+from adbot_queue.delivery import delivery_schemas as schemas
+from adbot_queue.delivery import reception, service, suppressions
 from adbot_queue.ledger import Actor
 from adbot_queue.providers import sendgrid_webhook
 
