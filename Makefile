@@ -77,7 +77,7 @@ validate: .venv/.complete ## the template alone: cfn-lint and sam validate --lin
 
 .PHONY: test
 test: setup ## every test but the long ones; end to end on a stack of its own
-	$(RUN) pytest -n 2 --dist loadgroup -m "not long"
+	$(RUN) pytest -n 2 --dist loadgroup -m "not long and not peers"
 
 .PHONY: test-long
 test-long: setup ## what takes minutes: 1,000 jobs end to end, Schemathesis, job crashes after every AWS call, schedules that tick
@@ -85,11 +85,15 @@ test-long: setup ## what takes minutes: 1,000 jobs end to end, Schemathesis, job
 
 .PHONY: test-unit
 test-unit: .venv/.complete ## without the embedded AWS
-	$(RUN) pytest -n 2 -m "not e2e and not long"
+	$(RUN) pytest -n 2 -m "not e2e and not long and not peers"
 
 .PHONY: test-e2e
 test-e2e: setup ## over HTTP against the deployed template (ADBOT_STACK=.local/stack.json: against the running one)
 	$(RUN) pytest -m e2e tests/e2e
+
+.PHONY: test-providers
+test-providers: .venv/.complete ## what we send to providers, against their published schemas and servers that others wrote
+	$(RUN) pytest -m peers tests/peers
 
 .PHONY: test-concurrency
 test-concurrency: .venv/.complete ## hundreds of random runs on Amazon's DynamoDB Local, killed midway, audited
