@@ -27,6 +27,8 @@ class Stack(TypedDict):
     aws_endpoint: str
     region: str
     stripe_webhook_secret: str
+    sendgrid_webhook_key: str  # private, of the stand-in
+    vapid_key: str
     users: dict[str, User]
     outputs: dict[str, str]
 

@@ -18,6 +18,7 @@ from werkzeug.wrappers import Request, Response
 from local.stand_ins.reply import Reply
 from local.stand_ins.segment import Segment
 from local.stand_ins.sendgrid import SendGrid
+from local.stand_ins.sendgrid_events import Events
 from local.stand_ins.stripe import Stripe
 from local.stand_ins.stripe_rules import StripeError
 
@@ -41,12 +42,14 @@ CHALLENGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Test 
 class StandIns:
     """A WSGI application."""
 
-    def __init__(self, base_url: str, deliver: Deliver, webhook_secret: Callable[[], str]) -> None:
+    def __init__(
+        self, base_url: str, deliver: Deliver, webhook_secret: Callable[[], str], mail_events: Events | None = None
+    ) -> None:
         self.stripe = Stripe(
             page=lambda session_id: f"{base_url}/stripe/pay/{session_id}",
             challenge=lambda intent_id: f"{base_url}/stripe/authenticate/{intent_id}",
         )
-        self.sendgrid = SendGrid()
+        self.sendgrid = SendGrid(mail_events)
         self.segment = Segment()
         self._deliver = deliver
         self._secret = webhook_secret

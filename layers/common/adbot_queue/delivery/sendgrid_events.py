@@ -7,7 +7,6 @@ open mails too, and what a person reads is that person's own business.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -77,11 +76,11 @@ class Read:
 
 def read(event: Any) -> Read | None:
     """What an event tells; None when it tells nothing here: another kind, or none of SendGrid's."""
-    if not isinstance(event, Mapping) or event.get("event") not in _STATUSES:
-        return None
     try:
         found = _Event.model_validate(event)
     except ValidationError:
+        return None
+    if found.event not in _STATUSES:
         return None
     status = Status.BLOCKED if found.type == "blocked" else _STATUSES[found.event]
     at = found.timestamp * 1000
