@@ -1,13 +1,15 @@
-"""What became of messages: what providers report, what operators see of it, and whom nothing is sent to any more."""
+"""Messages to people: what providers report of them, whom nothing is sent to any more, and on which browsers."""
 
 from __future__ import annotations
 
 from adbot_queue.core.errors import BadSignature, Malformed, NotConfigured, NotFound, TooLarge, Unavailable
-from adbot_queue.core.http import ADMINS, PUBLIC, STAFF, Api, Request
+from adbot_queue.core.http import ADMINS, CUSTOMERS, PUBLIC, STAFF, Api, Request
 from adbot_queue.delivery import delivery_schemas as schemas
 from adbot_queue.delivery import reception, service, suppressions
 from adbot_queue.ledger import Actor
-from adbot_queue.providers import sendgrid_webhook
+from adbot_queue.providers import sendgrid_webhook, web_push
+from adbot_queue.push import schemas as push
+from adbot_queue.push import subscriptions
 
 MOST_BYTES = 4 * 1024 * 1024
 
@@ -67,6 +69,44 @@ def lift(request: Request[None]) -> schemas.SuppressionView:
     """Doing it twice changes nothing."""
     lifted = suppressions.from_env().lift(request.path["id"], request.query.reason, Actor.behind(request))
     return schemas.SuppressionView.of(lifted)
+
+
+@api.get(
+    "/push/key",
+    roles=STAFF | CUSTOMERS,
+    returns=push.PushKey,
+    summary="What a browser subscribes to notifications with",
+    raises=(NotConfigured,),
+)
+def push_key(_request: Request[None]) -> push.PushKey:
+    """With another key all subscriptions are worthless."""
+    return push.PushKey(public_key=web_push.public_key())
+
+
+@api.post(
+    "/push/subscriptions",
+    roles=STAFF | CUSTOMERS,
+    body=push.BrowserBody,
+    returns=push.SubscriptionView,
+    status=201,
+    summary="Have a browser of one's own notified",
+)
+def subscribe(request: Request[push.BrowserBody]) -> push.SubscriptionView:
+    """The same browser again is the same subscription; of more than 20 the oldest goes."""
+    return push.SubscriptionView.of(subscriptions.from_env().add(request.caller.id, request.body.browser()))
+
+
+@api.delete(
+    "/push/subscriptions/{id}",
+    roles=STAFF | CUSTOMERS,
+    returns=push.SubscriptionList,
+    summary="Have a browser of one's own notified no more",
+)
+def unsubscribe(request: Request[None]) -> push.SubscriptionList:
+    """Answers with those that are left. Doing it twice changes nothing."""
+    known, user = subscriptions.from_env(), request.caller.id
+    known.remove(user, request.path["id"])
+    return push.SubscriptionList(items=[push.SubscriptionView.of(one) for one in known.of_user(user)])
 
 
 handler = api.handler

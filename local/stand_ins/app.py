@@ -1,4 +1,4 @@
-"""The stand-ins behind one address: /stripe, /sendgrid, /segment, and the pages that Stripe and a bank show."""
+"""The stand-ins behind one address: /stripe, /sendgrid, /segment, /push, and the pages that Stripe and a bank show."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from werkzeug.wrappers import Request, Response
 
+from local.stand_ins.push import PushService
 from local.stand_ins.reply import Reply
 from local.stand_ins.segment import Segment
 from local.stand_ins.sendgrid import SendGrid
@@ -51,6 +52,7 @@ class StandIns:
         )
         self.sendgrid = SendGrid(mail_events)
         self.segment = Segment()
+        self.push = PushService(base_url)
         self._deliver = deliver
         self._secret = webhook_secret
 
@@ -75,6 +77,8 @@ class StandIns:
             return self._pay(request.method, request.path.rsplit("/", 1)[1])
         if request.path.startswith("/stripe/authenticate/"):
             return self._authenticate(request.method, request.path.rsplit("/", 1)[1])
+        if request.path.startswith("/push/"):
+            return self.push.respond(request.method, request.path.removeprefix("/push"), headers, request.get_data())
         peers: dict[str, Stripe | SendGrid | Segment] = {
             "stripe": self.stripe,
             "sendgrid": self.sendgrid,
@@ -84,7 +88,8 @@ class StandIns:
             if request.path.startswith(f"/{name}/"):
                 return peer.respond(request.method, request.path.removeprefix(f"/{name}"), headers, body)
         if request.path == "/_effects":
-            return Reply(200, {name: peer.effects.shown() for name, peer in peers.items()})
+            shown = {name: peer.effects.shown() for name, peer in peers.items()}
+            return Reply(200, shown | {"push": self.push.effects.shown()})
         return Reply(200 if request.path == "/" else 404, {"stand_ins": [f"/{name}" for name in peers]})
 
     def _authenticate(self, method: str, intent_id: str) -> Reply:

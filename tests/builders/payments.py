@@ -163,6 +163,7 @@ USUAL_SECRETS = {
     "stripe": {"api_key": "sk_test_1", "webhook_secret": SECRET},
     "sendgrid": {"api_key": "SG.1", "webhook_public_key": sendgrid_events.public_key(SENDGRID_KEY)},
     "segment": {"write_key": "wk_1"},
+    "web-push": {"private_key": "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw", "subject": "mailto:bots@example.com"},
     "address-key": {"key": "a-key-of-the-installations-own"},
 }
 

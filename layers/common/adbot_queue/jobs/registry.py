@@ -159,6 +159,14 @@ TYPES: dict[str, JobType] = {
             needs=("sendgrid",),
         ),
         JobType(
+            "send-push",
+            "messages",
+            "adbot_queue.processors.push:send_push",
+            "adbot_queue.processors.push:SendPush",
+            timeout_s=15,
+            needs=("web-push",),
+        ),
+        JobType(
             "analytics-track",
             "analytics",
             "adbot_queue.processors.analytics:track",
