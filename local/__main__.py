@@ -20,6 +20,7 @@ from local.deploy import deploy
 from local.embedded import child, embedded_aws, wait_until_listening
 from local.gateway import gateway
 from local.settings import HOST, REGION, Refused, Settings
+from local.stand_ins.sendgrid_events import new_key
 
 Server = subprocess.Popen[bytes]
 
@@ -97,6 +98,7 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
         },
     )
     before = stack.read(stack.path(settings)) if stack.path(settings).exists() else None
+    kept = dict(before or {})  # written before there were such keys, it lacks them
     current: stack.Stack = {
         "api_url": settings.api_url,
         "console_url": f"{settings.api_url}/console",
@@ -105,6 +107,8 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
         "region": REGION,
         "stripe_webhook_secret": os.environ.get("STRIPE_WEBHOOK_SECRET")
         or (before["stripe_webhook_secret"] if before else f"whsec_{secrets.token_urlsafe(24)}"),
+        "sendgrid_webhook_key": str(kept.get("sendgrid_webhook_key") or new_key()),
+        "vapid_key": str(kept.get("vapid_key") or seed.new_vapid_key()),
         "users": seed.new_users(before["users"] if before else {}),
         "outputs": outputs,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -11,8 +12,10 @@ from contextlib import suppress
 from typing import Any
 
 import requests
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from local.stack import ROLES, Stack, User, client, token
+from local.stand_ins.sendgrid_events import public_key
 
 POOL = "standard"
 LAMPORTS = 100_000_000_000
@@ -46,6 +49,12 @@ def new_users(known: Mapping[str, User]) -> dict[str, User]:
     }
 
 
+def new_vapid_key() -> str:
+    """A private key for web push: base64url of 32 bytes."""
+    number = ec.generate_private_key(ec.SECP256R1()).private_numbers().private_value
+    return base64.urlsafe_b64encode(number.to_bytes(32)).decode().rstrip("=")
+
+
 def seed_users(stack: Stack) -> None:
     """Have every user of `stack` in the group of its role, with its password."""
     cognito = client(stack, "cognito-idp")
@@ -73,7 +82,11 @@ def seed_secrets(stack: Stack) -> None:
             "api_key": os.environ.get("STRIPE_API_KEY") or f"sk_test_{secrets.token_hex(12)}",
             "webhook_secret": stack["stripe_webhook_secret"],
         },
-        "SendGrid": {"api_key": os.environ.get("SENDGRID_API_KEY") or f"SG.{secrets.token_hex(12)}"},
+        "SendGrid": {
+            "api_key": os.environ.get("SENDGRID_API_KEY") or f"SG.{secrets.token_hex(12)}",
+            "webhook_public_key": os.environ.get("SENDGRID_WEBHOOK_PUBLIC_KEY")
+            or public_key(stack["sendgrid_webhook_key"]),
+        },
         "Twilio": {
             "account_sid": os.environ.get("TWILIO_ACCOUNT_SID") or f"AC{secrets.token_hex(16)}",
             "auth_token": os.environ.get("TWILIO_AUTH_TOKEN") or secrets.token_hex(16),
@@ -81,6 +94,7 @@ def seed_secrets(stack: Stack) -> None:
             "from": os.environ.get("TWILIO_FROM", "+15005550006"),
             "whatsapp_from": os.environ.get("TWILIO_WHATSAPP_FROM", "+15005550006"),
         },
+        "WebPush": {"private_key": stack["vapid_key"], "subject": "mailto:admin@example.com"},
         "Segment": {"write_key": os.environ.get("SEGMENT_WRITE_KEY") or secrets.token_hex(16)},
         "Solana": _solana(stack),
     }

@@ -28,6 +28,8 @@ class Stack(TypedDict):
     providers_url: str
     region: str
     stripe_webhook_secret: str
+    sendgrid_webhook_key: str  # private, of the stand-in
+    vapid_key: str
     users: dict[str, User]
     outputs: dict[str, str]
 

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 from werkzeug.wrappers import Request, Response
 
 from local.stand_ins.bedrock import Bedrock
+from local.stand_ins.push import PushService
 from local.stand_ins.reply import Peer, Reply
 from local.stand_ins.segment import Segment
 from local.stand_ins.sendgrid import SendGrid
+from local.stand_ins.sendgrid_events import Events
 from local.stand_ins.solana import Solana
 from local.stand_ins.stripe import Stripe
 from local.stand_ins.stripe_rules import StripeError
@@ -44,16 +46,19 @@ CHALLENGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Test 
 class StandIns:
     """A WSGI application."""
 
-    def __init__(self, base_url: str, deliver: Deliver, webhook_secret: Callable[[], str]) -> None:
+    def __init__(
+        self, base_url: str, deliver: Deliver, webhook_secret: Callable[[], str], mail_events: Events | None = None
+    ) -> None:
         self.stripe = Stripe(
             page=lambda session_id: f"{base_url}/stripe/pay/{session_id}",
             challenge=lambda intent_id: f"{base_url}/stripe/authenticate/{intent_id}",
         )
-        self.sendgrid = SendGrid()
+        self.sendgrid = SendGrid(mail_events)
         self.segment = Segment()
         self.solana = Solana()
         self.bedrock = Bedrock()
         self.twilio = Twilio()
+        self.push = PushService(base_url)
         self._deliver = deliver
         self._secret = webhook_secret
 
@@ -78,6 +83,8 @@ class StandIns:
             return self._pay(request.method, request.path.rsplit("/", 1)[1])
         if request.path.startswith("/stripe/authenticate/"):
             return self._authenticate(request.method, request.path.rsplit("/", 1)[1])
+        if request.path.startswith("/push/"):
+            return self.push.respond(request.method, request.path.removeprefix("/push"), headers, request.get_data())
         peers: dict[str, Peer] = {
             "stripe": self.stripe,
             "sendgrid": self.sendgrid,
@@ -90,7 +97,8 @@ class StandIns:
             if request.path.startswith(f"/{name}/"):
                 return peer.respond(request.method, request.path.removeprefix(f"/{name}"), headers, body)
         if request.path == "/_effects":
-            return Reply(200, {name: peer.effects.shown() for name, peer in peers.items()})
+            shown = {name: peer.effects.shown() for name, peer in peers.items()}
+            return Reply(200, shown | {"push": self.push.effects.shown()})
         return Reply(200 if request.path == "/" else 404, {"stand_ins": [f"/{name}" for name in peers]})
 
     def _authenticate(self, method: str, intent_id: str) -> Reply:

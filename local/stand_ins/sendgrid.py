@@ -12,15 +12,17 @@ from typing import Any
 
 from local.stand_ins.moods import Moods
 from local.stand_ins.reply import Effects, Reply, Schema
+from local.stand_ins.sendgrid_events import Events
 
 KEPT = 1000
 """Mails that can be read; the oldest goes first."""
 
 
 class SendGrid:
-    """An account that accepts mails from any sender."""
+    """An account that accepts mails from any sender; what becomes of them is told to `events`."""
 
-    def __init__(self) -> None:
+    def __init__(self, events: Events | None = None) -> None:
+        self._events = events
         self.messages: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self.effects = Effects()
         self._moods = Moods()
@@ -44,6 +46,8 @@ class SendGrid:
         message_id = secrets.token_urlsafe(16)
         self.messages.append({"id": message_id, "received_at": int(time.time()), "message": mail})
         self.effects.happened(key)
+        if self._events:
+            self._events.follow(message_id, mail)
         return Reply(202, "", {"x-message-id": message_id}, mood.delay)
 
     def _read(self, route: str, headers: Mapping[str, str], body: str) -> dict[str, Any]:

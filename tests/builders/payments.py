@@ -25,10 +25,13 @@ from adbot_queue.adbots.model import Adbot, Order, OrderStatus
 from adbot_queue.core import aws, secrets
 from adbot_queue.core.dynamodb import decode
 from adbot_queue.payments.model import bot_id_of, order_id_of
+from local.stand_ins import sendgrid_events
 from tests.builders.world import REGION, Answer, FakeContext, World
 
 SAMPLES = Path(__file__).parents[2] / "events" / "stripe"
 SECRET = "whsec_test"
+SENDGRID_KEY = sendgrid_events.new_key()
+"""What SendGrid signs its events with."""
 Event = dict[str, Any]
 
 
@@ -158,7 +161,7 @@ def signature(payload: str, secret: str = SECRET, at: int | None = None) -> str:
 
 USUAL_SECRETS = {
     "stripe": {"api_key": "sk_test_1", "webhook_secret": SECRET},
-    "sendgrid": {"api_key": "SG.1"},
+    "sendgrid": {"api_key": "SG.1", "webhook_public_key": sendgrid_events.public_key(SENDGRID_KEY)},
     "segment": {"write_key": "wk_1"},
     # The key whose seed is 32 times 7.
     "solana": {
@@ -173,6 +176,8 @@ USUAL_SECRETS = {
         "whatsapp_from": "+15005550006",
     },
     "otp": {"pepper": "p" * 64},
+    "web-push": {"private_key": "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw", "subject": "mailto:bots@example.com"},
+    "address-key": {"key": "a-key-of-the-installations-own"},
 }
 
 

@@ -19,6 +19,9 @@ from urllib3 import HTTPResponse, Timeout
 from urllib3.exceptions import ReadTimeoutError
 from werkzeug.test import Client
 
+from adbot_queue.core import outbound
+from adbot_queue.core.outbound import Answer as Answered
+from adbot_queue.core.outbound import Outbound, Place, Unreachable
 from adbot_queue.providers import registry, segment, solana, stripe_client, twilio
 from local.stand_ins.app import StandIns
 
@@ -52,6 +55,10 @@ class Peers:
         return [entry["message"] for entry in self.stand_ins.sendgrid.messages]
 
     @property
+    def notifications(self) -> list[dict[str, Any]]:
+        return [entry["message"] for entry in self.stand_ins.push.messages]
+
+    @property
     def events(self) -> list[dict[str, Any]]:
         return [entry["event"] for entry in self.stand_ins.segment.events]
 
@@ -59,6 +66,21 @@ class Peers:
         """What `GET /_effects` tells of a provider."""
         shown: dict[str, dict[str, int]] = Client(self.stand_ins).get("/_effects").get_json()[provider]
         return shown
+
+    def pushed(self, place: Place, body: bytes, headers: dict[str, str], deadline: float) -> Answered:
+        """What a push service answers; every other place is not reached."""
+        self.requests.append(f"POST {place.authority}{place.target}")
+        self.timeouts.append(deadline)
+        if self.instead:
+            status, told = self.instead.pop(0)()
+            return Answered(status, told)
+        if place.authority != urlsplit(PEERS).netloc:
+            raise Unreachable("could not connect (ConnectionRefusedError)")
+        lower = {name.lower(): value for name, value in headers.items()}
+        reply = self.stand_ins.push.respond("POST", place.target.removeprefix("/push"), lower, body)
+        if reply.delay:
+            raise Unreachable("no answer (TimeoutError)")
+        return Answered(reply.status, dict(reply.headers))
 
     def answer(
         self, method: str, url: str, headers: dict[str, str], body: str, timeout: float
@@ -151,6 +173,9 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Peers:
         return _Answered(status, body, answered)
 
     monkeypatch.setattr(stripe, "RequestsClient", lambda timeout: _StripeHttp(peers, timeout))
+    trusting = Outbound([f"{urlsplit(PEERS).hostname}:80"])
+    monkeypatch.setattr(trusting, "_post", peers.pushed)
+    monkeypatch.setattr(outbound, "from_env", lambda: trusting)
     monkeypatch.setattr(segment, "_pool", lambda: _Pool(peers))
     monkeypatch.setattr(solana, "_pool", lambda: _Pool(peers))
     monkeypatch.setattr(twilio, "_pool", lambda: _Pool(peers))

@@ -191,6 +191,7 @@ BASE_ENV = {
     # Every provider's secret has its provider's name.
     "PROVIDERS": json.dumps({name: {"secret": name, "base": ""} for name in providers.PROVIDERS}),
     "WEBHOOK_SECRET_ID": "webhook",
+    "ADDRESS_KEY_ID": "address-key",
     "WEBHOOK_TRUSTED_HOSTS": "",
     "SCHEDULER": json.dumps(
         {

@@ -332,15 +332,16 @@ def test_a_providers_credentials_are_read_only_where_it_is_spoken_to() -> None:
     for name, statement in statements():
         if "secretsmanager:GetSecretValue" in statement["Action"]:
             roles = RESOURCES[name]["Properties"].get("Roles", [{"Ref": name}])
-            conditional = [resource for resource in statement["Resource"] if "Fn::If" in resource]
-            for resource in conditional if name != "AskForProviders" else []:
+            for resource in statement["Resource"] if name != "AskForProviders" else []:
+                if "Fn::If" not in resource:
+                    continue  # a secret of the installation's own
                 readers.setdefault(resource["Fn::If"][0], set()).update(role["Ref"] for role in roles)
 
     assert (
         readers.items()
         >= {
             "OwnsStripeSecret": {"WebhookRole", "CheckoutRole", "MoneyWorkerRole"},
-            "OwnsSendGridSecret": {"NotifyRole", "EmailWorkerRole"},
+            "OwnsSendGridSecret": {"NotifyRole", "EmailWorkerRole", "DeliveryRole"},
             "OwnsSegmentSecret": {"AnalyticsWorkerRole"},
             "OwnsTwilioSecret": {"MessagesWorkerRole", "DeliveryRole", "OtpRole"},
             "OwnsSolanaSecret": {"MoneyWorkerRole"},
@@ -395,6 +396,17 @@ def test_only_who_draws_codes_and_who_compares_them_reads_the_pepper() -> None:
     assert readers == [[{"Ref": "OtpRole"}, {"Ref": "MessagesWorkerRole"}]]
 
 
+def test_what_addresses_are_hashed_with_is_read_where_mails_are_sent_and_reported() -> None:
+    readers = {
+        role["Ref"]
+        for name, statement in statements()
+        if "AddressKey" in str(statement["Resource"])
+        for role in RESOURCES[name]["Properties"].get("Roles", [{"Ref": name}])
+    }
+
+    assert readers == {"EmailWorkerRole", "DeliveryRole"}
+
+
 def test_keys_are_only_spoken_of_when_there_is_one() -> None:
     speaking = {
         name for name, statement in statements() if any(action.startswith("kms:") for action in statement["Action"])
@@ -426,6 +438,7 @@ def test_only_what_must_be_is_open_to_everybody() -> None:
     assert public == {
         "POST /webhooks/stripe",
         "POST /webhooks/twilio",
+        "POST /webhooks/sendgrid",
         "GET /health",
         "GET /health/ready",
         "GET /openapi.json",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import pytest
 import stripe
 from python_http_client.exceptions import HTTPError
-from sendgrid import SendGridAPIClient
+from sendgrid import EventWebhook, SendGridAPIClient
 from werkzeug.test import Client
 
 from adbot_queue.payments import checkout, plans
 from adbot_queue.providers import stripe_client
+from local.stand_ins import sendgrid_events
 from local.stand_ins.app import StandIns
 from local.stand_ins.sign import webhook_event
 from tests.builders.payments import SAMPLES, SECRET, deliver, happen
@@ -206,3 +208,34 @@ def test_a_payment_page_that_is_not_there_says_so_and_one_whose_webhook_fails_of
     assert browser.get("/stripe/pay/cs_none").status_code == 404
     assert {"/stripe", "/sendgrid", "/segment", "/solana"} <= set(browser.get("/").get_json()["stand_ins"])
     assert browser.get("/nowhere").status_code == 404
+
+
+def test_sendgrid_tells_what_becomes_of_a_mail_signed_twice_and_not_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sendgrid_events, "PAUSE_S", 0)
+    batches: list[tuple[bytes, dict[str, str]]] = []
+    came = threading.Event()
+
+    def post(batch: bytes, headers: dict[str, str]) -> int:
+        batches.append((batch, headers))
+        if len(batches) == 2:
+            came.set()
+        return 503 if len(batches) == 1 else 200
+
+    key = sendgrid_events.new_key()
+    stand_ins = StandIns("http://peers.test", lambda *_: 200, lambda: "", sendgrid_events.Events(post, lambda: key))
+    mail = {
+        "personalizations": [{"to": [{"email": "bounce-1@example.com"}], "custom_args": {"job": "j", "key": "k"}}],
+        "from": {"email": "bots@example.com"},
+        "subject": "Hello",
+        "content": [{"type": "text/plain", "value": "Hello."}],
+    }
+    sent = Client(stand_ins).post("/sendgrid/v3/mail/send", json=mail, headers={"authorization": "Bearer SG.1"})
+
+    assert (sent.status_code, came.wait(20)) == (202, True)
+    batch, headers = batches[1]
+    judge = EventWebhook(sendgrid_events.public_key(key))
+    signature, timestamp = (headers[f"x-twilio-email-event-webhook-{name}"] for name in ("signature", "timestamp"))
+    assert judge.verify_signature(batch.decode(), signature, timestamp)
+    assert [event["event"] for event in json.loads(batch)] == ["bounce", "processed", "processed"]
+    assert {event["job"] for event in json.loads(batch)} == {"j"}
+    assert all(event["sg_message_id"].startswith(sent.headers["x-message-id"]) for event in json.loads(batch))

@@ -8,7 +8,7 @@ import pytest
 
 from adbot_queue.core import settings, telemetry
 from adbot_queue.providers import registry
-from tests.builders.payments import configure
+from tests.builders.payments import configure, empty
 from tests.builders.providers import Peers, connect
 from tests.builders.world import World, world
 
@@ -29,7 +29,8 @@ def _one_world() -> Iterator[World]:
 
 @pytest.fixture
 def peers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Peers]:
-    """The providers."""
+    """The providers, to whom nothing has happened yet."""
+    empty()
     made = connect(monkeypatch)
     settings.settings.cache_clear()
     yield made

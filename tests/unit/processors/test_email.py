@@ -9,7 +9,11 @@ import pytest
 from pydantic import ValidationError
 
 from adbot_queue.core import settings, telemetry
+from adbot_queue.delivery import service as deliveries
+from adbot_queue.delivery import suppressions
+from adbot_queue.delivery.sendgrid_events import read
 from adbot_queue.processors.email import SendEmail
+from local.stand_ins import sendgrid_events
 from tests.builders.payments import secret
 from tests.builders.processors import failure, run
 from tests.builders.providers import Peers
@@ -87,6 +91,51 @@ def test_sendgrid_has_no_idempotency_keys_so_a_mail_whose_answer_was_lost_goes_t
 
     assert peers.effects("sendgrid")["job-1"] == {"requests": 2, "effects": 2}
     assert {mail["personalizations"][0]["custom_args"]["key"] for mail in peers.mails} == {"job-1"}
+
+
+@pytest.mark.parametrize("told", [1, 2])
+def test_a_mail_that_sendgrid_has_reported_is_not_sent_again_although_its_answer_was_lost(
+    peers: Peers, told: int
+) -> None:
+    refused(subject="hang=60x1")
+    (kept,) = peers.stand_ins.sendgrid.messages
+    events = sendgrid_events.course(kept["id"], kept["message"], 1_763_769_000)
+    deliveries.from_env().record(found.told for event in events[:told] if (found := read(event)) and found.told)
+
+    assert send(subject="hang=60x1") == {"message_id": kept["id"]}
+    assert peers.effects("sendgrid")["job-1"] == {"requests": 1, "effects": 1}
+
+
+def test_a_mail_that_went_out_is_not_sent_again_when_its_job_could_not_be_ended(peers: Peers) -> None:
+    first = send()
+
+    assert send() == first
+    assert peers.effects("sendgrid")["job-1"] == {"requests": 1, "effects": 1}
+
+
+def test_what_was_refused_for_good_and_is_retried_by_a_person_is_another_mail(peers: Peers) -> None:
+    send()
+    send(key="job-1-1")
+
+    assert len(peers.mails) == 2
+
+
+def test_to_whom_mails_bounced_none_is_sent_and_the_job_says_why(peers: Peers) -> None:
+    suppressions.from_env().add("email", "Cara@Example.com", "bounce", 1_763_769_000_000, "job-0")
+
+    assert refused() == ("permanent", "suppressed: bounce", None)
+    assert peers.requests == []
+    send("job-2", to="dora@example.com")
+    assert len(peers.mails) == 1
+
+
+def test_that_the_list_cannot_be_asked_is_no_reason_to_send(peers: Peers) -> None:
+    with secret("address-key", None):
+        kind, message, _ = refused()
+
+    assert kind == "transient"
+    assert "ADDRESS_KEY_ID" in message
+    assert peers.requests == []
 
 
 def test_a_refusal_names_the_field_and_not_the_address(peers: Peers) -> None:

@@ -1,1 +1,1 @@
-"""What becomes of messages after a provider took them: what we know ourselves, and what the provider reports."""
+"""What becomes of a message after its provider took it, and to whom nothing is sent any more."""

@@ -237,6 +237,14 @@ TYPES: dict[str, JobType] = {
             needs=("twilio",),
         ),
         JobType(
+            "send-push",
+            "messages",
+            "adbot_queue.processors.push:send_push",
+            "adbot_queue.processors.push:SendPush",
+            timeout_s=15,
+            needs=("web-push",),
+        ),
+        JobType(
             "analytics-track",
             "analytics",
             "adbot_queue.processors.analytics:track",

@@ -1,0 +1,99 @@
+"""What became of one message: what its provider reported, in whatever order, however often. Pure.
+
+Two reports are combined by looking at both, so that order and repetition change nothing: the status is that of the
+furthest report, and the history is the latest of all different ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+MOST_HISTORY = 20
+"""Reports that are shown; a mail that is deferred for three days has more."""
+
+
+class Status(StrEnum):
+    """How far a message is. Each is further than those before it, and none goes back."""
+
+    ACCEPTED = "accepted"  # the provider answered yes; all else is reported later
+    PROCESSED = "processed"
+    DEFERRED = "deferred"
+    DELIVERED = "delivered"
+    DROPPED = "dropped"  # the provider did not try
+    BLOCKED = "blocked"  # refused this once
+    BOUNCED = "bounced"  # refused for good; it may come after delivered, from a server behind
+    UNSUBSCRIBED = "unsubscribed"
+    REPORTED = "reported"  # as spam
+
+
+_RANK = {status: rank for rank, status in enumerate(Status)}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One report of one message.
+
+    Attributes:
+        event_id: the same whenever the provider repeats it.
+        at: when it happened, in ms, by the provider's clock.
+        reason: a code or one of the provider's fixed words, nothing personal.
+    """
+
+    event_id: str
+    status: Status
+    at: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A report, and the message that it is about."""
+
+    channel: str
+    job: str
+    key: str
+    message_id: str
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of a message.
+
+    Attributes:
+        job: the job that sent it.
+        message_id: what the provider knows it by.
+        channel: `email`, …
+        key: the idempotency key under which it was sent.
+        furthest: the report that the status is of.
+    """
+
+    job: str
+    message_id: str
+    channel: str
+    key: str
+    furthest: Report
+    history: tuple[Report, ...]
+
+    @classmethod
+    def of(cls, told: Told) -> Delivery:
+        """With its first report."""
+        return cls(told.job, told.message_id, told.channel, told.key, told.report, (told.report,))
+
+    def told(self, reports: Iterable[Report]) -> Delivery:
+        """With more reports; the same when all of them are known."""
+        known = {entry.event_id: entry for entry in self.history}
+        for report in reports:
+            known.setdefault(report.event_id, report)
+        latest = sorted(known.values(), key=_when)[-MOST_HISTORY:]
+        return replace(self, furthest=max(self.furthest, *known.values(), key=_how_far), history=tuple(latest))
+
+
+def _when(report: Report) -> tuple[int, int, str]:
+    return report.at, _RANK[report.status], report.event_id
+
+
+def _how_far(report: Report) -> tuple[int, int, str]:
+    return _RANK[report.status], report.at, report.event_id

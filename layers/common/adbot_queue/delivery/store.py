@@ -1,0 +1,82 @@
+"""Deliveries in the System table, each for 90 days after its last report.
+
+DELIVERY#<job>   <message id>   channel, key, furthest, history, version
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from adbot_queue.core import dynamodb
+from adbot_queue.core.dynamodb import Item
+from adbot_queue.delivery.model import Delivery, Report, Status
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+KEPT_S = 90 * 86_400
+
+Kept = tuple[Delivery, int]
+"""A delivery, and the version under which it was read."""
+
+
+class DeliveryStore:
+    """Reads and conditional writes."""
+
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def of_job(self, job: str) -> list[Delivery]:
+        """All messages that a job sent: more than one is a double."""
+        found = dynamodb.query(self._client, self._table, "pk = :pk", pk=_pk(job))
+        return [_delivery(item) for item in found]
+
+    def get_many(self, messages: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Kept]:
+        """Those of (job, message id) that there are."""
+        found = dynamodb.get_many(self._client, self._table, [_key(*message) for message in messages])
+        kept = [(_delivery(item), int(item["version"])) for item in found]
+        return {(delivery.job, delivery.message_id): (delivery, version) for delivery, version in kept}
+
+    def put(self, delivery: Delivery, version: int, now: int) -> None:
+        """Write it over the version that was read, 0 for none.
+
+        Raises:
+            ConditionFailed: somebody else was faster.
+        """
+        item: Item = {
+            **_key(delivery.job, delivery.message_id),
+            "channel": delivery.channel,
+            "key": delivery.key,
+            "furthest": _item(delivery.furthest),
+            "history": [_item(report) for report in delivery.history],
+            "version": version + 1,
+            "expires_at": now // 1000 + KEPT_S,
+        }
+        if version:
+            dynamodb.put_if(self._client, self._table, item, condition="version = :version", version=version)
+        else:
+            dynamodb.put_if(self._client, self._table, item, condition="attribute_not_exists(pk)")
+
+
+def _pk(job: str) -> str:
+    return f"DELIVERY#{job}"
+
+
+def _key(job: str, message_id: str) -> Item:
+    return {"pk": _pk(job), "sk": message_id}
+
+
+def _item(report: Report) -> Item:
+    return {"id": report.event_id, "status": report.status.value, "at": report.at, "reason": report.reason}
+
+
+def _report(item: Mapping[str, Any]) -> Report:
+    return Report(item["id"], Status(item["status"]), item["at"], item["reason"])
+
+
+def _delivery(item: Mapping[str, Any]) -> Delivery:
+    job = str(item["pk"]).removeprefix(_pk(""))
+    history = tuple(_report(entry) for entry in item["history"])
+    return Delivery(job, item["sk"], item["channel"], item["key"], _report(item["furthest"]), history)

@@ -1,0 +1,64 @@
+"""Whether a batch of events is SendGrid's: an ECDSA signature over its timestamp and its bytes.
+
+`cryptography` itself: SendGrid's helper is the same call behind an import of the whole library, and takes text.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from adbot_queue.core.errors import BadSignature, NotConfigured
+from adbot_queue.providers import registry
+
+SIGNATURE = "x-twilio-email-event-webhook-signature"
+TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
+
+MOST_AGE_S = 25 * 3600
+"""SendGrid repeats for 24 hours what was not answered well, and does not say that it signs anew. A batch that somebody
+else sends again changes nothing, so what is left to keep out is what no repetition explains."""
+
+MOST_AHEAD_S = 300
+"""By which its clock may be ahead of ours."""
+
+
+def verify(raw: bytes, signature: str | None, timestamp: str | None, now: int) -> None:
+    """Accept the batch.
+
+    Args:
+        raw: the body, exactly the bytes that came.
+        signature: the header of that name.
+        timestamp: the header of that name, seconds since 1970.
+        now: in ms.
+
+    Raises:
+        BadSignature: missing, wrong, too old, or ahead of time.
+        NotConfigured: the secret holds no usable public key. Unavailable: as `secrets.read`.
+    """
+    if not signature or not timestamp:
+        raise BadSignature("signature and timestamp are needed")
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415  takes 75 ms
+    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_der_public_key  # noqa: PLC0415
+
+    text = str(registry.credential("sendgrid", "webhook_public_key"))
+    try:
+        key = load_der_public_key(base64.b64decode(text))
+    except ValueError:
+        key = None
+    if not isinstance(key, EllipticCurvePublicKey):
+        raise NotConfigured("webhook_public_key in the secret that SendGridSecretArn names is no public key")
+    try:
+        key.verify(base64.b64decode(signature, validate=True), timestamp.encode() + raw, ECDSA(hashes.SHA256()))
+    except (InvalidSignature, binascii.Error, ValueError) as error:
+        raise BadSignature("the signature is not SendGrid's") from error
+    age = now / 1000 - _seconds(timestamp)
+    if not -MOST_AHEAD_S <= age <= MOST_AGE_S:
+        raise BadSignature("the signature is too old, or ahead of time")
+
+
+def _seconds(timestamp: str) -> int:
+    if not timestamp.isascii() or not timestamp.isdigit():
+        raise BadSignature("the timestamp is not one")
+    return int(timestamp)

@@ -1,0 +1,1 @@
+"""The browsers that a user wants to be told things on."""

@@ -1,0 +1,85 @@
+"""What the routes of push subscriptions take and answer, and what jobs say of a browser."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from adbot_queue.core import outbound
+from adbot_queue.core.clock import iso
+from adbot_queue.core.schema import Input, View
+from adbot_queue.providers.web_push import AUTH, POINT, Browser, decode
+from adbot_queue.push.subscriptions import Subscription
+
+
+def _bytes(text: str, length: int) -> bytes:
+    try:
+        found = decode(text)
+    except ValueError:
+        found = b""
+    if len(found) != length:
+        raise ValueError(f"must be {length} bytes, base64url")
+    return found
+
+
+def _point(text: str) -> str:
+    if _bytes(text, POINT)[0] != 4:  # noqa: PLR2004  uncompressed
+        raise ValueError("must be an uncompressed point")
+    return text
+
+
+def _secret(text: str) -> str:
+    _bytes(text, AUTH)
+    return text
+
+
+def _endpoint(url: str) -> str:
+    try:
+        outbound.from_env().place(url)
+    except outbound.BadAddress as error:
+        raise ValueError(str(error)) from error
+    return url
+
+
+class Keys(Input):
+    """What a browser gave to encrypt for it with."""
+
+    p256dh: Annotated[str, Field(max_length=100), AfterValidator(_point)]
+    auth: Annotated[str, Field(max_length=40), AfterValidator(_secret)]
+
+
+class BrowserBody(Input):
+    """A browser's `PushSubscription`, as its `toJSON()` has it."""
+
+    endpoint: Annotated[str, Field(min_length=1, max_length=outbound.MOST_URL), AfterValidator(_endpoint)]
+    keys: Keys
+    expires: float | None = Field(default=None, alias="expirationTime", exclude=True)
+
+    def browser(self) -> Browser:
+        """To be sent to."""
+        return Browser(self.endpoint, decode(self.keys.p256dh), decode(self.keys.auth))
+
+
+class SubscriptionView(View):
+    """A browser that is told things. Neither its address nor its keys are shown: who has them can write to it."""
+
+    id: str
+    created_at: str
+
+    @classmethod
+    def of(cls, subscription: Subscription) -> SubscriptionView:
+        """Of a subscription."""
+        return cls(id=subscription.id, created_at=iso(subscription.created_at))
+
+
+class SubscriptionList(View):
+    """A user's browsers, the newest first."""
+
+    items: list[SubscriptionView]
+
+
+class PushKey(View):
+    """What a browser subscribes with: `applicationServerKey`."""
+
+    public_key: str

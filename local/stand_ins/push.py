@@ -1,0 +1,144 @@
+"""A push service with its browsers: it checks who sends, decrypts what they get, and keeps it to be read.
+
+POST /push/subscribe makes a browser; DELETE /push/<id> has it unsubscribe. Signatures and bodies are judged by
+py-vapid and http-ece, which the sender does not use.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import http_ece
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from py_vapid import Vapid02
+
+from local.stand_ins.moods import Moods
+from local.stand_ins.reply import Effects, Reply
+
+KEPT = 1000
+"""Notifications that can be read; the oldest goes first."""
+
+MOST_BYTES = 4096
+URGENCIES = {"very-low", "low", "normal", "high"}
+
+
+@dataclass
+class _Browser:
+    key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+    auth: bytes = field(default_factory=lambda: secrets.token_bytes(16))
+    gone: bool = False
+
+    def keys(self) -> dict[str, str]:
+        point = self.key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        return {"p256dh": _text(point), "auth": _text(self.auth)}
+
+
+class PushService:
+    """Takes notifications for the browsers that it made."""
+
+    def __init__(self, base_url: str) -> None:
+        self.messages: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self.effects = Effects()
+        self._base = base_url
+        self._browsers: dict[str, _Browser] = {}
+        self._moods = Moods()
+        self._lock = threading.Lock()
+
+    def subscribe(self) -> dict[str, Any]:
+        """A new browser's `PushSubscription`, as its `toJSON()` has it."""
+        name, browser = secrets.token_urlsafe(16), _Browser()
+        with self._lock:
+            self._browsers[name] = browser
+        return {"endpoint": f"{self._base}/push/{name}", "expirationTime": None, "keys": browser.keys()}
+
+    def respond(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        """Answer a request; header names are in lower case."""
+        if (method, path) == ("GET", "/messages"):
+            return Reply(200, {"items": list(self.messages)})
+        if (method, path) == ("POST", "/subscribe"):
+            return Reply(201, self.subscribe())
+        name = path.strip("/")
+        browser = self._browsers.get(name)
+        if browser is None or method not in {"POST", "DELETE"}:
+            return _refusal(404, "no such subscription")
+        if method == "POST":
+            return self._push(name, browser, headers, body)
+        browser.gone = True
+        return Reply(204, "")
+
+    def _push(self, name: str, browser: _Browser, headers: Mapping[str, str], body: bytes) -> Reply:
+        if refused := self._refused(browser, headers, body):
+            return refused
+        try:
+            plain = http_ece.decrypt(body, private_key=browser.key, auth_secret=browser.auth)
+            message = json.loads(plain)
+        except (http_ece.ECEException, ValueError) as error:
+            return _refusal(400, f"cannot be decrypted: {error}")
+        key = f"{name}/{headers.get('topic', '')}"
+        self.effects.asked(key)
+        mood = self._moods.of(key, json.dumps(message))
+        if mood.status:
+            refused = _refusal(mood.status, "a failure that was asked for")
+            return Reply(refused.status, refused.body, mood.headers)
+        self.effects.happened(key)
+        kept = {name: headers[name] for name in ("ttl", "urgency", "topic") if name in headers}
+        self.messages.append({"id": name, "received_at": int(time.time()), "headers": kept, "message": message})
+        return Reply(201, "", {"location": f"{self._base}/push/m/{secrets.token_urlsafe(16)}"}, mood.delay)
+
+    def _refused(self, browser: _Browser, headers: Mapping[str, str], body: bytes) -> Reply | None:
+        """What there is to refuse before the body is opened."""
+        if browser.gone:
+            return _refusal(410, "unsubscribed")
+        if len(body) > MOST_BYTES:
+            return _refusal(413, "payload too large")
+        if not self._is_signed(headers.get("authorization", "")):
+            return _refusal(403, "the VAPID token is not good")
+        wrong = _complaint(headers)
+        return _refusal(400, wrong) if wrong else None
+
+    def _is_signed(self, authorization: str) -> bool:
+        found = re.fullmatch(r"vapid t=([\w-]+)\.([\w-]+)\.([\w-]+), ?k=([\w-]+)", authorization)
+        if not found:
+            return False
+        head, claims, signature, key = found.groups()
+        try:
+            good = Vapid02().from_raw_public(key.encode()).verify_token(f"{head}.{claims}".encode(), signature)
+        except ValueError:
+            return False
+        told = json.loads(_bytes(claims))
+        in_time = 0 <= told["exp"] - time.time() <= 86_400
+        return bool(good) and told["aud"] == self._base and in_time and told["sub"].startswith(("mailto:", "https:"))
+
+
+def _complaint(headers: Mapping[str, str]) -> str | None:
+    """The first rule of RFC 8030 and RFC 8188 that the headers break."""
+    rules = {
+        "content-encoding must be aes128gcm": headers.get("content-encoding") == "aes128gcm",
+        "ttl is needed": headers.get("ttl", "").isdigit(),
+        "no such urgency": headers.get("urgency", "normal") in URGENCIES,
+        "a topic has at most 32 characters": re.fullmatch(r"[\w-]{0,32}", headers.get("topic", ""), re.ASCII)
+        is not None,
+    }
+    return next((complaint for complaint, kept in rules.items() if not kept), None)
+
+
+def _refusal(status: int, message: str) -> Reply:
+    return Reply(status, {"error": message})
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def _bytes(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

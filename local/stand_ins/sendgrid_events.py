@@ -1,0 +1,143 @@
+"""What SendGrid reports of a mail afterwards, signed, as its event webhook posts it.
+
+The first word of the recipient's address says what becomes of the mail: `bounce`, `blocked`, `deferred`, `dropped`,
+`spamreport` and `unsubscribe`; of any other it is delivered. As at SendGrid's, events come late, twice and in no order.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import secrets
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_private_key,
+)
+
+Post = Callable[[bytes, dict[str, str]], int]
+"""Posts a batch with its headers; answers the status it got."""
+
+COURSES: dict[str, list[dict[str, str]]] = {
+    "bounce": [
+        {"event": "processed"},
+        {
+            "event": "bounce",
+            "type": "bounce",
+            "status": "5.1.1",
+            "bounce_classification": "Invalid Address",
+            "reason": "550 5.1.1 <{email}> does not exist",
+        },
+    ],
+    "blocked": [
+        {"event": "processed"},
+        {"event": "bounce", "type": "blocked", "status": "5.7.1", "reason": "550 5.7.1 {email}: not now"},
+    ],
+    "deferred": [
+        {"event": "processed"},
+        {"event": "deferred", "attempt": "1", "response": "450 try {email} again later"},
+        {"event": "delivered", "response": "250 OK"},
+    ],
+    "dropped": [{"event": "dropped", "reason": "Bounced Address", "status": "5.0.0"}],
+    "spamreport": [{"event": "processed"}, {"event": "delivered", "response": "250 OK"}, {"event": "spamreport"}],
+    "unsubscribe": [{"event": "processed"}, {"event": "delivered", "response": "250 OK"}, {"event": "unsubscribe"}],
+}
+DELIVERED = [{"event": "processed"}, {"event": "delivered", "response": "250 OK"}, {"event": "open"}]
+TRIES, PAUSE_S = 5, 0.5
+"""How often a batch is posted, and seconds before each time."""
+
+
+class Events:
+    """Reports to whoever listens, while requests go on."""
+
+    def __init__(self, post: Post, key: Callable[[], str]) -> None:
+        self._post = post
+        self._key = key
+
+    def follow(self, message_id: str, mail: Mapping[str, Any]) -> None:
+        """Report a mail that was taken, from a thread."""
+        threading.Thread(target=self._report, args=[course(message_id, mail, int(time.time()))], daemon=True).start()
+
+    def _report(self, events: list[dict[str, Any]]) -> None:
+        batch = (json.dumps([*reversed(events), events[0]]) + "\r\n").encode()
+        for _ in range(TRIES):
+            time.sleep(PAUSE_S)
+            try:
+                if self._post(batch, signed(batch, self._key(), int(time.time()))) < 300:
+                    return
+            except OSError:
+                continue
+
+
+def course(message_id: str, mail: Mapping[str, Any], now: int) -> list[dict[str, Any]]:
+    """The events of a mail in the order in which they happen."""
+    personalization = mail["personalizations"][0]
+    address = personalization["to"][0]["email"]
+    common = {
+        **personalization.get("custom_args", {}),
+        "email": address,
+        "smtp-id": f"<{message_id}@geopod-ismtpd-1>",
+        "sg_message_id": f"{message_id}.recvd-1-1-6089EA4A-56.0",
+    }
+    steps = COURSES.get(re.split(r"[^a-z]", address, maxsplit=1)[0], DELIVERED)
+    return [
+        {
+            **common,
+            **{name: value.format(email=address) for name, value in step.items()},
+            "timestamp": now + number,
+            "sg_event_id": secrets.token_urlsafe(24),
+        }
+        for number, step in enumerate(steps)
+    ]
+
+
+def signed(batch: bytes, key: str, at: int) -> dict[str, str]:
+    """The headers of a batch: an ECDSA signature over timestamp and bytes."""
+    private = load_der_private_key(base64.b64decode(key), None)
+    if not isinstance(private, ec.EllipticCurvePrivateKey):
+        raise TypeError("SendGrid signs with ECDSA")
+    signature = private.sign(str(at).encode() + batch, ec.ECDSA(hashes.SHA256()))
+    return {
+        "content-type": "application/json;charset=utf-8",
+        "x-twilio-email-event-webhook-signature": base64.b64encode(signature).decode(),
+        "x-twilio-email-event-webhook-timestamp": str(at),
+    }
+
+
+def new_key() -> str:
+    """A private key, as base64 of its DER."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return base64.b64encode(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())).decode()
+
+
+def public_key(key: str) -> str:
+    """What SendGrid shows of it in its settings."""
+    public = load_der_private_key(base64.b64decode(key), None).public_key()
+    return base64.b64encode(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
+
+
+def of_running_stack(file: Path) -> Events:
+    """Events for the stack that describes itself in `file`, read whenever it is needed."""
+
+    def post(batch: bytes, headers: dict[str, str]) -> int:
+        address = json.loads(file.read_text())["api_url"] + "/webhooks/sendgrid"
+        try:
+            with urllib.request.urlopen(urllib.request.Request(address, batch, headers), timeout=30) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    return Events(post, lambda: str(json.loads(file.read_text())["sendgrid_webhook_key"]))
