@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adbot_queue.core.clock import system_clock
-from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound, RateLimited
+from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotConfigured, NotFound, RateLimited
 from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
 from adbot_queue.jobs import schemas, service
 from adbot_queue.jobs.batches import enqueue_batch
@@ -19,7 +19,7 @@ api = Api()
     returns=schemas.JobView,
     status=202,
     summary="Enqueue a job; 201 when it was executed within the request",
-    raises=(RateLimited, Conflict, IdempotencyMismatch),
+    raises=(RateLimited, Conflict, IdempotencyMismatch, NotConfigured),
     also=(201,),
 )
 def enqueue(request: Request[schemas.EnqueueJob]) -> Response:
@@ -40,7 +40,7 @@ def enqueue(request: Request[schemas.EnqueueJob]) -> Response:
     limit=5 * 1024 * 1024,
     status=202,
     summary="Enqueue up to 100 jobs; 201 when all were executed within the request",
-    raises=(RateLimited, Conflict, IdempotencyMismatch),
+    raises=(RateLimited, Conflict, IdempotencyMismatch, NotConfigured),
     also=(201,),
 )
 def enqueue_many(request: Request[schemas.EnqueueBatch]) -> Response:

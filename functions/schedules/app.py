@@ -36,7 +36,7 @@ def list_schedules(request: Request[None]) -> schemas.ScheduleList:
     returns=schemas.ScheduleView,
     status=201,
     summary="Make a schedule; the answer says when it runs next",
-    raises=(Conflict, IdempotencyMismatch),
+    raises=(Conflict, IdempotencyMismatch, NotConfigured),
 )
 def create(request: Request[schemas.CreateSchedule]) -> Response:
     """The same Idempotency-Key answers with the first one."""
@@ -66,7 +66,7 @@ def show(request: Request[None]) -> schemas.ScheduleDetail:
     body=schemas.ReplaceSchedule,
     returns=schemas.ScheduleView,
     summary="Replace what a schedule says",
-    raises=(NotFound, Conflict),
+    raises=(NotFound, Conflict, NotConfigured),
 )
 def replace(request: Request[schemas.ReplaceSchedule]) -> schemas.ScheduleView:
     """Saying it twice changes nothing. Of two at the same time one gets 409."""

@@ -9,7 +9,7 @@ import json
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -172,9 +172,11 @@ USUAL_SECRETS = {
 
 
 def configure() -> None:
-    """Fill in the providers' secrets."""
+    """Fill in the providers' secrets, those that are not there yet."""
+    manager = aws.secrets_manager()
     for name, value in USUAL_SECRETS.items():
-        aws.secrets_manager().create_secret(Name=name, SecretString=json.dumps(value))
+        with suppress(manager.exceptions.ResourceExistsException):
+            manager.create_secret(Name=name, SecretString=json.dumps(value))
 
 
 @contextmanager

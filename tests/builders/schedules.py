@@ -21,7 +21,7 @@ from adbot_queue.jobs.telling import Teller
 from adbot_queue.jobs.ticking import Ticking
 from adbot_queue.ledger import Ledger
 from tests.builders.clocks import FakeClock
-from tests.builders.payments import rows, snapshot
+from tests.builders.payments import configure, rows, snapshot
 from tests.builders.world import ADMIN, REGION, World
 
 
@@ -49,6 +49,7 @@ class Clockwork:
     signed: int = 0
 
     def __post_init__(self) -> None:
+        configure()
         env = self.world.env
         self.store = ScheduleStore(aws.dynamodb(), env["JOBS_TABLE"])
         teller = Teller(self.store, scheduler.from_env(), self.clock)

@@ -31,8 +31,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("stack"))
             if not item.get_closest_marker("timeout"):
                 item.add_marker(pytest.mark.timeout(START_SECONDS + 120))  # the first of them waits for the start
-    # What asks everything leaves things behind that others might count.
-    items.sort(key=lambda item: Path(item.path).name == "test_contract.py")
+    # What asks everything leaves things behind that others might count; what reads the logs reads those of all.
+    last = {"test_contract.py": 1, "test_logs.py": 2}
+    items.sort(key=lambda item: last.get(Path(item.path).name, 0))
 
 
 class LocalStack:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.core import aws
-from tests.builders.payments import rows
+from tests.builders.payments import configure, rows
 from tests.builders.world import ROOT, Answer, FakeContext, World
 
 BODY: dict[str, Any] = {
@@ -19,6 +19,11 @@ BODY: dict[str, Any] = {
     "payload": {"event": "e", "user_id": "u"},
 }
 SAYS = {key: value for key, value in BODY.items() if key != "name"}
+
+
+@pytest.fixture(autouse=True)
+def _keys(on_aws: World) -> None:
+    configure()
 
 
 def make(world: World, body: Any = None, **options: Any) -> Answer:

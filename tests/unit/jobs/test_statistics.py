@@ -20,6 +20,7 @@ ACTIVE = claimed(NEW, NOW + 30)
 DELAYED = failed(ACTIVE, NOW + 230)
 DEAD = died(ACTIVE, NOW + 230)
 FAILED = failed(ACTIVE, NOW + 230, "permanent")
+DISCARDED = DEAD.discarded(NOW + 900)
 CANCELLED = NEW.cancelled("why", NOW)
 PARENT = frozenset({"job9"})
 
@@ -74,6 +75,13 @@ def test_each_change_counts_what_happened(before: Job | None, after: Job | None,
 )
 def test_each_change_moves_levels(before: Job | None, after: Job | None, expected: dict[str, int]) -> None:
     assert levels(before, after) == expected
+
+
+def test_a_dead_job_that_a_person_discarded_waits_for_nobody() -> None:
+    assert (counts(DEAD, DISCARDED), levels(DEAD, DISCARDED)) == ({}, {"level_dead": -1})
+    assert (counts(DISCARDED, None), levels(DISCARDED, None)) == ({}, {})
+    again = DISCARDED.again(NOW + 999)
+    assert (counts(DISCARDED, again), levels(DISCARDED, again)) == ({"requeued": 1}, {"level_waiting": 1})
 
 
 def test_a_row_that_goes_from_one_queue_to_another_leaves_the_first() -> None:

@@ -407,6 +407,7 @@ def open_cursor(cursor: str) -> Item:
         position = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (binascii.Error, ValueError) as error:
         raise Invalid.field("cursor", "is not a cursor of this list") from error
-    if not isinstance(position, dict) or not all(isinstance(value, str | int) for value in position.values()):
+    plain = isinstance(position, dict) and all(isinstance(value, str | int) for value in position.values())
+    if not plain or not position:
         raise Invalid.field("cursor", "is not a cursor of this list")
-    return position
+    return dict(position)

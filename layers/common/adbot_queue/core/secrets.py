@@ -45,6 +45,16 @@ def read(secret_id: str, field: str, setting: str) -> Any:
     return value
 
 
+def replaced(secret_id: str) -> bool:
+    """Read a secret again, and tell whether it is another one than was known: its successor is in force from now on.
+
+    Raises:
+        ClientError, BotoCoreError: it cannot be read now.
+    """
+    known = _kept().pop(secret_id, None)
+    return known is not None and _text(secret_id) != known[1]
+
+
 def _text(secret_id: str) -> str:
     read_at, text = _kept().get(secret_id, (0, ""))
     now = system_clock()

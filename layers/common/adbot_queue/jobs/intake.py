@@ -14,6 +14,7 @@ from adbot_queue.core.ids import derived_id, fingerprint
 from adbot_queue.jobs import registry
 from adbot_queue.jobs.registry import JobType
 from adbot_queue.jobs.store import Memory
+from adbot_queue.providers import registry as providers
 
 MOST_PAYLOAD = 64 * 1024
 """Bytes of a payload as JSON: every write of a job's row is billed by its whole size."""
@@ -77,14 +78,13 @@ def check_all(news: Sequence[NewJob], now: int, *, internal: bool, prefix: str =
 
     Raises:
         Invalid: of all jobs together; every field's name begins with the prefix, in which `{}` is the job's index.
+        NotConfigured: a person wants what needs a provider without credentials. Unavailable: as `providers.check`.
     """
     checked: list[Checked] = []
     wrong: list[FieldError] = []
     for index, new in enumerate(news):
         try:
-            known = registry.job_type(new.type)
-            if known.internal and not internal:
-                raise Invalid.field("type", "is the platform's own")
+            known = registry.job_type(new.type) if internal else open_type(new.type)
             _check(new, now)
             checked.append(Checked(new, known, check_payload(known, new.payload)))
         except Invalid as error:
@@ -92,6 +92,21 @@ def check_all(news: Sequence[NewJob], now: int, *, internal: bool, prefix: str =
     if wrong:
         raise Invalid("; ".join(f"{entry.field}: {entry.message}" for entry in wrong[:5]), errors=tuple(wrong[:100]))
     return checked
+
+
+def open_type(name: str) -> JobType:
+    """The declaration of a type that a person wants to run.
+
+    Raises:
+        Invalid: there is no such type, or only the platform itself enqueues it.
+        NotConfigured: it needs a provider that has no credentials here. Unavailable: as `providers.check`.
+    """
+    known = registry.job_type(name)
+    if known.internal:
+        raise Invalid.field("type", "is the platform's own")
+    for provider in known.needs:
+        providers.check(provider)
+    return known
 
 
 def _check(new: NewJob, now: int) -> None:

@@ -15,7 +15,7 @@ from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.dynamodb import Transaction
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, NotFound, Unavailable
 from adbot_queue.core.ids import derived_id
-from adbot_queue.jobs import intake, registry, schedule_store, service, telling
+from adbot_queue.jobs import intake, schedule_store, service, telling
 from adbot_queue.jobs.cron import BadExpression
 from adbot_queue.jobs.schedule_model import MOST_NAME, Outcome, Schedule, Tick, Wanted, is_name
 from adbot_queue.jobs.schedule_store import Known, Lost, Memory, Remembered, ScheduleStore
@@ -221,10 +221,7 @@ def _checked(wanted: Wanted, now: int, before: Schedule | None = None) -> Wanted
         raise Invalid.field("expression", str(error)) from error
     if wanted.start is not None and wanted.end is not None and wanted.end <= wanted.start:
         raise Invalid.field("end", "must be after the start")
-    known = registry.job_type(wanted.type)
-    if known.internal:
-        raise Invalid.field("type", "is the platform's own")
-    payload = intake.check_payload(known, wanted.payload)
+    payload = intake.check_payload(intake.open_type(wanted.type), wanted.payload)
     wanted = replace(wanted, expression=plan.text, payload=payload)
     if (before is None or wanted.timing != before.wanted.timing) and plan.next(now) is None:
         raise Invalid.field("expression", "never comes, from now on and within start and end")

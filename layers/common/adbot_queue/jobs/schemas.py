@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
@@ -201,6 +203,10 @@ class RetryJob(Input):
     payload: Payload | None = None
 
 
+MOST_LISTED = 4096
+"""Bytes of a payload or a result in a list."""
+
+
 class ListQuery(Query):
     """Which jobs of a queue."""
 
@@ -210,7 +216,7 @@ class ListQuery(Query):
 
 
 class JobPage(View):
-    """Jobs, newest first."""
+    """Jobs, newest first. A payload or result of more than 4 KB is cut to its size; the job alone has all of it."""
 
     items: list[JobView]
     next: str | None
@@ -218,7 +224,14 @@ class JobPage(View):
     @classmethod
     def of(cls, jobs: list[Job], following: str | None) -> JobPage:
         """Of one page."""
-        return cls(items=[JobView.of(job) for job in jobs], next=following)
+        cut = [replace(job, payload=_cut(job.payload), result=_cut(job.result)) for job in jobs]
+        return cls(items=[JobView.of(job) for job in cut], next=following)
+
+
+def _cut(value: Any) -> Any:
+    """A Lambda answers 6 MB at most, and a hundred payloads may have more."""
+    size = len(json.dumps(value))
+    return value if size <= MOST_LISTED else {"truncated": True, "bytes": size}
 
 
 class CleanQuery(Query):

@@ -74,13 +74,18 @@ def change_of(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None)
 
 
 def _place(image: Mapping[str, Any] | None) -> tuple[str, State] | None:
-    return (image["queue"], State(image["state"])) if image else None
+    """Where a job counts. One that a person has decided shall stay dead waits for nobody and counts nowhere."""
+    if not image or image.get("decision"):
+        return None
+    return image["queue"], State(image["state"])
 
 
 def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> Counter[str]:
     """The events of a job that went from one state to another."""
     was, becomes = State(before["state"]), State(after["state"])
     counts: Counter[str] = Counter()
+    if was is becomes:  # only what is decided about it has changed
+        return counts
     if becomes in _ENDS:
         counts[_ENDS[becomes]] += 1
     elif becomes is State.ACTIVE:

@@ -75,6 +75,11 @@ def check(provider: str) -> None:
         credential(provider, field)
 
 
+def replaced(provider: str) -> bool:
+    """Whether the provider's secret is another one than this process knew until now; it knows the new one now."""
+    return secrets.replaced(_places()[provider]["secret"])
+
+
 @lru_cache(maxsize=1)
 def _places() -> dict[str, dict[str, str]]:
     try:

@@ -7,9 +7,11 @@ from typing import Any
 
 from pydantic import Field
 
+from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Input, Query, View
 from adbot_queue.jobs.queue_schemas import PeriodView, QueueView
 from adbot_queue.jobs.queues import Period
+from adbot_queue.system.circuits import Circuit, CircuitState
 from adbot_queue.system.health_log import Level
 from adbot_queue.system.mode import Mode, Switch
 from adbot_queue.system.overview import Overview
@@ -78,6 +80,27 @@ class BotsView(View):
     oldest_queued_seconds: int
 
 
+class CircuitView(View):
+    """A provider's circuit breaker; failures and successes are those of the current minute, as far as they are told."""
+
+    provider: str
+    state: CircuitState
+    failures: int
+    successes: int
+    opened_at: str | None
+    open_until: str | None
+
+    @classmethod
+    def of(cls, circuit: Circuit) -> CircuitView:
+        """Of a circuit."""
+        times = {
+            name: None if moment is None else iso(moment)
+            for name, moment in (("opened_at", circuit.opened_at), ("open_until", circuit.open_until))
+        }
+        shown = {name: getattr(circuit, name) for name in ("provider", "state", "failures", "successes")}
+        return cls(**shown, **times)
+
+
 class OverviewView(View):
     """The whole system in figures."""
 
@@ -85,6 +108,7 @@ class OverviewView(View):
     queues: list[QueueOverview]
     dead_letters: int
     bots: BotsView
+    circuits: list[CircuitView]
 
     @classmethod
     def of(cls, overview: Overview, recent: Mapping[str, list[Period]]) -> OverviewView:
@@ -99,4 +123,5 @@ class OverviewView(View):
             queues=queues,
             dead_letters=overview.dead_letters,
             bots=BotsView.model_validate(overview.bots),
+            circuits=[CircuitView.of(circuit) for circuit in overview.circuits],
         )

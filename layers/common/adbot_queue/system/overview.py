@@ -9,7 +9,9 @@ from adbot_queue.adbots import service as adbots
 from adbot_queue.core.clock import system_clock
 from adbot_queue.jobs import queues
 from adbot_queue.jobs.queues import Period, Standing
-from adbot_queue.system import mode
+from adbot_queue.providers.registry import PROVIDERS
+from adbot_queue.system import circuits, mode
+from adbot_queue.system.circuits import Circuit
 from adbot_queue.system.mode import Switch
 
 LENGTHS = (5, 60)
@@ -35,6 +37,7 @@ class Overview:
     switch: Switch
     queues: Sequence[Standing]
     bots: Bots
+    circuits: Sequence[Circuit]
 
     @property
     def dead_letters(self) -> int:
@@ -47,9 +50,10 @@ class Overview:
 
 
 def gather() -> Overview:
-    """Read it: one item, the queues (`Queues.standings`), and one item a pool."""
+    """Read it: one item, the queues (`Queues.standings`), one item a pool, one a provider."""
     now = system_clock()
-    return Overview(now, mode.from_env().read(), queues.from_env().standings(), _bots(now))
+    standings, breakers = queues.from_env().standings(), circuits.from_env().read(PROVIDERS)
+    return Overview(now, mode.from_env().read(), standings, _bots(now), breakers)
 
 
 def recent() -> dict[str, list[Period]]:

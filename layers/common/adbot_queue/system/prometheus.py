@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from adbot_queue.jobs.statistics import RUN, WAIT
+from adbot_queue.system.circuits import CircuitState
 from adbot_queue.system.mode import Mode
 
 if TYPE_CHECKING:
@@ -98,6 +99,13 @@ class _Once:
         for mode in Mode:
             modes.add_metric([mode.value], mode is self._overview.switch.mode)
         yield modes
+        states = GaugeMetricFamily(
+            "adbot_circuit", "1 for the state that a provider's circuit is in", labels=["provider", "state"]
+        )
+        for circuit in self._overview.circuits:
+            for state in CircuitState:
+                states.add_metric([circuit.provider, state.value], state is circuit.state)
+        yield states
         bots = self._overview.bots
         for name, text, value in (
             ("adbot_bots_queued", "Bots that wait for sessions", bots.queued),

@@ -1,0 +1,41 @@
+"""The last of the end-to-end tests: what all the others made the functions log holds no secret and nobody's name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from local.stack import Stack
+from tests.support.leaks import leaks
+
+LEAST_LINES = 20
+"""Fewer would mean that nothing was logged, or that nothing was read."""
+
+
+def lines(logs: Any) -> Iterator[str]:
+    for group in (
+        group for page in logs.get_paginator("describe_log_groups").paginate() for group in page["logGroups"]
+    ):
+        for page in logs.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"]):
+            for event in page["events"]:
+                yield event["message"]
+
+
+def secrets_of(stack: Stack, manager: Any) -> Iterator[tuple[str, str]]:
+    """Every text of every secret, and the users' passwords."""
+    for user in stack["users"].values():
+        yield f"the password of {user['username']}", user["password"]
+    for page in manager.get_paginator("list_secrets").paginate():
+        for secret in page["SecretList"]:
+            held = json.loads(manager.get_secret_value(SecretId=secret["ARN"])["SecretString"])
+            for field, text in held.items():
+                if isinstance(text, str) and len(text) >= 8 and not text.startswith(("http", "mailto:")):
+                    yield f"{field} of {secret['Name']}", text
+
+
+def test_no_log_holds_a_secret_or_tells_who_somebody_is(stack: Stack, aws: Callable[[str], Any]) -> None:
+    said = list(lines(aws("logs")))
+
+    assert len(said) >= LEAST_LINES
+    assert list(dict.fromkeys(leaks(said, dict(secrets_of(stack, aws("secretsmanager"))))))[:20] == []

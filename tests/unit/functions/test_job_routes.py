@@ -1,0 +1,64 @@
+"""Jobs over HTTP: what is refused at the door."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adbot_queue.core import aws
+from tests.builders.payments import configure, rows, secret
+from tests.builders.world import Answer, World
+
+MAIL: dict[str, Any] = {"type": "send-email", "payload": {"to": "cara@example.com", "subject": "s", "text": "t"}}
+EVENT: dict[str, Any] = {"type": "analytics-track", "payload": {"event": "e", "user_id": "u"}}
+
+
+@pytest.fixture(autouse=True)
+def _keys(on_aws: World) -> None:
+    configure()
+
+
+def post(world: World, path: str, body: dict[str, Any]) -> Answer:
+    return world.http("jobs", f"POST {path}", role="admin", body=body)
+
+
+@pytest.mark.parametrize(("path", "body"), [("/jobs", MAIL), ("/jobs/batch", {"jobs": [EVENT, MAIL]})])
+def test_a_job_whose_provider_has_no_credentials_is_refused_with_the_settings_name(
+    on_aws: World, path: str, body: dict[str, Any]
+) -> None:
+    with secret("sendgrid", '{"api_key": ""}'):
+        refused = post(on_aws, path, body)
+
+    assert (refused.status, refused.json["type"].rpartition(":")[2]) == (503, "not-configured")
+    assert "SendGridSecretArn" in refused.json["detail"]
+    assert rows(on_aws.env["JOBS_TABLE"]) == []
+    assert post(on_aws, path, body).status == 202
+
+
+def test_credentials_are_looked_up_once_for_many_jobs(on_aws: World) -> None:
+    calls: list[str] = []
+    manager = aws.secrets_manager()
+    manager.meta.events.register("before-call.*.*", lambda model, **_: calls.append(model.name), unique_id="counted")
+    try:
+        for number in range(3):
+            post(on_aws, "/jobs", {**MAIL, "payload": {**MAIL["payload"], "subject": str(number)}})
+    finally:
+        manager.meta.events.unregister("before-call.*.*", unique_id="counted")
+
+    assert calls == ["GetSecretValue"]
+
+
+def test_a_list_shows_large_payloads_by_their_size_and_the_job_alone_all_of_them(on_aws: World) -> None:
+    large = {**EVENT, "payload": {**EVENT["payload"], "properties": {"note": "x" * 20_000}}}
+    (small_id, large_id) = [post(on_aws, "/jobs", body).json["id"] for body in (EVENT, large)]
+
+    query = {"state": "waiting"}
+    items = on_aws.http("queues", "GET /queues/{name}/jobs", role="viewer", name="analytics", query=query).json["items"]
+    listed = {item["id"]: item["payload"] for item in items}
+
+    assert listed[small_id]["event"] == "e"
+    assert listed[large_id]["truncated"] is True
+    assert listed[large_id]["bytes"] > 20_000
+    whole = on_aws.http("jobs", "GET /jobs/{id}", role="viewer", id=large_id).json
+    assert whole["payload"]["properties"] == {"note": "x" * 20_000}
