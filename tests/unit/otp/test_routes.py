@@ -279,6 +279,16 @@ def test_a_number_that_twilio_refuses_is_not_told_to_who_asked(on: World, jobs: 
     assert "15005550001" not in failed.failure.message
 
 
+def test_without_credentials_of_twilio_no_code_is_promised_and_no_token_spent(
+    on: World, jobs: Jobs, phone: str
+) -> None:
+    with secret("twilio", '{"account_sid": "AC1", "auth_token": ""}'):
+        answer = ask(on, phone)
+    assert (answer.status, answer.problem) == (503, "not-configured")
+    assert "TwilioSecretArn" in answer.json["detail"]
+    assert ask(on, phone).status == 202
+
+
 def test_without_a_pepper_no_code_is_promised(on: World, jobs: Jobs, phone: str) -> None:
     with secret("otp", "{}"):
         for answer in (ask(on, phone), verify(on, phone, "123456")):

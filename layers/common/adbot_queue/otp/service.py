@@ -20,6 +20,7 @@ from adbot_queue.jobs.service import JobService, NewJob
 from adbot_queue.ledger import SYSTEM
 from adbot_queue.otp import codes
 from adbot_queue.otp.codes import Codes
+from adbot_queue.providers import registry as providers
 from adbot_queue.system import limits
 from adbot_queue.system.limits import Limits
 
@@ -62,6 +63,7 @@ class Otps:
             RateLimited: too many by the caller, or to this phone.
             NotConfigured, Unavailable: no code is on its way.
         """
+        providers.check("twilio")
         admitted = self._jobs.admit(caller.id)
         if not caller.is_admin:
             self._take(f"otp:by:{caller.id}", PER_CUSTOMER)
