@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -479,14 +480,14 @@ def test_a_workflow_that_waits_for_another_job_is_cancelled_when_that_fails_and_
 
 def test_a_step_that_ended_before_it_was_waited_for_is_not_missed(jobs: Jobs) -> None:
     flow = start(jobs, *ticket())
-    released = jobs.store.release
+    released = jobs.store.release_many
 
-    def slowly(before: Job, after: Job) -> Job | None:
-        jobs.store.release = released  # type: ignore[method-assign]
+    def slowly(ends: Sequence[tuple[Job, Job]]) -> Any:
+        jobs.store.release_many = released  # type: ignore[method-assign]
         jobs.worker.work([Permit(job_of(jobs, flow, "pay").id, "money")], lambda: 60_000)
-        return released(before, after)
+        return released(ends)
 
-    jobs.store.release = slowly  # type: ignore[method-assign]
+    jobs.store.release_many = slowly  # type: ignore[method-assign]
     jobs.drain("workflow")
 
     assert states(jobs.get(flow))["pay"] == "completed"
