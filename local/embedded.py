@@ -57,7 +57,9 @@ def embedded_aws(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
         "SFTP_ENABLED": "0",
     }
     try:
-        with child([str(PYTHON), "-m", "ministack"], "ministack", settings, environment, _STOP_SECONDS) as process:
+        with child(
+            [str(PYTHON), "-m", "local.aws_process"], "ministack", settings, environment, _STOP_SECONDS
+        ) as process:
             log = settings.state / "log" / "ministack.log"
             wait_until_listening(settings.aws_port, process, "The embedded AWS", log)
             yield process

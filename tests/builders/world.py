@@ -29,6 +29,7 @@ from adbot_queue.ledger import Actor
 from adbot_queue.providers import registry as providers
 from local.openapi import load_app
 from tests.builders.tables import create_tables
+from tests.support.moto_partiql import partiql
 
 ROOT = Path(__file__).resolve().parents[2]
 ADMIN = Actor("ada", "admin", "req-1")
@@ -222,7 +223,7 @@ BASE_ENV = {
 @contextmanager
 def world() -> Iterator[World]:
     """An empty AWS with the project's tables, queues and bus, and nothing else."""
-    with mock_aws(), patch.dict(os.environ, BASE_ENV):
+    with mock_aws(), partiql(), patch.dict(os.environ, BASE_ENV):
         forget_cached()
         tables = create_tables(aws.dynamodb())
         queues = {

@@ -6,8 +6,10 @@ transfer manager, a sixth of a cold start, for nothing that is used here (docs/d
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
 
 from botocore.config import Config
 from botocore.session import Session, get_session
@@ -44,7 +46,20 @@ def _session() -> Session:
 @lru_cache(maxsize=1)
 def dynamodb() -> DynamoDBClient:
     """The DynamoDB client of this process."""
-    return cast("DynamoDBClient", _session().create_client("dynamodb", config=CONFIG))
+    client = cast("DynamoDBClient", _session().create_client("dynamodb", config=CONFIG))
+    client.meta.events.register("before-parse.dynamodb", _as_it_is)
+    return client
+
+
+def _as_it_is(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    """Take items as the JSON says them.
+
+    botocore walks every value of every attribute to arrive at the same; only binary ones, which this project has none
+    of, would differ. A tenth of a worker's CPU.
+    """
+    if response_dict["status_code"] < HTTPStatus.MULTIPLE_CHOICES and response_dict["body"]:
+        customized_response_dict.update(json.loads(response_dict["body"]))
+        response_dict["body"] = b"{}"
 
 
 @lru_cache(maxsize=1)

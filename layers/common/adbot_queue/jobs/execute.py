@@ -28,7 +28,7 @@ from adbot_queue.jobs.model import Job, Mode, State
 from adbot_queue.jobs.order import choose
 from adbot_queue.jobs.registry import JobType
 from adbot_queue.jobs.retry import Cancelled, Permanent, Postponed, Transient, Waits, decide, failure_of
-from adbot_queue.jobs.side_by_side import Ended, SideBySide
+from adbot_queue.jobs.side_by_side import Ended, SideBySide, Threads
 from adbot_queue.jobs.store import JobStore, TooEarly
 from adbot_queue.system.limits import Limits
 
@@ -79,6 +79,7 @@ class Worker:
         self._name = name
         self._now = now
         self._chance = chance or random.SystemRandom()
+        self._threads = Threads()
 
     def work(
         self, permits: Sequence[Permit], time_left: TimeLeft, *, full: bool = False, mode: Mode = Mode.ASYNC_QUEUE
@@ -158,7 +159,7 @@ class Worker:
 
     def _run(self, jobs: Sequence[Job], run: _Run) -> None:
         """Run the processors, and write down what has ended whenever something has, all of it in one call."""
-        crew: SideBySide[str] = SideBySide()
+        crew: SideBySide[str] = SideBySide(self._threads)
         by_id = {job.id: job for job in jobs}
         ended = [end for job in jobs if (end := self._start(job, crew, run))]
         while ended or crew:

@@ -23,6 +23,28 @@ class Ended(Generic[Name]):
     error: BaseException | None = None
 
 
+class Threads:
+    """Threads that are kept: an invocation finds those of the one before. One that hangs is replaced when it is missed.
+
+    Daemons, so that one that hangs does not keep the process.
+    """
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._idle = threading.Semaphore(0)
+
+    def run(self, call: Callable[[], None]) -> None:
+        """Have a thread call it soon; it must not raise."""
+        if not self._idle.acquire(blocking=False):
+            threading.Thread(target=self._work, daemon=True).start()
+        self._calls.put(call)
+
+    def _work(self) -> None:
+        while True:
+            self._calls.get()()
+            self._idle.release()
+
+
 class SideBySide(Generic[Name]):
     """Starts calls and gives them back as they end, all that have ended at a time.
 
@@ -30,7 +52,8 @@ class SideBySide(Generic[Name]):
     provider is covered by the idempotency key. Its end is not told any more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
         self._ends: SimpleQueue[Ended[Name]] = SimpleQueue()
         self._until: dict[Name, float] = {}
         self._allowed: dict[Name, float] = {}
@@ -50,7 +73,7 @@ class SideBySide(Generic[Name]):
             self._alone = name
         self._allowed[name] = seconds
         self._until[name] = time.monotonic() + seconds
-        threading.Thread(target=self._run, args=(name, call), daemon=True).start()
+        self._threads.run(lambda: self._run(name, call))
 
     def _run(self, name: Name, call: Callable[[], Any]) -> None:
         try:
