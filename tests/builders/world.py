@@ -192,6 +192,7 @@ BASE_ENV = {
     "JOBS_PER_SECOND": "20",
     "JOBS_BURST": "2000",
     "EVENT_SOURCE_MAPPINGS": "{}",
+    "REPORTS_BUCKET": "reports",
     "ADMIN_EMAIL": "admin@example.com",
     "MAIL_FROM": "bots@example.com",
     "CHECKOUT_SUCCESS_URL": "https://shop.example.com/thanks",
@@ -224,6 +225,7 @@ def world() -> Iterator[World]:
             "LEDGER_TABLE": tables["LedgerTable"],
             "SYSTEM_TABLE": tables["SystemTable"],
             "JOBS_TABLE": tables["JobsTable"],
+            "ANALYTICS_TABLE": tables["AnalyticsTable"],
             "JOB_QUEUE_URLS": json.dumps(jobs),
         } | {f"{name.upper()}_QUEUE_URL": url for name, url in queues.items()}
         # moto copies its tables for every transaction and breaks when another thread writes meanwhile.
