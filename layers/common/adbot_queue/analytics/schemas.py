@@ -100,7 +100,7 @@ class ArticleDayView(View):
 class ArticleView(View):
     """An article: all its days together as of `counted_at`, and the last days one by one.
 
-    `views` are its events `Article Viewed`, `readers` the people behind them: an estimate where `readers_exact` is false.
+    `views` are its events `Article Viewed`, `readers` the people behind them: estimated where not `readers_exact`.
     """
 
     article_id: str

@@ -1,14 +1,14 @@
 """Events to hours, hours to days: what `process-snapshot` does, in as many attempts as it takes.
 
 Everything is replaced and nothing added to, so that counting twice gives the same; a late event is counted by the next
-snapshot of its hour. Hours first: their events are read page by page. Then the days that these hours belong to: articles
-of 24 hours are merged in the order of their ids, so that memory has room for any number of them.
+snapshot of its hour. Hours first: their events are read page by page. Then the days that these hours belong to: the
+articles of 24 hours are merged in the order of their ids, so that memory has room for any number of them.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import Any
 
@@ -31,7 +31,7 @@ FIRST_HOURS = 24
 """Hours that the very first snapshot counts, when none are named."""
 
 AGAIN_MS = 2 * HOUR_MS
-"""How long before the last hour that was counted the next snapshot begins: what comes later than that is noted as late."""
+"""How long before the last hour that was counted the next snapshot begins: what comes later is noted as late."""
 
 SETTLED_MS = 60_000
 """A late event that was noted more recently may not be in the index yet; the next snapshot counts it."""
@@ -62,7 +62,7 @@ class Snapshot:
         run, state = self._run, self._run.state
         hours: list[str] = state["hours"]
         days = sorted({hour[:10] for hour in hours})
-        steps = [(self._hour, hour) for hour in hours]
+        steps: list[tuple[Callable[[str], None], str]] = [(self._hour, hour) for hour in hours]
         steps += [(step, day) for step in (self._day, self._queue_day) for day in days]
         while state["step"] < len(steps):
             run.pause_if_short()
@@ -120,8 +120,9 @@ class Snapshot:
                 if self._run.short_of_time:
                     state |= {"at": [shard, cursor], "part": self._keep(bucket)}
                     self._run.pause()
-        published = self._store.publish_hour(hour, bucket.total, self._keep(bucket), began)
-        if published:
+        if hour < self._store.mark("CLEANED"):
+            return  # while it was counted, events of it were deleted
+        if self._store.publish_hour(hour, bucket.total, self._keep(bucket), began):
             state["events"] += bucket.total.events
 
     def _keep(self, bucket: Bucket) -> str:

@@ -45,7 +45,7 @@ PART_KEPT_MS = 35 * DAY_MS
 """For as long as any hour of its day can still be counted anew, and a few days more."""
 
 LATE_MS = 2 * HOUR_MS
-"""An event that comes later than this after its hour began is noted as late; a snapshot counts the last hours anyway."""
+"""An event that comes later than this after its hour began is noted as late; snapshots count the last hours anyway."""
 
 PAGE = 1000
 BATCH_WRITE = 25

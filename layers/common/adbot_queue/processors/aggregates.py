@@ -33,7 +33,7 @@ Article = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class ProcessSnapshot(Input):
-    """Which hours (UTC): one, or those from one to another; without any, those since the last snapshot and late ones."""
+    """Which hours (UTC): one, or from one to another; without any, those since the last snapshot and late ones."""
 
     model_config = ConfigDict(populate_by_name=True)  # what is stored of a job has the names of the fields
 
