@@ -13,7 +13,7 @@ from tests.builders.world import World
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     """An AWS in the process looks through a whole table for every Query: fewer queues, fewer hours."""
-    monkeypatch.setattr(registry, "QUEUES", {name: registry.QUEUES[name] for name in ("money", "email")})
+    monkeypatch.setattr(registry, "QUEUES", {name: registry.QUEUES[name] for name in ("money", "email", "maintenance")})
     monkeypatch.setattr(snapshot, "FIRST_HOURS", 3)
 
 
