@@ -210,6 +210,7 @@ BASE_ENV = {
     "EVENT_SOURCE_MAPPINGS": "{}",
     "PUBLIC_API_URL": "https://api.example.com",
     "OTP_SECRET_ID": "otp",
+    "REPORTS_BUCKET": "reports",
     "ADMIN_EMAIL": "admin@example.com",
     "MAIL_FROM": "bots@example.com",
     "CHECKOUT_SUCCESS_URL": "https://shop.example.com/thanks",
@@ -242,6 +243,7 @@ def world() -> Iterator[World]:
             "LEDGER_TABLE": tables["LedgerTable"],
             "SYSTEM_TABLE": tables["SystemTable"],
             "JOBS_TABLE": tables["JobsTable"],
+            "ANALYTICS_TABLE": tables["AnalyticsTable"],
             "JOB_QUEUE_URLS": json.dumps(jobs),
         } | {f"{name.upper()}_QUEUE_URL": url for name, url in queues.items()}
         # moto copies its tables for every transaction and breaks when another thread writes meanwhile.

@@ -432,6 +432,42 @@ def test_every_table_can_be_restored_is_encrypted_and_outlives_the_stack(table: 
     assert properties["BillingMode"] == "PAY_PER_REQUEST"
 
 
+def test_reports_are_private_encrypted_asked_for_by_tls_alone_and_forgotten() -> None:
+    bucket = RESOURCES["ReportsBucket"]["Properties"]
+    (deny,) = RESOURCES["ReportsBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert encryption["ServerSideEncryptionByDefault"]["KMSMasterKeyID"]["Fn::If"][0] == "HasKey"
+    assert [rule["ExpirationInDays"] for rule in bucket["LifecycleConfiguration"]["Rules"]] == [30]
+    assert (deny["Effect"], deny["Action"], deny["Principal"]) == ("Deny", "s3:*", "*")
+    assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_reports_are_written_by_one_role_and_deleted_by_none() -> None:
+    allowed = {
+        (name, action) for name, statement in statements() for action in statement["Action"] if action.startswith("s3:")
+    }
+
+    assert allowed == {
+        ("MakeReports", "s3:PutObject"),
+        ("MakeReports", "s3:GetObject"),
+        ("InsightsRole", "s3:GetObject"),
+    }
+
+
+def test_whoever_cleans_up_may_delete_nothing_of_orders_payments_and_the_ledger() -> None:
+    deleting = [
+        str(statement["Resource"])
+        for name, statement in statements()
+        if {"dynamodb:DeleteItem", "dynamodb:BatchWriteItem"} & set(statement["Action"])
+        and "MaintenanceWorkerRole" in str(RESOURCES[name]["Properties"].get("Roles", name))
+    ]
+
+    assert deleting
+    assert not [one for one in deleting if re.search("AdBots|Payments|Ledger", one)]
+
+
 def test_only_what_must_be_is_open_to_everybody() -> None:
     public = {route for _, route, event in routes() if event.get("Auth", {}).get("Authorizer") == "NONE"}
 

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from urllib3.exceptions import NewConnectionError
 from werkzeug.test import Client
 
-from adbot_queue.core import telemetry
+from adbot_queue.analytics import service
+from adbot_queue.core import aws, telemetry
 from adbot_queue.processors.analytics import MOST_PROPERTIES, Track
 from adbot_queue.providers import registry, segment
 from local.stand_ins.segment import Segment
@@ -45,6 +46,45 @@ def test_an_event_is_sent_under_the_jobs_key(peers: Peers) -> None:
         }
     ]
     assert "EventsTracked" in telemetry.metrics.metric_set
+
+
+def kept(event_id: str) -> Any:
+    return aws.dynamodb().get_item(TableName="AnalyticsTable", Key={"pk": {"S": f"EVENT#{event_id}"}, "sk": {"S": "E"}})
+
+
+def test_what_segment_has_taken_is_kept_once_for_the_counting_at_the_time_it_happened(peers: Peers) -> None:
+    track("kept-1", occurred_at="2025-11-22T00:30:00+02:00", properties={"article_id": "a-7", "amount": 49})
+    first = kept("kept-1")["Item"]
+    track("kept-1", occurred_at="2025-11-22T00:30:00+02:00", properties={"article_id": "a-7", "amount": 49})
+
+    assert first["listing"]["S"].startswith("RAW#2025-11-21T22#")
+    assert (first["name"]["S"], first["article"]["S"]) == ("Ticket Bought", "a-7")
+    assert kept("kept-1")["Item"] == first
+
+
+def test_an_event_without_a_time_keeps_the_time_of_its_first_attempt(
+    peers: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service.from_env(), "_now", lambda: 1_763_769_900_000)
+    track("kept-2")
+    monkeypatch.setattr(service.from_env(), "_now", lambda: 1_763_799_900_000)
+    track("kept-2")
+
+    assert kept("kept-2")["Item"]["place"]["S"] == "2025-11-22T00:05:00.000Z#kept-2"
+
+
+def test_an_event_from_the_future_happened_when_it_came(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.from_env(), "_now", lambda: 1_763_769_900_000)
+    track("kept-3", occurred_at="9999-12-31T00:00:00Z")
+    track("kept-4", occurred_at="0001-01-01T00:00:00Z")
+
+    assert kept("kept-3")["Item"]["place"]["S"].startswith("2025-11-22T00:05")
+    assert kept("kept-4")["Item"]["place"]["S"].startswith("1970-01-01T00:00")
+
+
+def test_what_segment_refuses_is_not_kept(peers: Peers) -> None:
+    assert failure("analytics-track", GOOD | {"properties": {"note": "fail=400"}}, key="kept-5")[0].kind == "permanent"
+    assert "Item" not in kept("kept-5")
 
 
 def test_the_same_job_again_is_one_event(peers: Peers) -> None:

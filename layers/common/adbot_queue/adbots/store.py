@@ -202,6 +202,31 @@ class AdbotStore(PoolStore):
         orders = [self.order(item["pk"].removeprefix("ORDER#")) for item in found]
         return [order for order in orders if order], following
 
+    def listed_between(
+        self, kind: str, first: str, last: str, limit: int, cursor: str | None
+    ) -> tuple[list[str], str | None]:
+        """A page of ids, oldest first: of bots (`ADBOT`) or orders in review (`REVIEW`) made between two days."""
+        found, following = dynamodb.query_page(
+            self.client,
+            self.table,
+            "#kind = :kind AND listed_at BETWEEN :first AND :last",
+            index="by_kind",
+            limit=limit,
+            cursor=cursor,
+            forward=True,
+            kind=kind,
+            first=first,
+            last=f"{last}~",
+        )
+        return [str(item["pk"]).partition("#")[2] for item in found], following
+
+    def orders(self, order_ids: Sequence[str]) -> list[Order]:
+        """Several orders, in any order; those that exist."""
+        return [
+            items.order_of(item)
+            for item in dynamodb.get_many(self.client, self.table, [items.order_key(one) for one in order_ids])
+        ]
+
     def _list(
         self, index: str, condition: str, value: str, limit: int, cursor: str | None
     ) -> tuple[list[Item], str | None]:

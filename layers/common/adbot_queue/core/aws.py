@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_scheduler import EventBridgeSchedulerClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sns import SNSClient
@@ -90,6 +91,12 @@ def secrets_manager() -> SecretsManagerClient:
 def scheduler() -> EventBridgeSchedulerClient:
     """The EventBridge Scheduler client of this process."""
     return cast("EventBridgeSchedulerClient", _session().create_client("scheduler", config=CONFIG))
+
+
+@lru_cache(maxsize=1)
+def s3() -> S3Client:
+    """The S3 client of this process. Its links are signed as every region understands."""
+    return cast("S3Client", _session().create_client("s3", config=CONFIG.merge(Config(signature_version="s3v4"))))
 
 
 @lru_cache(maxsize=1)

@@ -196,6 +196,18 @@ class Counters:
             parts[item["sk"].partition("#")[0]].append(item)
         return {minute: summed(items) for minute, items in sorted(parts.items())}
 
+    def day(self, queue: str, day: str) -> Counter[str]:
+        """What a queue did on a day (`2025-11-22`) that began less than `MINUTES_KEPT_S` ago. One Query."""
+        found = dynamodb.query(
+            self._client,
+            self._table,
+            "pk = :pk AND begins_with(sk, :day)",
+            consistent=False,
+            pk=_minutes_pk(queue),
+            day=f"{day}T",
+        )
+        return summed(found)
+
     def minute_before(self, minutes: int) -> str:
         """The name of the minute so many minutes ago."""
         return _minute(self._now() - minutes * MINUTE_MS)

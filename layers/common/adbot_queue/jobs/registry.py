@@ -302,6 +302,43 @@ TYPES: dict[str, JobType] = {
             timeout_s=20,
             needs=("cognito", "sendgrid"),
         ),
+        JobType(
+            "process-snapshot",
+            "analytics",
+            "adbot_queue.processors.aggregates:process_snapshot",
+            "adbot_queue.processors.aggregates:ProcessSnapshot",
+            window_s=0,
+            # A job of many slices must survive that some of them die.
+            policy=_exponential(10, 10),
+            parallel=False,
+        ),
+        JobType(
+            "rebuild-article-stats",
+            "analytics",
+            "adbot_queue.processors.aggregates:rebuild_article_stats",
+            "adbot_queue.processors.aggregates:RebuildArticleStats",
+            window_s=0,
+            policy=_exponential(10, 10),
+            parallel=False,
+        ),
+        JobType(
+            "cleanup-old-data",
+            "maintenance",
+            "adbot_queue.processors.maintenance:cleanup_old_data",
+            "adbot_queue.processors.maintenance:CleanupOldData",
+            window_s=0,
+            policy=_exponential(10, 10),
+            parallel=False,
+        ),
+        JobType(
+            "generate-report",
+            "maintenance",
+            "adbot_queue.processors.maintenance:generate_report",
+            "adbot_queue.processors.maintenance:GenerateReport",
+            window_s=0,
+            policy=_exponential(5, 10),
+            parallel=False,
+        ),
     )
 }
 

@@ -1,4 +1,8 @@
-"""`analytics-track`: one event to Segment, under the job's key: Segment keeps one of those with the same messageId."""
+"""`analytics-track`: one event to Segment, under the job's key: Segment keeps one of those with the same messageId.
+
+What Segment has taken is kept here too, once under the same id, for the counting (`analytics`). An attempt that dies in
+between is repeated, and so are both.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from adbot_queue.analytics import service
 from adbot_queue.core import telemetry
 from adbot_queue.core.errors import ProviderFailed
 from adbot_queue.core.schema import Input
@@ -40,7 +45,7 @@ class Track(Input):
     anonymous_id: Id | None = None
     properties: dict[str, Any] = Field(default_factory=dict)
     occurred_at: Annotated[str, Field(max_length=40), AfterValidator(_moment)] | None = Field(
-        default=None, description="ISO 8601; by default when Segment hears of it"
+        default=None, description="ISO 8601; by default when it is sent"
     )
 
     @model_validator(mode="after")
@@ -53,7 +58,7 @@ class Track(Input):
 
 
 def track(payload: Track, context: Context) -> dict[str, Any]:
-    """Send the event.
+    """Send the event, and keep it for the counting.
 
     Returns:
         message_id: what Segment knows the event by.
@@ -74,5 +79,13 @@ def track(payload: Track, context: Context) -> dict[str, Any]:
             segment.track(event, seconds)
     except ProviderFailed as error:
         raise verdict(error) from error.__cause__ or error
+    service.from_env().record(
+        context.idempotency_key,
+        payload.event,
+        user_id=payload.user_id,
+        anonymous_id=payload.anonymous_id,
+        properties=payload.properties,
+        occurred_at=payload.occurred_at,
+    )
     telemetry.count("EventsTracked")
     return {"message_id": context.idempotency_key}

@@ -1,0 +1,140 @@
+"""Where a report's figures come from. Nothing is scanned: lists in the order of time, and what is counted by day."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from decimal import Decimal
+
+from adbot_queue.adbots.model import Order, OrderStatus
+from adbot_queue.adbots.store import AdbotStore
+from adbot_queue.analytics.model import days_between
+from adbot_queue.analytics.runs import Run, State
+from adbot_queue.analytics.store import AnalyticsStore
+from adbot_queue.core import clock
+from adbot_queue.jobs import registry
+from adbot_queue.jobs.statistics import EVENTS
+from adbot_queue.processors import currencies
+from adbot_queue.reports.model import Table, by_day
+
+AT_ONCE = 100
+"""Bots of one page: what one BatchGetItem reads, of the bots and of their orders."""
+
+NOT_PAID = {OrderStatus.PENDING, OrderStatus.FAILED}
+
+BOTS, ORDERS, AMOUNT, REFUNDED = range(4)
+
+
+def orders(adbots: AdbotStore, run: Run, since: str, until: str) -> Table:
+    """Bots, orders and money by day and currency. A page is a Query of the index by kind and two BatchGetItem.
+
+    Raises:
+        Postponed: the next attempt goes on with the next page. Cancelled: somebody asked for it.
+    """
+    state = run.state
+    for kind in ("ADBOT", "REVIEW"):
+        while kind not in state["done"]:
+            run.pause_if_short()
+            ids, cursor = adbots.listed_between(kind, since, until, AT_ONCE, state["cursor"])
+            for day, order, bots in _bots(adbots, ids) if kind == "ADBOT" else _in_review(adbots, ids):
+                _add(state, day, order, bots)
+            state["cursor"] = cursor
+            if cursor is None:
+                state["done"].append(kind)
+            run.context.progress(0, f"{state['days'] and max(state['days'])}")
+    rows = [
+        (day, currency, numbers[BOTS], numbers[ORDERS], *_money(numbers, currency))
+        for day in sorted(state["days"])
+        for currency, numbers in sorted(state["days"][day].items())
+    ]
+    made = Counter({day: sum(numbers[BOTS] for numbers in found.values()) for day, found in state["days"].items()})
+    return Table(
+        "orders",
+        since,
+        until,
+        ("day", "currency", "bots", "orders", "amount", "refunded", "net"),
+        rows,
+        "Bots made",
+        by_day(days_between(since, until), made),
+        (
+            "An order counts on the day on which its bot was made; one that waits for a person on the day it came.",
+            "Payments that failed or were given back before there was a bot are not in it.",
+        ),
+    )
+
+
+def start() -> State:
+    """How a report of orders begins."""
+    return {"cursor": None, "done": [], "days": {}}
+
+
+def _bots(adbots: AdbotStore, ids: list[str]) -> Iterator[tuple[str, Order | None, int]]:
+    bots = adbots.adbots(ids)
+    known = {order.id: order for order in adbots.orders([*{bot.order_id for bot in bots}])}
+    for bot in bots:
+        yield clock.day(bot.created_at), known.get(bot.order_id), 1
+
+
+def _in_review(adbots: AdbotStore, ids: list[str]) -> Iterator[tuple[str, Order | None, int]]:
+    for order in adbots.orders(ids):
+        if order.adbot_id is None:
+            yield clock.day(order.created_at), order, 0
+
+
+def _add(state: State, day: str, order: Order | None, bots: int) -> None:
+    numbers = state["days"].setdefault(day, {}).setdefault(order.currency if order else "", [0, 0, 0, 0])
+    numbers[BOTS] += bots
+    if order:
+        numbers[ORDERS] += 1
+        if order.status not in NOT_PAID:
+            numbers[AMOUNT] += order.amount
+            numbers[REFUNDED] += order.amount_refunded
+
+
+def _money(numbers: list[int], currency: str) -> tuple[Decimal, ...]:
+    amount, refunded = numbers[AMOUNT], numbers[REFUNDED]
+    return tuple(Decimal(one).scaleb(-currencies.decimals(currency)) for one in (amount, refunded, amount - refunded))
+
+
+def queues(store: AnalyticsStore, since: str, until: str) -> Table:
+    """What every job queue did on every day that is counted. One Query."""
+    found = store.queue_days(since, until)
+    days = days_between(since, until)
+    missing = sorted(set(days) - {day for day, _, _ in found})
+    done = Counter(dict.fromkeys(days, 0))
+    for day, _, counts in found:
+        done[day] += counts.get("completed", 0)
+    return Table(
+        "queues",
+        since,
+        until,
+        ("day", "queue", *EVENTS),
+        [(day, queue, *(counts.get(event, 0) for event in EVENTS)) for day, queue, counts in found],
+        f"Jobs completed, of {len(registry.QUEUES)} queues",
+        by_day(days, done),
+        (f"Not counted by any snapshot: {', '.join(missing)}.",) if missing else (),
+    )
+
+
+def analytics(store: AnalyticsStore, since: str, until: str) -> Table:
+    """Events and people of every day that is counted, and every event by its name. One Query."""
+    found = store.days(since, until)
+    days = days_between(since, until)
+    missing = sorted(set(days) - {one.start for one in found})
+    rows: list[tuple[str | int, ...]] = []
+    for one in found:
+        rows.append((one.start, "", one.events, one.people, "yes" if one.people_exact else "no"))
+        rows += [(one.start, name, number, "", "") for name, number in sorted(one.by_event.items())]
+    notes = ["A row without an event is all of the day. People are estimated to about three percent where not exact."]
+    if missing:
+        notes.append(f"Not counted by any snapshot: {', '.join(missing)}.")
+    return Table(
+        "analytics",
+        since,
+        until,
+        ("day", "event", "events", "people", "people_exact"),
+        list(rows),
+        "Events",
+        by_day(days, Counter({one.start: one.events for one in found})),
+        tuple(notes),
+    )

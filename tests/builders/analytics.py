@@ -1,0 +1,83 @@
+"""Events, and jobs that count them, on an AWS in the process."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from adbot_queue.analytics import store as stores
+from adbot_queue.analytics.model import VIEWED, Event, hour_start, person_of
+from adbot_queue.analytics.store import AnalyticsStore
+from adbot_queue.jobs import registry
+from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.retry import Postponed
+from tests.builders.jobs import Clock
+
+TODAY = "2025-11-22"
+NOON = hour_start(f"{TODAY}T12")
+
+
+def event(
+    name: str = "1", at: int = NOON, person: str = "cara", article: str | None = None, what: str = VIEWED
+) -> Event:
+    """An event; its id is its name."""
+    return Event(f"evt-{name}", at, what, person_of(person, None), article)
+
+
+@dataclass
+class Counting:
+    """The Analytics table, a clock, and jobs that are tried until they end."""
+
+    clock: Clock = field(default_factory=lambda: Clock(NOON + 600_000))
+    store: AnalyticsStore = field(default_factory=stores.from_env)
+    notes: list[tuple[int, str]] = field(default_factory=list)
+
+    def record(self, *events: Event) -> None:
+        for one in events:
+            self.store.record(one, self.clock.now)
+
+    def context(self, job: str, steps: int | None = None) -> Context:
+        """A job's context; after so many looks at the time there is too little of it left."""
+        looks = iter(range(steps)) if steps is not None else None
+
+        class Hurried(Context):
+            def seconds_left(self) -> float:
+                return 20.0 if looks is None or next(looks, None) is not None else 1.0
+
+        now = self.clock
+        return Hurried(job, 1, job, now() + 20_000, now, lambda: False, lambda *told: self.notes.append(told))
+
+    def run(
+        self, job_type: str, payload: dict[str, Any] | None = None, job: str = "job-1", steps: int | None = None
+    ) -> Any:
+        """The result of a job, after as many attempts as it takes."""
+        for _ in range(500):
+            try:
+                return self.attempt(job_type, payload, job, steps)
+            except Postponed:
+                self.clock.advance(1)
+        raise AssertionError("it never ends")
+
+    def attempt(
+        self, job_type: str, payload: dict[str, Any] | None = None, job: str = "job-1", steps: int | None = None
+    ) -> Any:
+        known = registry.job_type(job_type)
+        return known.load_processor()(known.load_payload().model_validate(payload or {}), self.context(job, steps))
+
+    def hours(self, day: str = TODAY) -> dict[str, dict[str, int]]:
+        """What is counted by hour."""
+        return {one.start: one.by_event for one in self.store.hours(day) if one.events}
+
+    def days(self) -> dict[str, dict[str, int]]:
+        """What is counted by day."""
+        return {one.start: one.by_event for one in self.store.days("0", "9") if one.events}
+
+
+def naive(events: Iterable[Event], of: Callable[[Event], str]) -> dict[str, dict[str, int]]:
+    """What counting one by one comes to, each event once: by what `of` says, names and how often."""
+    found: dict[str, Counter[str]] = {}
+    for one in {one.id: one for one in events}.values():
+        found.setdefault(of(one), Counter())[one.name] += 1
+    return {key: dict(counts) for key, counts in found.items()}

@@ -1,0 +1,22 @@
+"""Counting on an AWS in the process."""
+
+from __future__ import annotations
+
+import pytest
+
+from adbot_queue.analytics import snapshot
+from adbot_queue.jobs import registry
+from tests.builders.analytics import Counting
+from tests.builders.world import World
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An AWS in the process looks through a whole table for every Query: fewer queues, fewer hours."""
+    monkeypatch.setattr(registry, "QUEUES", {name: registry.QUEUES[name] for name in ("money", "email", "maintenance")})
+    monkeypatch.setattr(snapshot, "FIRST_HOURS", 3)
+
+
+@pytest.fixture
+def counting(on_aws: World) -> Counting:
+    return Counting()
