@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
+from typing import Any
+
+from moto.core.botocore_stubber import BotocoreStubber
 
 # Logger and Metrics read their names when adbot_queue is imported, which is before any fixture runs.
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "adbot-queue")
@@ -12,3 +16,17 @@ os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 # Clients are made once a process and keep the credentials that they find then, in whichever test that is.
 os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "testing"
 os.environ["AWS_DEFAULT_REGION"] = "eu-central-1"
+
+
+def _one_call_at_a_time() -> None:
+    """moto looks and writes in two steps: without this two threads may both win what only one of them can."""
+    answer, lock = BotocoreStubber.__call__, threading.RLock()
+
+    def answered(stubber: Any, *args: Any, **kwargs: Any) -> Any:
+        with lock:
+            return answer(stubber, *args, **kwargs)
+
+    BotocoreStubber.__call__ = answered  # type: ignore[method-assign]
+
+
+_one_call_at_a_time()

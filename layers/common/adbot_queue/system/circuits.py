@@ -42,7 +42,7 @@ LEAST_FAILURES = 5
 
 FAILURE_RATE = 0.5
 OPEN_MS, MOST_OPEN_MS = 30_000, 300_000
-PROBE_MS = 30_000
+PROBE_MS = 90_000
 """After this another may probe: whoever took the last one has died. Longer than any call of a provider takes."""
 
 TOLD = 10
