@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from http import HTTPStatus
 from pathlib import Path
@@ -57,7 +58,7 @@ def document(routes: list[Route]) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
-    return {
+    made: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "AdBot Queue",
@@ -70,6 +71,10 @@ def document(routes: list[Route]) -> dict[str, Any]:
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
     }
+    lost = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(made))) - made["components"]["schemas"].keys()
+    if lost:
+        raise ValueError(f"models of the same name as others: {', '.join(sorted(lost))}")
+    return made
 
 
 PROBLEM: dict[str, Any] = {

@@ -2,7 +2,8 @@
 
 In the cloud CloudFormation runs both transforms and API Gateway reads the OpenAPI `Body`. The embedded AWS ignores
 that body, so the routes in it become resources of their own. It also asks for other permissions than AWS for some
-calls (`_ALSO`) and for schedules, which are added. Nothing else is added or changed on the way.
+calls (`_ALSO`) and for schedules, which are added; and it speaks plain http, so what a bucket's policy denies without
+TLS is left out. Nothing else is added or changed on the way.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ def expand(template: Template, parameters: Mapping[str, str]) -> Template:
     resources = plain["Resources"]
     _cover_other_names(resources)
     _join_permissions(resources)
+    _allow_plain_http(resources)
     for name in [
         key
         for key, value in resources.items()
@@ -113,6 +115,16 @@ def _join_permissions(resources: Template) -> None:
             api = {"Fn::Sub": ["arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}/*", {}]}
             api["Fn::Sub"][1] = {"Api": properties["SourceArn"]["Fn::Sub"][1]["__ApiId__"]}
             properties["SourceArn"] = api
+
+
+def _allow_plain_http(resources: Template) -> None:
+    """Drop what bucket policies deny without TLS, and a policy that says nothing else."""
+    without_tls = {"Bool": {"aws:SecureTransport": "false"}}
+    for name in [key for key, value in resources.items() if value["Type"] == "AWS::S3::BucketPolicy"]:
+        document = resources[name]["Properties"]["PolicyDocument"]
+        document["Statement"] = [one for one in document["Statement"] if one.get("Condition") != without_tls]
+        if not document["Statement"]:
+            del resources[name]
 
 
 def _cover_other_names(resources: Template) -> None:

@@ -33,13 +33,13 @@ def twilio(request: Request[None]) -> Response:
 @api.get(
     "/messages/{id}",
     roles=STAFF,
-    returns=schemas.DeliveryView,
+    returns=schemas.MessageView,
     summary="How far a message came, by the provider's id or by its job's",
     raises=(NotFound,),
 )
-def show(request: Request[None]) -> schemas.DeliveryView:
+def show(request: Request[None]) -> schemas.MessageView:
     """Known for 30 days."""
-    return schemas.DeliveryView.of(messages.from_env().delivery(request.path["id"]))
+    return schemas.MessageView.of(messages.from_env().delivery(request.path["id"]))
 
 
 @api.post(
@@ -47,14 +47,16 @@ def show(request: Request[None]) -> schemas.DeliveryView:
     roles=PUBLIC,
     raw="application/json",
     limit=MOST_BYTES,
-    returns=delivery_schemas.Received,
+    returns=delivery_schemas.EventsReceived,
     summary="What SendGrid reports of mails, under its signature",
     raises=(BadSignature, Malformed, TooLarge, NotConfigured, Unavailable),
 )
-def sendgrid(request: Request[None]) -> delivery_schemas.Received:
+def sendgrid(request: Request[None]) -> delivery_schemas.EventsReceived:
     """200 means written down; anything else makes SendGrid send the batch again."""
     signature, timestamp = request.header(sendgrid_webhook.SIGNATURE), request.header(sendgrid_webhook.TIMESTAMP)
-    return delivery_schemas.Received.model_validate(reception.from_env().sendgrid(request.raw, signature, timestamp))
+    return delivery_schemas.EventsReceived.model_validate(
+        reception.from_env().sendgrid(request.raw, signature, timestamp)
+    )
 
 
 @api.get(

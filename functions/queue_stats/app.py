@@ -13,14 +13,14 @@ api = Api()
     "/admin/queue/stats",
     roles=STAFF,
     query=stock_schemas.PoolQuery,
-    returns=stock_schemas.QueueStats,
+    returns=stock_schemas.BotQueueStats,
     summary="Queue length, missing sessions, oldest age and free stock, per pool and in sum",
 )
-def stats(request: Request[None]) -> stock_schemas.QueueStats:
+def stats(request: Request[None]) -> stock_schemas.BotQueueStats:
     """The headers of the pools hold all of it."""
     pools = service.from_env().pools
     headers = [pools.header(request.query.pool)] if request.query.pool else pools.headers()
-    return stock_schemas.QueueStats.of([stock_schemas.PoolStats.of(header, system_clock()) for header in headers])
+    return stock_schemas.BotQueueStats.of([stock_schemas.PoolStats.of(header, system_clock()) for header in headers])
 
 
 handler = api.handler

@@ -150,3 +150,15 @@ def test_a_port_that_is_no_number_is_refused_by_name(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(Refused, match="ADBOT_API_PORT=eighty"):
         Settings.from_environment()
+
+
+def test_what_a_bucket_denies_without_tls_is_left_out_and_nothing_else_of_its_policy() -> None:
+    deny = {"Effect": "Deny", "Action": "s3:*", "Condition": {"Bool": {"aws:SecureTransport": "false"}}}
+    other = {"Effect": "Deny", "Action": "s3:DeleteObject"}
+    template = copy.deepcopy(PACKAGED)
+    for name, found in (("Plain", [deny]), ("Mixed", [deny, other])):
+        policy = {"Bucket": "b", "PolicyDocument": {"Statement": found}}
+        template["Resources"][name] = {"Type": "AWS::S3::BucketPolicy", "Properties": policy}
+    policies = of(expand(template, {"PythonRuntime": "python3.11"}), "AWS::S3::BucketPolicy")
+
+    assert {name: policy["PolicyDocument"]["Statement"] for name, policy in policies.items()} == {"Mixed": [other]}

@@ -132,7 +132,7 @@ class PoolStats(View):
         )
 
 
-class QueueStats(View):
+class BotQueueStats(View):
     """Figures a pool and in sum; the sum's age is that of the oldest bot of all."""
 
     queue_length: int
@@ -145,7 +145,7 @@ class QueueStats(View):
     pools: list[PoolStats]
 
     @classmethod
-    def of(cls, pools: list[PoolStats]) -> QueueStats:
+    def of(cls, pools: list[PoolStats]) -> BotQueueStats:
         """The sum of pools."""
         return cls(
             queue_length=sum(pool.queue_length for pool in pools),

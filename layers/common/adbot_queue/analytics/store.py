@@ -119,7 +119,8 @@ class AnalyticsStore:
         hour = str(item["listing"]).split("#")[1]
         if now >= hour_start(hour) + LATE_MS:
             # After the event: who sees the note sees the event.
-            self._put({"pk": "LATE", "sk": hour, "noted_at": now, "expires_at": (now + RAW_KEPT_MS) // 1000})
+            note = {"pk": "LATE", "sk": hour, "noted_at": now, "expires_at": (now + RAW_KEPT_MS) // 1000}
+            self.client.put_item(TableName=self.table, Item=dynamodb.encode(note))
         return new
 
     def events(
@@ -161,11 +162,8 @@ class AnalyticsStore:
         """Keep people and articles of an hour, or of what is counted of it so far. Under an id that nobody has used."""
         expires_at = (now + PART_KEPT_MS) // 1000
         items = [("*", bucket.total)] + [(f"A#{name}", one) for name, one in sorted(bucket.articles.items())]
-        puts = [
-            {"PutRequest": {"Item": dynamodb.encode(_part_item(part, sk, one) | {"expires_at": expires_at})}}
-            for sk, one in items
-        ]
-        self._batch(puts)
+        puts = [{"pk": f"PART#{part}", "sk": sk, **_people_item(one), "expires_at": expires_at} for sk, one in items]
+        self._batch([{"PutRequest": {"Item": dynamodb.encode(item)}} for item in puts])
 
     def read_part(self, part: str) -> Bucket:
         """What was kept as a part."""
@@ -318,9 +316,6 @@ class AnalyticsStore:
             listing=listing,
         )
 
-    def _put(self, item: Item) -> None:
-        self.client.put_item(TableName=self.table, Item=dynamodb.encode(item))
-
     def _replace(self, item: Item, began_at: int) -> bool:
         """Write an item unless a newer one stands there."""
         try:
@@ -368,10 +363,6 @@ def _event_of(item: Item, hour: str) -> Event:
 
 def _people_item(aggregate: Aggregate) -> Item:
     return {"by_event": aggregate.shown(), "people": aggregate.people.packed()}
-
-
-def _part_item(part: str, sk: str, aggregate: Aggregate) -> Item:
-    return {"pk": f"PART#{part}", "sk": sk, **_people_item(aggregate)}
 
 
 def _aggregate_of(item: Item) -> Aggregate:

@@ -14,14 +14,14 @@ from adbot_queue.delivery.suppressions import Suppression
 Channel = Literal["email"]
 
 
-class Received(View):
+class EventsReceived(View):
     """How many events told something, and how many told nothing here (opens, other kinds)."""
 
     recorded: int
     ignored: int
 
 
-class ReportView(View):
+class DeliveryReportView(View):
     """One report of the provider's; `reason` is a code or a fixed word."""
 
     status: Status
@@ -29,7 +29,7 @@ class ReportView(View):
     reason: str
 
     @classmethod
-    def of(cls, report: Report) -> ReportView:
+    def of(cls, report: Report) -> DeliveryReportView:
         """Of a report."""
         return cls(status=report.status, at=iso(report.at), reason=report.reason)
 
@@ -42,7 +42,7 @@ class DeliveryView(View):
     status: Status
     at: str
     reason: str
-    history: list[ReportView]
+    history: list[DeliveryReportView]
 
     @classmethod
     def of(cls, delivery: Delivery) -> DeliveryView:
@@ -50,8 +50,8 @@ class DeliveryView(View):
         return cls(
             message_id=delivery.message_id,
             channel=delivery.channel,
-            **ReportView.of(delivery.furthest).model_dump(),
-            history=[ReportView.of(report) for report in delivery.history],
+            **DeliveryReportView.of(delivery.furthest).model_dump(),
+            history=[DeliveryReportView.of(report) for report in delivery.history],
         )
 
 

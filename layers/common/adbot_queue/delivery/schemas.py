@@ -8,7 +8,7 @@ from adbot_queue.delivery.messages import Delivery
 from adbot_queue.providers.twilio import REASONS
 
 
-class DeliveryView(View):
+class MessageView(View):
     """How far a message came. `reason` says what the provider's `error_code` means, where that is known here."""
 
     sid: str
@@ -19,7 +19,7 @@ class DeliveryView(View):
     reason: str | None
 
     @classmethod
-    def of(cls, delivery: Delivery) -> DeliveryView:
+    def of(cls, delivery: Delivery) -> MessageView:
         """Of a message."""
         return cls(
             sid=delivery.sid,
