@@ -92,8 +92,8 @@ test-e2e: setup ## over HTTP against the deployed template (ADBOT_STACK=.local/s
 	$(RUN) pytest -m e2e tests/e2e
 
 .PHONY: test-providers
-test-providers: .venv/.complete ## what we send to providers, against their published schemas and servers that others wrote
-	$(RUN) pytest -m peers tests/peers
+test-providers: .venv/.complete ## every processor, against published schemas, servers that others wrote, and every failure
+	$(RUN) pytest -n 2 tests/peers tests/unit/processors
 
 .PHONY: test-concurrency
 test-concurrency: .venv/.complete ## hundreds of random runs on Amazon's DynamoDB Local, killed midway, audited
