@@ -118,7 +118,7 @@ class Ours(_Function):
             JOBS_BURST="1000000",
         )
         self.jobs = service.from_env()
-        patch.object(execute, "PARALLEL", 1 if self.meter else self.parallel).start()
+        patch.object(execute, "PARALLEL", self.parallel).start()
         handler: Callable[[dict[str, Any], Any], Any] = load_app(HANDLER).handler
         return handler
 

@@ -96,6 +96,14 @@ def write_units(before: Wire | None, after: Wire | None, indexes: Iterable[Index
     return (2 if transactional else 1) * base + sum(index.units(before, after) for index in indexes)
 
 
+def _write_of(statement: Wire) -> Wire:
+    """Table and key of an update in PartiQL, whose condition begins with the two attributes of the key."""
+    changes = statement["Statement"].partition(" WHERE ")[0]
+    first = changes.count("?")
+    pk, sk = statement["Parameters"][first : first + 2]
+    return {"TableName": changes.split('"')[1], "Key": {"pk": pk, "sk": sk}}
+
+
 class Meter:
     """Counts the units of every write of a client.
 
@@ -147,6 +155,8 @@ class Meter:
                     for table, requests in params["RequestItems"].items()
                     for request in requests
                 ]
+            case "BatchExecuteStatement":
+                writes = [_write_of(statement) for statement in params["Statements"]]
             case _:
                 return {}
         touched = {}

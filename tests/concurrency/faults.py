@@ -21,7 +21,7 @@ class Rates:
     kill: float = 0.0  # half of them before the call, half when it was carried out
     conflict: float = 0.0  # DynamoDB Local never has one
     throttle: float = 0.0  # nor this
-    resend: float = 0.0  # the answer is lost on the way, and botocore sends the request again
+    resend: float = 0.0  # the answer is lost on the way, and botocore sends the request again; or a statement's is
     mixed: float = 0.0  # a refused transaction names a conflict on its first item beside the conditions that failed
 
 
@@ -63,9 +63,13 @@ class Faults:
             return _answer(400, {"Error": error, "CancellationReasons": reasons})
         return None
 
-    def _after(self, parsed: dict[str, Any], **_: Any) -> None:
+    def _after(self, parsed: dict[str, Any], model: Any, **_: Any) -> None:
         if self._strikes("kills", self._rates.kill / 2):
             raise Killed
+        if model.name == "BatchExecuteStatement":
+            for response in parsed.get("Responses", []):
+                if "Error" not in response and self._strikes("unsure", self._rates.resend):
+                    response["Error"] = {"Code": "InternalServerError", "Message": "injected"}
         reasons = parsed.get("CancellationReasons") or [{}]
         if reasons[0].get("Code") == "ConditionalCheckFailed" and self._strikes("conflicts", self._rates.mixed):
             reasons[0] = {"Code": "TransactionConflict", "Message": "injected"}

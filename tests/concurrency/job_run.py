@@ -168,7 +168,7 @@ class Run:
     def _faulty(self, name: str) -> tuple[Any, random.Random]:
         on = client(self.endpoint)
         faults = Faults(on)
-        for operation in ("UpdateItem", "PutItem"):
+        for operation in ("UpdateItem", "PutItem", "BatchExecuteStatement"):
             on.meta.events.register_first(f"needs-retry.dynamodb.{operation}", faults._lose_answer)
         faults.arm(RATES, f"{self.seed} {name}")
         faults.counts = self.faults  # of all together

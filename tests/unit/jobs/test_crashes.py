@@ -1,4 +1,7 @@
-"""The process dies after each of its AWS calls in turn. Nothing is lost, nothing happens twice, it ends the same."""
+"""The process dies after each of its AWS calls in turn. Nothing is lost, nothing happens twice, it ends the same.
+
+Jobs of a batch run side by side, so that calls come in no fixed order: whichever it is, dying after it does no harm.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from adbot_queue.core.errors import Conflict
-from adbot_queue.jobs import execute, registry
+from adbot_queue.jobs import registry
 from adbot_queue.jobs.service import NewJob
 from adbot_queue.system.mode import Mode
 from tests.builders.crash import Killed, crash_after, every_call
@@ -88,6 +91,15 @@ def batch_with_callback(jobs: Jobs) -> None:
     jobs.service.enqueue(NewJob("charge", {"name": "callback"}, key="k#callback").after(ids), ADMIN)
 
 
+def several(jobs: Jobs) -> None:
+    """A batch of which some complete, some fail in every way, and some have others waiting for them."""
+    goes = [[], ["transient"], NO, ["postponed"], ["late-transient"], []]
+    for name, script in zip("abcdef", goes, strict=True):
+        jobs.enqueue("charge", {"name": name, "goes": script}, ADMIN)
+    for parent in "acf":
+        jobs.enqueue("mail", {"name": f"after {parent}"}, depends_on=(job_named(jobs, parent),), tolerant=True)
+
+
 def a_worker_dies(jobs: Jobs) -> None:
     jobs.store.claim(job_named(jobs, "a"), "money", "dead", "lease", jobs.clock(), jobs.clock() + 45_000)
 
@@ -133,6 +145,9 @@ STORIES = {
     "enqueue while the queue is down": Story(queue_down(A), again=True),
     "run": Story(drain, A),
     "run a batch": Story(drain, batch_with_callback),
+    "run several that end in every way": Story(drain, several),
+    "run several while the queue is down": Story(queue_down(drain), several),
+    "run several of which one was taken by a worker that died": Story(drain, steps(several, a_worker_dies)),
     "run, with a result webhook": Story(drain, enqueue(key="a", webhook_url="https://shop.example.com/hook")),
     "fail for now": Story(drain, enqueue(key="a", goes=["transient"])),
     "fail although it happened": Story(drain, enqueue(key="a", goes=["late-transient"])),
@@ -166,12 +181,12 @@ def untold(jobs: Jobs) -> None:
 
 @pytest.fixture(autouse=True)
 def few_queues() -> Iterator[None]:
-    """Three queues are swept in a third of the time; and moto breaks when threads write at once."""
+    """Three queues are swept in a third of the time."""
     few = {name: registry.QUEUES[name] for name in ("money", "email", "messages")}
     deliver = charging("deliver-webhook", "messages", internal=True)
     told = patch.object(deliver.__class__, "load_payload", _webhook_payload)
     types = job_types(charging(), charging("mail", "email"), deliver)
-    with patch.dict(registry.QUEUES, few, clear=True), patch.object(execute, "PARALLEL", 1), told, types:
+    with patch.dict(registry.QUEUES, few, clear=True), told, types:
         yield
 
 

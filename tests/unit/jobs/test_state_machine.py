@@ -23,7 +23,7 @@ from moto.dynamodb.models import dynamodb_backends
 
 from adbot_queue.core.errors import Conflict
 from adbot_queue.jobs import registry
-from adbot_queue.jobs.execute import LEASE_MARGIN_MS
+from adbot_queue.jobs.execute import LEASE_MARGIN_MS, Permit
 from adbot_queue.jobs.model import RETRYABLE, TERMINAL, Job, State
 from adbot_queue.jobs.store import TooEarly
 from adbot_queue.jobs.sweep import Sweeper
@@ -169,6 +169,19 @@ class Platform(RuleBasedStateMachine):
         if simple.claimable(self.jobs.clock()):
             simple.runs()
             self._read_time(job_id)
+        self.changed = True
+
+    @rule(job_ids=st.lists(ids, min_size=2, max_size=4))
+    def batch_arrives(self, job_ids: list[str]) -> None:
+        """For several jobs at once, the same one perhaps twice."""
+        claimable = [one for one in dict.fromkeys(job_ids) if self.model[one].claimable(self.jobs.clock())]
+        others = [one for one, simple in self.model.items() if simple.state is State.WAITING and one not in job_ids]
+        if len(claimable) < len(job_ids) and others:
+            return  # permits would go to those
+        self.jobs.worker.work([Permit(one, "email") for one in job_ids], lambda: 60_000)
+        for one in claimable:
+            self.model[one].runs()
+            self._read_time(one)
         self.changed = True
 
     @rule()

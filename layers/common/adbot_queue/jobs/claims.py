@@ -125,7 +125,8 @@ class Claims:
         return outcome if isinstance(outcome, Exception) else after.changed(version=before.version + 1)
 
     def _release_again(self, before: Job, after: Job) -> Job | None:
-        # Somebody wants it cancelled, or to wait for it: that does not take the claim from us.
+        # Somebody wants it cancelled, or to wait for it: that does not take the claim from us. The wish ends with it.
+        before = before.changed(cancel_requested=before.cancel_requested or after.is_terminal)
         written = self._write(before, after, _OURS, our_lease=before.lease)
         if written is None:
             found = dynamodb.get(self.client, self.table, key_of(before.id))

@@ -34,6 +34,8 @@ from adbot_queue.system.limits import Limits
 
 TimeLeft = Callable[[], int]
 
+_THREADS = Threads()
+
 LEASE_MARGIN_MS = 15_000
 """How much longer a claim lasts than its job may run: enough to write down the result, retries included."""
 
@@ -79,7 +81,6 @@ class Worker:
         self._name = name
         self._now = now
         self._chance = chance or random.SystemRandom()
-        self._threads = Threads()
 
     def work(
         self, permits: Sequence[Permit], time_left: TimeLeft, *, full: bool = False, mode: Mode = Mode.ASYNC_QUEUE
@@ -159,7 +160,7 @@ class Worker:
 
     def _run(self, jobs: Sequence[Job], run: _Run) -> None:
         """Run the processors, and write down what has ended whenever something has, all of it in one call."""
-        crew: SideBySide[str] = SideBySide(self._threads)
+        crew: SideBySide[str] = SideBySide(_THREADS)
         by_id = {job.id: job for job in jobs}
         ended = [end for job in jobs if (end := self._start(job, crew, run))]
         while ended or crew:

@@ -1,0 +1,307 @@
+"""Jobs of a batch: claimed in one call, run side by side, written down together; each for itself all the same."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from botocore.exceptions import ClientError
+
+from adbot_queue.core import aws
+from adbot_queue.jobs.execute import Permit
+from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.side_by_side import Ended, SideBySide, Threads
+from tests.builders import effects
+from tests.builders.crash import crash_after, sent_twice
+from tests.builders.effects import Provider, charging
+from tests.builders.jobs import Jobs, job_types, states
+from tests.builders.payments import failing
+from tests.builders.world import ADMIN
+
+BATCH = "BatchExecuteStatement"
+
+
+def made(jobs: Jobs, *scripts: list[str], **options: Any) -> list[Job]:
+    news = [jobs.new("charge", {"name": f"n{n}", "goes": goes}, **options) for n, goes in enumerate(scripts)]
+    return jobs.enqueue_many(news)
+
+
+def work(jobs: Jobs, several: list[Job], *, milliseconds: int = 60_000, full: bool = False) -> None:
+    permits = [Permit(job.id, job.queue, job.rank) for job in several]
+    jobs.worker.work(permits, lambda: milliseconds, full=full)
+
+
+def now(jobs: Jobs, several: list[Job]) -> list[State]:
+    return [jobs.get(job).state for job in several]
+
+
+@contextmanager
+def statements_answered(*codes: str | None) -> Iterator[None]:
+    """In the first batch, statements have these errors, and are not carried out."""
+    calls: list[str] = []
+
+    def before(params: dict[str, Any], **_: Any) -> None:
+        calls.append("call")
+        if len(calls) == 1:
+            statements = params["Statements"]
+            params["Statements"] = [one for one, code in zip(statements, codes, strict=True) if code is None]
+
+    def after(parsed: dict[str, Any], **_: Any) -> None:
+        if len(calls) == 1:
+            answers = iter(parsed["Responses"])
+            parsed["Responses"] = [{"Error": {"Code": code}} if code else next(answers) for code in codes]
+
+    events = aws.dynamodb().meta.events
+    events.register(f"provide-client-params.dynamodb.{BATCH}", before)
+    events.register(f"after-call.dynamodb.{BATCH}", after)
+    try:
+        yield
+    finally:
+        events.unregister(f"provide-client-params.dynamodb.{BATCH}", before)
+        events.unregister(f"after-call.dynamodb.{BATCH}", after)
+
+
+def test_the_jobs_of_a_batch_are_claimed_in_one_call_and_run_side_by_side(jobs: Jobs) -> None:
+    several = made(jobs, *([[]] * 10))
+    all_there = threading.Barrier(10, timeout=30)
+
+    def meet(*_: Any) -> None:
+        all_there.wait()
+
+    with patch.object(effects.PROVIDER, "charge", meet), crash_after(None) as calls:
+        work(jobs, several)
+
+    assert set(now(jobs, several)) == {State.COMPLETED}
+    assert calls.names[0] == BATCH
+    assert set(calls.names[1:]) <= {BATCH, "UpdateItem", "GetItem"}
+
+
+def test_what_ends_together_is_written_in_one_call(jobs: Jobs) -> None:
+    several = made(jobs, *([[]] * 5))
+    for job in several:
+        jobs.store.change(job, job.changed(payload={"name": 5}))  # does not fit any more: ends before it begins
+
+    with crash_after(None) as calls:
+        work(jobs, several)
+
+    assert calls.names == [BATCH, BATCH]
+    assert set(now(jobs, several)) == {State.FAILED}
+
+
+def test_retries_of_a_batch_are_sent_together(jobs: Jobs) -> None:
+    several = made(jobs, *([[]] * 3))
+    with job_types(), patch.dict("adbot_queue.jobs.registry.TYPES") as types, crash_after(None) as calls:
+        del types["charge"]  # a worker of an older version
+        work(jobs, several)
+
+    assert calls.names == [BATCH, BATCH, "SendMessageBatch"]
+    assert set(now(jobs, several)) == {State.DELAYED}
+
+
+def test_jobs_of_a_batch_end_each_in_its_own_way(jobs: Jobs, provider: Provider) -> None:
+    several = made(jobs, [], ["transient"], ["permanent"], ["postponed"], ["bug"])
+    child = jobs.enqueue("note", depends_on=(several[0].id,))
+
+    work(jobs, several)
+
+    assert now(jobs, several) == [State.COMPLETED, State.DELAYED, State.FAILED, State.DELAYED, State.DELAYED]
+    assert [jobs.get(job).attempt for job in several] == [1, 1, 1, 0, 1]
+    assert jobs.get(child).state is State.WAITING
+    assert {jobs.get(job).first_started_at for job in several} == {jobs.clock()}
+
+
+def test_a_message_that_comes_twice_in_a_batch_runs_its_job_once_and_then_another_that_waits(
+    jobs: Jobs, provider: Provider
+) -> None:
+    first, second, third = made(jobs, [], [], [])
+
+    work(jobs, [first, first, second, second])
+
+    assert now(jobs, [first, second, third]) == [State.COMPLETED] * 3
+    assert [name for _, name in provider.calls].count("n0") == 1
+
+
+def test_a_claim_that_is_refused_takes_the_next_one_and_one_that_is_too_early_is_sent_again(jobs: Jobs) -> None:
+    taken, waiting = made(jobs, [], [])
+    jobs.work(taken)
+    early = jobs.enqueue("charge", {"name": "early"}, run_at=jobs.clock() + 60_000)
+
+    with crash_after(None) as calls:
+        work(jobs, [taken, early])
+
+    assert now(jobs, [taken, waiting, early]) == [State.COMPLETED, State.COMPLETED, State.DELAYED]
+    assert calls.names.count("SendMessage") == 1
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_answer_about_a_batch_that_gets_lost_costs_no_attempt(jobs: Jobs, provider: Provider, number: int) -> None:
+    several = made(jobs, [], [], [])
+    with sent_twice(aws.dynamodb(), BATCH, number):
+        work(jobs, several)
+
+    assert [(job.state, job.attempt, len(job.attempts)) for job in map(jobs.get, several)] == [
+        (State.COMPLETED, 1, 1)
+    ] * 3
+    assert set(provider.effects.values()) == {1}
+
+
+def test_a_statement_that_is_throttled_is_sent_alone_and_the_others_are_done(jobs: Jobs) -> None:
+    several = made(jobs, [], [], [])
+    with statements_answered(None, "ThrottlingError", "ProvisionedThroughputExceeded"), crash_after(None) as calls:
+        work(jobs, several)
+
+    assert now(jobs, several) == [State.COMPLETED] * 3
+    assert calls.names[:3] == [BATCH, "UpdateItem", "UpdateItem"]
+
+
+def test_what_stays_throttled_is_delivered_again_and_the_others_are_done(jobs: Jobs) -> None:
+    several = made(jobs, [], [], [])
+    code = "ProvisionedThroughputExceededException"
+    with statements_answered(None, "ThrottlingError", None), failing(aws.dynamodb(), "UpdateItem", code=code) as calls:
+        with pytest.raises(ClientError, match=code):
+            work(jobs, several)
+        assert calls[0] == "UpdateItem"
+
+    assert now(jobs, several)[1] is State.WAITING
+
+
+def test_when_the_claim_of_a_batch_fails_it_is_delivered_again_and_nothing_has_run(
+    jobs: Jobs, provider: Provider
+) -> None:
+    several = made(jobs, [], [])
+    with failing(aws.dynamodb(), BATCH, code="InternalServerError"), pytest.raises(ClientError):
+        work(jobs, several)
+
+    assert provider.calls == []
+    assert now(jobs, several) == [State.WAITING] * 2
+
+
+def test_somebody_who_cancels_or_waits_meanwhile_takes_no_claim_of_a_batch(jobs: Jobs) -> None:
+    several = made(jobs, [], [], [])
+    cancelled, parent, _ = several
+    charge, lock = effects.PROVIDER.charge, threading.Lock()
+    children: list[Job] = []
+
+    def meanwhile(key: str, payload: effects.Charge) -> dict[str, Any]:
+        with lock:
+            if not children:
+                jobs.service.cancel(cancelled.id, ADMIN)
+                children.append(jobs.enqueue("note", depends_on=(parent.id,)))
+        return charge(key, payload)
+
+    with patch.object(effects.PROVIDER, "charge", meanwhile), patch("adbot_queue.jobs.context.Context.check_cancelled"):
+        work(jobs, several)
+
+    assert now(jobs, several) == [State.COMPLETED] * 3
+    assert not jobs.get(cancelled).cancel_requested
+    assert jobs.get(children[0]).state is State.WAITING
+
+
+def test_one_that_hangs_is_given_up_while_the_others_are_written_down(jobs: Jobs) -> None:
+    released = threading.Event()
+    charge = effects.PROVIDER.charge
+
+    def stuck(key: str, payload: effects.Charge) -> dict[str, Any]:
+        if payload.name == "n1":
+            released.wait(30)
+        return charge(key, payload)
+
+    with job_types(charging(timeout_s=1)), patch.object(effects.PROVIDER, "charge", stuck):
+        several = made(jobs, [], [], [])
+        work(jobs, several)
+        released.set()
+
+    assert now(jobs, several) == [State.COMPLETED, State.DELAYED, State.COMPLETED]
+    failure = jobs.get(several[1]).failure
+    assert failure
+    assert failure.kind == "timeout"
+
+
+def test_types_that_run_alone_follow_one_another_and_are_put_off_when_time_runs_out(
+    jobs: Jobs, provider: Provider
+) -> None:
+    running: list[int] = []
+    most: list[int] = []
+    charge = effects.PROVIDER.charge
+
+    def counted(key: str, payload: effects.Charge) -> dict[str, Any]:
+        running.append(1)
+        most.append(len(running))
+        answer = charge(key, payload)
+        running.pop()
+        return answer
+
+    with job_types(charging(parallel=False)), patch.object(effects.PROVIDER, "charge", counted):
+        several = made(jobs, [], [], [])
+        work(jobs, several)
+        assert (now(jobs, several), max(most)) == ([State.COMPLETED] * 3, 1)
+
+        late = made(jobs, ["good"], ["good", "good"], ["good", "good", "good"])
+        left = iter([60_000] * 3 + [1_000] * 9)
+        permits = [Permit(job.id, job.queue, job.rank) for job in late]
+        jobs.worker.work(permits, lambda: next(left))
+
+    put_off = [jobs.get(job) for job in late if jobs.get(job).state is State.DELAYED]
+    assert put_off
+    assert {(job.failure.kind, job.attempt) for job in put_off if job.failure} == {("postponed", 0)}
+
+
+def test_without_time_left_nothing_is_claimed_and_every_permit_is_sent_again(jobs: Jobs, provider: Provider) -> None:
+    several = made(jobs, [], [], [])
+    jobs.receive("money")
+    jobs.delete("money")
+
+    work(jobs, several, milliseconds=10_000)
+
+    assert provider.calls == []
+    assert states([jobs.get(job) for job in several]) == {State.WAITING: 3}
+    assert len(jobs.receive("money")) == 3
+
+
+class TestSideBySide:
+    """The runner itself."""
+
+    def ends(self, crew: SideBySide[str]) -> list[Ended[str]]:
+        found: list[Ended[str]] = []
+        while crew:
+            found += crew.wait()
+        return found
+
+    def test_results_and_errors_come_back_under_their_names(self) -> None:
+        crew: SideBySide[str] = SideBySide(Threads())
+        error = ValueError("no")
+
+        def fail() -> None:
+            raise error
+
+        crew.start("good", lambda: 5, 10)
+        crew.start("bad", fail, 10)
+
+        assert {end.name: (end.result, end.error) for end in self.ends(crew)} == {
+            "good": (5, None),
+            "bad": (None, error),
+        }
+        assert crew.wait() == []
+
+    def test_one_that_is_too_late_is_told_once_and_its_thread_is_not_missed(self) -> None:
+        threads, released = Threads(), threading.Event()
+        crew: SideBySide[str] = SideBySide(threads)
+        crew.start("late", lambda: released.wait(30), 0.01)
+
+        (late,) = self.ends(crew)
+        assert isinstance(late.error, TimeoutError)
+        crew.start("next", released.set, 10)
+        assert [end.name for end in self.ends(crew)] == ["next"]
+
+    def test_threads_are_kept(self) -> None:
+        threads = Threads()
+        seen = set()
+        for _ in range(5):
+            crew: SideBySide[str] = SideBySide(threads)
+            crew.start("one", threading.get_ident, 10)
+            seen |= {end.result for end in self.ends(crew)}
+        assert len(seen) <= 2  # the last one is perhaps not idle yet when the next is started
