@@ -140,7 +140,7 @@ def test_one_call_probes_and_the_others_wait_for_its_outcome(
     assert process.stands.state is CircuitState.HALF_OPEN
 
     assert process.circuits.admit(process.provider) is True
-    assert other.waits() == 30
+    assert other.waits() == 90
     process.circuits.succeeded(process.provider, probe=True)
 
     clock.advance(5_000)
@@ -166,7 +166,7 @@ def test_a_probe_whose_process_died_is_followed_by_another(process: Process, oth
     clock.advance(30_000)
     process.circuits.admit(process.provider)
 
-    clock.advance(29_000)
+    clock.advance(89_000)
     assert not other.call(well=True)
     clock.advance(1_000)
     assert other.call(well=True)

@@ -249,10 +249,10 @@ class Worker:
             self._now,
             lambda: self._is_cancelled(job),
             _reporter(self, job),
-            job.tenant,
-            job,
-            lambda record: self._write_down(job, record),
-            job.created_at,
+            tenant=job.tenant,
+            job=job,
+            write_down=lambda record: self._write_down(job, record),
+            created_at=job.created_at,
         )
 
         def call() -> Any:
