@@ -79,6 +79,7 @@ def test_another_number_than_the_confirmed_one_deletes_nothing(on_aws: World, ol
     assert on_aws.ledger(action="data.clean") == []
 
 
+@pytest.mark.long
 def test_a_cleanup_that_dies_anywhere_is_signed_for_once_and_ends_with_everything_deleted(
     on_aws: World, old_events: Counting
 ) -> None:

@@ -144,6 +144,7 @@ def test_a_snapshot_that_has_little_time_goes_on_where_it_stopped(
     assert sum(readers) == 40
 
 
+@pytest.mark.long
 def test_a_snapshot_that_dies_after_any_call_ends_right_when_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store.AnalyticsStore.events, "__defaults__", (None, 2))
 

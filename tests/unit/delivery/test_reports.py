@@ -193,7 +193,7 @@ def test_a_message_belongs_to_the_effect_that_was_first(on: World) -> None:
     assert on.http("delivery", "GET /messages/{id}", role="viewer", id="job-2").status == 404
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.lists(st.sampled_from([state for state in STEPS if STEPS[state] != 4] + ["delivered"]), min_size=1))
 def test_in_whatever_order_and_however_often_the_furthest_state_stays(on: World, order: list[str]) -> None:
     known, sid = Messages(aws.dynamodb(), on.env["SYSTEM_TABLE"]), next(sids)

@@ -154,7 +154,7 @@ def test_whatever_happens_in_whatever_order_a_code_is_good_once_and_only_while_i
     run_state_machine_as_test(
         Otp,
         settings=settings(
-            max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
 
