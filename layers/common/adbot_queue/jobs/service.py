@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +15,16 @@ from adbot_queue.core.errors import (
     AppError,
     Conflict,
     IdempotencyMismatch,
-    Invalid,
     NotFound,
     RateLimited,
     Unavailable,
 )
-from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count
 from adbot_queue.jobs import dispatch, registry
 from adbot_queue.jobs.dependents import Dependents
 from adbot_queue.jobs.dispatch import Dispatcher
-from adbot_queue.jobs.intake import Checked, NewJob, check_all, check_payload, memory_key
+from adbot_queue.jobs.intake import NewJob, check_all, check_payload, memory_key
 from adbot_queue.jobs.model import RETRYABLE, TERMINAL, Job, Mode, State
 from adbot_queue.jobs.registry import Rate
 from adbot_queue.jobs.store import Draft, JobStore, Known, ParentEnded
@@ -126,7 +124,7 @@ class JobService:
         now = self.now()
         checked = check_all(news, now, internal=actor.role == ledgers.SYSTEM.role)
         for _ in range(RACES):
-            drafts = [self._draft(one, now, taken, index) for index, one in enumerate(checked)]
+            drafts = drafts_of(self.store, checked, now, taken)
             first = _first_of_each(drafts)
             try:
                 created = self.store.create(list(first.values()), now, self._signing(actor))
@@ -165,60 +163,6 @@ class JobService:
             error.headers = {"retry-after": str(taken.retry_after_s), **rate_headers(taken)}
             raise error
         return taken
-
-    def _draft(self, checked: Checked, now: int, taken: Taken | None, index: int) -> Draft:
-        new, memory = checked.new, checked.memory(now)
-        job = Job(
-            time_ordered_id(now),
-            checked.type.name,
-            checked.type.queue,
-            checked.payload,
-            now,
-            priority=new.priority,
-            tenant=new.tenant,
-            tags=new.tags,
-            batch=new.batch,
-            depends_on=new.depends_on,
-            tolerant=new.tolerant,
-            idempotency_key=new.key,
-            remembered_until=memory.until if memory else None,
-        )
-        return self._placed(Draft(job, memory), new, taken.virtual_time_of(index) if taken else now, now)
-
-    def _placed(self, draft: Draft, new: NewJob, virtual_time: int, now: int) -> Draft:
-        """The draft with its first state, and the job that will tell its end where one is wanted."""
-        job = draft.job
-        if new.depends_on:
-            parents = self._open_parents(new)
-            job = job.blocked(parents, now) if parents else job.waiting(virtual_time)
-        elif new.run_at is not None and new.run_at > now:
-            job = job.delayed(new.run_at, now)
-        else:
-            job = job.waiting(virtual_time)
-        if new.webhook_url is None:
-            return replace(draft, job=job)
-        known = registry.TYPES["deliver-webhook"]
-        teller = Job(
-            time_ordered_id(now),
-            known.name,
-            known.queue,
-            {"url": new.webhook_url, "job_id": job.id},
-            now,
-            tenant=new.tenant,
-            depends_on=(job.id,),
-            tolerant=True,
-        ).blocked(frozenset({job.id}), now)
-        return replace(draft, job=job.changed(children=frozenset({teller.id})), with_it=(teller,))
-
-    def _open_parents(self, new: NewJob) -> frozenset[str]:
-        found = self.store.get_many(new.depends_on)
-        missing = [parent for parent in new.depends_on if parent not in found]
-        if missing:
-            raise Invalid.field("depends_on", f"there is no job {missing[0]}")
-        ended = [job for job in found.values() if job.is_terminal and job.state is not State.COMPLETED]
-        if ended and not new.tolerant:
-            raise Invalid.field("depends_on", f"job {ended[0].id} is {ended[0].state}")
-        return frozenset(job.id for job in found.values() if not job.is_terminal)
 
     def _signing(self, actor: Actor) -> Callable[[Transaction, list[Job]], None] | None:
         if actor.role == ledgers.SYSTEM.role:

@@ -1,0 +1,88 @@
+"""From what is wanted to the rows that are written for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from adbot_queue.core.errors import Invalid
+from adbot_queue.core.ids import time_ordered_id
+from adbot_queue.jobs import registry
+from adbot_queue.jobs.intake import Checked, NewJob
+from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.store import Draft, JobStore
+from adbot_queue.system.limits import Taken
+
+
+def drafts_of(store: JobStore, checked: Sequence[Checked], now: int, taken: Taken | None) -> list[Draft]:
+    """A row for each job, in its first state, with the job that tells its end where one is wanted.
+
+    Args:
+        store: where the jobs are that others depend on.
+        checked: what is wanted.
+        now: in ms.
+        taken: the tokens that give each its place among the jobs of others.
+
+    Raises:
+        Invalid: a job that is depended on does not exist, or has ended otherwise than it should.
+    """
+    return [
+        _draft(store, one, taken.virtual_time_of(index) if taken else now, now) for index, one in enumerate(checked)
+    ]
+
+
+def _draft(store: JobStore, checked: Checked, virtual_time: int, now: int) -> Draft:
+    new, memory = checked.new, checked.memory(now)
+    job = Job(
+        time_ordered_id(now),
+        checked.type.name,
+        checked.type.queue,
+        checked.payload,
+        now,
+        priority=new.priority,
+        tenant=new.tenant,
+        tags=new.tags,
+        batch=new.batch,
+        depends_on=new.depends_on,
+        tolerant=new.tolerant,
+        idempotency_key=new.key,
+        remembered_until=memory.until if memory else None,
+    )
+    return _placed(store, Draft(job, memory), new, virtual_time, now)
+
+
+def _placed(store: JobStore, draft: Draft, new: NewJob, virtual_time: int, now: int) -> Draft:
+    """The draft with its first state, and the job that will tell its end where one is wanted."""
+    job = draft.job
+    if new.depends_on:
+        parents = _open_parents(store, new)
+        job = job.blocked(parents, now) if parents else job.waiting(virtual_time)
+    elif new.run_at is not None and new.run_at > now:
+        job = job.delayed(new.run_at, now)
+    else:
+        job = job.waiting(virtual_time)
+    if new.webhook_url is None:
+        return replace(draft, job=job)
+    known = registry.TYPES["deliver-webhook"]
+    teller = Job(
+        time_ordered_id(now),
+        known.name,
+        known.queue,
+        {"url": new.webhook_url, "job_id": job.id},
+        now,
+        tenant=new.tenant,
+        depends_on=(job.id,),
+        tolerant=True,
+    ).blocked(frozenset({job.id}), now)
+    return replace(draft, job=job.changed(children=frozenset({teller.id})), with_it=(teller,))
+
+
+def _open_parents(store: JobStore, new: NewJob) -> frozenset[str]:
+    found = store.get_many(new.depends_on)
+    missing = [parent for parent in new.depends_on if parent not in found]
+    if missing:
+        raise Invalid.field("depends_on", f"there is no job {missing[0]}")
+    ended = [job for job in found.values() if job.is_terminal and job.state is not State.COMPLETED]
+    if ended and not new.tolerant:
+        raise Invalid.field("depends_on", f"job {ended[0].id} is {ended[0].state}")
+    return frozenset(job.id for job in found.values() if not job.is_terminal)
