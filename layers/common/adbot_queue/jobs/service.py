@@ -24,6 +24,7 @@ from adbot_queue.core.telemetry import count
 from adbot_queue.jobs import dispatch, registry
 from adbot_queue.jobs.dependents import Dependents
 from adbot_queue.jobs.dispatch import Dispatcher
+from adbot_queue.jobs.drafts import drafts_of
 from adbot_queue.jobs.intake import NewJob, check_all, check_payload, memory_key
 from adbot_queue.jobs.model import RETRYABLE, TERMINAL, Job, Mode, State
 from adbot_queue.jobs.registry import Rate
