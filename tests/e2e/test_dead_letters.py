@@ -71,7 +71,7 @@ def job(api: Api, job_id: str) -> dict[str, Any]:
 
 def dies_twice(api: Api, mark: str) -> str:
     """A job whose provider is away for its two attempts, and back after that."""
-    payload = {"event": f"e2e {mark} fail=503x2", "user_id": "e2e"}
+    payload = {"event": f"e2e {mark} fail=429x2", "user_id": "e2e"}
     made = api("admin", "POST", "/jobs", json={"type": "analytics-track", "payload": payload})
     assert made.status_code == 202, made.text
     return str(made.json()["id"])
