@@ -23,6 +23,7 @@ pytestmark = [
 ]
 
 RUNS = int(os.environ.get("CONCURRENCY_RUNS", str(len(SHAPES))))
+SHORT = 3
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,9 @@ def campaign() -> Iterator[Campaign]:
         yield Campaign(endpoint)
 
 
-@pytest.mark.parametrize("seed", range(1, RUNS + 1))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=[pytest.mark.long] if seed > SHORT else []) for seed in range(1, RUNS + 1)]
+)
 def test_nothing_is_doubled_overtaken_adrift_or_lost_however_many_work_at_once(campaign: Campaign, seed: int) -> None:
     result = campaign.run(seed)
     assert result.problems == [], f"python -m tests.concurrency --runs 1 --seed {seed}"
