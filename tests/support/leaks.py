@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 _KINDS: dict[str, re.Pattern[str]] = {
     "an e-mail address": re.compile(r"[\w.+-]+@(?!example\.invalid)[\w-]+(?:\.[\w-]+)+"),
     "a phone number": re.compile(r"(?<![\w.:+-])\+[1-9]\d{7,14}(?!\d)"),
-    "a card number": re.compile(r"(?<!\d)[345]\d{3}([ -]?)\d{4}\1\d{4}\1\d{4}(?!\d)"),
+    "a card number": re.compile(r"(?<![\w.-])[345]\d{3}([ -]?)\d{4}\1\d{4}\1\d{4}(?![\w-])"),
     "a token": re.compile(r"\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+"),
     "a provider's key": re.compile(r"\b(?:sk|rk|pk)_(?:test|live)_\w{8,}|\bwhsec_[\w+/]{8,}|\bSG\.[\w-]{16,}"),
     "an authorization header": re.compile(r"(?i)\b(?:bearer|basic)\s+[\w+/=-]{16,}"),

@@ -33,6 +33,7 @@ def test_it_finds(line: str) -> None:
         "arn:aws:lambda:us-east-1:000000000000:function:adbot-queue-MoneyWorker:live",
         "REPORT RequestId: 8f507cfc-xmpl-4697-b07a-ac58fc914c95 Duration: 12.34 ms Billed Duration: 13 ms",
         "version 1763769600000, rank 0050#1763769600000000",
+        '"correlation_id":"90ad4123-4123-4123-4123-61839a2a5df3"',
     ],
 )
 def test_it_leaves_alone(line: str) -> None:
