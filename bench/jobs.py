@@ -44,8 +44,18 @@ NAMES = {
     "celery-results": "Celery, results in DynamoDB",
     "ours-one-by-one": "this project, batches one by one",
 }
-RIVALS = ("usual", "usual-status", "celery-results")
-"""Of Celery the one whose jobs can be asked how they are; the other is printed beside it."""
+RIVALS = ("usual", "usual-status", "celery", "celery-results")
+
+PROMISES = {
+    "ours": "row, state, attempts, result, order, idempotency from enqueue on, retries, leases",
+    "ours-keyless": "the same without idempotency",
+    "usual": "idempotency in the worker, result until it expires; nobody can ask how a job is",
+    "usual-status": "the same, and a row with its state; no lists, no order, no retries of its own",
+    "celery": "its default on SQS: nothing is written down, no idempotency",
+    "celery-results": "state and result by id; no lists, no order, no idempotency",
+    "ours-one-by-one": "as this project",
+}
+"""What a job's caller may count on."""
 
 Measured = dict[str, Any]
 
@@ -64,6 +74,7 @@ class Bench:
             "AWS_ENDPOINT_URL_DYNAMODB": dynamodb,
             "AWS_ENDPOINT_URL_SQS": sqs,
             "POWERTOOLS_LOG_LEVEL": "ERROR",
+            "BOTO_DISABLE_CRT": "true",  # awscrt is there for tools; the layer has none
             "ADBOTS_TABLE": "",
             "PAYMENTS_TABLE": "",
             "PAYMENTS_QUEUE_URL": "",
