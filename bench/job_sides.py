@@ -1,6 +1,6 @@
 """The sides of `bench.jobs` that are Lambda functions behind SQS: this project's, and what is usually written.
 
-Both have their batches from the same stand-in for Lambda's poller: receive ten, call the handler, delete in one call.
+Both have their batches from the same stand-in for Lambda's poller (`bench.job_poller`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from adbot_queue.jobs.registry import JobType
 from adbot_queue.jobs.service import NewJob
 from adbot_queue.ledger import Actor
 from bench.job_course import BATCH, Calls, Course, Numbered, Place, process
+from bench.job_poller import Batch, drive
 from bench.units import Meter
 from local.openapi import load_app
 from local.settings import aws as stack_client
@@ -51,14 +52,14 @@ class Context:
 
 
 class _Function:
-    """A function and its poller."""
+    """A function behind a queue."""
 
     def prepare(self, place: Place, calls: Calls) -> None:
-        """Make clients and handler, and count their calls. The poller is the same for all."""
-        self.place = place
+        """Make clients and handler, and count their calls."""
+        self.place, self.calls = place, calls
         self.dynamodb, self.sqs = self.clients()
         self.meter = Meter(self.dynamodb, stack_client(place.dynamodb, "dynamodb")) if place.metered else None
-        for one in {id(one): one for one in (self.dynamodb, self.sqs, aws.sqs())}.values():
+        for one in (self.dynamodb, self.sqs):
             calls.watch(one)
         self.handler = self.start()
 
@@ -71,25 +72,19 @@ class _Function:
         raise NotImplementedError
 
     def work(self, course: Course) -> None:
-        """Receive, handle, delete."""
-        sqs, url, context = aws.sqs(), self.place.queue, Context()
-        while not course.over.is_set():
-            found: Any = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=BATCH, WaitTimeSeconds=1)
-            messages = found.get("Messages", [])
-            if not messages:
-                continue
+        """Handle what the poller gives."""
+        context = Context()
+
+        def handle(messages: Batch) -> Batch:
             records = [
                 {"messageId": m["MessageId"], "body": m["Body"], "eventSource": "aws:sqs", "attributes": {}}
                 for m in messages
             ]
             answer = self.handler({"Records": records}, context)
             failed = {entry["itemIdentifier"] for entry in answer["batchItemFailures"]}
-            done = [m for m in messages if m["MessageId"] not in failed]
-            sqs.delete_message_batch(
-                QueueUrl=url,
-                Entries=[{"Id": str(n), "ReceiptHandle": m["ReceiptHandle"]} for n, m in enumerate(done)],
-            )
-            course.done(len(done))
+            return [m for m in messages if m["MessageId"] not in failed]
+
+        drive(self.place.queue, course, self.calls, handle)
 
 
 class Ours(_Function):

@@ -159,17 +159,17 @@ def test_jobs_are_claimed_and_finished_together_as_one_by_one(place: Place) -> N
         job("done").completed({"x": 1}, NOW),
     ]
     place.put(*map(item_of, jobs))
-    leases = {one.id: f"lease of {one.id}" for one in jobs} | {"unknown": "lease"}
+    ids = [*(one.id for one in jobs), "unknown"]
 
     def claimed(table: str) -> list[Job | Exception | None]:
-        return Claims(place.client, table).claim_many(leases, "money", "w", NOW, NOW + 45_000, Mode.ASYNC_QUEUE)
+        return Claims(place.client, table).claim_many(ids, "money", "w", "mine", NOW, NOW + 45_000, Mode.ASYNC_QUEUE)
 
     found = claimed(place.batch)
     one_by_one = [
         outcome
-        for name, lease in leases.items()
+        for name in ids
         for outcome in Claims(place.client, place.single).claim_many(
-            {name: lease}, "money", "w", NOW, NOW + 45_000, Mode.ASYNC_QUEUE
+            [name], "money", "w", "mine", NOW, NOW + 45_000, Mode.ASYNC_QUEUE
         )
     ]
     waits, due, early, *others = found
@@ -178,7 +178,7 @@ def test_jobs_are_claimed_and_finished_together_as_one_by_one(place: Place) -> N
     assert isinstance(early, claims.TooEarly)
     assert early.job == jobs[2]
     assert others == [None] * 4
-    assert [waits.attempt, due.attempt, waits.version, waits.lease] == [1, 1, 2, "lease of waits"]
+    assert [waits.attempt, due.attempt, waits.version, waits.lease] == [1, 1, 2, "mine"]
     assert found[:2] == one_by_one[:2]
     assert place.rows(place.batch) == place.rows(place.single)
     assert claimed(place.batch)[:2] == [waits, due]  # asked again because the answer got lost

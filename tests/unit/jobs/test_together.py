@@ -137,6 +137,45 @@ def test_a_claim_that_is_refused_takes_the_next_one_and_one_that_is_too_early_is
     assert calls.names.count("SendMessage") == 1
 
 
+def looks_of(jobs: Jobs, *batches: list[Job]) -> list[int]:
+    """How often the waiting jobs were looked at for each of these full batches."""
+    numbers: list[int] = []
+    for batch in batches:
+        with crash_after(None) as calls:
+            work(jobs, batch, full=True)
+        numbers.append(calls.names.count("Query"))
+    return numbers
+
+
+def test_what_a_full_batch_sees_of_the_waiting_jobs_serves_the_next_batches_too(jobs: Jobs) -> None:
+    several = made(jobs, *([[]] * 50))
+
+    assert looks_of(jobs, several[:10], several[10:20], several[20:30], several[30:40]) == [1, 0, 0, 0]
+    assert looks_of(jobs, several[40:]) == [1]  # what was seen is used up
+    assert set(now(jobs, several)) == {State.COMPLETED}
+
+
+def test_a_second_later_the_waiting_jobs_are_looked_at_again_so_that_an_urgent_one_passes(jobs: Jobs) -> None:
+    several = made(jobs, *([[]] * 30))
+    work(jobs, several[:10], full=True)
+    urgent = jobs.enqueue("charge", {"name": "urgent"}, priority=50)
+    jobs.advance(1)
+
+    work(jobs, several[10:20], full=True)
+
+    assert jobs.get(urgent).state is State.COMPLETED
+    assert states(jobs.open()) == {State.WAITING: 11}
+
+
+def test_when_somebody_else_has_taken_what_was_seen_it_is_looked_at_again(jobs: Jobs) -> None:
+    several = made(jobs, *([[]] * 40))
+    work(jobs, several[:10], full=True)
+    jobs.work(several[10], jobs.new_worker("another"))
+
+    assert looks_of(jobs, several[10:20], several[20:30]) == [0, 1]
+    assert states(jobs.all())[State.COMPLETED] == 31
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_an_answer_about_a_batch_that_gets_lost_costs_no_attempt(jobs: Jobs, provider: Provider, number: int) -> None:
     several = made(jobs, [], [], [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import ConditionFailed, Item
 from adbot_queue.core.partiql import Update, update_many
-from adbot_queue.jobs.items import item_of, job_of, key_of, listing_of
+from adbot_queue.jobs.items import changes, job_of, key_of, listing_of
 from adbot_queue.jobs.model import Job, Mode, State
 
 if TYPE_CHECKING:
@@ -55,15 +55,15 @@ class Claims:
         Raises:
             TooEarly: it is delayed until later.
         """
-        (claimed,) = self.claim_many({job_id: lease}, queue, worker, now, lease_until, mode)
+        (claimed,) = self.claim_many([job_id], queue, worker, lease, now, lease_until, mode)
         if isinstance(claimed, Exception):
             raise claimed
         return claimed
 
     def claim_many(
-        self, leases: Mapping[str, str], queue: str, worker: str, now: int, lease_until: int, mode: Mode
+        self, job_ids: Sequence[str], queue: str, worker: str, lease: str, now: int, lease_until: int, mode: Mode
     ) -> list[Job | Exception | None]:
-        """Take jobs, each for itself; `leases` by their ids.
+        """Take jobs, each for itself, under one lease.
 
         Returns:
             For each the job as it is now; None when it cannot be taken; TooEarly; or what else went wrong with it.
@@ -89,10 +89,10 @@ class Claims:
                     "delayed": State.DELAYED.value,
                 },
             )
-            for job_id, lease in leases.items()
+            for job_id in job_ids
         ]
         outcomes = update_many(self.client, self.table, claims)
-        return [_claimed(outcome, lease) for outcome, lease in zip(outcomes, leases.values(), strict=True)]
+        return [_claimed(outcome, lease) for outcome in outcomes]
 
     def release(self, before: Job, after: Job) -> Job | None:
         """End an attempt: write what changed, if the claim is still ours; None when it is not."""
@@ -168,10 +168,8 @@ def _change(before: Job, after: Job, condition: str, *, version: int | None = No
 
 def difference(before: Job, after: Job) -> tuple[str, dict[str, Any]]:
     """The update expression from one to the other, with its values; the version grows by one."""
-    old, new = item_of(before), item_of(after)
-    changed = [name for name, value in new.items() if name not in old or old[name] != value]
-    changed = [name for name in changed if name not in {"version", "pk", "sk"}]
-    gone = [name for name in old if name not in new]
+    changed, gone = changes(before, after)
     parts = [f"SET {', '.join(f'#{name} = :v_{name}' for name in changed)}"] if changed else []
     parts += [f"REMOVE {', '.join(f'#{name}' for name in gone)}"] if gone else []
-    return " ".join([*parts, "ADD #version :one"]), {f"v_{name}": new[name] for name in changed} | {"one": 1}
+    values = {f"v_{name}": value for name, value in changed.items()}
+    return " ".join([*parts, "ADD #version :one"]), values | {"one": 1}

@@ -6,7 +6,7 @@ import json
 import os
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -25,7 +25,7 @@ from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.dependents import Dependents
 from adbot_queue.jobs.dispatch import Dispatcher
 from adbot_queue.jobs.model import Job, Mode, State
-from adbot_queue.jobs.order import choose
+from adbot_queue.jobs.order import Place, choose
 from adbot_queue.jobs.registry import JobType
 from adbot_queue.jobs.retry import Cancelled, Permanent, Postponed, Transient, Waits, decide, failure_of
 from adbot_queue.jobs.side_by_side import Ended, SideBySide, Threads
@@ -44,6 +44,9 @@ RESERVE_MS = 5_000
 
 WINDOW = 40
 """Waiting jobs that a full batch looks at to keep the order."""
+
+FRESH_MS = 1_000
+"""For so long what was seen there serves the next batches too; then a job of higher priority may have come."""
 
 MOST_RESULT = 32 * 1024
 """Bytes of a result that are kept."""
@@ -81,6 +84,7 @@ class Worker:
         self._name = name
         self._now = now
         self._chance = chance or random.SystemRandom()
+        self._window = _Window(store, now)
 
     def work(
         self, permits: Sequence[Permit], time_left: TimeLeft, *, full: bool = False, mode: Mode = Mode.ASYNC_QUEUE
@@ -102,7 +106,7 @@ class Worker:
         allowed = self._within_rate(queue, permits)
         line = _Line(self._store, queue, allowed, self._chance)
         if full:
-            line.look()
+            line.look(self._window.of(queue))
         run = _Run(queue, time_left, mode, self._now() + time_left() - RESERVE_MS)
         for start in range(0, len(allowed), PARALLEL):
             self._run(self._claim(allowed[start : start + PARALLEL], line, run), run)
@@ -140,9 +144,10 @@ class Worker:
                     break
                 now = self._now()
                 claimed = self._store.claim_many(
-                    {job_id: time_ordered_id(now) for job_id in ids},
+                    ids,
                     run.queue,
                     self._name,
+                    time_ordered_id(now),
                     now,
                     now + longest + LEASE_MARGIN_MS,
                     run.mode,
@@ -152,8 +157,10 @@ class Worker:
                     one for one in claimed if isinstance(one, Exception) and not isinstance(one, TooEarly)
                 )
                 self._dispatcher.send([one.job for one in claimed if isinstance(one, TooEarly)])
-                count("ClaimsRefused", claimed.count(None))
-                free -= len(claimed) - claimed.count(None)
+                refused = claimed.count(None)
+                count("ClaimsRefused", refused)
+                free -= len(claimed) - refused
+                self._window.claimed(ids, fresh=not refused)
         except (ClientError, BotoCoreError, QueueRefused) as error:
             run.failures.append(error)
         return taken
@@ -296,6 +303,33 @@ class _Run:
     failures: list[Exception] = field(default_factory=list)
 
 
+class _Window:
+    """The first waiting jobs of a queue as they were a moment ago, less those that this worker has claimed since.
+
+    One look serves several batches. What is seen too late costs nothing but order; claims say who has a job.
+    """
+
+    def __init__(self, store: JobStore, now: Clock) -> None:
+        self._store = store
+        self._now = now
+        self._queue = ""
+        self._places: list[Place] = []
+        self._looked_at = 0
+
+    def of(self, queue: str) -> list[Place]:
+        """Enough for a batch, in order."""
+        now = self._now()
+        fresh = queue == self._queue and self._looked_at <= now < self._looked_at + FRESH_MS
+        if not fresh or len(self._places) < PARALLEL:
+            self._places = self._store.ready(queue, WINDOW)
+            self._queue, self._looked_at = queue, now
+        return self._places
+
+    def claimed(self, ids: Collection[str], *, fresh: bool) -> None:
+        """These wait no more. Not `fresh`: somebody else had some of them, so that others may be gone too."""
+        self._places = [place for place in self._places if place[1] not in ids] if fresh else []
+
+
 class _Line:
     """The jobs that an invocation may claim, in order, each once."""
 
@@ -308,10 +342,9 @@ class _Line:
         self._seen = set(self._ids)
         self._looked = False
 
-    def look(self) -> None:
+    def look(self, window: Sequence[Place]) -> None:
         """Let waiting jobs that go first pass."""
         self._looked = True
-        window = self._store.ready(self._queue, WINDOW)
         own = [(permit.rank, permit.job_id) for permit in self._permits]
         first, then = choose(own, window, self._chance.shuffle)
         self._ids = deque(dict.fromkeys([*first, *then]))

@@ -13,7 +13,7 @@ Index attributes, each there only as long as it means something:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -41,11 +41,29 @@ def listing_of(queue: str, state: State) -> str:
 
 def item_of(job: Job) -> Item:
     """A job as its item, index attributes included. What has its default value is left out."""
+    return key_of(job.id) | _attributes(job, _NAMES)
+
+
+def changes(before: Job, after: Job) -> tuple[Item, list[str]]:
+    """From one version of a job's item to another: the attributes that are set, but its version, and those that go."""
+    names = [name for name in _NAMES if name != "version" and _differ(getattr(before, name), getattr(after, name))]
+    old, new = _attributes(before, names), _attributes(after, names)
+    return {name: value for name, value in new.items() if old.get(name) != value}, [
+        name for name in old if name not in new
+    ]
+
+
+def _differ(one: Any, other: Any) -> bool:
+    return one is not other and bool(one != other)
+
+
+def _attributes(job: Job, names: Iterable[str]) -> Item:
+    """The list that it stands in, and its place there; of these fields those that do not have their default values."""
     # A dead one that somebody has decided about is none that a person has to look through.
     listing = f"{job.queue}#{job.decision}" if job.decision else listing_of(job.queue, job.state)
-    item: Item = {**key_of(job.id), "listing": listing}
+    item: Item = {"listing": listing}
     item["listed_at"] = job.finished_at if job.state is State.DEAD and job.finished_at else job.created_at
-    for name in _NAMES:
+    for name in names:
         value = getattr(job, name)
         if name in _ALWAYS or (value and value != _DEFAULTS[name]):
             item[name] = _stored(name, value)

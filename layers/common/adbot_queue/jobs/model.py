@@ -216,7 +216,7 @@ class Job:
 
     def completed(self, result: Any, now: int) -> Job:
         """Its work is done."""
-        return self._tried(None, now).changed(result=result, failure=None)._end(State.COMPLETED, now)  # noqa: SLF001
+        return self._tried(None, now)._end(State.COMPLETED, now, result=result, failure=None)  # noqa: SLF001
 
     def judged(self, verdict: Verdict, failure: Failure, now: int) -> Job:
         """An attempt failed, and this is what it leads to."""
@@ -266,12 +266,18 @@ class Job:
         first = self.first_started_at or self.started_at
         return self.changed(attempts=(*self.attempts, attempt)[-HISTORY:], first_started_at=first)
 
-    def _end(self, state: State, now: int) -> Job:
+    def _end(self, state: State, now: int, **values: Any) -> Job:
         # A key that still means this job must find it: the row stays at least as long.
         kept = RETENTION_MS.get(state)
         until = None if kept is None else max(now + kept, self.remembered_until or 0) // 1000
         return self._out_of_hand(
-            state=state, run_at=None, waits_for=frozenset(), finished_at=now, expires_at=until, cancel_requested=False
+            state=state,
+            run_at=None,
+            waits_for=frozenset(),
+            finished_at=now,
+            expires_at=until,
+            cancel_requested=False,
+            **values,
         )
 
     def _out_of_hand(self, **values: Any) -> Job:

@@ -13,6 +13,9 @@ from typing import Any, Generic, TypeVar
 
 Name = TypeVar("Name", bound=Hashable)
 
+GATHER_S = 0.003
+"""How long the first to end waits for others: less than it takes to write it down by itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ended(Generic[Name]):
@@ -85,11 +88,12 @@ class SideBySide(Generic[Name]):
         """Those that have ended, or did not in their time (TimeoutError): at least one, while there are any."""
         found: list[Ended[Name]] = []
         while self._until and not found:
-            left = min(self._until.values()) - time.monotonic()
+            until = min(self._until.values())
             with suppress(Empty):
-                found.append(self._ends.get(timeout=max(left, 0)))
-                while True:
-                    found.append(self._ends.get_nowait())
+                found.append(self._ends.get(timeout=max(until - time.monotonic(), 0)))
+                until = time.monotonic() + GATHER_S
+                while len(found) < len(self._until):
+                    found.append(self._ends.get(timeout=max(until - time.monotonic(), 0)))
             found = [end for end in found if end.name in self._until]  # the others are given up
             names = {end.name for end in found}
             now = time.monotonic()
