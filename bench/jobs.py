@@ -136,7 +136,8 @@ class Bench:
             for side in sides:
                 found[side].append(self.play(side, number=number, waits=waits))
         rates = {side: _rates(rounds, number) for side, rounds in found.items()}
-        print(f"\n| jobs/s, {'a provider that takes 20 ms' if waits else 'trivial processor'} "
+        what = "a provider that takes 20 ms" if waits else "trivial processor"
+        print(f"\n| jobs/s, {what} "
               "| of the worker (least to most) | to ours | enqueued, by one client | whole life | to ours "
               "| worker's CPU, ms a job |")  # fmt: skip
         print("|---|---|---|---|---|---|---|")
@@ -151,7 +152,7 @@ class Bench:
         print("\n| target | |\n|---|---|")
         for side in RIVALS:
             ratio = ours["work"] / rates[side]["work"]
-            print(f"| {self.verdict(f'one worker: ahead of {NAMES[side]} ({ratio:.2f}x)', met=ratio > 1)} |")
+            print(f"| {self.verdict(f'one worker, {what}: ahead of {NAMES[side]} ({ratio:.2f}x)', met=ratio > 1)} |")
         if waits:
             ratio = ours["work"] / rates["ours-one-by-one"]["work"]
             met = ratio >= 3
