@@ -15,6 +15,8 @@ from botocore.config import Config
 from botocore.session import Session, get_session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
     from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -48,8 +50,26 @@ def _session() -> Session:
 def dynamodb() -> DynamoDBClient:
     """The DynamoDB client of this process."""
     client = cast("DynamoDBClient", _session().create_client("dynamodb", config=CONFIG))
-    client.meta.events.register("before-parse.dynamodb", _as_it_is)
+    events = client.meta.events
+    events.register("provide-client-params.dynamodb", cast("Callable[..., None]", _set_apart))
+    events.register("before-call.dynamodb", _as_it_was_given)
+    events.register("before-parse.dynamodb", _as_it_is)
     return client
+
+
+def _set_apart(params: dict[str, Any], context: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Keep a request from botocore, which is given its outline; `_as_it_was_given` puts it back.
+
+    Requests here are in DynamoDB's own form already (`core/dynamodb.py`). botocore would walk every value to write the
+    same JSON, and search every item for table names: 11 of the 15 ms that a transaction of 99 items takes.
+    """
+    context["given"] = params
+    return {name: {} for name, value in params.items() if isinstance(value, dict)}
+
+
+def _as_it_was_given(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    # What botocore has added itself stays: the token by which a transaction is known when it is sent again.
+    params["body"] = json.dumps(json.loads(params["body"]) | context["given"], separators=(",", ":")).encode()
 
 
 def _as_it_is(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
