@@ -117,6 +117,7 @@ def test_a_job_that_is_retried_after_stripe_forgot_its_key_finds_what_it_made(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_a_dead_job_that_a_person_retries_days_later_sends_nothing_twice(peers: Peers, _one_world: World) -> None:  # noqa: PT019
     paid()
     jobs = Jobs(_one_world)
