@@ -10,12 +10,14 @@ import base64
 import json
 import re
 import secrets
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
@@ -59,27 +61,40 @@ DELIVERED = [{"event": "processed"}, {"event": "delivered", "response": "250 OK"
 TRIES, PAUSE_S = 5, 0.5
 """How often a batch is posted, and seconds before each time."""
 
+MOST = 50
+"""Mails of a batch."""
+
 
 class Events:
-    """Reports to whoever listens, while requests go on."""
+    """Reports to whoever listens, while requests go on: in batches, one at a time, as SendGrid posts them."""
 
     def __init__(self, post: Post, key: Callable[[], str]) -> None:
         self._post = post
         self._key = key
+        self._courses: SimpleQueue[list[dict[str, Any]]] = SimpleQueue()
+        self._reporter = ThreadPoolExecutor(1, "reports")
 
     def follow(self, message_id: str, mail: Mapping[str, Any]) -> None:
-        """Report a mail that was taken, from a thread."""
-        threading.Thread(target=self._report, args=[course(message_id, mail, int(time.time()))], daemon=True).start()
+        """Report a mail that was taken, soon."""
+        self._courses.put(course(message_id, mail, int(time.time())))
+        self._reporter.submit(self._report)
 
-    def _report(self, events: list[dict[str, Any]]) -> None:
-        batch = (json.dumps([*reversed(events), events[0]]) + "\r\n").encode()
+    def _report(self) -> None:
+        if self._courses.empty():
+            return  # told in the batch of an earlier one
+        time.sleep(PAUSE_S)
+        courses: list[list[dict[str, Any]]] = []
+        with suppress(Empty):
+            while len(courses) < MOST:
+                courses.append(self._courses.get_nowait())
+        batch = (
+            json.dumps([event for events in courses for event in [*reversed(events), events[0]]]) + "\r\n"
+        ).encode()
         for _ in range(TRIES):
-            time.sleep(PAUSE_S)
-            try:
+            with suppress(OSError):
                 if self._post(batch, signed(batch, self._key(), int(time.time()))) < 300:
                     return
-            except OSError:
-                continue
+            time.sleep(PAUSE_S)
 
 
 def course(message_id: str, mail: Mapping[str, Any], now: int) -> list[dict[str, Any]]:

@@ -16,12 +16,12 @@ import hmac
 import json
 import re
 import secrets
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from email.utils import formatdate
 from typing import Any
@@ -63,13 +63,13 @@ class Twilio:
     def __init__(
         self,
         call: Call | None = None,
-        later: Callable[[Callable[[], None]], None] | None = None,
+        later: Callable[[Callable[[], None]], object] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.messages: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self.effects = Effects()
         self.call = call or _post
-        self.later = later or _in_a_thread
+        self.later = later or ThreadPoolExecutor(1, "reports").submit  # however many there are to tell
         self._now = now
         self._moods = Moods()
 
@@ -256,7 +256,3 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> int:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
-
-
-def _in_a_thread(work: Callable[[], None]) -> None:
-    threading.Thread(target=work, name="reports", daemon=True).start()

@@ -196,13 +196,6 @@ def test_a_sample_signed_for_sam_local_is_taken_by_the_webhook(shop: World) -> N
     assert shop.app("webhook").handler(event, FakeContext())["statusCode"] == 200
 
 
-@pytest.mark.parametrize("sample", sorted(path.stem for path in (SAMPLES.parent / "lambda").glob("*.json")))
-def test_every_sample_for_sam_local_is_understood_by_its_function(shop: World, sample: str) -> None:
-    event = json.loads((SAMPLES.parent / "lambda" / f"{sample}.json").read_text())
-    answer = shop.app(sample.partition(".")[0]).handler(event, FakeContext())
-    assert "statusCode" not in answer or answer["statusCode"] in {200, 201, 202, 404}, answer
-
-
 def test_a_payment_page_that_is_not_there_says_so_and_one_whose_webhook_fails_offers_to_repeat() -> None:
     browser = Client(StandIns("http://127.0.0.1:8099", lambda _payload, _headers: 503, lambda: "whsec_test"))
     assert browser.get("/stripe/pay/cs_none").status_code == 404
@@ -239,3 +232,28 @@ def test_sendgrid_tells_what_becomes_of_a_mail_signed_twice_and_not_in_order(mon
     assert [event["event"] for event in json.loads(batch)] == ["bounce", "processed", "processed"]
     assert {event["job"] for event in json.loads(batch)} == {"j"}
     assert all(event["sg_message_id"].startswith(sent.headers["x-message-id"]) for event in json.loads(batch))
+
+
+def test_however_many_mails_there_are_their_events_come_in_one_batch_at_a_time() -> None:
+    posts: list[int] = []
+    told: set[str] = set()
+    at_once: list[int] = []
+    came = threading.Event()
+
+    def post(batch: bytes, _headers: dict[str, str]) -> int:
+        posts.append(len(posts))
+        at_once.append(threading.active_count())
+        told.update(event["job"] for event in json.loads(batch))
+        if len(told) == 120:
+            came.set()
+        return 200
+
+    key = sendgrid_events.new_key()
+    events = sendgrid_events.Events(post, lambda: key)
+    for number in range(120):
+        to = {"to": [{"email": "cara@example.com"}], "custom_args": {"job": f"j{number}", "key": "k"}}
+        events.follow(f"m{number}", {"personalizations": [to]})
+
+    assert came.wait(20)
+    assert len(posts) <= 4
+    assert len(set(at_once)) == 1
