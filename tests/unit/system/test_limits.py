@@ -167,7 +167,33 @@ def test_takers_in_the_middle_of_a_bucket_do_not_make_each_other_repeat(
     assert calls.names == ["UpdateItem"] * 2
 
 
-def test_a_bucket_that_others_keep_changing_is_contention(
+def test_takers_whose_calls_take_longer_than_an_interval_lose_one_race_at_most(
+    system: World, clock: FakeClock, limits: Limits
+) -> None:
+    fast, other = Rate(100, 50), limits_of(system, clock)
+    acts: list[str] = []
+
+    def meanwhile(**_: Any) -> None:
+        if not acts:
+            acts.append("another takes")
+            clock.advance(40)  # the bucket is full again, four times over
+            other.take("a", fast)
+            clock.advance(40)
+            acts.clear()
+
+    other.take("a", fast)
+    clock.advance(1_000)
+    event = "before-call.dynamodb.UpdateItem"
+    with crash_after(None) as calls:
+        aws.dynamodb().meta.events.register(event, meanwhile, unique_id="meanwhile")
+        try:
+            assert limits.take("a", fast).allowed
+        finally:
+            aws.dynamodb().meta.events.unregister(event, unique_id="meanwhile")
+    assert calls.names == ["UpdateItem"] * 4  # two of them ours
+
+
+def test_a_bucket_whose_item_keeps_going_and_coming_is_contention(
     system: World, limits: Limits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stood = itertools.cycle([{"tat": (NOW + 100) * 1000}, None])

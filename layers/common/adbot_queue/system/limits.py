@@ -31,7 +31,7 @@ KEPT_S = 3_600
 """How long a full bucket's item stays: longer than any two clocks differ."""
 
 RACES = 5
-"""Lost races for one bucket after which a take gives up."""
+"""Tries of a take; three at most are needed, unless the bucket's item is deleted meanwhile."""
 
 REMEMBERED = 1_000
 """Buckets of which a process remembers where they stood."""
@@ -91,19 +91,21 @@ class Limits:
 
         Two writes cover all that may be found: a bucket that is full starts from now, another one goes on from where it
         stands. Which is tried first is a guess from the last time; a wrong guess is told by the refused condition,
-        which also brings the item.
+        which also brings the item. However many take at once, none loses more than one race.
 
         Raises:
             ValueError: more tokens than a full bucket has, or none: it could never be allowed.
-            Contended: others were faster several times in a row.
+            Contended: the item went and came several times meanwhile.
         """
         if not 1 <= n <= rate.burst:
             raise ValueError(f"{n} tokens of a bucket of {rate.burst}")
         interval = math.ceil(SECOND / rate.per_second)  # rounded up: never more than the rate
         cost, full = n * interval, rate.burst * interval
         seen = self._seen.get(name, 0)
+        # Read once: `tat` only grows, so one that has been found past this moment stays there. Were the clock read for
+        # each try, then takers whose tries take longer than an interval would find the bucket full and in use by turns.
+        now = self._now() * 1000
         for _ in range(RACES):
-            now = self._now() * 1000
             try:
                 tat = self._advance(name, cost, now, full) if seen > now else self._begin(name, cost, now)
             except ConditionFailed as failed:
