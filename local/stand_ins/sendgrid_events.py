@@ -87,9 +87,8 @@ class Events:
         with suppress(Empty):
             while len(courses) < MOST:
                 courses.append(self._courses.get_nowait())
-        batch = (
-            json.dumps([event for events in courses for event in [*reversed(events), events[0]]]) + "\r\n"
-        ).encode()
+        late_and_twice = [event for events in courses for event in [*reversed(events), events[0]]]
+        batch = (json.dumps(late_and_twice) + "\r\n").encode()
         for _ in range(TRIES):
             with suppress(OSError):
                 if self._post(batch, signed(batch, self._key(), int(time.time()))) < 300:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -24,8 +24,8 @@ from adbot_queue.jobs import dispatch, registry
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.dependents import Dependents
 from adbot_queue.jobs.dispatch import Dispatcher
+from adbot_queue.jobs.line import Line, Window
 from adbot_queue.jobs.model import Job, Mode, State
-from adbot_queue.jobs.order import Place, choose
 from adbot_queue.jobs.registry import JobType
 from adbot_queue.jobs.retry import Cancelled, Permanent, Postponed, Transient, Waits, decide, failure_of
 from adbot_queue.jobs.side_by_side import Ended, SideBySide, Threads
@@ -41,12 +41,6 @@ LEASE_MARGIN_MS = 15_000
 
 RESERVE_MS = 5_000
 """Time left of an invocation that is kept for writing down results."""
-
-WINDOW = 40
-"""Waiting jobs that a full batch looks at to keep the order."""
-
-FRESH_MS = 1_000
-"""For so long what was seen there serves the next batches too; then a job of higher priority may have come."""
 
 MOST_RESULT = 32 * 1024
 """Bytes of a result that are kept."""
@@ -84,7 +78,7 @@ class Worker:
         self._name = name
         self._now = now
         self._chance = chance or random.SystemRandom()
-        self._window = _Window(store, now)
+        self._window = Window(store, now)
 
     def work(
         self, permits: Sequence[Permit], time_left: TimeLeft, *, full: bool = False, mode: Mode = Mode.ASYNC_QUEUE
@@ -104,9 +98,9 @@ class Worker:
         """
         queue = permits[0].queue
         allowed = self._within_rate(queue, permits)
-        line = _Line(self._store, queue, allowed, self._chance)
+        line = Line(self._store, queue, [(permit.rank, permit.job_id) for permit in allowed], self._chance)
         if full:
-            line.look(self._window.of(queue))
+            line.look(self._window.of(queue, PARALLEL))
         run = _Run(queue, time_left, mode, self._now() + time_left() - RESERVE_MS)
         for start in range(0, len(allowed), PARALLEL):
             self._run(self._claim(allowed[start : start + PARALLEL], line, run), run)
@@ -131,7 +125,7 @@ class Worker:
     def _again(self, permit: Permit, seconds: float) -> None:
         self._dispatcher.send_again(permit.job_id, permit.queue, permit.rank, seconds)
 
-    def _claim(self, permits: Sequence[Permit], line: _Line, run: _Run) -> list[Job]:
+    def _claim(self, permits: Sequence[Permit], line: Line, run: _Run) -> list[Job]:
         """A job for each permit, as long as there are any. What goes wrong does not stop those that are claimed."""
         taken: list[Job] = []
         free = len(permits)
@@ -301,63 +295,6 @@ class _Run:
     mode: Mode
     deadline: int
     failures: list[Exception] = field(default_factory=list)
-
-
-class _Window:
-    """The first waiting jobs of a queue as they were a moment ago, less those that this worker has claimed since.
-
-    One look serves several batches. What is seen too late costs nothing but order; claims say who has a job.
-    """
-
-    def __init__(self, store: JobStore, now: Clock) -> None:
-        self._store = store
-        self._now = now
-        self._queue = ""
-        self._places: list[Place] = []
-        self._looked_at = 0
-
-    def of(self, queue: str) -> list[Place]:
-        """Enough for a batch, in order."""
-        now = self._now()
-        fresh = queue == self._queue and self._looked_at <= now < self._looked_at + FRESH_MS
-        if not fresh or len(self._places) < PARALLEL:
-            self._places = self._store.ready(queue, WINDOW)
-            self._queue, self._looked_at = queue, now
-        return self._places
-
-    def claimed(self, ids: Collection[str], *, fresh: bool) -> None:
-        """These wait no more. Not `fresh`: somebody else had some of them, so that others may be gone too."""
-        self._places = [place for place in self._places if place[1] not in ids] if fresh else []
-
-
-class _Line:
-    """The jobs that an invocation may claim, in order, each once."""
-
-    def __init__(self, store: JobStore, queue: str, permits: Sequence[Permit], chance: random.Random) -> None:
-        self._store = store
-        self._queue = queue
-        self._permits = permits
-        self._chance = chance
-        self._ids = deque(dict.fromkeys(permit.job_id for permit in permits))
-        self._seen = set(self._ids)
-        self._looked = False
-
-    def look(self, window: Sequence[Place]) -> None:
-        """Let waiting jobs that go first pass."""
-        self._looked = True
-        own = [(permit.rank, permit.job_id) for permit in self._permits]
-        first, then = choose(own, window, self._chance.shuffle)
-        self._ids = deque(dict.fromkeys([*first, *then]))
-        self._seen.update(self._ids)
-
-    def next(self, most: int) -> list[str]:
-        """The next to claim; when those that were named are taken, whichever wait."""
-        if not self._ids and not self._looked:
-            self._looked = True
-            others = [job_id for _, job_id in self._store.ready(self._queue, WINDOW) if job_id not in self._seen]
-            self._chance.shuffle(others)
-            self._ids.extend(others)
-        return [self._ids.popleft() for _ in range(min(most, len(self._ids)))]
 
 
 def _prepared(job: Job) -> tuple[JobType, Any]:
