@@ -148,7 +148,7 @@ def looks_of(jobs: Jobs, *batches: list[Job]) -> list[int]:
 
 
 def test_what_a_full_batch_sees_of_the_waiting_jobs_serves_the_next_batches_too(jobs: Jobs) -> None:
-    several = made(jobs, *([[]] * 50))
+    several = sorted(made(jobs, *([[]] * 50)), key=lambda job: (job.rank, job.id))  # as they are served
 
     assert looks_of(jobs, several[:10], several[10:20], several[20:30], several[30:40]) == [1, 0, 0, 0]
     assert looks_of(jobs, several[40:]) == [1]  # what was seen is used up
