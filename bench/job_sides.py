@@ -24,9 +24,13 @@ from aws_lambda_powertools.utilities.idempotency import (
 
 from adbot_queue import ledger
 from adbot_queue.core import aws
+from adbot_queue.core.clock import system_clock
+from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.jobs import execute, registry, service
+from adbot_queue.jobs.model import Job, Mode
 from adbot_queue.jobs.registry import JobType
 from adbot_queue.jobs.service import NewJob
+from adbot_queue.jobs.store import JobStore
 from adbot_queue.ledger import Actor
 from bench.job_course import BATCH, Calls, Course, Numbered, Place, process
 from bench.job_poller import Batch, drive
@@ -162,6 +166,41 @@ class OursInBatches(Ours):
         if len(self.kept) == self.most:
             self.jobs.enqueue_many(self.kept, self.by, None, self.jobs.admit(self.by.id, self.most))
             self.kept = []
+
+
+class Statements(Ours):
+    """What DynamoDB Local takes for the claim and the end of each job, ten a call; nothing is received or run.
+
+    No worker that writes these down can be faster than this here: DynamoDB Local carries out the statements of a call
+    one after the other (DynamoDB does so at once).
+    """
+
+    def prepare(self, place: Place, calls: Calls) -> None:
+        """As the others; which jobs there are is kept."""
+        super().prepare(place, calls)
+        self.ids: list[str] = []
+
+    def enqueue(self, number: int) -> None:
+        """As the others."""
+        self.ids.append(self.jobs.enqueue(self.new(number), ledger.SYSTEM, None).job.id)
+
+    def work(self, course: Course) -> None:
+        """Claim ten, end ten."""
+        store = JobStore(self.dynamodb, self.place.tables["JobsTable"])
+        for start in range(0, len(self.ids), BATCH):
+            now = system_clock()
+            claimed = store.claim_many(
+                self.ids[start : start + BATCH],
+                QUEUE,
+                "bench",
+                time_ordered_id(now),
+                now,
+                now + 60_000,
+                Mode.ASYNC_QUEUE,
+            )
+            jobs = [one for one in claimed if isinstance(one, Job)]
+            written = store.release_many([(job, job.completed({"number": 1}, now)) for job in jobs])
+            course.done(sum(isinstance(one, Job) for one in written))
 
 
 class Usual(_Function):

@@ -20,6 +20,7 @@ SIDES = {
     "ours-keyless": "bench.job_sides:OursKeyless",
     "ours-person": "bench.job_sides:OursByPerson",
     "ours-batches": "bench.job_sides:OursInBatches",
+    "ours-statements": "bench.job_sides:Statements",
     "usual": "bench.job_sides:Usual",
     "usual-status": "bench.job_sides:UsualWithStatus",
     "celery": "bench.job_celery:PlainCelery",

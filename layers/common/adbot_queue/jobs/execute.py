@@ -100,7 +100,7 @@ class Worker:
         allowed = self._within_rate(queue, permits)
         line = Line(self._store, queue, [(permit.rank, permit.job_id) for permit in allowed], self._chance)
         if full:
-            line.look(self._window.of(queue, PARALLEL))
+            line.look(self._window.of(queue, len(allowed)))
         run = _Run(queue, time_left, mode, self._now() + time_left() - RESERVE_MS)
         for start in range(0, len(allowed), PARALLEL):
             self._run(self._claim(allowed[start : start + PARALLEL], line, run), run)
