@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -31,3 +33,16 @@ def shop(_one_world: World) -> World:
     empty()
     _one_world.pool()
     return _one_world
+
+
+@pytest.fixture
+def metrics(capsys: pytest.CaptureFixture[str]) -> Any:
+    """The metrics that were written since the last call, by name."""
+
+    def read() -> dict[str, float]:
+        lines = [line for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+        return {
+            name: value[-1] for line in lines for name, value in json.loads(line).items() if isinstance(value, list)
+        }
+
+    return read

@@ -10,7 +10,7 @@ from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import OrderStatus, Status
 from adbot_queue.core import aws
 from adbot_queue.payments import service as payments
-from tests.builders.payments import Purchase, audit, happen, metadata, rows
+from tests.builders.payments import Purchase, audit, happen, metadata, rows, sample
 from tests.builders.world import ADMIN, World
 
 
@@ -237,6 +237,20 @@ def test_a_settled_event_is_kept_for_400_days_and_an_unsettled_one_for_good(shop
     assert "expires_at" not in next(
         row for row in rows(shop.env["PAYMENTS_TABLE"], "EVENT#") if row["event_id"] == "evt_2"
     )
+
+
+def test_a_refund_that_fails_days_later_is_told_once_and_what_it_cancelled_stays_cancelled(
+    shop: World, metrics: Any
+) -> None:
+    buys = Purchase()
+    happen(shop, buys.checkout(), buys.refund())
+    metrics()
+    happen(shop, sample("refund.failed"), sample("refund.failed"))
+    (entry,) = shop.ledger(action="payment.refund_failed")
+    assert (entry["actor"], entry["target"]) == ("stripe", "job:019aaf0c1e2a7c3d9b8e4f5a6b")
+    assert (entry["after"]["amount"], entry["reason"]) == (4900, "expired_or_canceled_card")
+    assert metrics()["MoneyCameBack"] == 1
+    assert status(shop) == (OrderStatus.REFUNDED, Status.CANCELLED)
 
 
 def test_no_personal_data_leaves_the_recorded_event(shop: World) -> None:

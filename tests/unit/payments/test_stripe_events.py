@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.payments.model import Payment
-from adbot_queue.payments.stripe_events import interpret, is_handled
+from adbot_queue.payments.stripe_events import interpret, is_handled, setback
 from tests.builders.payments import Purchase, sample, sample_names
 
 PI, SUB = "pi_3SWaQ2LkdIwHu7ix0b1c2d3e", "sub_1SWaR4LkdIwHu7ixQwErTyUi"
@@ -33,9 +33,20 @@ READ: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
     "charge.dispute.closed.lost": ("payment.dispute_closed", (PI,), {"disputes": {DU: "lost"}}),
 }
 
+CAME_BACK: dict[str, tuple[str, dict[str, Any]]] = {
+    "refund.failed": (
+        "job:019aaf0c1e2a7c3d9b8e4f5a6b",
+        {"amount": 4900, "currency": "eur", "payment": PI, "reason": "expired_or_canceled_card"},
+    ),
+    "payout.failed": (
+        "job:019aaf0c2f3b8d4eac9f506b7c",
+        {"amount": 120000, "currency": "eur", "account": "acct_1SWcT0LkdIwHu7ix", "reason": "account_closed"},
+    ),
+}
+
 
 def test_every_sample_is_covered_here() -> None:
-    assert set(sample_names()) == set(READ) | {"payment_intent.created"}
+    assert set(sample_names()) == set(READ) | set(CAME_BACK) | {"payment_intent.created"}
 
 
 @pytest.mark.parametrize("name", READ)
@@ -48,9 +59,33 @@ def test_a_sample_is_read_as_its_facts(name: str) -> None:
     assert fact.subscription == ids[0].startswith("sub_")
 
 
+@pytest.mark.parametrize("name", CAME_BACK)
+def test_money_that_came_back_names_its_job_and_is_no_fact_of_a_payment(name: str) -> None:
+    target, facts = CAME_BACK[name]
+    found = setback(sample(name))
+    assert found is not None
+    assert found.action == f"payment.{name.replace('.', '_')}"
+    assert (found.target, found.facts) == (target, {"id": found.id, **facts})
+    assert interpret(sample(name)) is None
+
+
+def test_a_refund_that_no_job_made_is_named_by_its_own_id_and_an_old_charge_by_its() -> None:
+    event = sample("refund.failed")
+    event["data"]["object"] |= {"metadata": {}, "payment_intent": None, "failure_reason": None}
+    found = setback(event)
+    assert found is not None
+    assert (found.target, found.facts["payment"]) == ("refund:re_3SWaQ2LkdIwHu7ix0PqRsTuV", CH)
+    assert "reason" not in found.facts
+
+
+@pytest.mark.parametrize("name", READ)
+def test_other_events_are_no_setback(name: str) -> None:
+    assert setback(sample(name)) is None
+
+
 def test_every_handled_type_has_a_sample() -> None:
     handled = {sample(name)["type"] for name in sample_names() if is_handled(sample(name)["type"])}
-    assert len(handled) == 9
+    assert len(handled) == 11
 
 
 def test_an_unhandled_type_tells_nothing() -> None:

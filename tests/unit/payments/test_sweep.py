@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -16,19 +15,6 @@ from tests.builders.payments import Purchase, audit, consume, deliver, failing
 from tests.builders.world import ADMIN, FakeContext, World
 
 MINUTE, HOUR = 60_000, 3_600_000
-
-
-@pytest.fixture
-def metrics(capsys: pytest.CaptureFixture[str]) -> Any:
-    """The metrics that were written since the last call, by name."""
-
-    def read() -> dict[str, float]:
-        lines = [line for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
-        return {
-            name: value[-1] for line in lines for name, value in json.loads(line).items() if isinstance(value, list)
-        }
-
-    return read
 
 
 def sweep(shop: World, left: int = 60_000) -> dict[str, int]:

@@ -181,6 +181,35 @@ class Fact:
         return self.told.ended or bool(self.told.refunded) or bool(self.told.disputes)
 
 
+@dataclass(frozen=True, slots=True)
+class Setback:
+    """Money that was sent on, and came back days later: the customer, or the payee, does not have it.
+
+    What it was for is not undone here (a refund that failed may have cancelled a bot): a person decides.
+
+    Attributes:
+        kind: `refund` or `payout`.
+        id: the provider's id of it.
+        job: the job that sent it; None: somebody did at the provider.
+        facts: amount, currency, why, and of which payment or account.
+    """
+
+    kind: str
+    id: str
+    job: str | None
+    facts: Mapping[str, str | int]
+
+    @property
+    def action(self) -> str:
+        """How the ledger calls it."""
+        return f"payment.{self.kind}_failed"
+
+    @property
+    def target(self) -> str:
+        """What the ledger's entry is about."""
+        return f"job:{self.job}" if self.job else f"{self.kind}:{self.id}"
+
+
 class Step(StrEnum):
     """What is to be done with the bot."""
 

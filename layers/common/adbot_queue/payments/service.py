@@ -20,7 +20,7 @@ from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
 from adbot_queue.ledger import Actor, Entry
 from adbot_queue.payments import model, stripe_api, stripe_events
-from adbot_queue.payments.model import Decision, Fact, Payment, Step
+from adbot_queue.payments.model import Decision, Fact, Payment, Setback, Step
 from adbot_queue.payments.store import Gathered, PaymentStore, Received
 
 if TYPE_CHECKING:
@@ -165,7 +165,11 @@ class PaymentService:
             raise NotFound(f"event {key} was never recorded")
         if not received.unsettled:
             return False
-        fact = stripe_events.interpret(json.loads(received.payload))
+        event = json.loads(received.payload)
+        if setback := stripe_events.setback(event):
+            self._tell(received, setback)
+            return False
+        fact = stripe_events.interpret(event)
         if fact is None:
             self._commit(lambda transaction: self._store.settle(transaction, key, "ignored", self._now()))
             return False
@@ -182,6 +186,25 @@ class PaymentService:
             decision = decide(refusal="metadata.pool is no pool that there is")
             self._write(this, decision, mode)
         return decision.more
+
+    def _tell(self, received: Received, setback: Setback) -> None:
+        """Have a person look at money that came back: an alarm, and an entry that says which."""
+        entry = Entry(
+            Actor(PROVIDER, "provider", received.event_id),
+            setback.action,
+            setback.target,
+            after=dict(setback.facts),
+            reason=str(setback.facts.get("reason", "")),
+        )
+
+        def fill(transaction: Transaction) -> None:
+            self._store.settle(transaction, received.key, setback.action, self._now())
+            self._adbots.ledger.sign(transaction, entry)
+
+        # Before it is written: an alarm too many is better than none, should the process die in between.
+        telemetry.count("MoneyCameBack")
+        logger.error("money came back", action=setback.action, id=setback.id, job_id=setback.job)
+        self._commit(fill)
 
     def _pays_for_cancelled(self, before: Order | None, known: Payment, fact: Fact) -> bool:
         """Whether the event brings new money for a bot that is cancelled."""

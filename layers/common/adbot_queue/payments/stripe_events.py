@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from adbot_queue.payments.model import Dispute, Fact, Payment, wish_of
+from adbot_queue.payments.model import Dispute, Fact, Payment, Setback, wish_of
 
 Object = Mapping[str, Any]
 
 
 def is_handled(event_type: str) -> bool:
     """Whether events of this type may change anything here."""
-    return event_type in _READERS
+    return event_type in _READERS or event_type in _SETBACKS
 
 
 def interpret(event: Object) -> Fact | None:
@@ -27,6 +27,27 @@ def interpret(event: Object) -> Fact | None:
     """
     read = _READERS.get(event["type"])
     return read(event["data"]["object"]) if read else None
+
+
+def setback(event: Object) -> Setback | None:
+    """Money that came back, None for events of other types.
+
+    Raises:
+        KeyError, TypeError, ValueError: as `interpret`.
+    """
+    reason = _SETBACKS.get(event["type"])
+    if reason is None:
+        return None
+    moved = event["data"]["object"]
+    # A job's key is its id, and a number behind it when a person had it retried (`Job.provider_key`).
+    job = _texts(moved.get("metadata")).get("job", "").partition("-")[0]
+    named = _named(
+        payment=_id(moved.get("payment_intent")) or _id(moved.get("charge")),
+        account=event.get("account"),
+        reason=moved.get(reason),
+    )
+    facts = {"id": moved["id"], "amount": int(moved["amount"]), "currency": moved["currency"], **named}
+    return Setback(event["type"].partition(".")[0], moved["id"], job or None, facts)
 
 
 def _checkout(session: Object, *, outcome: str = "") -> Fact | None:
@@ -107,6 +128,9 @@ _READERS: dict[str, Callable[[Object], Fact | None]] = {
     "charge.dispute.created": _dispute,
     "charge.dispute.closed": lambda dispute: _dispute(dispute, closed=True),
 }
+
+_SETBACKS = {"refund.failed": "failure_reason", "payout.failed": "failure_code"}
+"""Which field says why."""
 
 
 def _id(value: Any) -> str | None:
