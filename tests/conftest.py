@@ -6,6 +6,7 @@ import os
 import threading
 from typing import Any
 
+import pytest
 from moto.core.botocore_stubber import BotocoreStubber
 
 # Logger and Metrics read their names when adbot_queue is imported, which is before any fixture runs.
@@ -16,6 +17,17 @@ os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 # Clients are made once a process and keep the credentials that they find then, in whichever test that is.
 os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "testing"
 os.environ["AWS_DEFAULT_REGION"] = "eu-central-1"
+
+
+LONG_SECONDS = 1800
+"""For a test that takes a minute on a machine of its own: it may well be a busy one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is marked `long` is given time, unless it says how much itself."""
+    for item in items:
+        if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LONG_SECONDS))
 
 
 def _one_call_at_a_time() -> None:

@@ -18,7 +18,7 @@ from tests.builders.jobs import Jobs
 from tests.builders.workflows import REFUSALS, start, states, step, ticket, workflow, workflows
 from tests.builders.world import ADMIN, World, empty
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.long
 
 Step = Callable[[Jobs], None]
 
