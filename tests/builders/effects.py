@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -16,7 +17,8 @@ from adbot_queue.jobs.retry import Permanent, Postponed, Transient
 class Charge(Input):
     """What the provider is asked for, and how its answers go: the first entry for the first try, and so on.
 
-    `transient`, `permanent`, `postponed`, `bug`; `late-transient`: it happened, but the answer got lost.
+    `transient`, `permanent`, `postponed`, `bug`; `endless`: to come back after an endless time; `late-transient`: it
+    happened, but the answer got lost.
     """
 
     name: str = "a"
@@ -43,6 +45,8 @@ class Provider:
                 raise Permanent("card declined")
             case "postponed":
                 raise Postponed("rate limited", 5)
+            case "endless":
+                raise Transient("HTTP 503", math.inf)
             case "bug":
                 raise ValueError("no such thing")
         if key not in self._answers:

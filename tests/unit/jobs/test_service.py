@@ -11,7 +11,8 @@ from adbot_queue.core import aws
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, RateLimited
 from adbot_queue.jobs.clean import clean
 from adbot_queue.jobs.execute import Permit
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Failure, Job, State
+from adbot_queue.jobs.retry import Transient
 from adbot_queue.jobs.schemas import CleanQuery
 from adbot_queue.jobs.service import Enqueued
 from adbot_queue.ledger import SYSTEM
@@ -166,6 +167,39 @@ def test_a_running_job_is_asked_to_stop(jobs: Jobs) -> None:
 
     assert jobs.service.cancel(job.id, ADMIN).cancel_requested
     assert jobs.worker._is_cancelled(taken)
+
+
+@pytest.mark.parametrize("attempts_before", [0, 9])
+def test_a_job_that_is_cancelled_while_it_runs_and_then_fails_is_cancelled(
+    jobs: Jobs, provider: Provider, attempts_before: int
+) -> None:
+    """Neither tried again nor a dead letter, also where it was the last attempt."""
+    job = jobs.enqueue("charge", {"goes": ["transient"] * attempts_before})
+    for _ in range(attempts_before):
+        jobs.work(jobs.get(job))
+        jobs.advance(3600)
+
+    def cancelled_meanwhile(_key: str, _payload: effects.Charge) -> dict[str, str]:
+        assert jobs.service.cancel(job.id, ADMIN).cancel_requested
+        raise Transient("HTTP 503")
+
+    with patch.object(provider, "charge", cancelled_meanwhile):
+        jobs.work(jobs.get(job))
+
+    ended = jobs.get(job)
+    assert (ended.state, ended.cancel_requested, ended.attempt) == (State.CANCELLED, False, attempts_before + 1)
+    assert ended.attempts[-1].failure == Failure("transient", "Transient", "HTTP 503")
+
+
+def test_a_cancelled_job_whose_worker_dies_is_cancelled_by_the_sweeper(jobs: Jobs) -> None:
+    job = jobs.enqueue("charge")
+    jobs.store.claim(job.id, "money", "w", "lease", jobs.clock(), jobs.clock() + 45_000)
+    jobs.service.cancel(job.id, ADMIN)
+    jobs.advance(60)
+
+    jobs.sweep()
+
+    assert jobs.get(job).state is State.CANCELLED
 
 
 def test_what_is_completed_cannot_be_cancelled_or_retried(jobs: Jobs) -> None:

@@ -114,6 +114,17 @@ def test_jobs_of_a_batch_end_each_in_its_own_way(jobs: Jobs, provider: Provider)
     assert {jobs.get(job).first_started_at for job in several} == {jobs.clock()}
 
 
+def test_an_end_that_cannot_be_judged_is_a_failure_of_its_job_and_stops_no_other(jobs: Jobs) -> None:
+    several = made(jobs, ["endless"], [])
+
+    work(jobs, several)
+
+    assert now(jobs, several) == [State.DELAYED, State.COMPLETED]
+    failure = jobs.get(several[0]).failure
+    assert failure
+    assert (failure.kind, failure.error) == ("transient", "OverflowError")
+
+
 def test_a_message_that_comes_twice_in_a_batch_runs_its_job_once_and_then_another_that_waits(
     jobs: Jobs, provider: Provider
 ) -> None:

@@ -55,6 +55,17 @@ def test_messages_alone_carry_it_without_the_sweeper(jobs: Jobs) -> None:
     assert jobs.get(flow).state is State.COMPLETED
 
 
+def test_one_that_began_late_goes_on_by_messages_alone_too(jobs: Jobs) -> None:
+    flow = jobs.enqueue("run-workflow", workflows.workflow(*ticket()), run_at=jobs.clock() + 5000)
+    jobs.advance(6)
+    jobs.work(flow)
+
+    for _ in range(9):
+        jobs.drain()
+
+    assert jobs.get(flow).state is State.COMPLETED
+
+
 def test_a_step_is_a_job_of_the_same_user_with_its_own_queue_and_policy(jobs: Jobs) -> None:
     body = workflows.workflow(step("mail"))
     flow = jobs.enqueue("run-workflow", body, tenant="ada", priority=7, tags=("order-1",))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -101,8 +101,14 @@ class Claims:
             raise written
         return written
 
-    def release_many(self, ends: Sequence[tuple[Job, Job]]) -> list[Job | Exception | None]:
+    def release_many(
+        self, ends: Sequence[tuple[Job, Job]], heeding: Callable[[Job], Job] = lambda after: after
+    ) -> list[Job | Exception | None]:
         """End attempts, each for itself.
+
+        Args:
+            ends: each job as it was claimed, and as it is to be.
+            heeding: how one is to be instead when a person has asked meanwhile for it to be cancelled.
 
         Returns:
             For each the job as it was written; None when the claim was lost; or what went wrong with it.
@@ -114,12 +120,15 @@ class Claims:
             _change(before, after, _OURS, version=before.version, our_lease=before.lease) for before, after in ends
         ]
         outcomes = update_many(self.client, self.table, changes)
-        return [self._released(*end, outcome) for end, outcome in zip(ends, outcomes, strict=True)]
+        return [self._released(*end, outcome, heeding) for end, outcome in zip(ends, outcomes, strict=True)]
 
-    def _released(self, before: Job, after: Job, outcome: Item | Exception) -> Job | Exception | None:
+    def _released(
+        self, before: Job, after: Job, outcome: Item | Exception, heeding: Callable[[Job], Job]
+    ) -> Job | Exception | None:
         if isinstance(outcome, ConditionFailed):
+            cancelled = outcome.item is not None and job_of(outcome.item).cancel_requested
             try:
-                return self._release_again(before, after)
+                return self._release_again(before, heeding(after) if cancelled else after)
             except (ClientError, BotoCoreError) as error:
                 return error
         return outcome if isinstance(outcome, Exception) else after.changed(version=before.version + 1)

@@ -173,7 +173,14 @@ class Worker:
             ended = []
 
     def _judged(self, job: Job, end: Ended[str]) -> Job:
-        """The job as it is after an attempt that ended like this."""
+        """The job as it is after an attempt that ended like this; one that cannot be judged has failed by that."""
+        try:
+            return self._after(job, end)
+        except Exception as error:  # noqa: BLE001  the others that ended with it have to be written down
+            logger.exception("an end could not be judged", job_id=job.id, job_type=job.type)
+            return self._after(job, Ended(job.id, None, error))
+
+    def _after(self, job: Job, end: Ended[str]) -> Job:
         if end.error is None:
             return job.completed(_storable(end.result), self._now())
         if not isinstance(end.error, Exception):
@@ -206,7 +213,8 @@ class Worker:
         Raises:
             Exception: of the first with which something went wrong, when all the others are done.
         """
-        outcomes = self._store.release_many(ends)
+        ends = [(before, _heeding(after) if before.cancel_requested else after) for before, after in ends]
+        outcomes = self._store.release_many(ends, _heeding)
         failures = [one for one in outcomes if isinstance(one, Exception)]
         written = [one for one in outcomes if isinstance(one, Job)]
         if lost := outcomes.count(None):
@@ -277,6 +285,17 @@ class Worker:
     def report(self, job: Job, percent: int, note: str) -> None:
         """Write down how far an active job is."""
         self._store.report(job, {"percent": percent, "note": note, "at": self._now()})
+
+
+def _heeding(after: Job) -> Job:
+    """What becomes of a job that a person cancelled while it ran: what would be tried again, or be dead, is not.
+
+    A job that leads others runs once more, to stop them.
+    """
+    again = after.state is State.DEAD or (after.state is State.DELAYED and not after.waits_for)
+    if not again or registry.leads_jobs(after.type):
+        return after
+    return after.cancelled("cancelled while it ran", after.attempts[-1].ended_at)
 
 
 _COUNTED = {State.COMPLETED: "Completed", State.FAILED: "Failed", State.DEAD: "Dead", State.CANCELLED: "Cancelled"}

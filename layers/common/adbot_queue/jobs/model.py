@@ -207,7 +207,7 @@ class Job:
 
     def blocked(self, parents: frozenset[str], now: int) -> Job:
         """It may be claimed when these have ended."""
-        return self._out_of_hand(state=State.DELAYED, waits_for=parents, due_at=now + LOOK_AGAIN_MS)
+        return self._out_of_hand(state=State.DELAYED, run_at=None, waits_for=parents, due_at=now + LOOK_AGAIN_MS)
 
     def set_aside(self, jobs: frozenset[str], now: int) -> Job:
         """It goes on when one of these has ended. It got somewhere, so attempts that failed before count no more."""
