@@ -89,3 +89,28 @@ def test_numbers_are_added_to_an_item_whether_it_is_there_or_not(on_aws: World) 
         Transaction(aws.dynamodb()).add("sum", table, key, {"count": 2, "level": -1}, expires_at=7).commit()
     Transaction(aws.dynamodb()).add("sum", table, key, {"count": 1}).commit()
     assert dynamodb.get(aws.dynamodb(), table, key) == {**key, "count": 5, "level": -2, "expires_at": 7}
+
+
+class Conflicting:
+    """A client whose writes meet transactions, so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def update_item(self, **_: Any) -> dict[str, Any]:
+        if self.left:
+            self.left -= 1
+            raise ClientError({"Error": {"Code": "TransactionConflictException"}}, "UpdateItem")
+        return {"Attributes": {"n": {"N": "1"}}}
+
+
+def test_a_write_that_meets_transactions_is_tried_again() -> None:
+    client: Any = Conflicting(times=5)
+    assert dynamodb.update_if(client, "t", {"pk": "a"}, "SET n = :n", condition="x = :x", n=1, x=1) == {"n": 1}
+
+
+def test_a_write_that_meets_transactions_all_the_time_says_so() -> None:
+    client: Any = Conflicting(times=99)
+    with pytest.raises(ClientError, match="TransactionConflictException"):
+        dynamodb.update_if(client, "t", {"pk": "a"}, "SET n = :n", condition="x = :x", n=1, x=1)
+    assert client.left == 99 - dynamodb.CONFLICT_TRIES
