@@ -22,6 +22,7 @@ from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.retry import Permanent, Transient
 from adbot_queue.processors.webhook import DeliverWebhook, check_url, deliver, signed, signing_secrets
+from tests.builders.dead_letters import Office
 from tests.builders.jobs import Jobs
 from tests.builders.receiver import Receiver, only_loopback, receiving
 from tests.builders.world import ADMIN, World
@@ -215,15 +216,35 @@ def test_an_address_that_can_never_be_told_is_refused_when_the_job_is_enqueued(o
     assert (answer.status, answer.fields) == (422, ["webhook_url"])
 
 
-def test_a_job_that_was_retried_meanwhile_is_waited_for(jobs: Jobs, receiver: Receiver) -> None:
+def test_of_a_job_that_was_retried_before_its_end_was_told_only_the_next_end_is(jobs: Jobs, receiver: Receiver) -> None:
     job, teller = told(jobs, receiver, {"goes": ["permanent"]})
     jobs.drain("money")
     jobs.service.retry(job.id, ADMIN, payload={"goes": []})
-    jobs.drain("messages")
-    assert receiver.seen == []
-    assert jobs.get(teller).attempt == 0
     jobs.settle()
+    assert jobs.get(teller).result == {"superseded": True}
     assert [json.loads(body)["type"] for _, _, body in receiver.seen] == ["job.completed"]
+
+
+def test_when_a_job_is_retried_after_its_end_was_told_the_next_end_is_told_too(jobs: Jobs, receiver: Receiver) -> None:
+    job, _ = told(jobs, receiver, {"goes": ["permanent"]})
+    jobs.settle()
+    jobs.service.retry(job.id, ADMIN, payload={"goes": ["permanent"]})
+    jobs.settle()
+    jobs.service.retry(job.id, ADMIN, payload={"goes": []})
+    jobs.settle()
+    assert [json.loads(body)["type"] for _, _, body in receiver.seen] == ["job.failed"] * 2 + ["job.completed"]
+    assert len({headers["webhook-id"] for _, headers, _ in receiver.seen}) == 3
+
+
+def test_when_a_dead_one_is_replayed_its_next_end_is_told(jobs: Jobs, receiver: Receiver) -> None:
+    job, _ = told(jobs, receiver, {"goes": ["transient"] * 10})
+    hours_later(jobs)
+    office = Office(jobs)
+    jobs.advance(1)
+    assert office.finish(office.start()).progress.replayed == 1
+    hours_later(jobs)
+    assert jobs.get(job).state is State.COMPLETED
+    assert [json.loads(body)["type"] for _, _, body in receiver.seen] == ["job.dead", "job.completed"]
 
 
 # -- secrets

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from adbot_queue.core.errors import Invalid
 from adbot_queue.core.ids import time_ordered_id
-from adbot_queue.jobs import registry
 from adbot_queue.jobs.intake import Checked, NewJob
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.store import Draft, JobStore
+from adbot_queue.jobs.tellers import told
 from adbot_queue.system.limits import Taken
 
 
@@ -47,6 +47,7 @@ def _draft(store: JobStore, checked: Checked, virtual_time: int, now: int) -> Dr
         tolerant=new.tolerant,
         idempotency_key=new.key,
         remembered_until=memory.until if memory else None,
+        webhook_url=new.webhook_url,
     )
     return _placed(store, Draft(job, memory), new, virtual_time, now)
 
@@ -61,20 +62,8 @@ def _placed(store: JobStore, draft: Draft, new: NewJob, virtual_time: int, now: 
         job = job.delayed(new.run_at, now)
     else:
         job = job.waiting(virtual_time)
-    if new.webhook_url is None:
-        return replace(draft, job=job)
-    known = registry.TYPES["deliver-webhook"]
-    teller = Job(
-        time_ordered_id(now),
-        known.name,
-        known.queue,
-        {"url": new.webhook_url, "job_id": job.id},
-        now,
-        tenant=new.tenant,
-        depends_on=(job.id,),
-        tolerant=True,
-    ).blocked(frozenset({job.id}), now)
-    return replace(draft, job=job.changed(children=frozenset({teller.id})), with_it=(teller,))
+    job, with_it = told(job, now)
+    return replace(draft, job=job, with_it=with_it)
 
 
 def _open_parents(store: JobStore, new: NewJob) -> frozenset[str]:

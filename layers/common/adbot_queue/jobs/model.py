@@ -122,6 +122,7 @@ class Job:
         lease: the claim; whoever finishes the job must show it.
         cancel_requested: the processor is asked to stop.
         remembered_until: until then its idempotency key means this job (ms).
+        webhook_url: is told of the end of each cycle.
         decision: `discarded` when a person has decided that a dead one stays dead.
         last_replay: the governed replay that had it retried last; none has it retried twice.
     """
@@ -162,6 +163,7 @@ class Job:
     record: dict[str, Any] = field(default_factory=dict)
     idempotency_key: str | None = None
     remembered_until: int | None = None
+    webhook_url: str | None = None
     decision: str | None = None
     last_replay: str | None = None
     version: int = 1

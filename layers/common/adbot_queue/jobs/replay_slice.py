@@ -33,6 +33,7 @@ from adbot_queue.jobs.replay_model import Replay, ReplayState
 from adbot_queue.jobs.replay_store import ReplayStore
 from adbot_queue.jobs.retry import Permanent, Postponed
 from adbot_queue.jobs.store import JobStore
+from adbot_queue.jobs.tellers import told
 from adbot_queue.ledger import Entry as Signed
 from adbot_queue.ledger import Ledger
 
@@ -157,11 +158,8 @@ class Slice:
                 also=lambda transaction: self._store.advance(transaction, after),
             )
         else:
-            job = self._jobs.change(
-                row,
-                row.again(now).changed(last_replay=replay.id),
-                lambda transaction: self._sign(transaction, row, after),
-            )
+            again, with_it = told(row.again(now).changed(last_replay=replay.id), now)
+            job = self._jobs.change(row, again, lambda transaction: self._sign(transaction, row, after), with_it)
         if job is None:
             return False
         self._replay, self._moved = after, True

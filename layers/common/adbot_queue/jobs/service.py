@@ -29,6 +29,7 @@ from adbot_queue.jobs.intake import NewJob, check_all, check_payload, memory_key
 from adbot_queue.jobs.model import RETRYABLE, TERMINAL, Job, Mode, State
 from adbot_queue.jobs.registry import Rate
 from adbot_queue.jobs.store import Draft, JobStore, Known, ParentEnded
+from adbot_queue.jobs.tellers import told
 from adbot_queue.ledger import Actor, Entry, Ledger
 from adbot_queue.system import health_log, limits, pauses
 from adbot_queue.system.health_log import Level
@@ -349,7 +350,8 @@ class JobService:
             entry = Entry(
                 actor, action, f"job:{job_id}", {"state": before.state.value}, {"state": after.state.value}, reason
             )
-            written = self.store.change(before, after, _signer(self.ledger, entry))
+            after, with_it = told(after, self.now()) if after.cycle > before.cycle else (after, ())
+            written = self.store.change(before, after, _signer(self.ledger, entry), with_it)
             if written:
                 return written
         raise Unavailable(f"job {job_id} keeps changing; try again")

@@ -245,8 +245,17 @@ class JobStore(Claims):
 
     # Changing
 
-    def change(self, before: Job, after: Job, sign: Callable[[Transaction], None] | None = None) -> Job | None:
-        """Write what changed unless the row has changed meanwhile, together with what `sign` adds; None when it has."""
+    def change(
+        self,
+        before: Job,
+        after: Job,
+        sign: Callable[[Transaction], None] | None = None,
+        with_it: Sequence[Job] = (),
+    ) -> Job | None:
+        """Write what changed unless the row has changed meanwhile; None when it has.
+
+        What `sign` adds is written with it, and these jobs are created with it then.
+        """
         if sign is None:
             return self._write(before, after, "#state = :was", version=before.version)
         expression, values = difference(before, after)
@@ -261,6 +270,8 @@ class JobStore(Claims):
             version=before.version,
             was=before.state.value,
         )
+        for one in with_it:
+            transaction.create(f"job:{one.id}", self.table, item_of(one))
         sign(transaction)
         try:
             transaction.commit()

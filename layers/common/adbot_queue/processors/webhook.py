@@ -22,7 +22,7 @@ from adbot_queue.core.schema import Input
 from adbot_queue.core.settings import settings
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.retry import Permanent, Postponed, Transient
+from adbot_queue.jobs.retry import Permanent, Transient
 from adbot_queue.processors.calls import seconds_for
 from adbot_queue.providers.waiting import retry_after
 
@@ -31,9 +31,6 @@ TIMEOUT_S = 15.0
 
 LEAST_KEY, MOST_KEY = 24, 64
 """Bytes of a secret: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md"""
-
-REVIVED_S = 60.0
-"""After this another look at a job that a person had retried before its end was told."""
 
 SETTING = "WEBHOOK_SECRET_ID"
 
@@ -47,10 +44,11 @@ _COME_AGAIN = {
 
 
 class DeliverWebhook(Input):
-    """Which job's end to tell, and whom."""
+    """Which job's end to tell, that of which cycle of attempts, and whom."""
 
     url: str = Field(min_length=1, max_length=outbound.MOST_URL)
     job_id: str = Field(min_length=1, max_length=128)
+    cycle: int = Field(default=0, ge=0)
 
 
 def check_url(url: str, field: str = "webhook_url") -> None:
@@ -69,16 +67,17 @@ def deliver(payload: DeliverWebhook, context: Context) -> dict[str, Any]:
     """Send it.
 
     Returns:
-        status: what the receiver answered; message_id: its `webhook-id`, the same at every attempt.
+        status: what the receiver answered; message_id: its `webhook-id`, the same at every attempt. Or `superseded`: a
+        person had the job retried before this end was told, and another job tells the next one.
 
     Raises:
         Permanent: the receiver does not want it, the address is not public, the job is gone.
-        Transient: nobody answered, or said to come again. Postponed: the job runs again.
+        Transient: nobody answered, or said to come again.
         NotConfigured, Unavailable: as `signing_secrets`.
     """
     job = _job(payload.job_id)
-    if not job.is_terminal:
-        raise Postponed("the job was retried and has not ended again", REVIVED_S)
+    if job.cycle != payload.cycle:
+        return {"superseded": True}
     message_id = f"msg_{context.job_id}"
     body = json.dumps(message(job), separators=(",", ":"), allow_nan=False)
     headers = {

@@ -1,0 +1,25 @@
+"""Jobs that tell an address how other jobs ended: one for each end, made together with what will end."""
+
+from __future__ import annotations
+
+from adbot_queue.core.ids import time_ordered_id
+from adbot_queue.jobs import registry
+from adbot_queue.jobs.model import Job
+
+
+def told(job: Job, now: int) -> tuple[Job, tuple[Job, ...]]:
+    """A job that is about to begin a cycle of attempts, and what has to be written with it so that its end is told."""
+    if job.webhook_url is None:
+        return job, ()
+    known = registry.TYPES["deliver-webhook"]
+    teller = Job(
+        time_ordered_id(now),
+        known.name,
+        known.queue,
+        {"url": job.webhook_url, "job_id": job.id, "cycle": job.cycle},
+        now,
+        tenant=job.tenant,
+        depends_on=(job.id,),
+        tolerant=True,
+    ).blocked(frozenset({job.id}), now)
+    return job.changed(children=job.children | {teller.id}), (teller,)
