@@ -14,7 +14,7 @@ from adbot_queue.jobs.model import Mode
 
 def work(messages: list[dict[str, Any]], time_left: execute.TimeLeft) -> None:
     """A batch of the queue; a full one means that there is a backlog."""
-    permits = [Permit(message["job"], message["queue"], message.get("rank")) for message in messages]
+    permits = [Permit.of(message) for message in messages]
     execute.from_env().work(permits, time_left, full=len(permits) >= int(os.environ["JOB_BATCH"]))
 
 

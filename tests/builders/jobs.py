@@ -143,7 +143,7 @@ class Jobs:
         for name in [queue] if queue else list(self.urls):
             while batch := self.receive(name):
                 self.worker.work(
-                    [Permit(body["job"], body["queue"], body.get("rank")) for body in batch],
+                    [Permit.of(body) for body in batch],
                     lambda: 60_000,
                     full=len(batch) >= full,
                 )

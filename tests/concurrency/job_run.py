@@ -117,7 +117,7 @@ class Platform:
         """A batch, as Lambda's poller and `functions/work` do it; how many messages it had."""
         batch = sqs.receive(queue, mixed=True)
         if batch:
-            permits = [Permit(body["job"], body["queue"], body.get("rank")) for _, body in batch]
+            permits = [Permit.of(body) for _, body in batch]
             self.worker.work(permits, lambda: 60_000, full=len(batch) == 10)
             if not forget:
                 sqs.delete(queue, [receipt for receipt, _ in batch])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,9 +13,12 @@ import pytest
 from botocore.exceptions import ClientError
 
 from adbot_queue.core import aws
+from adbot_queue.jobs.dispatch import permit
 from adbot_queue.jobs.execute import Permit
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, State, rank
+from adbot_queue.jobs.service import Enqueued
 from adbot_queue.jobs.side_by_side import Ended, SideBySide, Threads
+from adbot_queue.system.limits import Taken
 from tests.builders import effects
 from tests.builders.crash import crash_after, sent_twice
 from tests.builders.effects import Provider, charging
@@ -176,6 +180,41 @@ def test_a_second_later_the_waiting_jobs_are_looked_at_again_so_that_an_urgent_o
 
     assert jobs.get(urgent).state is State.COMPLETED
     assert states(jobs.open()) == {State.WAITING: 11}
+
+
+def permits_of(jobs: Jobs, several: list[Job]) -> list[Permit]:
+    return [Permit.of(permit(jobs.get(job))) for job in several]
+
+
+def test_an_urgent_job_passes_delayed_ones_too_and_the_one_that_gave_way_is_sent_for_again(jobs: Jobs) -> None:
+    late = made(jobs, *([[]] * 10), run_at=jobs.clock() + 900_000)
+    jobs.advance(901)
+    urgent = jobs.enqueue("charge", {"name": "urgent"}, priority=50)
+    jobs.receive("money")
+    jobs.delete("money")
+
+    jobs.worker.work(permits_of(jobs, late), lambda: 60_000, full=True)
+
+    assert jobs.get(urgent).state is State.COMPLETED
+    assert Counter(now(jobs, late)) == {State.COMPLETED: 9, State.DELAYED: 1}
+    jobs.drain("money")
+    assert set(now(jobs, late)) == {State.COMPLETED}
+
+
+def test_delayed_jobs_of_whoever_is_ahead_of_its_rate_give_way_to_others(jobs: Jobs) -> None:
+    ahead = Taken(True, 100, 0, 0, 0, virtual_time_ms=jobs.clock() + 60_000, interval_us=1_000_000)
+    news = [jobs.new("charge", {"name": f"n{n}"}, run_at=jobs.clock() + 1000) for n in range(10)]
+    late = [made.job for made in jobs.service.enqueue_many(news, ADMIN, None, ahead) if isinstance(made, Enqueued)]
+    jobs.advance(5)
+    other = jobs.enqueue("charge", {"name": "other"})
+
+    jobs.worker.work(permits_of(jobs, late), lambda: 60_000, full=True)
+
+    assert jobs.get(other).state is State.COMPLETED
+    assert jobs.get(late[-1]).state is State.DELAYED
+    jobs.advance(60)
+    jobs.sweep()
+    assert jobs.get(late[-1]).rank == rank(0, late[-1].run_at + 69_000)
 
 
 def test_when_somebody_else_has_taken_what_was_seen_it_is_looked_at_again(jobs: Jobs) -> None:

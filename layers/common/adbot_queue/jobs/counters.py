@@ -47,7 +47,7 @@ MARKERS_KEPT_S = 2 * 86_400
 RACES = 8
 
 _NEEDED = (
-    *("queue", "state", "created_at", "run_at", "rank", "started_at", "first_started_at"),
+    *("queue", "state", "created_at", "run_at", "rank", "lag", "started_at", "first_started_at"),
     *("attempts", "cycle", "depends_on", "waits_for"),
 )
 

@@ -74,15 +74,14 @@ class Dispatcher:
             return list(jobs)
         return []
 
-    def send_again(self, job_id: str, queue: str, rank: str | None, seconds: float) -> None:
+    def send_again(self, queue: str, message: dict[str, Any], seconds: float) -> None:
         """Send a permit that could not be used now for later.
 
         Raises:
             QueueRefused: SQS did not take it; the message that it came by must be delivered again.
         """
-        named = {"job": job_id, "queue": queue} | ({"rank": rank} if rank else {})
         delay = min(math.ceil(seconds), MOST_QUEUE_DELAY_MS // 1000)
-        queues.send(self._sqs, self._urls[queue], named, delay=delay)
+        queues.send(self._sqs, self._urls[queue], message, delay=delay)
 
     def _delay(self, job: Job) -> int:
         """Seconds, rounded up: a message that comes a little late is better than one that comes too early."""
@@ -126,9 +125,13 @@ class Dispatcher:
 
 
 def permit(job: Job) -> dict[str, Any]:
-    """The message of a job. A delayed one has no rank: it is not passed over for others."""
-    named: dict[str, Any] = {"job": job.id, "queue": job.queue}
-    return named | ({"rank": job.rank} if job.rank else {})
+    """The message of a job, as `execute.Permit` reads it."""
+    return {
+        "job": job.id,
+        "queue": job.queue,
+        **({"rank": job.turn} if job.turn else {}),
+        **({"delayed": True} if job.state is State.DELAYED else {}),
+    }
 
 
 @lru_cache(maxsize=1)

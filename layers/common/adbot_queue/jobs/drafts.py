@@ -41,6 +41,7 @@ def _draft(store: JobStore, checked: Checked, virtual_time: int, now: int) -> Dr
         now,
         priority=new.priority,
         tenant=new.tenant,
+        lag=max(0, virtual_time - now),
         tags=new.tags,
         batch=new.batch,
         depends_on=new.depends_on,
@@ -49,19 +50,19 @@ def _draft(store: JobStore, checked: Checked, virtual_time: int, now: int) -> Dr
         remembered_until=memory.until if memory else None,
         webhook_url=new.webhook_url,
     )
-    return _placed(store, Draft(job, memory), new, virtual_time, now)
+    return _placed(store, Draft(job, memory), new, now)
 
 
-def _placed(store: JobStore, draft: Draft, new: NewJob, virtual_time: int, now: int) -> Draft:
+def _placed(store: JobStore, draft: Draft, new: NewJob, now: int) -> Draft:
     """The draft with its first state, and the job that will tell its end where one is wanted."""
     job = draft.job
     if new.depends_on:
         parents = _open_parents(store, new)
-        job = job.blocked(parents, now) if parents else job.waiting(virtual_time)
+        job = job.blocked(parents, now) if parents else job.waiting(now)
     elif new.run_at is not None and new.run_at > now:
         job = job.delayed(new.run_at, now)
     else:
-        job = job.waiting(virtual_time)
+        job = job.waiting(now)
     job, with_it = told(job, now)
     return replace(draft, job=job, with_it=with_it)
 

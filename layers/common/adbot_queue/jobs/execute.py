@@ -6,10 +6,10 @@ import json
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
@@ -51,11 +51,28 @@ PARALLEL = 10
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """One message, or one call: one job of the queue may run, as a rule this one."""
+    """One message, or one call: one job of the queue may run, as a rule this one.
+
+    Attributes:
+        rank: of the job that is named, in the order of service; None: it is never passed over for another.
+        delayed: no other permit finds that job, should another be run in its place.
+    """
 
     job_id: str
     queue: str
     rank: str | None = None
+    delayed: bool = False
+
+    @classmethod
+    def of(cls, message: Mapping[str, Any]) -> Self:
+        """As `dispatch.permit` writes it."""
+        return cls(message["job"], message["queue"], message.get("rank"), message.get("delayed", False))
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """What `of` reads."""
+        rank = {"rank": self.rank} if self.rank else {}
+        return {"job": self.job_id, "queue": self.queue, **rank, **({"delayed": True} if self.delayed else {})}
 
 
 class Worker:
@@ -104,8 +121,18 @@ class Worker:
         run = _Run(queue, time_left, mode, self._now() + time_left() - RESERVE_MS)
         for start in range(0, len(allowed), PARALLEL):
             self._run(self._claim(allowed[start : start + PARALLEL], line, run), run)
+        self._send_passed_over(allowed, line, run)
         if run.failures:
             raise run.failures[0]
+
+    def _send_passed_over(self, permits: Sequence[Permit], line: Line, run: _Run) -> None:
+        """Delayed jobs whose permits others have used: they wait in no index, so each needs another message."""
+        try:
+            for permit in permits:
+                if permit.delayed and permit.job_id in line:
+                    self._again(permit, 0)
+        except QueueRefused as error:
+            run.failures.append(error)
 
     def _within_rate(self, queue: str, permits: Sequence[Permit]) -> Sequence[Permit]:
         """Those permits that the queue's rate allows now; the others are sent again for later, at no attempt's cost."""
@@ -123,7 +150,7 @@ class Worker:
         return allowed
 
     def _again(self, permit: Permit, seconds: float) -> None:
-        self._dispatcher.send_again(permit.job_id, permit.queue, permit.rank, seconds)
+        self._dispatcher.send_again(permit.queue, permit.message, seconds)
 
     def _claim(self, permits: Sequence[Permit], line: Line, run: _Run) -> list[Job]:
         """A job for each permit, as long as there are any. What goes wrong does not stop those that are claimed."""

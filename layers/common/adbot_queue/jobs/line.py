@@ -20,7 +20,7 @@ FRESH_MS = 1_000
 """For so long what was seen there serves the next batches too; then a job of higher priority may have come."""
 
 Named = tuple[str | None, str]
-"""Rank and id of a job that a message names; a delayed one has no rank."""
+"""Rank and id of a job that a message names."""
 
 
 class Window:
@@ -61,6 +61,10 @@ class Line:
         self._ids = deque(dict.fromkeys(job_id for _, job_id in own))
         self._seen = set(self._ids)
         self._looked = False
+
+    def __contains__(self, job_id: str) -> bool:
+        """Whether it was not its turn yet."""
+        return job_id in self._ids
 
     def look(self, window: Sequence[Place]) -> None:
         """Let waiting jobs that go first pass."""

@@ -109,6 +109,7 @@ class Job:
     Attributes:
         tenant: who it is for: the user who enqueued it, or `system`. Tenants are served fairly.
         rank: place in the order of service while waiting (`rank`).
+        lag: how far behind its time it stands in that order (ms), because its tenant enqueued faster than its rate.
         run_at: not before this.
         due_at: while delayed or active: somebody must look at it by then.
         waits_for: jobs that must end first.
@@ -136,6 +137,7 @@ class Job:
     priority: int = 0
     tenant: str = "system"
     rank: str | None = None
+    lag: int = 0
     run_at: int | None = None
     due_at: int | None = None
     tags: tuple[str, ...] = ()
@@ -189,17 +191,21 @@ class Job:
         """It ran before. If it waits for others now, it is in the midst of its work: the end of any lets it go on."""
         return self.first_started_at is not None
 
+    @property
+    def turn(self) -> str | None:
+        """Its rank, or that which a delayed one will have at its time; None while it waits for others, or does not."""
+        return self.rank if self.run_at is None else rank(self.priority, self.run_at + self.lag)
+
     def changed(self, **values: Any) -> Job:
         """The job with other values."""
         return replace(self, **values)
 
     # What can happen to it
 
-    def waiting(self, virtual_time: int) -> Job:
-        """It may be claimed from now on; `virtual_time` as in `rank`."""
-        return self._out_of_hand(
-            state=State.WAITING, rank=rank(self.priority, virtual_time), run_at=None, waits_for=frozenset()
-        )
+    def waiting(self, since: int) -> Job:
+        """It may be claimed from this moment on."""
+        place = rank(self.priority, since + self.lag)
+        return self._out_of_hand(state=State.WAITING, rank=place, run_at=None, waits_for=frozenset())
 
     def delayed(self, run_at: int, now: int) -> Job:
         """It may be claimed from `run_at` on."""

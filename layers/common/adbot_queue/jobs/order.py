@@ -21,7 +21,7 @@ def choose(
     """What to claim.
 
     Args:
-        own: rank and id of the jobs that the batch names; no rank: it was delayed and is never passed over.
+        own: rank and id of the jobs that the batch names; no rank: it is never passed over.
         window: the first waiting jobs of the queue in the order of service.
         shuffle: mixes a list in place, so that workers that see the same window do not all claim the same job.
 
@@ -30,7 +30,7 @@ def choose(
     """
     names = {job_id for _, job_id in own}
     others = [place for place in window if place[1] not in names]
-    delayed = [job_id for rank, job_id in own if rank is None]
+    unranked = [job_id for rank, job_id in own if rank is None]
     ranked = sorted((rank, job_id) for rank, job_id in own if rank is not None)
     # The first of the others against the last of ours, the second against the last but one, while they go first.
     passed = 0
@@ -41,7 +41,7 @@ def choose(
     kept, given_up = ranked[: len(ranked) - passed], ranked[len(ranked) - passed :]
     best, rest = [job_id for _, job_id in others[:passed]], [job_id for _, job_id in others[passed:]]
     shuffle(best)
-    return [*delayed, *best, *(job_id for _, job_id in kept)], [*(job_id for _, job_id in given_up), *rest]
+    return [*unranked, *best, *(job_id for _, job_id in kept)], [*(job_id for _, job_id in given_up), *rest]
 
 
 def goes_first(rank: str, other: str) -> bool:

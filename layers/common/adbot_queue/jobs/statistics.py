@@ -108,13 +108,13 @@ def _ready_at(image: Mapping[str, Any]) -> int:
     """From when on a job could have been claimed.
 
     One that waits for the first time: since it was created. One that waits again, or for other jobs before: since it
-    got its rank, which names the moment.
+    got its rank, which names the moment, and how far its tenant is ahead of its rate.
     """
     if image.get("run_at"):
         return int(image["run_at"])
     waits_again = image.get("first_started_at") or image.get("cycle") or image.get("depends_on")
     if waits_again and image.get("rank"):
-        return int(str(image["rank"]).partition("#")[2])
+        return int(str(image["rank"]).partition("#")[2]) - int(image.get("lag", 0))
     return int(image["created_at"])
 
 

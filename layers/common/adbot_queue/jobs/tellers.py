@@ -19,6 +19,7 @@ def told(job: Job, now: int) -> tuple[Job, tuple[Job, ...]]:
         {"url": job.webhook_url, "job_id": job.id, "cycle": job.cycle},
         now,
         tenant=job.tenant,
+        lag=job.lag,
         depends_on=(job.id,),
         tolerant=True,
     ).blocked(frozenset({job.id}), now)
