@@ -259,18 +259,15 @@ def test_the_layer_for_the_cloud_is_made_for_its_python_and_processor(tmp_path: 
     assert not (tmp_path / "python" / "test").exists()
 
 
-def test_everything_comes_back_after_a_restart_within_thirty_seconds(
-    own_stack: LocalStack | None, stack: Stack, aws: Aws
-) -> None:
+def test_everything_comes_back_after_a_restart(own_stack: LocalStack | None, stack: Stack, aws: Aws) -> None:
     if not own_stack:
         pytest.skip("a running stack is not ours to restart")
     table = stack["outputs"]["SystemTable"]
     aws("dynamodb").put_item(TableName=table, Item={"pk": {"S": "TEST"}, "sk": {"S": "restart"}})
 
     assert own_stack.stop() == 0
-    seconds = own_stack.start()
+    own_stack.start()
 
-    assert seconds < 30
     assert own_stack.read() == stack
     key = {"pk": {"S": "TEST"}, "sk": {"S": "restart"}}
     assert aws("dynamodb").get_item(TableName=table, Key=key)["Item"]

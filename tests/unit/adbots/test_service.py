@@ -17,6 +17,7 @@ from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import encode
 from adbot_queue.core.errors import Conflict, Forbidden, IdempotencyMismatch, Invalid, NotFound, Unavailable
 from adbot_queue.ledger import Actor
+from tests.builders.payments import rows
 from tests.builders.world import ADMIN, World
 
 CARA = Actor("cara", "customer")
@@ -493,7 +494,7 @@ def test_whoever_changes_something_signs_for_it(on_aws: World) -> None:
         "CANCELLED",
     )
     assert [entry["action"] for entry in on_aws.ledger(actor="ada", action="stock.upload")] == ["stock.upload"]
-    assert len(on_aws.ledger()) == 5
+    assert len(rows(on_aws.env["LEDGER_TABLE"])) == 5
 
 
 def test_lists_are_paged_newest_first(on_aws: World) -> None:
@@ -502,8 +503,8 @@ def test_lists_are_paged_newest_first(on_aws: World) -> None:
     on_aws.create(1, user="carl")
     first, cursor = on_aws.adbots.list_adbots("cara", None, 2, None)
     second, end = on_aws.adbots.list_adbots("cara", None, 2, cursor)
-    assert {bot.id for bot in [*first, *second]} == {bot.id for bot in bots}
-    assert (len(first), len(second), end) == (2, 1, None)
+    assert [bot.id for bot in [*first, *second]] == [bot.id for bot in reversed(bots)]
+    assert (len(first), end) == (2, None)
     with pytest.raises(Invalid, match="cursor"):
         on_aws.adbots.list_adbots("cara", None, 2, "garbage!")
 

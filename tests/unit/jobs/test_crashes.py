@@ -22,6 +22,7 @@ from adbot_queue.system.mode import Mode
 from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.effects import Provider, charging, new_provider
 from tests.builders.jobs import Jobs, job_types
+from tests.builders.payments import rows
 from tests.builders.world import ADMIN, World, empty
 
 pytestmark = pytest.mark.long
@@ -248,5 +249,5 @@ def settle(jobs: Jobs) -> None:
 def outcome(jobs: Jobs, provider: Provider) -> tuple[Any, ...]:
     """Jobs and how they ended, effects, and what was signed for."""
     ended = Counter((job.type, job.payload.get("name"), job.state.value) for job in jobs.all())
-    signed = Counter((entry["action"], entry["reason"]) for entry in jobs.world.ledger())
+    signed = Counter((entry["action"], entry["reason"]) for entry in rows(jobs.world.env["LEDGER_TABLE"]))
     return ended, provider.effects, signed

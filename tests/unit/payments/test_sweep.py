@@ -22,10 +22,12 @@ def sweep(shop: World, left: int = 60_000) -> dict[str, int]:
     return answer
 
 
+BEGINNING = clock.system_clock() // HOUR * HOUR + 6 * MINUTE
+
+
 def at(monkeypatch: pytest.MonkeyPatch, later: int) -> None:
-    """The time, so many milliseconds later than it is, at the beginning of an hour."""
-    beginning = clock.system_clock() // HOUR * HOUR + 6 * MINUTE
-    monkeypatch.setattr(payments.from_env(), "_now", lambda: beginning + later)
+    """The time, so many milliseconds later than the beginning of an hour."""
+    monkeypatch.setattr(payments.from_env(), "_now", lambda: BEGINNING + later)
 
 
 def left_behind(shop: World, *names: str) -> None:

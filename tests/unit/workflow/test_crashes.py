@@ -15,6 +15,7 @@ from adbot_queue.jobs.model import State
 from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.effects import Provider, new_provider
 from tests.builders.jobs import Jobs
+from tests.builders.payments import rows
 from tests.builders.workflows import REFUSALS, start, states, step, ticket, workflow, workflows
 from tests.builders.world import ADMIN, World, empty
 
@@ -154,6 +155,6 @@ def settle(jobs: Jobs, name: str) -> None:
 def outcome(jobs: Jobs, provider: Provider) -> tuple[Any, ...]:
     """Jobs and how they ended, how each step ended, effects, and what was signed for."""
     ended = Counter((job.type, job.payload.get("name"), job.state.value, job.cycle) for job in jobs.all())
-    signed = Counter((entry["action"], entry["actor"]) for entry in jobs.world.ledger())
+    signed = Counter((entry["action"], entry["actor"]) for entry in rows(jobs.world.env["LEDGER_TABLE"]))
     done = jobs.get(flow(jobs))
     return ended, states(done), done.record.get("status"), provider.effects, signed
