@@ -112,6 +112,7 @@ class Ours(_Function):
             SYSTEM_TABLE=tables["SystemTable"],
             LEDGER_TABLE=tables["LedgerTable"],
             JOB_QUEUE_URLS=urls,
+            JOB_QUEUE=QUEUE,
             JOB_BATCH=str(BATCH),
             JOBS_PER_SECOND="1000000",
             JOBS_BURST="1000000",

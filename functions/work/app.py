@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 from adbot_queue.core import telemetry
@@ -11,14 +12,30 @@ from adbot_queue.jobs import execute
 from adbot_queue.jobs.execute import Permit
 from adbot_queue.jobs.model import Mode
 
+_JOB = re.compile(r"[!-~]{1,64}")
+_RANK = re.compile(r"[0-9]{3}#[0-9]{13}")
 
-def work(messages: list[dict[str, Any]], time_left: execute.TimeLeft) -> None:
+
+def read(body: Any) -> Permit:
+    """The permit that a message is.
+
+    Raises:
+        ValueError: it is none of this worker's queue; it would stop all others of its batch.
+    """
+    match body:
+        case {"job": str(job), "queue": queue} if queue == os.environ["JOB_QUEUE"] and _JOB.fullmatch(job):
+            rank = body.get("rank")
+            if rank is None or (isinstance(rank, str) and _RANK.fullmatch(rank)):
+                return Permit.of(body)
+    raise ValueError("no permit of this queue")
+
+
+def work(permits: list[Permit], time_left: execute.TimeLeft) -> None:
     """A batch of the queue; a full one means that there is a backlog."""
-    permits = [Permit.of(message) for message in messages]
     execute.from_env().work(permits, time_left, full=len(permits) >= int(os.environ["JOB_BATCH"]))
 
 
-_consume = batch(work, needs=("job", "queue"))
+_consume = batch(work, read)
 
 
 def handler(event: dict[str, Any], context: Any) -> Any:

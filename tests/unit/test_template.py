@@ -134,8 +134,13 @@ def test_the_tiers_of_the_template_are_the_queues_of_the_registry() -> None:
         re.sub(r"\s", "", TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]["JOB_QUEUE_URLS"]["Fn::Sub"])
     )
 
-    assert set(TEMPLATE["Mappings"]["Tiers"]) == {registry.tier(queue) for queue in registry.QUEUES}
+    assert {tier: worker["Queue"] for tier, worker in TEMPLATE["Mappings"]["Tiers"].items()} == {
+        registry.tier(queue): queue for queue in registry.QUEUES
+    }
     assert urls == {queue: f"${{{registry.tier(queue)}Queue}}" for queue in registry.QUEUES}
+    for tier in TEMPLATE["Mappings"]["Tiers"]:
+        told = FUNCTIONS[f"{tier}WorkerFunction"]["Environment"]["Variables"]["JOB_QUEUE"]
+        assert told == {"Fn::FindInMap": ["Tiers", tier, "Queue"]}
 
 
 def test_accounts_are_made_five_at_a_time() -> None:

@@ -46,7 +46,7 @@ def test_a_function_takes_its_sample_event(on_aws: World, sample: Path, monkeypa
     settings.settings.cache_clear()
     registry._places.cache_clear()
 
-    with patch.dict("os.environ", JOB_BATCH="10", DEAD_LETTER_SOURCES="{}"):
+    with patch.dict("os.environ", JOB_QUEUE="money", JOB_BATCH="10", DEAD_LETTER_SOURCES="{}"):
         raw = on_aws.app(function_of(sample)).handler(event, FakeContext())
 
     if "routeKey" not in event:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from aws_lambda_powertools.utilities.batch import (
     BatchProcessor,
@@ -18,6 +18,7 @@ from adbot_queue.core.telemetry import logger
 
 Entry = Callable[[dict[str, Any], Any], Any]
 TimeLeft = Callable[[], int]
+Message = TypeVar("Message")
 
 
 def messages(work: Callable[[dict[str, Any], TimeLeft], None], *, fifo: bool = False) -> Entry:
@@ -49,28 +50,27 @@ def messages(work: Callable[[dict[str, Any], TimeLeft], None], *, fifo: bool = F
     return handle
 
 
-def batch(work: Callable[[list[dict[str, Any]], TimeLeft], None], *, needs: tuple[str, ...]) -> Entry:
+def batch(work: Callable[[list[Message], TimeLeft], None], read: Callable[[Any], Message]) -> Entry:
     """The entry of a function that does the messages of a batch together.
 
     A message that cannot be read is reported as failed, and so ends among the dead letters with its body; it stops no
     other one.
 
     Args:
-        work: gets the JSON bodies and the milliseconds left; raising means: deliver all of them again.
-        needs: members of a body, texts, without which it cannot be read.
+        work: gets the messages as they were read and the milliseconds left; raising means: deliver all of them again.
+        read: makes of a JSON body what `work` gets; ValueError: it cannot be read.
     """
 
     def handle(event: dict[str, Any], context: Any) -> Any:
-        good: list[dict[str, Any]] = []
+        good: list[Message] = []
         failed: list[str] = []
         for record in event["Records"]:
-            body = _readable(record["body"], needs)
-            if body is None:
-                logger.error("message cannot be read", message_id=record["messageId"])
+            try:
+                good.append(read(json.loads(record["body"])))
+            except (ValueError, RecursionError) as error:  # the latter: nested too deep
+                logger.error("message cannot be read", message_id=record["messageId"], error=str(error))
                 telemetry.count("MessagesUnreadable")
                 failed.append(record["messageId"])
-            else:
-                good.append(body)
         try:
             if good:
                 work(good, context.get_remaining_time_in_millis)
@@ -82,15 +82,6 @@ def batch(work: Callable[[list[dict[str, Any]], TimeLeft], None], *, needs: tupl
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
     return handle
-
-
-def _readable(text: str, needs: tuple[str, ...]) -> dict[str, Any] | None:
-    try:
-        body = json.loads(text)
-    except ValueError:
-        return None
-    readable = isinstance(body, dict) and all(isinstance(body.get(name), str) for name in needs)
-    return body if readable else None
 
 
 def stream(work: Callable[[list[dict[str, Any]]], None]) -> Entry:

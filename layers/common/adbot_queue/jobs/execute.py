@@ -66,7 +66,7 @@ class Permit:
     @classmethod
     def of(cls, message: Mapping[str, Any]) -> Self:
         """As `dispatch.permit` writes it."""
-        return cls(message["job"], message["queue"], message.get("rank"), message.get("delayed", False))
+        return cls(message["job"], message["queue"], message.get("rank"), bool(message.get("delayed")))
 
     @property
     def message(self) -> dict[str, Any]:
