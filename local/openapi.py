@@ -17,7 +17,16 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from adbot_queue.core.errors import AppError, Forbidden, Invalid, Malformed, TooLarge, Unauthenticated, Unavailable
+from adbot_queue.core.errors import (
+    AppError,
+    Forbidden,
+    Invalid,
+    Malformed,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
 from adbot_queue.core.http import Api, Route
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -165,6 +174,8 @@ def _responses(route: Route) -> dict[str, Any]:
         answers["401"] = {"description": HTTPStatus(Unauthenticated.status).phrase}
     if route.body or route.query or route.raw or "{" in route.path:
         problems += [Invalid]
+    if "{" in route.path:
+        problems += [NotFound]  # an id that is too long for any
     if route.body or route.raw:
         problems += [Malformed, TooLarge]
     for problem in problems:

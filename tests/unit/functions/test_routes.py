@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from adbot_queue.core import aws
 from local.openapi import all_routes
+from tests.builders.crash import crash_after
 from tests.builders.tables import template
 from tests.builders.world import World
 
@@ -45,6 +46,19 @@ def test_every_protected_route_refuses_no_token_and_every_other_role(on_aws: Wor
     for role in {"owner", "admin", "viewer", "customer", "stranger"} - route.roles:
         answer = on_aws.http(function, key, role=role, **path)
         assert (answer.status, answer.problem) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("long", ["x" * 513, "ü" * 257, "x" * 2100], ids=["513", "ü", "2100"])
+def test_an_id_that_is_too_long_for_any_is_not_found_and_nobody_is_asked(on_aws: World, long: str) -> None:
+    found = {}
+    with crash_after(None) as calls:
+        for key, (function, route) in ROUTES.items():
+            if names := [part[1:-1] for part in route.path.split("/") if part.startswith("{")]:
+                role = min(route.roles, default=None)
+                found[key] = on_aws.http(function, key, role=role, **dict.fromkeys(names, long)).status
+    assert len(found) > 30
+    assert set(found.values()) == {404}, found
+    assert calls.names == []
 
 
 def test_an_admin_makes_a_bot_and_sees_it_wait(on_aws: World) -> None:
@@ -97,7 +111,7 @@ def test_a_bad_order_is_refused_and_the_field_is_named(on_aws: World, body: Any,
     assert (answer.status, answer.problem, answer.fields) == (status, "validation", [field])
 
 
-@pytest.mark.parametrize("body", ["{", "", "null", "\x00"])
+@pytest.mark.parametrize("body", ["{", "", "null", "\x00", pytest.param("[" * 5_000, id="deep")])
 def test_a_body_that_is_not_json_is_malformed_or_lacks_the_field(on_aws: World, body: str) -> None:
     answer = on_aws.http("admin_create", "POST /admin/adbots", role="admin", body=body)
     assert answer.status in {400, 422}

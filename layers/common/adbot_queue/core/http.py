@@ -48,6 +48,9 @@ MOST_BODY = 256 * 1024
 MOST_KEY = 255
 """Characters of an Idempotency-Key."""
 
+MOST_ID = 512
+"""Bytes of an id in a path: more than any has, and less than DynamoDB refuses as a key."""
+
 _ROLES = ("owner", "admin", "viewer", "customer")  # the first that a caller has names the role in the ledger
 
 Body = TypeVar("Body")
@@ -227,12 +230,13 @@ class Api:
                 raise Unauthenticated("a bearer token is needed")
             if not caller.groups & route.roles:
                 raise Forbidden(f"needs one of the roles {', '.join(sorted(route.roles))}")
+        path = _path(event)
         raw = _raw_body(event, route.limit)
         request: Request[Any] = Request(
             body=_parse_body(route, raw),
             query=_parse(route.query, event.get("queryStringParameters") or {}) if route.query else None,
             raw=raw,
-            path=event.get("pathParameters") or {},
+            path=path,
             headers={name.lower(): value for name, value in (event.get("headers") or {}).items()},
             request_id=request_id,
             time_left=context.get_remaining_time_in_millis,
@@ -254,6 +258,13 @@ def _caller(event: dict[str, Any]) -> Caller | None:
     # API Gateway hands a list claim over as the text `[owner admin]`.
     names = groups if isinstance(groups, list) else groups.strip("[]").replace(",", " ").split()
     return Caller(claims["sub"], frozenset(names))
+
+
+def _path(event: dict[str, Any]) -> Mapping[str, str]:
+    path: dict[str, str] = event.get("pathParameters") or {}
+    if any(len(value.encode()) > MOST_ID for value in path.values()):
+        raise NotFound(f"nothing has an id of more than {MOST_ID} bytes")
+    return path
 
 
 def _raw_body(event: dict[str, Any], limit: int) -> bytes:
