@@ -58,6 +58,7 @@ def test_the_same_id_twice_is_taken_once_and_the_second_names_the_first() -> Non
     ("text", "says"),
     [
         ("[]", "not an object"),
+        pytest.param('{"session_id": "s", "x": ' + "[" * 2_000, "not JSON", id="deep"),
         ('{"token": "t"}', "session_id"),
         ('{"session_id": ""}', "session_id"),
         ('{"session_id": 7}', "session_id"),

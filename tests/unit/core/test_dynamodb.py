@@ -72,7 +72,18 @@ def test_contention_says_that_nothing_was_written_and_to_try_again(
         Transaction(aws.dynamodb()).create("x", on_aws.env["ADBOTS_TABLE"], {"pk": "a", "sk": "a"}).commit()
 
 
-@pytest.mark.parametrize("cursor", ["", "!", "bm90IGpzb24", dynamodb.make_cursor({"pk": "x"})[:-3], "W10", "e30"])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "!",
+        "bm90IGpzb24",
+        dynamodb.make_cursor({"pk": "x"})[:-3],
+        "W10",
+        "e30",
+        pytest.param("W1tb" * 466, id="deep"),
+    ],
+)
 def test_a_cursor_that_we_did_not_give_is_refused(cursor: str) -> None:
     with pytest.raises(Invalid, match="cursor"):
         dynamodb.open_cursor(cursor)

@@ -73,8 +73,8 @@ def test_a_cursor_that_was_never_given_is_refused(office: Office) -> None:
 
 
 def test_letters_that_died_of_the_same_are_one_group_with_the_right_number(office: Office) -> None:
-    for number in range(3):
-        office.dead_message("not json", message_id=f"a{number}")
+    for number, body in enumerate(("not json", "{", "[" * 2_000)):
+        office.dead_message(body, message_id=f"a{number}")
     office.dead_message('{"job": "1", "queue": "money"}', message_id="b")
     dead = [office.dead_job(name=name) for name in "xy"]
 

@@ -96,7 +96,7 @@ def _lines(text: str) -> Iterator[str]:
 def _read_json(line: str) -> NewSession | str:
     try:
         entry = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter: nested too deep
         return f"not JSON: {error}"
     return _read_object(entry)
 

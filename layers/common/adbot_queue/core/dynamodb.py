@@ -7,7 +7,6 @@ and `Transaction`, which says which of its conditions refused.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import random
 import re
@@ -416,7 +415,7 @@ def open_cursor(cursor: str) -> Item:
     """
     try:
         position = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, ValueError) as error:
+    except (ValueError, RecursionError) as error:  # the latter: nested too deep
         raise Invalid.field("cursor", "is not a cursor of this list") from error
     plain = isinstance(position, dict) and all(isinstance(value, str | int) for value in position.values())
     if not plain or not position:

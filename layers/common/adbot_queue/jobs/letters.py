@@ -123,7 +123,7 @@ def diagnosis(body: str) -> Failure:
     """What can be told from the body alone; messages of the same make get the same one."""
     try:
         read = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter: nested too deep
         return Failure("poison", "NotJson", "its body is not JSON")
     if not isinstance(read, dict):
         return Failure("poison", "NotAnObject", "its body is not a JSON object")
