@@ -21,6 +21,9 @@ from adbot_queue.jobs.model import TERMINAL, Job, State
 
 __all__ = ["Draft", "JobStore", "Known", "Memory", "ParentEnded", "TooEarly"]
 
+TOGETHER = 50
+"""Jobs of a transaction: so many of the largest payloads fit into its 4 MB, with all that stands beside them."""
+
 _NOT_TERMINAL = "NOT #state IN (:s0, :s1, :s2, :s3)"
 _ADOPT = "ADD children :new, version :one"
 _STATES: dict[str, Any] = {f"s{number}": state.value for number, state in enumerate(sorted(TERMINAL))}
@@ -360,7 +363,7 @@ def _chunks(drafts: Sequence[Draft], most: int) -> Iterable[list[Draft]]:
     chunk: list[Draft] = []
     size = 0
     for draft in drafts:
-        if chunk and size + draft.size > most:
+        if chunk and (size + draft.size > most or len(chunk) == TOGETHER):
             yield chunk
             chunk, size = [], 0
         chunk.append(draft)
