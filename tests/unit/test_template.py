@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.jobs import execute, registry
+from adbot_queue.jobs.intake import MOST_BATCH
 from local.openapi import all_routes
 from local.settings import ROOT
 from local.translate import load, unroll
@@ -141,6 +142,10 @@ def test_the_tiers_of_the_template_are_the_queues_of_the_registry() -> None:
     for tier in TEMPLATE["Mappings"]["Tiers"]:
         told = FUNCTIONS[f"{tier}WorkerFunction"]["Environment"]["Variables"]["JOB_QUEUE"]
         assert told == {"Fn::FindInMap": ["Tiers", tier, "Queue"]}
+
+
+def test_the_least_burst_has_room_for_the_largest_batch_and_its_callback() -> None:
+    assert TEMPLATE["Parameters"]["JobsBurst"]["MinValue"] == MOST_BATCH + 1
 
 
 def test_accounts_are_made_five_at_a_time() -> None:
