@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from adbot_queue.adbots.model import Adbot
 from adbot_queue.adbots.pool_store import Stale
+from adbot_queue.core import races
 from adbot_queue.core.dynamodb import Contended
-from adbot_queue.core.errors import Unavailable
 from adbot_queue.ledger import Actor
 
 Result = TypeVar("Result")
-
-RACES = 12
-"""Lost races after which a command gives up: with jittered pauses up to a quarter of a second, about 1.5 s."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -52,11 +47,6 @@ def race(attempt: Callable[[], Result]) -> Result:
     """Try until nobody was faster: `attempt` reads, decides and commits anew each time.
 
     Raises:
-        Unavailable: it lost `RACES` times in a row.
+        Unavailable: as `races.race`.
     """
-    for number in range(RACES):
-        try:
-            return attempt()
-        except (Stale, Contended):
-            time.sleep(random.uniform(0, min(0.005 * 2**number, 0.25)))  # noqa: S311  full jitter, no secret
-    raise Unavailable("too many changes at once; try again in a moment")
+    return races.race(attempt, (Stale, Contended))
