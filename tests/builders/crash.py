@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from botocore.exceptions import ClientError
 
 from adbot_queue.core import aws
 
@@ -66,3 +68,34 @@ def sent_twice(client: Any, operation: str, number: int) -> Iterator[None]:
         yield
     finally:
         client.meta.events.unregister(event, unique_id="lost")
+
+
+@contextmanager
+def before_transactions(seen: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    """`seen` is called with every transaction before it is sent, and may have others be faster."""
+
+    def before(params: dict[str, Any], **_: Any) -> None:
+        seen(params)
+
+    events, name = aws.dynamodb().meta.events, "provide-client-params.dynamodb.TransactWriteItems"
+    events.register(name, before, unique_id="before")
+    try:
+        yield
+    finally:
+        events.unregister(name, unique_id="before")
+
+
+def conflict(code: str = "TransactionConflictException") -> ClientError:
+    """What DynamoDB says when somebody else is at an item."""
+    return ClientError({"Error": {"Code": code, "Message": "no"}}, "TransactWriteItems")
+
+
+def tells_parents(transaction: dict[str, Any]) -> bool:
+    """It creates jobs, and changes those that they wait for."""
+    return any("Update" in item for item in transaction["TransactItems"])
+
+
+def busy_parents(transaction: dict[str, Any]) -> None:
+    """Workers are at the parents all the time: for `before_transactions`."""
+    if tells_parents(transaction):
+        raise conflict()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.core import aws
+from tests.builders.crash import before_transactions, busy_parents
 from tests.builders.payments import configure, rows, secret
 from tests.builders.world import Answer, World
 
@@ -24,8 +25,9 @@ def _keys(on_aws: World) -> None:
     configure()
 
 
-def post(world: World, path: str, body: dict[str, Any]) -> Answer:
-    return world.http("jobs", f"POST {path}", role="admin", body=body)
+def post(world: World, path: str, body: dict[str, Any], key: str | None = None) -> Answer:
+    headers = {"idempotency-key": key} if key else None
+    return world.http("jobs", f"POST {path}", role="admin", body=body, headers=headers)
 
 
 @pytest.mark.parametrize(("path", "body"), [("/jobs", MAIL), ("/jobs/batch", {"jobs": [EVENT, MAIL]}), ("/jobs", FLOW)])
@@ -67,3 +69,18 @@ def test_a_list_shows_large_payloads_by_their_size_and_the_job_alone_all_of_them
     assert listed[large_id]["bytes"] > 20_000
     whole = on_aws.http("jobs", "GET /jobs/{id}", role="viewer", id=large_id).json
     assert whole["payload"]["properties"] == {"note": "x" * 20_000}
+
+
+def test_a_batch_and_its_callback_are_enqueued_once_while_workers_are_at_it(on_aws: World) -> None:
+    batch = {"jobs": [EVENT, EVENT, EVENT], "callback": EVENT}
+
+    with before_transactions(busy_parents):
+        first = post(on_aws, "/jobs/batch", batch, "batch")
+    again = post(on_aws, "/jobs/batch", batch, "batch")
+
+    assert (first.status, again.status) == (202, 202)
+    made = [item["id"] for item in first.json["items"]]
+    assert [(item["id"], item["replayed"]) for item in again.json["items"]] == [(job, True) for job in made]
+    last = on_aws.http("jobs", "GET /jobs/{id}", role="viewer", id=first.json["callback"]).json
+    assert last["waits_for"] == sorted(made)
+    assert again.json["callback"] == last["id"]

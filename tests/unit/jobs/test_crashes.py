@@ -19,7 +19,7 @@ from adbot_queue.core.errors import Conflict
 from adbot_queue.jobs import registry
 from adbot_queue.jobs.service import NewJob
 from adbot_queue.system.mode import Mode
-from tests.builders.crash import Killed, crash_after, every_call
+from tests.builders.crash import Killed, before_transactions, busy_parents, crash_after, every_call
 from tests.builders.effects import Provider, charging, new_provider
 from tests.builders.jobs import Jobs, job_types
 from tests.builders.payments import rows
@@ -92,6 +92,12 @@ def batch_with_callback(jobs: Jobs) -> None:
     jobs.service.enqueue(NewJob("charge", {"name": "callback"}, key="k#callback").after(ids), ADMIN)
 
 
+def batch_at_work(jobs: Jobs) -> None:
+    """Workers are at its members while the callback is made."""
+    with before_transactions(busy_parents):
+        batch_with_callback(jobs)
+
+
 def several(jobs: Jobs) -> None:
     """A batch of which some complete, some fail in every way, and some have others waiting for them."""
     goes = [[], ["transient"], NO, ["postponed"], ["late-transient"], []]
@@ -141,6 +147,7 @@ STORIES = {
     "enqueue what waits for another": Story(child_of_a(), A, again=True),
     "enqueue what waits for one that has ended": Story(child_of_a(), steps(A, drain), again=True),
     "enqueue a batch with a callback": Story(batch_with_callback, again=True),
+    "enqueue a batch with a callback while workers are at it": Story(batch_at_work, again=True),
     "enqueue directly": Story(A, direct, again=True),
     "enqueue a batch directly": Story(batch_with_callback, direct, again=True),
     "enqueue while the queue is down": Story(queue_down(A), again=True),

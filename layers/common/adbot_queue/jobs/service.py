@@ -28,7 +28,7 @@ from adbot_queue.jobs.drafts import drafts_of
 from adbot_queue.jobs.intake import NewJob, check_all, check_payload, memory_key
 from adbot_queue.jobs.model import RETRYABLE, TERMINAL, Job, Mode, State
 from adbot_queue.jobs.registry import Rate
-from adbot_queue.jobs.store import Draft, JobStore, Known, ParentEnded
+from adbot_queue.jobs.store import Created, Draft, JobStore, Known
 from adbot_queue.jobs.tellers import told
 from adbot_queue.ledger import Actor, Entry, Ledger
 from adbot_queue.system import health_log, limits, pauses
@@ -48,9 +48,6 @@ RESERVE_MS = 4_000
 """Time left of a request at which it leaves further direct runs to the sweeper."""
 
 RACES = 5
-
-MOST_TOLD = 90
-"""Parents that are surely told in the transaction that creates their child."""
 
 TimeLeft = Callable[[], int]
 
@@ -125,25 +122,16 @@ class JobService:
         """
         now = self.now()
         checked = check_all(news, now, internal=actor.role == ledgers.SYSTEM.role)
-        for _ in range(RACES):
-            drafts = drafts_of(self.store, checked, now, taken)
-            first = _first_of_each(drafts)
-            try:
-                created = self.store.create(list(first.values()), now, self._signing(actor))
-            except ParentEnded:
-                # What was written before it is found by its key when the same is sent again.
-                if len(news) > 1:
-                    raise Unavailable("a job that is depended on has just ended; send the same again") from None
-                continue
-            known = dict(zip(first, created, strict=True))
-            fresh = [draft.job for name, draft in first.items() if known[name] is None]
-            made = self.hand_over(fresh, time_left)
-            for job in fresh:
-                if len(job.waits_for) > MOST_TOLD:
-                    self.dependents.look_again(job)  # the last of its parents may have ended before they were told
-            count("JobsEnqueued", len(fresh))
-            return [self._outcome(draft, first[_name(draft)], known[_name(draft)], made) for draft in drafts]
-        raise Unavailable("the jobs that are depended on keep changing; try again")
+        drafts = drafts_of(self.store, checked, now, taken)
+        first = _first_of_each(drafts)
+        created = self.store.create(list(first.values()), now, self._signing(actor))
+        fresh = [draft.job for draft in first.values() if draft.job.id not in created.known]
+        made = self.hand_over(fresh, time_left)
+        for job in fresh:
+            if job.id in created.late:
+                self.dependents.look_again(job)
+        count("JobsEnqueued", len(fresh))
+        return [self._outcome(draft, first[_name(draft)], created, made) for draft in drafts]
 
     def check(self, news: Sequence[NewJob], prefix: str) -> None:
         """Refuse what breaks a rule, before anything is done; `prefix` as in `check_all`.
@@ -178,9 +166,9 @@ class JobService:
 
         return sign
 
-    def _outcome(self, draft: Draft, first: Draft, known: Known | None, made: Mapping[str, Job]) -> Enqueued | AppError:
+    def _outcome(self, draft: Draft, first: Draft, created: Created, made: Mapping[str, Job]) -> Enqueued | AppError:
         """What became of a draft; `first` is the one of the same key in the same request."""
-        if known is not None:
+        if known := created.known.get(first.job.id):
             return self._known(known)
         job = made.get(first.job.id, first.job)
         if draft is first:

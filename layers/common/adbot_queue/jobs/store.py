@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from adbot_queue.core import dynamodb
-from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, ConditionFailed, Item, Refused, Transaction
+from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, ConditionFailed, Contended, Item, Refused, Transaction
+from adbot_queue.core.races import race
 from adbot_queue.jobs.claims import Claims, TooEarly, difference
 from adbot_queue.jobs.items import item_of, job_of, key_of, listing_of
 from adbot_queue.jobs.model import TERMINAL, Job, State
 
-__all__ = ["Draft", "JobStore", "Known", "Memory", "ParentEnded", "TooEarly"]
+__all__ = ["Created", "Draft", "JobStore", "Known", "Memory", "TooEarly"]
 
 TOGETHER = 50
 """Jobs of a transaction: so many of the largest payloads fit into its 4 MB, with all that stands beside them."""
@@ -36,6 +37,10 @@ class Memory:
     key: str
     fingerprint: str
     until: int
+
+    def meaning(self, stood: Item) -> Known:
+        """What the key means already, when this stands in its place."""
+        return Known(stood["job_id"], stood["fingerprint"] == self.fingerprint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +70,17 @@ class Known:
     same: bool
 
 
-class ParentEnded(Exception):
-    """A job that was to be waited for has ended meanwhile: look again."""
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What became of drafts, by the ids of their jobs.
+
+    Attributes:
+        known: those whose key means a job already; they were left out.
+        late: those of which a parent had ended before it was told: nobody but `Dependents.look_again` tells them.
+    """
+
+    known: dict[str, Known]
+    late: set[str]
 
 
 class JobStore(Claims):
@@ -80,57 +94,69 @@ class JobStore(Claims):
 
     def create(
         self, drafts: Sequence[Draft], now: int, sign: Callable[[Transaction, list[Job]], None] | None = None
-    ) -> list[Known | None]:
+    ) -> Created:
         """Create jobs, as many as fit into each transaction; those whose key is known are left out.
 
         Items a job: the key's memory (refuses a key that is remembered), the job, jobs that come with it, and each
-        parent (refuses one that has ended). With them whatever `sign` adds, one item. A job with more parents than fit
-        is created before the last of them are told; it is for the caller to have it looked at again.
-
-        Returns:
-            For each draft None when it was created, or what its key means already.
+        parent (refuses one that has ended). With them whatever `sign` adds, one item. Parents that do not fit, or that
+        end or change in that very moment, are told afterwards.
 
         Raises:
-            ParentEnded: nothing of this transaction was written; those before it were.
-            Contended: the same.
+            Unavailable: nothing of this transaction was written; those before it were.
         """
-        outcome: dict[str, Known] = {}
+        created = Created({}, set())
         for chunk in _chunks(drafts, TRANSACTION_LIMIT - 1):
             left = chunk
-            while left and (known := self._try(left, now, sign)):
-                outcome |= known
+            while left and (known := self._try(left, now, sign, created.late)):
+                created.known.update(known)
                 left = [draft for draft in left if draft.job.id not in known]
-        return [outcome.get(draft.job.id) for draft in drafts]
+        return created
 
     def _try(
-        self, drafts: Sequence[Draft], now: int, sign: Callable[[Transaction, list[Job]], None] | None
+        self,
+        drafts: Sequence[Draft],
+        now: int,
+        sign: Callable[[Transaction, list[Job]], None] | None,
+        late: set[str],
     ) -> dict[str, Known]:
+        """Create all of them; if the keys of some are known, none: the answer says which."""
         if len(drafts) == 1 and drafts[0].size == 1 and sign is None:
             self._put(drafts[0].job)
             return {}
+        if any(draft.parents for draft in drafts):
+            with suppress(Refused, Contended):
+                return self._commit(drafts, now, sign, late, with_parents=True)
+        # Workers are at the parents: a transaction without these loses no race against them.
+        return race(lambda: self._commit(drafts, now, sign, late, with_parents=False))
+
+    def _commit(
+        self,
+        drafts: Sequence[Draft],
+        now: int,
+        sign: Callable[[Transaction, list[Job]], None] | None,
+        late: set[str],
+        *,
+        with_parents: bool,
+    ) -> dict[str, Known]:
         transaction = self.transaction()
-        memories: dict[str, tuple[str, str]] = {}
         for draft in drafts:
             self._add(transaction, draft, now)
-            if draft.memory:
-                memories[f"memory:{draft.job.id}"] = (draft.job.id, draft.memory.fingerprint)
         room = TRANSACTION_LIMIT - len(transaction) - (sign is not None)
-        late = self._tell_parents(transaction, drafts, room)
+        untold = self._tell_parents(transaction, drafts, room if with_parents else 0)
         if sign:
             sign(transaction, [draft.job for draft in drafts])
         try:
             transaction.commit()
         except Refused as refused:
-            known: dict[str, Known] = {}
-            for tag, stood in refused.failed.items():
-                if tag in memories and stood:
-                    job_id, fingerprint = memories[tag]
-                    known[job_id] = Known(stood["job_id"], stood["fingerprint"] == fingerprint)
-            if known:
+            # Ids are unique: where the job stands, a try before was written although DynamoDB did not say so.
+            if f"job:{drafts[0].job.id}" not in refused.failed:
+                known = _known(drafts, refused)
+                if not known:
+                    raise
                 return known
-            raise ParentEnded(str(refused)) from refused
-        for parent, new in late.items():
-            self.adopt(parent, new)  # one that has ended is asked by the sweeper's look
+        for parent, new in untold.items():
+            if not self.adopt(parent, new):
+                late.update(new)
         return {}
 
     def _put(self, job: Job) -> None:
@@ -353,6 +379,14 @@ class JobStore(Claims):
         except Refused:
             return False
         return True
+
+
+def _known(drafts: Sequence[Draft], refused: Refused) -> dict[str, Known]:
+    return {
+        draft.job.id: draft.memory.meaning(stood)
+        for draft in drafts
+        if draft.memory and (stood := refused.failed.get(f"memory:{draft.job.id}"))
+    }
 
 
 def _id(item: Item) -> str:
