@@ -71,6 +71,22 @@ def test_a_list_shows_large_payloads_by_their_size_and_the_job_alone_all_of_them
     assert whole["payload"]["properties"] == {"note": "x" * 20_000}
 
 
+def test_a_job_is_answered_again_when_the_one_it_depends_on_was_cancelled(on_aws: World) -> None:
+    parent = post(on_aws, "/jobs", EVENT).json["id"]
+    child = {**EVENT, "depends_on": [parent]}
+    first = post(on_aws, "/jobs", child, "child")
+    on_aws.http("jobs", "DELETE /jobs/{id}", role="admin", id=parent)
+
+    again = post(on_aws, "/jobs", child, "child")
+
+    assert (first.status, again.status) == (202, 201)
+    assert again.json["id"] == first.json["id"]
+    assert again.json["state"] == "cancelled"
+    assert again.headers["idempotent-replayed"] == "true"
+    other = post(on_aws, "/jobs", {**child, "payload": {"event": "other", "user_id": "u"}}, "child")
+    assert (other.status, post(on_aws, "/jobs", child, "new").status) == (409, 422)
+
+
 def test_a_batch_and_its_callback_are_enqueued_once_while_workers_are_at_it(on_aws: World) -> None:
     batch = {"jobs": [EVENT, EVENT, EVENT], "callback": EVENT}
 

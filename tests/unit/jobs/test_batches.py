@@ -1,18 +1,19 @@
-"""Batches and their callbacks while workers are at the jobs that are waited for."""
+"""Batches and their callbacks, and what is asked for twice, while workers are at the jobs that are waited for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from adbot_queue.core import aws
-from adbot_queue.core.errors import Unavailable
+from adbot_queue.core.errors import AppError, Conflict, IdempotencyMismatch, Invalid, Unavailable
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.service import Enqueued, NewJob
 from adbot_queue.ledger import SYSTEM
 from adbot_queue.system.mode import Mode
-from tests.builders.crash import before_transactions, busy_parents, conflict, tells_parents
+from tests.builders.crash import before_transactions, busy_parents, conflict, crash_after, tells_parents
 from tests.builders.effects import Provider
 from tests.builders.jobs import Jobs, states
 from tests.builders.payments import failing
@@ -133,3 +134,88 @@ def test_a_transaction_that_was_written_although_it_was_said_to_be_in_progress_i
     assert (enqueued.replayed, len(lost), len(jobs.all())) == (False, 2, 1)
     jobs.drain()
     assert jobs.get(enqueued.job).state is State.COMPLETED
+
+
+# Asked for once more
+
+
+def fails(jobs: Jobs, parent: Job) -> None:
+    jobs.work(parent)
+
+
+def is_cancelled(jobs: Jobs, parent: Job) -> None:
+    jobs.service.cancel(parent.id, ADMIN)
+
+
+def is_gone(jobs: Jobs, parent: Job) -> None:
+    fails(jobs, parent)
+    assert jobs.store.delete(jobs.get(parent))
+
+
+ENDS = [fails, is_cancelled, is_gone]
+
+
+def parent_and_child(jobs: Jobs) -> tuple[Job, NewJob]:
+    parent = jobs.enqueue("charge", {"goes": ["permanent"]})
+    return parent, jobs.new("mail", {"name": "child"}, key="k", depends_on=(parent.id,))
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_repetition_is_answered_with_the_first_job_whatever_became_of_its_parent(
+    jobs: Jobs, end: Callable[[Jobs, Job], None]
+) -> None:
+    parent, wanted = parent_and_child(jobs)
+    first = jobs.service.enqueue(wanted, ADMIN)
+    end(jobs, parent)
+
+    again = jobs.service.enqueue(wanted, ADMIN)
+
+    assert (again.job.id, again.replayed) == (first.job.id, True)
+    other = jobs.new("mail", {"name": "other"}, key="k", depends_on=(parent.id,))
+    with pytest.raises(IdempotencyMismatch):
+        jobs.service.enqueue(other, ADMIN)
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_key_that_means_no_job_excuses_no_parent(jobs: Jobs, end: Callable[[Jobs, Job], None]) -> None:
+    parent, wanted = parent_and_child(jobs)
+    jobs.service.enqueue(wanted, ADMIN)
+    end(jobs, parent)
+
+    jobs.advance(86_401)  # its window has passed
+    with pytest.raises(Invalid):
+        jobs.service.enqueue(wanted, ADMIN)
+
+
+def test_a_repetition_whose_job_was_deleted_is_refused_as_such(jobs: Jobs) -> None:
+    parent, wanted = parent_and_child(jobs)
+    first = jobs.service.enqueue(wanted, ADMIN).job
+    jobs.work(parent)
+    assert jobs.store.delete(jobs.get(first))
+
+    with pytest.raises(Conflict, match="deleted"):
+        jobs.service.enqueue(wanted, ADMIN)
+
+
+def test_a_batch_that_is_repeated_is_answered_item_by_item(jobs: Jobs) -> None:
+    parent, child = parent_and_child(jobs)
+    news = [jobs.new("mail", {"name": "alone"}, key="alone"), child]
+    first = jobs.service.enqueue_many(news, ADMIN)
+    jobs.work(parent)
+
+    again = jobs.service.enqueue_many([*news, jobs.new("mail", {"name": "new"}, key="new")], ADMIN)
+
+    assert not any(isinstance(entry, AppError) for entry in (*first, *again))
+    assert [entry.replayed for entry in again if isinstance(entry, Enqueued)] == [True, True, False]
+    assert [entry.job.id for entry in again if isinstance(entry, Enqueued)][:2] == [
+        entry.job.id for entry in first if isinstance(entry, Enqueued)
+    ]
+
+
+def test_a_key_is_looked_up_only_when_a_parent_refuses(jobs: Jobs) -> None:
+    _, wanted = parent_and_child(jobs)
+
+    with crash_after(None) as calls:
+        jobs.service.enqueue(wanted, ADMIN)
+
+    assert calls.names == ["BatchGetItem", "TransactWriteItems"]

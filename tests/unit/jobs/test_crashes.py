@@ -146,6 +146,7 @@ STORIES = {
     "enqueue for later": Story(lambda jobs: enqueue(key="a", run_at=jobs.clock() + 60_000)(jobs), again=True),
     "enqueue what waits for another": Story(child_of_a(), A, again=True),
     "enqueue what waits for one that has ended": Story(child_of_a(), steps(A, drain), again=True),
+    "enqueue what waits for one that fails": Story(steps(child_of_a(), drain), enqueue(key="a", goes=NO), again=True),
     "enqueue a batch with a callback": Story(batch_with_callback, again=True),
     "enqueue a batch with a callback while workers are at it": Story(batch_at_work, again=True),
     "enqueue directly": Story(A, direct, again=True),

@@ -24,7 +24,8 @@ def drafts_of(store: JobStore, checked: Sequence[Checked], now: int, taken: Take
         taken: the tokens that give each its place among the jobs of others.
 
     Raises:
-        Invalid: a job that is depended on does not exist, or has ended otherwise than it should.
+        Invalid: a job that is depended on does not exist, or has ended otherwise than it should, and the key does not
+            mean a job already.
     """
     return [
         _draft(store, one, taken.virtual_time_of(index) if taken else now, now) for index, one in enumerate(checked)
@@ -50,7 +51,15 @@ def _draft(store: JobStore, checked: Checked, virtual_time: int, now: int) -> Dr
         remembered_until=memory.until if memory else None,
         webhook_url=new.webhook_url,
     )
-    return _placed(store, Draft(job, memory), new, now)
+    draft = Draft(job, memory)
+    try:
+        return _placed(store, draft, new, now)
+    except Invalid:
+        # Those it depends on may have ended since it was enqueued; whoever repeats it asks for what it has become.
+        known = store.known(memory, now) if memory else None
+        if known is None:
+            raise
+        return replace(draft, known=known)
 
 
 def _placed(store: JobStore, draft: Draft, new: NewJob, now: int) -> Draft:

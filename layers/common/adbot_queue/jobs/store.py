@@ -45,11 +45,12 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A job to be created; `with_it` are jobs that exist only together with it."""
+    """A job to be created, unless its key is `known`; `with_it` are jobs that exist only together with it."""
 
     job: Job
     memory: Memory | None = None
     with_it: tuple[Job, ...] = ()
+    known: Known | None = None
 
     @property
     def parents(self) -> frozenset[str]:
@@ -104,8 +105,8 @@ class JobStore(Claims):
         Raises:
             Unavailable: nothing of this transaction was written; those before it were.
         """
-        created = Created({}, set())
-        for chunk in _chunks(drafts, TRANSACTION_LIMIT - 1):
+        created = Created({draft.job.id: draft.known for draft in drafts if draft.known}, set())
+        for chunk in _chunks([draft for draft in drafts if not draft.known], TRANSACTION_LIMIT - 1):
             left = chunk
             while left and (known := self._try(left, now, sign, created.late)):
                 created.known.update(known)
@@ -208,6 +209,11 @@ class JobStore(Claims):
         return False
 
     # Reading
+
+    def known(self, memory: Memory, now: int) -> Known | None:
+        """What a key means already, if anything."""
+        found = dynamodb.get(self.client, self.table, {"pk": memory.key, "sk": "I"})
+        return memory.meaning(found) if found and found["until"] > now else None
 
     def remembered(self, key: str) -> str | None:
         """The job that an idempotency key's memory names."""
