@@ -1,4 +1,4 @@
-"""What workers write: claims and ends of attempts, of several jobs in one call, each under a condition of its own."""
+"""What workers and the sweeper write, of several jobs in one call, each under a condition of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import ConditionFailed, Item
-from adbot_queue.core.partiql import Update, update_many
+from adbot_queue.core.partiql import BATCH, Update, update_many
 from adbot_queue.jobs.items import changes, job_of, key_of, listing_of
 from adbot_queue.jobs.model import Job, Mode, State
 
@@ -23,6 +23,7 @@ _CLAIM = (
 )
 _CLAIMABLE = "#state = :waiting OR (#state = :delayed AND #run_at <= :now AND attribute_not_exists(waits_for))"
 _OURS = "#lease = :our_lease AND #state = :was"
+_AS_IT_WAS = "#state = :was"
 
 
 class TooEarly(Exception):
@@ -34,7 +35,7 @@ class TooEarly(Exception):
 
 
 class Claims:
-    """The Jobs table as workers change it."""
+    """The Jobs table as workers and the sweeper change it."""
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
         self.client = client
@@ -144,6 +145,22 @@ class Claims:
                 return stood  # the answer got lost, and the client sent it again
         return written
 
+    def change_many(self, pairs: Sequence[tuple[Job, Job]]) -> list[Job | Exception | None]:
+        """Write what changed of jobs that no worker has, each for itself.
+
+        Returns:
+            For each the job as it was written; None when its row has changed meanwhile; or what went wrong with it.
+        """
+        outcomes: list[Item | Exception] = []
+        for start in range(0, len(pairs), BATCH):
+            chunk = pairs[start : start + BATCH]
+            changes = [_change(before, after, _AS_IT_WAS, version=before.version) for before, after in chunk]
+            try:
+                outcomes += update_many(self.client, self.table, changes)
+            except (ClientError, BotoCoreError) as error:
+                outcomes += [error] * len(chunk)
+        return [_changed(*pair, outcome) for pair, outcome in zip(pairs, outcomes, strict=True)]
+
     def _write(
         self, before: Job, after: Job, condition: str, *, version: int | None = None, **guard: Any
     ) -> Job | None:
@@ -165,6 +182,12 @@ def _claimed(outcome: Item | Exception, lease: str) -> Job | Exception | None:
         return TooEarly(stood)
     # The answer to our own claim got lost, and the client sent it again.
     return stood if stood and stood.lease == lease else None
+
+
+def _changed(before: Job, after: Job, outcome: Item | Exception) -> Job | Exception | None:
+    if isinstance(outcome, ConditionFailed):
+        return None
+    return outcome if isinstance(outcome, Exception) else after.changed(version=before.version + 1)
 
 
 def _change(before: Job, after: Job, condition: str, *, version: int | None = None, **guard: Any) -> Update:

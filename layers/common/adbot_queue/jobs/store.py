@@ -232,17 +232,24 @@ class JobStore(Claims):
 
     def ready(self, queue: str, limit: int) -> list[tuple[str, str]]:
         """The first waiting jobs of a queue in the order of service: rank and id. As old as the index, a moment."""
-        return [(item["rank"], _id(item)) for item in self._index("ready", "queue = :queue", limit, queue=queue)]
+        found, _ = self._index("ready", "queue = :queue", limit, None, queue=queue)
+        return [(item["rank"], _id(item)) for item in found]
 
-    def due(self, queue: str, until: int, limit: int) -> list[str]:
-        """Ids of the delayed and active jobs that must be looked at, the most overdue first."""
+    def due(self, queue: str, until: int, limit: int, cursor: str | None = None) -> tuple[list[str], str | None]:
+        """Ids of the delayed and active jobs that must be looked at, the most overdue first; the next page's cursor.
+
+        Pages follow the index: none shows a job again that is still due.
+        """
         condition = "queue = :queue AND due_at <= :until"
-        return [_id(item) for item in self._index("due", condition, limit, queue=queue, until=until)]
+        found, following = self._index("due", condition, limit, cursor, queue=queue, until=until)
+        return [_id(item) for item in found], following
 
-    def _index(self, index: str, condition: str, limit: int, **values: Any) -> list[Item]:
+    def _index(
+        self, index: str, condition: str, limit: int, cursor: str | None, **values: Any
+    ) -> tuple[list[Item], str | None]:
         return dynamodb.query_page(
-            self.client, self.table, condition, index=index, limit=limit, cursor=None, forward=True, **values
-        )[0]
+            self.client, self.table, condition, index=index, limit=limit, cursor=cursor, forward=True, **values
+        )
 
     def page(
         self,

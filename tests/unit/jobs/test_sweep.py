@@ -1,0 +1,127 @@
+"""The sweeper under load, in a hurry, and with something broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from adbot_queue.core import aws
+from adbot_queue.jobs import registry, sweep
+from adbot_queue.jobs.model import Job, State
+from tests.builders.jobs import Jobs
+from tests.builders.payments import failing
+
+HOUR_S = 3_600
+
+
+@pytest.fixture(autouse=True)
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "PAGE", 3)
+
+
+def later(jobs: Jobs, number: int, job_type: str = "note") -> list[Job]:
+    """Jobs for one moment in an hour."""
+    run_at = jobs.clock() + HOUR_S * 1000
+    return jobs.enqueue_many([jobs.new(job_type, {"name": str(n)}, run_at=run_at) for n in range(number)])
+
+
+def states(jobs: Jobs, made: list[Job]) -> list[str]:
+    """Theirs, and whether their messages wait for them in the queue."""
+    now = [jobs.get(job) for job in made]
+    return ["sent" if job.rides_on_queue else job.state.value for job in now]
+
+
+def turns(number: int) -> Callable[[], int]:
+    """Time for so many looks at the clock."""
+    left = iter([60_000] * number)
+    return lambda: next(left, 0)
+
+
+def lost(jobs: Jobs, *queues: str) -> None:
+    """Their messages are gone, and it is late enough that somebody asks."""
+    for queue in queues:
+        jobs.receive(queue)
+        jobs.delete(queue)
+    jobs.advance(61)
+
+
+def test_all_that_is_due_at_one_moment_is_sent_in_one_sweep(jobs: Jobs) -> None:
+    made = later(jobs, 11)
+    jobs.advance(HOUR_S - 100)
+
+    assert jobs.sweep()["due"] == 11
+    assert states(jobs, made) == ["sent"] * 11
+    jobs.advance(100)
+    assert jobs.sweep()["due"] == 0
+
+
+def test_a_job_that_cannot_be_looked_at_is_tried_once_and_holds_up_no_other(jobs: Jobs) -> None:
+    waiting = jobs.enqueue("note", {"name": "waiting"})
+    stalled = jobs.enqueue("note", {"name": "stalled"})
+    children = jobs.enqueue_many([jobs.new("note", {"name": str(n)}, depends_on=(waiting.id,)) for n in range(4)])
+    jobs.store.claim(stalled.id, "analytics", "dies", "lease", jobs.clock(), jobs.clock() + 45_000)
+    lost(jobs, "analytics")
+    made = later(jobs, 4)
+    jobs.advance(HOUR_S - 100)
+    looked_at: list[str] = []
+
+    def broken(job: Job) -> None:
+        looked_at.append(job.id)
+        raise ValueError("no such thing")
+
+    with (
+        patch.object(jobs.dependents, "look_again", broken),
+        patch.object(jobs.sweeper, "_stalled", broken),
+        patch.object(sweep.logger, "error") as log,
+    ):
+        done = jobs.sweep()
+
+    assert sorted(looked_at) == sorted(job.id for job in [*children, stalled])
+    assert sorted(call.kwargs["job_id"] for call in log.call_args_list) == sorted(looked_at)
+    assert (done["failed"], done["due"], done["sent"]) == (5, 9, 1)
+    assert states(jobs, made) == ["sent"] * 4
+    jobs.drain()
+    assert jobs.get(waiting).state is State.COMPLETED
+
+
+def test_jobs_whose_change_fails_are_left_to_the_next_sweep_and_the_others_are_sent(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adbot_queue.jobs.claims.BATCH", 2)
+    made = later(jobs, 3)
+    jobs.advance(HOUR_S - 100)
+
+    with failing(aws.dynamodb(), "BatchExecuteStatement", code="InternalServerError"):
+        assert jobs.sweep()["failed"] == 2
+    assert sorted(states(jobs, made)) == ["delayed", "delayed", "sent"]
+
+    assert jobs.sweep()["failed"] == 0
+    assert states(jobs, made) == ["sent"] * 3
+
+
+def test_queues_take_turns_so_that_a_long_one_leaves_time_for_the_others(jobs: Jobs) -> None:
+    many, few = later(jobs, 11), later(jobs, 2, "charge")
+    jobs.advance(HOUR_S - 100)
+    a_turn_each = turns(len(registry.QUEUES))
+
+    jobs.sweeper.sweep(a_turn_each)
+
+    assert states(jobs, few) == ["sent"] * 2
+    assert states(jobs, many).count("sent") == sweep.PAGE
+
+
+def test_another_queue_is_first_each_minute(jobs: Jobs) -> None:
+    first: list[str] = []
+
+    def seen(queue: str, *_: Any) -> None:
+        first.append(queue)
+
+    for _ in registry.QUEUES:
+        with patch.object(jobs.sweeper, "_due", seen), patch.object(jobs.sweeper, "_waiting"):
+            jobs.sweeper.sweep(turns(1))
+        jobs.advance(60)
+
+    assert sorted(first) == sorted(registry.QUEUES)
