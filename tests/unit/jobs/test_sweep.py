@@ -125,3 +125,17 @@ def test_another_queue_is_first_each_minute(jobs: Jobs) -> None:
         jobs.advance(60)
 
     assert sorted(first) == sorted(registry.QUEUES)
+
+
+@pytest.mark.parametrize("code", [None, "ServiceUnavailable"])
+def test_with_sqs_down_altogether_jobs_are_started_directly(jobs: Jobs, code: str | None) -> None:
+    made = jobs.enqueue_many([jobs.new("charge", {"name": str(n)}) for n in range(12)])
+    lost(jobs, "money")
+
+    with failing(aws.sqs(), "*", code=code) as tries:
+        done = jobs.sweep()
+
+    assert (done["started"], done["sent"], done["failed"]) == (12, 0, 0)
+    assert {jobs.get(job).state for job in made} == {State.COMPLETED}
+    # Each takes the client seconds of trying again: after one there is no second.
+    assert tries == ["GetQueueAttributes", "SendMessageBatch"]

@@ -66,6 +66,8 @@ BATCH = 10
 def send_many(client: SQSClient, url: str, messages: Sequence[tuple[dict[str, Any], int]]) -> list[int]:
     """Send messages, ten a call, each a JSON body and its delay in seconds.
 
+    A call that fails has been tried again by the client, for seconds: no more are made, the others would fail as well.
+
     Returns:
         Positions of those that SQS did not take.
     """
@@ -79,7 +81,6 @@ def send_many(client: SQSClient, url: str, messages: Sequence[tuple[dict[str, An
         try:
             answer = client.send_message_batch(QueueUrl=url, Entries=entries)
         except (ClientError, BotoCoreError):
-            refused.extend(range(start, start + len(chunk)))
-        else:
-            refused.extend(int(entry["Id"]) for entry in answer.get("Failed", []))
+            return [*refused, *range(start, len(messages))]
+        refused.extend(int(entry["Id"]) for entry in answer.get("Failed", []))
     return refused

@@ -117,10 +117,14 @@ class Dispatcher:
         return True
 
     def backlog(self, queue: str) -> int:
-        """Messages that nobody has received yet, about."""
-        answer = self._sqs.get_queue_attributes(
-            QueueUrl=self._urls[queue], AttributeNames=["ApproximateNumberOfMessages"]
-        )
+        """Messages that nobody has received yet, about; 0 when SQS does not say: a doubled message does no harm."""
+        try:
+            answer = self._sqs.get_queue_attributes(
+                QueueUrl=self._urls[queue], AttributeNames=["ApproximateNumberOfMessages"]
+            )
+        except (ClientError, BotoCoreError) as error:
+            logger.warning("messages could not be counted", queue=queue, error=type(error).__name__)
+            return 0
         return int(answer["Attributes"]["ApproximateNumberOfMessages"])
 
 
