@@ -139,3 +139,26 @@ def test_with_sqs_down_altogether_jobs_are_started_directly(jobs: Jobs, code: st
     assert {jobs.get(job).state for job in made} == {State.COMPLETED}
     # Each takes the client seconds of trying again: after one there is no second.
     assert tries == ["GetQueueAttributes", "SendMessageBatch"]
+
+
+def test_the_longer_a_job_waits_for_others_the_more_seldom_it_is_looked_at(jobs: Jobs) -> None:
+    parent = jobs.enqueue("charge")
+    child = jobs.enqueue("note", depends_on=(parent.id,))
+    looks: list[int] = []
+    for _ in range(12):
+        jobs.advance(((jobs.get(child).due_at or 0) - jobs.clock()) / 1000)
+        looks.append((jobs.clock() - child.created_at) // 60_000)
+        jobs.dependents.look_again(jobs.get(child))
+
+    assert looks[:7] == [5, 10, 15, 22, 33, 50, 75]
+    assert looks[-1] - looks[-2] == 60
+
+
+def test_the_first_look_after_a_parents_time_is_not_put_off(jobs: Jobs) -> None:
+    parent = jobs.enqueue("charge", run_at=jobs.clock() + 24 * HOUR_S * 1000)
+    child = jobs.enqueue("note", depends_on=(parent.id,))
+    jobs.advance(10 * HOUR_S)
+
+    jobs.dependents.look_again(child)
+
+    assert jobs.get(child).due_at == (parent.run_at or 0) + 300_000

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.jobs.dispatch import Dispatcher
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import LOOK_AGAIN_MS, LOOK_SELDOM_MS, Job, State
 from adbot_queue.jobs.store import JobStore
 
 
@@ -75,4 +75,11 @@ class Dependents:
         if now and now.state is State.DELAYED and now.waits_for:
             # What may not run before a time will not end before it.
             soonest = min((parent.run_at or 0 for parent in parents.values() if not parent.is_terminal), default=0)
-            self._store.change(now, now.blocked(now.waits_for, max(soonest, self._now())))
+            self._look_later(now, soonest)
+
+    def _look_later(self, child: Job, soonest: int) -> None:
+        """The longer it waits already, the longer until the next look: half as long, at most an hour."""
+        now = self._now()
+        since = max(soonest, child.started_at or child.created_at)
+        pause = min(max((now - since) // 2, LOOK_AGAIN_MS), LOOK_SELDOM_MS)
+        self._store.change(child, child.blocked(child.waits_for, max(soonest, now), pause))

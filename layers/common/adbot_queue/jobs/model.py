@@ -51,7 +51,10 @@ SEND_AHEAD_MS = 120_000
 """How long before its time a delayed job is looked at, so that its message can ride on SQS to the second."""
 
 LOOK_AGAIN_MS = 300_000
-"""How often a job that waits for others is checked, in case that whoever ended the last of them died right then."""
+"""When a job that waits for others is checked, in case that whoever ended the last of them died right then."""
+
+LOOK_SELDOM_MS = 3_600_000
+"""The longest pause between two such looks."""
 
 GRACE_MS = 60_000
 """How long a message may take from its time on before its job is looked at again."""
@@ -213,9 +216,9 @@ class Job:
         due_at = run_at + GRACE_MS if soon else run_at - SEND_AHEAD_MS
         return self._out_of_hand(state=State.DELAYED, run_at=run_at, due_at=due_at)
 
-    def blocked(self, parents: frozenset[str], now: int) -> Job:
-        """It may be claimed when these have ended."""
-        return self._out_of_hand(state=State.DELAYED, run_at=None, waits_for=parents, due_at=now + LOOK_AGAIN_MS)
+    def blocked(self, parents: frozenset[str], now: int, pause: int = LOOK_AGAIN_MS) -> Job:
+        """It may be claimed when these have ended; after a pause (ms) somebody looks whether they have."""
+        return self._out_of_hand(state=State.DELAYED, run_at=None, waits_for=parents, due_at=now + pause)
 
     def set_aside(self, jobs: frozenset[str], now: int) -> Job:
         """It goes on when one of these has ended. It got somewhere, so attempts that failed before count no more."""
