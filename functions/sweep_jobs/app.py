@@ -7,13 +7,16 @@ from typing import Any
 from adbot_queue.core import telemetry
 from adbot_queue.jobs import queues_control, sweep, ticking
 
+KEPT_MS = 15_000
+"""Time that the sweep of jobs, which may go on for as long as it is let, leaves to schedules and mappings."""
+
 
 def handler(_event: dict[str, Any], context: Any) -> dict[str, int]:
     """The schedule's tick."""
     time_left = context.get_remaining_time_in_millis
     try:
-        done = sweep.from_env().sweep(time_left)
-        repaired = len(queues_control.reconcile())
-        return {**done, "mappings": repaired, "schedules": ticking.from_env().reconcile(time_left)}
+        done = sweep.from_env().sweep(lambda: time_left() - KEPT_MS)
+        schedules = ticking.from_env().reconcile(time_left)
+        return {**done, "schedules": schedules, "mappings": len(queues_control.reconcile())}
     finally:
         telemetry.flush()

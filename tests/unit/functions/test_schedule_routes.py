@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from adbot_queue.core import aws
+from adbot_queue.jobs import sweep, ticking
+from adbot_queue.jobs.ticking import Ticking
 from tests.builders.payments import configure, rows
 from tests.builders.world import ROOT, Answer, FakeContext, World
 
@@ -131,6 +135,27 @@ def test_event_bridge_rings_and_a_job_is_made(on_aws: World) -> None:
     assert len(rows(on_aws.env["JOBS_TABLE"], "JOB#")) == len(rang["outcomes"]) - 1
     swept = on_aws.app("sweep_jobs").handler({}, FakeContext())
     assert swept["schedules"] == 0
+
+
+def test_a_sweep_of_jobs_that_takes_all_its_time_leaves_some_to_schedules(on_aws: World) -> None:
+    app, context = on_aws.app("sweep_jobs"), FakeContext()
+    left: list[int] = []
+
+    class Slow:
+        def sweep(self, time_left: Callable[[], int]) -> dict[str, int]:
+            while time_left() >= sweep.RESERVE_MS:
+                context.left -= 1_000
+            context.left -= sweep.RESERVE_MS
+            return {}
+
+    def reconcile(_: Ticking, time_left: Callable[[], int]) -> int:
+        left.append(time_left())
+        return 0
+
+    with patch.object(sweep, "from_env", Slow), patch.object(Ticking, "reconcile", reconcile):
+        app.handler({}, context)
+
+    assert left[0] >= ticking.RESERVE_MS
 
 
 def test_the_sample_events_are_what_the_functions_take(on_aws: World) -> None:
