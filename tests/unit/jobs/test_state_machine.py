@@ -58,8 +58,9 @@ class Simple:
         return self.state is State.WAITING or (self.state is State.DELAYED and self.run_at <= now)
 
     def fails(self) -> None:
-        """The attempt that runs counts and did not work out."""
-        self.state = State.DEAD if self.attempt >= ATTEMPTS else State.DELAYED
+        """The attempt that runs counts and did not work out. One that was to stop is not tried again."""
+        again = State.DEAD if self.attempt >= ATTEMPTS else State.DELAYED
+        self.state = State.CANCELLED if self.asked_to_stop else again
 
     def runs(self) -> None:
         """An attempt, from claim to finish."""
