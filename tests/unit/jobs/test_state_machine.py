@@ -23,9 +23,9 @@ from moto.dynamodb.models import dynamodb_backends
 
 from adbot_queue.core.errors import Conflict
 from adbot_queue.jobs import registry
+from adbot_queue.jobs.claims import TooEarly
 from adbot_queue.jobs.execute import LEASE_MARGIN_MS, Permit
 from adbot_queue.jobs.model import RETRYABLE, TERMINAL, Job, State
-from adbot_queue.jobs.store import TooEarly
 from adbot_queue.jobs.sweep import Sweeper
 from tests.builders.effects import charging, new_provider
 from tests.builders.jobs import Jobs, job_types

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from adbot_queue.core.errors import Invalid
 from adbot_queue.core.ids import time_ordered_id
+from adbot_queue.jobs.creation import Draft
 from adbot_queue.jobs.intake import Checked, NewJob
 from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.store import Draft, JobStore
+from adbot_queue.jobs.store import JobStore
 from adbot_queue.jobs.tellers import told
 from adbot_queue.system.limits import Taken
 

@@ -21,6 +21,7 @@ from adbot_queue.core.queues import QueueRefused
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs import dispatch, registry
+from adbot_queue.jobs.claims import TooEarly
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.dependents import Dependents
 from adbot_queue.jobs.dispatch import Dispatcher
@@ -29,7 +30,7 @@ from adbot_queue.jobs.model import Job, Mode, State
 from adbot_queue.jobs.registry import JobType
 from adbot_queue.jobs.retry import Cancelled, Permanent, Postponed, Transient, Waits, decide, failure_of
 from adbot_queue.jobs.side_by_side import Ended, SideBySide, Threads
-from adbot_queue.jobs.store import JobStore, TooEarly
+from adbot_queue.jobs.store import JobStore
 from adbot_queue.system.limits import Limits
 
 TimeLeft = Callable[[], int]

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from adbot_queue.core.errors import FieldError, Invalid
 from adbot_queue.core.ids import derived_id, fingerprint
 from adbot_queue.jobs import registry
+from adbot_queue.jobs.creation import Memory
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.registry import JobType
-from adbot_queue.jobs.store import Memory
 from adbot_queue.providers import registry as providers
 
 MOST_PAYLOAD = 64 * 1024

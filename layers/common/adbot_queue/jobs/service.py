@@ -22,13 +22,14 @@ from adbot_queue.core.errors import (
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count
 from adbot_queue.jobs import dispatch, registry
+from adbot_queue.jobs.creation import Created, Draft, Known
 from adbot_queue.jobs.dependents import Dependents
 from adbot_queue.jobs.dispatch import Dispatcher
 from adbot_queue.jobs.drafts import drafts_of
 from adbot_queue.jobs.intake import NewJob, check_all, check_payload, memory_key
 from adbot_queue.jobs.model import RETRYABLE, TERMINAL, Job, Mode, State
 from adbot_queue.jobs.registry import Rate
-from adbot_queue.jobs.store import Created, Draft, JobStore, Known
+from adbot_queue.jobs.store import JobStore
 from adbot_queue.jobs.tellers import told
 from adbot_queue.ledger import Actor, Entry, Ledger
 from adbot_queue.system import health_log, limits, pauses

@@ -10,17 +10,15 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, ConditionFailed, Contended, Item, Refused, Transaction
 from adbot_queue.core.races import race
-from adbot_queue.jobs.claims import Claims, TooEarly, difference
+from adbot_queue.jobs.claims import Claims, difference
+from adbot_queue.jobs.creation import Created, Draft, Known, Memory
 from adbot_queue.jobs.items import item_of, job_of, key_of, listing_of
 from adbot_queue.jobs.model import TERMINAL, Job, State
-
-__all__ = ["Created", "Draft", "JobStore", "Known", "Memory", "TooEarly"]
 
 TOGETHER = 50
 """Jobs of a transaction: so many of the largest payloads fit into its 4 MB, with all that stands beside them."""
@@ -28,60 +26,6 @@ TOGETHER = 50
 _NOT_TERMINAL = "NOT #state IN (:s0, :s1, :s2, :s3)"
 _ADOPT = "ADD children :new, version :one"
 _STATES: dict[str, Any] = {f"s{number}": state.value for number, state in enumerate(sorted(TERMINAL))}
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What an idempotency key is remembered by, and for how long (ms)."""
-
-    key: str
-    fingerprint: str
-    until: int
-
-    def meaning(self, stood: Item) -> Known:
-        """What the key means already, when this stands in its place."""
-        return Known(stood["job_id"], stood["fingerprint"] == self.fingerprint)
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A job to be created, unless its key is `known`; `with_it` are jobs that exist only together with it."""
-
-    job: Job
-    memory: Memory | None = None
-    with_it: tuple[Job, ...] = ()
-    known: Known | None = None
-
-    @property
-    def parents(self) -> frozenset[str]:
-        """Jobs of the table that must learn of their new child."""
-        return self.job.waits_for
-
-    @property
-    def size(self) -> int:
-        """Items of a transaction."""
-        return 1 + (self.memory is not None) + len(self.with_it) + len(self.parents)
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """The key means another job already; `same` tells whether it was the same request."""
-
-    job_id: str
-    same: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Created:
-    """What became of drafts, by the ids of their jobs.
-
-    Attributes:
-        known: those whose key means a job already; they were left out.
-        late: those of which a parent had ended before it was told: nobody but `Dependents.look_again` tells them.
-    """
-
-    known: dict[str, Known]
-    late: set[str]
 
 
 class JobStore(Claims):

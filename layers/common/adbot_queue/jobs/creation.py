@@ -1,0 +1,62 @@
+"""Jobs to be created, with what is written together with them, and what became of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adbot_queue.core.dynamodb import Item
+from adbot_queue.jobs.model import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What an idempotency key is remembered by, and for how long (ms)."""
+
+    key: str
+    fingerprint: str
+    until: int
+
+    def meaning(self, stood: Item) -> Known:
+        """What the key means already, when this stands in its place."""
+        return Known(stood["job_id"], stood["fingerprint"] == self.fingerprint)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A job to be created, unless its key is `known`; `with_it` are jobs that exist only together with it."""
+
+    job: Job
+    memory: Memory | None = None
+    with_it: tuple[Job, ...] = ()
+    known: Known | None = None
+
+    @property
+    def parents(self) -> frozenset[str]:
+        """Jobs of the table that must learn of their new child."""
+        return self.job.waits_for
+
+    @property
+    def size(self) -> int:
+        """Items of a transaction."""
+        return 1 + (self.memory is not None) + len(self.with_it) + len(self.parents)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The key means another job already; `same` tells whether it was the same request."""
+
+    job_id: str
+    same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What became of drafts, by the ids of their jobs.
+
+    Attributes:
+        known: those whose key means a job already; they were left out.
+        late: those of which a parent had ended before it was told: nobody but `Dependents.look_again` tells them.
+    """
+
+    known: dict[str, Known]
+    late: set[str]
