@@ -9,8 +9,8 @@ from typing import Any
 from adbot_queue.core import telemetry
 from adbot_queue.core.consume import batch
 from adbot_queue.jobs import execute
-from adbot_queue.jobs.execute import Permit
 from adbot_queue.jobs.model import Mode
+from adbot_queue.jobs.permit import Permit
 
 _JOB = re.compile(r"[!-~]{1,64}")
 _RANK = re.compile(r"[0-9]{3}#[0-9]{13}")

@@ -13,11 +13,11 @@ from adbot_queue.jobs import dead_letters
 from adbot_queue.jobs.alerts import Alerts
 from adbot_queue.jobs.bury import Undertaker
 from adbot_queue.jobs.dead_letters import DeadLetters
-from adbot_queue.jobs.execute import Permit
 from adbot_queue.jobs.items import item_of
 from adbot_queue.jobs.letter_store import LetterStore
 from adbot_queue.jobs.letters import Letter, Wanted
 from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.permit import Permit
 from adbot_queue.jobs.replay_model import Replay
 from adbot_queue.jobs.replay_store import ReplayStore
 from adbot_queue.jobs.replays import Replays

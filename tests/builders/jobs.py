@@ -24,8 +24,9 @@ from adbot_queue.core.errors import AppError
 from adbot_queue.jobs import registry
 from adbot_queue.jobs.dependents import Dependents
 from adbot_queue.jobs.dispatch import Dispatcher
-from adbot_queue.jobs.execute import Permit, Worker
+from adbot_queue.jobs.execute import Worker
 from adbot_queue.jobs.model import Job, Mode, State
+from adbot_queue.jobs.permit import Permit
 from adbot_queue.jobs.registry import JobType, Rate
 from adbot_queue.jobs.service import Enqueued, JobService, NewJob
 from adbot_queue.jobs.store import JobStore

@@ -25,9 +25,10 @@ from adbot_queue.core.errors import AppError, Conflict, Invalid, NotFound, Unava
 from adbot_queue.jobs import registry
 from adbot_queue.jobs.dependents import Dependents
 from adbot_queue.jobs.dispatch import Dispatcher
-from adbot_queue.jobs.execute import Permit, Worker
+from adbot_queue.jobs.execute import Worker
 from adbot_queue.jobs.items import job_of
 from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.permit import Permit
 from adbot_queue.jobs.registry import JobType, Rate
 from adbot_queue.jobs.service import JobService, NewJob
 from adbot_queue.jobs.store import JobStore

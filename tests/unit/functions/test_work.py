@@ -9,8 +9,8 @@ import pytest
 
 from adbot_queue import ledger
 from adbot_queue.jobs import service
-from adbot_queue.jobs.dispatch import permit
 from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.permit import Permit
 from adbot_queue.jobs.service import Enqueued, NewJob
 from tests.builders.effects import charging, new_provider
 from tests.builders.jobs import job_types
@@ -64,7 +64,7 @@ def test_a_wrong_message_fails_alone_and_all_others_of_a_full_batch_run(on_aws: 
     with job_types(charging()):
         jobs = enqueued(10)  # so many wait that the batch is full, and their order is looked at
 
-        assert work(on_aws, wrong, *map(permit, jobs)) == [0]
+        assert work(on_aws, wrong, *(Permit.for_job(job).message for job in jobs)) == [0]
 
     assert {service.from_env().job(job.id).state for job in jobs} == {State.COMPLETED}
 

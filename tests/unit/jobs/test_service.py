@@ -10,8 +10,8 @@ import pytest
 from adbot_queue.core import aws
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, RateLimited
 from adbot_queue.jobs.clean import clean
-from adbot_queue.jobs.execute import Permit
 from adbot_queue.jobs.model import Failure, Job, State
+from adbot_queue.jobs.permit import Permit
 from adbot_queue.jobs.retry import Transient
 from adbot_queue.jobs.schemas import CleanQuery
 from adbot_queue.jobs.service import Enqueued

@@ -13,9 +13,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from adbot_queue.core import aws
-from adbot_queue.jobs.dispatch import permit
-from adbot_queue.jobs.execute import Permit
 from adbot_queue.jobs.model import Job, State, rank
+from adbot_queue.jobs.permit import Permit
 from adbot_queue.jobs.service import Enqueued
 from adbot_queue.jobs.side_by_side import Ended, SideBySide, Threads
 from adbot_queue.system.limits import Taken
@@ -183,7 +182,7 @@ def test_a_second_later_the_waiting_jobs_are_looked_at_again_so_that_an_urgent_o
 
 
 def permits_of(jobs: Jobs, several: list[Job]) -> list[Permit]:
-    return [Permit.of(permit(jobs.get(job))) for job in several]
+    return [Permit.for_job(jobs.get(job)) for job in several]
 
 
 def test_an_urgent_job_passes_delayed_ones_too_and_the_one_that_gave_way_is_sent_for_again(jobs: Jobs) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from adbot_queue.core.clock import iso
-from adbot_queue.jobs.execute import Permit
 from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.permit import Permit
 from adbot_queue.jobs.registry import TYPES
 from adbot_queue.jobs.schemas import JobView
 from adbot_queue.system.mode import Mode

@@ -16,6 +16,7 @@ from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs.model import MOST_QUEUE_DELAY_MS, Job, Mode, State
+from adbot_queue.jobs.permit import Permit
 from adbot_queue.jobs.registry import tier
 from adbot_queue.system import mode as modes
 
@@ -65,7 +66,7 @@ class Dispatcher:
 
     def _send(self, queue: str, jobs: Sequence[Job]) -> list[Job]:
         url = self._urls[queue]
-        messages = [(permit(job), self._delay(job)) for job in jobs]
+        messages = [(Permit.for_job(job).message, self._delay(job)) for job in jobs]
         if len(messages) > 1:
             return [jobs[position] for position in queues.send_many(self._sqs, url, messages)]
         try:
@@ -126,16 +127,6 @@ class Dispatcher:
             logger.warning("messages could not be counted", queue=queue, error=type(error).__name__)
             return 0
         return int(answer["Attributes"]["ApproximateNumberOfMessages"])
-
-
-def permit(job: Job) -> dict[str, Any]:
-    """The message of a job, as `execute.Permit` reads it."""
-    return {
-        "job": job.id,
-        "queue": job.queue,
-        **({"rank": job.turn} if job.turn else {}),
-        **({"delayed": True} if job.state is State.DELAYED else {}),
-    }
 
 
 @lru_cache(maxsize=1)

@@ -6,10 +6,10 @@ import json
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
@@ -27,6 +27,7 @@ from adbot_queue.jobs.dependents import Dependents
 from adbot_queue.jobs.dispatch import Dispatcher
 from adbot_queue.jobs.line import Line, Window
 from adbot_queue.jobs.model import Job, Mode, State
+from adbot_queue.jobs.permit import Permit
 from adbot_queue.jobs.registry import JobType
 from adbot_queue.jobs.retry import Cancelled, Permanent, Postponed, Transient, Waits, decide, failure_of
 from adbot_queue.jobs.side_by_side import Ended, SideBySide, Threads
@@ -48,32 +49,6 @@ MOST_RESULT = 32 * 1024
 
 PARALLEL = 10
 """Jobs of a batch that are claimed together and run at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Permit:
-    """One message, or one call: one job of the queue may run, as a rule this one.
-
-    Attributes:
-        rank: of the job that is named, in the order of service; None: it is never passed over for another.
-        delayed: no other permit finds that job, should another be run in its place.
-    """
-
-    job_id: str
-    queue: str
-    rank: str | None = None
-    delayed: bool = False
-
-    @classmethod
-    def of(cls, message: Mapping[str, Any]) -> Self:
-        """As `dispatch.permit` writes it."""
-        return cls(message["job"], message["queue"], message.get("rank"), bool(message.get("delayed")))
-
-    @property
-    def message(self) -> dict[str, Any]:
-        """What `of` reads."""
-        rank = {"rank": self.rank} if self.rank else {}
-        return {"job": self.job_id, "queue": self.queue, **rank, **({"delayed": True} if self.delayed else {})}
 
 
 class Worker:
