@@ -80,7 +80,7 @@ class Jobs:
         self.store = JobStore(aws.dynamodb(), env["JOBS_TABLE"])
         self.urls: dict[str, str] = json.loads(env["JOB_QUEUE_URLS"])
         self.dispatcher = Dispatcher(
-            aws.sqs(), self.urls, lambda: self.functions, "test-%sWorker:live", self.clock, lambda: self.mode
+            aws.sqs(), self.urls, lambda: self.functions, "test-%sWorker", self.clock, lambda: self.mode
         )
         self.dependents = Dependents(self.store, self.dispatcher, self.clock)
         self.limits = Limits(aws.dynamodb(), env["SYSTEM_TABLE"], self.clock)

@@ -197,14 +197,14 @@ BASE_ENV = {
     "SCHEDULER": json.dumps(
         {
             "group": "schedules",
-            "target": "arn:aws:lambda:eu-central-1:123456789012:function:test-RunSchedule:live",
+            "target": "arn:aws:lambda:eu-central-1:123456789012:function:test-RunSchedule",
             "role": "arn:aws:iam::123456789012:role/scheduler",
             "dead_letters": "arn:aws:sqs:eu-central-1:123456789012:run-schedule-dead-letters",
         }
     ),
     "DEAD_LETTER_TOPIC": "arn:aws:sns:eu-central-1:123456789012:dead-letters",
     "DEFAULT_POOL": "standard",
-    "JOB_WORKER": "test-%sWorker:live",
+    "JOB_WORKER": "test-%sWorker",
     "JOBS_PER_SECOND": "20",
     "JOBS_BURST": "2000",
     "EVENT_SOURCE_MAPPINGS": "{}",

@@ -523,7 +523,11 @@ def test_every_schedule_of_the_system_itself_ticks_as_often_as_its_docstring_say
     }
 
 
-def test_a_change_of_anything_the_layer_included_publishes_a_new_version() -> None:
-    assert TEMPLATE["Globals"]["Function"]["AutoPublishAlias"] == "live"
-    assert RESOURCES["CommonLayer"]["Properties"]["PublishLambdaVersion"] is True
-    assert all(function["AutoPublishAliasAllProperties"] for function in FUNCTIONS.values())
+def test_no_function_is_called_by_a_version_which_would_keep_the_parameters_of_its_day() -> None:
+    versioned = {"AutoPublishAlias", "AutoPublishAliasAllProperties", "VersionDeletionPolicy", "SnapStart"}
+
+    for function in [TEMPLATE["Globals"]["Function"], *FUNCTIONS.values()]:
+        assert not versioned & function.keys()
+    assert not of("AWS::Lambda::Version")
+    assert not of("AWS::Lambda::Alias")
+    assert not re.search(r":live\b", json.dumps(TEMPLATE))

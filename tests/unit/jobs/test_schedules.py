@@ -44,7 +44,7 @@ def test_a_schedule_is_a_row_a_ledger_entry_and_one_in_event_bridge(clockwork: C
     (told,) = clockwork.told().values()
     assert (told["ScheduleExpressionTimezone"], told["GroupName"]) == ("Europe/Berlin", "schedules")
     target = told["Target"]
-    assert target["Arn"].endswith(":function:test-RunSchedule:live")
+    assert target["Arn"].endswith(":function:test-RunSchedule")
     assert json.loads(target["Input"]) == {
         "schedule": "report",
         "version": 1,

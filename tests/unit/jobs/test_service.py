@@ -233,7 +233,7 @@ def test_in_direct_mode_the_request_executes_the_job(jobs: Jobs) -> None:
     job = jobs.enqueue("charge")
 
     assert (job.state, job.mode) == (State.COMPLETED, "sync_direct")
-    assert jobs.functions.calls == [("test-MoneyWorker:live", "RequestResponse")]
+    assert jobs.functions.calls == [("test-MoneyWorker", "RequestResponse")]
     assert jobs.drain() == 0
 
 
@@ -349,7 +349,7 @@ def test_jobs_of_a_paused_queue_wait_even_in_direct_mode(jobs: Jobs) -> None:
 
     jobs.paused.clear()
     jobs.sweep()
-    assert jobs.functions.calls == [("test-MoneyWorker:live", "Event")]
+    assert jobs.functions.calls == [("test-MoneyWorker", "Event")]
 
 
 def test_a_queues_rate_sends_messages_again_at_no_attempts_cost(jobs: Jobs, provider: Provider) -> None:

@@ -29,7 +29,7 @@ class Settings:
     notices_queue_url: str
     dead_letter_topic: str  # SNS
     job_queue_urls: str  # JSON: name of each job queue -> its URL
-    job_worker: str  # function name of a queue's worker, %s stands for its tier: stack-%sWorker:live
+    job_worker: str  # function name of a queue's worker, %s stands for its tier: stack-%sWorker
     jobs_per_second: str  # what one user may enqueue in the long run
     jobs_burst: str  # and at once
     event_bus: str
