@@ -123,6 +123,11 @@ class Messages:
             raise NotFound(f"nothing is known of a message {message}")
         return _delivery(item)
 
+    def owner(self, sid: str) -> tuple[str, str] | None:
+        """Return the job and the effect of a message, as its sender or an earlier report told them."""
+        item = self._get(_message(sid))
+        return (item["job"], item["effect"]) if item and "effect" in item else None
+
     def _further(self, sid: str, state: str, effect: str, job: str, error_code: int | None) -> tuple[bool, Item]:
         """Whether this is news, and the message's item as it is then."""
         now = self._now()

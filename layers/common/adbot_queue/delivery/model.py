@@ -1,13 +1,14 @@
 """What became of one message: what its provider reported, in whatever order, however often. Pure.
 
 Two reports are combined by looking at both, so that order and repetition change nothing: the status is that of the
-furthest report, and the history is the latest of all different ones.
+furthest report, and the history is the latest of all different ones. A report is identified by what it says: providers
+repeat themselves under new ids, and twenty copies of one report must not push the others out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 MOST_HISTORY = 20
@@ -33,15 +34,15 @@ _RANK = {status: rank for rank, status in enumerate(Status)}
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One report of one message.
+    """One report of one message. Two that say the same are one, whatever their ids.
 
     Attributes:
-        event_id: the same whenever the provider repeats it.
+        event_id: the provider's, for looking it up there; a repetition may have another one.
         at: when it happened, in ms, by the provider's clock.
         reason: a code or one of the provider's fixed words, nothing personal.
     """
 
-    event_id: str
+    event_id: str = field(compare=False)
     status: Status
     at: int
     reason: str = ""
@@ -84,16 +85,14 @@ class Delivery:
 
     def told(self, reports: Iterable[Report]) -> Delivery:
         """With more reports; the same when all of them are known."""
-        known = {entry.event_id: entry for entry in self.history}
-        for report in reports:
-            known.setdefault(report.event_id, report)
-        latest = sorted(known.values(), key=_when)[-MOST_HISTORY:]
-        return replace(self, furthest=max(self.furthest, *known.values(), key=_how_far), history=tuple(latest))
+        known = dict.fromkeys([*self.history, *reports])
+        latest = sorted(known, key=_when)[-MOST_HISTORY:]
+        return replace(self, furthest=max(self.furthest, *known, key=_how_far), history=tuple(latest))
 
 
 def _when(report: Report) -> tuple[int, int, str]:
-    return report.at, _RANK[report.status], report.event_id
+    return report.at, _RANK[report.status], report.reason
 
 
 def _how_far(report: Report) -> tuple[int, int, str]:
-    return _RANK[report.status], report.at, report.event_id
+    return _RANK[report.status], report.at, report.reason

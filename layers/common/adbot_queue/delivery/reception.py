@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.errors import Malformed
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.delivery import sendgrid_events, service, suppressions
-from adbot_queue.delivery.service import DeliveryService
+from adbot_queue.delivery.sendgrid_events import Unwanted
+from adbot_queue.delivery.service import WRITE_FAILURES, DeliveryService
 from adbot_queue.delivery.suppressions import Suppressions
 from adbot_queue.providers import sendgrid_webhook
 
 Verify = Callable[[bytes, str | None, str | None, int], None]
+
+MAX_DIGITS = 30
+"""Of an integer that is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +48,67 @@ class Reception:
         self._now = now
 
     def sendgrid(self, raw: bytes, signature: str | None, timestamp: str | None) -> Receipt:
-        """Write down what a batch tells. When it returns, all of it is written.
+        """Write down what a batch tells. When it returns, everything in the batch that can be read is written.
 
-        An event that cannot be read is counted and left out: it would be no better the next time, and the others of
-        its batch must not wait for it.
+        An event that cannot be read is counted and left out: a repetition would be no more readable, and the others of
+        its batch must not wait for it. An event that cannot be written now does not stop the others either; the error
+        is raised after them, and SendGrid sends the batch again.
 
         Raises:
             BadSignature, NotConfigured, Unavailable: as `sendgrid_webhook.verify`.
             Malformed: the body is no list of events.
-            Contended: too many wrote about the same; SendGrid sends the batch again.
+            Contended: too many wrote about the same.
+            ClientError, BotoCoreError: something could not be written.
         """
-        self._verify(raw, signature, timestamp, self._now())
-        try:
-            batch = json.loads(raw)
-        except ValueError as error:
-            raise Malformed("the body is not JSON") from error
-        if not isinstance(batch, list):
-            raise Malformed("the body is not a list of events")
-        found = [event for event in map(sendgrid_events.read, batch) if event]
-        for event in found:
-            if wish := event.unwanted:
-                self._suppressed.add(sendgrid_events.CHANNEL, wish.address, wish.reason, wish.at, wish.job)
-        self._deliveries.record(event.told for event in found if event.told)
+        now = self._now()
+        self._verify(raw, signature, timestamp, now)
+        batch = _events(raw)
+        at = _signed_at(timestamp, now)
+        found = [event for one in batch if (event := sendgrid_events.read(one, at))]
+        failures = [*self._suppress(event.unwanted for event in found if event.unwanted)]
+        failures += self._deliveries.try_record(event.told for event in found if event.told)
         receipt = Receipt(len(found), len(batch) - len(found))
+        unreadable = Counter(field for one in batch if (field := sendgrid_events.unreadable(one)))
         count("EventsIgnored", receipt.ignored)
-        logger.info("events", recorded=receipt.recorded, ignored=receipt.ignored)
+        count("EventsUnreadable", unreadable.total())
+        logger.info(
+            "events",
+            recorded=receipt.recorded,
+            ignored=receipt.ignored,
+            unreadable=dict(unreadable),
+            failed=len(failures),
+        )
+        if failures:
+            raise failures[0]
         return receipt
+
+    def _suppress(self, wishes: Iterable[Unwanted]) -> Iterator[Exception]:
+        for wish in wishes:
+            try:
+                self._suppressed.add(sendgrid_events.CHANNEL, wish.address, wish.reason, wish.at, wish.job)
+            except WRITE_FAILURES as error:
+                yield error
+
+
+def _events(raw: bytes) -> list[Any]:
+    try:
+        # A byte that is no text spoils one event: what is kept of texts are fixed words, ids and readable addresses.
+        batch = json.loads(raw.decode("utf-8-sig", "replace"), parse_int=_number)
+    except (ValueError, RecursionError) as error:
+        raise Malformed("the body is not JSON") from error
+    if not isinstance(batch, list):
+        raise Malformed("the body is not a list of events")
+    return batch
+
+
+def _number(digits: str) -> int | None:
+    """An integer of JSON; None for one longer than any that is read, on which int() would give up the whole batch."""
+    return int(digits) if len(digits) <= MAX_DIGITS else None
+
+
+def _signed_at(timestamp: str | None, now: int) -> int:
+    """When SendGrid signed the batch: the time of events that have none, the same at each repetition of the batch."""
+    return min(int(timestamp) * 1000, now) if timestamp and timestamp.isascii() and timestamp.isdigit() else now
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,8 @@
-"""SendGrid's events read as reports, and as reasons to write to an address no more. Pure.
+"""Read SendGrid's events as delivery reports and as reasons to suppress an address. Pure but for a default clock.
+
+Only the fields that count decide: `event` and `email` for a suppression; `event`, `job`, `key` and `sg_message_id` for
+the report of a message. Every other field is optional: SendGrid leaves fields out, and custom arguments of other
+programs share their names. A field that is missing, empty or foreign costs what it would have said, nothing else.
 
 See https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event. Opens and clicks are left out: machines
 open mails too, and what a person reads is that person's own business.
@@ -6,12 +10,12 @@ open mails too, and what a person reads is that person's own business.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from adbot_queue.core.clock import system_clock
 from adbot_queue.delivery.model import Report, Status, Told
 
 CHANNEL = "email"
@@ -35,25 +39,10 @@ _WORDS = {
     "Frequency or Volume Too High", "Mailbox Unavailable", "Unclassified",
 }  # fmt: skip
 
-_Id = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[!-~]+$")]
-
-
-class _Event(BaseModel):
-    """What is read of an event."""
-
-    model_config = ConfigDict(defer_build=True)
-
-    event: str
-    sg_event_id: _Id
-    timestamp: int = Field(ge=0, lt=100_000_000_000)
-    email: str = Field(min_length=1, max_length=320)
-    sg_message_id: _Id | None = None
-    job: _Id | None = None
-    key: _Id | None = None
-    type: str | None = None
-    status: str | None = None
-    reason: str | None = None
-    bounce_classification: str | None = None
+_ID = re.compile(r"[!-~]{1,255}")
+_NAMED = re.compile(r"<([^<>]*)>\s*$")
+MAX_ADDRESS = 320
+MAX_TIMESTAMP_S = 100_000_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -74,30 +63,94 @@ class Read:
     unwanted: Unwanted | None
 
 
-def read(event: Any) -> Read | None:
-    """What an event tells; None when it tells nothing here: another kind, or none of SendGrid's."""
-    try:
-        found = _Event.model_validate(event)
-    except ValidationError:
+def read(event: Any, received_at: int | None = None) -> Read | None:
+    """Read what an event tells.
+
+    Args:
+        event: an element of SendGrid's batch, of any shape.
+        received_at: the time (ms) of an event whose own cannot be read; by default now.
+
+    Returns:
+        None when the event tells nothing here: another kind, or none of SendGrid's.
+    """
+    status = _status(event)
+    if status is None:
         return None
-    if found.event not in _STATUSES:
-        return None
-    status = Status.BLOCKED if found.type == "blocked" else _STATUSES[found.event]
-    at = found.timestamp * 1000
+    stated = _millis(event.get("timestamp"))
+    at = stated if stated is not None else system_clock() if received_at is None else received_at
+    event_id, job, key = (_id(event.get(name)) for name in ("sg_event_id", "job", "key"))
+    message_id = _message_id(event.get("sg_message_id"))
     told = None
-    if found.job and found.key and found.sg_message_id:
-        report = Report(found.sg_event_id, status, at, _reason(found))
-        told = Told(CHANNEL, found.job, found.key, _message_id(found.sg_message_id), report)
-    cause = _SUPPRESSING.get(status)
-    return Read(told, Unwanted(found.email, cause, at, found.job) if cause else None)
+    if job and key and message_id:
+        told = Told(CHANNEL, job, key, message_id, Report(event_id or "", status, at, _reason(event)))
+    cause, address = _SUPPRESSING.get(status), _address(event.get("email"))
+    unwanted = Unwanted(address, cause, at, job) if cause and address else None
+    if told is None and unwanted is None and (stated is None or event_id is None):
+        return None
+    return Read(told, unwanted)
 
 
-def _message_id(sg_message_id: str) -> str:
+def unreadable(event: Any) -> str | None:
+    """Name the field for want of which something that counts is not known; None when nothing is missing.
+
+    An event of another kind, or of a mail that no job sent, misses nothing.
+    """
+    if not isinstance(event, dict) or not _text(event.get("event")):
+        return "event"
+    status = _status(event)
+    if status in _SUPPRESSING and _address(event.get("email")) is None:
+        return "email"
+    if status and _id(event.get("job")) and _id(event.get("key")) and _message_id(event.get("sg_message_id")) is None:
+        return "sg_message_id"
+    return None
+
+
+def _status(event: Any) -> Status | None:
+    if not isinstance(event, dict):
+        return None
+    status = _STATUSES.get(_text(event.get("event")))
+    if status is Status.BOUNCED and _text(event.get("type")) == "blocked":
+        return Status.BLOCKED
+    return status
+
+
+def _text(value: Any) -> str:
+    return value.strip().lower() if isinstance(value, str) else ""
+
+
+def _id(value: Any) -> str | None:
+    return value if isinstance(value, str) and _ID.fullmatch(value) else None
+
+
+def _message_id(value: Any) -> str | None:
     """What the sender was answered, to which SendGrid adds which of its machines took the mail."""
-    return re.split(r"\.(?:filter|recvd)", sg_message_id, maxsplit=1)[0]
+    found = _id(value)
+    return re.split(r"\.(?:filter|recvd)", found, maxsplit=1)[0] or None if found else None
 
 
-def _reason(event: _Event) -> str:
-    words = [word for word in (event.bounce_classification, event.reason) if word in _WORDS]
-    code = event.status if event.status and _CODE.fullmatch(event.status) else None
-    return " ".join([*([code] if code else []), *words])
+def _address(value: Any) -> str | None:
+    """A mail address, also one in `Name <address>`."""
+    if not isinstance(value, str):
+        return None
+    named = _NAMED.search(value[-2 * MAX_ADDRESS :])
+    address = (named[1] if named else value).strip()
+    # U+FFFD and lone surrogates stand for bytes that were no text: the address is not known.
+    readable = 0 < len(address) <= MAX_ADDRESS and "@" in address and not re.search("[\ud800-\udfff\ufffd]", address)
+    return address if readable else None
+
+
+def _millis(timestamp: Any) -> int | None:
+    """Seconds since 1970, as a number or its text, in milliseconds."""
+    if isinstance(timestamp, bool) or not isinstance(timestamp, int | float | str):
+        return None
+    try:
+        seconds = float(timestamp)
+    except (ValueError, OverflowError):
+        return None
+    return round(seconds * 1000) if math.isfinite(seconds) and 0 < seconds < MAX_TIMESTAMP_S else None
+
+
+def _reason(event: dict[str, Any]) -> str:
+    told = [event.get(name) for name in ("status", "bounce_classification", "reason")]
+    code, *words = [value if isinstance(value, str) else "" for value in told]
+    return " ".join([*([code] if _CODE.fullmatch(code) else []), *(word for word in words if word in _WORDS)])

@@ -11,12 +11,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 from adbot_queue.core import aws
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.dynamodb import ConditionFailed, Contended
+from adbot_queue.core.errors import AppError
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.delivery.model import Delivery, Report, Status, Told
-from adbot_queue.delivery.store import DeliveryStore, Kept
+from adbot_queue.delivery.store import DeliveryStore, Kept, Unreadable
 
 RACES = 5
+
+WRITE_FAILURES = (ClientError, BotoCoreError, Contended, AppError)
+"""What a write may fail with that says nothing of the next one."""
 
 
 class DeliveryService:
@@ -32,7 +36,7 @@ class DeliveryService:
 
     def message_of(self, job: str, key: str) -> str | None:
         """The provider's id of the message that went out under this key already."""
-        return next((found.message_id for found in self._store.of_job(job) if found.key == key), None)
+        return self._store.message_of(job, key)
 
     def accepted(self, channel: str, job: str, key: str, message_id: str) -> None:
         """The provider took a message. Never raises: it did, whether or not this can be written down."""
@@ -47,20 +51,39 @@ class DeliveryService:
 
         Raises:
             Contended: others were writing about the same messages, again and again; send all of it once more.
+            ClientError, BotoCoreError: something could not be written; everything else is.
         """
+        for error in self.try_record(told):
+            raise error
+
+    def try_record(self, told: Iterable[Told]) -> list[Exception]:
+        """Write reports down as `record` does, and return what failed instead of raising it."""
         by_message: dict[tuple[str, str], list[Told]] = defaultdict(list)
         for one in told:
             by_message[one.job, one.message_id].append(one)
+        failures: list[Exception] = []
         for _ in range(RACES):
-            found = self._store.get_many(by_message)
-            lost = [message for message, some in by_message.items() if not self._tell(found.get(message), some)]
+            try:
+                found = self._store.get_many(by_message)
+            except WRITE_FAILURES as error:
+                return [*failures, error]
+            lost = []
+            for message, some in by_message.items():
+                try:
+                    if not self._tell(found.get(message), some):
+                        lost.append(message)
+                except WRITE_FAILURES as error:
+                    failures.append(error)
             if not lost:
-                return
+                return failures
             by_message = {message: by_message[message] for message in lost}
-        raise Contended("deliveries")
+        return [*failures, Contended("deliveries")]
 
-    def _tell(self, kept: Kept | None, told: Sequence[Told]) -> bool:
-        """False when somebody else was faster."""
+    def _tell(self, kept: Kept | Unreadable | None, told: Sequence[Told]) -> bool:
+        """Write the reports of one message. False when another writer was faster."""
+        if isinstance(kept, Unreadable):
+            count("DeliveriesUnreadable")
+            return True
         before, version = kept or (None, 0)
         after = (before or Delivery.of(told[0])).told(one.report for one in told)
         if after == before:

@@ -1,6 +1,9 @@
 """Deliveries in the System table, each for 90 days after its last report.
 
 DELIVERY#<job>   <message id>   channel, key, furthest, history, version
+
+A row that this version cannot read (another one wrote it) is left as it is: it is neither shown nor added to, and
+harms no other.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import Item
+from adbot_queue.core.telemetry import logger
 from adbot_queue.delivery.model import Delivery, Report, Status
 
 if TYPE_CHECKING:
@@ -21,6 +25,10 @@ Kept = tuple[Delivery, int]
 """A delivery, and the version under which it was read."""
 
 
+class Unreadable:
+    """A row that this version cannot read."""
+
+
 class DeliveryStore:
     """Reads and conditional writes."""
 
@@ -29,15 +37,21 @@ class DeliveryStore:
         self._table = table
 
     def of_job(self, job: str) -> list[Delivery]:
-        """All messages that a job sent: more than one is a double."""
-        found = dynamodb.query(self._client, self._table, "pk = :pk", pk=_pk(job))
-        return [_delivery(item) for item in found]
+        """Return the messages that a job sent: more than one is a double."""
+        kept = (_kept(item) for item in self._rows(job))
+        return [one[0] for one in kept if not isinstance(one, Unreadable)]
 
-    def get_many(self, messages: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Kept]:
-        """Those of (job, message id) that there are."""
+    def message_of(self, job: str, key: str) -> str | None:
+        """Return the provider's id of the message that a job sent under a key, whatever else its row says."""
+        return next((item["sk"] for item in self._rows(job) if item.get("key") == key), None)
+
+    def get_many(self, messages: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Kept | Unreadable]:
+        """Return those of (job, message id) that exist."""
         found = dynamodb.get_many(self._client, self._table, [_key(*message) for message in messages])
-        kept = [(_delivery(item), int(item["version"])) for item in found]
-        return {(delivery.job, delivery.message_id): (delivery, version) for delivery, version in kept}
+        return {(_job(item), item["sk"]): _kept(item) for item in found}
+
+    def _rows(self, job: str) -> Iterable[Item]:
+        return dynamodb.query(self._client, self._table, "pk = :pk", pk=_pk(job))
 
     def put(self, delivery: Delivery, version: int, now: int) -> None:
         """Write it over the version that was read, 0 for none.
@@ -76,7 +90,16 @@ def _report(item: Mapping[str, Any]) -> Report:
     return Report(item["id"], Status(item["status"]), item["at"], item["reason"])
 
 
-def _delivery(item: Mapping[str, Any]) -> Delivery:
-    job = str(item["pk"]).removeprefix(_pk(""))
-    history = tuple(_report(entry) for entry in item["history"])
-    return Delivery(job, item["sk"], item["channel"], item["key"], _report(item["furthest"]), history)
+def _job(item: Mapping[str, Any]) -> str:
+    return str(item["pk"]).removeprefix(_pk(""))
+
+
+def _kept(item: Mapping[str, Any]) -> Kept | Unreadable:
+    try:
+        history = tuple(_report(entry) for entry in item["history"])
+        furthest = _report(item["furthest"])
+        delivery = Delivery(_job(item), item["sk"], item["channel"], item["key"], furthest, history)
+        return delivery, int(item["version"])
+    except (KeyError, TypeError, ValueError) as error:
+        logger.warning("delivery cannot be read", job_id=_job(item), error=type(error).__name__)
+        return Unreadable()

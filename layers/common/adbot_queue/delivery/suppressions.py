@@ -14,7 +14,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -161,8 +163,23 @@ class Suppressions:
         return transaction
 
     def _id(self, channel: str, address: str) -> str:
-        text = f"{channel}\x1f{address.strip().lower()}"
+        text = f"{channel}\x1f{normalized(address)}"
         return hmac.new(self._address_key(), text.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def normalized(address: str) -> str:
+    """Return the one spelling of a mail address, as senders and providers write it in many.
+
+    Case, surrounding and invisible characters, Unicode's ways to write one letter, a dot at the end of the domain and
+    its two spellings (`münchen.de`, `xn--mnchen-3ya.de`) make no difference.
+    """
+    text = "".join(letter for letter in address if unicodedata.category(letter) != "Cf")
+    local, at, domain = unicodedata.normalize("NFC", text).strip().lower().rpartition("@")
+    domain = domain.rstrip(".")
+    if not domain.isascii():
+        with suppress(UnicodeError):
+            domain = domain.encode("idna").decode()
+    return f"{local}{at}{domain}"
 
 
 def _key(suppression_id: str) -> Item:

@@ -113,9 +113,10 @@ def find(message: Message, since_ms: int, timeout_s: float = LOOK_S) -> list[Sen
         As `send`.
     """
     listed = _ask("GET", timeout_s, query={"To": message.address, "PageSize": str(LOOKED_AT)})
+    entries = [entry for entry in listed.get("messages") or [] if isinstance(entry, dict)]
     return [
         _sent(entry)
-        for entry in reversed(listed.get("messages", []))
+        for entry in reversed(entries)
         if entry.get("direction") == "outbound-api"
         and entry.get("body") == message.text
         and _millis(entry.get("date_created")) >= since_ms - CLOCKS_DIFFER_MS
@@ -168,11 +169,11 @@ def _ask(
 
 
 def _content(answer: BaseHTTPResponse) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(answer.data)
-    except ValueError as error:
-        raise ProviderFailed("Twilio's answer cannot be read", retryable=True) from error
-    return content
+    with suppress(ValueError):
+        content = json.loads(answer.data)
+        if isinstance(content, dict):
+            return content
+    raise ProviderFailed("Twilio's answer cannot be read", retryable=True)
 
 
 def _refusal(answer: BaseHTTPResponse) -> Exception:
@@ -226,16 +227,16 @@ def _on_channel(number: str, *, whatsapp: bool) -> str:
 
 
 def _sent(entry: Mapping[str, Any]) -> Sent:
-    try:
-        return Sent(str(entry["sid"]), str(entry["status"]))
-    except KeyError as error:
-        raise ProviderFailed("Twilio's answer cannot be read", retryable=True) from error
+    """The message of an answer: its id counts, a status that is missing is the first one."""
+    if not (sid := entry.get("sid")):
+        raise ProviderFailed("Twilio's answer cannot be read", retryable=True)
+    return Sent(str(sid), str(entry.get("status") or "accepted"))
 
 
-def _millis(moment: str | None) -> int:
+def _millis(moment: object) -> int:
     """`Thu, 30 Jul 2015 20:12:31 +0000`, in milliseconds; 0 when it is not there."""
     with suppress(ValueError, TypeError):
-        return round(parsedate_to_datetime(moment or "").timestamp() * 1000)
+        return round(parsedate_to_datetime(str(moment or "")).timestamp() * 1000)
     return 0
 
 
