@@ -11,6 +11,7 @@ PROVIDERS_PORT ?= 8099
 export PYTHONPATH := layers/common:.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export SAM_CLI_TELEMETRY := 0
+export PYTHONTZPATH :=
 export AWS_DEFAULT_REGION ?= us-east-1
 RUN := .venv/bin/python -m
 UV_VERSION := $(shell sed -n 's/^uv==//p' requirements-dev.in)

@@ -106,7 +106,7 @@ def child(
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=dict(environment),
+            env={**environment, "PYTHONTZPATH": ""},  # zones come from the pinned tzdata, not from this machine
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import zoneinfo
 from typing import Any
 
 import pytest
@@ -17,6 +18,10 @@ os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 # Clients are made once a process and keep the credentials that they find then, in whichever test that is.
 os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "testing"
 os.environ["AWS_DEFAULT_REGION"] = "eu-central-1"
+
+# Zones come from the pinned tzdata, here and in every process that a test starts.
+os.environ["PYTHONTZPATH"] = ""
+zoneinfo.reset_tzpath()
 
 
 LONG_SECONDS = 1800

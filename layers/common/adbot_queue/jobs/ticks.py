@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from itertools import islice, takewhile
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfoNotFoundError
 
+from adbot_queue.core import zones
 from adbot_queue.jobs.cron import LAST_YEAR, BadExpression, Cron
 
 MINUTE_MS = 60_000
@@ -30,8 +31,6 @@ MOST_COUNTED = 1000
 _UNITS = {"minute": MINUTE_MS, "hour": 60 * MINUTE_MS, "day": 24 * 60 * MINUTE_MS}
 _LONGEST_MS = 3650 * _UNITS["day"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# The tz database's own files and variants with leap seconds; AWS takes none of them.
-_NO_ZONES = re.compile(r"(posix|right)/.*|localtime|posixrules|Factory")
 
 
 class BadZone(ValueError):
@@ -47,16 +46,14 @@ class MissedPolicy(StrEnum):
 
 
 def zone(name: str) -> tzinfo:
-    """The time zone of an IANA name.
+    """Return the time zone of an IANA name, with the rules of the pinned `tzdata`.
 
     Raises:
         BadZone: there is none.
     """
-    if len(name) > 50 or _NO_ZONES.fullmatch(name):  # noqa: PLR2004  EventBridge Scheduler's limit
-        raise BadZone(f"{name!r} is not an IANA time zone")
     try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        return zones.zone(name)
+    except ZoneInfoNotFoundError as error:
         raise BadZone(f"{name!r} is not an IANA time zone") from error
 
 
