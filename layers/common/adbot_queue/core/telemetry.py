@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 logger = Logger()
-metrics = Metrics()
+# A default, because a process without the variable would fail at its first flush, after its work was done.
+metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "AdBotQueue")
 SECONDS = MetricUnit.Seconds
 
 # One dimension value for all functions: an alarm names one metric, whoever emitted it.

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from adbot_queue.core import aws, dynamodb
+from adbot_queue.core import aws, dynamodb, records
 from adbot_queue.core.clock import Clock, iso, system_clock
 from adbot_queue.core.dynamodb import Item, Transaction
+from adbot_queue.core.records import readable
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs.items import DEAD_LISTING
@@ -119,29 +120,31 @@ def compose(arrivals: Sequence[Arrival], *, money: bool) -> tuple[str, str]:
     return subject if len(subject) < 100 else f"{subject[:95]} ...", "\n".join(text) + "\n"  # noqa: PLR2004  SNS's limit
 
 
-def arrivals(records: Sequence[Mapping[str, Any]]) -> list[Arrival]:
-    """The jobs that died, among records of the Jobs table's stream."""
-    found = []
-    for record in records:
-        images = record["dynamodb"]
-        if not images["Keys"]["pk"]["S"].startswith("JOB#"):
-            continue
-        before, after = _listing(images.get("OldImage")), _listing(images.get("NewImage"))
-        if after == DEAD_LISTING and before != DEAD_LISTING:
-            found.append(_arrival(images["NewImage"]))
+def arrivals(batch: Sequence[Mapping[str, Any]]) -> list[Arrival]:
+    """Return the jobs that died, among records of the Jobs table's stream."""
+    return readable(batch, _arrival)
+
+
+def _arrival(record: Mapping[str, Any]) -> Arrival | None:
+    if not records.partition(record).startswith("JOB#"):
+        return None
+    before, after = records.images(record)
+    if after is None or _listing(after) != DEAD_LISTING or _listing(before) == DEAD_LISTING:
+        return None
+    needed = ("id", "queue", "type", "fingerprint", "failure", "listed_at")
+    item = dynamodb.decode({name: after[name] for name in needed if name in after})
+    failure = item.get("failure")
+    error = failure.get("error", "") if isinstance(failure, dict) else ""
+    found = Arrival(item["id"], item["queue"], item["type"], item.get("fingerprint", ""), str(error), item["listed_at"])
+    texts = (found.id, found.queue, found.type, found.fingerprint)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(found.died_at, int):
+        raise TypeError("id, queue, type, fingerprint: must be text; listed_at: must be a number")
     return found
 
 
 def _listing(image: Mapping[str, Any] | None) -> str | None:
     listing: str | None = (image or {}).get("listing", {}).get("S")
     return listing
-
-
-def _arrival(image: Mapping[str, Any]) -> Arrival:
-    needed = ("id", "queue", "type", "fingerprint", "failure", "listed_at")
-    item = dynamodb.decode({name: image[name] for name in needed if name in image})
-    error = item.get("failure", {}).get("error", "")
-    return Arrival(item["id"], item["queue"], item["type"], item.get("fingerprint", ""), error, item["listed_at"])
 
 
 def _mark(arrival: Arrival) -> str:

@@ -26,11 +26,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from adbot_queue.core import aws, dynamodb, telemetry
+from adbot_queue.core import aws, dynamodb, records, telemetry
 from adbot_queue.core.clock import Clock, iso, system_clock
 from adbot_queue.core.dynamodb import ConditionFailed, Contended, Item, Refused, Transaction
+from adbot_queue.core.records import readable
 from adbot_queue.core.settings import settings
-from adbot_queue.core.telemetry import logger
 from adbot_queue.jobs.statistics import MINUTE_MS, Change, change_of, summed
 
 if TYPE_CHECKING:
@@ -79,16 +79,16 @@ class Counters:
 
     # Writing
 
-    def tally(self, records: Sequence[Mapping[str, Any]]) -> None:
+    def tally(self, batch: Sequence[Mapping[str, Any]]) -> None:
         """Count a batch of stream records, each once however often and in whatever batches it is delivered.
 
         Args:
-            records: consecutive ones of one shard of the stream, at most `MOST_RECORDS`.
+            batch: consecutive ones of one shard of the stream, at most `MOST_RECORDS`.
 
         Raises:
             Contended: nothing is known to be counted; deliver the batch again.
         """
-        left = [counted for record in records if (counted := read(record))]
+        left = readable(batch, read)
         while left:
             marker = self._count(left)
             if marker is None:
@@ -142,15 +142,15 @@ class Counters:
             transaction.add(f"minute:{queue}:{minute}", self._table, key, changed, expires_at=expires_at)
         return transaction
 
-    def _marker(self, records: list[str]) -> Item:
+    def _marker(self, counted: list[str]) -> Item:
         expires_at = self._now() // 1000 + MARKERS_KEPT_S
-        return {**_marker_key(records[0]), "records": records, "expires_at": expires_at}
+        return {**_marker_key(counted[0]), "records": counted, "expires_at": expires_at}
 
-    def _leave_marker(self, records: list[str]) -> None:
-        if not records:
+    def _leave_marker(self, counted: list[str]) -> None:
+        if not counted:
             return
         try:
-            dynamodb.put_if(self._client, self._table, self._marker(records), condition="attribute_not_exists(pk)")
+            dynamodb.put_if(self._client, self._table, self._marker(counted), condition="attribute_not_exists(pk)")
         except ConditionFailed:
             return  # left before; a marker never changes
 
@@ -214,23 +214,20 @@ class Counters:
 
 
 def read(record: Mapping[str, Any]) -> Counted | None:
-    """What a stream record changes; None for one that changes nothing, or is not about a job.
+    """Return what a stream record changes, None for one that changes nothing or is not about a job.
 
-    A record that cannot be read is told and left out: it would stop the stream, and be lost in the end.
+    Raises whatever the shape of an unreadable record leads to; `records.readable` sets such a record aside.
     """
-    images = record["dynamodb"]
-    if not images["Keys"]["pk"]["S"].startswith("JOB#"):
+    if not records.partition(record).startswith("JOB#"):
         return None
-    try:
-        change = change_of(_image(images.get("OldImage")), _image(images.get("NewImage")))
-    except (KeyError, ValueError, TypeError):
-        logger.exception("record not counted", key=images["Keys"]["pk"]["S"])
-        telemetry.count("RecordsNotCounted")
-        return None
+    before, after = records.images(record)
+    change = change_of(_image(before), _image(after))
     if not change:
         return None
-    at = int(float(images["ApproximateCreationDateTime"]) * 1000)
-    return Counted(record["eventID"], at, change)
+    if not all(isinstance(queue, str) and queue for queue in (*change.counts, *change.levels)):
+        raise TypeError("queue: must be text")
+    at = int(float(record["dynamodb"]["ApproximateCreationDateTime"]) * 1000)
+    return Counted(str(record["eventID"]), at, change)
 
 
 def _image(image: Mapping[str, Any] | None) -> Item | None:
