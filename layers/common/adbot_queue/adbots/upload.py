@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from adbot_queue.core.errors import Invalid, Malformed
+from adbot_queue.core.text import decode
 
 MOST_LINES = 10_000
 """Sessions in one upload: their positions and verdicts fit one answer of Lambda (6 MB) with room to spare."""
@@ -53,12 +54,9 @@ def parse(raw: bytes, content_type: str) -> list[Line]:
     """An upload as it came: CSV where the content type says so, JSON lines otherwise.
 
     Raises:
-        Malformed: not UTF-8, or as the two forms tell. Invalid: as they tell.
+        Malformed: as `decode`, or as the two forms tell. Invalid: as they tell.
     """
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Malformed(f"not UTF-8 at byte {error.start}") from error
+    text = decode(raw, content_type)
     return parse_csv(text) if "csv" in content_type.lower() else parse_json_lines(text)
 
 

@@ -50,7 +50,7 @@ class Invalid(AppError):
 
 
 class Malformed(AppError):
-    """The body cannot be read at all: not JSON, not UTF-8, no such content type."""
+    """The request cannot be read at all: not JSON, not UTF-8, a charset that is not supported."""
 
     slug = "malformed-body"
     status = HTTPStatus.BAD_REQUEST

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ValidationError
 
-from adbot_queue.core import telemetry
+from adbot_queue.core import strict_json, telemetry, text
 from adbot_queue.core.dynamodb import CONTENTION, Contended
 from adbot_queue.core.errors import (
     AppError,
@@ -231,13 +231,15 @@ class Api:
             if not caller.groups & route.roles:
                 raise Forbidden(f"needs one of the roles {', '.join(sorted(route.roles))}")
         path = _path(event)
+        _check_query(event)
         raw = _raw_body(event, route.limit)
+        headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
         request: Request[Any] = Request(
-            body=_parse_body(route, raw),
+            body=_parse_body(route, raw, headers.get("content-type", "")),
             query=_parse(route.query, event.get("queryStringParameters") or {}) if route.query else None,
             raw=raw,
             path=path,
-            headers={name.lower(): value for name, value in (event.get("headers") or {}).items()},
+            headers=headers,
             request_id=request_id,
             time_left=context.get_remaining_time_in_millis,
             route_key=route.key,
@@ -262,9 +264,15 @@ def _caller(event: dict[str, Any]) -> Caller | None:
 
 def _path(event: dict[str, Any]) -> Mapping[str, str]:
     path: dict[str, str] = event.get("pathParameters") or {}
+    text.check_address("path", event.get("rawPath", ""), path.values())
     if any(len(value.encode()) > MOST_ID for value in path.values()):
         raise NotFound(f"nothing has an id of more than {MOST_ID} bytes")
     return path
+
+
+def _check_query(event: dict[str, Any]) -> None:
+    values: dict[str, str] = event.get("queryStringParameters") or {}
+    text.check_address("query", event.get("rawQueryString", ""), [*values, *values.values()])
 
 
 def _raw_body(event: dict[str, Any], limit: int) -> bytes:
@@ -278,14 +286,17 @@ def _raw_body(event: dict[str, Any], limit: int) -> bytes:
     return raw
 
 
-def _parse_body(route: Route, raw: bytes) -> BaseModel | None:
+def _parse_body(route: Route, raw: bytes, content_type: str) -> BaseModel | None:
     if route.body is None:
         return None
+    document = text.decode(raw, content_type) or "{}"
     try:
-        return route.body.model_validate_json(raw or b"{}")
+        strict_json.loads(document)
+    except strict_json.NotJson as error:
+        raise Malformed(f"body: {error.place(document)}") from error
+    try:
+        return route.body.model_validate_json(document)
     except ValidationError as error:
-        if error.errors(include_url=False)[0]["type"] == "json_invalid":
-            raise Malformed("the body is not JSON") from error
         raise _invalid(error) from error
 
 
