@@ -76,13 +76,13 @@ def of_job(request: Request[None]) -> delivery_schemas.DeliveryList:
     roles=STAFF,
     query=delivery_schemas.AddressQuery,
     returns=delivery_schemas.SuppressionList,
-    summary="Whether, and why, nothing is sent to an address",
+    summary="Look up for which messages an address is suppressed, and why",
     raises=(NotConfigured,),
 )
 def look_up(request: Request[None]) -> delivery_schemas.SuppressionList:
     """By the address: the list itself does not know it."""
-    found = suppressions.from_env().look_up(request.query.channel, request.query.address)
-    return delivery_schemas.SuppressionList(items=[delivery_schemas.SuppressionView.of(found)] if found else [])
+    found = suppressions.from_env().entries(request.query.channel, request.query.address)
+    return delivery_schemas.SuppressionList(items=[delivery_schemas.SuppressionView.of(entry) for entry in found])
 
 
 @api.delete(

@@ -1,7 +1,9 @@
 """What SendGrid reports of a mail afterwards, signed, as its event webhook posts it.
 
 The first word of the recipient's address says what becomes of the mail: `bounce`, `blocked`, `deferred`, `dropped`,
-`spamreport` and `unsubscribe`; of any other it is delivered. As at SendGrid's, events come late, twice and in no order.
+`spamreport` and `unsubscribe`; of any other it is delivered. As at SendGrid's, events come late, twice and in no order,
+and an address that bounced, complained or unsubscribed is on a list: further mails to it are dropped. Who unsubscribed
+gets a mail that asks for `bypass_unsubscribe_management`; of a mail with a group (`asm`) only that group is left.
 """
 
 from __future__ import annotations
@@ -58,6 +60,14 @@ COURSES: dict[str, list[dict[str, str]]] = {
     "unsubscribe": [{"event": "processed"}, {"event": "delivered", "response": "250 OK"}, {"event": "unsubscribe"}],
 }
 DELIVERED = [{"event": "processed"}, {"event": "delivered", "response": "250 OK"}, {"event": "open"}]
+LISTED = {
+    "bounce": "Bounced Address",
+    "spamreport": "Spam Reporting Address",
+    "unsubscribe": "Unsubscribed Address",
+    "group_unsubscribe": "Unsubscribed Address",
+}
+"""Why a mail to a listed address is dropped."""
+
 TRIES, PAUSE_S = 5, 0.5
 """How often a batch is posted, and seconds before each time."""
 
@@ -71,12 +81,21 @@ class Events:
     def __init__(self, post: Post, key: Callable[[], str]) -> None:
         self._post = post
         self._key = key
+        self._list: dict[tuple[str, int | None], str] = {}
         self._courses: SimpleQueue[list[dict[str, Any]]] = SimpleQueue()
         self._reporter = ThreadPoolExecutor(1, "reports")
 
     def follow(self, message_id: str, mail: Mapping[str, Any]) -> None:
         """Report a mail that was taken, soon."""
-        self._courses.put(course(message_id, mail, int(time.time())))
+        address, group = _address(mail), _group(mail)
+        bypassed = mail.get("mail_settings", {}).get("bypass_unsubscribe_management", {}).get("enable")
+        reasons = [self._list[entry] for entry in ((address, None), (address, group)) if entry in self._list]
+        dropped = next((reason for reason in reasons if not (bypassed and reason == LISTED["unsubscribe"])), None)
+        told = course(message_id, mail, int(time.time()), dropped)
+        for event in told:
+            if event["event"] in LISTED and event.get("type") != "blocked":
+                self._list[address, event.get("asm_group_id")] = LISTED[event["event"]]
+        self._courses.put(told)
         self._reporter.submit(self._report)
 
     def _report(self) -> None:
@@ -96,26 +115,47 @@ class Events:
             time.sleep(PAUSE_S)
 
 
-def course(message_id: str, mail: Mapping[str, Any], now: int) -> list[dict[str, Any]]:
-    """The events of a mail in the order in which they happen."""
-    personalization = mail["personalizations"][0]
-    address = personalization["to"][0]["email"]
+def course(message_id: str, mail: Mapping[str, Any], now: int, dropped: str | None = None) -> list[dict[str, Any]]:
+    """Return the events of a mail in the order in which they happen.
+
+    Args:
+        message_id: SendGrid's.
+        mail: the request.
+        now: seconds.
+        dropped: why the address gets nothing; None when it does.
+    """
+    address = _address(mail)
     common = {
-        **personalization.get("custom_args", {}),
+        **mail["personalizations"][0].get("custom_args", {}),
         "email": address,
         "smtp-id": f"<{message_id}@geopod-ismtpd-1>",
         "sg_message_id": f"{message_id}.recvd-1-1-6089EA4A-56.0",
     }
-    steps = COURSES.get(re.split(r"[^a-z]", address, maxsplit=1)[0], DELIVERED)
+    steps: list[dict[str, Any]] = [{"event": "dropped", "reason": dropped}]
+    if dropped is None:
+        steps = [*COURSES.get(re.split(r"[^a-z]", address, maxsplit=1)[0], DELIVERED)]
+    if group := _group(mail):
+        steps = [
+            step | {"event": "group_unsubscribe", "asm_group_id": group} if step["event"] == "unsubscribe" else step
+            for step in steps
+        ]
     return [
         {
             **common,
-            **{name: value.format(email=address) for name, value in step.items()},
+            **{name: value.format(email=address) if isinstance(value, str) else value for name, value in step.items()},
             "timestamp": now + number,
             "sg_event_id": secrets.token_urlsafe(24),
         }
         for number, step in enumerate(steps)
     ]
+
+
+def _address(mail: Mapping[str, Any]) -> str:
+    return str(mail["personalizations"][0]["to"][0]["email"])
+
+
+def _group(mail: Mapping[str, Any]) -> int | None:
+    return mail.get("asm", {}).get("group_id")  # type: ignore[no-any-return]
 
 
 def signed(batch: bytes, key: str, at: int) -> dict[str, str]:

@@ -75,10 +75,15 @@ class LiftQuery(Query):
 
 
 class SuppressionView(View):
-    """Why nothing is sent to an address, since when, and whether that was lifted."""
+    """Why an address is suppressed, for which messages, since when, and whether that was lifted.
+
+    `scope`: `everything` (a bounce, a complaint), `marketing` (an unsubscribe), `group` (an unsubscribe from `group`).
+    """
 
     id: str
     channel: str
+    scope: Literal["everything", "marketing", "group"]
+    group: int | None
     reason: str
     at: str
     job: str | None
@@ -91,6 +96,8 @@ class SuppressionView(View):
         return cls(
             id=found.id,
             channel=found.channel,
+            scope=found.scope,
+            group=found.group,
             reason=found.reason,
             at=iso(found.at),
             job=found.job,
@@ -100,6 +107,6 @@ class SuppressionView(View):
 
 
 class SuppressionList(View):
-    """The entry of an address, or none."""
+    """The entries of an address, one for each scope: those in force first, the latest first."""
 
     items: list[SuppressionView]

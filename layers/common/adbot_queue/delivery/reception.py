@@ -13,7 +13,7 @@ from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.errors import Malformed
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.delivery import sendgrid_events, service, suppressions
-from adbot_queue.delivery.sendgrid_events import Unwanted
+from adbot_queue.delivery.sendgrid_events import CHANNEL, Read
 from adbot_queue.delivery.service import WRITE_FAILURES, DeliveryService
 from adbot_queue.delivery.suppressions import Suppressions
 from adbot_queue.providers import sendgrid_webhook
@@ -65,7 +65,7 @@ class Reception:
         batch = _events(raw)
         at = _signed_at(timestamp, now)
         found = [event for one in batch if (event := sendgrid_events.read(one, at))]
-        failures = [*self._suppress(event.unwanted for event in found if event.unwanted)]
+        failures = [*self._heed(found)]
         failures += self._deliveries.try_record(event.told for event in found if event.told)
         receipt = Receipt(len(found), len(batch) - len(found))
         unreadable = Counter(field for one in batch if (field := sendgrid_events.unreadable(one)))
@@ -82,10 +82,14 @@ class Reception:
             raise failures[0]
         return receipt
 
-    def _suppress(self, wishes: Iterable[Unwanted]) -> Iterator[Exception]:
-        for wish in wishes:
+    def _heed(self, events: Iterable[Read]) -> Iterator[Exception]:
+        """Write whom nothing is sent to any more, and who takes mails again; what fails is yielded."""
+        for event in events:
             try:
-                self._suppressed.add(sendgrid_events.CHANNEL, wish.address, wish.reason, wish.at, wish.job)
+                if wish := event.unwanted:
+                    self._suppressed.add(CHANNEL, wish.address, wish.reason, wish.at, wish.job, wish.group)
+                if back := event.resubscribed:
+                    self._suppressed.resubscribe(CHANNEL, back.address, back.group, back.at)
             except WRITE_FAILURES as error:
                 yield error
 

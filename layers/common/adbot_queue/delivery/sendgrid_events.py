@@ -28,8 +28,10 @@ _STATUSES = {
     "bounce": Status.BOUNCED,
     "spamreport": Status.REPORTED,
     "unsubscribe": Status.UNSUBSCRIBED,
+    "group_unsubscribe": Status.UNSUBSCRIBED,
 }
-_SUPPRESSING = {Status.BOUNCED: "bounce", Status.REPORTED: "spamreport", Status.UNSUBSCRIBED: "unsubscribe"}
+_SUPPRESSING = {"bounce", "spamreport", "unsubscribe", "group_unsubscribe"}
+_GROUP_UNSUBSCRIBE, _GROUP_RESUBSCRIBE = "group_unsubscribe", "group_resubscribe"
 
 # Reasons are sentences of mail servers, which quote addresses. These are codes and fixed words.
 _CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}|[245]\d\d")
@@ -43,16 +45,27 @@ _ID = re.compile(r"[!-~]{1,255}")
 _NAMED = re.compile(r"<([^<>]*)>\s*$")
 MAX_ADDRESS = 320
 MAX_TIMESTAMP_S = 100_000_000_000
+MAX_GROUP = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Unwanted:
-    """An address that nothing is to be sent to any more."""
+    """An address that is suppressed: for everything, for marketing, or for marketing of one group."""
 
     address: str
     reason: str
     at: int
     job: str | None
+    group: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Resubscribed:
+    """An address whose owner takes a group's mails again."""
+
+    address: str
+    group: int
+    at: int
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -61,6 +74,7 @@ class Read:
 
     told: Told | None
     unwanted: Unwanted | None
+    resubscribed: Resubscribed | None = None
 
 
 def read(event: Any, received_at: int | None = None) -> Read | None:
@@ -73,18 +87,23 @@ def read(event: Any, received_at: int | None = None) -> Read | None:
     Returns:
         None when the event tells nothing here: another kind, or none of SendGrid's.
     """
-    status = _status(event)
-    if status is None:
+    kind, status = _kind(event), _status(event)
+    if kind != _GROUP_RESUBSCRIBE and status is None:
         return None
     stated = _millis(event.get("timestamp"))
     at = stated if stated is not None else system_clock() if received_at is None else received_at
+    address, group = _address(event.get("email")), _group(event.get("asm_group_id"))
+    if status is None:
+        return Read(None, None, Resubscribed(address, group, at)) if address and group else None
     event_id, job, key = (_id(event.get(name)) for name in ("sg_event_id", "job", "key"))
     message_id = _message_id(event.get("sg_message_id"))
     told = None
     if job and key and message_id:
         told = Told(CHANNEL, job, key, message_id, Report(event_id or "", status, at, _reason(event)))
-    cause, address = _SUPPRESSING.get(status), _address(event.get("email"))
-    unwanted = Unwanted(address, cause, at, job) if cause and address else None
+    unwanted = None
+    if address and kind in _SUPPRESSING and status is not Status.BLOCKED:
+        # Every event of a mail names the mail's group; only these two are about it.
+        unwanted = Unwanted(address, kind, at, job, group if kind == _GROUP_UNSUBSCRIBE else None)
     if told is None and unwanted is None and (stated is None or event_id is None):
         return None
     return Read(told, unwanted)
@@ -95,20 +114,23 @@ def unreadable(event: Any) -> str | None:
 
     An event of another kind, or of a mail that no job sent, misses nothing.
     """
-    if not isinstance(event, dict) or not _text(event.get("event")):
+    kind = _kind(event)
+    if not kind:
         return "event"
-    status = _status(event)
-    if status in _SUPPRESSING and _address(event.get("email")) is None:
+    if kind in {*_SUPPRESSING, _GROUP_RESUBSCRIBE} and _address(event.get("email")) is None:
         return "email"
-    if status and _id(event.get("job")) and _id(event.get("key")) and _message_id(event.get("sg_message_id")) is None:
-        return "sg_message_id"
-    return None
+    if kind in {_GROUP_UNSUBSCRIBE, _GROUP_RESUBSCRIBE} and _group(event.get("asm_group_id")) is None:
+        return "asm_group_id"
+    ours = _id(event.get("job")) and _id(event.get("key"))
+    return "sg_message_id" if kind in _STATUSES and ours and _message_id(event.get("sg_message_id")) is None else None
+
+
+def _kind(event: Any) -> str:
+    return _text(event.get("event")) if isinstance(event, dict) else ""
 
 
 def _status(event: Any) -> Status | None:
-    if not isinstance(event, dict):
-        return None
-    status = _STATUSES.get(_text(event.get("event")))
+    status = _STATUSES.get(_kind(event))
     if status is Status.BOUNCED and _text(event.get("type")) == "blocked":
         return Status.BLOCKED
     return status
@@ -137,6 +159,14 @@ def _address(value: Any) -> str | None:
     # U+FFFD and lone surrogates stand for bytes that were no text: the address is not known.
     readable = 0 < len(address) <= MAX_ADDRESS and "@" in address and not re.search("[\ud800-\udfff\ufffd]", address)
     return address if readable else None
+
+
+def _group(value: Any) -> int | None:
+    """The id of an unsubscribe group, as a number or its text."""
+    if isinstance(value, str) and value.isascii() and value.strip().isdigit() and len(value) < MAX_ADDRESS:
+        value = int(value)
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1
+    return int(value) if whole and 0 < value <= MAX_GROUP else None
 
 
 def _millis(timestamp: Any) -> int | None:

@@ -1,6 +1,14 @@
-"""Addresses that nothing is sent to any more: they bounced, complained, or do not want it.
+"""Addresses that messages are not sent to any more, and which messages that ends.
 
-    SUPPRESSED#<id>   S   channel, reason, at, job; lifted_at when a person has lifted it
+    SUPPRESSED#<id>   S              a bounce or a complaint: every message
+    SUPPRESSED#<id>   S#marketing    an unsubscribe: marketing
+    SUPPRESSED#<id>   S#group-<n>    an unsubscribe from one group: marketing of that group
+
+each with channel, reason, at, job; lifted_at when a person has lifted it, or the recipient has subscribed again.
+
+An unsubscribe never ends what a customer has bought or asked for (receipts, tickets, passwords, codes). A complaint
+ends everything: each further mail that a mailbox provider counts as spam harms the delivery of all others, and SendGrid
+drops it anyway. An operator can lift it.
 
 An address is nowhere written: the id is an HMAC of it under a key of the installation's own (the template generates
 it), because a plain hash of an address is found by hashing those that one can think of. Whoever has the address finds
@@ -17,7 +25,8 @@ import os
 import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +49,25 @@ KEPT_MS = 30 * 86_400_000
 RACES = 5
 
 
+EVERYTHING, MARKETING = "everything", "marketing"
+_UNSUBSCRIBES = {"unsubscribe", "group_unsubscribe"}
+
+
+class Kind(StrEnum):
+    """What a message is for."""
+
+    TRANSACTIONAL = "transactional"  # bought or asked for by its recipient
+    MARKETING = "marketing"
+
+
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """Why nothing is sent to an address; in force unless it was lifted since."""
+    """Why an address is suppressed, and for which messages; in force unless it was lifted since.
+
+    Attributes:
+        id: the address's, with the scope behind it unless that is everything.
+        at: when it happened, in ms.
+    """
 
     id: str
     channel: str
@@ -53,8 +78,30 @@ class Suppression:
 
     @property
     def in_force(self) -> bool:
-        """Nothing is sent there."""
+        """Whether it ends messages now."""
         return self.lifted_at is None or self.lifted_at < self.at
+
+    @property
+    def group(self) -> int | None:
+        """The only group whose messages it ends."""
+        _, found, number = self.id.partition("-group-")
+        return int(number) if found else None
+
+    @property
+    def scope(self) -> str:
+        """`everything`, `marketing` or `group`."""
+        if self.group is not None:
+            return "group"
+        # A row without a scope may be an unsubscribe of a version that knew one scope only.
+        return MARKETING if self.reason in _UNSUBSCRIBES else EVERYTHING
+
+    def ends(self, kind: Kind, group: int | None) -> bool:
+        """Whether a message of this kind (and group) is not sent."""
+        if not self.in_force:
+            return False
+        if self.scope == EVERYTHING:
+            return True
+        return kind is Kind.MARKETING and self.group in {None, group}
 
 
 class Suppressions:
@@ -74,54 +121,83 @@ class Suppressions:
         self._address_key = key
         self._now = now
 
-    def reason(self, channel: str, address: str) -> str | None:
-        """Why nothing may be sent there; None when it may.
+    def reason(self, channel: str, address: str, kind: Kind = Kind.MARKETING, group: int | None = None) -> str | None:
+        """Return why a message may not be sent; None when it may.
+
+        Args:
+            channel: `email`, …
+            address: in any spelling.
+            kind: a caller that does not say it is bound by every wish.
+            group: of marketing, if it belongs to one.
 
         Raises:
             NotConfigured, Unavailable: as `secrets.read`.
         """
-        found = self.look_up(channel, address)
-        return found.reason if found and found.in_force else None
+        return next((found.reason for found in self.entries(channel, address) if found.ends(kind, group)), None)
 
     def look_up(self, channel: str, address: str) -> Suppression | None:
-        """The entry of an address, also one that was lifted a short while ago.
+        """Return the first of `entries`."""
+        return next(iter(self.entries(channel, address)), None)
+
+    def entries(self, channel: str, address: str) -> list[Suppression]:
+        """Return the entries of an address, those in force first, the latest cause first; lifted ones for 30 days.
 
         Raises:
             NotConfigured, Unavailable: as `secrets.read`.
         """
-        item = dynamodb.get(self._client, self._table, _key(self._id(channel, address)))
-        return _suppression(item) if item else None
+        items = dynamodb.query(self._client, self._table, "pk = :pk", pk=_pk(self._id(channel, address)))
+        found = [_suppression(item) for item in items if "at" in item]
+        return sorted(found, key=lambda entry: (entry.in_force, entry.at), reverse=True)
 
-    def add(self, channel: str, address: str, reason: str, at: int, job: str | None) -> None:
-        """Send nothing there any more, unless something later is known of the address.
+    def add(self, channel: str, address: str, reason: str, at: int, job: str | None, group: int | None = None) -> None:
+        """Suppress an address, unless something later is known of it.
 
         Args:
             channel: `email`, …
             address: as the provider tells it.
-            reason: a word: `bounce`.
+            reason: a word: `bounce`. `unsubscribe` and `group_unsubscribe` end marketing, all others everything.
             at: when it happened, in ms; not later than now counts.
             job: whose message caused it, if one of ours did.
+            group: the one that was unsubscribed from; None for all.
 
         Raises:
             NotConfigured, Unavailable: as `secrets.read`.
         """
+        written = self._write(
+            self._entry(channel, address, reason, group),
+            "SET #channel = :channel, #reason = :reason, #at = :at, #job = :job REMOVE expires_at",
+            "(attribute_not_exists(#at) OR #at < :at) AND (attribute_not_exists(lifted_at) OR lifted_at < :at)",
+            channel=channel,
+            reason=reason,
+            at=min(at, self._now()),
+            job=job,
+        )
+        if written:
+            count("AddressesSuppressed")
+
+    def resubscribe(self, channel: str, address: str, group: int, at: int) -> None:
+        """Undo an unsubscribe from a group, unless a later one is known. The unsubscribe may come after it.
+
+        Raises:
+            NotConfigured, Unavailable: as `secrets.read`.
+        """
+        at = min(at, self._now())
+        self._write(
+            self._entry(channel, address, "group_unsubscribe", group),
+            "SET #channel = :channel, lifted_at = :at, expires_at = :expires",
+            "(attribute_not_exists(#at) OR #at <= :at) AND (attribute_not_exists(lifted_at) OR lifted_at < :at)",
+            channel=channel,
+            at=at,
+            expires=(self._now() + KEPT_MS) // 1000,
+        )
+
+    def _write(self, key: Item, expression: str, condition: str, **values: Any) -> bool:
+        """Write an entry; False when something later is known."""
         try:
-            dynamodb.update_if(
-                self._client,
-                self._table,
-                _key(self._id(channel, address)),
-                "SET #channel = :channel, #reason = :reason, #at = :at, #job = :job REMOVE expires_at",
-                condition="(attribute_not_exists(#at) OR #at < :at) "
-                "AND (attribute_not_exists(lifted_at) OR lifted_at < :at)",
-                answer=False,
-                channel=channel,
-                reason=reason,
-                at=min(at, self._now()),
-                job=job,
-            )
+            dynamodb.update_if(self._client, self._table, key, expression, condition=condition, answer=False, **values)
         except ConditionFailed:
-            return
-        count("AddressesSuppressed")
+            return False
+        return True
 
     def lift(self, suppression_id: str, reason: str, actor: Actor) -> Suppression:
         """Let an address be written to again. Doing it twice changes nothing.
@@ -131,7 +207,7 @@ class Suppressions:
         """
         for _ in range(RACES):
             item = dynamodb.get(self._client, self._table, _key(suppression_id))
-            if item is None:
+            if item is None or "at" not in item:
                 raise NotFound(f"there is no suppression {suppression_id}")
             before = _suppression(item)
             if not before.in_force:
@@ -141,7 +217,7 @@ class Suppressions:
                 self._lifting(before, lifted_at, reason, actor).commit()
             except Refused:
                 continue
-            return Suppression(before.id, before.channel, before.reason, before.at, before.job, lifted_at)
+            return replace(before, lifted_at=lifted_at)
         raise Contended("suppression")
 
     def _lifting(self, before: Suppression, lifted_at: int, reason: str, actor: Actor) -> Transaction:
@@ -161,6 +237,10 @@ class Suppressions:
         entry = Entry(actor, "suppression.lift", f"suppression:{before.id}", before=what, reason=reason)
         self._ledger.sign(transaction, entry)
         return transaction
+
+    def _entry(self, channel: str, address: str, reason: str, group: int | None) -> Item:
+        scope = "" if reason not in _UNSUBSCRIBES else f"-{MARKETING}" if group is None else f"-group-{group}"
+        return _key(self._id(channel, address) + scope)
 
     def _id(self, channel: str, address: str) -> str:
         text = f"{channel}\x1f{normalized(address)}"
@@ -182,13 +262,19 @@ def normalized(address: str) -> str:
     return f"{local}{at}{domain}"
 
 
+def _pk(address_id: str) -> str:
+    return f"SUPPRESSED#{address_id}"
+
+
 def _key(suppression_id: str) -> Item:
-    return {"pk": f"SUPPRESSED#{suppression_id}", "sk": "S"}
+    address_id, _, scope = suppression_id.partition("-")
+    return {"pk": _pk(address_id), "sk": f"S#{scope}" if scope else "S"}
 
 
 def _suppression(item: Item) -> Suppression:
     told: dict[str, Any] = {name: item.get(name) for name in ("channel", "reason", "at", "job", "lifted_at")}
-    return Suppression(str(item["pk"]).removeprefix("SUPPRESSED#"), **told)
+    scope = str(item["sk"]).removeprefix("S").replace("#", "-")
+    return Suppression(str(item["pk"]).removeprefix(_pk("")) + scope, **told)
 
 
 def address_key() -> bytes:

@@ -1,7 +1,8 @@
 """`send-email`: one mail to one person through SendGrid.
 
 One recipient a job: whoever writes to many enqueues a batch, so that one bad address fails alone and nobody sees the
-others. An address that bounced, complained or unsubscribed is not written to (`delivery.suppressions`).
+others. A mail is transactional (bought or asked for) or marketing. An address that bounced or complained gets neither,
+one that unsubscribed gets no marketing (`delivery.suppressions`).
 
 SendGrid has no idempotency keys. The job's key goes along in `custom_args`, comes back with every event of the mail,
 and an attempt first looks whether its mail is known to have gone out: written down after SendGrid's yes, or told by
@@ -22,6 +23,7 @@ from adbot_queue.core.errors import ProviderFailed
 from adbot_queue.core.schema import Input
 from adbot_queue.delivery import service as deliveries
 from adbot_queue.delivery import suppressions
+from adbot_queue.delivery.suppressions import Kind
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.retry import Permanent
 from adbot_queue.processors import mail_templates
@@ -40,6 +42,13 @@ class SendEmail(Input):
 
     to: str = Field(max_length=254, pattern=r"^[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+$")
     template: Template | None = None
+    kind: Literal["transactional", "marketing"] | None = Field(
+        default=None,
+        description="transactional unless given: bought or asked for by the recipient, sent although they unsubscribed",
+    )
+    group: int | None = Field(
+        default=None, ge=1, le=2**31 - 1, description="SendGrid's unsubscribe group, for marketing only"
+    )
     variables: dict[str, Any] | None = Field(default=None, validate_default=True, description="what the template wants")
     subject: str | None = Field(
         default=None, min_length=1, max_length=500, pattern=r"^[^\r\n]*$", validate_default=True
@@ -47,6 +56,20 @@ class SendEmail(Input):
     text: str | None = Field(default=None, min_length=1, max_length=20_000)
     html: str | None = Field(default=None, min_length=1, max_length=50_000)
     categories: list[Category] = Field(default_factory=list, max_length=10)
+
+    @field_validator("kind")
+    @classmethod
+    def _kind_of_the_template(cls, kind: str | None, info: ValidationInfo) -> str | None:
+        if kind and (template := info.data.get("template")) and kind != mail_templates.TEMPLATES[template].kind:
+            raise ValueError(f"must be {mail_templates.TEMPLATES[template].kind}, as the template {template} is")
+        return kind
+
+    @field_validator("group")
+    @classmethod
+    def _group_of_marketing(cls, group: int | None, info: ValidationInfo) -> int | None:
+        if group is not None and info.data.get("kind", Kind.MARKETING) != Kind.MARKETING:
+            raise ValueError("requires kind marketing")
+        return group
 
     @field_validator("variables")
     @classmethod
@@ -80,15 +103,15 @@ def send_email(payload: SendEmail, context: Context) -> dict[str, Any]:
         message_id: SendGrid's id of the mail. What became of it afterwards: `GET /deliveries/{job}`.
 
     Raises:
-        Permanent: the address is suppressed, or SendGrid refused what was asked. Transient: SendGrid is busy or was not
-            reached.
+        Permanent: the address is suppressed for this kind of mail, or SendGrid refused what was asked.
+        Transient: SendGrid is busy or was not reached.
         NotConfigured, Unavailable: as `sendgrid_mail.send`, or there is no key for addresses.
     """
     sent = deliveries.from_env()
     if known := sent.message_of(context.job_id, context.idempotency_key):
         telemetry.count("MailsFoundSent")
         return {"message_id": known}
-    if reason := suppressions.from_env().reason("email", payload.to):
+    if reason := suppressions.from_env().reason("email", payload.to, _kind(payload), payload.group):
         telemetry.count("MailsSuppressed")
         raise Permanent(f"suppressed: {reason}")
     message = _message(payload, context)
@@ -100,6 +123,12 @@ def send_email(payload: SendEmail, context: Context) -> dict[str, Any]:
     telemetry.count("MailsSent")
     sent.accepted("email", context.job_id, context.idempotency_key, message_id)
     return {"message_id": message_id}
+
+
+def _kind(payload: SendEmail) -> Kind:
+    if payload.template:
+        return mail_templates.TEMPLATES[payload.template].kind
+    return Kind(payload.kind or Kind.TRANSACTIONAL)
 
 
 def _message(payload: SendEmail, context: Context) -> sendgrid_mail.Message:
@@ -114,4 +143,6 @@ def _message(payload: SendEmail, context: Context) -> sendgrid_mail.Message:
         html,
         {"job": context.job_id, "key": context.idempotency_key},
         tuple(dict.fromkeys(payload.categories)),
+        marketing=_kind(payload) is Kind.MARKETING,
+        group=payload.group,
     )

@@ -1,7 +1,7 @@
 """The mails that the product itself sends: a template each in `mails/`, and what it wants to be told.
 
 `mails/<name>.txt.j2` sets the subject and says the text, `mails/<name>.html.j2` the HTML part, in which everything that
-a caller says is escaped. A new mail is these two files and a model here.
+a caller says is escaped. A new mail is these two files and a model here, which declares the mail's kind.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AwareDatetime, Field, HttpUrl, UrlConstraints
 
 from adbot_queue.core.schema import Input
+from adbot_queue.delivery.suppressions import Kind
 from adbot_queue.processors import currencies
 
 if TYPE_CHECKING:
@@ -30,15 +31,25 @@ Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\P{Cc}+$")]
 Link = Annotated[HttpUrl, UrlConstraints(max_length=2000, allowed_schemes=["https"])]
 
 
-class Welcome(Input):
+class Variables(Input):
+    """What a template wants to be told, and the kind of its mail: an unsubscribe ends marketing only."""
+
+    kind: ClassVar[Kind]
+
+
+class Welcome(Variables):
     """For somebody who is new."""
+
+    kind = Kind.TRANSACTIONAL
 
     name: Line
     sign_in_url: Link
 
 
-class Ticket(Input):
+class Ticket(Variables):
     """For somebody who has bought a ticket."""
+
+    kind = Kind.TRANSACTIONAL
 
     name: Line
     event: Line
@@ -55,8 +66,10 @@ class OrderLine(Input):
     amount: int = Field(ge=0, le=100_000_000)
 
 
-class OrderConfirmation(Input):
+class OrderConfirmation(Variables):
     """A receipt; `total` in the currency's smallest unit."""
+
+    kind = Kind.TRANSACTIONAL
 
     name: Line
     order_id: Line
@@ -65,8 +78,10 @@ class OrderConfirmation(Input):
     currency: str = Field(pattern=r"^[a-z]{3}$", description="ISO 4217, lower case")
 
 
-class ReportReady(Input):
+class ReportReady(Variables):
     """For somebody who has asked for a report."""
+
+    kind = Kind.TRANSACTIONAL
 
     name: Line
     report: Line
@@ -74,7 +89,7 @@ class ReportReady(Input):
     expires_at: AwareDatetime
 
 
-TEMPLATES: dict[str, type[Input]] = {
+TEMPLATES: dict[str, type[Variables]] = {
     "welcome": Welcome,
     "ticket": Ticket,
     "order-confirmation": OrderConfirmation,

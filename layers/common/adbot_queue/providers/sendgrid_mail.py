@@ -28,7 +28,12 @@ TOO_MANY, SERVER_ERROR = 429, 500
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Message:
-    """A mail to one person, with a text, an HTML part or both."""
+    """A mail to one person, with a text, an HTML part or both.
+
+    Attributes:
+        marketing: False sends it also to who is on SendGrid's own list of unsubscribes; bounces and complaints hold.
+        group: SendGrid's unsubscribe group, of marketing alone.
+    """
 
     to: str
     subject: str
@@ -36,6 +41,8 @@ class Message:
     html: str | None
     custom_args: Mapping[str, str]
     categories: Sequence[str] = ()
+    marketing: bool = False
+    group: int | None = None
 
 
 def send(message: Message, timeout_s: float = TIMEOUT_S) -> str:
@@ -90,6 +97,11 @@ def _request(message: Message, sender: str) -> dict[str, Any]:
     }
     if message.categories:
         request["categories"] = list(message.categories)
+    if not message.marketing:
+        # https://www.twilio.com/docs/sendgrid/ui/sending-email/index-suppressions#bypass-suppressions
+        request["mail_settings"] = {"bypass_unsubscribe_management": {"enable": True}}
+    if message.group is not None:
+        request["asm"] = {"group_id": message.group}
     return request
 
 
