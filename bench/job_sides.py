@@ -106,12 +106,11 @@ class Ours(_Function):
         """Declare the job type; the handler as the template deploys it."""
         path, tables = "bench.job_course", self.place.tables
         registry.TYPES["bench"] = JobType("bench", QUEUE, f"{path}:process", f"{path}:Numbered", window_s=self.window_s)
-        urls = json.dumps(dict.fromkeys(registry.QUEUES, self.place.queue))
         os.environ.update(
             JOBS_TABLE=tables["JobsTable"],
             SYSTEM_TABLE=tables["SystemTable"],
             LEDGER_TABLE=tables["LedgerTable"],
-            JOB_QUEUE_URLS=urls,
+            QUEUE_URL=self.place.queue,
             JOB_QUEUE=QUEUE,
             JOB_BATCH=str(BATCH),
             JOBS_PER_SECOND="1000000",

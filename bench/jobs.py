@@ -84,9 +84,6 @@ class Bench:
             "BOTO_DISABLE_CRT": "true",  # awscrt is there for tools; the layer has none
             "ADBOTS_TABLE": "",
             "PAYMENTS_TABLE": "",
-            "PAYMENTS_QUEUE_URL": "",
-            "ALLOCATION_QUEUE_URL": "",
-            "NOTICES_QUEUE_URL": "",
         }
         self._count = 0
         self._beside = aws(dynamodb, "dynamodb")

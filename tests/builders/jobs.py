@@ -78,7 +78,7 @@ class Jobs:
         self.chance = random.Random(seed)
         env = world.env
         self.store = JobStore(aws.dynamodb(), env["JOBS_TABLE"])
-        self.urls: dict[str, str] = json.loads(env["JOB_QUEUE_URLS"])
+        self.urls = registry.queue_urls(env["QUEUE_URL"])
         self.dispatcher = Dispatcher(
             aws.sqs(), self.urls, lambda: self.functions, "test-%sWorker", self.clock, lambda: self.mode
         )

@@ -228,13 +228,13 @@ def world() -> Iterator[World]:
         forget_cached()
         tables = create_tables(aws.dynamodb())
         queues = {
-            "payments": aws.sqs().create_queue(QueueName="payments")["QueueUrl"],
-            "allocation": aws.sqs().create_queue(QueueName="allocation.fifo", Attributes={"FifoQueue": "true"})[
+            "payments": aws.sqs().create_queue(QueueName="test_payments")["QueueUrl"],
+            "allocation": aws.sqs().create_queue(QueueName="test_allocation.fifo", Attributes={"FifoQueue": "true"})[
                 "QueueUrl"
             ],
-            "notices": aws.sqs().create_queue(QueueName="notices")["QueueUrl"],
+            "notices": aws.sqs().create_queue(QueueName="test_notices")["QueueUrl"],
         }
-        jobs = {name: aws.sqs().create_queue(QueueName=f"jobs-{name}")["QueueUrl"] for name in registry.QUEUES}
+        jobs = {name: aws.sqs().create_queue(QueueName=f"test_jobs-{name}")["QueueUrl"] for name in registry.QUEUES}
         aws.events().create_event_bus(Name="events")
         aws.scheduler().create_schedule_group(Name="schedules")
         env = {
@@ -244,8 +244,8 @@ def world() -> Iterator[World]:
             "SYSTEM_TABLE": tables["SystemTable"],
             "JOBS_TABLE": tables["JobsTable"],
             "ANALYTICS_TABLE": tables["AnalyticsTable"],
-            "JOB_QUEUE_URLS": json.dumps(jobs),
-        } | {f"{name.upper()}_QUEUE_URL": url for name, url in queues.items()}
+            "QUEUE_URL": queues["payments"].replace("payments", "%s"),
+        }
         # moto copies its tables for every transaction and breaks when another thread writes meanwhile.
         with patch.dict(os.environ, env), patch.object(stock, "WRITERS", 1):
             yield World(env, queues | jobs, service.from_env())

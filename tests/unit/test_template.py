@@ -131,14 +131,9 @@ def test_every_job_queue_has_a_worker_that_outlives_its_longest_job(queue: str) 
 
 
 def test_the_tiers_of_the_template_are_the_queues_of_the_registry() -> None:
-    urls = json.loads(
-        re.sub(r"\s", "", TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]["JOB_QUEUE_URLS"]["Fn::Sub"])
-    )
-
     assert {tier: worker["Queue"] for tier, worker in TEMPLATE["Mappings"]["Tiers"].items()} == {
         registry.tier(queue): queue for queue in registry.QUEUES
     }
-    assert urls == {queue: f"${{{registry.tier(queue)}Queue}}" for queue in registry.QUEUES}
     for tier in TEMPLATE["Mappings"]["Tiers"]:
         told = FUNCTIONS[f"{tier}WorkerFunction"]["Environment"]["Variables"]["JOB_QUEUE"]
         assert told == {"Fn::FindInMap": ["Tiers", tier, "Queue"]}
@@ -152,60 +147,6 @@ def test_accounts_are_made_five_at_a_time() -> None:
     (mapping,) = [mapping for _, source, mapping in consumers() if source == "AccountsQueue"]
 
     assert number(mapping["BatchSize"]) * number(mapping["ScalingConfig"]["MaximumConcurrency"]) == 5
-
-
-MOST_ENVIRONMENT = 4096
-"""Bytes of a function's environment variables, AWS's limit, which the embedded AWS does not enforce."""
-
-SAMPLES = {
-    "AWS::StackName": "adbot-queue",
-    "AWS::Region": "ap-southeast-2",
-    "AWS::AccountId": "123456789012",
-    "AWS::Partition": "aws",
-    "AWS::URLSuffix": "amazonaws.com",
-}
-
-
-def sample(name: str) -> str:
-    """About what CloudFormation would put in place of a name."""
-    if name in SAMPLES:
-        return SAMPLES[name]
-    logical, _, attribute = name.partition(".")
-    physical = f"adbot-queue-{logical}-1AbCdEfGhIjKl"
-    if attribute == "QueueName":
-        return physical
-    if attribute.endswith("Arn"):
-        return f"arn:aws:service:ap-southeast-2:123456789012:{physical}"
-    if logical in QUEUES:
-        return f"https://sqs.ap-southeast-2.amazonaws.com/123456789012/{physical}"
-    if logical.endswith("WorkerFunctionJobs"):
-        return "01234567-89ab-cdef-0123-456789abcdef"
-    return physical
-
-
-def text_of(value: Any) -> str:
-    if not isinstance(value, dict):
-        return str(value)
-    ((kind, inner),) = value.items()
-    match kind:
-        case "Ref":
-            return sample(inner)
-        case "Fn::GetAtt":
-            return sample(".".join(inner))
-        case "Fn::Sub":
-            text = inner if isinstance(inner, str) else inner[0]
-            return re.sub(r"\$\{([^}]+)\}", lambda found: sample(found[1]), text)
-        case "Fn::If":
-            return max(map(text_of, inner[1:]), key=len)
-    return "x" * 20
-
-
-@pytest.mark.parametrize("function", sorted(FUNCTIONS))
-def test_the_environment_of_every_function_fits_into_lambda(function: str) -> None:
-    own = FUNCTIONS[function].get("Environment", {}).get("Variables", {})
-    variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"] | own
-
-    assert sum(len(name) + len(text_of(value)) for name, value in variables.items()) < MOST_ENVIRONMENT
 
 
 def streams() -> dict[str, dict[str, Any]]:

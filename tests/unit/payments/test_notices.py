@@ -126,7 +126,7 @@ def test_killed_after_any_call_of_recording_the_batch_comes_again_and_the_mail_i
 
 
 def _all_messages(shop: World) -> list[dict[str, Any]]:
-    queue = sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues["notices"]
+    queue = sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues["test_notices"]
     return [json.loads(message.body) for message in queue._messages]
 
 

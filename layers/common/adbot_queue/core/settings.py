@@ -24,11 +24,8 @@ class Settings:
     ledger_table: str
     system_table: str
     jobs_table: str
-    payments_queue_url: str
-    allocation_queue_url: str
-    notices_queue_url: str
+    queue_url: str  # of any queue, %s stands for its name: payments, allocation.fifo, notices, jobs-<job queue>
     dead_letter_topic: str  # SNS
-    job_queue_urls: str  # JSON: name of each job queue -> its URL
     job_worker: str  # function name of a queue's worker, %s stands for its tier: stack-%sWorker
     jobs_per_second: str  # what one user may enqueue in the long run
     jobs_burst: str  # and at once
@@ -38,8 +35,32 @@ class Settings:
     default_pool: str
     admin_email: str  # empty: notices are counted and logged, no mail is sent
     mail_from: str
-    checkout_success_url: str
-    checkout_cancel_url: str
+
+    @property
+    def payments_queue_url(self) -> str:
+        """Where recorded payment events wait to be settled."""
+        return self.queue_url.replace("%s", "payments")
+
+    @property
+    def allocation_queue_url(self) -> str:
+        """Where pools wait to be served; FIFO, a group a pool."""
+        return self.queue_url.replace("%s", "allocation.fifo")
+
+    @property
+    def notices_queue_url(self) -> str:
+        """Where notices wait to be mailed."""
+        return self.queue_url.replace("%s", "notices")
+
+
+def variable(name: str) -> str:
+    """Return an environment variable that only the functions which read it have.
+
+    Raises:
+        MissingSetting: it is absent.
+    """
+    if name not in os.environ:
+        raise MissingSetting(f"environment variables are not set: {name}")
+    return os.environ[name]
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,6 @@ back at least once, whoever dies in between, and nobody can decide twice.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -308,8 +307,7 @@ def sources() -> dict[str, str]:
         "allocation": env.allocation_queue_url,
         "notices": env.notices_queue_url,
     }
-    job_queues: dict[str, str] = json.loads(env.job_queue_urls)
-    return job_queues | others
+    return registry.queue_urls(env.queue_url) | others
 
 
 def _must_be_dead(dead: DeadLetter) -> None:

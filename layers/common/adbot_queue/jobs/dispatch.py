@@ -17,7 +17,7 @@ from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs.model import MOST_QUEUE_DELAY_MS, Job, Mode, State
 from adbot_queue.jobs.permit import Permit
-from adbot_queue.jobs.registry import tier
+from adbot_queue.jobs.registry import queue_urls, tier
 from adbot_queue.system import mode as modes
 
 if TYPE_CHECKING:
@@ -133,5 +133,5 @@ class Dispatcher:
 def from_env() -> Dispatcher:
     """The dispatcher of this process."""
     env = settings()
-    urls = json.loads(env.job_queue_urls)
+    urls = queue_urls(env.queue_url)
     return Dispatcher(aws.sqs(), urls, aws.functions, env.job_worker, mode=modes.from_env().current)

@@ -373,6 +373,11 @@ def tier(queue_name: str) -> str:
     return "".join(word.title() for word in queue_name.split("-"))
 
 
+def queue_urls(pattern: str) -> dict[str, str]:
+    """Return the URL of every job queue by its name; `pattern` is the setting `queue_url`."""
+    return {name: pattern.replace("%s", f"jobs-{name}") for name in QUEUES}
+
+
 def policy_of(type_name: str, queue_name: str) -> RetryPolicy:
     """The retry policy of a job, also of one whose type this version of the code does not know."""
     known = TYPES.get(type_name)

@@ -8,7 +8,7 @@ from typing import Any
 
 from adbot_queue.core.errors import Conflict, NotConfigured
 from adbot_queue.core.ids import derived_id
-from adbot_queue.core.settings import settings
+from adbot_queue.core.settings import variable
 from adbot_queue.payments import plans, stripe_api
 from adbot_queue.payments.plans import Mode, Plan, Plans
 
@@ -91,5 +91,4 @@ def params_of(plan: Plan, user_id: str, success_url: str, cancel_url: str) -> di
 @lru_cache(maxsize=1)
 def from_env() -> CheckoutService:
     """The service of this process."""
-    env = settings()
-    return CheckoutService(plans.from_env(), env.checkout_success_url, env.checkout_cancel_url)
+    return CheckoutService(plans.from_env(), variable("CHECKOUT_SUCCESS_URL"), variable("CHECKOUT_CANCEL_URL"))

@@ -5,7 +5,6 @@ QUEUE#<name>   Q   paused, changed_at, actor, reason, version; absent: it runs
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.dynamodb import Item
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
+from adbot_queue.jobs import registry
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -98,4 +98,4 @@ def queue_pauses() -> frozenset[str]:
 @lru_cache(maxsize=1)
 def from_env() -> Pauses:
     """The pauses as this process knows them."""
-    return Pauses(aws.dynamodb(), settings().system_table, json.loads(settings().job_queue_urls))
+    return Pauses(aws.dynamodb(), settings().system_table, registry.QUEUES)

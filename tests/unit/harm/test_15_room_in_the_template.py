@@ -1,0 +1,186 @@
+"""What the template has room for: 4 KB of environment a function, 500 resources a stack."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from dataclasses import fields
+from typing import Any
+
+import boto3
+import pytest
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+
+from adbot_queue.core.settings import Settings
+from adbot_queue.jobs import registry
+from local.settings import REGION, ROOT
+from local.translate import expand, load, unroll
+
+SOURCE = load((ROOT / "infra" / "template.yaml").read_text())
+TEMPLATE = unroll(SOURCE)
+RESOURCES = TEMPLATE["Resources"]
+FUNCTIONS = {name: item for name, item in RESOURCES.items() if item["Type"] == "AWS::Serverless::Function"}
+
+MAX_ENVIRONMENT = 3600
+"""Bytes of a function's environment as JSON. AWS allows 4,096 and refuses the deployment above that."""
+MAX_RESOURCES_IN_THE_CLOUD = 404
+MAX_RESOURCES_LOCALLY = 440
+"""AWS refuses a stack of more than 500; the embedded AWS needs the API's routes and integrations as resources too."""
+
+ACCOUNT = "123456789012"
+AWS_REGION = "ap-southeast-2"
+STACK = "adbot-queue-production-australia"
+"""32 letters. CloudFormation puts it before most names that it makes."""
+
+
+def secret(name: str) -> str:
+    return f"arn:aws:secretsmanager:{AWS_REGION}:{ACCOUNT}:secret:adbot-queue/production/{name}-AbCdEf"
+
+
+GIVEN = {
+    "AWS::StackName": STACK,
+    "AWS::Region": AWS_REGION,
+    "AWS::AccountId": ACCOUNT,
+    "AWS::Partition": "aws",
+    "AWS::URLSuffix": "amazonaws.com",
+    "AdminEmail": "operations-of-the-shop@adbot-queue.example.com",
+    "MailFrom": "your-advertising-bots@mail.adbot-queue.example.com",
+    "AlarmEmail": "operations-on-call@adbot-queue.example.com",
+    "KmsKeyArn": f"arn:aws:kms:{AWS_REGION}:{ACCOUNT}:key/01234567-89ab-cdef-0123-456789abcdef",
+    "StripeSecretArn": secret("stripe"),
+    "SendGridSecretArn": secret("sendgrid"),
+    "SegmentSecretArn": secret("segment"),
+    "TwilioSecretArn": secret("twilio"),
+    "WebPushSecretArn": secret("web-push"),
+    "SolanaSecretArn": secret("solana"),
+    "WebhookSecretArn": secret("result-webhooks"),
+    "StripeApiBase": "https://stripe.proxy.adbot-queue.example.com",
+    "SendGridApiBase": "https://api.eu.sendgrid.com",
+    "SegmentApiBase": "https://events.eu1.segmentapis.com",
+    "TwilioApiBase": "https://api.sydney.au1.twilio.com",
+    "BedrockApiBase": "https://vpce-0123456789abcdef0.bedrock-runtime.ap-southeast-2.vpce.amazonaws.com",
+    "BedrockModelId": "anthropic.claude-3-5-sonnet-20241022-v2:0",
+    "BedrockProfile": "global.",
+    "BedrockPrice": "3000/15000",
+    "PluginFunctionArns": ",".join(
+        f"arn:aws:lambda:{AWS_REGION}:{ACCOUNT}:function:adbot-queue-plugin-{name}:live"
+        for name in ("resize", "review")
+    ),
+    "SignInUrl": "https://console.adbot-queue.example.com/sign-in?forgot",
+    "PublicApiUrl": "https://api.adbot-queue.example.com",
+    "WebhookTrustedHosts": "receiver.shop.internal:8443,audit.shop.internal:8443",
+    "CheckoutSuccessUrl": "https://shop.adbot-queue.example.com/orders/thanks?from=checkout",
+    "CheckoutCancelUrl": "https://shop.adbot-queue.example.com/plans?from=checkout",
+    "DefaultPool": "p" * 32,
+    "JobsPerSecond": "100000",
+    "JobsBurst": "1000000",
+    "LogLevel": "WARNING",
+}
+
+
+def name_of(logical: str, attribute: str = "") -> str:
+    """What CloudFormation puts in place of a name: about as long as there."""
+    if logical in GIVEN:
+        return GIVEN[logical]
+    if logical in TEMPLATE["Parameters"]:
+        return str(TEMPLATE["Parameters"][logical]["Default"])
+    if logical not in RESOURCES:  # a mapping that SAM makes of an event
+        return "01234567-89ab-cdef-0123-456789abcdef"
+    return physical_name(logical, attribute, RESOURCES[logical])
+
+
+def physical_name(logical: str, attribute: str, resource: dict[str, Any]) -> str:
+    own = resource["Properties"].get("QueueName") or resource["Properties"].get("Name")
+    name = text_of(own) if own else f"{STACK}-{logical}-1AbCdEfGhIjK"
+    match resource["Type"], attribute:
+        case "AWS::SQS::Queue", "":
+            return f"https://sqs.{AWS_REGION}.amazonaws.com/{ACCOUNT}/{name[-80:]}"
+        case "AWS::SecretsManager::Secret", _:
+            return f"arn:aws:secretsmanager:{AWS_REGION}:{ACCOUNT}:secret:{logical}-1AbCdEfGhIjK-AbCdEf"
+        case ("AWS::SNS::Topic", _) | (_, "Arn"):
+            return f"arn:aws:service:{AWS_REGION}:{ACCOUNT}:{name}"
+        case "AWS::Cognito::UserPool", _:
+            return f"{AWS_REGION}_AbCdEfGhI"
+    return name
+
+
+def text_of(value: Any) -> str:  # noqa: PLR0911 - a line for each function of CloudFormation
+    """A value of the template as CloudFormation resolves it, every condition on or off: the longer way."""
+    if not isinstance(value, dict):
+        return str(value)
+    ((kind, inner),) = value.items()
+    match kind:
+        case "Ref":
+            return name_of(inner)
+        case "Fn::GetAtt":
+            return name_of(*inner)
+        case "Fn::Sub":
+            text, names = (inner, {}) if isinstance(inner, str) else inner
+            known = {name: text_of(item) for name, item in names.items()}
+            return re.sub(r"\$\{([^}]+)\}", lambda found: known.get(found[1]) or name_of(*found[1].split(".")), text)
+        case "Fn::If":
+            return max(map(text_of, inner[1:]), key=len)
+        case "Fn::Join":
+            return text_of(inner[1])  # of a list that is one parameter, whose value has the separators
+        case "Fn::Select":
+            mark, whole = inner[1]["Fn::Split"]
+            return text_of(whole).split(mark)[inner[0]]
+        case "Fn::FindInMap":
+            mapping, first, second = inner
+            return str(TEMPLATE["Mappings"][mapping][text_of(first)][second])
+    raise AssertionError(f"{kind} is not known to this test")
+
+
+def environment(function: str) -> dict[str, str]:
+    own = FUNCTIONS[function]["Properties"].get("Environment", {}).get("Variables", {})
+    variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"] | own
+    return {name: text_of(value) for name, value in variables.items()}
+
+
+@pytest.mark.parametrize("function", sorted(FUNCTIONS))
+def test_the_environment_of_every_function_has_room_with_every_parameter_set(function: str) -> None:
+    assert len(STACK) == 32
+
+    size = len(json.dumps(environment(function)))
+
+    assert size <= MAX_ENVIRONMENT, f"{function}: {size} bytes"
+
+
+@pytest.mark.parametrize("queue", sorted(registry.QUEUES))
+def test_a_job_queues_address_follows_from_its_name(queue: str) -> None:
+    pattern = environment("JobsFunction")["QUEUE_URL"]
+
+    assert registry.queue_urls(pattern)[queue] == name_of(f"{registry.tier(queue)}Queue")
+
+
+def test_the_addresses_of_the_main_jobs_queues_follow_from_their_names() -> None:
+    known = Settings(**{field.name: environment("JobsFunction")[field.name.upper()] for field in fields(Settings)})
+
+    assert known.payments_queue_url == name_of("PaymentsQueue")
+    assert known.allocation_queue_url == name_of("AllocationQueue")
+    assert known.notices_queue_url == name_of("NoticesQueue")
+
+
+def packaged() -> dict[str, Any]:
+    """The template as `sam package` leaves it."""
+    template = copy.deepcopy(SOURCE)
+    for key, part in template["Resources"].items():
+        for resource in (part[2] if key.startswith("Fn::ForEach") else {key: part}).values():
+            for place in ("CodeUri", "ContentUri"):
+                if place in resource.get("Properties", {}):
+                    resource["Properties"][place] = "s3://bucket/archive"
+    return template
+
+
+def test_the_stack_has_room_in_the_cloud() -> None:
+    translator = Translator(None, Parser(), boto_session=boto3.Session(region_name=REGION))
+
+    plain = translator.translate(unroll(packaged()), {}, get_managed_policy_map=dict)
+
+    assert len(plain["Resources"]) <= MAX_RESOURCES_IN_THE_CLOUD
+
+
+def test_the_stack_has_room_locally() -> None:
+    assert len(expand(packaged(), {})["Resources"]) <= MAX_RESOURCES_LOCALLY
