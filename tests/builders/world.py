@@ -97,19 +97,24 @@ class World:
         user: str = "ada",
         body: Any = None,
         headers: dict[str, str] | None = None,
-        query: dict[str, str] | None = None,
+        query: dict[str, str] | list[tuple[str, str]] | None = None,
         base64: bool = False,
         **path: str,
     ) -> Answer:
-        """Call a function as API Gateway would. `body` is text as it is, anything else as JSON."""
+        """Call a function as API Gateway would. `body` is text as it is, anything else as JSON.
+
+        Pairs in `query` may repeat a name; API Gateway joins their values with commas.
+        """
+        pairs = list(query.items()) if isinstance(query, dict) else query or []
+        joined = {name: ",".join(value for other, value in pairs if other == name) for name, _ in pairs}
         text = body if isinstance(body, str) else json.dumps(body) if body is not None else None
         event: dict[str, Any] = {
             "version": "2.0",
             "routeKey": route,
             "rawPath": route.split(" ")[1],
             "headers": headers or {},
-            "queryStringParameters": query,
-            "rawQueryString": urlencode(query or {}),
+            "queryStringParameters": joined or None,
+            "rawQueryString": urlencode(pairs),
             "pathParameters": path or None,
             "requestContext": {"requestId": "req-1", "domainName": "abc.execute-api.eu-central-1.amazonaws.com"},
             "body": text,

@@ -88,8 +88,8 @@ class Ledger:
         actor: str | None,
         action: str | None,
         target: str | None,
-        since: str | None,
-        until: str | None,
+        since: int | None,
+        until: int | None,
         limit: int,
         cursor: str | None,
     ) -> tuple[list[Item], str | None]:
@@ -99,15 +99,15 @@ class Ledger:
             actor: only entries of this person or provider.
             action: only this action.
             target: only what was done to this.
-            since: ISO time or date, inclusive.
-            until: the same; a date includes its day.
+            since: first millisecond.
+            until: last millisecond.
             limit: entries read for the page; the filters may leave fewer.
             cursor: of the page before.
 
         Raises:
             Invalid: a period of more than a day without any other filter.
         """
-        low, high = since or "0", (until or "9") + "~"
+        low, high = clock.text_range(since, until)
         filters = {"target": target, "actor": actor, "action": action}
         given = {name: value for name, value in filters.items() if value}
         values: dict[str, Any] = {"low": low, "high": high}
@@ -117,9 +117,9 @@ class Ledger:
             condition = f"#{first} = :hash AND sk BETWEEN :low AND :high"
             index = _INDEXES[first]
         else:
-            today = clock.day(self._now())
-            days = {(since or until or today)[:10], (until or since or today)[:10]}
-            if len(days) > 1 or len(next(iter(days))) < len(today):
+            given_ends = [end for end in (since, until) if end is not None]
+            days = {clock.day(end) for end in given_ends or [self._now()]}
+            if len(days) > 1:
                 raise Invalid.field("from", "more than one day needs a filter by actor, action or target as well")
             values["hash"] = days.pop()
             condition = "pk = :hash AND sk BETWEEN :low AND :high"

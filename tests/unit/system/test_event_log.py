@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.core import aws
+from adbot_queue.core.clock import day_start, instant
 from adbot_queue.core.errors import Invalid
 from adbot_queue.system.event_log import KEPT_MS, EventLog, Kind
 from tests.builders.clocks import NOW, FakeClock
@@ -29,7 +30,7 @@ def log(system: World, clock: FakeClock) -> EventLog:
     return EventLog(aws.dynamodb(), system.env["SYSTEM_TABLE"], clock)
 
 
-def models(log: EventLog, since: str | None = None, until: str | None = None) -> list[str]:
+def models(log: EventLog, since: int | None = None, until: int | None = None) -> list[str]:
     return [event["model"] for event in log.read(Kind.AI, since, until, 100, None)[0]]
 
 
@@ -61,10 +62,11 @@ def test_events_of_a_day_or_between_two_moments_are_read_both_ends_included(log:
         log.record(Kind.AI, model=f"m{number}")
         clock.advance(DAY_S * 1000)
 
-    assert models(log, "2025-11-23") == ["m2", "m1"]
-    assert models(log, "2025-11-23", "2025-11-23") == ["m1"]
-    assert models(log, None, "2025-11-22T00:00:00.000Z") == ["m0"]
-    assert models(log, "2025-11-23T00:00:00.001Z") == ["m2"]
+    day = day_start("2025-11-23")
+    assert models(log, day) == ["m2", "m1"]
+    assert models(log, day, day + DAY_S * 1000 - 1) == ["m1"]
+    assert models(log, None, instant("2025-11-22T00:00:00.000Z")) == ["m0"]
+    assert models(log, instant("2025-11-23T00:00:00.001Z")) == ["m2"]
 
 
 def test_what_is_no_cursor_is_refused(log: EventLog) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class PoolQuery(Query):
     """Which pool, or all."""
 
-    pool: str | None = Field(None, max_length=32)
+    pool: str | None = Field(None, min_length=1, max_length=32)
 
     @property
     def pool_or_default(self) -> str:

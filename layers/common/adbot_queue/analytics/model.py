@@ -67,12 +67,24 @@ def person_of(user_id: str | None, anonymous_id: str | None) -> int:
 
 
 def article_of(properties: dict[str, Any]) -> str | None:
-    """The article that an event names: a text or a whole number, up to `MOST_ARTICLE_ID` characters."""
+    """Return the id of the article that an event names, None when it names none."""
     named = properties.get(ARTICLE)
-    if not isinstance(named, str | int) or isinstance(named, bool):
-        return None
-    text = str(named)
-    return text if 1 <= len(text) <= MOST_ARTICLE_ID else None
+    return None if named is None or article_problem(named) else str(named)
+
+
+def article_problem(article_id: object) -> str | None:
+    """Return what keeps an id from naming an article, None when it can.
+
+    An article's figures are read under its id as one segment of a path, so an id that a path cannot carry is refused.
+    """
+    if not isinstance(article_id, str | int) or isinstance(article_id, bool):
+        return "must be a text or a whole number"
+    text = str(article_id)
+    if not 1 <= len(text) <= MOST_ARTICLE_ID:
+        return f"must have 1 to {MOST_ARTICLE_ID} characters"
+    if not text.isprintable() or text != text.strip() or text in {".", ".."} or set(text) & set("/\\"):
+        return "must not contain / or \\ or control characters, begin or end with a space, or be . or .."
+    return None
 
 
 class People:

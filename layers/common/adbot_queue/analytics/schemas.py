@@ -26,7 +26,9 @@ def a_day(text: str) -> str:
     return text
 
 
-Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$", description="2025-11-22, UTC"), AfterValidator(a_day)]
+Day = Annotated[
+    str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", description="2025-11-22, UTC"), AfterValidator(a_day)
+]
 
 
 class AnalyticsQuery(Query):

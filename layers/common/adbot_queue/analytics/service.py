@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +9,7 @@ from adbot_queue.analytics import store as stores
 from adbot_queue.analytics.model import DAY_MS, Event, article_of, days_between, person_of
 from adbot_queue.analytics.schemas import AnalyticsQuery, AnalyticsView, ArticleView, CountedView
 from adbot_queue.analytics.store import AnalyticsStore
-from adbot_queue.core.clock import Clock, day, system_clock
+from adbot_queue.core.clock import Clock, day, instant, system_clock
 from adbot_queue.core.errors import NotFound
 
 USUAL_DAYS = 7
@@ -40,7 +39,7 @@ class Analytics:
         Neither the person's id nor the properties are kept: a hash of the one, and the article that the others name.
         """
         now = self._now()
-        at = round(datetime.fromisoformat(occurred_at).timestamp() * 1000) if occurred_at else now
+        at = instant(occurred_at) if occurred_at else now
         event = Event(event_id, max(0, min(at, now)), name, person_of(user_id, anonymous_id), article_of(properties))
         return self.store.record(event, now)
 

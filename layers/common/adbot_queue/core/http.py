@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
+from urllib.parse import parse_qsl
 
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ValidationError
@@ -33,6 +34,7 @@ from adbot_queue.core.errors import (
     Unavailable,
 )
 from adbot_queue.core.ids import fingerprint
+from adbot_queue.core.schema import Query
 from adbot_queue.core.telemetry import logger
 
 PUBLIC: frozenset[str] = frozenset()
@@ -232,11 +234,12 @@ class Api:
                 raise Forbidden(f"needs one of the roles {', '.join(sorted(route.roles))}")
         path = _path(event)
         _check_query(event)
+        query = _query(route, event)
         raw = _raw_body(event, route.limit)
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
         request: Request[Any] = Request(
             body=_parse_body(route, raw, headers.get("content-type", "")),
-            query=_parse(route.query, event.get("queryStringParameters") or {}) if route.query else None,
+            query=query,
             raw=raw,
             path=path,
             headers=headers,
@@ -300,16 +303,30 @@ def _parse_body(route: Route, raw: bytes, content_type: str) -> BaseModel | None
         raise _invalid(error) from error
 
 
-def _parse(model: type[BaseModel], values: Mapping[str, str]) -> BaseModel:
+def _query(route: Route, event: dict[str, Any]) -> BaseModel | None:
+    """The query parameters that the route declares. A filter that would be ignored or misread is refused.
+
+    API Gateway joins a parameter that is given twice to one text, `money,email`: a value that exists nowhere.
+    """
+    if not route.query and not route.roles:
+        return None  # links that others make to public pages carry parameters of their own
+    given = [name for name, _ in parse_qsl(event.get("rawQueryString") or "", keep_blank_values=True)]
+    if twice := sorted({name for name in given if given.count(name) > 1}):
+        raise Invalid.field(twice[0], "given more than once; it takes one value")
+    values = event.get("queryStringParameters") or {}
     try:
-        return model.model_validate(dict(values))
+        return (route.query or _NoQuery).model_validate(dict(values))
     except ValidationError as error:
         raise _invalid(error) from error
 
 
+class _NoQuery(Query):
+    """No parameters at all."""
+
+
 def _invalid(error: ValidationError) -> Invalid:
     found = tuple(
-        FieldError(".".join(map(str, entry["loc"])) or "body", entry["msg"])
+        FieldError(".".join(map(str, entry["loc"])) or "body", entry["msg"].removeprefix("Value error, "))
         for entry in error.errors(include_url=False, include_input=False)[:20]
     )
     return Invalid("; ".join(f"{entry.field}: {entry.message}" for entry in found), errors=found)

@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import re
 from calendar import monthrange
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time
+from typing import TypeVar
+
+from adbot_queue.jobs import cron_dialects
 
 FIRST_YEAR, LAST_YEAR = 1970, 2199
+
+Found = TypeVar("Found")
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
@@ -39,7 +44,8 @@ class _Field:
         if text in self.names:
             return self.low + self.names.index(text)
         if not re.fullmatch(r"\d{1,4}", text, re.ASCII) or not self.low <= int(text) <= self.high:
-            raise BadExpression(f"{self.name}: {text!r} is not within {self.low} to {self.high}")
+            names = f" or {self.names[0]} to {self.names[-1]}" if self.names else ""
+            raise BadExpression(f"{text!r} is not {self.low} to {self.high}{names}")
         return int(text)
 
     def values(self, text: str) -> frozenset[int]:
@@ -52,7 +58,7 @@ class _Field:
     def _part(self, part: str) -> range:
         span, slash, step = part.partition("/")
         if slash and not self.steps:
-            raise BadExpression(f"{self.name}: there are no steps (/) in this field")
+            raise BadExpression("steps (/) are not supported in this field")
         every = self._step(step) if slash else 1
         if span == "*":
             return range(self.low, self.high + 1, every)
@@ -62,12 +68,12 @@ class _Field:
             return range(start, self.high + 1, every) if slash else range(start, start + 1)
         end = self.number(last)
         if end < start:
-            raise BadExpression(f"{self.name}: {span!r} ends before it begins")
+            raise BadExpression(f"{span!r} ends before it begins")
         return range(start, end + 1, every)
 
     def _step(self, text: str) -> int:
         if not re.fullmatch(r"\d{1,4}", text, re.ASCII) or not 1 <= int(text) <= self.high:
-            raise BadExpression(f"{self.name}: a step is a number from 1 to {self.high}, not {text!r}")
+            raise BadExpression(f"the step {text!r} is not 1 to {self.high}")
         return int(text)
 
 
@@ -98,23 +104,44 @@ class Cron:
             BadExpression: with the field and the reason.
         """
         parts = fields.upper().split()
+        try:
+            return cls._read(parts)
+        except BadExpression as error:
+            raise BadExpression(f"{error}{cls._written_here(parts)}") from None
+
+    @classmethod
+    def _read(cls, parts: list[str]) -> Cron:
         if len(parts) != 6:  # noqa: PLR2004  the six of the format
-            raise BadExpression(
-                f"cron has six fields (minutes hours day-of-month month day-of-week year), not {len(parts)}"
-            )
+            names = "minutes hours day-of-month month day-of-week year"
+            raise BadExpression(f"cron has six fields ({names}), not {len(parts)}")
         minutes, hours, day, month, weekday, year = parts
         if (day == "?") == (weekday == "?"):
-            raise BadExpression("one of day-of-month and day-of-week must be ?, and not both")
-        _check_day(day)
-        _check_weekday(weekday)
+            raise BadExpression(f"day-of-month {day!r} and day-of-week {weekday!r}: exactly one of them must be ?")
+        _checked(_DAYS, _check_day, day)
+        _checked(_WEEKDAY, _check_weekday, weekday)
         return cls(
-            tuple(sorted(_MINUTES.values(minutes))),
-            tuple(sorted(_HOURS.values(hours))),
+            tuple(sorted(_checked(_MINUTES, _MINUTES.values, minutes))),
+            tuple(sorted(_checked(_HOURS, _HOURS.values, hours))),
             day,
-            _MONTH.values(month),
+            _checked(_MONTH, _MONTH.values, month),
             weekday,
-            _YEARS.values(year),
+            _checked(_YEARS, _YEARS.values, year),
         )
+
+    @classmethod
+    def _written_here(cls, parts: list[str]) -> str:
+        """A note for an expression of another dialect, with what it is here or what is not supported of it."""
+        six = cron_dialects.six_fields(parts)
+        if six is None:
+            return ""
+        unix = len(parts) == 5  # noqa: PLR2004
+        dialect = "as Unix cron" if unix else f"with {parts[0]!r} as seconds (Quartz, Spring)"
+        try:
+            cls._read(six.split())
+        except BadExpression as error:
+            # Six fields that are wrong either way are taken for what they should be, unless the last is no year.
+            return "" if len(parts) == 6 and parts[-1] != "?" else f"; {dialect}, {error}"  # noqa: PLR2004
+        return f"; {dialect} it is cron({six}) here"
 
     def forward(self, since: date) -> Iterator[datetime]:
         """Every wall-clock time from this date on, in order."""
@@ -147,6 +174,19 @@ class Cron:
         return _days_of_week(self.day_of_week, year, month, last)
 
 
+def _checked(field: _Field, read: Callable[[str], Found], text: str) -> Found:
+    """What `read` makes of a field's text.
+
+    Raises:
+        BadExpression: with the field, its text, and the part that does not fit.
+    """
+    try:
+        return read(text)
+    except BadExpression as error:
+        detail = "" if str(error).startswith(repr(text)) else f"{text!r}: "
+        raise BadExpression(f"{field.name}: {detail}{error}{cron_dialects.hint(field.name, text)}") from None
+
+
 def _check_day(text: str) -> None:
     if text not in {"?", "L"} and not (text.endswith("W") and _DAYS.number(text[:-1])):
         _DAYS.values(text)
@@ -159,7 +199,7 @@ def _check_weekday(text: str) -> None:
         day, _, which = text.partition("#")
         _WEEKDAY.number(day)
         if which not in {"1", "2", "3", "4", "5"}:
-            raise BadExpression(f"day-of-week: {text!r} must name the 1st to 5th such day of a month, and nothing else")
+            raise BadExpression(f"{which!r} after # is not 1 to 5")
     elif text.endswith("L"):
         _WEEKDAY.number(text[:-1])
     else:

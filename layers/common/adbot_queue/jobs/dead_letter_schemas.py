@@ -3,55 +3,54 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from adbot_queue.core.clock import iso
-from adbot_queue.core.schema import Input, Query, View
+from adbot_queue.core.schema import Input, Period, Query, View
+from adbot_queue.jobs import registry
 from adbot_queue.jobs.dead_letters import Group
-from adbot_queue.jobs.letters import MESSAGE, NOWHERE, PREVIEW, DeadLetter, Letter, Wanted, died_at
+from adbot_queue.jobs.letters import MESSAGE, NOWHERE, PREVIEW, DeadLetter, Letter, Wanted, died_at, letter_queues
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.replay_model import Replay
 from adbot_queue.jobs.schemas import FailureView, Payload
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+def _queue(name: str) -> str:
+    if name not in letter_queues():
+        raise ValueError(f"does not exist; queues are {', '.join(sorted(letter_queues()))}")
+    return name
 
 
-def _millis(moment: datetime) -> int:
-    return round((moment - _EPOCH).total_seconds() * 1000)
+def _type(name: str) -> str:
+    if name != MESSAGE and name not in registry.TYPES:
+        raise ValueError(f"does not exist; types are {', '.join(sorted(registry.TYPES))} and {MESSAGE}")
+    return name
 
 
-class LetterQuery(Query):
-    """Filters; all of them combine. `from` and `to` are about when a letter died."""
+class LetterFilter(Period):
+    """Which letters; all of it combines. `from` and `to` are about when a letter died."""
 
-    queue: str | None = Field(None, min_length=1, max_length=64)
-    type: str | None = Field(None, min_length=1, max_length=64, description="A job type, or `message`")
+    queue: Annotated[str, AfterValidator(_queue)] | None = None
+    type: Annotated[str, AfterValidator(_type)] | None = Field(None, description="A job type, or `message`")
     fingerprint: str | None = Field(None, min_length=1, max_length=64)
-    since: AwareDatetime | None = Field(None, alias="from")
-    until: AwareDatetime | None = Field(None, alias="to")
+
+    def wanted(self) -> Wanted:
+        """As the service takes it."""
+        return Wanted(self.queue, self.type, self.fingerprint, self.since or 0, self.until)
+
+
+class LetterQuery(Query, LetterFilter):
+    """Which letters, or their groups."""
+
     group: bool = Field(default=False, description="Groups by fingerprint instead of letters")
     limit: int = Field(50, ge=1, le=100)
     cursor: str | None = Field(None, max_length=2000)
 
-    def wanted(self) -> Wanted:
-        """As the service takes it."""
-        return _wanted(self.queue, self.type, self.fingerprint, self.since, self.until)
 
-
-class ReplayFilter(Input):
-    """Which letters; all of it combines, and nothing at all means every letter."""
-
-    queue: str | None = Field(None, min_length=1, max_length=64)
-    type: str | None = Field(None, min_length=1, max_length=64)
-    fingerprint: str | None = Field(None, min_length=1, max_length=64)
-    since: AwareDatetime | None = Field(None, alias="from", strict=False)
-    until: AwareDatetime | None = Field(None, alias="to", strict=False)
-
-    def wanted(self) -> Wanted:
-        """As the service takes it."""
-        return _wanted(self.queue, self.type, self.fingerprint, self.since, self.until)
+class ReplayFilter(Input, LetterFilter):
+    """Which letters; nothing at all means every letter."""
 
 
 class StartReplay(Input):
@@ -258,14 +257,6 @@ class ReplayView(View):
             reason=replay.reason,
             job=replay.job,
         )
-
-
-def _wanted(
-    queue: str | None, kind: str | None, fingerprint: str | None, since: datetime | None, until: datetime | None
-) -> Wanted:
-    return Wanted(
-        queue, kind, fingerprint, 0 if since is None else _millis(since), None if until is None else _millis(until)
-    )
 
 
 def _ends(seconds: int | None) -> str | None:

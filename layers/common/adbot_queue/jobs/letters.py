@@ -33,6 +33,15 @@ NOWHERE = {
 """Where there is a dead-letter queue without a queue that messages could go back to, and why."""
 
 
+EVENT_QUEUES = ("payments", "allocation", "notices")
+"""Queues of messages that are no jobs."""
+
+
+def letter_queues() -> set[str]:
+    """Return the names of all queues, and of what else has dead letters."""
+    return {*registry.QUEUES, *EVENT_QUEUES, *NOWHERE}
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
     """A message that died. Times are milliseconds since 1970.

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, StringConstraints
 
 from adbot_queue.core.clock import iso
-from adbot_queue.core.schema import Input, Query, View
+from adbot_queue.core.schema import Input, Instant, Query, View
+from adbot_queue.jobs.cron import FIRST_YEAR, LAST_YEAR
 from adbot_queue.jobs.model import HIGHEST_PRIORITY, LOWEST_PRIORITY, Job
 from adbot_queue.jobs.schedule_model import NAME, Schedule, Tick, Wanted
 from adbot_queue.jobs.ticks import MOST_MADE_UP, MissedPolicy
 
 
-def _moment(text: str) -> str:
-    """A date and time with its zone, within the years that schedules know."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None or not 1971 <= moment.year <= 2198:  # noqa: PLR2004  a year's margin
-        raise ValueError("must be a date and time with its zone: 2026-12-31T23:00:00Z")
-    return text
+def _known_year(moment: int) -> int:
+    if not FIRST_YEAR < int(iso(moment).partition("-")[0]) < LAST_YEAR:  # a year's margin: zones and days are added
+        raise ValueError(f"the year must be between {FIRST_YEAR + 1} and {LAST_YEAR - 1}")
+    return moment
 
 
-Moment = Annotated[str, StringConstraints(max_length=40), AfterValidator(_moment)]
+Bound = Annotated[Instant, AfterValidator(_known_year)]
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
@@ -50,8 +45,8 @@ class ScheduleBody(Input):
         description="what becomes of ticks that were missed: none runs, the latest, or all "
         f"({MOST_MADE_UP} at the most, the latest ones, oldest first)",
     )
-    start: Moment | None = Field(None, description="no tick before")
-    end: Moment | None = Field(None, description="no tick after")
+    start: Bound | None = Field(None, description="no tick before")
+    end: Bound | None = Field(None, description="no tick after")
 
     def wanted(self) -> Wanted:
         """What the service takes."""
@@ -64,8 +59,8 @@ class ScheduleBody(Input):
             tuple(self.tags),
             self.enabled,
             self.missed_policy,
-            _millis(self.start),
-            _millis(self.end),
+            self.start,
+            self.end,
         )
 
 
@@ -176,7 +171,3 @@ class StartedView(View):
     def of(cls, name: str, job: Job) -> StartedView:
         """The view of a job that a schedule made."""
         return cls(schedule=name, job_id=job.id, state=job.state)
-
-
-def _millis(text: str | None) -> int | None:
-    return None if text is None else int(datetime.fromisoformat(text).timestamp() * 1000)

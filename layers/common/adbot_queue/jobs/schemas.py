@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import AppError
-from adbot_queue.core.schema import Input, Query, View
+from adbot_queue.core.schema import Input, Instant, Query, View
 from adbot_queue.jobs.intake import MOST_BATCH, MOST_PARENTS, NewJob
 from adbot_queue.jobs.model import HIGHEST_PRIORITY, LOWEST_PRIORITY, Attempt, Failure, Job, State
 from adbot_queue.jobs.service import Enqueued
@@ -30,7 +29,7 @@ class EnqueueJob(Input):
     payload: Payload = Field(default_factory=dict)
     priority: int = Field(0, ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY, description="Higher goes first within a queue")
     delay_seconds: int | None = Field(None, ge=0, le=366 * 86_400)
-    run_at: AwareDatetime | None = Field(None, strict=False, description="Not before this; at most a year from now")
+    run_at: Instant | None = Field(None, description="Not before this; at most a year from now")
     tags: list[Tag] = Field(default_factory=list, max_length=20)
     depends_on: list[JobId] = Field(default_factory=list, max_length=MOST_PARENTS)
     run_anyway: bool = Field(default=False, description="Run whatever became of the jobs it depends on")
@@ -44,11 +43,7 @@ class EnqueueJob(Input):
 
     def new(self, tenant: str, now: int, key: str | None = None, batch: str | None = None) -> NewJob:
         """As the service takes it."""
-        run_at = None
-        if self.delay_seconds is not None:
-            run_at = now + self.delay_seconds * 1000
-        elif self.run_at is not None:
-            run_at = round((self.run_at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
+        run_at = self.run_at if self.delay_seconds is None else now + self.delay_seconds * 1000
         return NewJob(
             self.type,
             self.payload,

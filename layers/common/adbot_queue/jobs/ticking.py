@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from functools import lru_cache
 from typing import Any, Protocol
 
 from adbot_queue import ledger as ledgers
-from adbot_queue.core.clock import Clock, iso, system_clock
+from adbot_queue.core.clock import Clock, instant, iso, system_clock
 from adbot_queue.core.errors import AppError, RateLimited, Unavailable
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs import schedule_store, service, telling
@@ -181,12 +180,9 @@ def job_of(schedule: Schedule, key: str, tenant: str) -> NewJob:
 def _delivered(text: Any) -> int | None:
     """The tick's time as EventBridge Scheduler says it; None when it does not (or an emulation does not fill it in)."""
     try:
-        moment = datetime.fromisoformat(str(text))
+        return instant(str(text))
     except ValueError:
         return None
-    if moment.tzinfo is None:
-        return None
-    return int(moment.timestamp() * 1000)
 
 
 @lru_cache(maxsize=1)

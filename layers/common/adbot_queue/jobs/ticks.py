@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfoNotFoundError
 
 from adbot_queue.core import zones
 from adbot_queue.jobs.cron import LAST_YEAR, BadExpression, Cron
+from adbot_queue.jobs.cron_dialects import nickname
 
 MINUTE_MS = 60_000
 
@@ -92,9 +93,9 @@ class Plan:
             BadZone: no such time zone.
         """
         tz = zone(timezone)
-        found = re.fullmatch(r"(cron|rate|at)\(([^()]*)\)", expression.strip(), re.ASCII)
+        found = re.fullmatch(r"(cron|rate|at)\((.*)\)", expression.strip(), re.ASCII)
         if not found:
-            raise BadExpression("must be cron(...), rate(...) or at(...)")
+            raise BadExpression(_unwrapped(" ".join(expression.split())))
         kind, inner = found[1], " ".join(found[2].split())
         text = f"{kind}({inner})"
         match kind:
@@ -223,23 +224,41 @@ def decide(plan: Plan, policy: MissedPolicy, seen: int, now: int, delivered: int
     )
 
 
+def _unwrapped(text: str) -> str:
+    """What is wrong with a text that is not `cron(...)`, `rate(...)` or `at(...)`."""
+    if written := nickname(text):
+        return f"{text!r} is not supported: write {written}"
+    parts = text.split()
+    if parts and "=" in parts[0]:
+        return f"{parts[0]!r} is not part of an expression: the field timezone names the zone"
+    if not 5 <= len(parts) <= 7:  # noqa: PLR2004  fields of a cron of any dialect
+        return "must be cron(...), rate(...) or at(...)"
+    try:
+        Cron.parse(text)
+    except BadExpression as error:
+        return str(error)
+    return f"cron fields stand in parentheses: cron({text})"
+
+
 def _interval(text: str) -> int:
     found = re.fullmatch(r"(\d{1,9}) (minute|hour|day)s?", text, re.ASCII)
     if not found or int(found[1]) == 0:
-        raise BadExpression("rate takes a positive number and minutes, hours or days: rate(5 minutes)")
+        raise BadExpression(f"rate: {text!r} is not a positive number of minutes, hours or days, like rate(5 minutes)")
     interval = int(found[1]) * _UNITS[found[2]]
     if interval > _LONGEST_MS:
-        raise BadExpression("rate: ten years is the longest interval")
+        raise BadExpression(f"rate: {text!r} is longer than ten years")
     return interval
 
 
 def _moment(text: str, tz: tzinfo) -> int:
     if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", text, re.ASCII):
-        raise BadExpression("at takes a date and a time: at(2026-12-31T23:00:00)")
+        raise BadExpression(
+            f"at: {text!r} is not a date and time without an offset like 2026-12-31T23:00:00; timezone names the zone"
+        )
     try:
         wall = datetime.fromisoformat(text)
     except ValueError as error:
-        raise BadExpression(f"at: {error}") from error
+        raise BadExpression(f"at: {text} does not exist") from error
     if not 1970 <= wall.year <= LAST_YEAR:  # noqa: PLR2004
         raise BadExpression(f"at: the year must be within 1970 to {LAST_YEAR}")
     moment = _instant(wall, tz)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from adbot_queue.analytics import articles, snapshot
-from adbot_queue.analytics.model import DAY_MS, days_between, hour_start, hours_between
+from adbot_queue.analytics.model import DAY_MS, article_problem, days_between, hour_start, hours_between
 from adbot_queue.analytics.schemas import Day
 from adbot_queue.core.clock import day
 from adbot_queue.core.schema import Input
@@ -27,9 +27,19 @@ def _moment(text: str) -> str:
 
 
 Moment = Annotated[
-    str, Field(pattern=r"^\d{4}-\d\d-\d\d(T\d\d)?$", description="2025-11-22T05 or 2025-11-22"), AfterValidator(_moment)
+    str,
+    Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2})?$", description="2025-11-22T05 or 2025-11-22"),
+    AfterValidator(_moment),
 ]
-Article = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+def _article(article_id: str) -> str:
+    if problem := article_problem(article_id):
+        raise ValueError(problem)
+    return article_id
+
+
+Article = Annotated[str, AfterValidator(_article)]
 
 
 class ProcessSnapshot(Input):
@@ -39,7 +49,7 @@ class ProcessSnapshot(Input):
 
     since: Moment | None = Field(default=None, alias="from")
     until: Moment | None = Field(default=None, alias="to")
-    hour: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d$"), AfterValidator(_moment)] | None = None
+    hour: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}$"), AfterValidator(_moment)] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -7,15 +7,15 @@ between is repeated, and so are both.
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from adbot_queue.analytics import service
+from adbot_queue.analytics.model import ARTICLE, article_problem
 from adbot_queue.core import telemetry
 from adbot_queue.core.errors import ProviderFailed
-from adbot_queue.core.schema import Input
+from adbot_queue.core.schema import Input, InstantText
 from adbot_queue.jobs.context import Context
 from adbot_queue.processors.calls import calling, verdict
 from adbot_queue.providers import segment
@@ -26,15 +26,11 @@ MOST_PROPERTIES = segment.MOST_BYTES - 4096
 Id = Annotated[str, Field(min_length=1, max_length=255)]
 
 
-def _moment(text: str) -> str:
-    """A date and time with its zone."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise ValueError("must be a date and time with its zone: 2025-11-22T00:00:00Z")
-    return text
+def _with_article(properties: dict[str, Any]) -> dict[str, Any]:
+    named = properties.get(ARTICLE)
+    if named is not None and (problem := article_problem(named)):
+        raise ValueError(f"{ARTICLE} {problem}")
+    return properties
 
 
 class Track(Input):
@@ -43,10 +39,8 @@ class Track(Input):
     event: str = Field(min_length=1, max_length=255)
     user_id: Id | None = None
     anonymous_id: Id | None = None
-    properties: dict[str, Any] = Field(default_factory=dict)
-    occurred_at: Annotated[str, Field(max_length=40), AfterValidator(_moment)] | None = Field(
-        default=None, description="ISO 8601; by default when it is sent"
-    )
+    properties: Annotated[dict[str, Any], AfterValidator(_with_article)] = Field(default_factory=dict)
+    occurred_at: InstantText | None = Field(default=None, description="By default when it is sent")
 
     @model_validator(mode="after")
     def _can_be_sent(self) -> Self:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from adbot_queue.core import aws, dynamodb
-from adbot_queue.core.clock import Clock, iso, system_clock
+from adbot_queue.core.clock import Clock, iso, system_clock, text_range
 from adbot_queue.core.dynamodb import Item
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.core.settings import settings
@@ -63,20 +63,21 @@ class EventLog:
             logger.exception("event not written", kind=kind.value)
 
     def read(
-        self, kind: Kind, since: str | None, until: str | None, limit: int, cursor: str | None
+        self, kind: Kind, since: int | None, until: int | None, limit: int, cursor: str | None
     ) -> tuple[list[Item], str | None]:
         """A page of events, newest first, and the cursor of the next one, None after the last.
 
         Args:
             kind: of what.
-            since: ISO time or date, inclusive.
-            until: the same; a date includes its day.
+            since: first millisecond.
+            until: last millisecond.
             limit: entries of a page.
             cursor: of the page before.
 
         Raises:
             Invalid: the cursor is not one of this list.
         """
+        low, high = text_range(since, until)
         return dynamodb.query_page(
             self._client,
             self._table,
@@ -84,8 +85,8 @@ class EventLog:
             limit=limit,
             cursor=cursor,
             pk=f"EVENTS#{kind}",
-            low=since or "0",
-            high=(until or "9") + "~",
+            low=low,
+            high=high,
         )
 
 

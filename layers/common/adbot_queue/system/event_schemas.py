@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from adbot_queue.core.schema import Query, View
+from adbot_queue.core.schema import Period, Query, View
 
 
-class EventsQuery(Query):
+class EventsQuery(Query, Period):
     """Which events: by their time, both ends included."""
 
-    since: str | None = Field(None, alias="from", max_length=30, pattern=r"^\d{4}-\d\d-\d\d")
-    until: str | None = Field(None, alias="to", max_length=30, pattern=r"^\d{4}-\d\d-\d\d")
     limit: int = Field(50, ge=1, le=100)
     cursor: str | None = Field(None, max_length=2000)
 

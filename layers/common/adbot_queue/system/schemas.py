@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from adbot_queue.core.schema import Query, View
+from adbot_queue.core.schema import Period, Query, View
 
 
 class Health(View):
@@ -22,14 +22,12 @@ class Ready(View):
     parts: dict[str, str]
 
 
-class LedgerQuery(Query):
+class LedgerQuery(Query, Period):
     """Filters; all of them combine. Without actor, action or target: one day (today by default)."""
 
     actor: str | None = Field(None, max_length=128)
     action: str | None = Field(None, max_length=64)
     target: str | None = Field(None, max_length=200)
-    since: str | None = Field(None, alias="from", max_length=30, pattern=r"^\d{4}-\d\d-\d\d")
-    until: str | None = Field(None, alias="to", max_length=30, pattern=r"^\d{4}-\d\d-\d\d")
     limit: int = Field(50, ge=1, le=100)
     cursor: str | None = Field(None, max_length=2000)
 
