@@ -193,7 +193,7 @@ class _Context:
 
 
 def _event(route: str) -> dict[str, Any]:
-    claims = {"sub": "ada", "cognito:groups": "[viewer]"}
+    claims = {"sub": "ada", "cognito:groups": "[viewer]", "token_use": "access"}
     authorizer = {"authorizer": {"jwt": {"claims": claims}}}
     return {"routeKey": route, "headers": {}, "requestContext": {"requestId": "bench", **authorizer}, **ROUTES[route]}
 

@@ -6,14 +6,17 @@ import json
 import os
 from typing import Any
 
-from adbot_queue.core import telemetry
+from adbot_queue.core import consume, events, telemetry
 from adbot_queue.jobs import bury
 
 
-def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+def handler(event: Any, _context: Any) -> dict[str, Any]:
     """A batch; whatever its messages hold, none of them stops another."""
+    found = events.messages_of(event, attributes=("SentTimestamp", "ApproximateReceiveCount"), source=True)
+    if found is None:
+        return consume.nothing_done(event, consume.MESSAGES)
     try:
-        failed = bury.from_env().bury(event["Records"], json.loads(os.environ["DEAD_LETTER_SOURCES"]))
+        failed = bury.from_env().bury(found.good, json.loads(os.environ["DEAD_LETTER_SOURCES"]))
     finally:
         telemetry.flush()
-    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+    return consume.failed_answer(found.failed + failed)

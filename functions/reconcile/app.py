@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from adbot_queue.adbots import reconcile, service, stock_schemas
-from adbot_queue.core import telemetry
+from adbot_queue.core import events, telemetry
 from adbot_queue.core.http import ADMINS, Api, Request
 
 RESERVE_SECONDS = 10
@@ -25,9 +25,9 @@ def check(request: Request[None]) -> stock_schemas.Reconciled:
     return stock_schemas.Reconciled.of(reconcile.from_env().pool(request.query.pool_or_default))
 
 
-def handler(event: dict[str, Any], context: Any) -> Any:
+def handler(event: Any, context: Any) -> Any:
     """An HTTP request, or the schedule's tick: every pool, one after the other, each in its share of the time left."""
-    if "routeKey" in event:
+    if not events.is_tick(event):
         return api.handler(event, context)
     pools = service.from_env().pools.names()
     try:

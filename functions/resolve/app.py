@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from adbot_queue.adbots import requests, service, stock_schemas
+from adbot_queue.core import events
 from adbot_queue.core.errors import Conflict, NotFound
 from adbot_queue.core.http import ADMINS, Api, Request
 
@@ -30,9 +31,9 @@ def resolve(request: Request[stock_schemas.Resolve]) -> stock_schemas.Asked:
     return stock_schemas.Asked(pools=sent, not_sent=[pool for pool in pools if pool not in sent])
 
 
-def handler(event: dict[str, Any], context: Any) -> Any:
+def handler(event: Any, context: Any) -> Any:
     """An HTTP request, or the schedule's tick."""
-    if "routeKey" in event:
+    if not events.is_tick(event):
         return api.handler(event, context)
     pools = service.from_env().pools
     return {"nudged": pools.nudge(pools.with_work(), context.aws_request_id)}

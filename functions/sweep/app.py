@@ -7,7 +7,7 @@ from typing import Any
 from aws_lambda_powertools.metrics import MetricUnit
 
 from adbot_queue.adbots import service as adbots_service
-from adbot_queue.core import telemetry
+from adbot_queue.core import events, telemetry
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.telemetry import gauge
 from adbot_queue.payments import service as payments_service
@@ -23,8 +23,10 @@ def _measure() -> None:
     gauge("ParkedBots", sum(header.parked for header in headers))
 
 
-def handler(_event: dict[str, Any], context: Any) -> dict[str, int]:
+def handler(event: Any, context: Any) -> dict[str, Any]:
     """The schedule's tick. Whatever fails here fails the run, is alarmed, and comes again."""
+    if not events.is_tick(event):
+        return events.ignored(event, events.TICKS)
     try:
         overdue = payments_service.from_env().resend(context.get_remaining_time_in_millis)
         gauge("UnsettledEvents", overdue)

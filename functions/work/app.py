@@ -6,7 +6,7 @@ import os
 import re
 from typing import Any
 
-from adbot_queue.core import telemetry
+from adbot_queue.core import events, telemetry
 from adbot_queue.core.consume import batch
 from adbot_queue.jobs import execute
 from adbot_queue.jobs.model import Mode
@@ -38,13 +38,16 @@ def work(permits: list[Permit], time_left: execute.TimeLeft) -> None:
 _consume = batch(work, read)
 
 
-def handler(event: dict[str, Any], context: Any) -> Any:
+def handler(event: Any, context: Any) -> Any:
     """A batch of messages, or `{"job", "queue", "mode"}` from a request that executes its job at once."""
-    if "Records" in event:
+    if not (isinstance(event, dict) and "mode" in event):
         return _consume(event, context)
     try:
-        permit = Permit(event["job"], event["queue"])
-        execute.from_env().work([permit], context.get_remaining_time_in_millis, mode=Mode(event["mode"]))
+        permit, mode = read(event), Mode(event["mode"])
+    except ValueError:
+        return events.ignored(event, "messages of its queue, or a job of it with the mode of its execution")
+    try:
+        execute.from_env().work([permit], context.get_remaining_time_in_millis, mode=mode)
     finally:
         telemetry.flush()
     return {"job": permit.job_id}

@@ -121,7 +121,7 @@ class World:
             "isBase64Encoded": base64,
         }
         if role:
-            claims = {"sub": user, "cognito:groups": f"[{role}]"}
+            claims = {"sub": user, "cognito:groups": f"[{role}]", "token_use": "access"}
             event["requestContext"]["authorizer"] = {"jwt": {"claims": claims, "scopes": None}}
         return Answer(self.app(function).handler(event, FakeContext()))
 

@@ -13,12 +13,15 @@ from aws_lambda_powertools.utilities.batch import (
     process_partial_response,
 )
 
-from adbot_queue.core import telemetry
+from adbot_queue.core import events, telemetry
 from adbot_queue.core.telemetry import logger
 
 Entry = Callable[[dict[str, Any], Any], Any]
 TimeLeft = Callable[[], int]
 Message = TypeVar("Message")
+
+MESSAGES = "messages of an SQS queue"
+RECORDS = "records of a DynamoDB stream"
 
 
 def messages(work: Callable[[dict[str, Any], TimeLeft], None], *, fifo: bool = False) -> Entry:
@@ -29,7 +32,10 @@ def messages(work: Callable[[dict[str, Any], TimeLeft], None], *, fifo: bool = F
         fifo: after a failure all later ones of its message group are reported as well, so that order holds in it.
     """
 
-    def handle(event: dict[str, Any], context: Any) -> Any:
+    def handle(event: Any, context: Any) -> Any:
+        found = events.messages_of(event, attributes=("MessageGroupId",) if fifo else ())
+        if found is None:
+            return nothing_done(event, MESSAGES)
         processor = (
             SqsFifoPartialProcessor(skip_group_on_error=True)
             if fifo
@@ -45,7 +51,8 @@ def messages(work: Callable[[dict[str, Any], TimeLeft], None], *, fifo: bool = F
                 telemetry.count("MessagesFailed")
                 raise
 
-        return _run(event, context, each, processor)
+        answer = _run({"Records": found.good}, context, each, processor) if found.good else failed_answer([])
+        return failed_answer([*(one["itemIdentifier"] for one in answer["batchItemFailures"]), *found.failed])
 
     return handle
 
@@ -61,10 +68,13 @@ def batch(work: Callable[[list[Message], TimeLeft], None], read: Callable[[Any],
         read: makes of a JSON body what `work` gets; ValueError: it cannot be read.
     """
 
-    def handle(event: dict[str, Any], context: Any) -> Any:
+    def handle(event: Any, context: Any) -> Any:
+        found = events.messages_of(event)
+        if found is None:
+            return nothing_done(event, MESSAGES)
         good: list[Message] = []
-        failed: list[str] = []
-        for record in event["Records"]:
+        failed = found.failed
+        for record in found.good:
             try:
                 good.append(read(json.loads(record["body"])))
             except (ValueError, RecursionError) as error:  # the latter: nested too deep
@@ -76,10 +86,10 @@ def batch(work: Callable[[list[Message], TimeLeft], None], read: Callable[[Any],
                 work(good, context.get_remaining_time_in_millis)
         except Exception:  # noqa: BLE001  whatever it is: reported to SQS, which delivers again
             logger.exception("batch failed")
-            failed = [record["messageId"] for record in event["Records"]]
+            failed = found.failed + [record["messageId"] for record in found.good]
         finally:
             telemetry.flush()
-        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+        return failed_answer(failed)
 
     return handle
 
@@ -91,14 +101,27 @@ def stream(work: Callable[[list[dict[str, Any]]], None]) -> Entry:
         work: gets the records; must bear to see them twice.
     """
 
-    def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001  Lambda's signature
+    def handle(event: Any, context: Any) -> dict[str, Any]:  # noqa: ARG001  Lambda's signature
+        records = events.stream_records_of(event)
+        if records is None:
+            return nothing_done(event, RECORDS)
         try:
-            work(event["Records"])
+            work(records)
         finally:
             telemetry.flush()
-        return {"batchItemFailures": []}
+        return failed_answer([])
 
     return handle
+
+
+def nothing_done(event: Any, expected: str) -> dict[str, Any]:
+    """The answer to an event without messages or records: nothing is to be delivered again."""
+    return {**failed_answer([]), **events.ignored(event, expected)}
+
+
+def failed_answer(ids: list[str]) -> dict[str, Any]:
+    """The answer to a batch: these messages are to be delivered again."""
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in ids]}
 
 
 def _run(event: dict[str, Any], context: Any, each: Callable[[Any], None], processor: Any) -> Any:

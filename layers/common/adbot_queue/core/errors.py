@@ -56,6 +56,13 @@ class Malformed(AppError):
     status = HTTPStatus.BAD_REQUEST
 
 
+class UnknownEvent(AppError):
+    """The function was invoked with something else than an HTTP API event: no caller of the API sees this."""
+
+    slug = "unknown-event"
+    status = HTTPStatus.BAD_REQUEST
+
+
 class TooLarge(AppError):
     """The body is over its limit."""
 

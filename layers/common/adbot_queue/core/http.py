@@ -9,8 +9,8 @@ from these declarations.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ValidationError
 
-from adbot_queue.core import strict_json, telemetry, text
+from adbot_queue.core import events, strict_json, telemetry, text
 from adbot_queue.core.dynamodb import CONTENTION, Contended
 from adbot_queue.core.errors import (
     AppError,
@@ -32,6 +32,7 @@ from adbot_queue.core.errors import (
     TooLarge,
     Unauthenticated,
     Unavailable,
+    UnknownEvent,
 )
 from adbot_queue.core.ids import fingerprint
 from adbot_queue.core.schema import Query
@@ -209,9 +210,9 @@ class Api:
 
         return register
 
-    def handler(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
-        """Lambda's entry: an HTTP API event (payload 2.0) in, its answer out. Never raises."""
-        request_id = event["requestContext"].get("requestId", context.aws_request_id)
+    def handler(self, event: Any, context: Any) -> dict[str, Any]:
+        """Lambda's entry: an HTTP API event (payload 2.0) in, its answer out; 400 to any other event. Never raises."""
+        request_id = events.request_id(event) or context.aws_request_id
         logger.set_correlation_id(request_id)
         try:
             answer = self._answer(event, context, request_id)
@@ -219,20 +220,23 @@ class Api:
             answer = _problem(error, request_id)
         finally:
             telemetry.flush()
-        logger.info("answered", route=event.get("routeKey"), status=answer["statusCode"])
+        route_key = event.get("routeKey") if isinstance(event, dict) else None
+        logger.info("answered", route=route_key, status=answer["statusCode"])
         return answer
 
-    def _answer(self, event: dict[str, Any], context: Any, request_id: str) -> dict[str, Any]:
+    def _answer(self, event: Any, context: Any, request_id: str) -> dict[str, Any]:
+        if problem := events.api_problem(event):
+            raise UnknownEvent(f"this function answers HTTP API events: {problem}")
         route = self.routes.get(event["routeKey"])
         if route is None:
             raise NotFound(f"there is no {event['routeKey']}")
-        caller = _caller(event)
+        caller = _caller(event) if route.roles else None
         if route.roles:
             if caller is None:
                 raise Unauthenticated("a bearer token is needed")
             if not caller.groups & route.roles:
                 raise Forbidden(f"needs one of the roles {', '.join(sorted(route.roles))}")
-        path = _path(event)
+        path = _path(event, route)
         _check_query(event)
         query = _query(route, event)
         raw = _raw_body(event, route.limit)
@@ -247,8 +251,8 @@ class Api:
             time_left=context.get_remaining_time_in_millis,
             route_key=route.key,
             caller_or_none=caller,
-            domain=event["requestContext"].get("domainName", ""),
-            query_string=event.get("rawQueryString", ""),
+            domain=event["requestContext"].get("domainName") or "",
+            query_string=event.get("rawQueryString") or "",
         )
         result = route.handler(request)
         response = result if isinstance(result, Response) else Response(result)
@@ -256,18 +260,40 @@ class Api:
 
 
 def _caller(event: dict[str, Any]) -> Caller | None:
-    claims = event["requestContext"].get("authorizer", {}).get("jwt", {}).get("claims")
-    if not claims:
+    """Who calls, by the claims that API Gateway has verified; None: there are none.
+
+    Raises:
+        Unauthenticated: the token is no access token.
+    """
+    claims: Any = event["requestContext"]
+    for name in ("authorizer", "jwt", "claims"):
+        claims = claims.get(name) if isinstance(claims, dict) else None
+    if not isinstance(claims, dict) or not (subject := claims.get("sub")) or not events.is_text(subject):
         return None
-    groups = claims.get("cognito:groups", "")
-    # API Gateway hands a list claim over as the text `[owner admin]`.
-    names = groups if isinstance(groups, list) else groups.strip("[]").replace(",", " ").split()
-    return Caller(claims["sub"], frozenset(names))
+    if claims.get("token_use") != "access":
+        raise Unauthenticated("an access token is needed; an id token gives no access")
+    return Caller(subject, groups_of(claims.get("cognito:groups")))
 
 
-def _path(event: dict[str, Any]) -> Mapping[str, str]:
+def groups_of(claim: Any) -> frozenset[str]:
+    """The groups of a token, by their exact names; none when the claim cannot be read.
+
+    API Gateway hands a list over as one text, `[owner admin]`. Cognito allows brackets and commas in a group's name,
+    and no white space: so one pair of brackets is the list's, and a space is all that separates names.
+    https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_CreateGroup.html
+    """
+    if isinstance(claim, str) and claim.startswith("[") and claim.endswith("]") and len(claim) > 1:
+        claim = claim[1:-1].split(" ")
+    if not isinstance(claim, list) or not all(isinstance(name, str) and name.split() == [name] for name in claim):
+        return frozenset()
+    return frozenset(claim)
+
+
+def _path(event: dict[str, Any], route: Route) -> Mapping[str, str]:
     path: dict[str, str] = event.get("pathParameters") or {}
-    text.check_address("path", event.get("rawPath", ""), path.values())
+    text.check_address("path", event.get("rawPath") or "", path.values())
+    if missing := [name for name in re.findall(r"\{(\w+)\}", route.path) if not path.get(name)]:
+        raise UnknownEvent(f"pathParameters: {missing[0]} is missing")
     if any(len(value.encode()) > MOST_ID for value in path.values()):
         raise NotFound(f"nothing has an id of more than {MOST_ID} bytes")
     return path
@@ -275,14 +301,14 @@ def _path(event: dict[str, Any]) -> Mapping[str, str]:
 
 def _check_query(event: dict[str, Any]) -> None:
     values: dict[str, str] = event.get("queryStringParameters") or {}
-    text.check_address("query", event.get("rawQueryString", ""), [*values, *values.values()])
+    text.check_address("query", event.get("rawQueryString") or "", [*values, *values.values()])
 
 
 def _raw_body(event: dict[str, Any], limit: int) -> bytes:
     body = event.get("body") or ""
     try:
         raw = base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()
-    except (binascii.Error, UnicodeEncodeError) as error:
+    except ValueError as error:  # binascii.Error and UnicodeEncodeError among them
         raise Malformed("the body is not what its encoding says") from error
     if len(raw) > limit:
         raise TooLarge(f"the body has {len(raw)} bytes, the limit is {limit}", limit=limit)

@@ -12,7 +12,7 @@ from adbot_queue.core.clock import Clock, instant, iso, system_clock
 from adbot_queue.core.errors import AppError, RateLimited, Unavailable
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs import schedule_store, service, telling
-from adbot_queue.jobs.schedule_model import Outcome, Schedule, Tick
+from adbot_queue.jobs.schedule_model import Outcome, Schedule, Tick, is_name
 from adbot_queue.jobs.schedule_store import TELL_MS, Lost, ScheduleStore, look_at
 from adbot_queue.jobs.service import Enqueued, NewJob
 from adbot_queue.jobs.telling import Teller
@@ -168,6 +168,11 @@ class Ticking:
             return Tick(at, Outcome.REFUSED, detail=error.detail[:500])
         count("TicksRun")
         return Tick(at, outcome, job.id)
+
+
+def is_tick(event: Any) -> bool:
+    """Whether an event is what `scheduler.request_of` has EventBridge Scheduler send."""
+    return isinstance(event, dict) and isinstance(name := event.get("schedule"), str) and is_name(name)
 
 
 def job_of(schedule: Schedule, key: str, tenant: str) -> NewJob:

@@ -1,0 +1,160 @@
+"""The shapes of the events that AWS invokes functions with. Pure, but for the metric of what is ignored.
+
+Anyone who may invoke a function can send it anything: the console's test event, a warm-up, an event of another source
+or of another payload format. An API function answers such an event with a problem document; every other function
+ignores it, says so in its answer and in the log, and counts it (`EventsIgnored`). A message of a queue is never
+ignored: one that lacks what its consumer needs is reported as failed, so that it ends among the dead letters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from adbot_queue.core import telemetry, text
+from adbot_queue.core.telemetry import logger
+
+TICKS = "ticks of its schedule"
+
+_CLOCKS = {"aws.scheduler", "aws.events"}
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """The messages of an event.
+
+    Attributes:
+        good: records that have all that the consumer reads.
+        failed: ids of messages that do not: SQS delivers them again, and moves them to the dead letters in the end.
+    """
+
+    good: list[dict[str, Any]]
+    failed: list[str]
+
+
+def api_problem(event: Any) -> str | None:
+    """Why an event is no HTTP API event in payload format 2.0; None: it is one."""
+    if not isinstance(event, dict):
+        return "the event must be a JSON object"
+    if "httpMethod" in event or event.get("version", "2.0") != "2.0":
+        return "the event must be in payload format 2.0, not 1.0"
+    return next(
+        (f"{name}: must be {kind}" for name, (kind, fits) in _PARTS.items() if not fits(_at(event, name))), None
+    )
+
+
+def request_id(event: Any) -> str | None:
+    """API Gateway's id of a request, if the event is one."""
+    return None if api_problem(event) else _at(event, "requestContext.requestId")
+
+
+def _at(event: dict[str, Any], name: str) -> Any:
+    """What stands at `outer.inner`; None: nothing."""
+    found: Any = event
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
+def is_text(value: Any) -> bool:
+    """Whether it is a text that can be written down."""
+    return isinstance(value, str) and not text.has_lone_surrogate(value)
+
+
+def _is_text_if_any(value: Any) -> bool:
+    return value is None or is_text(value)
+
+
+def _is_table_if_any(value: Any) -> bool:
+    return value is None or (isinstance(value, dict) and all(isinstance(one, str) for one in value.values()))
+
+
+def _are_headers_if_any(value: Any) -> bool:
+    return value is None or (isinstance(value, dict) and all(map(is_text, value.values())))
+
+
+_PARTS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "routeKey": ("a text, as in an HTTP API event", is_text),
+    "requestContext": ("an object, as in an HTTP API event", lambda value: isinstance(value, dict)),
+    "requestContext.requestId": ("a text", _is_text_if_any),
+    "requestContext.domainName": ("a text", _is_text_if_any),
+    "rawPath": ("a text", _is_text_if_any),
+    "rawQueryString": ("a text", _is_text_if_any),
+    "headers": ("an object of texts", _are_headers_if_any),
+    # Whether these are UTF-8 is checked where they are read (`core.text`).
+    "queryStringParameters": ("an object of texts", _is_table_if_any),
+    "pathParameters": ("an object of texts", _is_table_if_any),
+    "body": ("a text", lambda value: value is None or isinstance(value, str)),
+}
+
+
+def is_tick(event: Any) -> bool:
+    """Whether a schedule rings: an event of EventBridge, or an empty one, by which an operator runs the function."""
+    return isinstance(event, dict) and (not event or event.get("source") in _CLOCKS)
+
+
+def messages_of(event: Any, *, attributes: tuple[str, ...] = (), source: bool = False) -> Messages | None:
+    """The messages of an SQS event; None: it is none.
+
+    Args:
+        event: what Lambda was invoked with.
+        attributes: system attributes that the consumer reads.
+        source: whether it reads the ARN of the queue.
+    """
+    records = [one for one in _records(event) if isinstance(one.get("messageId"), str)]
+    if not records and not _is_empty_batch(event):
+        return None
+    good = [
+        record
+        for record in records
+        if isinstance(record.get("body"), str)
+        and isinstance(record.get("attributes", {}), dict)
+        and all(isinstance(record.get("attributes", {}).get(name), str) for name in attributes)
+        and (not source or isinstance(record.get("eventSourceARN"), str))
+    ]
+    failed = [record["messageId"] for record in records if record not in good]
+    if failed:
+        logger.error("messages lack what the function reads", messages=failed)
+        telemetry.count("MessagesUnreadable", len(failed))
+    return Messages(good, failed)
+
+
+def stream_records_of(event: Any) -> list[Any] | None:
+    """The records of a DynamoDB stream; None: there are none, or all of them say that they are of another source.
+
+    Its consumer reads them one by one, and sets aside what it cannot read (`core.records`).
+    """
+    records = event.get("Records") if isinstance(event, dict) else None
+    if not isinstance(records, list) or (records and all(map(_is_foreign, records))):
+        return None
+    return records
+
+
+def ignored(event: Any, expected: str) -> dict[str, Any]:
+    """The answer to an event of another shape. Its content is not logged: it may hold anything.
+
+    Args:
+        event: what Lambda was invoked with.
+        expected: what the function takes, as in "this function takes …".
+    """
+    shape = ", ".join(sorted(map(str, event))[:5])[:200] if isinstance(event, dict) else type(event).__name__
+    logger.warning("event ignored", expected=expected, shape=shape)
+    telemetry.count("EventsIgnored")
+    telemetry.flush()
+    return {"ignored": f"this function takes {expected}"}
+
+
+def _records(event: Any) -> list[dict[str, Any]]:
+    records = event.get("Records") if isinstance(event, dict) else None
+    return [one for one in records if isinstance(one, dict)] if isinstance(records, list) else []
+
+
+def _is_foreign(record: Any) -> bool:
+    """Whether a record names a source that is no stream of a table."""
+    source = (record.get("eventSource") or record.get("EventSource")) if isinstance(record, dict) else None
+    return source is not None and source != "aws:dynamodb"
+
+
+def _is_empty_batch(event: Any) -> bool:
+    return isinstance(event, dict) and event.get("Records") == []
