@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from adbot_queue.adbots import requests, service, stock_schemas, upload
+from adbot_queue.adbots.stock import Uploaded
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Conflict, Malformed, NotFound, TooLarge
 from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
@@ -19,13 +20,14 @@ api = Api()
     status=201,
     summary="Upload one session",
     raises=(Conflict,),
+    also=(200,),
 )
-def upload_one(request: Request[stock_schemas.UploadSession]) -> stock_schemas.UploadView:
-    """409 when a session of that id was uploaded before."""
+def upload_one(request: Request[stock_schemas.UploadSession]) -> Response:
+    """409 when a session of that id was uploaded before, with its state; 200 when the Idempotency-Key was."""
     body = request.body.model_dump()
     pool = body.pop("pool") or settings().default_pool
     uploaded = service.from_env().stock.upload(pool, upload.parse_objects([body]), requests.command_of(request))
-    return stock_schemas.UploadView.of(pool, uploaded.or_refusal())
+    return _answer(pool, uploaded.or_refusal(), 201)
 
 
 @api.post(
@@ -35,14 +37,19 @@ def upload_one(request: Request[stock_schemas.UploadSession]) -> stock_schemas.U
     limit=5 * 1024 * 1024,
     query=stock_schemas.PoolQuery,
     returns=stock_schemas.UploadView,
-    summary="Upload up to 10,000 sessions, JSON lines or CSV; a verdict a line",
+    summary="Upload up to 10,000 sessions (CSV, JSON lines, JSON array, ids, or a form with one of these)",
     raises=(Conflict, Malformed, TooLarge),
 )
-def upload_bulk(request: Request[None]) -> stock_schemas.UploadView:
-    """A bad line loses no other."""
+def upload_bulk(request: Request[None]) -> Response:
+    """Answer a verdict for every record, under its line in the file. A bad record loses no other."""
     lines = upload.parse(request.raw, request.header("content-type") or "")
     pool = request.query.pool_or_default
-    return stock_schemas.UploadView.of(pool, service.from_env().stock.upload(pool, lines, requests.command_of(request)))
+    return _answer(pool, service.from_env().stock.upload(pool, lines, requests.command_of(request)), 200)
+
+
+def _answer(pool: str, uploaded: Uploaded, status: int) -> Response:
+    view = stock_schemas.UploadView.of(pool, uploaded)
+    return Response(view, 200, {"idempotent-replayed": "true"}) if uploaded.replayed else Response(view, status)
 
 
 @api.get("/admin/stock", roles=STAFF, returns=stock_schemas.PoolList, summary="All pools with their stock")

@@ -45,7 +45,7 @@ def _uploaded(on_aws: World, _: str) -> None:
     header = on_aws.adbots.pools.header("standard")
     assert (header.free, header.stock_total) == (3, 3)
     assert len(on_aws.ledger(action="stock.upload")) == 1
-    again = on_aws.upload("s1", "s2", "s3")
+    again = on_aws.upload("s1", "s2", "s3", key="u")
     assert {line.verdict for line in again.lines} == {Verdict.ACCEPTED}
     assert on_aws.adbots.pools.header("standard").free == 3
 
@@ -101,7 +101,7 @@ def _reassigned(on_aws: World, name: str) -> None:
 
 STORIES = {
     "buy": Story(_one_session, _buy, _bought),
-    "upload": Story(_empty_pool, lambda w, _: w.upload("s1", "s2", "s3"), _uploaded),
+    "upload": Story(_empty_pool, lambda w, _: w.upload("s1", "s2", "s3", key="u"), _uploaded),
     "resolve": Story(_two_wait_and_stock_came, lambda w, _: w.resolve(), _served_in_order),
     "cancel": Story(_ready_bot, lambda w, name: w.adbots.cancel(name, Command(ADMIN, key="c")), _cancelled),
     "lose": Story(_ready_bot, lambda w, _: w.adbots.lose_session("s1", Command(ADMIN)), _lost),

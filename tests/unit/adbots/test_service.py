@@ -317,9 +317,9 @@ def test_a_session_uploaded_twice_never_becomes_two(on_aws: World) -> None:
     assert on_aws.sessions_of(on_aws.create(3).id) == ["s1", "s2", "s3"]
 
 
-def test_the_same_upload_sent_again_is_accepted_again_and_counted_once(on_aws: World) -> None:
+def test_the_same_upload_under_the_same_key_is_accepted_again_and_counted_once(on_aws: World) -> None:
     on_aws.pool()
-    first, second = on_aws.upload("s1", "s2"), on_aws.upload("s1", "s2")
+    first, second = on_aws.upload("s1", "s2", key="k"), on_aws.upload("s1", "s2", key="k")
     assert second.upload_id == first.upload_id
     assert {line.verdict for line in second.lines} == {Verdict.ACCEPTED}
     assert on_aws.adbots.pools.header("standard").free == 2

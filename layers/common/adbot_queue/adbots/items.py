@@ -8,6 +8,7 @@ POOL#p#PARK      <adbot>                set aside
 POOL#p#SEG#<b>   <number>               stretch of stock; b = number div 1000. Kept: the directory of all uploads
 UPLOAD#u         META                   an upload, staged or published
 UPLOAD#u         PAGE#<k>               100 session ids, in order
+UPLOAD#u         CLAIM#<k>              99 lines of it that are settled: `dead` became no session; `closed`: none did
 UPLOAD#u         ALLOC#<offset>#<ver>   owner index: who got what, when
 SESSION#id       S                      a session: where it stands, its secret material
 ADBOT#id         A                      a bot
@@ -39,6 +40,8 @@ QUEUE_BUCKET = 256
 SEGMENT_BUCKET = 1000
 PAGE = 100
 """Session ids in one page item: 100 ids of 64 characters stay below 7 KB."""
+CLAIM = 99
+"""Lines of an upload that one transaction settles: a session each, and the record that they are settled."""
 
 
 def key(pk: str, sk: str) -> Item:
@@ -89,6 +92,11 @@ def upload_key(upload: str) -> Item:
 def page_key(upload: str, page: int) -> Item:
     """Key of a page of session ids."""
     return key(f"UPLOAD#{upload}", f"PAGE#{page:04d}")
+
+
+def claim_key(upload: str, number: int) -> Item:
+    """Key of the record that lines of an upload are settled."""
+    return key(f"UPLOAD#{upload}", f"CLAIM#{number:04d}")
 
 
 def alloc_sk(offset: int, version: int) -> str:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, replace
+import secrets
+from dataclasses import dataclass
 
 from adbot_queue.adbots import changes, items
 from adbot_queue.adbots.allocation import Header
 from adbot_queue.adbots.changes import Place
+from adbot_queue.adbots.claims import Claims
 from adbot_queue.adbots.commands import Command, race
-from adbot_queue.adbots.model import MAX_SESSIONS, Run
+from adbot_queue.adbots.model import Run
 from adbot_queue.adbots.pool_store import Extra, Stale
-from adbot_queue.adbots.pools import Pools
+from adbot_queue.adbots.pools import POOL_NAME, Pools
 from adbot_queue.adbots.store import AdbotStore
-from adbot_queue.adbots.upload import Line, Verdict
+from adbot_queue.adbots.upload import Line, Verdict, by_pool, content_of
+from adbot_queue.adbots.whereabouts import Located, Whereabouts
 from adbot_queue.core import dynamodb
 from adbot_queue.core.clock import Clock
-from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, Item, Refused, Transaction
+from adbot_queue.core.dynamodb import ConditionFailed, Item, Refused, Transaction
 from adbot_queue.core.errors import Conflict, Invalid, NotFound
 from adbot_queue.core.ids import derived_id
 from adbot_queue.ledger import SYSTEM, Entry, Ledger
@@ -29,28 +31,12 @@ STAGED_FOR_MS = 15 * 60_000
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Located:
-    """Where a session is: with a bot, in the stock, or lost. True as long as the header keeps its version."""
-
-    header: Header
-    upload: str
-    offset: int
-    adbot_id: str | None
-    place: Place | None
-    lost: bool = False
-
-    @property
-    def pool(self) -> str:
-        """The pool it belongs to."""
-        return self.header.pool
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Uploaded:
-    """An upload with a verdict a line."""
+    """An upload with a verdict a line; `replayed` when an earlier request under its Idempotency-Key had stored it."""
 
     upload_id: str
     lines: list[Line]
+    replayed: bool = False
 
     def or_refusal(self) -> Uploaded:
         """This, if its one line was accepted.
@@ -60,9 +46,12 @@ class Uploaded:
         """
         line = self.lines[0]
         if line.verdict is Verdict.INVALID:
-            raise Invalid.field("session_id", line.detail)
+            name, separator, message = line.detail.partition(": ")
+            raise Invalid.field(name, message) if separator else Invalid.field("body", line.detail)
         if line.verdict is not Verdict.ACCEPTED and line.session:
-            raise Conflict(f"session {line.session.id} was {line.detail}", session_id=line.session.id)
+            session_id = line.session.id
+            detail = f"session {session_id} was {line.detail}"
+            raise Conflict(detail, session_id=session_id, state=line.state, pool=line.pool)
         return self
 
 
@@ -76,6 +65,7 @@ class Stock:
         self._now = now
         self._client = store.client
         self._table = store.table
+        self._whereabouts = Whereabouts(store)
 
     # Uploading
 
@@ -88,8 +78,11 @@ class Stock:
         Idempotency-Key, or from what it contains; what was stored stays, what was not is added, and it is
         published once.
 
+        A line is `accepted` to one caller: who repeats an upload hears it again only under its Idempotency-Key.
+        Lines that name a pool of their own are an upload of their own, in that pool.
+
         Args:
-            pool: where they belong.
+            pool: where they belong if they do not say.
             lines: as read; their verdicts are completed here.
             command: who uploads, under which key.
 
@@ -97,63 +90,77 @@ class Stock:
             Invalid: no such pool.
             Conflict: the Idempotency-Key was used with other content.
         """
-        self._pools.header(pool)
-        content = "\n".join(line.session.id for line in lines if line.session and line.offset is not None)
-        upload = derived_id("up_", *((command.id, pool) if command.id else (pool, content)))
-        count = sum(line.offset is not None for line in lines)
-        if count:
-            if self._stage(upload, pool, count, derived_id("", content)):
-                self._repeat(upload, pool, lines, command)
-                return Uploaded(upload, lines)
-            self._write_pages(upload, lines)
-            self._claim_ids(upload, pool, lines)
-            dead = frozenset(
-                line.offset for line in lines if line.offset is not None and line.verdict is not Verdict.ACCEPTED
-            )
-            self._publish(upload, pool, count, dead, command)
-            self._pools.nudge([pool], upload)
-        return Uploaded(upload, lines)
+        parts = by_pool(lines, pool, self._known_pools(pool, lines))
+        content = content_of(parts)
+        base = command.id or content
+        names = [derived_id("up_", base, *([str(number)] if number else [])) for number in range(len(parts))]
+        before = [
+            self._upload(name, of_pool, part, content, command)
+            for name, (of_pool, part) in zip(names, parts.items(), strict=True)
+        ]
+        self._locate_duplicates(lines)
+        replayed = command.key is not None and bool(before) and all(before)
+        return Uploaded(names[0] if names else derived_id("up_", base), lines, replayed)
 
-    def _stage(self, upload: str, pool: str, count: int, content: str) -> bool:
-        """Describe an upload before anything of it is stored; True when it is published already.
+    def _known_pools(self, pool: str, lines: list[Line]) -> set[str]:
+        """The pools among those that lines name.
+
+        Raises:
+            Invalid: there is no such pool as `pool`.
+        """
+        self._pools.header(pool)
+        named = {line.session.pool for line in lines if line.session and line.session.pool} - {pool}
+        possible = [name for name in sorted(named) if POOL_NAME.fullmatch(name)]
+        return {pool, *(header.pool for header in self._store.headers(possible))}
+
+    def _upload(self, upload: str, pool: str, lines: list[Line], content: str, command: Command) -> bool:
+        """Carry out, go on with or answer one upload to one pool; True when it was published before."""
+        known = self._stage(upload, pool, len(lines), content)
+        published = known is not None and "segment" in known
+        claims, mine, told = Claims(self._store, upload, pool, len(lines)), False, secrets.token_hex(8)
+        if known:
+            claims.read()
+        if not published:
+            self._write_pages(upload, lines)
+            self._claim_ids(claims, lines)
+            mine = self._publish(upload, pool, len(lines), claims.dead, command, told)
+        self._pools.nudge([pool], upload)
+        accepted = command.key or mine or self._tells(upload, told)
+        dead = claims.dead
+        for offset, line in enumerate(lines):
+            line.verdict = Verdict.ACCEPTED if accepted and offset not in dead else Verdict.DUPLICATE
+        # The sweeper published the upload without them. Which lines these are never changes again.
+        rest = [line for offset, line in enumerate(lines) if claims.is_closed(offset)]
+        if rest:
+            self._upload(derived_id("up_", upload, "rest"), pool, rest, content, command)
+        return published
+
+    def _stage(self, upload: str, pool: str, count: int, content: str) -> Item | None:
+        """Describe an upload before anything of it is stored; return the description that an earlier request left.
 
         Raises:
             Conflict: its key was used with other content.
         """
-        staged: Item = {**items.key("STAGED", upload), "staged_at": self._now()}
         description: Item = {**items.upload_key(upload), "pool": pool, "count": count, "content": content}
-        transaction = self._store.transaction()
-        transaction.create("upload", self._table, description).create("staged", self._table, staged)
-        try:
-            transaction.commit()
-        except Refused as refused:
-            known = refused.failed.get("upload")
-            if known is None or known["content"] != content:
-                raise Conflict("this Idempotency-Key was used with another upload") from refused
-            return "segment" in known
-        return False
 
-    def _repeat(self, upload: str, pool: str, lines: list[Line], command: Command) -> None:
-        """Answer a published upload that is sent again. Nothing can be added to it.
+        def attempt() -> Item | None:
+            staged: Item = {**items.key("STAGED", upload), "staged_at": self._now()}
+            transaction = self._store.transaction()
+            transaction.create("upload", self._table, description).create("staged", self._table, staged)
+            try:
+                transaction.commit()
+            except Refused as refused:
+                known = refused.failed.get("upload")
+                if known is None or known["content"] != content:
+                    raise Conflict("this Idempotency-Key was used with another upload") from refused
+                return known
+            return None
 
-        What the sweeper did not find when it published in the upload's stead becomes an upload of its own.
-        """
-        wanted = [line for line in lines if line.session and line.offset is not None]
-        keys = [items.session_key(line.session.id) for line in wanted if line.session]
-        stored = {item["pk"]: item["upload"] for item in dynamodb.get_many(self._client, self._table, keys)}
-        absent: list[Line] = []
-        for line, key in zip(wanted, keys, strict=True):
-            if key["pk"] not in stored:
-                line.offset = len(absent)
-                absent.append(line)
-            elif stored[key["pk"]] != upload:
-                line.verdict, line.detail = Verdict.DUPLICATE, "uploaded before"
-        if absent:
-            self.upload(pool, absent, replace(command, key=None))
+        return race(attempt)
 
     def _write_pages(self, upload: str, lines: list[Line]) -> None:
         """Session ids by position. Unconditional: whoever repeats the upload writes the same."""
-        ids = [line.session.id for line in lines if line.session and line.offset is not None]
+        ids = [line.session.id for line in lines if line.session]
         puts = [
             {
                 "PutRequest": {
@@ -167,69 +174,44 @@ class Stock:
             while pending:
                 pending = self._client.batch_write_item(RequestItems=pending)["UnprocessedItems"]  # type: ignore[arg-type,assignment]
 
-    def _claim_ids(self, upload: str, pool: str, lines: list[Line]) -> None:
-        """Put every session under the condition that its id is new; mark those that are not as duplicates."""
-        wanted = [line for line in lines if line.offset is not None]
-        chunks = [wanted[start : start + TRANSACTION_LIMIT] for start in range(0, len(wanted), TRANSACTION_LIMIT)]
-        if len(chunks) == 1:
-            self._claim_chunk(upload, pool, chunks[0])
+    def _claim_ids(self, claims: Claims, lines: list[Line]) -> None:
+        """Settle every line that is open: it becomes a session, or is found to be one already."""
+        numbers = claims.open
+        if len(numbers) <= 1:
+            for number in numbers:
+                claims.settle(number, lines)
             return
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  only large uploads need it
 
         with ThreadPoolExecutor(WRITERS) as writers:
-            list(writers.map(lambda chunk: self._claim_chunk(upload, pool, chunk), chunks))
+            list(writers.map(lambda number: claims.settle(number, lines), numbers))
 
-    def _claim_chunk(self, upload: str, pool: str, chunk: list[Line]) -> None:
-        pending = {f"{line.offset}": line for line in chunk}
-
-        def attempt() -> None:
-            if not pending:
-                return
-            transaction = self._store.transaction()
-            for tag, line in pending.items():
-                if line.session is None:
-                    continue
-                item: Item = {
-                    **items.session_key(line.session.id),
-                    "upload": upload,
-                    "offset": line.offset,
-                    "pool": pool,
-                    "secret": json.dumps(line.session.secret, separators=(",", ":")),
-                }
-                transaction.create(tag, self._table, item)
-            try:
-                transaction.commit()
-            except Refused as refused:
-                for tag, stood in refused.failed.items():
-                    line = pending.pop(tag)
-                    if stood is None or (stood["upload"], stood["offset"]) != (upload, line.offset):
-                        line.verdict, line.detail = Verdict.DUPLICATE, "uploaded before"
-                raise Stale from refused
-
-        race(attempt)
-
-    def _publish(self, upload: str, pool: str, count: int, dead: frozenset[int], command: Command) -> None:
-        """Make the upload part of the stock, once.
+    def _publish(
+        self, upload: str, pool: str, count: int, dead: frozenset[int], command: Command, told: str | None = None
+    ) -> bool:
+        """Make the upload part of the stock, once; True if this call did.
 
         Items and what each refuses: the header, any version but the one read; the staged mark, when it is gone
         (published already); the description and the segment follow.
+
+        `told` is the request whose caller hears that the lines are accepted; the sweeper has none.
         """
 
-        def attempt() -> None:
+        def attempt() -> bool:
             header = self._pools.header(pool)
             after, segment = changes.publish(header, (Run(upload, 0, count),), dead)
             transaction = self._store.transaction()
             self._store.put_header(transaction, header, after)
             transaction.delete("staged", self._table, items.key("STAGED", upload))
             transaction.create("segment", self._table, items.segment_item(pool, segment))
+            values = {"segment": segment.number, "now": self._now()} | ({"told": told} if told else {})
             transaction.update(
                 "upload",
                 self._table,
                 items.upload_key(upload),
-                "SET #segment = :segment, published_at = :now",
+                f"SET #segment = :segment, published_at = :now{', told = :told' if told else ''}",
                 condition="attribute_not_exists(#segment)",
-                segment=segment.number,
-                now=self._now(),
+                **values,
             )
             entry = Entry(
                 command.actor,
@@ -249,13 +231,43 @@ class Stock:
                 transaction.commit()
             except Refused as refused:
                 if refused.failed.keys() & {"staged", "upload"}:
-                    return
+                    # Its own transaction may have been sent twice because the first answer was lost.
+                    return told is not None and (refused.failed.get("upload") or {}).get("told") == told
                 raise Stale from refused
+            return True
 
-        race(attempt)
+        return race(attempt)
+
+    def _tells(self, upload: str, told: str) -> bool:
+        """Whether this request may tell its caller that the lines of a published upload are accepted: the first may."""
+        try:
+            dynamodb.update_if(
+                self._client,
+                self._table,
+                items.upload_key(upload),
+                "SET told = :told",
+                condition="attribute_exists(#segment) AND attribute_not_exists(told)",
+                answer=False,
+                told=told,
+            )
+        except ConditionFailed:
+            return False
+        return True
+
+    def _locate_duplicates(self, lines: list[Line]) -> None:
+        """Say of sessions that were uploaded before where they are."""
+        known = {line.session.id: line for line in lines if line.session and line.verdict is Verdict.DUPLICATE}
+        found = dynamodb.get_many(self._client, self._table, map(items.session_key, known))
+        for session_id, located in self._whereabouts.of(found).items():
+            line = known[session_id]
+            line.state, line.pool = located.state, located.pool
+            to = f" to adbot {located.adbot_id}" if located.adbot_id else ""
+            line.detail = f"uploaded before: {located.state}{to}, pool {located.pool}"
 
     def finish_staged(self) -> int:
         """Publish what uploads left behind that died on the way: every session that was stored becomes stock.
+
+        Whoever is still at it finds its open lines closed, and uploads them by themselves.
 
         Returns:
             How many uploads were finished.
@@ -266,18 +278,13 @@ class Stock:
             description = dynamodb.get(self._client, self._table, items.upload_key(upload))
             if description is None:
                 continue
-            count = description["count"]
-            stored = self._stored_offsets(upload, count)
-            dead = frozenset(range(count)) - stored
+            pool, count = description["pool"], description["count"]
+            claims = Claims(self._store, upload, pool, count)
+            claims.close()
             command = Command(SYSTEM, reason="the upload did not finish by itself")
-            self._publish(upload, description["pool"], count, dead, command)
-            self._pools.nudge([description["pool"]], upload)
+            self._publish(upload, pool, count, claims.dead, command)
+            self._pools.nudge([pool], upload)
         return len(old)
-
-    def _stored_offsets(self, upload: str, count: int) -> frozenset[int]:
-        ids = self.session_ids((Run(upload, 0, count),))
-        sessions = dynamodb.get_many(self._client, self._table, [items.session_key(session) for session in ids])
-        return frozenset(session["offset"] for session in sessions if session["upload"] == upload)
 
     # Finding and losing
 
@@ -305,11 +312,7 @@ class Stock:
         Raises:
             NotFound: there is no such session in it. Conflict: it was lost.
         """
-        session = self._session(session_id)
-        if session["pool"] != pool:
-            raise NotFound(f"there is no session {session_id} in pool {pool}", session_id=session_id)
-        if session.get("lost_at"):
-            raise Conflict(f"session {session_id} was lost", session_id=session_id)
+        session = self._present(pool, session_id)
         return session["upload"], session["offset"]
 
     def free_place(self, header: Header, session_id: str) -> Place:
@@ -318,12 +321,11 @@ class Stock:
         Raises:
             NotFound, Conflict: it is not free, or as `position`.
         """
-        upload, offset = self.position(header.pool, session_id)
-        adbot_id, place = self._whereabouts(header, upload, offset)
-        if place is None:
-            holder = f"assigned to adbot {adbot_id}" if adbot_id else "not in stock"
+        located = self._whereabouts.of([self._present(header.pool, session_id)], [header])[session_id]
+        if located.place is None:
+            holder = f"assigned to adbot {located.adbot_id}" if located.adbot_id else "not in stock"
             raise Conflict(f"session {session_id} is not free: {holder}", session_id=session_id)
-        return place
+        return located.place
 
     def locate(self, session_id: str) -> Located:
         """Where a session is now.
@@ -331,58 +333,21 @@ class Stock:
         Raises:
             NotFound: there is none.
         """
+        return self._whereabouts.of([self._session(session_id)])[session_id]
+
+    def _present(self, pool: str, session_id: str) -> Item:
         session = self._session(session_id)
-        header, upload, offset = self._pools.header(session["pool"]), session["upload"], session["offset"]
+        if session["pool"] != pool:
+            raise NotFound(f"there is no session {session_id} in pool {pool}", session_id=session_id)
         if session.get("lost_at"):
-            return Located(header, upload, offset, None, None, lost=True)
-        adbot_id, place = self._whereabouts(header, upload, offset)
-        return Located(header, upload, offset, adbot_id, place)
+            raise Conflict(f"session {session_id} was lost", session_id=session_id)
+        return session
 
     def _session(self, session_id: str) -> Item:
         session = dynamodb.get(self._client, self._table, items.session_key(session_id))
         if session is None:
             raise NotFound(f"there is no session {session_id}", session_id=session_id)
         return session
-
-    def _whereabouts(self, header: Header, upload: str, offset: int) -> tuple[str | None, Place | None]:
-        """The bot that holds a position, or its place in the free stock; neither for one that is not published.
-
-        The owner index is looked back over 500 positions, the most one entry covers. Its latest entry names the
-        last bot that got the session. If that bot holds it no more, it went back to stock in one of the segments
-        that the bot's item names.
-        """
-        entries = dynamodb.query(
-            self._client,
-            self._table,
-            "pk = :pk AND sk BETWEEN :low AND :high",
-            pk=f"UPLOAD#{upload}",
-            low=items.alloc_sk(max(0, offset - MAX_SESSIONS + 1), 0),
-            high=items.alloc_sk(offset + 1, 0),
-        )
-        latest = None
-        for entry in entries:
-            _, start, version = entry["sk"].split("#")
-            covers = int(start) <= offset < int(start) + entry["count"]
-            if covers and (latest is None or version > latest[0]):
-                latest = (version, entry["adbot_id"])
-        if latest:
-            adbot = self._store.adbot(latest[1])
-            if adbot is None:
-                return latest[1], None
-            if adbot.holds(upload, offset):
-                return adbot.id, None
-            numbers = list(reversed(adbot.releases))
-        else:
-            description = dynamodb.get(self._client, self._table, items.upload_key(upload)) or {}
-            numbers = [description["segment"]] if "segment" in description else []
-        for number in numbers:
-            segment = self._store.segment(header.pool, number)
-            position = segment.position(upload, offset) if segment else None
-            if segment is None or position is None:
-                continue
-            place = Place(upload, offset, number, position)
-            return None, place if position not in segment.dead and place.is_ahead_of(header) else None
-        return None, None
 
     def mark_lost(self, transaction: Transaction, session_id: str) -> None:
         """Mark a session lost; refuses one that is."""

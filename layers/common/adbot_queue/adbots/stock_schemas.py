@@ -8,7 +8,8 @@ from pydantic import ConfigDict, Field
 
 from adbot_queue.adbots.allocation import Header
 from adbot_queue.adbots.fields import PoolName, Reason, SessionId
-from adbot_queue.adbots.stock import Located, Uploaded
+from adbot_queue.adbots.stock import Uploaded
+from adbot_queue.adbots.whereabouts import Located
 from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Input, Query, View
 from adbot_queue.core.settings import settings
@@ -46,12 +47,14 @@ class Resolve(Input):
 
 
 class LineView(View):
-    """What became of one line of an upload."""
+    """What became of one line of an upload. `state` and `pool` are where the session of a duplicate is."""
 
     line: int
     session_id: str | None
     status: str
     detail: str | None
+    state: str | None = None
+    pool: str | None = None
 
 
 class UploadView(View):
@@ -73,6 +76,8 @@ class UploadView(View):
                 session_id=line.session.id if line.session else None,
                 status=line.verdict,
                 detail=line.detail or None,
+                state=line.state,
+                pool=line.pool,
             )
             for line in uploaded.lines
         ]
@@ -98,10 +103,7 @@ class SessionView(View):
     @classmethod
     def of(cls, session_id: str, located: Located) -> SessionView:
         """The view of a session."""
-        state = (
-            "lost" if located.lost else "assigned" if located.adbot_id else "free" if located.place else "unavailable"
-        )
-        return cls(session_id=session_id, pool=located.pool, state=state, adbot_id=located.adbot_id)
+        return cls(session_id=session_id, pool=located.pool, state=located.state, adbot_id=located.adbot_id)
 
 
 class PoolStats(View):

@@ -1,18 +1,18 @@
-"""Reading an upload: lines in, sessions and verdicts out. Pure."""
+"""What an upload means: records in, sessions and verdicts out. Pure; `core.record_files` reads the formats."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from adbot_queue.core.errors import Invalid, Malformed
-from adbot_queue.core.text import decode
+from adbot_queue.core.errors import Invalid
+from adbot_queue.core.ids import derived_id
+from adbot_queue.core.record_files import Record, read
+from adbot_queue.core.strict_json import shown
 
 MOST_LINES = 10_000
 """Sessions in one upload: their positions and verdicts fit one answer of Lambda (6 MB) with room to spare."""
@@ -20,6 +20,9 @@ MOST_LINES = 10_000
 SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,63}")
 MOST_SECRET = 4_096
 """Bytes of secret material of one session, as JSON: keeps 100 sessions well below a transaction's 4 MB."""
+
+_SCIENTIFIC = re.compile(r"\d+\.\d+[eE][+-]?\d+|\d+[eE][+-]\d+")
+"""What spreadsheets make of a number of 12 digits and more. `1e5` may be an id: they always write a sign."""
 
 
 class Verdict(StrEnum):
@@ -33,111 +36,126 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewSession:
-    """A session to be stored: its id and whatever the bot engine needs to use it."""
+    """A session to be stored: its id, whatever the bot engine needs to use it, its pool where the line names one."""
 
     id: str
     secret: dict[str, Any]
+    pool: str | None = None
 
 
 @dataclass(slots=True)
 class Line:
-    """A line of an upload, counted from 1, with what became of it."""
+    """A record of an upload, with what became of it.
+
+    Attributes:
+        number: the line of the file on which it begins, from 1.
+        session: None where it cannot be read.
+        detail: why it was not accepted.
+        offset: its position in the upload, if it has one.
+        state, pool: where a duplicate is: `free`, `assigned`, `lost` or `unavailable`, and its pool.
+    """
 
     number: int
     session: NewSession | None
     verdict: Verdict
     detail: str = ""
-    offset: int | None = None  # its position in the upload, if it got one
+    offset: int | None = None
+    state: str | None = field(default=None, kw_only=True)
+    pool: str | None = field(default=None, kw_only=True)
+
+    def refuse(self, detail: str) -> None:
+        """Make it an invalid line."""
+        self.verdict, self.detail, self.offset = Verdict.INVALID, detail, None
 
 
 def parse(raw: bytes, content_type: str) -> list[Line]:
-    """An upload as it came: CSV where the content type says so, JSON lines otherwise.
+    """Read an upload: CSV, JSON lines, a JSON array, one id a line, or a form with one of these.
+
+    `session_id` and `pool` are the session's id and pool, everything else is its secret material.
 
     Raises:
-        Malformed: as `decode`, or as the two forms tell. Invalid: as they tell.
+        Malformed, UnreadableFile: as `record_files.read`. Invalid: no session at all, or more than 10,000.
     """
-    text = decode(raw, content_type)
-    return parse_csv(text) if "csv" in content_type.lower() else parse_json_lines(text)
-
-
-def parse_json_lines(text: str) -> list[Line]:
-    """One JSON object a line: `{"session_id": "...", ...}`; all other members are its secret material.
-
-    Raises:
-        Invalid: no line at all, or more than 10,000.
-    """
-    return _judge(_read_json(line) for line in _lines(text))
-
-
-def parse_csv(text: str) -> list[Line]:
-    """A header line with a column `session_id`; all other columns are its secret material.
-
-    Raises:
-        Malformed: no such column. Invalid: no line at all, or more than 10,000.
-    """
-    rows = csv.DictReader(io.StringIO(text, newline=""), restkey="")
-    if "session_id" not in (rows.fieldnames or ()):
-        raise Malformed("the first CSV line must name the columns, session_id among them")
-    return _judge(_read_row(row) for row in rows)
+    return _judge(read(raw, content_type, "session_id"))
 
 
 def parse_objects(objects: list[Any]) -> list[Line]:
     """The same for objects that came as a JSON list."""
-    return _judge(_read_object(entry) for entry in objects)
+    return _judge(Record(number, entry) for number, entry in enumerate(objects, start=1))
 
 
-def _lines(text: str) -> Iterator[str]:
-    # Not splitlines(): it also splits at U+2028 and the like, which JSON allows inside a string.
-    return (line for line in re.split(r"\r?\n", text) if line.strip())
-
-
-def _read_json(line: str) -> NewSession | str:
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError) as error:  # the latter: nested too deep
-        return f"not JSON: {error}"
-    return _read_object(entry)
-
-
-def _read_row(row: dict[str, Any]) -> NewSession | str:
-    if "" in row:
-        return "more fields than the header line names"
-    if None in row.values():
-        return "fewer fields than the header line names"
-    return _read_object(row)
-
-
-def _read_object(entry: Any) -> NewSession | str:
+def _session(entry: Any) -> NewSession | str:
+    """The session that a record describes, or what is wrong with it."""
     if not isinstance(entry, dict):
         return "not an object"
     session_id = entry.get("session_id")
+    if isinstance(session_id, str):
+        session_id = session_id.strip()
     if not isinstance(session_id, str) or not SESSION_ID.fullmatch(session_id):
-        return "session_id: 1 to 64 of A-Z, a-z, 0-9 and . _ : @ + -, a letter or digit first"
-    secret = {name: value for name, value in entry.items() if name != "session_id"}
+        return "session_id: must be text of 1 to 64 of A-Z, a-z, 0-9 and . _ : @ + -, a letter or digit first"
+    if _SCIENTIFIC.fullmatch(session_id):
+        return f"session_id: {session_id} is a number that a spreadsheet rounded; format the column as text"
+    pool = entry.get("pool")
+    if pool is not None and not isinstance(pool, str):
+        return "pool: must be the name of a pool"
+    secret = {name: value for name, value in entry.items() if name not in ("session_id", "pool")}
     if len(json.dumps(secret).encode()) > MOST_SECRET:
         return f"over {MOST_SECRET} bytes of data beside session_id"
-    return NewSession(session_id, secret)
+    return NewSession(session_id, secret, (pool or "").strip() or None)
 
 
-def _judge(read: Iterator[NewSession | str]) -> list[Line]:
-    """Number the lines, give positions to those that can be stored, refuse repetitions."""
+def _judge(records: Iterable[Record]) -> list[Line]:
+    """Refuse what is no session, and repetitions of one."""
     lines: list[Line] = []
-    first_at: dict[str, int] = {}
-    offset = 0
-    try:
-        for number, found in enumerate(read, start=1):
-            if number > MOST_LINES:
-                raise Invalid.field("body", f"at most {MOST_LINES} lines in one upload")
-            if isinstance(found, str):
-                lines.append(Line(number, None, Verdict.INVALID, found))
-            elif found.id in first_at:
-                lines.append(Line(number, found, Verdict.DUPLICATE_IN_UPLOAD, f"first on line {first_at[found.id]}"))
-            else:
-                first_at[found.id] = number
-                lines.append(Line(number, found, Verdict.ACCEPTED, offset=offset))
-                offset += 1
-    except csv.Error as error:
-        raise Malformed(f"not CSV: {error}") from error
+    for record in records:
+        if len(lines) == MOST_LINES:
+            raise Invalid.field("body", f"at most {MOST_LINES} lines in one upload")
+        found = record.problem or _session(record.value)
+        if isinstance(found, str):
+            span = f" (lines {record.line} to {record.last_line}: is a quote not closed?)" if record.last_line else ""
+            lines.append(Line(record.line, None, Verdict.INVALID, found + span))
+        else:
+            lines.append(Line(record.line, found, Verdict.ACCEPTED))
     if not lines:
         raise Invalid.field("body", "holds no session")
+    _number(lines)
     return lines
+
+
+def _number(lines: list[Line]) -> None:
+    """Give positions to the lines that can be stored; of several with one id to the first."""
+    first_at: dict[str, int] = {}
+    for line in lines:
+        if line.session is None or line.verdict is Verdict.INVALID:
+            continue
+        if line.session.id in first_at:
+            line.verdict, line.detail = Verdict.DUPLICATE_IN_UPLOAD, f"first on line {first_at[line.session.id]}"
+            line.offset = None
+        else:
+            line.verdict, line.detail, line.offset = Verdict.ACCEPTED, "", len(first_at)
+            first_at[line.session.id] = line.number
+
+
+def by_pool(lines: list[Line], default: str, known: Container[str]) -> dict[str, list[Line]]:
+    """Return the lines that can be stored by the pool they go to, numbered within it.
+
+    A line that names a pool which does not exist is refused; a later line with its session takes its place.
+    """
+    parts: dict[str, list[Line]] = {}
+    for line in lines:
+        if line.session and (line.session.pool or default) not in known:
+            line.refuse(f"pool: {shown(line.session.pool or default)} does not exist")
+    _number(lines)
+    for line in lines:
+        if line.session and line.offset is not None:
+            part = parts.setdefault(line.session.pool or default, [])
+            line.offset = len(part)
+            part.append(line)
+    return parts
+
+
+def content_of(parts: Mapping[str, list[Line]]) -> str:
+    """Tell the sessions of an upload, secrets and pools included, from those of another one."""
+    sessions = ((pool, line.session) for pool, lines in parts.items() for line in lines)
+    text = (json.dumps([pool, one.id, one.secret], sort_keys=True) for pool, one in sessions if one)
+    return derived_id("", *text)

@@ -1,0 +1,95 @@
+"""Which lines of an upload became sessions: settled 99 at a time, each time once.
+
+A request that stores sessions, its repetition and the sweeper that publishes what a dead request left may meet at any
+moment. So the sessions of 99 lines and the record that they are settled are one transaction, and the sweeper settles
+what is open by the same record before it publishes: no session is stored that publishing does not know of.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from adbot_queue.adbots import items
+from adbot_queue.adbots.commands import race
+from adbot_queue.adbots.pool_store import PoolStore, Stale
+from adbot_queue.adbots.upload import Line
+from adbot_queue.core import dynamodb
+from adbot_queue.core.dynamodb import ConditionFailed, Item, Refused
+
+
+class Claims:
+    """The settled lines of one upload, as far as they are known here."""
+
+    def __init__(self, store: PoolStore, upload: str, pool: str, count: int) -> None:
+        self._store = store
+        self._upload = upload
+        self._pool = pool
+        self._count = count
+        self._settled: dict[int, Item] = {}
+
+    @property
+    def open(self) -> list[int]:
+        """Numbers of the records that are not known to exist."""
+        return [number for number in range(-(-self._count // items.CLAIM)) if number not in self._settled]
+
+    @property
+    def dead(self) -> frozenset[int]:
+        """Positions that became no session."""
+        known = {offset for claim in self._settled.values() for offset in claim.get("dead") or ()}
+        return frozenset(known | {offset for offset in range(self._count) if self.is_closed(offset)})
+
+    def is_closed(self, offset: int) -> bool:
+        """Whether the line at this position was settled by the sweeper, so that it is no session of this upload."""
+        claim = self._settled.get(offset // items.CLAIM)
+        return claim is None or bool(claim.get("closed"))
+
+    def read(self) -> None:
+        """Learn what other requests settled: two calls for 10,000 lines."""
+        keys = [items.claim_key(self._upload, number) for number in self.open]
+        for item in dynamodb.get_many(self._store.client, self._store.table, keys):
+            self._settled[int(item["sk"].removeprefix("CLAIM#"))] = item
+
+    def settle(self, number: int, lines: Sequence[Line]) -> None:
+        """Store the sessions of one record's lines, unless it exists.
+
+        Items and what each refuses: the record, when another request or the sweeper settled these lines; each session,
+        when its id is known: its line becomes none, and the others are tried again.
+        """
+        start, dead = number * items.CLAIM, set[int]()
+        chunk = dict(enumerate(lines[start : start + items.CLAIM], start))
+
+        def attempt() -> Item:
+            claim: Item = {**items.claim_key(self._upload, number), "dead": dead or None}
+            transaction = self._store.transaction().create("claim", self._store.table, claim)
+            for offset, line in chunk.items():
+                if line.session and offset not in dead:
+                    session: Item = {
+                        **items.session_key(line.session.id),
+                        "upload": self._upload,
+                        "offset": offset,
+                        "pool": self._pool,
+                        "secret": json.dumps(line.session.secret, separators=(",", ":")),
+                    }
+                    transaction.create(f"{offset}", self._store.table, session)
+            try:
+                transaction.commit()
+            except Refused as refused:
+                if settled := refused.failed.get("claim"):
+                    return settled
+                dead.update(int(tag) for tag in refused.failed)
+                raise Stale from refused
+            return claim
+
+        self._settled[number] = race(attempt)
+
+    def close(self) -> None:
+        """Settle what is open: its lines become no sessions of this upload any more."""
+        self.read()
+        for number in self.open:
+            claim: Item = {**items.claim_key(self._upload, number), "closed": True}
+            try:
+                dynamodb.put_if(self._store.client, self._store.table, claim, condition="attribute_not_exists(pk)")
+            except ConditionFailed as settled:
+                claim = settled.item or claim
+            self._settled[number] = claim

@@ -1,0 +1,293 @@
+"""Files of records: CSV, JSON lines, a JSON array, one value a line, or one of these in a form. Pure.
+
+The text decides which of them it is, not the content type: browsers, curl and Excel name CSV
+application/vnd.ms-excel, application/x-www-form-urlencoded, application/octet-stream or not at all.
+
+No record vanishes: each is in the result, read or with what is wrong with it, under the line of the file on which it
+begins. Where a file cannot be cut into records, an error names the line.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from adbot_queue.core import multipart, strict_json
+from adbot_queue.core.errors import Malformed
+from adbot_queue.core.strict_json import NotJson, shown
+from adbot_queue.core.text import decode
+
+MAX_JSON_DEPTH = 32
+"""Levels of nesting in one JSON record."""
+
+_LINE_END = re.compile(r"\r\n?|\n")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_SEP = re.compile(r'"?sep=([^\r\n]?)"?[,;\t]*\s*', re.IGNORECASE)
+_DELIMITERS = ",;\t"
+_HEADER_WORDS = {
+    "account",
+    "cookie",
+    "email",
+    "id",
+    "ids",
+    "key",
+    "name",
+    "note",
+    "password",
+    "phone",
+    "pool",
+    "secret",
+}
+_HEADER_WORDS |= {"session", "token", "user"}
+
+
+class UnreadableFile(Malformed):
+    """A file that cannot be cut into records; the error names the line."""
+
+    slug = "unreadable-file"
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, line: int, problem: str) -> None:
+        super().__init__(f"body: line {line}: {problem}")
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of a file.
+
+    Attributes:
+        line: where it begins, from 1; blank lines, a header and line breaks in quotes count.
+        value: columns with their texts, or the JSON value that stands there; None with a `problem`.
+        problem: why it cannot be read.
+        last_line: where it ends, if that is another line.
+    """
+
+    line: int
+    value: Any = None
+    problem: str = ""
+    last_line: int | None = None
+
+
+def read(raw: bytes, content_type: str, column: str) -> Iterator[Record]:
+    """Yield the records of a file, in its order.
+
+    Args:
+        raw: the body as it came.
+        content_type: as the caller named it.
+        column: what every record has: a header must name it, and a file of bare values is read as this column.
+
+    Raises:
+        Malformed: as `text.decode`.
+        UnreadableFile: unclosed quote, doubled or missing column, a JSON array that is not closed.
+    """
+    if content_type.strip().lower().startswith("multipart/"):
+        raw, content_type = multipart.only_file(raw, content_type)
+    text = decode(raw, content_type)
+    declared = content_type.partition(";")[0].strip().lower()
+    found = text[strict_json.skip_space(text, 0) :][:1]
+    if found == "[" and (array := _array(text, lines_declared="ndjson" in declared or "jsonl" in declared)):
+        return array
+    if found in ("{", "["):
+        return _json(text)
+    if not found:
+        if "csv" in declared:
+            raise UnreadableFile(1, f"must name the columns, {column} among them")
+        return iter(())
+    return _lines_or_table(text, column)
+
+
+def _lines_or_table(text: str, column: str) -> Iterator[Record]:
+    table = _Table(text, column)
+    if table.has_header:
+        return table.records()
+    if re.search(r"(?:^|[\r\n])[ \t]*\{", text):
+        return _json_lines(text)  # the first line is none, which its record says
+    first = next(line for line in _LINE_END.split(text) if line.strip())
+    if table.sep or any(delimiter in first for delimiter in _DELIMITERS) or _looks_like_header(first, column):
+        raise UnreadableFile(table.line, table.problem or f"must name the columns, {column} among them")
+    return (Record(number, {column: line.strip()}) for number, line in _numbered(text))
+
+
+def _looks_like_header(first: str, column: str) -> bool:
+    """Whether a bare first line names a column rather than being a value, such as `sessionid` for `session_id`."""
+    name, wanted = (re.sub(r"[\W_]", "", part).lower() for part in (first, column))
+    return name in {wanted, f"{wanted}s", *column.lower().split("_")} | _HEADER_WORDS
+
+
+def _numbered(text: str) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank. Not `splitlines`: it also splits at U+2028, which JSON allows in a string."""
+    return ((number, line) for number, line in enumerate(_LINE_END.split(text), start=1) if line.strip())
+
+
+# JSON
+
+
+def _json(text: str) -> Iterator[Record]:
+    """JSON lines, or one object over several lines."""
+    first = next(line for line in _LINE_END.split(text) if line.strip())
+    reader = strict_json.Reader(max_depth=MAX_JSON_DEPTH, exact=True)
+    try:
+        reader.value_at(first, strict_json.skip_space(first, 0))
+    except NotJson:
+        start = strict_json.skip_space(text, 0)
+        try:
+            value, end = reader.value_at(text, start)
+        except NotJson:
+            return _json_lines(text)
+        if strict_json.skip_space(text, end) == len(text):
+            return iter([_record(_line_at(text, start), value, reader.problem)])
+    return _json_lines(text)
+
+
+def _json_lines(text: str) -> Iterator[Record]:
+    for number, line in _numbered(text):
+        try:
+            yield Record(number, strict_json.loads(line, max_depth=MAX_JSON_DEPTH, exact=True))
+        except NotJson as error:
+            column = "" if error.position is None else f" at column {error.position + 1}"
+            yield Record(number, problem=f"{error.reason}{column}")
+
+
+def _array(text: str, *, lines_declared: bool) -> Iterator[Record] | None:
+    """The entries of a JSON array; None if the text is JSON lines of which the first is an array."""
+    first = next(line for line in _LINE_END.split(text) if line.strip())
+    try:
+        value = strict_json.loads(first, max_depth=MAX_JSON_DEPTH)
+    except NotJson:
+        return _entries(text)
+    alone = first.strip() == text.strip(" \t\r\n")
+    return _entries(text) if alone and (value or not lines_declared) else None
+
+
+def _entries(text: str) -> Iterator[Record]:
+    reader = strict_json.Reader(max_depth=MAX_JSON_DEPTH, exact=True)
+    position = strict_json.skip_space(text, text.index("[") + 1)
+    line, counted = _line_at(text, position), position
+    mark = text[position : position + 1]
+    while mark != "]":
+        line, counted = line + len(_LINE_END.findall(text, counted, position)), position
+        try:
+            value, position = reader.value_at(text, position)
+        except NotJson as error:
+            at = line if error.position is None else _line_at(text, error.position)
+            raise UnreadableFile(at, f"{error.reason}, in the entry that begins on line {line}") from error
+        yield _record(line, value, reader.problem)
+        position = strict_json.skip_space(text, position)
+        mark = text[position : position + 1]
+        if mark == ",":
+            position = strict_json.skip_space(text, position + 1)
+        elif mark != "]":
+            raise UnreadableFile(_line_at(text, position), f"a comma or ] must follow the entry of line {line}")
+    if (end := strict_json.skip_space(text, position + 1)) != len(text):
+        raise UnreadableFile(_line_at(text, end), "text after the end of the JSON array")
+
+
+def _record(line: int, value: Any, problem: str) -> Record:
+    return Record(line, problem=problem) if problem else Record(line, value)
+
+
+def _line_at(text: str, position: int) -> int:
+    return len(_LINE_END.findall(text, 0, position)) + 1
+
+
+# CSV
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    line: int
+    last_line: int
+    cells: list[str]
+
+
+class _Table:
+    """A text as a table: its delimiter, its header, its rows."""
+
+    def __init__(self, text: str, column: str) -> None:
+        self._text = text
+        self.sep = _SEP.fullmatch(_LINE_END.split(text, maxsplit=1)[0])
+        if self.sep and (not self.sep[1] or self.sep[1].isalnum() or self.sep[1] in "\"' "):
+            raise UnreadableFile(1, "sep= must name one character that delimits columns")
+        firsts: list[_Row] = []
+        problems: list[str] = []
+        self.line, self.has_header = 1, False
+        for delimiter in self.sep[1] if self.sep else _DELIMITERS:
+            try:
+                first = next(self._rows(delimiter), None)
+            except UnreadableFile as error:
+                problems.append(error.problem)
+                continue
+            if first is None:
+                continue
+            firsts.append(first)
+            # Under the wrong delimiter the column is part of a longer cell; one column alone is found under any.
+            if not self.has_header and column in map(str.strip, first.cells):
+                self.line, self.has_header, self._delimiter, self._header = first.line, True, delimiter, first.cells
+        self.problem = problems[0] if problems and not firsts else ""
+
+    def _rows(self, delimiter: str, *, skip_space: bool = False) -> Iterator[_Row]:
+        """Rows that are not empty."""
+        text = io.StringIO(self._text, newline="")
+        rows = csv.reader(text, delimiter=delimiter, strict=True, skipinitialspace=skip_space)
+        while True:
+            line = rows.line_num + 1
+            try:
+                cells = next(rows)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise UnreadableFile(line, _csv_problem(str(error), line, rows.line_num)) from error
+            if any(cell.strip() for cell in cells) and not (self.sep and line == 1):
+                yield _Row(line, rows.line_num, cells)
+
+    def records(self) -> Iterator[Record]:
+        """The rows below the header.
+
+        Raises:
+            UnreadableFile: a column is named twice; a quote is not closed.
+        """
+        names = [name.strip() for name in self._header]
+        for place, name in enumerate(names):
+            if name and name in names[:place]:
+                raise UnreadableFile(self.line, f"the column {shown(name)} is named twice")
+            if re.search(r"[\x00-\x1f\x7f]", name):
+                raise UnreadableFile(self.line, f"the column {shown(name)} has a control character in its name")
+        later = self._header[1:]
+        skip_space = bool(later) and all(cell.startswith(" ") for cell in later)
+        for row in self._rows(self._delimiter, skip_space=skip_space):
+            if row.line > self.line:
+                value, problem = _cells(names, row.cells)
+                yield Record(row.line, value, problem, row.last_line if row.last_line > row.line else None)
+
+
+def _cells(names: list[str], cells: list[str]) -> tuple[dict[str, str] | None, str]:
+    """A row by its columns, or what is wrong with it. Cells without a column must be empty: Excel pads with them."""
+    named = max(place for place, name in enumerate(names) if name) + 1
+    if len(cells) < named:
+        return None, "fewer fields than the header line names"
+    for place, cell in enumerate(cells):
+        if place >= named and cell.strip():
+            return None, "more fields than the header line names"
+        if place < named and not names[place] and cell.strip():
+            return None, f"column {place + 1} has no name in the header line"
+        if control := _CONTROL.search(cell):
+            return None, f"{shown(names[place])}: must not have the control character U+{ord(control[0]):04X}"
+    return {name: cell for name, cell in zip(names, cells, strict=False) if name}, ""
+
+
+def _csv_problem(error: str, line: int, last: int) -> str:
+    """What `csv` says, in words that tell what to mend."""
+    if "field larger" in error:
+        return "a value is longer than 131072 characters: is a quote not closed?"
+    if "unexpected end" in error:
+        return "a quote is not closed"
+    if "expected after" in error:
+        where = "" if last == line else f", up to line {last}"
+        return f"text follows a closing quote{where}: is a quote not closed or not doubled?"
+    return f"not CSV: {error}"
