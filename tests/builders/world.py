@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+import copyreg
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlencode
 
 from moto import mock_aws
+from moto.core import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
+from moto.events.models import events_backends
+from moto.scheduler.models import scheduler_backends
 from moto.sqs.models import sqs_backends
 
 from adbot_queue.adbots import service, stock
@@ -225,22 +232,39 @@ BASE_ENV = {
 }
 
 
+_BACKENDS = (dynamodb_backends, sqs_backends, events_backends, scheduler_backends)
+copyreg.pickle(threading.Condition, lambda _one: (threading.Condition, ()))  # each of moto's queues has one
+
+
+@cache
+def _made() -> tuple[dict[str, str], dict[str, str], list[dict[str, Any]]]:
+    """Tables by logical id, queues by name, and what moto holds of them: made once, copied for each world.
+
+    Asking moto for all of it takes a hundred times as long as copying it.
+    """
+    tables = create_tables(aws.dynamodb())
+    queues = {
+        "payments": aws.sqs().create_queue(QueueName="test_payments")["QueueUrl"],
+        "allocation": aws.sqs().create_queue(QueueName="test_allocation.fifo", Attributes={"FifoQueue": "true"})[
+            "QueueUrl"
+        ],
+        "notices": aws.sqs().create_queue(QueueName="test_notices")["QueueUrl"],
+    }
+    jobs = {name: aws.sqs().create_queue(QueueName=f"test_jobs-{name}")["QueueUrl"] for name in registry.QUEUES}
+    aws.events().create_event_bus(Name="events")
+    aws.scheduler().create_schedule_group(Name="schedules")
+    held = [copy.deepcopy(vars(backends[DEFAULT_ACCOUNT_ID][REGION])) for backends in _BACKENDS]
+    return tables, queues | jobs, held
+
+
 @contextmanager
 def world() -> Iterator[World]:
     """An empty AWS with the project's tables, queues and bus, and nothing else."""
     with mock_aws(), partiql(), patch.dict(os.environ, BASE_ENV):
         forget_cached()
-        tables = create_tables(aws.dynamodb())
-        queues = {
-            "payments": aws.sqs().create_queue(QueueName="test_payments")["QueueUrl"],
-            "allocation": aws.sqs().create_queue(QueueName="test_allocation.fifo", Attributes={"FifoQueue": "true"})[
-                "QueueUrl"
-            ],
-            "notices": aws.sqs().create_queue(QueueName="test_notices")["QueueUrl"],
-        }
-        jobs = {name: aws.sqs().create_queue(QueueName=f"test_jobs-{name}")["QueueUrl"] for name in registry.QUEUES}
-        aws.events().create_event_bus(Name="events")
-        aws.scheduler().create_schedule_group(Name="schedules")
+        tables, queues, held = _made()
+        for backends, state in zip(_BACKENDS, copy.deepcopy(held), strict=True):
+            vars(backends[DEFAULT_ACCOUNT_ID][REGION]).update(state)
         env = {
             "ADBOTS_TABLE": tables["AdBotsTable"],
             "PAYMENTS_TABLE": tables["PaymentsTable"],
@@ -252,5 +276,5 @@ def world() -> Iterator[World]:
         }
         # moto copies its tables for every transaction and breaks when another thread writes meanwhile.
         with patch.dict(os.environ, env), patch.object(stock, "WRITERS", 1):
-            yield World(env, queues | jobs, service.from_env())
+            yield World(env, queues, service.from_env())
         forget_cached()
