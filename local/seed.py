@@ -38,6 +38,24 @@ PLANS: dict[str, dict[str, Any]] = {
         "currency": "eur",
         "mode": "payment",
     },
+    # What the samples in events/stripe and the demo buy.
+    "monthly": {
+        "name": "Monthly",
+        "pool": POOL,
+        "required_sessions": 5,
+        "amount": 9900,
+        "currency": "eur",
+        "mode": "subscription",
+        "interval": "month",
+    },
+    "demo": {
+        "name": "Demo",
+        "pool": POOL,
+        "required_sessions": 5,
+        "amount": 4900,
+        "currency": "eur",
+        "mode": "payment",
+    },
 }
 
 

@@ -23,8 +23,8 @@ api = Api()
 def create(request: Request[schemas.CreateAdbot]) -> Response:
     """Always creates order and bot; the answer shows whether it is READY or QUEUED."""
     body = request.body
-    pool = body.pool or settings().default_pool
-    wanted = Wanted(body.user_id or request.caller.id, body.required_sessions, pool, body.order_id)
+    pool = body.pool or (None if body.order_id else settings().default_pool)
+    wanted = Wanted(body.user_id, body.required_sessions, pool, body.order_id)
     return schemas.done(service.from_env().create(wanted, requests.command_of(request, body.reason), request.time_left))
 
 

@@ -27,9 +27,12 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
     """The schedule's tick. Whatever fails here fails the run, is alarmed, and comes again."""
     if not events.is_tick(event):
         return events.ignored(event, events.TICKS)
+    payments, time_left = payments_service.from_env(), context.get_remaining_time_in_millis
     try:
-        overdue = payments_service.from_env().resend(context.get_remaining_time_in_millis)
+        gauge("OldestUnsettledEvent", payments.oldest_unsettled_s(), MetricUnit.Seconds)
+        overdue = payments.resend(time_left)
         gauge("UnsettledEvents", overdue)
+        payments.review_unmatched(time_left)
         _measure()
         return {"unsettled": overdue, "uploads_finished": adbots_service.from_env().stock.finish_staged()}
     finally:

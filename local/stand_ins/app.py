@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from werkzeug.wrappers import Request, Response
 
-from local.settings import PUSH_HOST
 from local.stand_ins.bedrock import Bedrock
 from local.stand_ins.push import PushService
 from local.stand_ins.reply import Peer, Reply
@@ -59,7 +58,7 @@ class StandIns:
         self.solana = Solana()
         self.bedrock = Bedrock()
         self.twilio = Twilio()
-        self.push = PushService(f"https://{PUSH_HOST}")
+        self.push = PushService(base_url)
         self._deliver = deliver
         self._secret = webhook_secret
 

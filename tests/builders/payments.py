@@ -10,7 +10,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from moto.sqs.models import sqs_backends
 from adbot_queue.adbots import items
 from adbot_queue.adbots.model import Adbot, Order, OrderStatus
 from adbot_queue.core import aws, secrets
-from adbot_queue.core.dynamodb import decode
+from adbot_queue.core.dynamodb import decode, encode
 from adbot_queue.payments.model import bot_id_of, order_id_of
+from adbot_queue.payments.plans import Interval, Mode, Plan
 from local.stand_ins import sendgrid_events
 from tests.builders.world import REGION, Answer, FakeContext, World
 
@@ -56,6 +57,24 @@ def metadata(**changes: Any) -> dict[str, str]:
     return {name: value for name, value in (usual | changes).items() if value is not None}
 
 
+PLANS = {
+    plan.id: plan
+    for plan in (
+        Plan("starter", "Starter", "standard", 5, 4900, "eur"),
+        Plan("monthly", "Monthly", "standard", 5, 4900, "eur", Mode.SUBSCRIPTION, Interval.MONTH),
+    )
+}
+"""What a `Purchase` buys, unless it says otherwise."""
+
+
+def open_shop(world: World) -> None:
+    """A pool without stock, and the plans that a `Purchase` buys, there without anybody's having signed for them."""
+    world.pool()
+    for plan in PLANS.values():
+        item = encode({"pk": "PLANS", "sk": plan.id, **asdict(plan)})
+        aws.dynamodb().put_item(TableName=world.env["ADBOTS_TABLE"], Item=item)
+
+
 @dataclass
 class Purchase:
     """One purchase; every method gives the next event of it. Ids are its own, as Stripe would make them."""
@@ -65,6 +84,10 @@ class Purchase:
     metadata: dict[str, str] = field(default_factory=metadata)
     amount: int = 4900
     invoices: int = 1
+
+    def __post_init__(self) -> None:
+        if self.subscription and self.metadata.get("plan_id") == "starter":
+            self.metadata = self.metadata | {"plan_id": "monthly"}
 
     @property
     def key(self) -> str:
@@ -89,6 +112,7 @@ class Purchase:
 
     def checkout(self, name: str = "checkout.session.completed", kind: str = "checkout", **changes: Any) -> Event:
         ids = {"id": f"cs_{self.name}", "metadata": self.metadata, "amount_total": self.amount}
+        ids |= {"amount_subtotal": self.amount}
         if self.subscription:
             ids |= {
                 "mode": "subscription",
@@ -114,7 +138,8 @@ class Purchase:
         name = (
             "invoice.paid.before-2025-03-31" if old else "invoice.paid.first" if number == 1 else "invoice.paid.renewal"
         )
-        event = self._event(name, f"invoice{number}", id=f"in_{self.name}_{number}", amount_paid=self.amount, **changes)
+        sums = dict.fromkeys(("amount_paid", "amount_due", "subtotal", "total"), self.amount)
+        event = self._event(name, f"invoice{number}", **{"id": f"in_{self.name}_{number}", **sums, **changes})
         invoice = event["data"]["object"]
         if old:
             invoice |= {"subscription": self.key, "payment_intent": self.intent(number)}

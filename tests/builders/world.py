@@ -205,6 +205,7 @@ BASE_ENV = {
     "PROVIDERS": json.dumps({name: {"secret": name, "base": ""} for name in providers.PROVIDERS}),
     "WEBHOOK_SECRET_ID": "webhook",
     "ADDRESS_KEY_ID": "address-key",
+    "WEBHOOK_TRUSTED_HOSTS": "",
     "SCHEDULER": json.dumps(
         {
             "group": "schedules",
@@ -215,6 +216,8 @@ BASE_ENV = {
     ),
     "DEAD_LETTER_TOPIC": "arn:aws:sns:eu-central-1:123456789012:dead-letters",
     "DEFAULT_POOL": "standard",
+    # The users of most tests are in no pool.
+    "KNOWN_USERS": "any",
     "JOB_WORKER": "test-%sWorker",
     "JOBS_PER_SECOND": "20",
     "JOBS_BURST": "2000",

@@ -33,7 +33,8 @@ class Shop:
     def completed(self, sessions: int | str, **changed: Any) -> dict[str, Any]:
         """A paid Checkout session."""
         name = uuid.uuid4().hex[:16]
-        metadata = {"user_id": self.user, "pool": self.pool, "required_sessions": str(sessions), "plan_id": "e2e"}
+        plan = self.plan(sessions if isinstance(sessions, int) else 1)
+        metadata = {"user_id": self.user, "pool": self.pool, "required_sessions": str(sessions), "plan_id": plan}
         return event(
             "checkout.session.completed",
             {
@@ -48,6 +49,13 @@ class Shop:
                 **changed,
             },
         )
+
+    def plan(self, sessions: int) -> str:
+        """A plan of so many sessions for 49.00 euros."""
+        name = f"e2e-{sessions}"
+        body = {"name": name, "pool": self.pool, "required_sessions": sessions, "amount": 4900, "currency": "eur"}
+        assert self._api("admin", "PUT", f"/admin/plans/{name}", json=body).status_code in {200, 201}
+        return name
 
     def refunded(self, paid: dict[str, Any], amount: int) -> dict[str, Any]:
         """Money of that payment given back, so much in all."""
@@ -74,6 +82,7 @@ def event(kind: str, about: dict[str, Any]) -> dict[str, Any]:
         "object": "event",
         "type": kind,
         "created": int(time.time()),
+        "livemode": False,
         "data": {"object": about},
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.core import telemetry
-from tests.builders.payments import configure, empty
+from tests.builders.payments import configure, empty, open_shop
 from tests.builders.world import World, world
 
 
@@ -29,9 +29,9 @@ def _one_world() -> Iterator[World]:
 
 @pytest.fixture
 def shop(_one_world: World) -> World:
-    """A pool without stock, secrets filled in, nothing else."""
+    """A pool without stock, plans, secrets filled in, nothing else."""
     empty()
-    _one_world.pool()
+    open_shop(_one_world)
     return _one_world
 
 

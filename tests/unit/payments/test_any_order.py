@@ -14,7 +14,7 @@ from adbot_queue.adbots.model import Order, Status
 from adbot_queue.payments.model import Fact, Payment, Step, apply, order_id_of
 from adbot_queue.payments.store import Gathered, Known, PaymentStore
 from adbot_queue.payments.stripe_events import interpret
-from tests.builders.payments import Event, Purchase, audit, empty, happen
+from tests.builders.payments import Event, Purchase, audit, empty, happen, open_shop
 from tests.builders.world import World
 
 
@@ -167,7 +167,7 @@ def test_a_refund_finds_its_subscription_on_aws_whatever_comes_first(shop: World
     """Where it is hardest: only the link tells whose payment the refund is."""
     for order in permutations(range(3)):
         empty()
-        shop.pool()
+        open_shop(shop)
         buys = Purchase(subscription=True)
         events = [buys.invoice(), buys.link(), buys.refund()]
         happen(shop, *(events[index] for index in order), buys.checkout())

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adbot_queue.adbots.model import Order, OrderStatus
-from adbot_queue.payments.model import Decision, Dispute, Fact, Payment, Step, apply, bot_id_of, order_id_of, wish_of
+from adbot_queue.payments.model import Decision, Dispute, Fact, Payment, Step, apply, bot_id_of, order_id_of
+from adbot_queue.payments.wishes import wish_of
 from tests.builders.payments import metadata
 
 names = st.sampled_from(["a", "b"])
@@ -46,7 +47,8 @@ def test_usable_metadata_wins_over_unusable_whichever_is_heard_first() -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"required_sessions": None}, "required_sessions is missing"),
+        ({"plan_id": None}, "plan_id is missing"),
+        ({"plan_id": "starter#000001"}, "plan_id is no plan's id"),
         ({"required_sessions": "0"}, "not a number from 1 to 500"),
         ({"required_sessions": "-5"}, "not a number from 1 to 500"),
         ({"required_sessions": "501"}, "not a number from 1 to 500"),
@@ -66,9 +68,10 @@ def test_unusable_metadata_is_named_but_never_quoted(changes: dict[str, str | No
     assert not any(value and len(value) > 4 and value in wish.problem for value in changes.values())
 
 
-def test_metadata_without_a_pool_means_the_default_one() -> None:
-    assert wish_of(metadata(pool=None)).problem is None
-    assert wish_of(metadata(pool=None)).pool is None
+@pytest.mark.parametrize(("field", "name"), [("pool", "pool"), ("required_sessions", "required")])
+def test_what_the_metadata_does_not_say_is_the_plans(field: str, name: str) -> None:
+    wish = wish_of(metadata(**{field: None}))
+    assert (wish.problem, getattr(wish, name)) == (None, None)
 
 
 def test_the_edges_of_what_a_bot_may_have_are_usable() -> None:

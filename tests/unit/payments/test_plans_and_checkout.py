@@ -11,14 +11,22 @@ import stripe
 
 from adbot_queue.core import settings
 from adbot_queue.payments import checkout, plans
-from adbot_queue.payments.model import wish_of
+from adbot_queue.payments.wishes import wish_of
 from adbot_queue.providers import stripe_client
-from tests.builders.payments import secret
+from tests.builders.payments import empty, secret
 from tests.builders.providers import Peers, connect, down, refusing
 from tests.builders.world import Answer, World
 
 STARTER = {"name": "Starter", "pool": "standard", "required_sessions": 5, "amount": 4900, "currency": "eur"}
 PRO = STARTER | {"name": "Pro", "required_sessions": 25, "amount": 19900, "mode": "subscription", "interval": "month"}
+
+
+@pytest.fixture
+def shop(shop: World) -> World:
+    """Without a plan."""
+    empty()
+    shop.pool()
+    return shop
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def test_the_last_invoice_of_an_ended_subscription_needs_no_person(shop: World) 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"required_sessions": None},
+        {"plan_id": None},
         {"required_sessions": "0"},
         {"required_sessions": "-1"},
         {"required_sessions": "501"},
@@ -163,13 +163,13 @@ def test_money_without_any_metadata_becomes_an_order_in_review(shop: World) -> N
     assert audit(shop).order.review_reason == "metadata.user_id is missing"
 
 
-def test_metadata_that_names_no_pool_means_the_default_one(shop: World) -> None:
+def test_metadata_that_names_no_pool_means_the_plans(shop: World) -> None:
     happen(shop, Purchase(metadata=metadata(pool=None)).checkout())
     assert audit(shop).bot.pool == "standard"
 
 
 def test_an_operator_gives_an_order_in_review_its_bot_and_later_events_know_it(shop: World) -> None:
-    buys = Purchase(metadata=metadata(required_sessions=None))
+    buys = Purchase(metadata=metadata(required_sessions="some"))
     happen(shop, buys.checkout())
     wanted = {"order_id": buys.order_id, "required_sessions": 3, "user_id": "cara", "pool": "standard"}
     made = shop.http("admin_create", "POST /admin/adbots", role="admin", body=wanted)

@@ -175,9 +175,8 @@ def test_paying_on_the_page_sends_the_signed_event_that_makes_the_bot(shop: Worl
     browser = Client(stand_ins)
     form = "mode=payment&success_url=https://x.test/ok&cancel_url=https://x.test/no&line_items[0][quantity]=1"
     form += "&line_items[0][price_data][currency]=eur&line_items[0][price_data][unit_amount]=4900"
-    form += (
-        "&line_items[0][price_data][product_data][name]=Starter&metadata[required_sessions]=5&metadata[user_id]=cara"
-    )
+    form += "&line_items[0][price_data][product_data][name]=Starter"
+    form += "&metadata[required_sessions]=5&metadata[user_id]=cara&metadata[plan_id]=starter"
     made = browser.post(
         "/stripe/v1/checkout/sessions", data=form, headers={"authorization": "Bearer sk_test_1"}
     ).get_json()

@@ -128,7 +128,9 @@ def test_a_charge_from_before_payment_intents_stands_for_itself() -> None:
     event["data"]["object"] |= {"payment_intent": None, "id": "ch_old"}
     fact = interpret(event)
     assert fact is not None
-    assert (fact.ids, fact.told) == (("ch_old",), Payment(refunded={"ch_old": 100}))
+    at = event["created"] * 1000
+    told = Payment(refunded={"ch_old": 100}, returned_at={"ch_old": {"100": at}}, currency="eur")
+    assert (fact.ids, fact.told) == (("ch_old",), told)
 
 
 def test_a_dispute_that_closes_without_being_lost_is_won() -> None:

@@ -13,6 +13,7 @@ UPLOAD#u         ALLOC#<offset>#<ver>   owner index: who got what, when
 SESSION#id       S                      a session: where it stands, its secret material
 ADBOT#id         A                      a bot
 ORDER#id         O                      an order
+MONEY#order      IN#…, OUT#…            money that came in or went out, on its day
 COMMAND#id       C                      a command that was carried out (expires)
 STAGED           <upload>               uploads that are not published yet
 """
@@ -27,6 +28,7 @@ from adbot_queue.adbots.model import (
     Adbot,
     CreationSource,
     ExecutionMode,
+    Movement,
     Order,
     OrderStatus,
     QueuedReason,
@@ -117,6 +119,21 @@ def adbot_key(adbot_id: str) -> Item:
 def order_key(order_id: str) -> Item:
     """Key of an order."""
     return key(f"ORDER#{order_id}", "O")
+
+
+def movement_item(order_id: str, name: str, movement: Movement) -> Item:
+    """A movement of an order's money, to be written. It is in the list of its kind under its time."""
+    return {
+        **key(f"MONEY#{order_id}", name),
+        **asdict(movement),
+        "kind": "MONEY",
+        "listed_at": f"{iso(movement.at)}#{order_id}#{name}",
+    }
+
+
+def movement_of(item: Item) -> Movement:
+    """A movement as read."""
+    return Movement(item["at"], item["currency"], item["received"], item["returned"])
 
 
 def command_key(command_id: str) -> Item:

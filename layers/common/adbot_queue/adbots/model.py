@@ -37,7 +37,7 @@ class OrderStatus(StrEnum):
     PENDING = "PENDING"  # the payment is still being made
     PAID = "PAID"
     FAILED = "FAILED"  # the payment was not made
-    REVIEW = "REVIEW"  # money came with metadata nobody can use: a person decides
+    REVIEW = "REVIEW"  # money came, or went, and does not fit what is known: a person decides
     PARTIALLY_REFUNDED = "PARTIALLY_REFUNDED"
     REFUNDED = "REFUNDED"
     DISPUTED = "DISPUTED"
@@ -172,7 +172,20 @@ class Order:
     invoices: tuple[str, ...] = ()  # subscriptions: those already counted
     provider_ids: dict[str, str] = field(default_factory=dict)
     review_reason: str | None = None
+    problems: dict[str, str] = field(default_factory=dict)  # open ones: what -> why; `review_reason` says them together
+    settled: dict[str, str] = field(default_factory=dict)  # those that a person has settled
+    dated: bool = False  # its money is in movements, each on its own day
     version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """Money that came in or went out at a time (ms), in the currency's smallest unit."""
+
+    at: int
+    currency: str
+    received: int
+    returned: int
 
 
 class NotStartable(Exception):

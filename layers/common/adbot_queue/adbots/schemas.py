@@ -38,7 +38,11 @@ class OrdersPage(Page):
 
 
 class CreateAdbot(Input):
-    """A bot made by an operator. `user_id` is who it is for, by default the operator."""
+    """A bot made by an operator.
+
+    By default it is the operator's, of the default pool; for an order in REVIEW it is the order's own user's, of the
+    order's own pool.
+    """
 
     required_sessions: int = Field(ge=1, le=MAX_SESSIONS)
     user_id: str | None = Field(None, min_length=1, max_length=128)

@@ -45,11 +45,14 @@ MOST_MOVED = 40
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What an operator asks for: a bot for a user, with so many sessions of a pool."""
+    """What an operator asks for: a bot for a user, with so many sessions of a pool.
 
-    user_id: str
+    For an order in REVIEW, None is what the order itself says.
+    """
+
+    user_id: str | None
     required: int
-    pool: str
+    pool: str | None
     order_id: str | None = None  # an order in REVIEW that this bot settles
 
 
@@ -121,6 +124,7 @@ class AdbotService:
 
         def sign(transaction: Transaction) -> None:
             after = {**summary(adbot), "order": order.id, "pool": adbot.pool, "required": adbot.required}
+            after["user_id"] = adbot.user_id
             self.ledger.sign(transaction, Entry(actor, "adbot.create", f"adbot:{adbot.id}", after=after))
 
         self.store.create_bought(order, adbot, inbox, sign, *extras, replaces=replaces)
@@ -134,25 +138,37 @@ class AdbotService:
         waits and completes by itself.
         """
         check_required(wanted.required)
-        self.pools.header(wanted.pool)
+        if wanted.pool:
+            self.pools.header(wanted.pool)
         now = self._now()
         if wanted.order_id and (replayed := self._log.known(command)):
             return replayed  # the order is no longer in REVIEW, because of this very command
         before = self._order_in_review(wanted.order_id) if wanted.order_id else None
+        user_id = wanted.user_id or (before.user_id if before else command.actor.id)
+        if not user_id:
+            raise Invalid.field("user_id", "the order names no user; say who gets the bot")
+        pool = wanted.pool or (before.pool if before else None)
+        if not pool:
+            raise Invalid.field("pool", "say of which pool")
+        self.pools.header(pool)
         blank = Order(f"ord_{time_ordered_id(now)}", OrderStatus.PAID, CreationSource.ADMIN, now)
         order = replace(
             before or blank,
             status=OrderStatus.PAID,
-            user_id=wanted.user_id,
+            user_id=user_id,
             adbot_id=f"bot_{time_ordered_id(now)}",
-            pool=wanted.pool,
+            pool=pool,
             required_sessions=wanted.required,
             review_reason=None,
+            problems={},
+            settled={**before.settled, **before.problems} if before else {},
             version=(before.version + 1) if before else 1,
         )
 
         def remember(transaction: Transaction) -> None:
             self._log.remember(transaction, command, {"adbot_id": order.adbot_id})
+            if before:
+                self.ledger.sign(transaction, _settlement(command, before, order))
 
         try:
             adbot = self.buy(order, ExecutionMode.SYNC_DIRECT, command.actor, remember, replaces=before)
@@ -397,6 +413,16 @@ class AdbotService:
         """A command may have brought work (a bot that waits) or means (sessions in stock)."""
         if adbot:
             self._nudge.pool(adbot.pool, f"{adbot.id}-{adbot.version}")
+
+
+def _settlement(command: Command, before: Order, after: Order) -> Entry:
+    """Who settled an order in REVIEW, and whose it was and is."""
+    shown = [
+        {"status": order.status.value, "user_id": order.user_id, "adbot_id": order.adbot_id, "pool": order.pool}
+        for order in (before, after)
+    ]
+    reason = "; ".join(filter(None, (command.reason, before.review_reason)))
+    return Entry(command.actor, "order.settle", f"order:{after.id}", before=shown[0], after=shown[1], reason=reason)
 
 
 def _bind(extra: Callable[[Transaction, Adbot], None], adbot: Adbot) -> Extra:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from adbot_queue.adbots import items
 from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry
 from adbot_queue.adbots.changes import Change
-from adbot_queue.adbots.model import Adbot, Order, QueuedReason, Run, Status
+from adbot_queue.adbots.model import Adbot, Movement, Order, QueuedReason, Run, Status
 from adbot_queue.adbots.pool_store import Extra, PoolStore, Stale
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import Item, Refused, Transaction
@@ -202,11 +202,30 @@ class AdbotStore(PoolStore):
         orders = [self.order(item["pk"].removeprefix("ORDER#")) for item in found]
         return [order for order in orders if order], following
 
+    def put_movement(self, transaction: Transaction, order_id: str, name: str, movement: Movement) -> None:
+        """Write a movement of an order's money; the record of its payment, in the same transaction, has the version."""
+        transaction.put("movement", self.table, items.movement_item(order_id, name, movement))
+
+    def movements_between(
+        self, first: str, last: str, limit: int, cursor: str | None
+    ) -> tuple[list[Movement], str | None]:
+        """A page of the money that came in and went out between two days: a Query and a BatchGetItem."""
+        keys, following = self._between("MONEY", first, last, limit, cursor)
+        wanted = [items.key(found["pk"], found["sk"]) for found in keys]
+        return [items.movement_of(item) for item in dynamodb.get_many(self.client, self.table, wanted)], following
+
     def listed_between(
         self, kind: str, first: str, last: str, limit: int, cursor: str | None
     ) -> tuple[list[str], str | None]:
         """A page of ids, oldest first: of bots (`ADBOT`) or orders in review (`REVIEW`) made between two days."""
-        found, following = dynamodb.query_page(
+        found, following = self._between(kind, first, last, limit, cursor)
+        return [str(item["pk"]).partition("#")[2] for item in found], following
+
+    def _between(
+        self, kind: str, first: str, last: str, limit: int, cursor: str | None
+    ) -> tuple[list[Item], str | None]:
+        """Keys of a kind, oldest first."""
+        return dynamodb.query_page(
             self.client,
             self.table,
             "#kind = :kind AND listed_at BETWEEN :first AND :last",
@@ -218,7 +237,6 @@ class AdbotStore(PoolStore):
             first=first,
             last=f"{last}~",
         )
-        return [str(item["pk"]).partition("#")[2] for item in found], following
 
     def orders(self, order_ids: Sequence[str]) -> list[Order]:
         """Several orders, in any order; those that exist."""

@@ -7,18 +7,17 @@ the order's status and the state its bot must be in are computed from the merged
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any, TypeVar
 
-from adbot_queue.adbots.model import MAX_SESSIONS, CreationSource, Order, OrderStatus
+from adbot_queue.adbots.model import CreationSource, Order, OrderStatus
 from adbot_queue.core.ids import derived_id
+from adbot_queue.payments import reviews
+from adbot_queue.payments.wishes import wish_of
 
-_NUMBER = re.compile(r"[0-9]{1,3}")
-_POOL = re.compile(r"[a-z][a-z0-9-]{0,31}")
-MOST_ID = 128
-"""Characters of a user's or a plan's id."""
+_T = TypeVar("_T")
 
 
 class Dispute(StrEnum):
@@ -48,6 +47,13 @@ class Payment:
         paid_until: end of the last period that is paid, in milliseconds.
         metadata: what the checkout said was bought.
         provider_ids: under which names the provider's own pages show it.
+        sales: session or invoice -> what it asked for: `pays` (a name in `paid`), mode, currency, `asked` (before
+            discounts and taxes; a text where it is no amount), plan_id, required_sessions.
+        paid_at: name in `paid` -> when the money came, in milliseconds.
+        returned_at: charge -> sum given back so far, as text -> when.
+        covers_until: name in `paid` -> end of the period that it pays.
+        ended_at, lost_at: when the subscription ended, when the first dispute was lost.
+        job: of ours, that took this payment: it is no order.
     """
 
     began: bool = False
@@ -60,6 +66,13 @@ class Payment:
     currency: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     provider_ids: Mapping[str, str] = field(default_factory=dict)
+    sales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    paid_at: Mapping[str, int] = field(default_factory=dict)
+    returned_at: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    covers_until: Mapping[str, int] = field(default_factory=dict)
+    ended_at: int | None = None
+    lost_at: int | None = None
+    job: str = ""
 
     @property
     def amount(self) -> int:
@@ -87,6 +100,16 @@ class Payment:
         return Dispute.LOST in self.disputes.values()
 
     @property
+    def over_at(self) -> int | None:
+        """The moment from which on nothing more is sold: the subscription's end, or a lost dispute."""
+        return min(filter(None, (self.ended_at, self.lost_at)), default=None)
+
+    @property
+    def unmatched(self) -> bool:
+        """Money went back, or is disputed, and nothing is known to have been bought for it, not by a job either."""
+        return not self.has_order and not self.job and (self.amount_refunded > 0 or bool(self.disputes))
+
+    @property
     def has_order(self) -> bool:
         """Somebody buys or bought something: facts that came before that make no order."""
         return self.began or self.failed or bool(self.paid)
@@ -107,6 +130,15 @@ class Payment:
             currency=self.currency or other.currency,
             metadata=_better(self.metadata, other.metadata),
             provider_ids={**other.provider_ids, **self.provider_ids},
+            sales=_joined(
+                self.sales, other.sales, lambda one, two: max(one, two, key=lambda sale: str(sorted(sale.items())))
+            ),
+            paid_at=_joined(self.paid_at, other.paid_at, min),
+            returned_at=_joined(self.returned_at, other.returned_at, lambda one, two: _joined(one, two, min)),
+            covers_until=_joined(self.covers_until, other.covers_until, max),
+            ended_at=min(filter(None, (self.ended_at, other.ended_at)), default=None),
+            lost_at=min(filter(None, (self.lost_at, other.lost_at)), default=None),
+            job=max(self.job, other.job),
         )
 
 
@@ -114,49 +146,17 @@ def _highest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]
     return {name: max(one.get(name, 0), other.get(name, 0)) for name in {**one, **other}}
 
 
+def _joined(one: Mapping[str, _T], other: Mapping[str, _T], join: Callable[[_T, _T], _T]) -> dict[str, _T]:
+    """Both mappings; where both have a name, the join of its values."""
+    both = {name: join(one[name], other[name]) for name in one.keys() & other.keys()}
+    return {**one, **other, **both}
+
+
 def _better(one: Mapping[str, str], other: Mapping[str, str]) -> Mapping[str, str]:
     """The metadata that can be used; the checkout's own may come after an invoice that has none."""
     if not one or (other and wish_of(one).problem and not wish_of(other).problem):
         return other
     return one
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What the metadata says was bought, as far as it says it; `problem` is why no bot can be made of it."""
-
-    user_id: str = ""
-    pool: str | None = None
-    required: int | None = None
-    plan_id: str | None = None
-    problem: str | None = None
-
-
-def wish_of(metadata: Mapping[str, str]) -> Wish:
-    """Read the metadata that POST /checkout gave the payment. A pool that is not named is None: the default one.
-
-    A problem names the field and the rule, never the value: it is shown in lists, logs and mails.
-    """
-    user, pool = metadata.get("user_id", ""), metadata.get("pool") or None
-    plan, number = metadata.get("plan_id", ""), metadata.get("required_sessions", "").strip()
-    required = int(number) if _NUMBER.fullmatch(number) else 0
-    problem = None
-    if not 1 <= len(user) <= MOST_ID:
-        problem, user = "metadata.user_id is missing" if not user else "metadata.user_id is no user's id", ""
-    elif not number:
-        problem = "metadata.required_sessions is missing"
-    elif not 1 <= required <= MAX_SESSIONS:
-        problem = f"metadata.required_sessions is not a number from 1 to {MAX_SESSIONS}"
-    elif pool and not _POOL.fullmatch(pool):
-        problem = "metadata.pool is no pool's name"
-    usable_pool = pool if pool and _POOL.fullmatch(pool) else None
-    return Wish(
-        user_id=user,
-        pool=usable_pool,
-        required=required if 1 <= required <= MAX_SESSIONS else None,
-        plan_id=plan if 1 <= len(plan) <= MOST_ID else None,
-        problem=problem,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +239,22 @@ def bot_id_of(order_id: str) -> str:
     return derived_id("bot_", order_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the catalogue and the user pool say of a payment.
+
+    Attributes:
+        refusal: why no bot can be made although the metadata is usable: no such user, no such pool.
+        problems: payment -> why it does not fit the plan that it names.
+        pool, required: what the plan gives where the metadata does not say.
+    """
+
+    refusal: str | None = None
+    problems: Mapping[str, str] = field(default_factory=dict)
+    pool: str | None = None
+    required: int | None = None
+
+
 def apply(
     key: str,
     payment: Payment,
@@ -247,7 +263,7 @@ def apply(
     now: int,
     *,
     default_pool: str,
-    refusal: str | None = None,
+    judged: Judgement | None = None,
     bot_is_gone: bool = False,
 ) -> Decision:
     """Decide on the order and its bot.
@@ -258,8 +274,8 @@ def apply(
         fact: what the event told.
         before: the order as it stands.
         now: milliseconds; when the order is made, if it is.
-        default_pool: pool of payments that name none.
-        refusal: why no bot can be made although the metadata is usable: there is no such pool.
+        default_pool: pool of payments for which neither metadata nor plan name one.
+        judged: what does not fit; None: everything does.
         bot_is_gone: `fact` brings money for a bot that is cancelled.
 
     Promises: the same payment gives the same status and step whatever came when, but for money that comes for a
@@ -268,16 +284,18 @@ def apply(
     """
     if before is None and not payment.has_order:
         return Decision(None, Step.NONE)
-    wish = wish_of(payment.metadata)
-    problem = refusal or wish.problem
+    wish, judged = wish_of(payment.metadata), judged or Judgement()
     order_id = order_id_of(key)
     bot_id = before.adbot_id if before else None
-    creates = bool(payment.paid) and bot_id is None and problem is None
     # A bot that an operator made for this order is not undone by what had happened before.
     counts = bot_id in (None, bot_id_of(order_id)) or fact.takes_away
     over = counts and (payment.ended or payment.lost or payment.fully_refunded)
-    review = problem if bot_id is None else _review(before, gone=bot_is_gone and not over)
-    status = _status(payment, review, lost=payment.lost and counts)
+    problems = reviews.problems_of(
+        payment, fact, before, judged, wish.problem, counts=counts, gone=bot_is_gone and not over
+    )
+    required = wish.required or judged.required
+    creates = bool(payment.paid) and bot_id is None and required is not None and not problems
+    status = _status(payment, review=bool(problems), lost=payment.lost and counts)
     order = replace(
         before or Order(order_id, status, CreationSource.PAYMENT, now, version=0),
         status=status,
@@ -289,14 +307,16 @@ def apply(
         paid_until=payment.paid_until,
         invoices=tuple(sorted(name for name in payment.paid if name.startswith("in_"))),
         provider_ids=dict(payment.provider_ids),
-        review_reason=review if status is OrderStatus.REVIEW else None,
+        dated=bool(payment.paid_at) or not payment.paid,
+        problems=problems if status is OrderStatus.REVIEW else {},
+        review_reason="; ".join(dict.fromkeys(problems.values())) if status is OrderStatus.REVIEW else None,
     )
     if bot_id is None:
         order = replace(
             order,
             user_id=wish.user_id,
-            pool=wish.pool or default_pool,
-            required_sessions=wish.required,
+            pool=wish.pool or judged.pool or default_pool,
+            required_sessions=required,
             plan_id=wish.plan_id,
             adbot_id=bot_id_of(order_id) if creates else None,
         )
@@ -311,20 +331,33 @@ def apply(
     return Decision(order, Step.NONE)
 
 
-def _review(before: Order | None, *, gone: bool) -> str | None:
-    """Why a person must look at an order that has a bot, until they did (which makes the order PAID)."""
-    if gone:
-        return "paid again although the bot is cancelled"
-    return before.review_reason if before and before.status is OrderStatus.REVIEW else None
+def unmatched_order(key: str, payment: Payment, now: int, default_pool: str) -> Order:
+    """The order in REVIEW of money that went back, or is disputed, although nothing was sold for it."""
+    reason = reviews.unmatched(payment)
+    return Order(
+        order_id_of(key),
+        OrderStatus.REVIEW,
+        CreationSource.PAYMENT,
+        now,
+        pool=default_pool,
+        currency=payment.currency,
+        amount_refunded=payment.amount_refunded,
+        disputed=payment.disputed,
+        provider_ids=dict(payment.provider_ids) or {"payment_intent" if key.startswith("pi_") else "payment": key},
+        problems={"unmatched": reason},
+        review_reason=reason,
+        dated=True,
+    )
 
 
-def _status(payment: Payment, review: str | None, *, lost: bool) -> OrderStatus:
+def _status(payment: Payment, *, review: bool, lost: bool) -> OrderStatus:
     """Where the money is; the first that holds."""
     rules = (
+        (payment.unmatched, OrderStatus.REVIEW),
         (not payment.paid and payment.failed, OrderStatus.FAILED),
         (not payment.paid, OrderStatus.PENDING),
         (payment.fully_refunded, OrderStatus.REFUNDED),
-        (review is not None, OrderStatus.REVIEW),
+        (review, OrderStatus.REVIEW),
         (lost, OrderStatus.REFUNDED),
         (payment.disputed, OrderStatus.DISPUTED),
         (payment.ended, OrderStatus.ENDED),

@@ -1,12 +1,13 @@
 """The plan catalogue: what can be bought, changeable by the operator at any time.
 
 A purchase carries what it bought in its own metadata, so that changing or removing a plan changes no purchase.
-In the AdBots table: `PLANS`, `<plan id>`.
+In the AdBots table: `PLANS`, `<plan id>` is the plan for sale; `PLANS`, `<plan id>#<version>` are all that it was and
+is, by which sales at an earlier price, and renewals of plans that were removed, are recognised.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -19,9 +20,11 @@ from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import Contended, Item, Refused, Transaction
 from adbot_queue.core.errors import Invalid, NotFound
 from adbot_queue.ledger import Actor, Entry
+from adbot_queue.payments.wishes import PLAN_ID
 
-PLAN_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _PARTITION = "PLANS"
+MAX_VERSIONS = 500
+"""Former prices that are looked at, the newest first."""
 
 
 class Mode(StrEnum):
@@ -76,12 +79,45 @@ class Plans:
         return plan
 
     def list(self, limit: int, cursor: str | None, *, only_active: bool) -> tuple[list[Plan], str | None]:
-        """A page of plans, by id; with `only_active` it may be shorter than `limit` while more follow."""
-        values: dict[str, Any] = {"where": "#active = :active", "active": True} if only_active else {}
-        found, following = dynamodb.query_page(
-            self._client, self._table, "pk = :pk", limit=limit, cursor=cursor, forward=True, pk=_PARTITION, **values
+        """A page of plans, by id; former versions are passed over, so it may take some reads."""
+        where = "attribute_not_exists(#former)"
+        values: dict[str, Any] = {}
+        if only_active:
+            where, values = f"{where} AND #active = :active", {"active": True}
+        found: list[Plan] = []
+        while len(found) < limit:
+            page, cursor = dynamodb.query_page(
+                self._client,
+                self._table,
+                "pk = :pk",
+                limit=limit - len(found),
+                cursor=cursor,
+                forward=True,
+                where=where,
+                pk=_PARTITION,
+                **values,
+            )
+            found += [_plan(item) for item in page]
+            if cursor is None:
+                break
+        return found, cursor
+
+    def versions(self, plan_id: str) -> Sequence[Plan]:
+        """All that the plan is and was, newest first; nothing if there never was one. One Query."""
+        if not PLAN_ID.fullmatch(plan_id):
+            return []
+        found = dynamodb.query(
+            self._client,
+            self._table,
+            "pk = :pk AND sk BETWEEN :first AND :last",
+            limit=MAX_VERSIONS,
+            forward=False,
+            pk=_PARTITION,
+            first=plan_id,
+            last=f"{plan_id}#~",
         )
-        return [_plan(item) for item in found], following
+        # The plan itself is the last one of them, and again the newest of its versions, unless an older code wrote it.
+        return sorted({plan.version: plan for plan in map(_plan, found)}.values(), key=lambda plan: -plan.version)
 
     def put(self, plan_id: str, values: dict[str, Any], actor: Actor) -> tuple[Plan, bool]:
         """Create or replace a plan; True beside it when it is new.
@@ -100,7 +136,8 @@ class Plans:
 
         def attempt() -> tuple[Plan, bool]:
             before = self._read(plan_id)
-            after = Plan(id=plan_id, version=before.version + 1 if before else 1, **values)
+            newest = before or next(iter(self.versions(plan_id)), None)
+            after = Plan(id=plan_id, version=newest.version + 1 if newest else 1, **values)
             if before and replace(after, version=before.version) == before:
                 return before, False
             transaction = self._adbots.store.transaction()
@@ -109,13 +146,15 @@ class Plans:
                 transaction.put("plan", self._table, item, condition="version = :version", version=before.version)
             else:
                 transaction.create("plan", self._table, item)
+            for version in (before, after) if before else (after,):
+                transaction.put("version", self._table, _former(version))
             self._sign(transaction, actor, "plan.put", plan_id, before, after)
             return after, before is None
 
         return race(attempt)
 
     def remove(self, plan_id: str, actor: Actor) -> Plan:
-        """Take a plan out of the catalogue.
+        """Take a plan out of the catalogue. Its versions stay: subscriptions go on.
 
         Raises:
             NotFound: there is none.
@@ -126,6 +165,7 @@ class Plans:
             transaction = self._adbots.store.transaction()
             key: Item = {"pk": _PARTITION, "sk": plan_id}
             transaction.delete("plan", self._table, key, condition="version = :version", version=before.version)
+            transaction.put("version", self._table, _former(before))
             self._sign(transaction, actor, "plan.remove", plan_id, before, None)
             return before
 
@@ -145,6 +185,11 @@ class Plans:
     def _read(self, plan_id: str) -> Plan | None:
         item = dynamodb.get(self._client, self._table, {"pk": _PARTITION, "sk": plan_id})
         return _plan(item) if item else None
+
+
+def _former(plan: Plan) -> Item:
+    """A version of a plan, to be written: never changed, and never for sale by itself."""
+    return {"pk": _PARTITION, "sk": f"{plan.id}#{plan.version:06d}", "former": plan.version, **asdict(plan)}
 
 
 def _plan(item: Item) -> Plan:

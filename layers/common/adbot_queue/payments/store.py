@@ -1,18 +1,20 @@
 """The Payments table: what providers reported, and what is known of each payment.
 
-EVENT#stripe#<event id>      an event as received; `unsettled` keeps it in the index of that name until it is settled
-PAYMENT#stripe#<key>         a payment: its facts, under one of its ids
+EVENT#stripe#<event id>      an event as received; `unsettled` keeps it in the index of that name until it is settled;
+                             a rejected one has `verdict` and `why` and no content
+PAYMENT#stripe#<key>         a payment: its facts, under one of its ids; in the same index while it is `UNMATCHED`
 PAYMENT#stripe#<other id>    `same_as`: that id of the same payment
+REJECTED#stripe#<day>        how many rejected events of a day are stored
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from adbot_queue.core import dynamodb
-from adbot_queue.core.clock import iso
+from adbot_queue.core.clock import day, iso
 from adbot_queue.core.dynamodb import ConditionFailed, Item, Transaction
 from adbot_queue.payments.model import Fact, Payment
 
@@ -23,7 +25,15 @@ KEPT_DAYS = 400
 """How long a settled event is kept: longer than a year, for the yearly audit."""
 
 UNSETTLED = "EVENT"
-"""The one value of the sparse attribute: the index holds only what still has to be done, which is little."""
+"""Value of the sparse attribute: the index holds only what still has to be done, which is little."""
+
+UNMATCHED = "UNMATCHED"
+"""The other value: money went back, and nothing is known to have been bought for it."""
+
+MAX_REJECTED = 100
+"""Rejected events that are stored of one day: whoever has a connected account can send any number."""
+
+REJECTED = "rejected"
 
 _MOST_LINKS = 5
 """Ids in a row that lead to one payment: charge, payment intent, invoice, subscription, and one to spare."""
@@ -38,6 +48,7 @@ class Received:
     event_type: str
     payload: str
     unsettled: bool
+    received_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,7 @@ class Known:
     key: str
     payment: Payment
     version: int = 0
+    unmatched_since: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +67,7 @@ class Gathered:
 
     Attributes:
         home: the payment they belong to; its facts are those of all parts.
+        own: its facts without those of the parts.
         parts: payments that were known under other ids, and turn out to be this one.
         unlinked: ids that lead nowhere yet.
     """
@@ -62,6 +75,7 @@ class Gathered:
     home: Known
     parts: tuple[Known, ...]
     unlinked: tuple[str, ...]
+    own: Payment = field(default_factory=Payment)
 
 
 class PaymentStore:
@@ -93,6 +107,37 @@ class PaymentStore:
             return _received(stood or item), False
         return _received(item), True
 
+    def reject(self, event_id: str, event_type: str, why: str, now: int) -> None:
+        """Write down that an event was rejected, once, and only the first of a day. Its content is somebody else's."""
+        pk = f"EVENT#{self.provider}#{event_id}"
+        if dynamodb.get(self.client, self.table, {"pk": pk}):
+            return
+        item: Item = {
+            "pk": pk,
+            "event_id": event_id,
+            "event_type": event_type,
+            "received_at": iso(now),
+            "settled_at": now,
+            "verdict": REJECTED,
+            "why": why,
+            "expires_at": _expiry(now),
+        }
+        try:
+            dynamodb.update_if(
+                self.client,
+                self.table,
+                {"pk": f"REJECTED#{self.provider}#{day(now)}"},
+                "SET written = if_not_exists(written, :none) + :one, expires_at = :expiry",
+                condition="attribute_not_exists(written) OR written < :most",
+                none=0,
+                one=1,
+                most=MAX_REJECTED,
+                expiry=_expiry(now),
+            )
+            dynamodb.put_if(self.client, self.table, item, condition="attribute_not_exists(pk)")
+        except ConditionFailed:
+            return
+
     def event(self, key: str) -> Received | None:
         """An event by its key."""
         item = dynamodb.get(self.client, self.table, {"pk": key})
@@ -113,6 +158,13 @@ class PaymentStore:
 
     def unsettled(self, before: int, most: int) -> list[tuple[str, str]]:
         """Key and time of receipt of events received before that time and not settled, oldest first, up to `most`."""
+        return self._waiting(UNSETTLED, before, most)
+
+    def unmatched(self, before: int, most: int) -> list[str]:
+        """Payments of which only refunds or disputes are known, and were before that time: their keys, oldest first."""
+        return [pk.removeprefix(self._key("")["pk"]) for pk, _ in self._waiting(UNMATCHED, before, most)]
+
+    def _waiting(self, what: str, before: int, most: int) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []
         cursor: str | None = None
         while len(found) < most:
@@ -124,7 +176,7 @@ class PaymentStore:
                 limit=most - len(found),
                 cursor=cursor,
                 forward=True,
-                unsettled=UNSETTLED,
+                unsettled=what,
                 before=iso(before),
             )
             found.extend((item["pk"], item["received_at"]) for item in page)
@@ -157,7 +209,8 @@ class PaymentStore:
         facts = home.payment
         for part in parts:
             facts = facts.merge(part.payment)
-        return Gathered(replace(home, payment=facts), parts, tuple(name for name in unlinked if name != home.key))
+        unlinked = [name for name in unlinked if name != home.key]
+        return Gathered(replace(home, payment=facts), parts, tuple(unlinked), home.payment)
 
     def _follow(self, ids: Sequence[str]) -> dict[str, Known | None]:
         """What each id leads to, None where it leads nowhere. Facts without an order expire, links to them do not."""
@@ -174,8 +227,27 @@ class PaymentStore:
         ends = {name: Known(here, Payment()) if here != name else None for name, here in at.items()}
         return ends | {name: _known(here, items[here]) for name, here in at.items() if here in items}
 
-    def save(self, transaction: Transaction, gathered: Gathered, payment: Payment, now: int) -> None:
-        """Write a payment's facts and under which ids it is known.
+    def payment(self, key: str) -> Known | None:
+        """A payment by its key."""
+        item = dynamodb.get(self.client, self.table, self._key(key))
+        return _known(key, item) if item and "same_as" not in item else None
+
+    def matched(self, transaction: Transaction, known: Known) -> None:
+        """Take a payment out of those that wait for their sale: refused with tag `payment` when it has changed."""
+        transaction.update(
+            "payment",
+            self.table,
+            self._key(known.key),
+            "SET version = :next REMOVE unsettled, received_at",
+            condition="version = :version",
+            next=known.version + 1,
+            version=known.version,
+        )
+
+    def save(
+        self, transaction: Transaction, gathered: Gathered, payment: Payment, now: int, *, unmatched: bool = False
+    ) -> None:
+        """Write a payment's facts and under which ids it is known; `unmatched`: it waits for its sale.
 
         Items and what each refuses, all with tag `payment`: the payment, under any version but the one read; each
         part, the same; each new id, when it leads somewhere by now.
@@ -188,6 +260,9 @@ class PaymentStore:
             # Facts about somebody else's sales on the same account would pile up.
             "expires_at": None if payment.has_order else _expiry(now),
         }
+        if unmatched:
+            since = [known.unmatched_since for known in (home, *gathered.parts) if known.unmatched_since]
+            item |= {"unsettled": UNMATCHED, "received_at": min(since, default=iso(now))}
         self._put(transaction, item, home.version)
         for part in gathered.parts:
             self._put(transaction, {**self._key(part.key), "same_as": home.key}, part.version)
@@ -206,11 +281,19 @@ class PaymentStore:
 
 def _known(name: str, item: Item) -> Known:
     values = {field: item[field] for field in Payment.__slots__ if field in item}
-    return Known(name, Payment(**values), item["version"])
+    since = item["received_at"] if item.get("unsettled") == UNMATCHED else None
+    return Known(name, Payment(**values), item["version"], since)
 
 
 def _received(item: Item) -> Received:
-    return Received(item["pk"], item["event_id"], item["event_type"], item.get("payload", ""), "unsettled" in item)
+    return Received(
+        item["pk"],
+        item["event_id"],
+        item["event_type"],
+        item.get("payload", ""),
+        "unsettled" in item,
+        item["received_at"],
+    )
 
 
 def _expiry(now: int) -> int:

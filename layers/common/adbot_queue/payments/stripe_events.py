@@ -6,12 +6,19 @@ one since (`parent.subscription_details`, `payments`). See https://docs.stripe.c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from adbot_queue.payments.model import Dispute, Fact, Payment, Setback, wish_of
+from adbot_queue.payments.model import Dispute, Fact, Payment, Setback
+from adbot_queue.payments.wishes import wish_of
 
 Object = Mapping[str, Any]
+
+_NUMBER = re.compile(r"-?[0-9]{1,15}")
+_MOST_AMOUNT = 40
+"""Characters kept of what should be an amount."""
 
 
 def is_handled(event_type: str) -> bool:
@@ -26,7 +33,22 @@ def interpret(event: Object) -> Fact | None:
         KeyError, TypeError, ValueError, AttributeError: a handled type without what Stripe promises to be in it.
     """
     read = _READERS.get(event["type"])
-    return read(event["data"]["object"]) if read else None
+    fact = read(event["data"]["object"]) if read else None
+    created = event.get("created")
+    return _dated(fact, created * 1000) if fact and isinstance(created, int) else fact
+
+
+def _dated(fact: Fact, at: int) -> Fact:
+    """The facts with the times (ms) of money and ends: the object's own where it has one, else the event's."""
+    told = fact.told
+    dated = replace(
+        told,
+        paid_at={name: told.paid_at.get(name, at) for name in told.paid},
+        returned_at={charge: {str(total): at} for charge, total in told.refunded.items()},
+        ended_at=(told.ended_at or at) if told.ended else None,
+        lost_at=at if told.lost else None,
+    )
+    return replace(fact, told=dated)
 
 
 def setback(event: Object) -> Setback | None:
@@ -55,14 +77,18 @@ def _checkout(session: Object, *, outcome: str = "") -> Fact | None:
         return None
     subscription, intent, invoice = (_id(session.get(name)) for name in ("subscription", "payment_intent", "invoice"))
     outcome = outcome or str(session["payment_status"])
-    paid, amount = outcome in {"paid", "no_payment_required"}, int(session.get("amount_total") or 0)
+    paid, metadata = outcome in {"paid", "no_payment_required"}, _texts(session.get("metadata"))
+    # The invoice, if there is one, tells the same payment again: it must be known by the same name.
+    pays, currency = invoice or intent or session["id"], _currency(session)
+    discount = (session.get("total_details") or {}).get("amount_discount")
+    asked = _asked(session.get("amount_subtotal"), (session.get("amount_total"), discount))
     told = Payment(
         began=True,
         failed=outcome == "failed",
-        # The invoice, if there is one, tells the same payment again: it must be known by the same name.
-        paid={invoice or intent or session["id"]: amount} if paid else {},
-        currency=session.get("currency") or "",
-        metadata=_texts(session.get("metadata")),
+        paid={pays: _amount(session.get("amount_total"))} if paid else {},
+        currency=currency,
+        metadata=metadata,
+        sales={session["id"]: _sale(pays, session.get("mode"), currency, asked, metadata)} if paid else {},
         provider_ids=_named(checkout_session=session["id"], subscription=subscription, payment_intent=intent)
         | _named(customer=_id(session.get("customer"))),
     )
@@ -76,16 +102,27 @@ def _invoice(invoice: Object) -> Fact:
     intent = _id(invoice.get("payment_intent")) or _intent_of(invoice.get("payments"))
     lines = (invoice.get("lines") or {}).get("data") or []
     ends = [int(line["period"]["end"]) * 1000 for line in lines if line.get("period")] if subscription else []
+    name, currency, paid_at = (
+        invoice["id"],
+        _currency(invoice),
+        (invoice.get("status_transitions") or {}).get("paid_at"),
+    )
+    metadata = _most_useful(
+        parent.get("metadata"),
+        (invoice.get("subscription_details") or {}).get("metadata"),
+        invoice.get("metadata"),
+        *(line.get("metadata") for line in lines),
+    )
+    sold = not lines or any(not _is_proration(line) for line in lines)
+    sale = _sale(name, "subscription" if subscription else "payment", currency, _asked_by(invoice, lines), metadata)
     told = Payment(
-        paid={invoice["id"]: int(invoice["amount_paid"])},
-        currency=invoice.get("currency") or "",
+        paid={name: _amount(invoice["amount_paid"])},
+        currency=currency,
         paid_until=max(ends, default=None),
-        metadata=_most_useful(
-            parent.get("metadata"),
-            (invoice.get("subscription_details") or {}).get("metadata"),
-            invoice.get("metadata"),
-            *(line.get("metadata") for line in lines),
-        ),
+        covers_until={name: max(ends)} if ends else {},
+        paid_at={name: int(paid_at) * 1000} if paid_at else {},
+        metadata=metadata,
+        sales={name: sale} if sold else {},
         provider_ids=_named(subscription=subscription, payment_intent=None if subscription else intent)
         | _named(customer=_id(invoice.get("customer"))),
     )
@@ -101,12 +138,18 @@ def _invoice_payment(payment: Object) -> Fact:
 
 
 def _ended(subscription: Object) -> Fact:
-    return Fact("payment.ended", (subscription["id"],), Payment(ended=True), subscription=True)
+    ended_at = subscription.get("ended_at")
+    told = Payment(ended=True, ended_at=int(ended_at) * 1000 if ended_at else None)
+    return Fact("payment.ended", (subscription["id"],), told, subscription=True)
 
 
 def _refund(charge: Object) -> Fact:
     """`amount_refunded` is the sum so far, so that the highest one heard of is the last one."""
-    told = Payment(refunded={charge["id"]: int(charge["amount_refunded"])})
+    told = Payment(
+        refunded={charge["id"]: int(charge["amount_refunded"])},
+        currency=_currency(charge),
+        job=_texts(charge.get("metadata")).get("job", "").partition("-")[0],
+    )
     return Fact("payment.refunded", _ids_of_charge(charge, charge["id"]), told)
 
 
@@ -161,7 +204,81 @@ def _named(**ids: str | None) -> dict[str, str]:
 
 
 def _texts(metadata: Any) -> dict[str, str]:
-    return {str(name): str(value) for name, value in (metadata or {}).items()}
+    """Metadata as texts, trimmed."""
+    given = metadata.items() if isinstance(metadata, Mapping) else ()
+    return {str(name): str(value).strip() for name, value in given if value is not None}
+
+
+def _currency(thing: Object) -> str:
+    return str(thing.get("currency") or "").strip().lower()
+
+
+def _whole(value: Any) -> int | str | None:
+    """An amount as a number; a text if it is none, None if there is none."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if value is None:
+        return None
+    text = str(value).strip()
+    return int(text) if _NUMBER.fullmatch(text) else text[:_MOST_AMOUNT]
+
+
+def _amount(value: Any) -> int:
+    """An amount to add up; what is none counts for nothing, and its sale does not fit any plan."""
+    found = _whole(value)
+    return max(0, found) if isinstance(found, int) else 0
+
+
+def _asked(subtotal: Any, *explained: tuple[Any, ...]) -> int | str:
+    """What was asked for before discounts and taxes.
+
+    Args:
+        subtotal: what the object says.
+        explained: sums that cannot be less than that: what was paid, and what discounts and credit took off.
+
+    Returns:
+        The smallest of them, or a text that is no amount.
+    """
+    sums: list[int] = []
+    for parts in ((subtotal,), *explained):
+        found = [_whole(part) for part in parts]
+        if wrong := [one for one in found if isinstance(one, str)]:
+            return wrong[0]
+        if found[0] is not None:
+            sums.append(sum(one for one in found if isinstance(one, int)))
+    return min(sums) if sums else ""
+
+
+def _asked_by(invoice: Object, lines: list[Object]) -> int | str:
+    """Of an invoice, without its prorations, which are about another period."""
+    prorations = sum(int(line.get("amount") or 0) for line in lines if _is_proration(line))
+    subtotal, total = _whole(invoice.get("subtotal")), _whole(invoice.get("total"))
+    if prorations or not isinstance(total, int):
+        rest = subtotal - prorations if isinstance(subtotal, int) else subtotal
+        return _asked(invoice["amount_paid"] if rest is None else rest)
+    off = sum(_amount(one.get("amount")) for one in invoice.get("total_discount_amounts") or ())
+    due = _whole(invoice.get("amount_due"))
+    credit = total - due if isinstance(due, int) else 0
+    elsewhere = invoice.get("amount_paid_off_stripe")
+    paid = total if invoice.get("paid_out_of_band") else invoice["amount_paid"]
+    return _asked(subtotal, (total, off), (paid, elsewhere, credit, off))
+
+
+def _is_proration(line: Object) -> bool:
+    details = (line.get("parent") or {}).get("subscription_item_details") or {}
+    return bool(line.get("proration") or details.get("proration"))
+
+
+def _sale(pays: str, mode: Any, currency: str, asked: int | str, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What was sold, for `Payment.sales`."""
+    return {
+        "pays": pays,
+        "mode": str(mode or "")[:_MOST_AMOUNT],
+        "currency": currency[:_MOST_AMOUNT],
+        "asked": asked,
+        "plan_id": metadata.get("plan_id", "")[:64],
+        "required_sessions": metadata.get("required_sessions", "")[:_MOST_AMOUNT],
+    }
 
 
 def _most_useful(*candidates: Any) -> dict[str, str]:

@@ -84,6 +84,21 @@ def find(username: str) -> User | None:
     return _user({one["Name"]: one.get("Value", "") for one in found["UserAttributes"]}, found.get("UserStatus"))
 
 
+def has_user(pool: str, sub: str) -> bool:
+    """Whether the pool has a user whom tokens call `sub`, whatever its name is.
+
+    Args:
+        pool: its id.
+        sub: without quotation marks and backslashes.
+
+    Raises:
+        NotConfigured, ProviderFailed: as `_calling`.
+    """
+    with _calling():
+        found = aws.cognito().list_users(UserPoolId=pool, Filter=f'sub = "{sub}"', Limit=1)["Users"]
+    return any(one["Name"] == "sub" and one.get("Value") == sub for user in found for one in user["Attributes"])
+
+
 def add_to_group(username: str, group: str) -> None:
     """Put a user into a group; nothing happens to one that is in it.
 

@@ -26,18 +26,18 @@ BOTS, ORDERS, AMOUNT, REFUNDED = range(4)
 
 
 def orders(adbots: AdbotStore, run: Run, since: str, until: str) -> Table:
-    """Bots, orders and money by day and currency. A page is a Query of the index by kind and two BatchGetItem.
+    """Bots, orders and money by day and currency. A page is a Query of the index by kind and up to two BatchGetItem.
+
+    Money counts on the day on which it came in or went out, whenever its order was made: a renewal in its own month.
 
     Raises:
         Postponed: the next attempt goes on with the next page. Cancelled: somebody asked for it.
     """
     state = run.state
-    for kind in ("ADBOT", "REVIEW"):
+    for kind in ("ADBOT", "REVIEW", "MONEY"):
         while kind not in state["done"]:
             run.pause_if_short()
-            ids, cursor = adbots.listed_between(kind, since, until, AT_ONCE, state["cursor"])
-            for day, order, bots in _bots(adbots, ids) if kind == "ADBOT" else _in_review(adbots, ids):
-                _add(state, day, order, bots)
+            cursor = _page(adbots, state, kind, since, until)
             state["cursor"] = cursor
             if cursor is None:
                 state["done"].append(kind)
@@ -58,7 +58,7 @@ def orders(adbots: AdbotStore, run: Run, since: str, until: str) -> Table:
         by_day(days_between(since, until), made),
         (
             "An order counts on the day on which its bot was made; one that waits for a person on the day it came.",
-            "Payments that failed or were given back before there was a bot are not in it.",
+            "Money counts on the day on which it was received or returned.",
         ),
     )
 
@@ -66,6 +66,21 @@ def orders(adbots: AdbotStore, run: Run, since: str, until: str) -> Table:
 def start() -> State:
     """How a report of orders begins."""
     return {"cursor": None, "done": [], "days": {}}
+
+
+def _page(adbots: AdbotStore, state: State, kind: str, since: str, until: str) -> str | None:
+    """Count a page of a kind; the cursor of the next, None after the last."""
+    if kind == "MONEY":
+        moved, cursor = adbots.movements_between(since, until, AT_ONCE, state["cursor"])
+        for movement in moved:
+            _move(state, clock.day(movement.at), movement.currency, movement.received, movement.returned)
+        return cursor
+    ids, cursor = adbots.listed_between(kind, since, until, AT_ONCE, state["cursor"])
+    for day, order, bots in _bots(adbots, ids) if kind == "ADBOT" else _in_review(adbots, ids):
+        _add(state, day, order, bots)
+        if order and not order.dated and order.status not in NOT_PAID:  # from before there were movements
+            _move(state, day, order.currency, order.amount, order.amount_refunded)
+    return cursor
 
 
 def _bots(adbots: AdbotStore, ids: list[str]) -> Iterator[tuple[str, Order | None, int]]:
@@ -82,13 +97,20 @@ def _in_review(adbots: AdbotStore, ids: list[str]) -> Iterator[tuple[str, Order 
 
 
 def _add(state: State, day: str, order: Order | None, bots: int) -> None:
-    numbers = state["days"].setdefault(day, {}).setdefault(order.currency if order else "", [0, 0, 0, 0])
+    numbers = _numbers(state, day, order.currency if order else "")
     numbers[BOTS] += bots
-    if order:
-        numbers[ORDERS] += 1
-        if order.status not in NOT_PAID:
-            numbers[AMOUNT] += order.amount
-            numbers[REFUNDED] += order.amount_refunded
+    numbers[ORDERS] += 1 if order else 0
+
+
+def _move(state: State, day: str, currency: str, received: int, returned: int) -> None:
+    numbers = _numbers(state, day, currency)
+    numbers[AMOUNT] += received
+    numbers[REFUNDED] += returned
+
+
+def _numbers(state: State, day: str, currency: str) -> list[int]:
+    found: list[int] = state["days"].setdefault(day, {}).setdefault(currency, [0, 0, 0, 0])
+    return found
 
 
 def _money(numbers: list[int], currency: str) -> tuple[Decimal, ...]:

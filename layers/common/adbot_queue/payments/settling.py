@@ -1,0 +1,332 @@
+"""Settling: recorded events become orders and bots, one transaction a round."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from adbot_queue.adbots.commands import Command, race
+from adbot_queue.adbots.model import ExecutionMode, Order, OrderStatus, Status
+from adbot_queue.adbots.service import AdbotService
+from adbot_queue.core import telemetry
+from adbot_queue.core.clock import Clock, instant
+from adbot_queue.core.dynamodb import Contended, Refused, Transaction
+from adbot_queue.core.errors import Invalid, NotFound
+from adbot_queue.core.telemetry import logger
+from adbot_queue.ledger import SYSTEM, Actor, Entry
+from adbot_queue.payments import checks, model, stripe_events
+from adbot_queue.payments.customers import Customers
+from adbot_queue.payments.model import Decision, Fact, Judgement, Payment, Setback, Step
+from adbot_queue.payments.movements import movements
+from adbot_queue.payments.plans import Plans
+from adbot_queue.payments.store import Gathered, PaymentStore, Received
+from adbot_queue.payments.wishes import wish_of
+
+PROVIDER = "stripe"
+GRACE_MS = 24 * 60 * 60_000
+"""How long a refund or a dispute waits for the sale that it belongs to."""
+RESERVE_MS = 10_000
+"""Time left at which a sweep stops: settling one event directly, retries included, fits in."""
+MAX_UNMATCHED = 1000
+"""Payments without a sale that one sweep looks at."""
+
+
+class Settling:
+    """Carries out what events mean."""
+
+    def __init__(
+        self,
+        store: PaymentStore,
+        adbots: AdbotService,
+        default_pool: str,
+        customers: Callable[[], Customers],
+        now: Clock,
+    ) -> None:
+        self._store = store
+        self._adbots = adbots
+        self._plans = Plans(adbots)
+        self._default_pool = default_pool
+        self._customers = customers
+        self._now = now
+
+    def settle(self, key: str, *, direct: bool = False) -> None:
+        """Carry out what a recorded event means, once.
+
+        Each round reads everything anew, decides, and writes one transaction; the last one marks the event. So
+        settling may be repeated, run twice at once, or die anywhere: the next try goes on where it stood.
+
+        Args:
+            key: as recorded.
+            direct: not by the queue's consumer, which the bot's execution mode will show.
+
+        Raises:
+            NotFound: no such event was recorded.
+            Unavailable: it lost too many races; try again.
+        """
+        mode = ExecutionMode.SYNC_DIRECT if direct else ExecutionMode.ASYNC_QUEUE
+        while race(lambda: self._round(key, mode)):
+            pass
+
+    def _round(self, key: str, mode: ExecutionMode) -> bool:
+        """One transaction; True when another round is needed."""
+        received = self._store.event(key)
+        if received is None:
+            raise NotFound(f"event {key} was never recorded")
+        if not received.unsettled:
+            return False
+        event = {"created": instant(received.received_at) // 1000, **json.loads(received.payload)}
+        if setback := stripe_events.setback(event):
+            self._tell(received, setback)
+            return False
+        fact = stripe_events.interpret(event)
+        if fact is None:
+            self._commit(lambda transaction: self._store.settle(transaction, key, "ignored", self._now()))
+            return False
+        gathered = self._store.gather(fact)
+        key_of, known = gathered.home.key, gathered.home.payment
+        payment = known.merge(fact.told)
+        before = self._adbots.store.order(model.order_id_of(key_of))
+        judged = self._judge(payment, known, fact, before)
+        gone = self._pays_for_cancelled(before, known, fact)
+        decide = partial(
+            model.apply, key_of, payment, fact, before, self._now(), default_pool=self._default_pool, bot_is_gone=gone
+        )
+        this = _Round(received, fact, gathered, payment, before)
+        decision = decide(judged=judged)
+        try:
+            self._write(this, decision, mode)
+        except Invalid:  # said before anything was written: there is no such pool
+            pool = decision.order.pool if decision.order else ""
+            refusal = f"metadata.pool: found {checks.quoted(pool)}, expected a pool that exists"
+            decision = decide(judged=replace(judged, refusal=refusal))
+            self._write(this, decision, mode)
+        return decision.more
+
+    def _judge(self, payment: Payment, known: Payment, fact: Fact, before: Order | None) -> Judgement:
+        """Compare what was sold with the catalogue, and ask for the user, as far as money has come.
+
+        The user pool is asked last and only when all else fits: what does not fit waits for a person anyway. It is
+        asked for the first sale, and for every renewal that brings money.
+
+        Raises:
+            ProviderFailed, NotConfigured: the pool gave no answer; come back later.
+        """
+        if not payment.paid:
+            return Judgement()
+        versions = {plan: self._plans.versions(plan) for plan in checks.plan_ids(payment)}
+        has_bot = before is not None and before.adbot_id is not None
+        required = before.required_sessions if before and has_bot and not before.settled else None
+        problems = checks.problems(payment, versions, required, has_bot=has_bot)
+        plan = checks.offer(payment, versions)
+        judged = Judgement(
+            problems=problems, pool=plan.pool if plan else None, required=plan.required_sessions if plan else None
+        )
+        wish = wish_of(payment.metadata)
+        if before and has_bot:
+            new = any(fact.told.paid[name] for name in fact.told.paid.keys() - known.paid.keys())
+            user_id = before.user_id if new else ""
+        else:
+            user_id = "" if wish.problem or problems else wish.user_id
+        if user_id and not self._customers().knows(user_id):
+            found = "an address" if "@" in user_id else checks.quoted(user_id)
+            return replace(judged, refusal=f"metadata.user_id: found {found}, expected a user of the user pool")
+        return judged
+
+    def _tell(self, received: Received, setback: Setback) -> None:
+        """Have a person look at money that came back: an alarm, and an entry that says which."""
+        entry = Entry(
+            Actor(PROVIDER, "provider", received.event_id),
+            setback.action,
+            setback.target,
+            after=dict(setback.facts),
+            reason=str(setback.facts.get("reason", "")),
+        )
+
+        def fill(transaction: Transaction) -> None:
+            self._store.settle(transaction, received.key, setback.action, self._now())
+            self._adbots.ledger.sign(transaction, entry)
+
+        # Before it is written: an alarm too many is better than none, should the process die in between.
+        telemetry.count("MoneyCameBack")
+        logger.error("money came back", action=setback.action, id=setback.id, job_id=setback.job)
+        self._commit(fill)
+
+    def _pays_for_cancelled(self, before: Order | None, known: Payment, fact: Fact) -> bool:
+        """Whether the event brings new money for a bot that is cancelled."""
+        if before is None or before.adbot_id is None or not fact.told.paid.keys() - known.paid.keys():
+            return False
+        return self._adbots.adbot(before.adbot_id, None).status is Status.CANCELLED
+
+    def _write(self, this: _Round, decision: Decision, mode: ExecutionMode) -> None:
+        """Write one round.
+
+        Items and what each refuses: the event, when it is settled already; the payment, its parts and new ids,
+        when they changed; the order, when it changed; with what the bot's command adds. Refused as a whole means
+        that somebody was faster: the round is run again.
+        """
+        order = decision.order
+        actor = Actor(PROVIDER, "provider", this.event.event_id)
+
+        superseded = [
+            order
+            for part in this.gathered.parts
+            if part.payment.unmatched and (order := self._adbots.store.order(model.order_id_of(part.key)))
+        ]
+        moved = movements(this.payment).items() - movements(this.gathered.own).items()
+
+        def extras(transaction: Transaction) -> None:
+            waits = order is None and this.payment.unmatched
+            self._store.save(transaction, this.gathered, this.payment, self._now(), unmatched=waits)
+            for name, movement in sorted(moved, key=lambda one: one[0]):
+                self._adbots.store.put_movement(transaction, model.order_id_of(this.gathered.home.key), name, movement)
+            for old in superseded:
+                self._close(transaction, old, model.order_id_of(this.gathered.home.key))
+            if not decision.more:
+                self._store.settle(transaction, this.event.key, this.fact.action, self._now())
+                self._adbots.ledger.sign(transaction, _entry(this, order, actor))
+
+        try:
+            self._carry_out(this, decision, mode, actor, extras)
+        except Refused as refused:
+            raise Contended(str(refused)) from refused
+        if order and _comes_into_review(this.before, order):
+            _announce_review(order)
+
+    def _carry_out(
+        self,
+        this: _Round,
+        decision: Decision,
+        mode: ExecutionMode,
+        actor: Actor,
+        extras: Callable[[Transaction], None],
+    ) -> None:
+        """Write order and extras in the transaction of the bot's command, or in one of their own."""
+        order, command = decision.order, Command(actor, reason=this.event.event_type)
+
+        def with_order(transaction: Transaction, *_adbot: Any) -> None:
+            if order is not None and order != this.before:
+                self._adbots.store.put_order(transaction, this.before, order)
+            extras(transaction)
+
+        if decision.step is Step.CREATE and order:
+            self._adbots.buy(order, mode, actor, extras, replaces=this.before)
+        elif decision.step is Step.NONE or order is None or order.adbot_id is None:
+            self._commit(with_order)
+        elif decision.step is Step.CANCEL:
+            self._adbots.cancel(order.adbot_id, command, with_order)
+        else:
+            self._adbots.hold(order.adbot_id, command, with_order, held=decision.step is Step.HOLD)
+
+    def _close(self, transaction: Transaction, old: Order, order_id: str) -> None:
+        """Close the review of money that went back without an order: its sale has come, and has its own order."""
+        closed = replace(
+            old,
+            status=OrderStatus.REFUNDED,
+            amount_refunded=0,
+            disputed=False,
+            problems={},
+            review_reason=None,
+            provider_ids={**old.provider_ids, "order": order_id},
+            version=old.version + 1,
+        )
+        self._adbots.store.put_order(transaction, old, closed)
+        entry = Entry(SYSTEM, "payment.matched", f"order:{old.id}", _summary(old), {"order": order_id})
+        self._adbots.ledger.sign(transaction, entry)
+
+    # Money without a sale
+
+    def review_unmatched(self, time_left: Callable[[], int]) -> int:
+        """Have a person look at refunds and disputes for which no sale was reported within a day.
+
+        Events of one payment come in any order, and Stripe repeats a delivery for three days: a sale that comes later
+        still takes them over.
+
+        Args:
+            time_left: milliseconds until the caller must be done.
+
+        Returns:
+            How many came into review.
+        """
+        found = 0
+        for key in self._store.unmatched(self._now() - GRACE_MS, MAX_UNMATCHED):
+            if time_left() < RESERVE_MS:
+                break
+            found += race(partial(self._review_unmatched, key))
+        return found
+
+    def _review_unmatched(self, key: str) -> int:
+        known = self._store.payment(key)
+        if known is None or known.unmatched_since is None or not known.payment.unmatched:
+            return 0
+        order = model.unmatched_order(key, known.payment, self._now(), self._default_pool)
+
+        def fill(transaction: Transaction) -> None:
+            self._store.matched(transaction, known)
+            self._adbots.store.put_order(transaction, None, order)
+            reason = order.review_reason or ""
+            entry = Entry(SYSTEM, "payment.review", f"order:{order.id}", after=_summary(order), reason=reason)
+            self._adbots.ledger.sign(transaction, entry)
+
+        self._commit(fill)
+        _announce_review(order)
+        return 1
+
+    def _commit(self, fill: Callable[[Transaction], None]) -> None:
+        transaction = self._adbots.store.transaction()
+        fill(transaction)
+        try:
+            transaction.commit()
+        except Refused as refused:
+            raise Contended(str(refused)) from refused
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What one round of settling has read. `payment` has the event's facts in it already."""
+
+    event: Received
+    fact: Fact
+    gathered: Gathered
+    payment: Payment
+    before: Order | None
+
+
+def _comes_into_review(before: Order | None, after: Order) -> bool:
+    return after.status is OrderStatus.REVIEW and (before is None or before.status is not OrderStatus.REVIEW)
+
+
+def _announce_review(order: Order) -> None:
+    """Count it, and log which and in which field: what the reason quotes is the ledger's and the order's."""
+    telemetry.count("OrdersInReview")
+    logger.warning("order needs a person", order_id=order.id, problems=sorted(order.problems))
+
+
+def _entry(this: _Round, after: Order | None, actor: Actor) -> Entry:
+    if after is None:
+        facts = {
+            "amount_refunded": this.payment.amount_refunded,
+            "disputed": this.payment.disputed,
+            "ended": this.payment.ended,
+        }
+        return Entry(
+            actor, this.fact.action, f"payment:{this.gathered.home.key}", after=facts, reason=this.event.event_type
+        )
+    target, before = f"order:{after.id}", _summary(this.before)
+    if _comes_into_review(this.before, after):
+        return Entry(actor, "payment.review", target, before, _summary(after), after.review_reason or "")
+    return Entry(actor, this.fact.action, target, before, _summary(after), this.event.event_type)
+
+
+def _summary(order: Order | None) -> dict[str, Any]:
+    if order is None:
+        return {}
+    return {
+        "status": order.status.value,
+        "amount": order.amount,
+        "amount_refunded": order.amount_refunded,
+        "disputed": order.disputed,
+        "ended": order.ended,
+    }
