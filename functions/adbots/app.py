@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from adbot_queue import owner
 from adbot_queue.adbots import requests, schemas, service
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
 from adbot_queue.core.http import ADMINS, CUSTOMERS, STAFF, Api, Request, Response
@@ -53,10 +54,11 @@ def get_order(request: Request[None]) -> schemas.OrderView:
     raises=(NotFound, IdempotencyMismatch),
 )
 def cancel(request: Request[requests.Because]) -> Response:
-    """A cancelled bot stays as it is."""
-    return schemas.done(
-        service.from_env().cancel(request.path["id"], requests.command_of(request, request.body.reason))
-    )
+    """A cancelled bot stays as it is. Above the limit the owner alone ends what was paid for."""
+    adbots, adbot_id = service.from_env(), request.path["id"]
+    order = adbots.order(adbots.adbot(adbot_id, None).order_id)
+    owner.check_end(request.caller, order.amount - order.amount_refunded, order.currency)
+    return schemas.done(adbots.cancel(adbot_id, requests.command_of(request, request.body.reason)))
 
 
 @api.put(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+from adbot_queue import owner
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
 from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
 from adbot_queue.jobs import dead_letter_schemas as schemas
 from adbot_queue.jobs import dead_letters, replays
+from adbot_queue.jobs import service as jobs
 from adbot_queue.ledger import Actor
 
 api = Api()
@@ -56,8 +58,10 @@ def show(request: Request[None]) -> schemas.DeadLetterView:
     also=(201,),
 )
 def replay(request: Request[schemas.ReplayLetter]) -> Response:
-    """201 when it was done within the request."""
+    """201 when it was done within the request. Money above the limit needs the owner, edited or not."""
     body = request.body
+    if job := jobs.from_env().store.get(request.path["id"]):
+        owner.check(request.caller, job.type, job.payload if body.payload is None else body.payload)
     decided = dead_letters.from_env().replay(
         request.path["id"],
         Actor.behind(request),

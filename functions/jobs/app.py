@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from adbot_queue import owner
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotConfigured, NotFound, RateLimited
 from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
 from adbot_queue.jobs import schemas, service
-from adbot_queue.jobs.batches import enqueue_batch
+from adbot_queue.jobs.batches import enqueue_batch, permitted
 from adbot_queue.ledger import Actor
 
 api = Api()
@@ -25,8 +26,9 @@ api = Api()
 def enqueue(request: Request[schemas.EnqueueJob]) -> Response:
     """The same Idempotency-Key, or the same payload within the type's window, answers with the first job."""
     jobs, user = service.from_env(), request.caller.id
+    wanted = request.body.new(user, system_clock(), request.idempotency_key)
+    (new,) = permitted(jobs, request.caller, [wanted])
     taken = jobs.admit(user)
-    new = request.body.new(user, system_clock(), request.idempotency_key)
     enqueued = jobs.enqueue(new, Actor.behind(request), request.time_left, taken)
     headers = service.rate_headers(taken) | ({"idempotent-replayed": "true"} if enqueued.replayed else {})
     return Response(schemas.JobView.of(enqueued.job), 201 if enqueued.job.is_terminal else 202, headers)
@@ -81,9 +83,11 @@ def cancel(request: Request[None]) -> Response:
     also=(201,),
 )
 def retry(request: Request[schemas.RetryJob]) -> Response:
-    """A new cycle of attempts, on request with another payload."""
+    """A new cycle of attempts, on request with another payload; money above the limit needs the owner again."""
     body = request.body
     jobs = service.from_env()
+    before = jobs.job(request.path["id"])
+    owner.check(request.caller, before.type, before.payload if body.payload is None else body.payload)
     job = jobs.retry(
         request.path["id"], Actor.behind(request), body.reason, payload=body.payload, time_left=request.time_left
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
+from adbot_queue.core.http import OWNERS, STAFF, Api, Request, Response
 from adbot_queue.ledger import Actor
 from adbot_queue.system import event_log, event_schemas, health_log, mode, overview, prometheus
 from adbot_queue.system import operations_schemas as schemas
@@ -19,7 +19,7 @@ def read_mode(_request: Request[None]) -> schemas.ModeView:
 
 @api.post(
     "/admin/system/mode",
-    roles=ADMINS,
+    roles=OWNERS,
     body=schemas.SetMode,
     returns=schemas.ModeView,
     summary="The kill switch: everybody follows within 5 seconds",

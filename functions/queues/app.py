@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Conflict, NotFound
-from adbot_queue.core.http import ADMINS, STAFF, Api, Request
+from adbot_queue.core.http import ADMINS, OWNERS, STAFF, Api, Request
 from adbot_queue.jobs import clean, queue_schemas, queues, queues_control, schemas, service
 from adbot_queue.ledger import Actor
 
@@ -76,7 +76,7 @@ def list_jobs(request: Request[None]) -> schemas.JobPage:
 
 @api.delete(
     "/queues/{name}/clean",
-    roles=ADMINS,
+    roles=OWNERS,
     query=schemas.CleanQuery,
     returns=schemas.CleanView,
     summary="Delete ended jobs that are old enough; without `confirm` count them",

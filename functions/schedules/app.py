@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from http import HTTPStatus
 from typing import Any
 
+from adbot_queue import owner
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotConfigured, NotFound, RateLimited
 from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
 from adbot_queue.jobs import schedule_schemas as schemas
 from adbot_queue.jobs import schedules
+from adbot_queue.jobs.schedule_model import Wanted
 from adbot_queue.jobs.schedules import Command
 from adbot_queue.ledger import Actor
 
@@ -19,6 +22,12 @@ REPLAYED = {"idempotent-replayed": "true"}
 
 def _command(request: Request[Any]) -> Command:
     return Command(Actor.behind(request), request.idempotency_key, request.fingerprint)
+
+
+def _permitted(request: Request[Any]) -> Wanted:
+    """What the caller wants, if the caller may have it done at every tick."""
+    wanted: Wanted = request.body.wanted()
+    return dataclasses.replace(wanted, payload=owner.permitted(request.caller, wanted.type, wanted.payload))
 
 
 @api.get("/schedules", roles=STAFF, query=schemas.SchedulePage, returns=schemas.ScheduleList, summary="All schedules")
@@ -40,7 +49,7 @@ def list_schedules(request: Request[None]) -> schemas.ScheduleList:
 )
 def create(request: Request[schemas.CreateSchedule]) -> Response:
     """The same Idempotency-Key answers with the first one."""
-    made = schedules.from_env().create(request.body.name, request.body.wanted(), _command(request))
+    made = schedules.from_env().create(request.body.name, _permitted(request), _command(request))
     view = schemas.ScheduleView.of(made.schedule, system_clock())
     return Response(view, headers=REPLAYED if made.replayed else {})
 
@@ -71,7 +80,7 @@ def show(request: Request[None]) -> schemas.ScheduleDetail:
 def replace(request: Request[schemas.ReplaceSchedule]) -> schemas.ScheduleView:
     """Saying it twice changes nothing. Of two at the same time one gets 409."""
     body, actor = request.body, Actor.behind(request)
-    changed = schedules.from_env().change(request.path["name"], body.wanted(), body.version, actor)
+    changed = schedules.from_env().change(request.path["name"], _permitted(request), body.version, actor)
     return schemas.ScheduleView.of(changed, system_clock())
 
 
@@ -99,8 +108,10 @@ def remove(request: Request[None]) -> schemas.ScheduleView:
 )
 def run(request: Request[None]) -> Response:
     """Also of a schedule that is switched off. 201 when the job was executed within the request."""
-    name = request.path["name"]
-    enqueued = schedules.from_env().run(name, _command(request), request.request_id, request.time_left)
+    name, service = request.path["name"], schedules.from_env()
+    wanted = service.get(name).wanted
+    owner.check(request.caller, wanted.type, wanted.payload)
+    enqueued = service.run(name, _command(request), request.request_id, request.time_left)
     status = HTTPStatus.CREATED if enqueued.job.is_terminal else HTTPStatus.ACCEPTED
     view = schemas.StartedView.of(name, enqueued.job)
     return Response(view, status, headers=REPLAYED if enqueued.replayed else {})

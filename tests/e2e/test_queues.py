@@ -140,7 +140,7 @@ def test_the_kill_switch_makes_requests_do_the_work_and_stands_in_the_health_log
 ) -> None:
     reason = "tested end to end"
     try:
-        switched = api("admin", "POST", "/admin/system/mode", json={"mode": "sync_direct", "reason": reason})
+        switched = api("owner", "POST", "/admin/system/mode", json={"mode": "sync_direct", "reason": reason})
         assert (switched.status_code, switched.json()["mode"]) == (200, "sync_direct")
 
         def direct() -> Any:
@@ -150,7 +150,7 @@ def test_the_kill_switch_makes_requests_do_the_work_and_stands_in_the_health_log
         job = eventually(direct)
         assert (job["state"], job["execution_mode"]) == ("completed", "sync_direct")
     finally:
-        back = api("admin", "POST", "/admin/system/mode", json={"mode": "async_queue", "reason": reason})
+        back = api("owner", "POST", "/admin/system/mode", json={"mode": "async_queue", "reason": reason})
     assert back.json()["mode"] == "async_queue"
     newest = api("viewer", "GET", "/admin/system/logs?level=SWITCH&limit=2").json()["items"]
     assert [entry["detail"]["after"] for entry in newest] == ["async_queue", "sync_direct"]

@@ -70,7 +70,6 @@ GIVEN = {
     ),
     "SignInUrl": "https://console.adbot-queue.example.com/sign-in?forgot",
     "PublicApiUrl": "https://api.adbot-queue.example.com",
-    "WebhookTrustedHosts": "receiver.shop.internal:8443,audit.shop.internal:8443",
     "CheckoutSuccessUrl": "https://shop.adbot-queue.example.com/orders/thanks?from=checkout",
     "CheckoutCancelUrl": "https://shop.adbot-queue.example.com/plans?from=checkout",
     "DefaultPool": "p" * 32,

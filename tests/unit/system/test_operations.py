@@ -33,7 +33,7 @@ def get(world: World, path: str, **query: str) -> Any:
 
 
 def set_mode(world: World, **body: Any) -> Any:
-    return world.http("operations", "POST /admin/system/mode", role="admin", body=body)
+    return world.http("operations", "POST /admin/system/mode", role="owner", body=body)
 
 
 def test_the_mode_is_read_and_switched(shop: World) -> None:

@@ -83,6 +83,11 @@ class Caller:
         return None if self.is_staff else self.id
 
     @property
+    def is_owner(self) -> bool:
+        """May do what admins may not: money above the limit, the kill switch, deleting many at once."""
+        return bool(self.groups & OWNERS)
+
+    @property
     def is_admin(self) -> bool:
         """May change everybody's things."""
         return bool(self.groups & ADMINS)

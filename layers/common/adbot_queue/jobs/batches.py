@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from adbot_queue import owner
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import AppError
-from adbot_queue.core.http import Request
+from adbot_queue.core.http import Caller, Request
 from adbot_queue.core.ids import derived_id, time_ordered_id
 from adbot_queue.jobs.schemas import BatchItem, BatchView, EnqueueBatch
 from adbot_queue.jobs.service import Enqueued, JobService, NewJob
@@ -29,13 +32,23 @@ def enqueue_batch(jobs: JobService, request: Request[EnqueueBatch]) -> tuple[Bat
     ]
     callback = request.body.callback
     last = [callback.new(user, now, f"{batch}#callback", batch)] if callback else []
-    jobs.check(news, "jobs.{}.")
-    jobs.check(last, "callback.")
+    news = permitted(jobs, request.caller, news, "jobs.{}.")
+    last = permitted(jobs, request.caller, last, "callback.")
     taken = jobs.admit(user, len(news) + len(last))
     outcomes = jobs.enqueue_many(news, actor, request.time_left, taken)
     called = _callback(jobs, last, outcomes, actor) if last else None
     items = [BatchItem.of(index, outcome) for index, outcome in enumerate(outcomes)]
     return BatchView(batch=batch, items=items, callback=called), taken
+
+
+def permitted(jobs: JobService, caller: Caller, news: list[NewJob], prefix: str = "") -> list[NewJob]:
+    """Jobs as a person may have them enqueued; `prefix` as in `JobService.check`.
+
+    Raises:
+        Invalid, Forbidden: as `JobService.check`, `owner.permitted`. Nothing is spent or written.
+    """
+    jobs.check(news, prefix)
+    return [replace(new, payload=owner.permitted(caller, new.type, new.payload)) for new in news]
 
 
 def _callback(jobs: JobService, last: list[NewJob], outcomes: list[Enqueued | AppError], actor: Actor) -> str | None:

@@ -28,7 +28,8 @@ class Progress:
     Attributes:
         replayed: retried, or sent back.
         skipped: somebody else decided about them just when it was their turn; those decided about earlier are not met.
-        failed: they cannot be replayed, as there is no queue to send them back to; they stay dead.
+        failed: they cannot be replayed, as there is no queue to send them back to, or as they move money that needs
+            the owner and somebody else began the replay; they stay dead.
     """
 
     replayed: int = 0

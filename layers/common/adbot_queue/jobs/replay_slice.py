@@ -17,11 +17,12 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue import ledger as ledgers
+from adbot_queue import owner
 from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import Contended, Transaction
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.core.settings import settings
-from adbot_queue.core.telemetry import count
+from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs import dead_letters, dispatch
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.dead_letters import DeadLetters
@@ -132,6 +133,11 @@ class Slice:
                 progress = self._replay.progress.plus(failed=1)
                 self._replay = replace(self._replay, cursor=entry.position, progress=progress)
                 return
+            if isinstance(current, Job) and self._is_the_owners(current):
+                logger.warning("dead letter left for the owner", job_id=current.id, replay=self._replay.id)
+                progress = self._replay.progress.plus(failed=1)
+                self._replay = replace(self._replay, cursor=entry.position, progress=progress)
+                return
             wait = self._replay.wait_ms(self._context.now())
             self._pause_unless(not wait and self._context.seconds_left() > RESERVE_S, wait / 1000)
             if self._replays(entry, current):
@@ -139,6 +145,10 @@ class Slice:
             self._must_be_ours()
             current = self._letters.store.rows([entry]).get(entry.key["pk"])
         raise Contended(f"replay of {entry.key['pk']}")
+
+    def _is_the_owners(self, job: Job) -> bool:
+        """Whether it moves money that whoever began this replay may not have moved."""
+        return self._replay.started_by.role != "owner" and owner.needs_owner(job.type, job.payload) is not None
 
     def _replays(self, entry: Entry, row: DeadLetter) -> bool:
         """Decide in one transaction with the progress; False when something of it has changed meanwhile."""
