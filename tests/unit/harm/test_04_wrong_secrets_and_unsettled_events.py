@@ -1,0 +1,146 @@
+"""A wrong webhook secret and an event that stays unsettled are measured and alarmed, with a section in the runbook."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from adbot_queue.core import aws, telemetry
+from adbot_queue.core.clock import system_clock
+from adbot_queue.payments import service as payments
+from local.settings import ROOT
+from local.translate import load, unroll
+from tests.builders.payments import Purchase, audit, configure, deliver, empty, failing, sample, signature
+from tests.builders.world import FakeContext, World, world
+
+PAYLOAD = json.dumps(sample("payment_intent.created"))
+TEMPLATE = unroll(load((ROOT / "infra" / "template.yaml").read_text()))
+ALARMS = {
+    resource["Properties"].get("MetricName"): (name, resource["Properties"])
+    for name, resource in TEMPLATE["Resources"].items()
+    if resource["Type"] == "AWS::CloudWatch::Alarm"
+}
+
+
+@pytest.fixture(scope="module")
+def _one_world() -> Iterator[World]:
+    with world() as made:
+        configure()
+        yield made
+
+
+@pytest.fixture
+def shop(_one_world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(telemetry.metrics.provider, "namespace", "AdBotQueue")
+    empty()
+    _one_world.pool()
+    return _one_world
+
+
+@pytest.fixture
+def metrics(capsys: pytest.CaptureFixture[str]) -> Any:
+    def read() -> dict[str, float]:
+        lines = [line for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+        return {
+            name: value[-1] for line in lines for name, value in json.loads(line).items() if isinstance(value, list)
+        }
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("header", "measured"),
+    [
+        (lambda: signature(PAYLOAD, "whsec_of_another_endpoint"), 1),
+        (lambda: signature(PAYLOAD, at=int(time.time()) - 3600), 1),
+        (lambda: f"t={int(time.time())},v1={'0' * 64}", 1),
+        (lambda: signature(PAYLOAD + " "), 1),
+        (lambda: signature(PAYLOAD), 0),
+        (lambda: "nonsense", None),  # not even Stripe's form: a scanner
+        (lambda: "", None),
+    ],
+    ids=["other secret", "too old", "zeros", "other body", "good", "nonsense", "empty"],
+)
+def test_every_signature_is_measured_as_good_or_bad(
+    shop: World, metrics: Any, header: Callable[[], str], measured: int | None
+) -> None:
+    metrics()
+    deliver(shop, PAYLOAD, header=header())
+    assert metrics().get("BadSignatures") == measured
+
+
+def test_an_hour_without_a_single_good_signature_is_alarmed() -> None:
+    """The least of 0 (good) and 1 (bad) is 1 only if not one was good."""
+    name, alarm = ALARMS["BadSignatures"]
+    assert (alarm["Statistic"], alarm["Threshold"], alarm["ComparisonOperator"]) == (
+        "Minimum",
+        0,
+        "GreaterThanThreshold",
+    )
+    assert alarm["Period"] * alarm["EvaluationPeriods"] == 3600
+    assert name in runbook()
+
+
+@pytest.mark.parametrize("metric", ["BadSignatures", "OldestUnsettledEvent", "EventsRejected", "OrdersInReview"])
+def test_what_hurts_money_is_alarmed_and_in_the_runbook(metric: str) -> None:
+    name, alarm = ALARMS[metric]
+    assert alarm["Namespace"] == "AdBotQueue"
+    assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}]
+    assert f"`{name.removesuffix('Alarm')}`" in runbook()
+
+
+def runbook() -> str:
+    return (ROOT / "docs" / "runbook.md").read_text()
+
+
+def sweep_at(shop: World, monkeypatch: pytest.MonkeyPatch, minutes: float) -> None:
+    """The sweeper's tick, so many minutes from now."""
+    door = payments.from_env()
+    with monkeypatch.context() as patched:
+        patched.setattr(door, "_now", lambda: system_clock() + int(minutes * 60_000))
+        shop.app("sweep").handler({"source": "aws.scheduler"}, FakeContext())
+
+
+BROKEN: dict[str, Any] = {
+    "an object that lacks what Stripe promises": lambda: {
+        **Purchase().checkout(),
+        "data": {"object": {"id": "cs_1", "mode": "payment"}},
+    },
+    "an event whose message is lost": lambda: Purchase().checkout(),
+}
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN))
+def test_an_event_that_stays_unsettled_is_measured_by_its_age_although_no_function_ever_settles_it(
+    shop: World, monkeypatch: pytest.MonkeyPatch, metrics: Any, name: str
+) -> None:
+    assert deliver(shop, BROKEN[name]()).json["outcome"] == "new"
+    shop.messages("payments")
+    metrics()
+    for minutes in (1, 14, 16, 600):
+        sweep_at(shop, monkeypatch, minutes)
+        shop.messages("payments")
+        assert metrics()["OldestUnsettledEvent"] == pytest.approx(minutes * 60, abs=20)
+    assert ALARMS["OldestUnsettledEvent"][1]["Threshold"] == 15 * 60
+    assert len(audit(shop).unsettled) == 1
+
+
+def test_the_age_is_measured_although_handing_over_fails(
+    shop: World, monkeypatch: pytest.MonkeyPatch, metrics: Any
+) -> None:
+    deliver(shop, Purchase().checkout())
+    with failing(aws.sqs(), "SendMessage"), failing(aws.dynamodb(), "TransactWriteItems", code="InternalServerError"):
+        sweep_at(shop, monkeypatch, 30)
+    assert metrics()["OldestUnsettledEvent"] == pytest.approx(1800, abs=20)
+
+
+def test_what_is_settled_or_rejected_has_no_age(shop: World, monkeypatch: pytest.MonkeyPatch, metrics: Any) -> None:
+    deliver(shop, PAYLOAD)
+    deliver(shop, Purchase().checkout() | {"account": "acct_1"})
+    metrics()
+    sweep_at(shop, monkeypatch, 60)
+    assert metrics()["OldestUnsettledEvent"] == 0
