@@ -54,6 +54,7 @@ class UnreadableFile(Malformed):
 
     def __init__(self, line: int, problem: str) -> None:
         super().__init__(f"body: line {line}: {problem}")
+        self.line = line
         self.problem = problem
 
 
@@ -215,21 +216,22 @@ class _Table:
         if self.sep and (not self.sep[1] or self.sep[1].isalnum() or self.sep[1] in "\"' "):
             raise UnreadableFile(1, "sep= must name one character that delimits columns")
         firsts: list[_Row] = []
-        problems: list[str] = []
-        self.line, self.has_header = 1, False
+        errors: list[UnreadableFile] = []
+        self.has_header = False
         for delimiter in self.sep[1] if self.sep else _DELIMITERS:
             try:
                 first = next(self._rows(delimiter), None)
             except UnreadableFile as error:
-                problems.append(error.problem)
+                errors.append(error)
                 continue
             if first is None:
                 continue
             firsts.append(first)
             # Under the wrong delimiter the column is part of a longer cell; one column alone is found under any.
             if not self.has_header and column in map(str.strip, first.cells):
-                self.line, self.has_header, self._delimiter, self._header = first.line, True, delimiter, first.cells
-        self.problem = problems[0] if problems and not firsts else ""
+                self.has_header, self._delimiter, self._header = True, delimiter, first.cells
+        self.problem = errors[0].problem if errors and not firsts else ""
+        self.line = firsts[0].line if firsts else errors[0].line if errors else 1
 
     def _rows(self, delimiter: str, *, skip_space: bool = False) -> Iterator[_Row]:
         """Rows that are not empty."""
