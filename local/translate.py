@@ -24,7 +24,8 @@ Template = dict[str, Any]
 
 _LOOP = "Fn::ForEach::"
 _ALSO = {
-    "sqs:SendMessage": "sqs:SendMessageBatch",  # a permission that AWS does not know
+    "sqs:SendMessage": "sqs:SendMessageBatch",  # permissions that AWS does not know
+    "sqs:ChangeMessageVisibility": "sqs:ChangeMessageVisibilityBatch",
     "lambda:GetEventSourceMapping": "lambda:ListEventSourceMappings",  # what it takes the reading of one for
     "bedrock:InvokeModel": "bedrock:Converse",  # another name of what AWS calls by one
 }

@@ -17,6 +17,9 @@ def handler(event: Any, _context: Any) -> dict[str, Any]:
         return consume.nothing_done(event, consume.MESSAGES)
     try:
         failed = bury.from_env().bury(found.good, json.loads(os.environ["DEAD_LETTER_SOURCES"]))
+        consume.come_back(
+            found.good, {one["messageId"]: consume.wait_of(one) for one in found.good if one["messageId"] in failed}
+        )
     finally:
         telemetry.flush()
     return consume.failed_answer(found.failed + failed)

@@ -13,4 +13,4 @@ def settle(message: dict[str, Any], _time_left: TimeLeft) -> None:
     service.from_env().settle(message["event"])
 
 
-handler = messages(settle)
+handler = messages(settle, soon=True)

@@ -72,6 +72,7 @@ def test_a_route_is_open_only_when_the_body_says_so(body: dict[str, Any], expand
     ("action", "also"),
     [
         ("sqs:SendMessage", "sqs:SendMessageBatch"),
+        ("sqs:ChangeMessageVisibility", "sqs:ChangeMessageVisibilityBatch"),
         ("lambda:GetEventSourceMapping", "lambda:ListEventSourceMappings"),
     ],
 )

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from aws_lambda_powertools.utilities.batch import (
-    BatchProcessor,
-    EventType,
-    SqsFifoPartialProcessor,
-    process_partial_response,
-)
-
-from adbot_queue.core import events, telemetry
+from adbot_queue.core import aws, events, queues, telemetry
 from adbot_queue.core.telemetry import logger
 
 Entry = Callable[[dict[str, Any], Any], Any]
@@ -22,39 +15,78 @@ Message = TypeVar("Message")
 
 MESSAGES = "messages of an SQS queue"
 RECORDS = "records of a DynamoDB stream"
+MAX_RECEIVES = 5
+"""How often SQS delivers a message before it is a dead letter: `maxReceiveCount` in the template."""
+MAX_WAIT_S = 60
 
 
-def messages(work: Callable[[dict[str, Any], TimeLeft], None], *, fifo: bool = False) -> Entry:
+def messages(work: Callable[[dict[str, Any], TimeLeft], None], *, fifo: bool = False, soon: bool = False) -> Entry:
     """The entry of a function on a queue: each message is done or reported as failed (partial batch response).
 
     Args:
         work: gets a message's JSON body and the milliseconds left; raising means not done: deliver it again.
-        fifo: after a failure all later ones of its message group are reported as well, so that order holds in it.
+        fifo: order holds in a message group. After a failure the later messages of its group wait for it and go back
+            at once; after a message's last receive they wait no longer, or they would end as dead letters with it.
+        soon: a failed message comes back after `wait_of` seconds, not after the queue's visibility timeout. On a FIFO
+            queue it always does: until then its group stands still.
     """
 
-    def handle(event: Any, context: Any) -> Any:
+    def handle(event: Any, context: Any) -> dict[str, Any]:
         found = events.messages_of(event, attributes=("MessageGroupId",) if fifo else ())
         if found is None:
             return nothing_done(event, MESSAGES)
-        processor = (
-            SqsFifoPartialProcessor(skip_group_on_error=True)
-            if fifo
-            else BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
-        )
-
-        def each(record: Any) -> None:
+        waits: dict[str, int] = {}
+        blocked: set[str] = set()
+        for record in found.good:
+            group = record.get("attributes", {}).get("MessageGroupId", "")
+            if fifo and group in blocked:
+                waits[record["messageId"]] = 0
+                continue
             try:
                 work(json.loads(record["body"]), context.get_remaining_time_in_millis)
-            except Exception:
-                # Powertools reports the failure to SQS and says why nowhere.
+            except Exception:  # noqa: BLE001  whatever it is: reported to SQS, which delivers again
                 logger.exception("message failed", message_id=record["messageId"])
                 telemetry.count("MessagesFailed")
-                raise
-
-        answer = _run({"Records": found.good}, context, each, processor) if found.good else failed_answer([])
-        return failed_answer([*(one["itemIdentifier"] for one in answer["batchItemFailures"]), *found.failed])
+                waits[record["messageId"]] = wait_of(record)
+                if received(record) < MAX_RECEIVES:
+                    blocked.add(group)
+        if fifo or soon:
+            come_back(found.good, waits)
+        telemetry.flush()
+        return failed_answer([*waits, *found.failed])
 
     return handle
+
+
+def received(record: Mapping[str, Any]) -> int:
+    """Return how often a message was received, this time included."""
+    count = record.get("attributes", {}).get("ApproximateReceiveCount")
+    return int(count) if isinstance(count, str) and count.isdecimal() else 1
+
+
+def wait_of(record: Mapping[str, Any]) -> int:
+    """Return the seconds until a failed message comes back: 2, 4, 8 and so on, 60 at most."""
+    return int(min(2 ** min(received(record), 6), MAX_WAIT_S))
+
+
+def come_back(records: Sequence[Mapping[str, Any]], waits: Mapping[str, int]) -> None:
+    """Tell SQS in how many seconds messages come back, by message id.
+
+    Where SQS refuses, the visibility timeout of the queue stands.
+    """
+    failed = [
+        record
+        for record in records
+        if record["messageId"] in waits
+        and isinstance(record.get("eventSourceARN"), str)
+        and isinstance(record.get("receiptHandle"), str)
+    ]
+    if not failed:
+        return
+    url = queues.url_of(failed[0]["eventSourceARN"])
+    entries = [(record["receiptHandle"], waits[record["messageId"]]) for record in failed]
+    if refused := queues.come_back(aws.sqs(), url, entries):
+        logger.warning("messages come back later than asked", queue=url.rsplit("/", 1)[-1], number=refused)
 
 
 def batch(work: Callable[[list[Message], TimeLeft], None], read: Callable[[Any], Message]) -> Entry:
@@ -122,10 +154,3 @@ def nothing_done(event: Any, expected: str) -> dict[str, Any]:
 def failed_answer(ids: list[str]) -> dict[str, Any]:
     """The answer to a batch: these messages are to be delivered again."""
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in ids]}
-
-
-def _run(event: dict[str, Any], context: Any, each: Callable[[Any], None], processor: Any) -> Any:
-    try:
-        return process_partial_response(event=event, record_handler=each, processor=processor, context=context)
-    finally:
-        telemetry.flush()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from adbot_queue.core.settings import settings
+
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
@@ -60,7 +62,31 @@ def send_text(
 
 
 BATCH = 10
-"""Messages of one SendMessageBatch, SQS's limit."""
+"""Messages of one SendMessageBatch or ChangeMessageVisibilityBatch, SQS's limit."""
+
+
+def url_of(arn: str) -> str:
+    """Return the URL of a queue of this installation."""
+    return f"{settings().queue_url.rpartition('/')[0]}/{arn.rpartition(':')[2]}"
+
+
+def come_back(client: SQSClient, url: str, messages: Sequence[tuple[str, int]]) -> int:
+    """Let received messages come back after so many seconds each, given with their receipt handles.
+
+    Returns:
+        How many SQS refused: those come back after the visibility timeout with which they were received.
+    """
+    refused = 0
+    for start in range(0, len(messages), BATCH):
+        entries: list[Any] = [
+            {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": seconds}
+            for number, (handle, seconds) in enumerate(messages[start : start + BATCH])
+        ]
+        try:
+            refused += len(client.change_message_visibility_batch(QueueUrl=url, Entries=entries).get("Failed", []))
+        except (ClientError, BotoCoreError):
+            refused += len(entries)
+    return refused
 
 
 def send_many(client: SQSClient, url: str, messages: Sequence[tuple[dict[str, Any], int]]) -> list[int]:

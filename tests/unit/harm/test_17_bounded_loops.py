@@ -1,0 +1,143 @@
+"""Lambda may run chains of messages of any length, because every one of ours ends by a counter of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from adbot_queue.adbots import resolver
+from adbot_queue.core import consume
+from adbot_queue.jobs import registry
+from adbot_queue.jobs.model import Failure, State
+from adbot_queue.jobs.retry import decide
+from local.settings import ROOT
+from local.translate import load, unroll
+from tests.builders.world import World, empty, world
+
+TEMPLATE = unroll(load((ROOT / "infra" / "template.yaml").read_text()))
+RESOURCES = TEMPLATE["Resources"]
+FUNCTIONS = {
+    name: item["Properties"] for name, item in RESOURCES.items() if item["Type"] == "AWS::Serverless::Function"
+}
+
+COUNTERS = {
+    "AllocationQueue": "each further run was asked for after a step, and steps use up bots or sessions",
+    "job queues": "jobs: attempts of the type's policy, steps of a workflow, letters of a replay; messages: receives",
+}
+"""Cycle of queues and functions -> what ends it."""
+
+
+def sends() -> Iterator[tuple[str, str]]:
+    """(function, queue) for every queue that a function may send to."""
+    policies = [
+        (role["Ref"], item["Properties"]["PolicyDocument"])
+        for item in RESOURCES.values()
+        if item["Type"] == "AWS::IAM::Policy"
+        for role in item["Properties"]["Roles"]
+    ] + [
+        (name, policy["PolicyDocument"])
+        for name, item in RESOURCES.items()
+        if item["Type"] == "AWS::IAM::Role"
+        for policy in item["Properties"]["Policies"]
+    ]
+    for function, properties in FUNCTIONS.items():
+        for role, document in policies:
+            if role == properties["Role"]["Fn::GetAtt"][0]:
+                for statement in document["Statement"]:
+                    if "sqs:SendMessage" in statement["Action"]:
+                        yield from ((function, resource["Fn::GetAtt"][0]) for resource in statement["Resource"])
+
+
+def receives() -> dict[str, list[str]]:
+    """Queue -> functions that get its messages."""
+    found: dict[str, list[str]] = {}
+    for function, properties in FUNCTIONS.items():
+        for event in properties["Events"].values():
+            if event["Type"] == "SQS":
+                found.setdefault(event["Properties"]["Queue"]["Fn::GetAtt"][0], []).append(function)
+    return found
+
+
+def cycles() -> set[str]:
+    """Queues whose messages may lead to messages in the same queue; all job queues under one name."""
+    consumers, reached = receives(), {}
+    for function, queue in sends():
+        reached.setdefault(function, set()).add(queue)
+
+    def leads_to(queue: str, seen: set[str]) -> set[str]:
+        for function in consumers.get(queue, []):
+            for following in reached.get(function, set()) - seen:
+                seen.add(following)
+                leads_to(following, seen)
+        return seen
+
+    job_queues = {f"{registry.tier(queue)}Queue" for queue in registry.QUEUES}
+    return {"job queues" if queue in job_queues else queue for queue in consumers if queue in leads_to(queue, set())}
+
+
+def test_every_loop_of_messages_has_a_counter_that_ends_it() -> None:
+    assert cycles() == COUNTERS.keys()
+
+
+def test_lambda_does_not_end_chains_of_messages_itself() -> None:
+    assert TEMPLATE["Globals"]["Function"]["RecursiveLoop"] == "Allow"
+
+
+@pytest.mark.parametrize("queue", sorted(n for n, i in RESOURCES.items() if i["Type"] == "AWS::SQS::Queue"))
+def test_a_message_that_only_fails_is_received_a_few_times(queue: str) -> None:
+    properties = RESOURCES[queue]["Properties"]
+    if queue.endswith("DeadLetters"):
+        assert receives()[queue] == ["BuryFunction"]
+        assert queue not in {sent for function, sent in sends() if function == "BuryFunction"}
+    else:
+        assert properties["RedrivePolicy"]["maxReceiveCount"] == consume.MAX_RECEIVES
+
+
+@pytest.mark.parametrize("name", sorted(registry.TYPES))
+def test_a_job_that_only_fails_ends_after_the_attempts_of_its_policy(name: str) -> None:
+    policy = registry.TYPES[name].retry_policy()
+    runs = 0
+    state = State.DELAYED
+    while state is State.DELAYED:
+        runs += 1
+        assert runs <= 100
+        state = decide(policy, runs, Failure("transient", "RuntimeError", "no luck"), None, 0.5).state
+
+    assert state is State.DEAD
+    assert runs == policy.attempts
+
+
+@pytest.mark.parametrize("retry_after", [None, 0, -1, 0.001, 1])
+def test_a_job_that_is_put_back_without_an_attempt_waits_a_second_at_least(retry_after: float | None) -> None:
+    policy = next(iter(registry.TYPES.values())).retry_policy()
+
+    verdict = decide(policy, 1, Failure("postponed", "Throttled", "later"), retry_after, 0)
+
+    assert verdict.delay_ms >= 1000
+
+
+@pytest.fixture
+def shop() -> Iterator[World]:
+    with world() as made:
+        empty()
+        made.pool()
+        yield made
+
+
+def test_an_allocator_whose_time_is_short_asks_for_another_run_only_after_a_step(shop: World) -> None:
+    for _ in range(3):
+        shop.create(4)
+    shop.upload(*[f"s{number}" for number in range(12)])
+    runs = 0
+    shop.messages("allocation")
+    while True:
+        runs += 1
+        steps = iter([60_000])
+        shop.adbots.pools.resolve("standard", lambda steps=steps: next(steps, resolver.RESERVE_MS - 1))  # type: ignore[misc]
+        if not shop.messages("allocation"):
+            break
+        assert runs < 50
+
+    header = shop.adbots.pools.header("standard")
+    assert (header.queue_length, header.free) == (0, 0)
