@@ -130,7 +130,8 @@ def _solana(stack: Stack) -> dict[str, str]:
     from solders.keypair import Keypair  # noqa: PLC0415 - 35 MB
 
     kept = client(stack, "secretsmanager").get_secret_value(SecretId=stack["outputs"]["SolanaSecretId"])
-    key = os.environ.get("SOLANA_SIGNING_KEY") or json.loads(kept["SecretString"])["signing_key"] or str(Keypair())
+    known = json.loads(kept["SecretString"] or "{}")  # the embedded AWS has an empty value where AWS has none
+    key = os.environ.get("SOLANA_SIGNING_KEY") or known.get("signing_key") or str(Keypair())
     node = os.environ.get("SOLANA_RPC_URL")
     if not node:
         node = f"{stack['providers_url']}/solana/"

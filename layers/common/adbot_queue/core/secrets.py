@@ -29,14 +29,18 @@ def read(secret_id: str, field: str, setting: str) -> Any:
         setting: the environment variable that names the secret, for the sentence.
 
     Raises:
-        NotConfigured: the secret is not JSON, or the field is missing or empty.
+        NotConfigured: the secret has no value, is not JSON, or lacks the field.
         Unavailable: the secret cannot be read now.
     """
     try:
-        secret = json.loads(_text(secret_id))
+        text = _text(secret_id)
     except (ClientError, BotoCoreError) as error:
         logger.error("secret not readable", setting=setting, error=str(error))
         raise Unavailable(f"the secret that {setting} names cannot be read") from error
+    if not text:
+        raise NotConfigured(f"the secret that {setting} names has no value")
+    try:
+        secret = json.loads(text)
     except ValueError as error:
         raise NotConfigured(f"the secret that {setting} names is not JSON") from error
     value = secret.get(field) if isinstance(secret, dict) else None
@@ -59,9 +63,22 @@ def _text(secret_id: str) -> str:
     read_at, text = _kept().get(secret_id, (0, ""))
     now = system_clock()
     if now - read_at > MAX_AGE_MS:
-        text = aws.secrets_manager().get_secret_value(SecretId=secret_id)["SecretString"]
+        text = _value(secret_id)
         _kept()[secret_id] = (now, text)
     return text
+
+
+def _value(secret_id: str) -> str:
+    """The secret's value; empty while the operator has not put one: the template creates secrets without."""
+    try:
+        return aws.secrets_manager().get_secret_value(SecretId=secret_id).get("SecretString", "")
+    except ClientError as error:
+        # The same code says that there is no such secret. The sentence alone tells which it is: "Secrets Manager can't
+        # find the specified secret value for staging label: AWSCURRENT".
+        found = error.response["Error"]
+        if found["Code"] == "ResourceNotFoundException" and "AWSCURRENT" in found.get("Message", ""):
+            return ""
+        raise
 
 
 @lru_cache(maxsize=1)
