@@ -19,7 +19,7 @@ from local import seed, stack
 from local.deploy import deploy
 from local.embedded import child, embedded_aws, wait_until_listening
 from local.gateway import gateway
-from local.settings import HOST, REGION, Refused, Settings
+from local.settings import REGION, Refused, Settings
 from local.stand_ins.sendgrid_events import new_key
 
 Server = subprocess.Popen[bytes]
@@ -85,9 +85,6 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
                 f"{provider}ApiBase": "" if os.environ.get(key) else f"{settings.providers_url}/{provider.lower()}"
                 for provider, key in _KEYS.items()
             },
-            "WebhookTrustedHosts": ",".join(
-                [f"{HOST}:{settings.providers_port}", os.environ.get("WEBHOOK_TRUSTED_HOSTS", "")]
-            ).rstrip(","),
             "BedrockApiBase": f"{settings.providers_url}/bedrock",
             "BedrockPrice": "60/240",
             "PluginFunctionArns": os.environ.get("PLUGIN_FUNCTION_ARNS", ""),

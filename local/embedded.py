@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from local.settings import CREDENTIALS, HOST, REGION, ROOT, Refused, Settings
+from local.settings import CREDENTIALS, HOST, PUSH_HOST, REGION, ROOT, Refused, Settings
 
 PYTHON = ROOT / ".venv-aws" / "bin" / "python"
 
@@ -46,6 +46,8 @@ def embedded_aws(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
         "TMPDIR": str(scratch),
         "LANG": "C.UTF-8",
         **CREDENTIALS,
+        # Where webhooks and notifications for these names end: nothing else leads from the API to this machine.
+        "LOCAL_RECEIVERS": f"{PUSH_HOST}={settings.providers_port},{os.environ.get('LOCAL_RECEIVERS', '')}",
         "AUTH": "true",
         "BIND_HOST": HOST,
         "GATEWAY_PORT": str(settings.aws_port),

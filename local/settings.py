@@ -12,6 +12,8 @@ import boto3
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
+PUSH_HOST = "push.test"
+"""The stand-in of push services, as browsers' subscriptions name it (`core.outbound.local_receivers`)."""
 REGION = "us-east-1"
 STACK_NAME = "adbot-queue"
 # The embedded AWS knows one root user by these; they open nothing else.

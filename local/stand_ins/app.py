@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from werkzeug.wrappers import Request, Response
 
+from local.settings import PUSH_HOST
 from local.stand_ins.bedrock import Bedrock
 from local.stand_ins.push import PushService
 from local.stand_ins.reply import Peer, Reply
@@ -58,7 +59,7 @@ class StandIns:
         self.solana = Solana()
         self.bedrock = Bedrock()
         self.twilio = Twilio()
-        self.push = PushService(base_url)
+        self.push = PushService(f"https://{PUSH_HOST}")
         self._deliver = deliver
         self._secret = webhook_secret
 

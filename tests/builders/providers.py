@@ -23,6 +23,7 @@ from adbot_queue.core import outbound
 from adbot_queue.core.outbound import Answer as Answered
 from adbot_queue.core.outbound import Outbound, Place, Unreachable
 from adbot_queue.providers import registry, segment, solana, stripe_client, twilio
+from local.settings import PUSH_HOST
 from local.stand_ins.app import StandIns
 
 PEERS = "http://peers.test"
@@ -74,7 +75,7 @@ class Peers:
         if self.instead:
             status, told = self.instead.pop(0)()
             return Answered(status, told)
-        if place.authority != urlsplit(PEERS).netloc:
+        if place.authority != PUSH_HOST:
             raise Unreachable("could not connect (ConnectionRefusedError)")
         lower = {name.lower(): value for name, value in headers.items()}
         reply = self.stand_ins.push.respond("POST", place.target.removeprefix("/push"), lower, body)
@@ -173,9 +174,9 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Peers:
         return _Answered(status, body, answered)
 
     monkeypatch.setattr(stripe, "RequestsClient", lambda timeout: _StripeHttp(peers, timeout))
-    trusting = Outbound([f"{urlsplit(PEERS).hostname}:80"])
-    monkeypatch.setattr(trusting, "_post", peers.pushed)
-    monkeypatch.setattr(outbound, "from_env", lambda: trusting)
+    sending = Outbound()
+    monkeypatch.setattr(sending, "_post", peers.pushed)
+    monkeypatch.setattr(outbound, "from_env", lambda: sending)
     monkeypatch.setattr(segment, "_pool", lambda: _Pool(peers))
     monkeypatch.setattr(solana, "_pool", lambda: _Pool(peers))
     monkeypatch.setattr(twilio, "_pool", lambda: _Pool(peers))

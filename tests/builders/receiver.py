@@ -29,13 +29,16 @@ class Receiver:
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     drip: bool = False
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hook"
+    host = "hooks.test"
 
     @property
-    def trusted(self) -> str:
-        return f"127.0.0.1:{self.port}"
+    def url(self) -> str:
+        return f"https://{self.host}/hook"
+
+    @property
+    def names(self) -> dict[str, int]:
+        """Under which name `Outbound` reaches it, without TLS."""
+        return {self.host: self.port}
 
 
 @contextmanager

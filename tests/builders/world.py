@@ -205,7 +205,6 @@ BASE_ENV = {
     "PROVIDERS": json.dumps({name: {"secret": name, "base": ""} for name in providers.PROVIDERS}),
     "WEBHOOK_SECRET_ID": "webhook",
     "ADDRESS_KEY_ID": "address-key",
-    "WEBHOOK_TRUSTED_HOSTS": "",
     "SCHEDULER": json.dumps(
         {
             "group": "schedules",

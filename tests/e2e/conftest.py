@@ -20,6 +20,8 @@ from local.settings import ROOT, free_port
 from local.stack import Stack
 
 START_SECONDS = 240
+RECEIVER_HOST = "hooks.test"
+"""The name under which the stack reaches the receiver of these tests."""
 PLUGIN_ARN = "arn:aws:lambda:us-east-1:000000000000:function:e2e-plugin"
 """A function that the tests of plugins make; the stack is told of it when it is deployed."""
 
@@ -44,9 +46,9 @@ class LocalStack:
     def __init__(self, state: Path) -> None:
         ports = {name: str(free_port()) for name in ("ADBOT_API_PORT", "ADBOT_AWS_PORT", "ADBOT_PROVIDERS_PORT")}
         self.receiver_port = free_port()  # where tests may receive webhooks
-        trusted = {"WEBHOOK_TRUSTED_HOSTS": f"127.0.0.1:{self.receiver_port}"}
+        receivers = {"LOCAL_RECEIVERS": f"{RECEIVER_HOST}={self.receiver_port}"}
         plugins = {"PLUGIN_FUNCTION_ARNS": PLUGIN_ARN}
-        self.environment = {**os.environ, **ports, **trusted, **plugins, "ADBOT_STATE": str(state), "ADBOT_PLAY": "0"}
+        self.environment = {**os.environ, **ports, **receivers, **plugins, "ADBOT_STATE": str(state), "ADBOT_PLAY": "0"}
         self.state = state
         self._process: subprocess.Popen[str] | None = None
 

@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 
 from local.stack import Stack
 from tests.builders.receiver import Receiver, receiving
-from tests.e2e.conftest import Api, LocalStack
+from tests.e2e.conftest import RECEIVER_HOST, Api, LocalStack
 
 Eventually = Callable[..., Any]
 Aws = Callable[[str], Any]
@@ -131,7 +131,7 @@ def test_what_is_no_schedule_is_refused(api: Api, name: str) -> None:
 @pytest.fixture
 def receiver(own_stack: LocalStack | None) -> Iterator[Receiver]:
     if own_stack is None:
-        pytest.skip("only these tests' own stack trusts a port of theirs")
+        pytest.skip("only these tests' own stack has a receiver of theirs")
     with receiving(port=own_stack.receiver_port) as made:
         yield made
 
@@ -140,7 +140,9 @@ def test_a_receiver_is_told_how_a_job_ended_again_when_it_could_not_and_knows_th
     api: Api, aws: Aws, stack: Stack, receiver: Receiver, eventually: Eventually
 ) -> None:
     receiver.answers = [(500, {})]
-    made = api("admin", "POST", "/jobs", json={**TRACK, "webhook_url": receiver.url, "tags": ["e2e"]})
+    made = api(
+        "admin", "POST", "/jobs", json={**TRACK, "webhook_url": f"https://{RECEIVER_HOST}/hook", "tags": ["e2e"]}
+    )
     assert made.status_code == 202, made.text
 
     eventually(lambda: len(receiver.seen) == 2, seconds=90)

@@ -295,7 +295,7 @@ def test_a_providers_credentials_are_read_only_where_it_is_spoken_to() -> None:
             "OwnsStripeSecret": {"WebhookRole", "CheckoutRole", "MoneyWorkerRole"},
             "OwnsSendGridSecret": {"NotifyRole", "EmailWorkerRole", "DeliveryRole"},
             "OwnsSegmentSecret": {"AnalyticsWorkerRole"},
-            "OwnsTwilioSecret": {"MessagesWorkerRole", "DeliveryRole", "OtpRole"},
+            "OwnsTwilioSecret": {"CodesWorkerRole", "MessagesWorkerRole", "DeliveryRole", "OtpRole"},
             "OwnsSolanaSecret": {"MoneyWorkerRole"},
         }.items()
     )
@@ -328,14 +328,14 @@ def test_schedules_are_made_in_one_group_and_get_one_role_that_may_ring_and_noth
     assert ringing == {"lambda:InvokeFunction", "sqs:SendMessage"}
 
 
-def test_only_the_workers_of_messages_read_what_webhooks_are_signed_with() -> None:
+def test_only_the_workers_of_webhooks_read_what_webhooks_are_signed_with() -> None:
     readers = [
         RESOURCES[name]["Properties"].get("Roles", [{"Ref": name}])
         for name, statement in statements()
         if "WebhookSecret" in str(statement["Resource"])
     ]
 
-    assert readers == [[{"Ref": "MessagesWorkerRole"}]]
+    assert readers == [[{"Ref": "WebhooksWorkerRole"}]]
 
 
 def test_only_who_draws_codes_and_who_compares_them_reads_the_pepper() -> None:
@@ -345,7 +345,7 @@ def test_only_who_draws_codes_and_who_compares_them_reads_the_pepper() -> None:
         if "OtpSecret" in str(statement["Resource"])
     ]
 
-    assert readers == [[{"Ref": "OtpRole"}, {"Ref": "MessagesWorkerRole"}]]
+    assert readers == [[{"Ref": "OtpRole"}, {"Ref": "CodesWorkerRole"}]]
 
 
 def test_what_addresses_are_hashed_with_is_read_where_mails_are_sent_and_reported() -> None:

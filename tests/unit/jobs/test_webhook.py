@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 from unittest.mock import patch
 
@@ -17,7 +16,6 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from adbot_queue.core import aws, outbound, secrets
 from adbot_queue.core.errors import Invalid, NotConfigured
 from adbot_queue.core.outbound import Outbound
-from adbot_queue.core.settings import settings
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.retry import Permanent, Transient
@@ -36,20 +34,10 @@ def _no_sockets() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def trusting(hosts: str) -> Iterator[None]:
-    with patch.dict(os.environ, {"WEBHOOK_TRUSTED_HOSTS": hosts}):
-        settings.cache_clear()
-        outbound.from_env.cache_clear()
-        yield
-    settings.cache_clear()
-    outbound.from_env.cache_clear()
-
-
 @pytest.fixture
 def receiver(on_aws: World) -> Iterator[Receiver]:
     keep("current", CURRENT)
-    with receiving() as made, trusting(f"vpc.example.com:80, {made.trusted}"):
+    with receiving() as made, patch.object(outbound, "from_env", lambda: Outbound(receivers=made.names)):
         yield made
 
 

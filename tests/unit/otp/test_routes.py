@@ -81,7 +81,7 @@ def test_a_code_is_asked_for_sent_and_used_once(on: World, jobs: Jobs, peers: Pe
     assert answer.status == 202
     assert answer.json["expires_at"] == iso(jobs.clock.now + LIFE_MS)
     assert answer.json["resend_after_seconds"] == 60
-    jobs.drain("messages")
+    jobs.drain("codes")
     (taken,) = peers.texts
     assert (taken["to"], taken["num_segments"]) == (phone, "1")
     assert "5 min" in taken["body"]
@@ -98,7 +98,7 @@ def test_neither_job_nor_log_nor_ledger_knows_the_code_or_the_phone(
     stream = handler.setStream(log)  # type: ignore[attr-defined]
     try:
         job = jobs.get(ask(on, phone).json["job"])
-        jobs.drain("messages")
+        jobs.drain("codes")
         peers.report()
         verify(on, phone, code_of(peers))
     finally:
@@ -128,7 +128,7 @@ def test_every_no_is_the_same_no(on: World, jobs: Jobs, peers: Peers, phone: str
     reference = verify(on, next(phones), "123456")
     asked = phone if case != "never asked for" else next(phones)
     ask(on, asked)
-    jobs.drain("messages")
+    jobs.drain("codes")
     code = code_of(peers)
     if case == "too old":
         jobs.advance(LIFE_MS / 1000)
@@ -149,7 +149,7 @@ def test_every_no_is_the_same_no(on: World, jobs: Jobs, peers: Peers, phone: str
 
 def test_a_code_belongs_to_the_customer_who_asked_for_it(on: World, jobs: Jobs, peers: Peers, phone: str) -> None:
     ask(on, phone, role="customer", user="cara")
-    jobs.drain("messages")
+    jobs.drain("codes")
     code = code_of(peers)
 
     assert verify(on, phone, code, role="customer", user="mallory").status == 422
@@ -161,17 +161,17 @@ def test_what_one_program_of_the_staff_asked_for_another_one_checks(
     on: World, jobs: Jobs, peers: Peers, phone: str
 ) -> None:
     ask(on, phone, role="admin", user="shop")
-    jobs.drain("messages")
+    jobs.drain("codes")
     assert verify(on, phone, code_of(peers), role="owner", user="desk").status == 200
 
 
 def test_a_newer_code_makes_the_one_before_worthless(on: World, jobs: Jobs, peers: Peers, phone: str) -> None:
     ask(on, phone)
-    jobs.drain("messages")
+    jobs.drain("codes")
     jobs.advance(60)
     ask(on, phone)
     assert verify(on, phone, code_of(peers)).status == 422  # from now on, not when the new one has come
-    jobs.drain("messages")
+    jobs.drain("codes")
 
     assert verify(on, phone, code_of(peers, 0)).status == 422
     assert verify(on, phone, code_of(peers, 1)).status == 200
@@ -220,7 +220,7 @@ def test_a_message_whose_answer_was_lost_is_followed_by_another_one_and_the_last
 
     monkeypatch.setattr(peers.stand_ins.twilio, "_create", losing)
     job = ask(on, phone).json["job"]
-    jobs.drain("messages")
+    jobs.drain("codes")
     assert jobs.get(job).state is State.DELAYED
     jobs.settle()
 
@@ -236,7 +236,7 @@ def test_a_code_whose_time_is_over_before_it_could_be_sent_is_not_sent(
     job = ask(on, phone).json["job"]
     jobs.advance(LIFE_MS / 1000)
     jobs.sweep()
-    jobs.drain("messages")
+    jobs.drain("codes")
 
     done = jobs.get(job)
     assert (done.state, done.failure and done.failure.kind) == (State.FAILED, "permanent")
@@ -247,7 +247,7 @@ def test_a_code_that_was_asked_for_anew_is_not_sent(on: World, jobs: Jobs, peers
     before = ask(on, phone).json["job"]
     jobs.advance(60)
     ask(on, phone)
-    jobs.drain("messages")
+    jobs.drain("codes")
 
     assert len(peers.texts) == 1
     assert "skipped" in jobs.get(before).result
@@ -262,7 +262,7 @@ def test_the_message_waits_at_twilio_no_longer_than_the_code_is_good(
     )
     ask(on, phone)
     jobs.advance(200)
-    jobs.drain("messages")
+    jobs.drain("codes")
 
     assert forms[0]["ValidityPeriod"] == "100"
     assert "2 min" in forms[0]["Body"]
@@ -270,7 +270,7 @@ def test_the_message_waits_at_twilio_no_longer_than_the_code_is_good(
 
 def test_a_number_that_twilio_refuses_is_not_told_to_who_asked(on: World, jobs: Jobs, phone: str) -> None:
     invalid, valid = ask(on, "+15005550001"), ask(on, phone)
-    jobs.drain("messages")
+    jobs.drain("codes")
 
     assert invalid.status == valid.status == 202
     assert invalid.json.keys() == valid.json.keys()

@@ -58,7 +58,7 @@ def test_a_browser_gets_the_notification_and_nobody_in_between_can_read_it(peers
     result = push(browser(peers), data={"bot": "1"}, urgency="high", ttl_seconds=60)
 
     (kept,) = peers.stand_ins.push.messages
-    assert result == {"status": 201, "service": "peers.test"}
+    assert result == {"status": 201, "service": "push.test"}
     assert kept["message"] == {
         "title": "Your bot runs",
         "body": "It has all of its sessions.",

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 from botocore.config import Config
 from botocore.session import Session, get_session
 
+from adbot_queue.core import patience
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,10 +32,11 @@ if TYPE_CHECKING:
 
 # Parameter validation of a 99-item transaction takes as long as the rest of the call; the service validates anyway.
 # Timeouts: a call that hangs must end well before its function does, so that the retry happens inside it.
+# Retries: botocore's are off in every client; those that repeat calls at all do it as `core/patience.py` says.
 CONFIG = Config(
     connect_timeout=2,
     read_timeout=5,
-    retries={"mode": "standard", "max_attempts": 4},
+    retries={"mode": "standard", "total_max_attempts": 1},
     parameter_validation=False,
     max_pool_connections=16,
     # botocore's own is put together anew for every call, from 16 parts: a sixth of the CPU of a small one.
@@ -46,10 +49,17 @@ def _session() -> Session:
     return get_session()
 
 
+def _patient(service: Any, config: Config = CONFIG) -> Any:
+    """A client of a service whose outage of a second must reach no caller."""
+    client = _session().create_client(service, config=config)
+    patience.apply(client)
+    return client
+
+
 @lru_cache(maxsize=1)
 def dynamodb() -> DynamoDBClient:
     """The DynamoDB client of this process."""
-    client = cast("DynamoDBClient", _session().create_client("dynamodb", config=CONFIG))
+    client = cast("DynamoDBClient", _patient("dynamodb"))
     events = client.meta.events
     events.register("provide-client-params.dynamodb", cast("Callable[..., None]", _set_apart))
     events.register("before-call.dynamodb", _as_it_was_given)
@@ -86,44 +96,43 @@ def _as_it_is(response_dict: dict[str, Any], customized_response_dict: dict[str,
 @lru_cache(maxsize=1)
 def sqs() -> SQSClient:
     """The SQS client of this process."""
-    return cast("SQSClient", _session().create_client("sqs", config=CONFIG))
+    return cast("SQSClient", _patient("sqs"))
 
 
 @lru_cache(maxsize=1)
 def sns() -> SNSClient:
     """The SNS client of this process."""
-    return cast("SNSClient", _session().create_client("sns", config=CONFIG))
+    return cast("SNSClient", _patient("sns"))
 
 
 @lru_cache(maxsize=1)
 def events() -> EventBridgeClient:
     """The EventBridge client of this process."""
-    return cast("EventBridgeClient", _session().create_client("events", config=CONFIG))
+    return cast("EventBridgeClient", _patient("events"))
 
 
 @lru_cache(maxsize=1)
 def secrets_manager() -> SecretsManagerClient:
     """The Secrets Manager client of this process."""
-    return cast("SecretsManagerClient", _session().create_client("secretsmanager", config=CONFIG))
+    return cast("SecretsManagerClient", _patient("secretsmanager"))
 
 
 @lru_cache(maxsize=1)
 def scheduler() -> EventBridgeSchedulerClient:
     """The EventBridge Scheduler client of this process."""
-    return cast("EventBridgeSchedulerClient", _session().create_client("scheduler", config=CONFIG))
+    return cast("EventBridgeSchedulerClient", _patient("scheduler"))
 
 
 @lru_cache(maxsize=1)
 def s3() -> S3Client:
     """The S3 client of this process. Its links are signed as every region understands."""
-    return cast("S3Client", _session().create_client("s3", config=CONFIG.merge(Config(signature_version="s3v4"))))
+    return cast("S3Client", _patient("s3", CONFIG.merge(Config(signature_version="s3v4"))))
 
 
 @lru_cache(maxsize=1)
 def functions() -> LambdaClient:
     """The Lambda client of this process. It waits as long as a job may run inside a request, and never calls twice."""
-    config = CONFIG.merge(Config(read_timeout=28, retries={"mode": "standard", "total_max_attempts": 1}))
-    return cast("LambdaClient", _session().create_client("lambda", config=config))
+    return cast("LambdaClient", _session().create_client("lambda", config=_once(28)))
 
 
 @lru_cache(maxsize=1)
@@ -147,4 +156,4 @@ def plugins(read_s: int) -> LambdaClient:
 
 def _once(read_s: int) -> Config:
     """For what a job asks of a provider: no call is repeated unseen, the job itself is."""
-    return CONFIG.merge(Config(read_timeout=read_s, retries={"mode": "standard", "total_max_attempts": 1}))
+    return CONFIG.merge(Config(read_timeout=read_s))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from botocore.exceptions import ClientError
 
+from adbot_queue.core import patience
 from adbot_queue.core.errors import Invalid
 
 if TYPE_CHECKING:
@@ -301,15 +302,23 @@ def get(client: DynamoDBClient, table: str, key: Item, *, consistent: bool = Tru
 
 
 def get_many(client: DynamoDBClient, table: str, keys: Iterable[Item], *, consistent: bool = True) -> list[Item]:
-    """Items in any order, those that exist; 100 keys a call; what DynamoDB leaves unprocessed is asked for again."""
-    wanted = [encode(key) for key in keys]
+    """Return the items that exist, in any order: 100 keys a call, what DynamoDB leaves unprocessed asked for again.
+
+    A key that is given twice is asked for once, because DynamoDB refuses a call that names one twice.
+    """
+    wanted = [encode(key) for key in {tuple(sorted(key.items())): key for key in keys}.values()]
     found: list[Item] = []
     for start in range(0, len(wanted), BATCH_GET_LIMIT):
         pending: Any = {table: {"Keys": wanted[start : start + BATCH_GET_LIMIT], "ConsistentRead": consistent}}
+        attempt = 1
         while pending:
             answer = client.batch_get_item(RequestItems=pending)
-            found.extend(decode(item) for item in answer["Responses"].get(table, []))
+            got = answer["Responses"].get(table, [])
+            found.extend(map(decode, got))
             pending = answer.get("UnprocessedKeys")
+            if pending:  # throttled, or 16 MB are full; only what was throttled altogether waits longer each time
+                attempt = 2 if got else min(attempt + 1, patience.ATTEMPTS)
+                time.sleep(patience.pause_before(attempt))
     return found
 
 

@@ -2,11 +2,16 @@
 
 Names are resolved here, every address of a name must be a public one, and the connection goes to an address that was
 checked: there is no second look-up that could answer differently. Redirects are new addresses, checked anew.
+
+There are no exceptions: every address that comes in by the API is the caller's word, whatever role the caller has. The
+local run and the tests have receivers on the same machine under names of `.test`, a domain that nobody can own
+(RFC 6761): see `local_receivers`.
 """
 
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import socket
 import ssl
@@ -19,11 +24,10 @@ from http import HTTPStatus
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urljoin, urlsplit
 
-from adbot_queue.core.settings import settings
-
 MOST_URL = 2000
 MOST_REDIRECTS = 3
 CONNECT_S = 5.0
+LOOPBACK = "127.0.0.1"
 
 _REDIRECTS = {
     HTTPStatus.MOVED_PERMANENTLY,
@@ -31,7 +35,7 @@ _REDIRECTS = {
     HTTPStatus.TEMPORARY_REDIRECT,
     HTTPStatus.PERMANENT_REDIRECT,
 }
-_PORTS = {"https": 443, "http": 80}
+HTTPS = 443
 _LEAST_PORT = 1024  # below are other protocols' ports, 443 apart
 _LOCAL_NAMES = ("localhost", "local", "internal", "home.arpa")
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
@@ -57,17 +61,15 @@ class Unreachable(Exception):
 class Place:
     """Where a URL leads, as far as its text tells."""
 
-    scheme: str
     host: str
     port: int
     target: str
-    trusted: bool
 
     @property
     def authority(self) -> str:
         """The Host header."""
         name = f"[{self.host}]" if ":" in self.host else self.host
-        return name if self.port == _PORTS[self.scheme] else f"{name}:{self.port}"
+        return name if self.port == HTTPS else f"{name}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +81,21 @@ class Answer:
 
 
 class Outbound:
-    """Sends to public https addresses, and to those few that the operator trusts.
+    """Sends to public https addresses, and to nothing else.
 
     Args:
-        trusted: `host:port` of places that may be private, and spoken to without TLS.
         resolve: looks a name up.
         tls: how certificates are checked; by default against the machine's authorities.
+        receivers: name -> port of this machine that plays it, spoken to without TLS; as `local_receivers`.
     """
 
     def __init__(
-        self, trusted: Iterable[str] = (), resolve: Resolve | None = None, tls: ssl.SSLContext | None = None
+        self,
+        resolve: Resolve | None = None,
+        tls: ssl.SSLContext | None = None,
+        receivers: Mapping[str, int] | None = None,
     ) -> None:
-        self._trusted = frozenset(entry.strip().lower() for entry in trusted if entry.strip())
+        self._receivers = receivers or {}
         self._resolve = resolve or _resolve
         self._tls = tls
 
@@ -107,22 +112,17 @@ class Outbound:
             host, port = (parts.hostname or "").rstrip("."), parts.port
         except ValueError as error:
             raise BadAddress("is not a URL") from error
-        scheme = parts.scheme
-        if scheme not in _PORTS or not host:
+        if parts.scheme != "https" or not host:
             raise BadAddress("must be an https URL")
         if "@" in parts.netloc:
             raise BadAddress("must not hold a user name or password")
         if port == 0:
             raise BadAddress("must not use port 0")
-        port = port or _PORTS[scheme]
-        place = Place(scheme, host, port, parts.path or "/", f"{_bracketed(host)}:{port}" in self._trusted)
-        if not place.trusted:
-            if scheme != "https":
-                raise BadAddress("must be an https URL")
-            if port != _PORTS["https"] and port < _LEAST_PORT:
-                raise BadAddress(f"must use port 443 or one from {_LEAST_PORT} on")
-            _check_host(host)
-        return Place(scheme, host, port, place.target + (f"?{parts.query}" if parts.query else ""), place.trusted)
+        port = port or HTTPS
+        if port != HTTPS and port < _LEAST_PORT:
+            raise BadAddress(f"must use port 443 or one from {_LEAST_PORT} on")
+        _check_host(host)
+        return Place(host, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Answer:
         """Send, following redirects with the same POST.
@@ -170,13 +170,13 @@ class Outbound:
 
     def _addresses(self, place: Place, deadline: float) -> list[str]:
         """The addresses of a place, all of which may be connected to."""
+        if place.host in self._receivers:
+            return [LOOPBACK]
         found = list(dict.fromkeys(self._resolve(place.host, place.port, _left(deadline))))
         if not found:
             raise OSError("the name has no address")
-        if not place.trusted:
-            for text in found:
-                if not is_public(ip_address(text)):
-                    raise BadAddress("leads to an address that is not public")
+        if not all(is_public(ip_address(text)) for text in found):
+            raise BadAddress("leads to an address that is not public")
         return found
 
     def _connect(self, place: Place, addresses: list[str], deadline: float) -> socket.socket:
@@ -189,10 +189,11 @@ class Outbound:
         return self._connect_to(place, addresses[-1], deadline)
 
     def _connect_to(self, place: Place, address: str, deadline: float) -> socket.socket:
-        connected = socket.create_connection((address, place.port), min(CONNECT_S, _left(deadline)))
+        port = self._receivers.get(place.host, place.port)
+        connected = socket.create_connection((address, port), min(CONNECT_S, _left(deadline)))
         try:
             connected.settimeout(_left(deadline))
-            if place.scheme == "https":
+            if place.host not in self._receivers:
                 # The certificate must be for the name that was given, whatever address it has.
                 return (self._tls or _tls()).wrap_socket(connected, server_hostname=place.host)
         except BaseException:
@@ -214,10 +215,6 @@ def is_public(address: Address) -> bool:
     elif any(address in block for block in _RESERVED_4):
         return False
     return address.is_global and not address.is_multicast and not address.is_reserved
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _check_host(host: str) -> None:
@@ -288,7 +285,20 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
+def local_receivers() -> dict[str, int]:
+    """The receivers of a local run: names of `.test`, and the ports of this machine that play them.
+
+    `LOCAL_RECEIVERS=hooks.test=4711,push.test=8099` is the environment of the embedded AWS, never of the template's
+    functions, and counts only where AWS itself is on this machine.
+    """
+    endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname
+    if endpoint not in {LOOPBACK, "localhost"}:
+        return {}
+    pairs = (entry.strip().partition("=") for entry in os.environ.get("LOCAL_RECEIVERS", "").split(","))
+    return {name.lower(): int(port) for name, _, port in pairs if name.lower().endswith(".test") and port.isdecimal()}
+
+
 @lru_cache(maxsize=1)
 def from_env() -> Outbound:
     """As the installation is set up."""
-    return Outbound(settings().webhook_trusted_hosts.split(","))
+    return Outbound(receivers=local_receivers())

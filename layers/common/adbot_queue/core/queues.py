@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from adbot_queue.core import patience
 from adbot_queue.core.settings import settings
 
 if TYPE_CHECKING:
@@ -105,8 +107,22 @@ def send_many(client: SQSClient, url: str, messages: Sequence[tuple[dict[str, An
             for n, (body, delay) in enumerate(chunk)
         ]
         try:
-            answer = client.send_message_batch(QueueUrl=url, Entries=entries)
+            refused.extend(_send_chunk(client, url, entries))
         except (ClientError, BotoCoreError):
             return [*refused, *range(start, len(messages))]
-        refused.extend(int(entry["Id"]) for entry in answer.get("Failed", []))
     return refused
+
+
+def _send_chunk(client: SQSClient, url: str, entries: list[Any]) -> list[int]:
+    """Send a batch; entries that SQS itself failed on are sent again. Return the ids of those not taken."""
+    refused: list[int] = []
+    for attempt in range(1, patience.ATTEMPTS + 1):
+        if attempt > 1:
+            time.sleep(patience.pause_before(attempt))
+        failed = client.send_message_batch(QueueUrl=url, Entries=entries).get("Failed", [])
+        refused += [int(entry["Id"]) for entry in failed if entry.get("SenderFault")]
+        again = {entry["Id"] for entry in failed if not entry.get("SenderFault")}
+        entries = [entry for entry in entries if entry["Id"] in again]
+        if not entries:
+            break
+    return sorted([*refused, *(int(entry["Id"]) for entry in entries)])

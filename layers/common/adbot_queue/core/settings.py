@@ -31,7 +31,6 @@ class Settings:
     jobs_burst: str  # and at once
     event_bus: str
     webhook_secret_id: str
-    webhook_trusted_hosts: str  # host:port, comma between: may be private and without TLS; empty: none
     default_pool: str
     admin_email: str  # empty: notices are counted and logged, no mail is sent
     mail_from: str

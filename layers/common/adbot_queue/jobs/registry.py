@@ -124,7 +124,9 @@ QUEUES: dict[str, Queue] = {
     for queue in (
         Queue("money", _exponential(10, 2), money=True),
         Queue("email", _fixed(3, 5)),
+        Queue("codes", _fixed(3, 5)),
         Queue("messages", _fixed(3, 5)),
+        Queue("webhooks", _fixed(3, 5)),
         Queue("ai-content", _exponential(5, 10)),
         Queue("ai-seo", _exponential(5, 10)),
         Queue("workflow", _exponential(5, 10)),
@@ -140,7 +142,7 @@ TYPES: dict[str, JobType] = {
     for declared in (
         JobType(
             "deliver-webhook",
-            "messages",
+            "webhooks",
             "adbot_queue.processors.webhook:deliver",
             "adbot_queue.processors.webhook:DeliverWebhook",
             # 5 s, 20 s, 80 s, 5 min, 20 min, then hourly: a receiver may be away for half a working day.
@@ -228,7 +230,7 @@ TYPES: dict[str, JobType] = {
         ),
         JobType(
             "send-otp",
-            "messages",
+            "codes",
             "adbot_queue.processors.otp:send_otp",
             "adbot_queue.processors.otp:SendOtp",
             timeout_s=15,

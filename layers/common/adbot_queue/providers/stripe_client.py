@@ -40,6 +40,7 @@ def make(api_key: str, api_base: str, read_s: int = READ_S) -> StripeClient:
     """A client that keeps its connections. The library retries by itself what is safe, but no 429."""
     import stripe  # noqa: PLC0415
 
+    stripe.enable_telemetry = False  # it would write an id into the home folder and send how long calls took
     return stripe.StripeClient(
         api_key,
         base_addresses={"api": api_base} if api_base else {},
