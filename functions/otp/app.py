@@ -16,10 +16,10 @@ api = Api()
     returns=schemas.OtpAsked,
     status=202,
     summary="Send a code of six digits to a phone: good once, for 5 minutes, with 5 tries",
-    raises=(RateLimited, NotConfigured, Unavailable),
+    raises=(Invalid, RateLimited, NotConfigured, Unavailable),
 )
 def ask(request: Request[schemas.AskOtp]) -> schemas.OtpAsked:
-    """A code that was sent before for the same purpose is worthless. One a minute and five an hour to a phone."""
+    """A code that was sent before for the same purpose is worthless. The limits stand in `otp.service`."""
     body = request.body
     asked = service.from_env().ask(request.caller, body.purpose, body.to, request.time_left)
     return schemas.OtpAsked.of(asked)

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.clock import Clock, system_clock
-from adbot_queue.core.dynamodb import ConditionFailed, Contended, Item
+from adbot_queue.core.dynamodb import ConditionFailed, Contended, Item, Refused, Transaction
 from adbot_queue.core.settings import settings
 
 if TYPE_CHECKING:
@@ -115,6 +116,49 @@ class Limits:
                 continue
             return self._remember(name, tat, _taken(rate, interval, cost, now, tat, allowed=True))
         raise Contended(f"limit {name}")
+
+    def take_all(self, wanted: Mapping[str, Rate]) -> dict[str, Taken]:
+        """Take one token out of each of these buckets, or out of none of them.
+
+        All are read, decided about, and written in one transaction that refuses when one of them has moved meanwhile.
+
+        Returns:
+            The buckets that have no token; empty when all tokens are taken.
+
+        Raises:
+            Contended: others were faster each time.
+        """
+        keys = {name: {"pk": f"LIMIT#{name}", "sk": "L"} for name in wanted}
+        for _ in range(RACES):
+            now = self._now() * 1000
+            found = dynamodb.get_many(self._client, self._table, keys.values())
+            stood = {item["pk"].partition("#")[2]: item["tat"] for item in found}
+            refused: dict[str, Taken] = {}
+            transaction = Transaction(self._client)
+            for name, rate in wanted.items():
+                interval = math.ceil(SECOND / rate.per_second)
+                seen = stood.get(name, 0)
+                tat = max(seen, now) + interval
+                if tat > now + rate.burst * interval:
+                    refused[name] = _taken(rate, interval, interval, now, seen, allowed=False)
+                transaction.update(
+                    name,
+                    self._table,
+                    keys[name],
+                    "SET tat = :tat, expires_at = :expires",
+                    condition="tat = :seen" if name in stood else "attribute_not_exists(pk)",
+                    **({"seen": seen} if name in stood else {}),
+                    tat=tat,
+                    expires=_expires(tat),
+                )
+            if refused:
+                return refused
+            try:
+                transaction.commit()
+            except (Refused, Contended):
+                continue
+            return {}
+        raise Contended(f"limits {', '.join(wanted)}")
 
     def _begin(self, name: str, cost: int, now: int) -> int:
         """A full bucket: there is no item, or its time has passed."""
