@@ -167,7 +167,7 @@ def _responses(route: Route) -> dict[str, Any]:
         }
         for status in (route.status, *route.also)
     }
-    problems: list[type[AppError]] = [Unavailable, *route.raises]
+    problems: list[type[AppError]] = [Unavailable, Malformed, *route.raises]  # any query may be no UTF-8
     if route.roles:
         problems += [Forbidden]
         # API Gateway itself refuses a missing or bad token, with a body of its own.
@@ -177,7 +177,7 @@ def _responses(route: Route) -> dict[str, Any]:
     if "{" in route.path:
         problems += [NotFound]  # an id that is too long for any
     if route.body or route.raw:
-        problems += [Malformed, TooLarge]
+        problems += [TooLarge]
     for problem in problems:
         body = {"application/problem+json": {"schema": {"$ref": REF.format(model="Problem")}}}
         answers.setdefault(str(int(problem.status)), {"description": problem.status.phrase, "content": body})

@@ -218,7 +218,7 @@ def test_a_repeated_id_answers_duplicate_with_its_state_and_pool(on_aws: World) 
         (5, "duplicate", "free", "standard"),
         (6, "duplicate", "free", "vip"),
         (7, "duplicate", "unavailable", "standard"),
-        (8, "accepted", None, None),
+        (8, "accepted", None, "standard"),
         (9, "duplicate_in_upload", None, None),
     ]
     assert answer["lines"][0]["detail"] == f"uploaded before: assigned to adbot {bot.id}, pool standard"
@@ -307,6 +307,7 @@ def test_a_pool_on_a_line_is_honoured_and_never_stored_as_secret(on_aws: World) 
         "pool: nowhere does not exist",
         "pool: No! does not exist",
     ]
+    assert [line["pool"] for line in answer["lines"]] == ["vip", "standard", "standard", None, None, "vip", "vip"]
     frees = [on_aws.adbots.pools.header(pool).free for pool in ("standard", "vip")]
     assert frees == [2, 3]
     stored = aws.dynamodb().scan(TableName=on_aws.env["ADBOTS_TABLE"])["Items"]

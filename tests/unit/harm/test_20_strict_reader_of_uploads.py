@@ -189,6 +189,8 @@ ROWS = {
     "4.91577e+12,k2": "a number that a spreadsheet rounded",
     "1E+15,k2": "a number that a spreadsheet rounded",
     "1.5E-05,k2": "a number that a spreadsheet rounded",
+    '"4,91577E+12",k2': "a number that a spreadsheet rounded",
+    "-4.9E+12,k2": "a number that a spreadsheet rounded",
     "4.9E12,k2": "a number that a spreadsheet rounded",
 }
 

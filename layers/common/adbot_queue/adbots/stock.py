@@ -128,7 +128,7 @@ class Stock:
         accepted = command.key or mine or self._tells(upload, told)
         dead = claims.dead
         for offset, line in enumerate(lines):
-            line.verdict = Verdict.ACCEPTED if accepted and offset not in dead else Verdict.DUPLICATE
+            line.verdict, line.pool = Verdict.ACCEPTED if accepted and offset not in dead else Verdict.DUPLICATE, pool
         # The sweeper published the upload without them. Which lines these are never changes again.
         rest = [line for offset, line in enumerate(lines) if claims.is_closed(offset)]
         if rest:

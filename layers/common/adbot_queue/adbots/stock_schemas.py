@@ -47,7 +47,7 @@ class Resolve(Input):
 
 
 class LineView(View):
-    """What became of one line of an upload. `state` and `pool` are where the session of a duplicate is."""
+    """What became of one line of an upload: `pool` says where the session is, `state` in which state a duplicate is."""
 
     line: int
     session_id: str | None

@@ -21,7 +21,7 @@ SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,63}")
 MOST_SECRET = 4_096
 """Bytes of secret material of one session, as JSON: keeps 100 sessions well below a transaction's 4 MB."""
 
-_SCIENTIFIC = re.compile(r"\d+\.\d+[eE][+-]?\d+|\d+[eE][+-]\d+")
+_SCIENTIFIC = re.compile(r"[+-]?(?:\d+[.,]\d+[eE][+-]?\d+|\d+[eE][+-]\d+)")
 """What spreadsheets make of a number of 12 digits and more. `1e5` may be an id: they always write a sign."""
 
 
@@ -52,7 +52,8 @@ class Line:
         session: None where it cannot be read.
         detail: why it was not accepted.
         offset: its position in the upload, if it has one.
-        state, pool: where a duplicate is: `free`, `assigned`, `lost` or `unavailable`, and its pool.
+        pool: where the session is, if it is stored.
+        state: of a duplicate: `free`, `assigned`, `lost` or `unavailable`.
     """
 
     number: int
@@ -91,10 +92,10 @@ def _session(entry: Any) -> NewSession | str:
     session_id = entry.get("session_id")
     if isinstance(session_id, str):
         session_id = session_id.strip()
+    if isinstance(session_id, str) and _SCIENTIFIC.fullmatch(session_id[:64]):
+        return f"session_id: {session_id[:64]} is a number that a spreadsheet rounded; format the column as text"
     if not isinstance(session_id, str) or not SESSION_ID.fullmatch(session_id):
         return "session_id: must be text of 1 to 64 of A-Z, a-z, 0-9 and . _ : @ + -, a letter or digit first"
-    if _SCIENTIFIC.fullmatch(session_id):
-        return f"session_id: {session_id} is a number that a spreadsheet rounded; format the column as text"
     pool = entry.get("pool")
     if pool is not None and not isinstance(pool, str):
         return "pool: must be the name of a pool"
