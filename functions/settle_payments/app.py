@@ -8,9 +8,9 @@ from adbot_queue.core.consume import TimeLeft, messages
 from adbot_queue.payments import service
 
 
-def settle(message: dict[str, Any], _time_left: TimeLeft) -> None:
+def settle(message: dict[str, Any], time_left: TimeLeft) -> None:
     """One event; a second copy of the message finds it settled."""
-    service.from_env().settle(message["event"])
+    service.from_env().settle(message["event"], time_left=time_left)
 
 
 handler = messages(settle, soon=True)

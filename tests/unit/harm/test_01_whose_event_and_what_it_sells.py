@@ -34,7 +34,7 @@ from tests.builders.payments import (
     secret,
     signature,
 )
-from tests.builders.world import World, forget_cached, world
+from tests.builders.world import FakeContext, World, forget_cached, world
 
 USER = "9f8b6c1e-6d2a-4a3e-9b52-0f6f5f2c7a11"
 STARTER = {"name": "Starter", "pool": "standard", "required_sessions": 5, "amount": 4900, "currency": "eur"}
@@ -547,6 +547,18 @@ def test_a_pool_that_gives_no_answer_is_asked_again_and_never_a_review_or_a_bot(
     monkeypatch.setattr(aws.cognito(), "list_users", answer)
     happen(shop, sale(metadata={"user_id": pool}))
     assert audit(shop).order.status == "PAID"
+
+
+def test_a_batch_that_waits_for_a_pool_that_hangs_gives_back_what_it_has_no_time_for(
+    shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(shop, sale())
+    (body,) = shop.messages("payments")
+    record = {"messageId": "m0", "eventSource": "aws:sqs", "receiptHandle": "r", "body": json.dumps(body)}
+    record |= {"eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:payments", "attributes": {}}
+    answer = shop.app("settle_payments").handler({"Records": [record]}, FakeContext(left=5000))
+    assert answer["batchItemFailures"] == [{"itemIdentifier": "m0"}]
+    assert audit(shop).orders == []
 
 
 def test_an_answer_is_remembered_for_five_minutes_a_failure_is_not(shop: World) -> None:

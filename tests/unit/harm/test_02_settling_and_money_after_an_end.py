@@ -218,6 +218,22 @@ def test_money_for_a_bot_that_an_operator_or_a_refund_has_ended_is_looked_at(sho
         assert (order.status, order.review_reason) == (OrderStatus.REVIEW, "paid again although the bot is cancelled")
 
 
+@pytest.mark.parametrize("old", [False, True])
+def test_giving_back_the_payment_closes_what_was_open_about_it_and_another_ones_refund_does_not(
+    shop: World, old: bool
+) -> None:
+    buys = Purchase(subscription=True)
+    links = [] if old else [buys.link(1), buys.link(2)]
+    happen(shop, at(buys.checkout(), 0), at(buys.invoice(1, old=old), 0), at(buys.deleted(), 20))
+    happen(shop, at(buys.invoice(2, old=old), 30), *links, at(buys.refund(1000, invoice=1), 31))
+    assert audit(shop).order.status is OrderStatus.REVIEW
+    happen(shop, at(buys.refund(3000, invoice=2), 32))
+    assert audit(shop).order.status is OrderStatus.REVIEW
+    happen(shop, at(buys.refund(4900, invoice=2), 33))
+    order = audit(shop).order
+    assert (order.status, order.review_reason, order.problems) == (OrderStatus.ENDED, None, {})
+
+
 days = st.floats(0, 60, allow_nan=False).map(lambda day: round(day, 2))
 
 
@@ -347,7 +363,7 @@ def test_what_an_earlier_version_wrote_is_read(shop: World) -> None:
             Key={"pk": {"S": key}, "sk": {"S": "O"}},
             UpdateExpression="REMOVE " + ", ".join(new),
         )
-    new = ("sales", "paid_at", "returned_at", "covers_until", "ended_at", "lost_at", "job")
+    new = ("sales", "tenders", "paid_at", "returned_at", "covers_until", "ended_at", "lost_at", "job")
     client.update_item(
         TableName=env["PAYMENTS_TABLE"],
         Key={"pk": {"S": f"PAYMENT#stripe#{buys.key}"}},

@@ -53,6 +53,7 @@ class Payment:
         returned_at: charge -> sum given back so far, as text -> when.
         covers_until: name in `paid` -> end of the period that it pays.
         ended_at, lost_at: when the subscription ended, when the first dispute was lost.
+        tenders: charge or payment intent -> what it paid: an intent, or a name in `paid`.
         job: of ours, that took this payment: it is no order.
     """
 
@@ -72,6 +73,7 @@ class Payment:
     covers_until: Mapping[str, int] = field(default_factory=dict)
     ended_at: int | None = None
     lost_at: int | None = None
+    tenders: Mapping[str, str] = field(default_factory=dict)
     job: str = ""
 
     @property
@@ -88,6 +90,16 @@ class Payment:
     def fully_refunded(self) -> bool:
         """Nothing of the money was kept."""
         return 0 < self.amount <= self.amount_refunded
+
+    def is_given_back(self, name: str) -> bool:
+        """Nothing of that one payment was kept, as far as it is known which charges paid it."""
+        charges = [charge for charge in self.refunded if self._paid_by(charge) == name]
+        return 0 < self.paid.get(name, 0) <= sum(self.refunded[charge] for charge in charges)
+
+    def _paid_by(self, charge: str) -> str:
+        """What a charge paid: by way of its intent, at the most two steps."""
+        step = self.tenders.get(charge, charge)
+        return self.tenders.get(step, step)
 
     @property
     def disputed(self) -> bool:
@@ -138,6 +150,7 @@ class Payment:
             covers_until=_joined(self.covers_until, other.covers_until, max),
             ended_at=min(filter(None, (self.ended_at, other.ended_at)), default=None),
             lost_at=min(filter(None, (self.lost_at, other.lost_at)), default=None),
+            tenders=_joined(self.tenders, other.tenders, max),
             job=max(self.job, other.job),
         )
 

@@ -7,7 +7,8 @@
     late:<payment>   paid for a bot that was cancelled for another reason
     unmatched        money went back, or is disputed, and nothing was bought for it
 
-A person who settles an order settles what is open then; the same difference in a renewal is settled with it.
+A person who settles an order settles what is open then; the same difference in a renewal is settled with it. Giving
+back all of a payment's money closes what is open about it.
 """
 
 from __future__ import annotations
@@ -67,12 +68,19 @@ def problems_of(
             found[f"sale:{name}"] = reason
     if counts:
         found |= _after_the_end(payment)
+    return _unsettled(found, payment, before)
+
+
+def _unsettled(found: dict[str, str], payment: Payment, before: Order | None) -> dict[str, str]:
+    """Those that no person has settled, and whose money was not given back."""
+    if before and before.adbot_id:  # an order without a bot is closed by giving back all of its money
+        found = {name: why for name, why in found.items() if not payment.is_given_back(name.partition(":")[2])}
     settled = before.settled if before else {}
-    accepted = {reason for name, reason in settled.items() if name.startswith("sale:")}
+    accepted = {why for name, why in settled.items() if name.startswith("sale:")}
     return {
-        name: reason
-        for name, reason in found.items()
-        if name not in settled and not (name.startswith("sale:") and reason in accepted)
+        name: why
+        for name, why in found.items()
+        if name not in settled and not (name.startswith("sale:") and why in accepted)
     }
 
 

@@ -14,7 +14,7 @@ from adbot_queue.adbots.service import AdbotService
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import Clock, instant
 from adbot_queue.core.dynamodb import Contended, Refused, Transaction
-from adbot_queue.core.errors import Invalid, NotFound
+from adbot_queue.core.errors import Invalid, NotFound, Unavailable
 from adbot_queue.core.telemetry import logger
 from adbot_queue.ledger import SYSTEM, Actor, Entry
 from adbot_queue.payments import checks, model, stripe_events
@@ -52,7 +52,7 @@ class Settling:
         self._customers = customers
         self._now = now
 
-    def settle(self, key: str, *, direct: bool = False) -> None:
+    def settle(self, key: str, *, direct: bool = False, time_left: Callable[[], int] | None = None) -> None:
         """Carry out what a recorded event means, once.
 
         Each round reads everything anew, decides, and writes one transaction; the last one marks the event. So
@@ -61,11 +61,15 @@ class Settling:
         Args:
             key: as recorded.
             direct: not by the queue's consumer, which the bot's execution mode will show.
+            time_left: milliseconds until the caller must be done; None: enough.
 
         Raises:
             NotFound: no such event was recorded.
-            Unavailable: it lost too many races; try again.
+            Unavailable: it lost too many races, or there is no time for it; try again.
+            ProviderFailed, NotConfigured: the user pool gave no answer; try again.
         """
+        if time_left and time_left() < RESERVE_MS:  # of a batch whose others waited for a user pool that hangs
+            raise Unavailable("there is no time left to settle the event; it comes again")
         mode = ExecutionMode.SYNC_DIRECT if direct else ExecutionMode.ASYNC_QUEUE
         while race(lambda: self._round(key, mode)):
             pass

@@ -88,6 +88,7 @@ def _checkout(session: Object, *, outcome: str = "") -> Fact | None:
         paid={pays: _amount(session.get("amount_total"))} if paid else {},
         currency=currency,
         metadata=metadata,
+        tenders=_leads(intent, pays),
         sales={session["id"]: _sale(pays, session.get("mode"), currency, asked, metadata)} if paid else {},
         provider_ids=_named(checkout_session=session["id"], subscription=subscription, payment_intent=intent)
         | _named(customer=_id(session.get("customer"))),
@@ -122,6 +123,7 @@ def _invoice(invoice: Object) -> Fact:
         covers_until={name: max(ends)} if ends else {},
         paid_at={name: int(paid_at) * 1000} if paid_at else {},
         metadata=metadata,
+        tenders=_leads(intent, name),
         sales={name: sale} if sold else {},
         provider_ids=_named(subscription=subscription, payment_intent=None if subscription else intent)
         | _named(customer=_id(invoice.get("customer"))),
@@ -133,8 +135,8 @@ def _invoice(invoice: Object) -> Fact:
 
 def _invoice_payment(payment: Object) -> Fact:
     """Tells which payment paid which invoice: since 2025-03-31 nothing else does, and refunds name only the payment."""
-    ids = _distinct(_id(payment["payment"].get("payment_intent")), _id(payment["invoice"]))
-    return Fact("payment.linked", ids, Payment())
+    intent, invoice = _id(payment["payment"].get("payment_intent")), _id(payment["invoice"])
+    return Fact("payment.linked", _distinct(intent, invoice), Payment(tenders=_leads(intent, invoice)))
 
 
 def _ended(subscription: Object) -> Fact:
@@ -148,6 +150,7 @@ def _refund(charge: Object) -> Fact:
     told = Payment(
         refunded={charge["id"]: int(charge["amount_refunded"])},
         currency=_currency(charge),
+        tenders=_leads(charge["id"], _id(charge.get("invoice")) or _id(charge.get("payment_intent"))),
         job=_texts(charge.get("metadata")).get("job", "").partition("-")[0],
     )
     return Fact("payment.refunded", _ids_of_charge(charge, charge["id"]), told)
@@ -190,6 +193,11 @@ def _ids_of_charge(thing: Object, charge: str | None) -> tuple[str, ...]:
     """A charge is known by its payment intent; only charges of the time before there were any stand for themselves."""
     intent = _id(thing.get("payment_intent"))
     return _distinct(intent or charge, _id(thing.get("invoice")))
+
+
+def _leads(tender: str | None, pays: str | None) -> dict[str, str]:
+    """For `Payment.tenders`."""
+    return {tender: pays} if tender and pays and tender != pays else {}
 
 
 def _distinct(*ids: str | None) -> tuple[str, ...]:
