@@ -95,7 +95,7 @@ class Ours(_Function):
     """This project: the service's enqueue, the worker function's handler."""
 
     parallel = BATCH
-    window_s = registry.DAY_S
+    keyed = True
     person: Actor | None = None
 
     def clients(self) -> tuple[Any, Any]:
@@ -105,7 +105,7 @@ class Ours(_Function):
     def start(self) -> Callable[[dict[str, Any], Any], Any]:
         """Declare the job type; the handler as the template deploys it."""
         path, tables = "bench.job_course", self.place.tables
-        registry.TYPES["bench"] = JobType("bench", QUEUE, f"{path}:process", f"{path}:Numbered", window_s=self.window_s)
+        registry.TYPES["bench"] = JobType("bench", QUEUE, f"{path}:process", f"{path}:Numbered")
         os.environ.update(
             JOBS_TABLE=tables["JobsTable"],
             SYSTEM_TABLE=tables["SystemTable"],
@@ -122,8 +122,10 @@ class Ours(_Function):
         return handler
 
     def new(self, number: int) -> NewJob:
-        """A job with a payload of its own, so that its idempotency key is a new one."""
-        return NewJob("bench", {"number": time.time_ns() * 1000 + number % 1000, "waits": self.place.waits})
+        """A job with a payload and a key of its own."""
+        number = time.time_ns() * 1000 + number % 1000
+        key = str(number) if self.keyed else None
+        return NewJob("bench", {"number": number, "waits": self.place.waits}, key=key)
 
     def enqueue(self, number: int) -> None:
         """Row, memory of the idempotency key, message."""
@@ -138,9 +140,9 @@ class OursOneByOne(Ours):
 
 
 class OursKeyless(Ours):
-    """This project, with a job type that has no idempotency window: nothing but the row is written."""
+    """This project, without idempotency keys: nothing but the row is written."""
 
-    window_s = 0
+    keyed = False
 
 
 class OursByPerson(Ours):

@@ -114,8 +114,10 @@ def start(request: Request[schemas.StartReplay]) -> Response:
         fingerprint=request.fingerprint,
         time_left=request.time_left,
     )
-    headers = {"idempotent-replayed": "true"} if started.repeated else {}
-    return Response(schemas.ReplayView.of(started.replay), HTTPStatus.ACCEPTED, headers)
+    view = schemas.ReplayView.of(started.replay)
+    if started.repeated:
+        return Response(view, HTTPStatus.OK, {"idempotent-replayed": "true"})
+    return Response(view, HTTPStatus.ACCEPTED)
 
 
 @api.get(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from adbot_queue import owner
-from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotConfigured, NotFound, RateLimited
 from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
+from adbot_queue.core.schema import View
 from adbot_queue.jobs import schemas, service
 from adbot_queue.jobs.batches import enqueue_batch, permitted
 from adbot_queue.ledger import Actor
+from adbot_queue.system.limits import Taken
 
 api = Api()
 
@@ -19,19 +20,26 @@ api = Api()
     body=schemas.EnqueueJob,
     returns=schemas.JobView,
     status=202,
-    summary="Enqueue a job; 201 when it was executed within the request",
+    summary="Enqueue a job; 201 when it was executed within the request, 200 when it was enqueued before",
     raises=(RateLimited, Conflict, IdempotencyMismatch, NotConfigured),
-    also=(201,),
+    also=(200, 201),
 )
 def enqueue(request: Request[schemas.EnqueueJob]) -> Response:
-    """The same Idempotency-Key, or the same payload within the type's window, answers with the first job."""
+    """The same request with the same Idempotency-Key answers 200 with the first job as it is now."""
     jobs, user = service.from_env(), request.caller.id
-    wanted = request.body.new(user, system_clock(), request.idempotency_key)
+    wanted = request.body.new(user, request.idempotency_key)
     (new,) = permitted(jobs, request.caller, [wanted])
     taken = jobs.admit(user)
     enqueued = jobs.enqueue(new, Actor.behind(request), request.time_left, taken)
-    headers = service.rate_headers(taken) | ({"idempotent-replayed": "true"} if enqueued.replayed else {})
-    return Response(schemas.JobView.of(enqueued.job), 201 if enqueued.job.is_terminal else 202, headers)
+    view = schemas.JobView.of(enqueued.job)
+    return _enqueued(view, taken, replayed=enqueued.replayed, ended=enqueued.job.is_terminal)
+
+
+def _enqueued(view: View, taken: Taken, *, replayed: bool, ended: bool) -> Response:
+    headers = service.rate_headers(taken)
+    if replayed:
+        return Response(view, 200, headers | {"idempotent-replayed": "true"})
+    return Response(view, 201 if ended else 202, headers)
 
 
 @api.post(
@@ -41,15 +49,15 @@ def enqueue(request: Request[schemas.EnqueueJob]) -> Response:
     returns=schemas.BatchView,
     limit=5 * 1024 * 1024,
     status=202,
-    summary="Enqueue up to 100 jobs; 201 when all were executed within the request",
+    summary="Enqueue up to 100 jobs; 201 when all were executed within the request, 200 when all were enqueued before",
     raises=(RateLimited, Conflict, IdempotencyMismatch, NotConfigured),
-    also=(201,),
+    also=(200, 201),
 )
 def enqueue_many(request: Request[schemas.EnqueueBatch]) -> Response:
     """One invalid job refuses all of them; a reused key refuses its job alone."""
-    view, taken = enqueue_batch(service.from_env(), request)
-    ended = all(item.state in service.TERMINAL for item in view.items)
-    return Response(view, 201 if ended else 202, service.rate_headers(taken))
+    batch = enqueue_batch(service.from_env(), request)
+    ended = all(item.state in service.TERMINAL for item in batch.view.items)
+    return _enqueued(batch.view, batch.taken, replayed=batch.replayed, ended=ended)
 
 
 @api.get("/jobs/{id}", roles=STAFF, returns=schemas.JobView, summary="One job", raises=(NotFound,))

@@ -83,7 +83,7 @@ def list_jobs(request: Request[None]) -> schemas.JobPage:
     raises=(NotFound, Conflict),
 )
 def clean_queue(request: Request[None]) -> schemas.CleanView:
-    """409 when not exactly as many match as `confirm` says."""
+    """`confirm` and `cut_off`: as an answer without them told (`count`, `cut_off`); 409 when another number matches."""
     found = clean.clean(
         service.from_env(), request.path["name"], request.query, Actor.behind(request), request.time_left
     )

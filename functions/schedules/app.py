@@ -102,19 +102,20 @@ def remove(request: Request[None]) -> schemas.ScheduleView:
     roles=ADMINS,
     returns=schemas.StartedView,
     status=202,
-    also=(201,),
+    also=(200, 201),
     summary="Enqueue a schedule's job now, beside its ticks",
     raises=(NotFound, Conflict, IdempotencyMismatch, RateLimited, NotConfigured),
 )
 def run(request: Request[None]) -> Response:
-    """Also of a schedule that is switched off. 201 when the job was executed within the request."""
+    """Also of a schedule that is switched off. 201 when the job was executed within the request, 200 when before."""
     name, service = request.path["name"], schedules.from_env()
     wanted = service.get(name).wanted
     owner.check(request.caller, wanted.type, wanted.payload)
     enqueued = service.run(name, _command(request), request.request_id, request.time_left)
-    status = HTTPStatus.CREATED if enqueued.job.is_terminal else HTTPStatus.ACCEPTED
     view = schemas.StartedView.of(name, enqueued.job)
-    return Response(view, status, headers=REPLAYED if enqueued.replayed else {})
+    if enqueued.replayed:
+        return Response(view, HTTPStatus.OK, REPLAYED)
+    return Response(view, HTTPStatus.CREATED if enqueued.job.is_terminal else HTTPStatus.ACCEPTED)
 
 
 handler = api.handler

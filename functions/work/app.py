@@ -9,11 +9,10 @@ from typing import Any
 from adbot_queue.core import events, telemetry
 from adbot_queue.core.consume import batch
 from adbot_queue.jobs import execute
-from adbot_queue.jobs.model import Mode
+from adbot_queue.jobs.model import RANK, Mode
 from adbot_queue.jobs.permit import Permit
 
 _JOB = re.compile(r"[!-~]{1,64}")
-_RANK = re.compile(r"[0-9]{3}#[0-9]{13}")
 
 
 def read(body: Any) -> Permit:
@@ -25,7 +24,7 @@ def read(body: Any) -> Permit:
     match body:
         case {"job": str(job), "queue": queue} if queue == os.environ["JOB_QUEUE"] and _JOB.fullmatch(job):
             rank = body.get("rank")
-            if rank is None or (isinstance(rank, str) and _RANK.fullmatch(rank)):
+            if rank is None or (isinstance(rank, str) and RANK.fullmatch(rank)):
                 return Permit.of(body)
     raise ValueError("no permit of this queue")
 

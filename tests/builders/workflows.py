@@ -58,7 +58,7 @@ def workflows(jobs: Jobs) -> Iterator[Jobs]:
     REFUSALS.clear()
     few = {name: registry.QUEUES[name] for name in QUEUES}
     jobs.urls = {name: jobs.urls[name] for name in QUEUES}
-    types = (charging("pay"), charging("mint"), charging("mail", "email"), charging("note", "analytics", window_s=0))
+    types = (charging("pay"), charging("mint"), charging("mail", "email"), charging("note", "analytics"))
     with (
         job_types(*types),
         patch.dict(registry.QUEUES, few, clear=True),

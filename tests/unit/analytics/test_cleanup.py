@@ -124,7 +124,7 @@ def test_old_days_go_with_their_articles_and_queues_and_younger_ones_stay(counti
 
 
 def test_ended_jobs_are_deleted_and_open_and_dead_ones_never_and_the_person_signs(on_aws: World) -> None:
-    with job_types(charging("note", "email", window_s=0)):
+    with job_types(charging("note", "email")):
         jobs = Jobs(on_aws)
         done, dead = jobs.enqueue("note", tenant="ada"), jobs.enqueue("note")
         waiting = jobs.enqueue("note")

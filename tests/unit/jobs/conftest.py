@@ -21,7 +21,7 @@ def jobs(on_aws: World, provider: Provider) -> Iterator[Jobs]:
     with job_types(
         charging(),
         charging("mail", "email"),
-        charging("note", "analytics", window_s=0),
-        charging("welcome", "accounts", window_s=0),
+        charging("note", "analytics"),
+        charging("welcome", "accounts"),
     ):
         yield Jobs(on_aws)

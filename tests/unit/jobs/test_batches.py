@@ -110,7 +110,7 @@ def test_a_transaction_in_conflict_is_tried_again_for_itself(jobs: Jobs, provide
 def test_a_conflict_that_does_not_end_is_answered_come_again(jobs: Jobs) -> None:
     code = "TransactionConflictException"
     with failing(aws.dynamodb(), "TransactWriteItems", code=code) as calls, pytest.raises(Unavailable):
-        jobs.enqueue("charge")
+        jobs.enqueue("charge", key="k")
 
     assert len(calls) == 12
     assert jobs.all() == []
@@ -127,7 +127,7 @@ def test_a_transaction_that_was_written_although_it_was_said_to_be_in_progress_i
     events, name = aws.dynamodb().meta.events, "after-call.dynamodb.TransactWriteItems"
     events.register(name, written, unique_id="lost")
     try:
-        enqueued = jobs.enqueued("charge")
+        enqueued = jobs.enqueued("charge", key="k")
     finally:
         events.unregister(name, unique_id="lost")
 

@@ -79,16 +79,16 @@ def test_postponed_work_costs_no_attempt(jobs: Jobs) -> None:
     assert (done.state, done.attempt, len(done.attempts)) == (State.COMPLETED, 1, 6)
 
 
-def test_the_same_payload_again_is_the_same_job(jobs: Jobs) -> None:
-    first = jobs.enqueued("charge", {"name": "a"})
-    again = jobs.enqueued("charge", {"name": "a"})
+def test_the_same_request_with_the_same_key_is_the_same_job(jobs: Jobs) -> None:
+    first = jobs.enqueued("charge", {"name": "a"}, key="k")
+    again = jobs.enqueued("charge", {"name": "a"}, key="k")
 
     assert again.replayed
     assert again.job.id == first.job.id
     assert len(jobs.all()) == 1
 
 
-def test_a_type_without_a_window_has_a_job_for_every_call(jobs: Jobs) -> None:
+def test_without_a_key_every_call_has_a_job_of_its_own(jobs: Jobs) -> None:
     assert jobs.enqueue("note").id != jobs.enqueue("note").id
 
 
@@ -292,7 +292,7 @@ def test_lists_are_paged_newest_first(jobs: Jobs) -> None:
 
 def test_cleaning_counts_first_and_deletes_what_was_confirmed(jobs: Jobs) -> None:
     for number in range(3):
-        jobs.run("charge", {"name": str(number)})
+        jobs.run("charge", {"name": str(number)}, key=str(number))
     jobs.advance(3600)
     kept = jobs.run("charge", {"name": "new"})
     wanted = {"older_than_seconds": 60}
@@ -305,7 +305,7 @@ def test_cleaning_counts_first_and_deletes_what_was_confirmed(jobs: Jobs) -> Non
 
     assert [job.id for job in jobs.all()] == [kept.id]
     with pytest.raises(Conflict, match="deleted"):
-        jobs.enqueue("charge", {"name": "1"})
+        jobs.enqueue("charge", {"name": "1"}, key="1")
 
 
 def test_tokens_give_a_tenant_who_is_ahead_of_its_rate_a_later_place(jobs: Jobs) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -10,8 +11,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import ConditionFailed, Item
 from adbot_queue.core.partiql import BATCH, Update, update_many
-from adbot_queue.jobs.items import changes, job_of, key_of, listing_of
+from adbot_queue.jobs.items import ROW_VERSION, changes, job_of, key_of, listing_of
 from adbot_queue.jobs.model import Job, Mode, State
+from adbot_queue.jobs.unreadable import Unreadable, report
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -21,7 +23,15 @@ _CLAIM = (
     "#worker = :worker, #mode = :mode, #started_at = :now "
     "REMOVE #rank, #progress ADD #attempt :one, #version :one"
 )
-_CLAIMABLE = "#state = :waiting OR (#state = :delayed AND #run_at <= :now AND attribute_not_exists(waits_for))"
+# By `=`, version by version: what stands there may be no number.
+_CLAIMABLE = (
+    "(#state = :waiting OR (#state = :delayed AND #run_at <= :now AND attribute_not_exists(waits_for))) "
+    "AND (attribute_not_exists(v) OR #v = :known)"
+)
+_UNCLAIM = (
+    "SET #state = :delayed, #listing = :listing, #run_at = :now, #due_at = :now "
+    "REMOVE #lease, #lease_until, #worker, #started_at ADD #attempt :minus, #version :one"
+)
 _OURS = "#lease = :our_lease AND #state = :was"
 _AS_IT_WAS = "#state = :was"
 
@@ -67,7 +77,8 @@ class Claims:
         """Take jobs, each for itself, under one lease.
 
         Returns:
-            For each the job as it is now; None when it cannot be taken; TooEarly; or what else went wrong with it.
+            For each the job as it is now; None when it cannot be taken, or not be read; TooEarly; or what else went
+            wrong with it.
 
         Raises:
             ClientError, BotoCoreError: it is not known which were taken.
@@ -88,12 +99,43 @@ class Claims:
                     "one": 1,
                     "waiting": State.WAITING.value,
                     "delayed": State.DELAYED.value,
+                    "known": ROW_VERSION,
                 },
             )
             for job_id in job_ids
         ]
         outcomes = update_many(self.client, self.table, claims)
-        return [_claimed(outcome, lease) for outcome in outcomes]
+        return [
+            self._readable(job_id, queue, lease, now, outcome)
+            for job_id, outcome in zip(job_ids, outcomes, strict=True)
+        ]
+
+    def _readable(
+        self, job_id: str, queue: str, lease: str, now: int, outcome: Item | Exception
+    ) -> Job | Exception | None:
+        """What a claim led to.
+
+        A row that cannot be read is given back: it waits, at no attempt's cost, for a version that can read it.
+        """
+        try:
+            return _claimed(job_id, queue, lease, outcome)
+        except Unreadable as error:
+            report([error])
+            if isinstance(outcome, Exception):
+                return None  # it was left as it is
+        values = {
+            "delayed": State.DELAYED.value,
+            "listing": listing_of(queue, State.DELAYED),
+            "now": now,
+            "minus": -1,
+            "one": 1,
+            "lease": lease,
+        }
+        with suppress(ConditionFailed):
+            dynamodb.update_if(
+                self.client, self.table, key_of(job_id), _UNCLAIM, condition="#lease = :lease", answer=False, **values
+            )
+        return None
 
     def release(self, before: Job, after: Job) -> Job | None:
         """End an attempt: write what changed, if the claim is still ours; None when it is not."""
@@ -127,7 +169,7 @@ class Claims:
         self, before: Job, after: Job, outcome: Item | Exception, heeding: Callable[[Job], Job]
     ) -> Job | Exception | None:
         if isinstance(outcome, ConditionFailed):
-            cancelled = outcome.item is not None and job_of(outcome.item).cancel_requested
+            cancelled = outcome.item is not None and outcome.item.get("cancel_requested") is True
             try:
                 return self._release_again(before, heeding(after) if cancelled else after)
             except (ClientError, BotoCoreError) as error:
@@ -174,7 +216,9 @@ class Claims:
         return after.changed(version=before.version + 1) if version is not None else job_of(outcome)
 
 
-def _claimed(outcome: Item | Exception, lease: str) -> Job | Exception | None:
+def _claimed(job_id: str, queue: str, lease: str, outcome: Item | Exception) -> Job | Exception | None:
+    if isinstance(outcome, ClientError) and outcome.response.get("Error", {}).get("Code") == "ValidationException":
+        raise Unreadable(job_id, queue, "a claim does not fit it") from outcome
     if not isinstance(outcome, ConditionFailed):
         return outcome if isinstance(outcome, Exception) else job_of(outcome)
     stood = job_of(outcome.item) if outcome.item else None

@@ -23,39 +23,51 @@ RESERVE_MS = 3_000
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """How many jobs matched (counted up to `MOST_CLEANED`), how many are deleted, and whether others are left."""
+    """How many jobs matched (counted up to `MOST_CLEANED`), how many are deleted, and whether others are left.
+
+    `cut_off`: all of them ended before it (ISO 8601); confirmed with the count it means the same jobs.
+    """
 
     matching: int
     deleted: int
     more: bool
+    cut_off: str
+
+    @property
+    def count(self) -> int:
+        """How many matched."""
+        return self.matching
 
 
 def clean(jobs: JobService, queue: str, wanted: CleanQuery, actor: Actor, time_left: Callable[[], int]) -> Cleaned:
-    """Delete ended jobs of a queue that were created long enough ago, oldest first; without `confirm` only count them.
+    """Delete jobs of a queue that ended long enough ago, oldest first; without `confirm` only count them.
 
     The keys of deleted jobs stay remembered for their window: what a job did is not done again.
 
     Raises:
         NotFound: there is no such queue.
+        Invalid: the cut-off is younger than the age that is asked for.
         Conflict: there are not as many as the caller confirms.
     """
     registry.queue(queue)
     store, state, confirm = jobs.store, wanted.state, wanted.confirm
-    before = jobs.now() - wanted.older_than_seconds * 1000
+    before = wanted.before(jobs.now())
+    cut_off = iso(before)
     found: list[Job] = []
     cursor: str | None = None
     more = True
     while more and len(found) <= MOST_CLEANED:
         page, cursor = store.page(queue, state, limit=100, cursor=cursor, before=before, forward=True)
-        found += page
+        # The index is a moment older than the rows, and may hold a place from before a job was retried.
+        found += [job for job in page if job.finished_at is not None and job.finished_at < before]
         more = cursor is not None
     more = more or len(found) > MOST_CLEANED
     found = found[:MOST_CLEANED]
     if confirm is None:
-        return Cleaned(len(found), 0, more)
+        return Cleaned(len(found), 0, more, cut_off)
     if confirm != len(found):
-        raise Conflict(f"{len(found)} jobs match, not {confirm}", matching=len(found))
-    _sign(jobs, queue, {"state": state.value, "created_before": iso(before), "jobs": len(found)}, actor)
+        raise Conflict(f"{len(found)} jobs match, not {confirm}", matching=len(found), cut_off=cut_off)
+    _sign(jobs, queue, {"state": state.value, "ended_before": cut_off, "jobs": len(found)}, actor)
     deleted = 0
     for job in found:
         if time_left() < RESERVE_MS:
@@ -63,7 +75,7 @@ def clean(jobs: JobService, queue: str, wanted: CleanQuery, actor: Actor, time_l
             break
         deleted += store.delete(job)
     logger.info("cleaned", queue=queue, state=state.value, deleted=deleted)
-    return Cleaned(len(found), deleted, more)
+    return Cleaned(len(found), deleted, more, cut_off)
 
 
 def _sign(jobs: JobService, queue: str, after: dict[str, object], actor: Actor) -> None:

@@ -10,11 +10,18 @@ from adbot_queue.jobs.model import Job
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What an idempotency key is remembered by, and for how long (ms)."""
+    """What an idempotency key is remembered by, and for how long (ms).
+
+    Attributes:
+        derived: the type has made it of the payload; nobody gave it.
+        instead_of: it is taken from this job.
+    """
 
     key: str
     fingerprint: str
     until: int
+    derived: bool = False
+    instead_of: str | None = None
 
     def meaning(self, stood: Item) -> Known:
         """What the key means already, when this stands in its place."""

@@ -171,8 +171,9 @@ class DeadLetters:
 
         def again(job: Job) -> Job:
             _must_be_dead(job)
-            checked = None if payload is None else check_payload(registry.job_type(job.type), payload, job)
-            return job.again(self._now(), checked)
+            if payload is not None:
+                check_payload(registry.job_type(job.type), payload, job)
+            return job.again(self._now(), payload)
 
         job = self._jobs.by_person(letter_id, "dead-letter.replay", again, actor, reason)
         job = self._jobs.hand_over([job], time_left).get(job.id, job)

@@ -8,6 +8,7 @@ from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.jobs.dispatch import Dispatcher
 from adbot_queue.jobs.model import LOOK_AGAIN_MS, LOOK_SELDOM_MS, Job, State
 from adbot_queue.jobs.store import JobStore
+from adbot_queue.jobs.unreadable import Unreadable, report
 
 
 class Dependents:
@@ -24,9 +25,13 @@ class Dependents:
 
     def tell(self, parent: Job) -> None:
         """A job has ended: let its children know."""
-        self._dispatcher.send(
-            ready for child in sorted(parent.children) for ready in self._told(child, parent.id, parent)
-        )
+        ready: list[Job] = []
+        for child in sorted(parent.children):
+            try:
+                ready += self._told(child, parent.id, parent)
+            except Unreadable as error:  # it waits for a version whose sweeper can read it
+                report([error])
+        self._dispatcher.send(ready)
 
     def wait(self, child: Job) -> None:
         """A job waits for jobs of its own: have them know."""
@@ -58,11 +63,12 @@ class Dependents:
     def look_again(self, child: Job) -> None:
         """For the sweeper: ask the parents of a waiting child how they are.
 
-        A parent whose row is gone (deleted, expired, never made because the request died) counts as done.
+        A parent whose row is gone (deleted, expired, never made because the request died) counts as done. One that
+        cannot be read has not ended.
         """
         parents = self._store.get_many(child.waits_for)
         ready: list[Job] = []
-        for parent_id in sorted(child.waits_for):
+        for parent_id in sorted(child.waits_for - {one.job_id for one in parents.unreadable}):
             parent = parents.get(parent_id)
             if parent is None or parent.is_terminal:
                 ready += self._told(child.id, parent_id, parent)

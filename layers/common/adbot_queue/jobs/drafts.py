@@ -27,6 +27,7 @@ def drafts_of(store: JobStore, checked: Sequence[Checked], now: int, taken: Take
     Raises:
         Invalid: a job that is depended on does not exist, or has ended otherwise than it should, and the key does not
             mean a job already.
+        Unreadable: a job that is depended on cannot be read.
     """
     return [
         _draft(store, one, taken.virtual_time_of(index) if taken else now, now) for index, one in enumerate(checked)
@@ -39,7 +40,7 @@ def _draft(store: JobStore, checked: Checked, virtual_time: int, now: int) -> Dr
         time_ordered_id(now),
         checked.type.name,
         checked.type.queue,
-        checked.payload,
+        new.payload,
         now,
         priority=new.priority,
         tenant=new.tenant,
@@ -65,12 +66,12 @@ def _draft(store: JobStore, checked: Checked, virtual_time: int, now: int) -> Dr
 
 def _placed(store: JobStore, draft: Draft, new: NewJob, now: int) -> Draft:
     """The draft with its first state, and the job that will tell its end where one is wanted."""
-    job = draft.job
+    job, run_at = draft.job, new.time(now)
     if new.depends_on:
         parents = _open_parents(store, new)
         job = job.blocked(parents, now) if parents else job.waiting(now)
-    elif new.run_at is not None and new.run_at > now:
-        job = job.delayed(new.run_at, now)
+    elif run_at is not None and run_at > now:
+        job = job.delayed(run_at, now)
     else:
         job = job.waiting(now)
     job, with_it = told(job, now)
@@ -78,7 +79,7 @@ def _placed(store: JobStore, draft: Draft, new: NewJob, now: int) -> Draft:
 
 
 def _open_parents(store: JobStore, new: NewJob) -> frozenset[str]:
-    found = store.get_many(new.depends_on)
+    found = store.all_of(new.depends_on)
     missing = [parent for parent in new.depends_on if parent not in found]
     if missing:
         raise Invalid.field("depends_on", f"there is no job {missing[0]}")

@@ -26,12 +26,13 @@ from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.dependents import Dependents
 from adbot_queue.jobs.dispatch import Dispatcher
 from adbot_queue.jobs.line import Line, Window
-from adbot_queue.jobs.model import Job, Mode, State
+from adbot_queue.jobs.model import Failure, Job, Mode, State
 from adbot_queue.jobs.permit import Permit
 from adbot_queue.jobs.registry import JobType
-from adbot_queue.jobs.retry import Cancelled, Permanent, Postponed, Transient, Waits, decide, failure_of
+from adbot_queue.jobs.retry import Cancelled, Postponed, Transient, Waits, decide, failure_of
 from adbot_queue.jobs.side_by_side import Ended, SideBySide, Threads
 from adbot_queue.jobs.store import JobStore
+from adbot_queue.jobs.unreadable import Unreadable, Unsupported
 from adbot_queue.system.limits import Limits
 
 TimeLeft = Callable[[], int]
@@ -179,17 +180,21 @@ class Worker:
         """The job as it is after an attempt that ended like this; one that cannot be judged has failed by that."""
         try:
             return self._after(job, end)
-        except Exception as error:  # noqa: BLE001  the others that ended with it have to be written down
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  the others that ended with it have to be written down
             logger.exception("an end could not be judged", job_id=job.id, job_type=job.type)
             return self._after(job, Ended(job.id, None, error))
 
     def _after(self, job: Job, end: Ended[str]) -> Job:
         if end.error is None:
             return job.completed(_storable(end.result), self._now())
-        if not isinstance(end.error, Exception):
+        if isinstance(end.error, KeyboardInterrupt):
             raise end.error
         if isinstance(end.error, Waits):
             return job.set_aside(end.error.jobs, self._now())
+        if isinstance(end.error, Unsupported | Unreadable):
+            return _put_back(job, end.error, self._now())
         failure, retry_after = failure_of(end.error)
         policy = registry.policy_of(job.type, job.queue)
         after = job.judged(
@@ -233,7 +238,7 @@ class Worker:
                     self._dependents.tell(job)
                 elif job.waits_for:
                     self._set_aside(job, stopping=job.id in stopping)
-            except (ClientError, BotoCoreError) as error:
+            except Exception as error:  # noqa: BLE001  the others must be told too
                 failures.append(error)
         if failures:
             raise failures[0]
@@ -250,7 +255,9 @@ class Worker:
         try:
             known, payload = _prepared(job)
             processor = known.load_processor()
-        except Exception as error:  # noqa: BLE001  a verdict on this job like what a processor raises
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  a verdict on this job like what a processor raises
             return Ended(job.id, None, error)
         deadline = min(self._now() + known.timeout_s * 1000, run.deadline)
         context = Context(
@@ -305,7 +312,18 @@ _COUNTED = {State.COMPLETED: "Completed", State.FAILED: "Failed", State.DEAD: "D
 
 
 def _counted(job: Job) -> str:
+    if job.state is State.DELAYED and job.failure and job.failure.kind == "unsupported":
+        return "Unsupported"
     return "SetAside" if job.waits_for else _COUNTED.get(job.state, "Retried")
+
+
+def _put_back(job: Job, error: Unsupported | Unreadable, now: int) -> Job:
+    """A job that waits for another version of the code, with the reason; the log has it when it is put back first."""
+    name = error.error if isinstance(error, Unsupported) else type(error).__name__
+    failure = Failure("unsupported", name, str(error)[:500])
+    if job.failure is None or job.failure.kind != failure.kind:
+        logger.warning("job waits for another version", job_id=job.id, job_type=job.type, queue=job.queue, error=name)
+    return job.put_back(failure, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,21 +340,23 @@ class _Run:
 def _prepared(job: Job) -> tuple[JobType, Any]:
     """Its type, and its payload as the type reads it.
 
+    What was accepted at the door and cannot be read here is another version's: a field's new value cannot be told from
+    a damaged one, so both wait.
+
     Raises:
         Cancelled: it is not to run any more.
-        Transient: this version does not know its type.
-        Permanent: the payload does not fit; the message names the fields.
+        Unsupported: this version does not know its type, or cannot read its payload; the message names the fields.
     """
     if job.cancel_requested and not (job.has_begun and registry.leads_jobs(job.type)):
         raise Cancelled("cancelled before it ran")
     known = registry.TYPES.get(job.type)
     if known is None:
-        raise Transient(f"this version of the worker knows no type {job.type}")
+        raise Unsupported("UnknownType", f"this version knows no job type {job.type}")
     try:
-        return known, known.load_payload().model_validate_json(json.dumps(job.payload))
+        return known, known.read(job.payload)
     except ValidationError as error:
         names = ", ".join(".".join(map(str, entry["loc"])) for entry in error.errors(include_url=False))
-        raise Permanent(f"the payload does not fit its type any more: {names}") from error
+        raise Unsupported("UnknownPayload", f"this version cannot read of the payload: {names}") from error
 
 
 def _reporter(worker: Worker, job: Job) -> Callable[[int, str], None]:

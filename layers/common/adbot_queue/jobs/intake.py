@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -31,11 +32,13 @@ class NewJob:
 
     Attributes:
         tenant: whom it is for; tenants are served fairly.
-        key: idempotency key; without one it is derived from type and payload, where the type has a window.
+        key: idempotency key: what is asked for again under it is the same job.
         priority: -100 to 100, higher first.
         run_at: not before this, in ms.
+        delay_ms: not before so long from when it is enqueued.
         depends_on: jobs that must end first; without `tolerant` all of them must complete.
         webhook_url: is told how the job ended.
+        accepted: the door has accepted the payload before, in this version or another: unknown fields are let pass.
     """
 
     type: str
@@ -49,40 +52,73 @@ class NewJob:
     tolerant: bool = False
     webhook_url: str | None = None
     batch: str | None = None
+    delay_ms: int | None = None
+    accepted: bool = False
 
     def after(self, parents: tuple[str, ...]) -> NewJob:
         """The same, to run when these have ended, however they did."""
         return replace(self, depends_on=parents, tolerant=True)
 
+    def time(self, now: int) -> int | None:
+        """Not before this, in ms."""
+        return self.run_at if self.delay_ms is None else now + self.delay_ms
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells this request from another one under the same key: all that is asked for, as it is asked for.
+
+        What has its default value is left out, so that a field which a newer version adds changes nothing.
+        """
+        said = {
+            spec.name: value
+            for spec in fields(self)
+            if spec.name not in _NOT_ASKED and (value := getattr(self, spec.name)) != spec.default
+        }
+        return fingerprint(_canonical(said))
+
+
+_NOT_ASKED = {"tenant", "key", "batch", "accepted"}
+"""Whose request it is, not what it asks for. (A batch compares itself as a whole: `batches`.)"""
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A job that keeps the rules: its type, and its payload with the defaults filled in."""
+    """A job that keeps the rules, and its type."""
 
     new: NewJob
     type: JobType
-    payload: dict[str, Any]
 
     def memory(self, now: int) -> Memory | None:
         """What the job is remembered by; nothing when neither caller nor type ask for it."""
-        if self.new.key is None and not self.type.window_s:
-            return None
-        text = json.dumps(self.payload, sort_keys=True, separators=(",", ":"))
-        if self.new.key:
-            key = memory_key(self.new.tenant, self.type.name, self.new.key)
-        else:
-            key = derived_id("IDEM#", self.new.tenant, self.type.name, "payload", text)
-        window = self.type.window_s or registry.DAY_S
-        return Memory(key, fingerprint(text), now + window * 1000)
+        new = self.new
+        until = now + self.type.window_s * 1000
+        if new.key is not None:
+            return Memory(memory_key(new.tenant, new.key), new.fingerprint, until)
+        if self.type.is_once:
+            return Memory(derived_key(new.tenant, self.type, new.payload), new.fingerprint, until, derived=True)
+        return None
 
 
-def memory_key(tenant: str, job_type: str, key: str) -> str:
+def memory_key(tenant: str, key: str) -> str:
     """Where it is remembered which job an idempotency key that somebody gave means."""
-    return derived_id("IDEM#", tenant, job_type, "given", key)
+    return derived_id("IDEM#", tenant, "given", key)
+
+
+def derived_key(tenant: str, known: JobType, payload: dict[str, Any]) -> str:
+    """Where it is remembered which job of a type whose equal payloads are one job has this payload.
+
+    A payload that says a default is equal to one that does not.
+    """
+    said = known.read(payload).model_dump(mode="json", exclude_defaults=True)
+    return derived_id("IDEM#", tenant, known.name, "payload", _canonical(said))
+
+
+def _canonical(said: dict[str, Any]) -> str:
+    return json.dumps(said, sort_keys=True, separators=(",", ":"))
 
 
 def check_all(news: Sequence[NewJob], now: int, *, internal: bool, prefix: str = "") -> list[Checked]:
-    """Every job with its type and its checked payload; `internal` allows types that only the platform enqueues.
+    """Every job with its type; `internal` allows types that only the platform enqueues.
 
     Raises:
         Invalid: of all jobs together; every field's name begins with the prefix, in which `{}` is the job's index.
@@ -95,9 +131,10 @@ def check_all(news: Sequence[NewJob], now: int, *, internal: bool, prefix: str =
             _check(new, now)
             if internal:
                 known = registry.job_type(new.type)
-                checked.append(Checked(new, known, check_payload(known, new.payload)))
+                check_payload(known, new.payload, tolerant=new.accepted)
             else:
-                checked.append(Checked(new, *wanted(new.type, new.payload)))
+                known = wanted(new.type, new.payload)
+            checked.append(Checked(new, known))
         except Invalid as error:
             wrong += [FieldError(prefix.format(index) + entry.field, entry.message) for entry in error.errors]
     if wrong:
@@ -105,8 +142,8 @@ def check_all(news: Sequence[NewJob], now: int, *, internal: bool, prefix: str =
     return checked
 
 
-def wanted(name: str, payload: dict[str, Any]) -> tuple[JobType, dict[str, Any]]:
-    """The declaration of a type that a person wants to run, and the payload with its defaults filled in.
+def wanted(name: str, payload: dict[str, Any]) -> JobType:
+    """The declaration of a type that a person wants to run with a payload, when that keeps the rules.
 
     Raises:
         Invalid: there is no such type, only the platform itself enqueues it, or as `check_payload`.
@@ -117,10 +154,9 @@ def wanted(name: str, payload: dict[str, Any]) -> tuple[JobType, dict[str, Any]]
     if known.internal:
         raise Invalid.field("type", "is the platform's own")
     _check_providers(known)
-    checked = check_payload(known, payload)
-    for led in known.led(checked):
+    for led in known.led(check_payload(known, payload)):
         _check_providers(registry.job_type(led))
-    return known, checked
+    return known
 
 
 def _check_providers(known: JobType) -> None:
@@ -133,9 +169,10 @@ def _check(new: NewJob, now: int) -> None:
         from adbot_queue.processors.webhook import check_url  # noqa: PLC0415  few jobs have one
 
         check_url(new.webhook_url)
-    if new.run_at is not None and new.run_at - now > LONGEST_DELAY_MS:
+    run_at = new.time(now)
+    if run_at is not None and run_at - now > LONGEST_DELAY_MS:
         raise Invalid.field("run_at", "at most a year from now")
-    if new.run_at is not None and new.depends_on:
+    if run_at is not None and new.depends_on:
         raise Invalid.field("run_at", "a job that depends on others runs when they are done")
     if len(new.depends_on) > MOST_PARENTS:
         raise Invalid.field("depends_on", f"at most {MOST_PARENTS} jobs")
@@ -143,14 +180,25 @@ def _check(new: NewJob, now: int) -> None:
         raise Invalid.field("depends_on", "names a job twice")
 
 
-def check_payload(known: JobType, payload: dict[str, Any], before: Job | None = None) -> dict[str, Any]:
-    """The payload with its defaults filled in; `before` is the job that is to be retried with it.
+def check_payload(
+    known: JobType, payload: dict[str, Any], before: Job | None = None, *, tolerant: bool = False
+) -> dict[str, Any]:
+    """The payload as it was sent, when it keeps the rules.
+
+    Stored is what the caller said and nothing that this version adds to it: another version would stumble over that.
+
+    Args:
+        known: its type.
+        payload: as it was sent.
+        before: the job that is to be retried with it.
+        tolerant: unknown fields are let pass: the door has accepted it before.
 
     Raises:
         Invalid: names the fields as `payload.<field>`.
     """
     try:
-        model = known.load_payload().model_validate_json(json.dumps(payload))
+        text = _json(payload)
+        model = known.read(payload) if tolerant else known.load_payload().model_validate_json(text)
     except ValidationError as error:
         found = tuple(
             FieldError(".".join(["payload", *map(str, entry["loc"])]), entry["msg"])
@@ -160,11 +208,31 @@ def check_payload(known: JobType, payload: dict[str, Any], before: Job | None = 
     check = known.load_check()
     if check and (broken := check(model, before)):
         raise _invalid(broken)
-    checked: dict[str, Any] = model.model_dump(mode="json", exclude_none=True)
-    size = len(json.dumps(checked, separators=(",", ":")).encode())
-    if size > MOST_PAYLOAD:
+    if (size := len(text)) > MOST_PAYLOAD:
         raise Invalid.field("payload", f"has {size} bytes, the limit is {MOST_PAYLOAD}")
-    return checked
+    return payload
+
+
+def _json(payload: dict[str, Any]) -> str:
+    """As it is stored: ASCII.
+
+    Raises:
+        Invalid: a number in it is none in JSON.
+    """
+    try:
+        return json.dumps(payload, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        place = next(_infinite(payload, "payload"), "payload")
+        raise Invalid.field(place, "must be a finite number") from None
+
+
+def _infinite(value: Any, place: str) -> Iterator[str]:
+    """Where numbers stand that JSON does not have."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield place
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, member in members:
+        yield from _infinite(member, f"{place}.{name}")
 
 
 def _invalid(errors: Sequence[FieldError]) -> Invalid:

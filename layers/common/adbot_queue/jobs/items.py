@@ -7,21 +7,29 @@ Index attributes, each there only as long as it means something:
 
     ready     queue, rank          waiting jobs in the order of service
     due       queue, due_at        delayed and active jobs: by then somebody must look at them
-    by_state  listing, listed_at   lists: `<queue>#<state>`, and `dead` for the dead ones of all queues
+    by_state  listing, listed_at   lists: `<queue>#<state>`, and `dead` for the dead ones of all queues; in the order
+                                   in which jobs were created, ended ones in the order in which they ended
+
+`v` is the version of the row's format. Readers ignore attributes that they do not know. A change that an older reader
+must not write over, or would misread, raises `ROW_VERSION`: older code then leaves the row alone.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, fields
 from typing import Any
 
 from adbot_queue.core.dynamodb import Item
-from adbot_queue.jobs.model import HISTORY, Attempt, Failure, Job, Mode, State
+from adbot_queue.jobs.model import HISTORY, RANK, TERMINAL, Attempt, Failure, Job, Mode, State
+from adbot_queue.jobs.unreadable import Unreadable
 
 DEAD_LISTING = "dead"
 """Dead jobs of all queues are one list: they are what a person has to look through."""
+
+ROW_VERSION = 1
+"""Written with every row. A row without `v` is of version 1."""
 
 _ALWAYS = {"state", "tenant", "priority", "attempt", "version", "payload"}
 _TEXT = {"payload", "result", "progress", "record"}  # JSON text: numbers with fractions and empty sets survive
@@ -41,7 +49,7 @@ def listing_of(queue: str, state: State) -> str:
 
 def item_of(job: Job) -> Item:
     """A job as its item, index attributes included. What has its default value is left out."""
-    return key_of(job.id) | _attributes(job, _NAMES)
+    return key_of(job.id) | {"v": ROW_VERSION} | _attributes(job, _NAMES)
 
 
 def changes(before: Job, after: Job) -> tuple[Item, list[str]]:
@@ -62,7 +70,7 @@ def _attributes(job: Job, names: Iterable[str]) -> Item:
     # A dead one that somebody has decided about is none that a person has to look through.
     listing = f"{job.queue}#{job.decision}" if job.decision else listing_of(job.queue, job.state)
     item: Item = {"listing": listing}
-    item["listed_at"] = job.finished_at if job.state is State.DEAD and job.finished_at else job.created_at
+    item["listed_at"] = job.finished_at if job.state in TERMINAL and job.finished_at else job.created_at
     for name in names:
         value = getattr(job, name)
         if name in _ALWAYS or (value and value != _DEFAULTS[name]):
@@ -71,26 +79,101 @@ def _attributes(job: Job, names: Iterable[str]) -> Item:
 
 
 def job_of(item: Mapping[str, Any]) -> Job:
-    """The job in an item."""
-    values = {name: item[name] for name in _NAMES if item.get(name) is not None}
-    for name in _TEXT & values.keys():
-        values[name] = json.loads(values[name])
-    values["state"] = State(values["state"])
-    if "mode" in values:
-        values["mode"] = Mode(values["mode"])
-    for name in ("tags", "depends_on"):
-        values[name] = tuple(values.get(name, ()))
-    for name in ("waits_for", "children"):
-        values[name] = frozenset(values.get(name, ()))
-    if "failure" in values:
-        values["failure"] = Failure(**values["failure"])
-    values["attempts"] = tuple(_attempt_of(entry) for entry in values.get("attempts", ()))
+    """The job in an item.
+
+    Raises:
+        Unreadable: an attribute is missing or is not what this version takes it for, or the row is of a newer version.
+    """
+    row_version = item.get("v", ROW_VERSION)
+    if type(row_version) is not int or row_version > ROW_VERSION:
+        raise _unreadable(item, f"its version is above {ROW_VERSION}")
+    values: dict[str, Any] = {}
+    for name, read in _READERS.items():
+        stored = item.get(name)
+        if stored is None:
+            continue
+        try:
+            values[name] = read(stored)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise _unreadable(item, f"attribute {name}") from error
+    if missing := _REQUIRED - values.keys():
+        raise _unreadable(item, f"attribute {min(missing)} is missing")
+    if item.get("pk", f"JOB#{values['id']}") != f"JOB#{values['id']}":
+        raise _unreadable(item, "attribute id")
     return Job(**values)
+
+
+def sort_out(items: Iterable[Mapping[str, Any]]) -> tuple[list[Job], list[Unreadable]]:
+    """The jobs in items, and what cannot be read, each for itself."""
+    jobs: list[Job] = []
+    unreadable: list[Unreadable] = []
+    for item in items:
+        try:
+            jobs.append(job_of(item))
+        except Unreadable as error:
+            unreadable.append(error)
+    return jobs, unreadable
+
+
+def _unreadable(item: Mapping[str, Any], problem: str) -> Unreadable:
+    return Unreadable(str(item.get("pk", "")).removeprefix("JOB#"), str(item.get("queue", "")), problem)
+
+
+def _exactly(kind: type) -> Callable[[Any], Any]:
+    def read(stored: Any) -> Any:
+        if type(stored) is not kind:  # True is no number
+            raise TypeError(kind.__name__)
+        return stored
+
+    return read
+
+
+def _rank(stored: str) -> str:
+    if RANK.fullmatch(stored) is None:
+        raise ValueError("no rank")
+    return stored
+
+
+def _object(stored: str) -> dict[str, Any]:
+    found: dict[str, Any] = _exactly(dict)(json.loads(stored))
+    return found
+
+
+def _texts(kind: type, made: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda stored: made(map(_exactly(str), _exactly(kind)(stored)))
+
+
+def _attempts(stored: Any) -> tuple[Attempt, ...]:
+    return tuple(map(_attempt_of, _exactly(list)(stored)))
 
 
 def _attempt_of(entry: Mapping[str, Any]) -> Attempt:
     failure = entry.get("failure")
-    return Attempt(**{**entry, "failure": Failure(**failure) if failure else None})
+    number, started_at, ended_at = (_exactly(int)(entry[name]) for name in ("number", "started_at", "ended_at"))
+    worker = _exactly(str)(entry["worker"])
+    return Attempt(number, started_at, ended_at, worker, failure_of(failure) if failure else None)
+
+
+def failure_of(entry: Mapping[str, Any]) -> Failure:
+    """A failure as it lies in an item; what else stands there is another version's."""
+    return Failure(*(_exactly(str)(entry[name]) for name in ("kind", "error", "message")))
+
+
+_BY_KIND: dict[str, Callable[[Any], Any]] = {
+    "str": _exactly(str),
+    "int": _exactly(int),
+    "bool": _exactly(bool),
+    "State": State,
+    "Mode": Mode,
+    "Failure": failure_of,
+    "tuple[Attempt, ...]": _attempts,
+    "tuple[str, ...]": _texts(list, tuple),
+    "frozenset[str]": _texts(set, frozenset),
+    "dict[str, Any]": _object,
+    "Any": json.loads,
+}
+_READERS = {spec.name: _BY_KIND[str(spec.type).removesuffix(" | None")] for spec in fields(Job)} | {"rank": _rank}
+_REQUIRED = _ALWAYS | {spec.name for spec in fields(Job) if spec.default is MISSING and spec.default_factory is MISSING}
 
 
 def _stored(name: str, value: Any) -> Any:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import Item, Refused, Transaction
 from adbot_queue.core.errors import Invalid
-from adbot_queue.jobs.items import DEAD_LISTING, job_of
+from adbot_queue.jobs.items import DEAD_LISTING, failure_of, job_of
 from adbot_queue.jobs.letters import MESSAGE, PIECE, DeadLetter, Letter, Wanted
-from adbot_queue.jobs.model import Failure
+from adbot_queue.jobs.unreadable import Unreadable, report
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -116,9 +116,16 @@ class LetterStore:
         return [row for entry in entries if (row := found.get(entry.key["pk"])) and row.is_dead_letter]
 
     def rows(self, entries: list[Entry]) -> dict[str, DeadLetter]:
-        """What these entries are about as it is now, by primary key."""
-        items = dynamodb.get_many(self.client, self.table, [entry.key for entry in entries])
-        return {item["pk"]: _dead_letter_of(item) for item in items}
+        """What these entries are about as it is now, by primary key; what cannot be read is reported and left out."""
+        found: dict[str, DeadLetter] = {}
+        unreadable: list[Unreadable] = []
+        for item in dynamodb.get_many(self.client, self.table, [entry.key for entry in entries]):
+            try:
+                found[item["pk"]] = _dead_letter_of(item)
+            except Unreadable as error:
+                unreadable.append(error)
+        report(unreadable)
+        return found
 
     # Messages
 
@@ -182,13 +189,21 @@ def item_of(letter: Letter) -> Item:
 
 
 def letter_of(item: Mapping[str, Any]) -> Letter:
-    """The message in an item."""
+    """The message in an item.
+
+    Raises:
+        Unreadable: this version cannot read it.
+    """
     values = {spec.name: item[spec.name] for spec in fields(Letter) if spec.name in item}
-    return Letter(**{**values, "failure": Failure(**item["failure"])})
+    try:
+        return Letter(**{**values, "failure": failure_of(item["failure"])})
+    except (KeyError, TypeError) as error:
+        letter_id = str(item.get("pk", "")).removeprefix("LETTER#")
+        raise Unreadable(letter_id, str(item.get("queue", "")), "an attribute is missing or of another type") from error
 
 
 def _dead_letter_of(item: Mapping[str, Any]) -> DeadLetter:
-    return letter_of(item) if item["type"] == MESSAGE else job_of(item)
+    return letter_of(item) if item["pk"].startswith("LETTER#") else job_of(item)
 
 
 def _entry_of(item: Item) -> Entry:

@@ -40,12 +40,16 @@ RETRYABLE = frozenset({State.FAILED, State.DEAD, State.CANCELLED})
 HIGHEST_PRIORITY = 100
 LOWEST_PRIORITY = -100
 
+MINUTE_MS = 60_000
 DAY_MS = 86_400_000
 RETENTION_MS = {State.COMPLETED: 7 * DAY_MS, State.FAILED: 90 * DAY_MS, State.CANCELLED: 90 * DAY_MS}
 """How long a row stays after its end. A dead one stays until somebody decides about it."""
 
 DECIDED_MS = 90 * DAY_MS
 """How long a dead letter stays after the decision about it."""
+
+UNSUPPORTED_MS = 3 * DAY_MS
+"""For so long a job waits for a version of the code that can run it: a rollback on a Friday is mended on a Monday."""
 
 SEND_AHEAD_MS = 120_000
 """How long before its time a delayed job is looked at, so that its message can ride on SQS to the second."""
@@ -79,7 +83,8 @@ class Failure:
     """Why an attempt did not complete its job.
 
     Attributes:
-        kind: `transient`, `permanent`, `timeout`, `stalled` (the worker died), `postponed` or `cancelled`.
+        kind: `transient`, `permanent`, `timeout`, `stalled` (the worker died), `postponed`, `cancelled`, `unsupported`
+            (it waits for another version of the code) or `expired` (it has waited too long for that).
         error: the exception's class: what an operator searches for.
         message: one sentence, without personal data.
     """
@@ -180,6 +185,11 @@ class Job:
         return self.state in TERMINAL
 
     @property
+    def may_have_acted(self) -> bool:
+        """Whether its effect may have happened, or may yet: not refused for good, nor cancelled before it ran."""
+        return self.state is not State.FAILED and (self.state is not State.CANCELLED or self.has_begun)
+
+    @property
     def provider_key(self) -> str:
         """The idempotency key towards providers: the job's id, for as long as no provider has refused it for good."""
         return self.id if not self.effect else f"{self.id}-{self.effect}"
@@ -238,6 +248,24 @@ class Job:
             tried = tried.changed(fingerprint=failure.fingerprint(self.type))
         return tried._end(verdict.state, now)  # noqa: SLF001
 
+    def put_back(self, failure: Failure, now: int) -> Job:
+        """This version cannot run it: it waits, at no attempt's cost, for one that can; in the end it is dead.
+
+        However often it is put back, it is one entry of its history, which begins with the first time.
+        """
+        last = self.attempts[-1] if self.attempts else None
+        again = last is not None and last.failure is not None and last.failure.kind == failure.kind
+        since = last.started_at if last and again else self.started_at or now
+        age = now - since
+        if age >= UNSUPPORTED_MS:
+            failure = Failure("expired", failure.error, failure.message)
+        entry = Attempt(self.attempt - 1, since, now, self.worker or "", failure)
+        earlier = self.attempts[:-1] if again else self.attempts
+        kept = self.changed(attempts=(*earlier, entry)[-HISTORY:], attempt=self.attempt - 1, failure=failure)
+        if age >= UNSUPPORTED_MS:
+            return kept.changed(fingerprint=failure.fingerprint(self.type))._end(State.DEAD, now)  # noqa: SLF001
+        return kept.delayed(now + min(max(age // 2, MINUTE_MS // 2), 15 * MINUTE_MS), now)
+
     def cancelled(self, why: str, now: int) -> Job:
         """It will not run: a person cancelled it, or a job it depends on did not complete."""
         return self._end(State.CANCELLED, now).changed(failure=Failure("cancelled", "Cancelled", why))
@@ -295,6 +323,10 @@ class Job:
         """No worker has it, and it stands in no index but those that the new state says."""
         nothing: dict[str, Any] = {"rank": None, "due_at": None, "lease": None, "lease_until": None}
         return replace(self, **(nothing | values))
+
+
+RANK = re.compile(r"[0-9]{3}#[0-9]{13}")
+"""What `rank` makes."""
 
 
 def rank(priority: int, virtual_time: int) -> str:

@@ -48,4 +48,8 @@ def goes_first(rank: str, other: str) -> bool:
     """Whether a job of this rank goes before one of the other: higher priority, or earlier by more than the slack."""
     priority, _, moment = rank.partition("#")
     other_priority, _, other_moment = other.partition("#")
-    return priority < other_priority or (priority == other_priority and int(moment) + SLACK_MS < int(other_moment))
+    try:
+        earlier = int(moment) + SLACK_MS < int(other_moment)
+    except ValueError:  # no rank of ours
+        earlier = False
+    return priority < other_priority or (priority == other_priority and earlier)

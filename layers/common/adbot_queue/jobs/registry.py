@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from adbot_queue.jobs.model import Job
 
 DAY_S = 86_400
+
+TOLERANT = {"unknown_fields": "ignored"}
+"""The context of such a validation, for validators that validate something themselves."""
 
 
 class Processor(Protocol):
@@ -63,7 +67,9 @@ class JobType:
         processor: `module:function`, imported when the first job runs.
         payload: `module:Model` (pydantic), imported when the first payload is checked; must not import an SDK.
         timeout_s: longest run; below the timeout of the queue's Lambda in the template.
-        window_s: for how long the same idempotency key, given or derived from the payload, means the same job.
+        window_s: for how long an idempotency key means the same job.
+        is_once: a second effect of the same payload is never wanted: equal payloads of a tenant are one job without a
+            key, too, unless the first one failed, or was cancelled before it ran.
         policy: another one than the queue's.
         parallel: whether several of a batch may run at once in one process.
         internal: only the platform itself enqueues it.
@@ -79,6 +85,7 @@ class JobType:
     payload: str
     timeout_s: int = 20
     window_s: int = DAY_S
+    is_once: bool = False
     policy: RetryPolicy | None = None
     parallel: bool = True
     internal: bool = False
@@ -109,6 +116,14 @@ class JobType:
         """Import the payload's model."""
         model: type[BaseModel] = _resolve(self.payload)
         return model
+
+    def read(self, payload: dict[str, Any]) -> BaseModel:
+        """A payload that was accepted at the door, by this version or another one: unknown fields are ignored.
+
+        Raises:
+            ValidationError: this version cannot read it.
+        """
+        return self.load_payload().model_validate_json(json.dumps(payload), extra="ignore", context=TOLERANT)
 
 
 def _exponential(attempts: int, base_s: float) -> RetryPolicy:
@@ -184,6 +199,7 @@ TYPES: dict[str, JobType] = {
             "adbot_queue.processors.nft:MintNft",
             timeout_s=20,  # 13 s of it are the chain's, until nothing can be undone
             window_s=365 * DAY_S,
+            is_once=True,
             needs=("solana",),
         ),
         JobType(
@@ -234,7 +250,6 @@ TYPES: dict[str, JobType] = {
             "adbot_queue.processors.otp:send_otp",
             "adbot_queue.processors.otp:SendOtp",
             timeout_s=15,
-            window_s=0,
             internal=True,
             needs=("twilio",),
         ),
@@ -252,7 +267,6 @@ TYPES: dict[str, JobType] = {
             "adbot_queue.processors.analytics:track",
             "adbot_queue.processors.analytics:Track",
             timeout_s=15,
-            window_s=0,
             needs=("segment",),
         ),
         JobType(
@@ -292,8 +306,6 @@ TYPES: dict[str, JobType] = {
             "adbot_queue.processors.plugin:execute",
             "adbot_queue.processors.plugin:ExecutePlugin",
             timeout_s=75,
-            # The same input twice may well be meant twice: only a key that the caller gives makes one of them.
-            window_s=0,
             needs=("plugins",),
         ),
         JobType(
@@ -309,7 +321,6 @@ TYPES: dict[str, JobType] = {
             "analytics",
             "adbot_queue.processors.aggregates:process_snapshot",
             "adbot_queue.processors.aggregates:ProcessSnapshot",
-            window_s=0,
             # A job of many slices must survive that some of them die.
             policy=_exponential(10, 10),
             parallel=False,
@@ -319,7 +330,6 @@ TYPES: dict[str, JobType] = {
             "analytics",
             "adbot_queue.processors.aggregates:rebuild_article_stats",
             "adbot_queue.processors.aggregates:RebuildArticleStats",
-            window_s=0,
             policy=_exponential(10, 10),
             parallel=False,
         ),
@@ -328,7 +338,6 @@ TYPES: dict[str, JobType] = {
             "maintenance",
             "adbot_queue.processors.maintenance:cleanup_old_data",
             "adbot_queue.processors.maintenance:CleanupOldData",
-            window_s=0,
             policy=_exponential(10, 10),
             parallel=False,
         ),
@@ -337,7 +346,6 @@ TYPES: dict[str, JobType] = {
             "maintenance",
             "adbot_queue.processors.maintenance:generate_report",
             "adbot_queue.processors.maintenance:GenerateReport",
-            window_s=0,
             policy=_exponential(5, 10),
             parallel=False,
         ),

@@ -30,7 +30,7 @@ class Wanted:
     Attributes:
         expression: as EventBridge Scheduler takes it.
         timezone: IANA name.
-        payload: checked, with its defaults.
+        payload: checked, and as it was sent.
         start: no tick before; end: no tick after.
     """
 

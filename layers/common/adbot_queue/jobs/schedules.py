@@ -163,7 +163,10 @@ class Schedules:
         schedule, now = self.get(name), self._now()
         key = f"schedule:{name}:run:{command.actor.id}:{command.key or request_id}"
         taken = self._jobs.admit(command.actor.id)
-        enqueued = self._jobs.enqueue(job_of(schedule, key, command.actor.id), command.actor, time_left, taken)
+        try:
+            enqueued = self._jobs.enqueue(job_of(schedule, key, command.actor.id), command.actor, time_left, taken)
+        except IdempotencyMismatch as error:  # the schedule was changed since the same request came first
+            enqueued = Enqueued(self._jobs.job(str(error.extra["job_id"])), replayed=True)
         job = enqueued.job
         entry = Entry(command.actor, "schedule.run", f"schedule:{name}", after={"job_id": job.id})
         tick = Tick(job.created_at, Outcome.BY_HAND, job.id)
@@ -221,8 +224,8 @@ def _checked(wanted: Wanted, now: int, before: Schedule | None = None) -> Wanted
         raise Invalid.field("expression", str(error)) from error
     if wanted.start is not None and wanted.end is not None and wanted.end <= wanted.start:
         raise Invalid.field("end", "must be after the start")
-    _, payload = intake.wanted(wanted.type, wanted.payload)
-    wanted = replace(wanted, expression=plan.text, payload=payload)
+    intake.wanted(wanted.type, wanted.payload)
+    wanted = replace(wanted, expression=plan.text)
     if (before is None or wanted.timing != before.wanted.timing) and plan.next(now) is None:
         raise Invalid.field("expression", "never comes, from now on and within start and end")
     return wanted

@@ -10,11 +10,12 @@ from typing import Annotated, Any, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from adbot_queue.core.clock import iso
-from adbot_queue.core.errors import AppError
+from adbot_queue.core.errors import AppError, Invalid
 from adbot_queue.core.schema import Input, Instant, Query, View
 from adbot_queue.jobs.intake import MOST_BATCH, MOST_PARENTS, NewJob
 from adbot_queue.jobs.model import HIGHEST_PRIORITY, LOWEST_PRIORITY, Attempt, Failure, Job, State
 from adbot_queue.jobs.service import Enqueued
+from adbot_queue.jobs.store import Listed
 
 JobType = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 JobId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -41,21 +42,21 @@ class EnqueueJob(Input):
             raise ValueError("delay_seconds and run_at exclude each other")
         return self
 
-    def new(self, tenant: str, now: int, key: str | None = None, batch: str | None = None) -> NewJob:
+    def new(self, tenant: str, key: str | None = None, batch: str | None = None) -> NewJob:
         """As the service takes it."""
-        run_at = self.run_at if self.delay_seconds is None else now + self.delay_seconds * 1000
         return NewJob(
             self.type,
             self.payload,
             tenant,
             key,
             self.priority,
-            run_at,
+            self.run_at,
             tuple(self.tags),
             tuple(self.depends_on),
             self.run_anyway,
             self.webhook_url,
             batch,
+            self.delay_seconds * 1000 if self.delay_seconds is not None else None,
         )
 
 
@@ -243,16 +244,18 @@ class ListQuery(Query):
 
 
 class JobPage(View):
-    """Jobs, newest first. A payload or result of more than 4 KB is cut to its size; the job alone has all of it."""
+    """Jobs, newest first; ended ones by their end. A payload or result of more than 4 KB is cut to its size."""
 
     items: list[JobView]
+    unreadable: list[str] = Field(description="Ids of jobs that this version cannot read; they are left as they are")
     next: str | None
 
     @classmethod
-    def of(cls, jobs: list[Job], following: str | None) -> JobPage:
+    def of(cls, jobs: Listed, following: str | None) -> JobPage:
         """Of one page."""
         cut = [replace(job, payload=_cut(job.payload), result=_cut(job.result)) for job in jobs]
-        return cls(items=[JobView.of(job) for job in cut], next=following)
+        unreadable = [one.job_id for one in jobs.unreadable]
+        return cls(items=[JobView.of(job) for job in cut], unreadable=unreadable, next=following)
 
 
 def _cut(value: Any) -> Any:
@@ -262,23 +265,44 @@ def _cut(value: Any) -> Any:
 
 
 class CleanQuery(Query):
-    """Which ended jobs are deleted. Without `confirm` they are counted; with it exactly as many must match."""
+    """Which ended jobs are deleted. Without `confirm` they are counted; with it exactly as many must match.
+
+    Confirmed are `count` and `cut_off` of the dry run's answer: jobs that end meanwhile change neither.
+    """
 
     state: State = State.COMPLETED
-    older_than_seconds: int = Field(ge=0, le=366 * 86_400)
+    older_than_seconds: int | None = Field(None, ge=0, le=366 * 86_400, description="Since they ended")
+    cut_off: Instant | None = Field(None, description="Ended before this: what the dry run answered")
     confirm: int | None = Field(None, ge=0, le=1000)
 
     @model_validator(mode="after")
     def _ended(self) -> Self:
         if self.state not in {State.COMPLETED, State.FAILED, State.CANCELLED}:
             raise ValueError("state: only completed, failed and cancelled jobs are cleaned")
+        if self.older_than_seconds is None and self.cut_off is None:
+            raise ValueError("older_than_seconds: is needed, or cut_off")
         return self
+
+    def before(self, now: int) -> int:
+        """The moment (ms) before which jobs ended.
+
+        Raises:
+            Invalid: the cut-off is younger than the age, or lies ahead.
+        """
+        latest = now - (self.older_than_seconds or 0) * 1000
+        if self.cut_off is None:
+            return latest
+        if self.cut_off > latest:
+            raise Invalid.field("cut_off", f"must be at most {iso(latest)}")
+        return self.cut_off
 
 
 class CleanView(View):
-    """How many matched, how many are deleted, and whether there are more than one request may delete."""
+    """How many ended before `cut_off`, how many are deleted, and whether there are more than one request may delete."""
 
-    matching: int
+    count: int
+    matching: int = Field(description="The same as count")
+    cut_off: str
     deleted: int
     more: bool
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from adbot_queue import ledger as ledgers
 from adbot_queue.core import aws
@@ -22,14 +25,14 @@ from adbot_queue.core.errors import (
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count
 from adbot_queue.jobs import dispatch, registry
-from adbot_queue.jobs.creation import Created, Draft, Known
+from adbot_queue.jobs.creation import Created, Draft, Known, Memory
 from adbot_queue.jobs.dependents import Dependents
 from adbot_queue.jobs.dispatch import Dispatcher
 from adbot_queue.jobs.drafts import drafts_of
-from adbot_queue.jobs.intake import NewJob, check_all, check_payload, memory_key
+from adbot_queue.jobs.intake import NewJob, check_all, check_payload, derived_key, memory_key
 from adbot_queue.jobs.model import RETRYABLE, TERMINAL, Job, Mode, State
 from adbot_queue.jobs.registry import Rate
-from adbot_queue.jobs.store import JobStore
+from adbot_queue.jobs.store import JobStore, Listed, OtherRequest
 from adbot_queue.jobs.tellers import told
 from adbot_queue.ledger import Actor, Entry, Ledger
 from adbot_queue.system import health_log, limits, pauses
@@ -100,7 +103,7 @@ class JobService:
 
         Raises:
             Invalid: a field breaks its rule.
-            IdempotencyMismatch: the key was used for another payload.
+            IdempotencyMismatch: the key was used for another request.
             Conflict: the key was used for a job that has been deleted.
             Unavailable: nothing is known to have been enqueued; send the same again.
         """
@@ -110,22 +113,28 @@ class JobService:
         return enqueued
 
     def enqueue_many(
-        self, news: Sequence[NewJob], actor: Actor, time_left: TimeLeft | None = None, taken: Taken | None = None
+        self,
+        news: Sequence[NewJob],
+        actor: Actor,
+        time_left: TimeLeft | None = None,
+        taken: Taken | None = None,
+        request: Memory | None = None,
     ) -> list[Enqueued | AppError]:
-        """Create jobs, all or (when one is invalid) none; see `enqueue`.
+        """Create jobs, all or (when one is invalid) none; see `enqueue`. `request`: the key of all of them together.
 
         Returns:
             For each the job, or why its key does not allow it.
 
         Raises:
             Invalid: names every field that breaks a rule; nothing was enqueued.
+            IdempotencyMismatch: the key of all together was used for another request; nothing was enqueued.
             Unavailable: as `enqueue`.
         """
         now = self.now()
         checked = check_all(news, now, internal=actor.role == ledgers.SYSTEM.role)
         drafts = drafts_of(self.store, checked, now, taken)
         first = _first_of_each(drafts)
-        created = self.store.create(list(first.values()), now, self._signing(actor))
+        created = self._create(list(first.values()), now, actor, request)
         fresh = [draft.job for draft in first.values() if draft.job.id not in created.known]
         made = self.hand_over(fresh, time_left)
         for job in fresh:
@@ -133,6 +142,27 @@ class JobService:
                 self.dependents.look_again(job)
         count("JobsEnqueued", len(fresh))
         return [self._outcome(draft, first[_name(draft)], created, made) for draft in drafts]
+
+    def _create(self, drafts: list[Draft], now: int, actor: Actor, request: Memory | None) -> Created:
+        sign = self._signing(actor)
+        try:
+            created = self.store.create(drafts, now, sign, request)
+        except OtherRequest as other:
+            raise IdempotencyMismatch("the idempotency key was used with another request") from other
+        # A key that the type has made is not held by a job that did nothing.
+        again: list[Draft] = []
+        for draft in drafts:
+            known = created.known.get(draft.job.id)
+            if known and draft.memory and draft.memory.derived:
+                first = self.store.get(known.job_id)
+                if first and not first.may_have_acted:
+                    again.append(replace(draft, memory=replace(draft.memory, instead_of=first.id), known=None))
+        if again:
+            new = self.store.create(again, now, sign)
+            free = {draft.job.id for draft in again}
+            kept = {job_id: known for job_id, known in created.known.items() if job_id not in free}
+            created = Created(kept | new.known, created.late | new.late)
+        return created
 
     def check(self, news: Sequence[NewJob], prefix: str) -> None:
         """Refuse what breaks a rule, before anything is done; `prefix` as in `check_all`.
@@ -175,12 +205,12 @@ class JobService:
         if draft is first:
             return Enqueued(job)
         if first.memory and draft.memory and first.memory.fingerprint != draft.memory.fingerprint:
-            return IdempotencyMismatch("the idempotency key is used twice with different payloads", job_id=job.id)
+            return IdempotencyMismatch("the idempotency key is used twice with different requests", job_id=job.id)
         return Enqueued(job, replayed=True)
 
     def _known(self, known: Known) -> Enqueued | AppError:
         if not known.same:
-            return IdempotencyMismatch("the idempotency key was used with another payload", job_id=known.job_id)
+            return IdempotencyMismatch("the idempotency key was used with another request", job_id=known.job_id)
         job = self.store.get(known.job_id)
         if job is None:
             return Conflict(
@@ -212,7 +242,8 @@ class JobService:
         for job in jobs:
             if job.state is not State.WAITING or job.queue in paused:
                 continue
-            if time_left is None or registry.TYPES[job.type].timeout_s > DIRECT_S:
+            known = registry.TYPES.get(job.type)
+            if time_left is None or known is None or known.timeout_s > DIRECT_S:
                 self.dispatcher.start(job, mode)
             elif time_left() > DIRECT_S * 1000 + RESERVE_MS and self.dispatcher.run(job, mode):
                 ran.append(job.id)
@@ -231,13 +262,13 @@ class JobService:
             raise NotFound(f"there is no job {job_id}")
         return found
 
-    def enqueued_as(self, job_type: str, tenant: str, key: str) -> Job | None:
+    def enqueued_as(self, tenant: str, key: str) -> Job | None:
         """The job that an idempotency key has enqueued, if it has."""
-        job_id = self.store.remembered(memory_key(tenant, job_type, key))
+        job_id = self.store.remembered(memory_key(tenant, key))
         return self.store.get(job_id) if job_id else None
 
-    def page(self, queue: str, state: State, limit: int, cursor: str | None) -> tuple[list[Job], str | None]:
-        """Jobs of a queue in a state, newest first, and the cursor of the next page.
+    def page(self, queue: str, state: State, limit: int, cursor: str | None) -> tuple[Listed, str | None]:
+        """Jobs of a queue in a state, newest first (ended ones by their end), and the cursor of the next page.
 
         Raises:
             NotFound: there is no such queue.
@@ -309,11 +340,28 @@ class JobService:
                 raise Conflict(
                     f"job {job.id} is {job.state}; retried are {', '.join(sorted(only))}", state=job.state.value
                 )
-            checked = None if payload is None else check_payload(registry.job_type(job.type), payload, job)
-            return job.again(self.now(), checked)
+            self._must_be_the_one(job)
+            tolerant = actor.role == ledgers.SYSTEM.role
+            if payload is not None:
+                check_payload(registry.job_type(job.type), payload, job, tolerant=tolerant)
+            return job.again(self.now(), payload)
 
         job = self.by_person(job_id, "job.retry", again, actor, reason)
         return self.hand_over([job], time_left).get(job.id, job)
+
+    def _must_be_the_one(self, job: Job) -> None:
+        """Of jobs that are one by their payload only that which has the key may run.
+
+        Raises:
+            Conflict: the job did nothing, and another one took the key.
+        """
+        known = registry.TYPES.get(job.type)
+        if known is None or not known.is_once or job.idempotency_key is not None:
+            return
+        with suppress(ValidationError):  # it is put back when it is run
+            holder = self.store.remembered(derived_key(job.tenant, known, job.payload))
+            if holder not in {None, job.id}:
+                raise Conflict(f"job {holder} was enqueued with the same payload since", job_id=holder)
 
     def by_person(
         self, job_id: str, action: str, change: Callable[[Job], Job | None], actor: Actor, reason: str

@@ -17,8 +17,9 @@ from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, ConditionFailed, Conten
 from adbot_queue.core.races import race
 from adbot_queue.jobs.claims import Claims, difference
 from adbot_queue.jobs.creation import Created, Draft, Known, Memory
-from adbot_queue.jobs.items import item_of, job_of, key_of, listing_of
+from adbot_queue.jobs.items import item_of, job_of, key_of, listing_of, sort_out
 from adbot_queue.jobs.model import TERMINAL, Job, State
+from adbot_queue.jobs.unreadable import Unreadable, report
 
 TOGETHER = 50
 """Jobs of a transaction: so many of the largest payloads fit into its 4 MB, with all that stands beside them."""
@@ -26,6 +27,26 @@ TOGETHER = 50
 _NOT_TERMINAL = "NOT #state IN (:s0, :s1, :s2, :s3)"
 _ADOPT = "ADD children :new, version :one"
 _STATES: dict[str, Any] = {f"s{number}": state.value for number, state in enumerate(sorted(TERMINAL))}
+
+
+class OtherRequest(Exception):
+    """The key of a whole request was used for another one."""
+
+
+class Rows(dict[str, Job]):
+    """Jobs by id, and those that are there but cannot be read."""
+
+    def __init__(self, found: Iterable[Job], unreadable: Sequence[Unreadable]) -> None:
+        super().__init__((job.id, job) for job in found)
+        self.unreadable = unreadable
+
+
+class Listed(list[Job]):
+    """A page of jobs, and those in its places that cannot be read."""
+
+    def __init__(self, found: Iterable[Job], unreadable: Sequence[Unreadable]) -> None:
+        super().__init__(found)
+        self.unreadable = unreadable
 
 
 class JobStore(Claims):
@@ -38,21 +59,27 @@ class JobStore(Claims):
     # Creating
 
     def create(
-        self, drafts: Sequence[Draft], now: int, sign: Callable[[Transaction, list[Job]], None] | None = None
+        self,
+        drafts: Sequence[Draft],
+        now: int,
+        sign: Callable[[Transaction, list[Job]], None] | None = None,
+        request: Memory | None = None,
     ) -> Created:
         """Create jobs, as many as fit into each transaction; those whose key is known are left out.
 
         Items a job: the key's memory (refuses a key that is remembered), the job, jobs that come with it, and each
-        parent (refuses one that has ended). With them whatever `sign` adds, one item. Parents that do not fit, or that
-        end or change in that very moment, are told afterwards.
+        parent (refuses one that has ended). With them whatever `sign` adds, one item, and the key of the whole
+        `request` (refuses another request). Parents that do not fit, or that end or change in that very moment, are
+        told afterwards.
 
         Raises:
+            OtherRequest: the key of the whole request was used for another one; nothing was written.
             Unavailable: nothing of this transaction was written; those before it were.
         """
         created = Created({draft.job.id: draft.known for draft in drafts if draft.known}, set())
-        for chunk in _chunks([draft for draft in drafts if not draft.known], TRANSACTION_LIMIT - 1):
+        for chunk in _chunks([draft for draft in drafts if not draft.known], TRANSACTION_LIMIT - 2):
             left = chunk
-            while left and (known := self._try(left, now, sign, created.late)):
+            while left and (known := self._try(left, now, sign, request, created.late)):
                 created.known.update(known)
                 left = [draft for draft in left if draft.job.id not in known]
         return created
@@ -62,23 +89,25 @@ class JobStore(Claims):
         drafts: Sequence[Draft],
         now: int,
         sign: Callable[[Transaction, list[Job]], None] | None,
+        request: Memory | None,
         late: set[str],
     ) -> dict[str, Known]:
         """Create all of them; if the keys of some are known, none: the answer says which."""
-        if len(drafts) == 1 and drafts[0].size == 1 and sign is None:
+        if len(drafts) == 1 and drafts[0].size == 1 and sign is None and request is None:
             self._put(drafts[0].job)
             return {}
         if any(draft.parents for draft in drafts):
             with suppress(Refused, Contended):
-                return self._commit(drafts, now, sign, late, with_parents=True)
+                return self._commit(drafts, now, sign, request, late, with_parents=True)
         # Workers are at the parents: a transaction without these loses no race against them.
-        return race(lambda: self._commit(drafts, now, sign, late, with_parents=False))
+        return race(lambda: self._commit(drafts, now, sign, request, late, with_parents=False))
 
     def _commit(
         self,
         drafts: Sequence[Draft],
         now: int,
         sign: Callable[[Transaction, list[Job]], None] | None,
+        request: Memory | None,
         late: set[str],
         *,
         with_parents: bool,
@@ -86,6 +115,8 @@ class JobStore(Claims):
         transaction = self.transaction()
         for draft in drafts:
             self._add(transaction, draft, now)
+        if request:
+            self._remember(transaction, "request", request, str(drafts[0].job.batch), now, again=True)
         room = TRANSACTION_LIMIT - len(transaction) - (sign is not None)
         untold = self._tell_parents(transaction, drafts, room if with_parents else 0)
         if sign:
@@ -93,6 +124,8 @@ class JobStore(Claims):
         try:
             transaction.commit()
         except Refused as refused:
+            if "request" in refused.failed:
+                raise OtherRequest from refused
             # Ids are unique: where the job stands, a try before was written although DynamoDB did not say so.
             if f"job:{drafts[0].job.id}" not in refused.failed:
                 known = _known(drafts, refused)
@@ -115,18 +148,29 @@ class JobStore(Claims):
     def _add(self, transaction: Transaction, draft: Draft, now: int) -> None:
         job = draft.job
         if draft.memory:
-            memory: Item = {
-                "pk": draft.memory.key,
-                "sk": "I",
-                "job_id": job.id,
-                "fingerprint": draft.memory.fingerprint,
-                "until": draft.memory.until,
-                "expires_at": draft.memory.until // 1000,
-            }
-            condition = "attribute_not_exists(pk) OR #until <= :now"  # TTL may delete days late
-            transaction.put(f"memory:{job.id}", self.table, memory, condition=condition, now=now)
+            self._remember(transaction, f"memory:{job.id}", draft.memory, job.id, now)
         for one in (job, *draft.with_it):
             transaction.create(f"job:{one.id}", self.table, item_of(one))
+
+    def _remember(
+        self, transaction: Transaction, tag: str, memory: Memory, meaning: str, now: int, *, again: bool = False
+    ) -> None:
+        """Add what a key means from now on; refuses while it means something else, the same request (`again`) apart."""
+        item: Item = {
+            "pk": memory.key,
+            "sk": "I",
+            "job_id": meaning,
+            "fingerprint": memory.fingerprint,
+            "until": memory.until,
+            "expires_at": memory.until // 1000,
+        }
+        condition = "attribute_not_exists(pk) OR #until <= :now"  # TTL may delete days late
+        values: dict[str, Any] = {"now": now}
+        if again:
+            condition, values = condition + " OR fingerprint = :same", values | {"same": memory.fingerprint}
+        if memory.instead_of is not None:
+            condition, values = condition + " OR job_id = :failed", values | {"failed": memory.instead_of}
+        transaction.put(tag, self.table, item, condition=condition, **values)
 
     def _tell_parents(self, transaction: Transaction, drafts: Sequence[Draft], room: int) -> dict[str, set[str]]:
         """Add as many parents as there is room for; the others, with their new children, are the answer."""
@@ -165,14 +209,31 @@ class JobStore(Claims):
         return found["job_id"] if found else None
 
     def get(self, job_id: str) -> Job | None:
-        """One job, read strongly."""
+        """One job, read strongly.
+
+        Raises:
+            Unreadable: there is one, but not for this version.
+        """
         found = dynamodb.get(self.client, self.table, key_of(job_id))
         return job_of(found) if found else None
 
-    def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
-        """Jobs by id, those that exist."""
-        found = dynamodb.get_many(self.client, self.table, [key_of(job_id) for job_id in job_ids])
-        return {job.id: job for job in map(job_of, found)}
+    def get_many(self, job_ids: Iterable[str]) -> Rows:
+        """Jobs by id: those that exist and can be read. Those that cannot are reported."""
+        found, unreadable = sort_out(dynamodb.get_many(self.client, self.table, map(key_of, job_ids)))
+        if unreadable:
+            report(unreadable)
+        return Rows(found, unreadable)
+
+    def all_of(self, job_ids: Iterable[str]) -> Rows:
+        """The same for those to whom a job that is not there is gone.
+
+        Raises:
+            Unreadable: one is there and cannot be read.
+        """
+        found = self.get_many(job_ids)
+        if found.unreadable:
+            raise found.unreadable[0]
+        return found
 
     def ready(self, queue: str, limit: int) -> list[tuple[str, str]]:
         """The first waiting jobs of a queue in the order of service: rank and id. As old as the index, a moment."""
@@ -204,8 +265,11 @@ class JobStore(Claims):
         cursor: str | None,
         before: int | None = None,
         forward: bool = False,
-    ) -> tuple[list[Job], str | None]:
-        """Jobs of a queue in a state, newest first unless `forward`; `before`: created earlier than that (ms)."""
+    ) -> tuple[Listed, str | None]:
+        """Jobs of a queue in a state, newest first unless `forward`; `before`: they stand earlier than that (ms).
+
+        The place of an ended job is the moment of its end, that of another one the moment at which it was created.
+        """
         condition = "listing = :listing"
         values: dict[str, Any] = {"listing": listing_of(queue, state)}
         if before is not None:
@@ -227,7 +291,7 @@ class JobStore(Claims):
         jobs = self.get_many(map(_id, found))
         # The index is a moment older than the rows: what has changed its state since is left out.
         listed = [jobs[_id(item)] for item in found if _id(item) in jobs]
-        return [job for job in listed if job.queue == queue and job.state is state], following
+        return Listed((job for job in listed if job.queue == queue and job.state is state), jobs.unreadable), following
 
     # Changing
 

@@ -137,7 +137,7 @@ class Sweeper:
         waiting = [job_id for _, job_id in places]
         if not waiting or queue in self._paused():
             return
-        self._oldest = min(self._oldest, *(virtual_time(rank) for rank, _ in places))
+        self._oldest = min(self._oldest, *(_moment(rank, self._oldest) for rank, _ in places))
         if self._dispatcher.is_direct:
             for job in self._overdue(waiting[:STARTED]):
                 done["started"] += self._dispatcher.start(job, Mode.SYNC_DIRECT)
@@ -154,7 +154,7 @@ class Sweeper:
     def _overdue(self, job_ids: list[str]) -> list[Job]:
         """Those that wait for longer than a message takes."""
         before = self._now() - GRACE_MS
-        old = [job_id for job_id in job_ids if time_of(job_id) <= before]
+        old = [job_id for job_id in job_ids if _made_at(job_id) <= before]
         jobs = self._store.get_many(old)
         return [jobs[job_id] for job_id in old if job_id in jobs and jobs[job_id].state is State.WAITING]
 
@@ -163,6 +163,20 @@ def in_turn(queues: Sequence[str], now: int) -> list[str]:
     """The queues in their order, another one first each minute: a sweep that runs out of time leaves out others."""
     first = now // MINUTE_MS % len(queues)
     return [*queues[first:], *queues[:first]]
+
+
+def _made_at(job_id: str) -> int:
+    try:
+        return time_of(job_id)
+    except ValueError:
+        return 0  # no id of ours: its row says what it is
+
+
+def _moment(rank: str, otherwise: int) -> int:
+    try:
+        return virtual_time(rank)
+    except ValueError:
+        return otherwise
 
 
 def _has_time(job: Job) -> bool:

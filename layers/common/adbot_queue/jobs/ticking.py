@@ -12,6 +12,7 @@ from adbot_queue.core.clock import Clock, instant, iso, system_clock
 from adbot_queue.core.errors import AppError, RateLimited, Unavailable
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs import schedule_store, service, telling
+from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.schedule_model import Outcome, Schedule, Tick, is_name
 from adbot_queue.jobs.schedule_store import TELL_MS, Lost, ScheduleStore, look_at
 from adbot_queue.jobs.service import Enqueued, NewJob
@@ -43,6 +44,9 @@ class Jobs(Protocol):
         self, new: NewJob, actor: Actor, time_left: TimeLeft | None = None, taken: Taken | None = None
     ) -> Enqueued:
         """Create a job; the same key means the same job."""
+
+    def job(self, job_id: str) -> Job:
+        """One job."""
 
 
 class Ticking:
@@ -179,7 +183,7 @@ def job_of(schedule: Schedule, key: str, tenant: str) -> NewJob:
     """The job that a schedule makes."""
     wanted = schedule.wanted
     tags = (*wanted.tags, f"schedule:{schedule.name}")
-    return NewJob(wanted.type, wanted.payload, tenant, key, wanted.priority, tags=tags)
+    return NewJob(wanted.type, wanted.payload, tenant, key, wanted.priority, tags=tags, accepted=True)
 
 
 def _delivered(text: Any) -> int | None:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from adbot_queue import ledger
 from adbot_queue.core import telemetry
-from adbot_queue.core.errors import ProviderFailed
+from adbot_queue.core.errors import IdempotencyMismatch, ProviderFailed
 from adbot_queue.core.ids import derived_id
 from adbot_queue.core.schema import Input
 from adbot_queue.jobs.context import Context
@@ -93,4 +93,7 @@ def _welcome(email: str, username: str, sign_in: str, context: Context) -> str:
         tenant=context.tenant,
         key=f"welcome:{context.idempotency_key}",
     )
-    return service.from_env().enqueue(mail, ledger.SYSTEM).job.id
+    try:
+        return service.from_env().enqueue(mail, ledger.SYSTEM).job.id
+    except IdempotencyMismatch as error:  # an attempt by another version has written it, in other words
+        return str(error.extra["job_id"])

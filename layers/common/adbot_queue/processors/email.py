@@ -75,7 +75,7 @@ class SendEmail(Input):
     @classmethod
     def _fit_the_template(cls, told: dict[str, Any] | None, info: ValidationInfo) -> dict[str, Any] | None:
         if template := info.data.get("template"):
-            return mail_templates.check(template, told or {})
+            return mail_templates.check(template, told or {}, tolerant=info.context is not None)
         if told is not None and "template" in info.data:
             raise ValueError("belong to a template, and none is named")
         return told

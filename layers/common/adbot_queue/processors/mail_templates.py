@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AwareDatetime, Field, HttpUrl, UrlConstraints
 
@@ -106,13 +106,14 @@ class Rendered:
     html: str
 
 
-def check(template: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables with defaults filled in, as JSON.
+def check(template: str, variables: Mapping[str, Any], *, tolerant: bool = False) -> dict[str, Any]:
+    """The variables with defaults filled in, as JSON; unknown ones are refused, or (`tolerant`) left out.
 
     Raises:
         ValidationError: they do not fit the template; names each that is missing or wrong.
     """
-    told = TEMPLATES[template].model_validate_json(json.dumps(variables))
+    extra: Literal["ignore", "forbid"] = "ignore" if tolerant else "forbid"
+    told = TEMPLATES[template].model_validate_json(json.dumps(variables), extra=extra)
     return told.model_dump(mode="json", exclude_none=True)
 
 

@@ -116,13 +116,15 @@ def _spread(payload: SendPush, context: Context) -> dict[str, Any]:
     found = subscriptions.from_env().of_user(str(payload.user_id))
     news = [_one(payload, subscription, context, service.NewJob) for subscription in found]
     outcomes = service.from_env().enqueue_many(news, ledger.SYSTEM) if news else []
-    made = [outcome.job.id if isinstance(outcome, service.Enqueued) else None for outcome in outcomes]
+    made = [
+        outcome.job.id if isinstance(outcome, service.Enqueued) else outcome.extra.get("job_id") for outcome in outcomes
+    ]
     return {"jobs": {subscription.id: job for subscription, job in zip(found, made, strict=True)}}
 
 
 def _one(payload: SendPush, subscription: Subscription, context: Context, new: Any) -> Any:
     topic = payload.topic or _topic(context)  # of all of them: to a user it is one notification
-    told = payload.model_dump(mode="json", exclude_none=True) | {"subscription_id": subscription.id, "topic": topic}
+    told = payload.model_dump(mode="json", exclude_unset=True) | {"subscription_id": subscription.id, "topic": topic}
     return new("send-push", told, key=f"{context.idempotency_key}#{subscription.id}")
 
 

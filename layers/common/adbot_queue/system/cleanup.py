@@ -113,7 +113,7 @@ class Aggregates:
 
 
 class EndedJobs:
-    """Jobs that ended other than dead, and were created before a day."""
+    """Jobs that ended other than dead, before a day."""
 
     def __init__(self, store: JobStore, before: str) -> None:
         self._store = store
@@ -129,7 +129,8 @@ class EndedJobs:
                 found, cursor = self._store.page(
                     queue, state, limit=AT_ONCE, cursor=cursor, before=self._before, forward=True
                 )
-                yield (number, cursor) if cursor else (number + 1, None), found
+                ended = [job for job in found if job.finished_at is not None and job.finished_at < self._before]
+                yield (number, cursor) if cursor else (number + 1, None), ended
                 if cursor is None:
                     break
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from adbot_queue.core.errors import FieldError, Invalid
 from adbot_queue.jobs import registry
 from adbot_queue.jobs.model import Job
+from adbot_queue.jobs.registry import JobType
 from adbot_queue.workflow.declaration import RunWorkflow, Step, predecessors
 from adbot_queue.workflow.plan import StepState
 from adbot_queue.workflow.references import Absent, NoReference, Path, Reference, follow, references, resolved, texts
@@ -35,7 +36,7 @@ def check(payload: RunWorkflow, before: Job | None) -> list[FieldError]:
 
 def types(payload: Mapping[str, Any]) -> set[str]:
     """The types of the jobs that a checked workflow enqueues."""
-    return {step["type"] for step in payload["steps"] if "type" in step}
+    return {step["type"] for step in payload["steps"] if step.get("type")}
 
 
 def _order(steps: Sequence[Step]) -> Iterator[FieldError]:
@@ -107,6 +108,19 @@ def _payload(payload: RunWorkflow, step: Step, at: Path) -> Iterator[FieldError]
                 yield _error((*at, "payload", *entry["loc"]), entry["msg"])
 
 
+def unreadable_fields(known: JobType, step: Step, payload: dict[str, Any]) -> str:
+    """Fields of a step's payload that its type cannot read, of those that are none of earlier steps' answers."""
+    try:
+        known.read(payload)
+    except ValidationError as error:
+        return ", ".join(
+            ".".join(map(str, entry["loc"]))
+            for entry in error.errors(include_url=False, include_input=False)
+            if not _is_open(step.payload, payload, entry["loc"], missing=entry["type"] == "missing")
+        )
+    return ""
+
+
 def _input_only(payload: RunWorkflow) -> Any:
     """Looks up the input; what steps will answer stays the reference that it is."""
 
@@ -133,7 +147,7 @@ def _is_open(declared: Any, filled: Any, place: Path, *, missing: bool) -> bool:
 def _changes(payload: RunWorkflow, before: Job) -> Iterator[FieldError]:
     """What has run, or runs, stays as it was; a step that failed keeps its type, because its job is what is retried."""
     record = {entry["id"]: entry for entry in before.record.get("steps", ())}
-    was = {step.id: step for step in RunWorkflow.model_validate_json(json.dumps(before.payload)).steps}
+    was = {step.id: step for step in RunWorkflow.model_validate_json(json.dumps(before.payload), extra="ignore").steps}
     now = {step.id: (index, step) for index, step in enumerate(payload.steps)}
     for name, entry in record.items():
         begun = entry.get("job") or entry["state"] != StepState.PENDING

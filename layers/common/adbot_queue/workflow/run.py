@@ -16,10 +16,11 @@ from adbot_queue.core.errors import AppError, Conflict, NotFound, Unavailable
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs import registry, service
 from adbot_queue.jobs.context import Context
-from adbot_queue.jobs.intake import check_payload
 from adbot_queue.jobs.model import Failure, Job
 from adbot_queue.jobs.retry import Cancelled, Permanent, Waits
 from adbot_queue.jobs.service import JobService, NewJob
+from adbot_queue.jobs.unreadable import Unsupported
+from adbot_queue.workflow.check import unreadable_fields
 from adbot_queue.workflow.declaration import RunWorkflow, Step
 from adbot_queue.workflow.plan import BROKEN, Incomparable, StepState, holds, is_passed, plan
 from adbot_queue.workflow.record import Execution, Record
@@ -84,7 +85,7 @@ class _Run:
     def _look(self) -> None:
         """Take over how the jobs of running steps ended."""
         running = self._running()
-        rows = self._jobs.store.get_many({one.job for one in running if one.job})
+        rows = self._jobs.store.all_of({one.job for one in running if one.job})
         for one in running:
             self._see(one, rows.get(one.job or ""))
 
@@ -107,12 +108,12 @@ class _Run:
             if one.state in BROKEN and not is_passed(self._steps[one.id], one.state)
         ]
         completed = [one for one in self._record.steps.values() if one.state is StepState.COMPLETED and one.job]
-        rows = self._jobs.store.get_many({one.job for one in (*broken, *completed) if one.job})
+        rows = self._jobs.store.all_of({one.job for one in (*broken, *completed) if one.job})
         for one in broken:
             self._record.steps[one.id] = one.again(rows.get(one.job or ""))
         for one in completed:  # the payload may be another one, and refer to what was not kept
-            if one.job in rows:
-                self._see(one, rows[one.job])
+            if row := rows.get(one.job or ""):
+                self._see(one, row)
         self._record.cycle = self._job.cycle
         self._keep()
         self._look()
@@ -120,7 +121,7 @@ class _Run:
     def _retry(self) -> None:
         """Have those jobs retried that are to be, and were not yet."""
         intended = [one for one in self._running() if one.retrying is not None and one.job]
-        rows = self._jobs.store.get_many({one.job for one in intended if one.job}) if intended else {}
+        rows = self._jobs.store.all_of({one.job for one in intended if one.job}) if intended else {}
         for one in intended:
             row = rows.get(one.job or "")
             if row and one.is_to_be_retried(row):
@@ -128,10 +129,8 @@ class _Run:
 
     def _retry_job(self, execution: Execution, row: Job) -> None:
         try:
-            known = registry.job_type(row.type)
-            payload = check_payload(known, self._payload(self._steps[execution.id]))
-            # Another payload is another effect: what a newer version of the type fills in makes none.
-            changed = payload if payload != check_payload(known, row.payload) else None
+            payload = self._payload(self._steps[execution.id])
+            changed = payload if payload != row.payload else None  # another payload is another effect
             self._jobs.retry(row.id, ledger.SYSTEM, f"its workflow {self._job.id} is retried", payload=changed)
         except Conflict:
             logger.info("step's job was retried by somebody else", step=execution.id)
@@ -162,20 +161,38 @@ class _Run:
             self._refused(execution, error)
 
     def _enqueue(self, step: Step, execution: Execution) -> None:
-        run_at = self._context.now() + step.wait_seconds * 1000 if step.wait_seconds else None
         new = NewJob(
             step.type or WAIT,
             self._payload(step),
             self._job.tenant,
             self._key(step),
             self._job.priority,
-            run_at,
-            (*self._job.tags, f"workflow:{self._job.id}"),
+            tags=(*self._job.tags, f"workflow:{self._job.id}"),
+            delay_ms=step.wait_seconds * 1000 if step.wait_seconds else None,
+            accepted=True,
         )
+        self._must_be_known(step, new)
         enqueued = self._jobs.enqueue(new, ledger.SYSTEM)
         if not enqueued.replayed:
             count("WorkflowStepsStarted")
         self._see(execution.began(enqueued.job), enqueued.job)
+
+    def _must_be_known(self, step: Step, new: NewJob) -> None:
+        """What the door has accepted, up to a year ago and by whichever version, is not refused here: it waits.
+
+        What earlier steps have answered was not known at the door; that may be refused.
+
+        Raises:
+            Unsupported: this version does not know the step's type, or cannot read what the door has seen of its
+                payload.
+        """
+        known = registry.TYPES.get(new.type)
+        if known is None:
+            self._keep()
+            raise Unsupported("UnknownType", f"step {step.id}: this version knows no job type {new.type}")
+        if fields := unreadable_fields(known, step, new.payload):
+            self._keep()
+            raise Unsupported("UnknownPayload", f"step {step.id}: this version cannot read of the payload: {fields}")
 
     def _refused(self, execution: Execution, error: Exception) -> None:
         """A step that cannot be done as it is declared."""
@@ -215,7 +232,7 @@ class _Run:
             step = self._steps[one.id]
             if one.state is StepState.PENDING and (step.type or step.wait_seconds):
                 # It may be that an earlier run enqueued it and did not live to write it down.
-                row = self._jobs.enqueued_as(step.type or WAIT, self._job.tenant, self._key(step))
+                row = self._jobs.enqueued_as(self._job.tenant, self._key(step))
                 self._record.steps[one.id] = one.began(row) if row else one
         for one in self._running():
             self._record.steps[one.id] = replace(one, retrying=None)
