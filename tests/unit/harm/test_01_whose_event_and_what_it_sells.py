@@ -602,6 +602,15 @@ def test_a_renewal_for_a_user_who_is_gone_is_looked_at(shop: World, pool: str, m
     assert "user_id" in (found.order.review_reason or "")
 
 
+def test_a_user_whom_a_person_has_accepted_is_accepted_in_the_renewals(shop: World, pool: str) -> None:
+    happen(shop, subscribed(metadata={"plan_id": "monthly", "user_id": "ghost"}))
+    assert "ghost" in review(shop)
+    body = {"order_id": audit(shop).order.id, "required_sessions": 5}
+    assert shop.http("admin_create", "POST /admin/adbots", role="admin", body=body).json["user_id"] == "ghost"
+    happen(shop, renewal())
+    assert audit(shop).order.status == "PAID"
+
+
 def test_with_any_user_only_the_form_of_the_id_counts(shop: World) -> None:
     for number, user in enumerate(["auth0|abc", "17", "cara@example.com", "x" * 128]):
         happen(

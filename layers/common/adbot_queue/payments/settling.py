@@ -113,7 +113,7 @@ class Settling:
         """Compare what was sold with the catalogue, and ask for the user, as far as money has come.
 
         The user pool is asked last and only when all else fits: what does not fit waits for a person anyway. It is
-        asked for the first sale, and for every renewal that brings money.
+        asked for the first sale, and for every renewal that brings money, unless a person has said whose the bot is.
 
         Raises:
             ProviderFailed, NotConfigured: the pool gave no answer; come back later.
@@ -131,7 +131,7 @@ class Settling:
         wish = wish_of(payment.metadata)
         if before and has_bot:
             new = any(fact.told.paid[name] for name in fact.told.paid.keys() - known.paid.keys())
-            user_id = before.user_id if new else ""
+            user_id = before.user_id if new and not before.settled else ""
         else:
             user_id = "" if wish.problem or problems else wish.user_id
         if user_id and not self._customers().knows(user_id):
