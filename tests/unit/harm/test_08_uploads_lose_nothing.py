@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -86,6 +87,7 @@ def check(on_aws: World, wanted: set[str], told: list[str]) -> None:
     assert report.findings == []
 
 
+@lru_cache
 def calls_of_an_upload() -> int:
     with world() as on_aws:
         on_aws.pool()
@@ -145,7 +147,7 @@ def test_two_uploads_of_one_file_at_once_accept_each_line_to_one_of_them() -> No
 @pytest.mark.parametrize("key", ["k", None])
 def test_two_uploads_with_common_ids_at_once_accept_each_id_once(key: str | None) -> None:
     others = ("s3", "x1", "s1")
-    for number in range(1, calls_of_an_upload() + 1):
+    for number in range(1 if key else 2, calls_of_an_upload() + 1, 2):
         with world() as on_aws:
             on_aws.pool()
             told: list[str] = []
@@ -175,12 +177,12 @@ def test_hundreds_of_lines_repeated_while_the_sweeper_finishes_them_are_all_in_s
     monkeypatch.undo()
     monkeypatch.setattr(stock, "WRITERS", 1)
     on_aws.pool()
-    ids = [f"s{number}" for number in range(250)]
+    ids = [f"s{number}" for number in range(150)]
     with pytest.raises(Killed), crash_after(2):
         on_aws.upload(*ids, key="k")
     with after_call(4, lambda: sweep(on_aws)):
         told = accepted(on_aws.upload(*ids, key="k"))
-    assert (len(told), on_aws.adbots.pools.header("standard").free) == (250, 250)
+    assert (len(told), on_aws.adbots.pools.header("standard").free) == (150, 150)
 
 
 # Duplicates
@@ -317,16 +319,32 @@ def test_a_pool_on_a_line_is_honoured_and_never_stored_as_secret(on_aws: World) 
     assert again["duplicates"] == 5
 
 
+def test_a_bot_that_cannot_be_read_spoils_no_upload(on_aws: World) -> None:
+    on_aws.pool()
+    on_aws.upload("s1", "s2", "s3")
+    bots = [on_aws.create(1) for _ in range(2)]
+    for bot, change in zip(bots, ("SET #status = :new", "SET runs = :new"), strict=True):
+        aws.dynamodb().update_item(
+            TableName=on_aws.env["ADBOTS_TABLE"],
+            Key={"pk": {"S": f"ADBOT#{bot.id}"}, "sk": {"S": "A"}},
+            UpdateExpression=change,
+            ExpressionAttributeValues={":new": {"S": "OF A LATER VERSION"}},
+            **({"ExpressionAttributeNames": {"#status": "status"}} if "#" in change else {}),
+        )
+    again = on_aws.upload("s1", "s2", "s3", "s4")
+    assert [line.state for line in again.lines] == ["assigned", "assigned", "free", None]
+
+
 def test_states_of_many_duplicates_cost_reads_by_the_hundred(on_aws: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(stock, "WRITERS", 1)
     on_aws.pool()
-    ids = [f"s{number}" for number in range(210)]
+    ids = [f"s{number}" for number in range(130)]
     on_aws.upload(*ids)
     for _ in range(2):
-        on_aws.create(80)
+        on_aws.create(50)
     with crash_after(None) as calls:
         again = on_aws.upload(*ids)
-    assert Counter(line.state for line in again.lines) == {"assigned": 160, "free": 50}
+    assert Counter(line.state for line in again.lines) == {"assigned": 100, "free": 30}
     assert calls.names.count("Query") == 1
-    assert len(calls.names) < 20  # 210 sessions: 3 calls; bots, segments, headers: one each
+    assert len(calls.names) < 20  # 130 sessions: 2 calls; bots, segments, headers: one each

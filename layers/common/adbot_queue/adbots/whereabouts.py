@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from adbot_queue.adbots import items
 from adbot_queue.adbots.allocation import Header, Segment
 from adbot_queue.adbots.changes import Place
-from adbot_queue.adbots.model import MAX_SESSIONS, Adbot
+from adbot_queue.adbots.model import MAX_SESSIONS, Run
 from adbot_queue.adbots.store import AdbotStore
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import Item
@@ -35,6 +36,17 @@ class Located:
     def state(self) -> str:
         """`free`, `assigned`, `lost`, or `unavailable`: its upload is not published yet."""
         return "lost" if self.lost else "assigned" if self.adbot_id else "free" if self.place else "unavailable"
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _Holder:
+    """What of a bot tells where its sessions are; the rest of its row may be of a version that is not known here."""
+
+    runs: tuple[Run, ...]
+    releases: tuple[int, ...]
+
+    def holds(self, upload: str, offset: int) -> bool:
+        return any(run.covers(upload, offset) for run in self.runs)
 
 
 class Whereabouts:
@@ -101,13 +113,23 @@ class Whereabouts:
             found |= {(upload, offset): owner for offset in offsets if (owner := owners[offset - low])}
         return found
 
-    def _bots(self, names: Iterable[str]) -> dict[str, Adbot]:
-        found = map(items.adbot_of, self._get(items.adbot_key(name) for name in names))
-        return {bot.id: bot for bot in found}
+    def _bots(self, names: Iterable[str]) -> dict[str, _Holder]:
+        """Bots by id, less those that cannot be read: what was given to one of them counts as assigned to it."""
+        found: dict[str, _Holder] = {}
+        for item in self._get(items.adbot_key(name) for name in names):
+            with suppress(KeyError, TypeError, ValueError):
+                found[item["pk"].removeprefix("ADBOT#")] = _Holder(
+                    items.runs_of(item["runs"]), tuple(item.get("releases", ()))
+                )
+        return found
 
     def _segments(self, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], Segment]:
-        found = self._get(items.segment_key(*key) for key in wanted)
-        return {(item["pk"].split("#")[1], int(item["sk"])): items.segment_of(item) for item in found}
+        """Segments by pool and number, less those that cannot be read: what is in one of them counts as unavailable."""
+        found: dict[tuple[str, int], Segment] = {}
+        for item in self._get(items.segment_key(*key) for key in wanted):
+            with suppress(KeyError, TypeError, ValueError):
+                found[item["pk"].split("#")[1], int(item["sk"])] = items.segment_of(item)
+        return found
 
     def _get(self, keys: Iterable[Item]) -> list[Item]:
         distinct = {(key["pk"], key["sk"]): key for key in keys}
@@ -119,7 +141,7 @@ def _spot(item: Item) -> tuple[str, int]:
 
 
 def _segments(
-    item: Item, owners: dict[tuple[str, int], str], bots: dict[str, Adbot], uploads: dict[str, Item]
+    item: Item, owners: dict[tuple[str, int], str], bots: dict[str, _Holder], uploads: dict[str, Item]
 ) -> list[int]:
     """The segments that may show a session, latest first: those it came back through, or that of its upload."""
     if owner := owners.get(_spot(item)):
