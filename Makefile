@@ -60,6 +60,7 @@ check: .venv/.complete ## formatting, lint, types, import rules, template
 	lint-imports
 	cfn-lint infra/template.yaml
 	sam validate --lint
+	$(RUN) local.lint
 	$(RUN) local.openapi --check
 
 .PHONY: docs
@@ -72,9 +73,10 @@ format: .venv/.complete ## format, and fix what ruff can fix
 	ruff check --fix .
 
 .PHONY: validate
-validate: .venv/.complete ## the template alone: cfn-lint and sam validate --lint
+validate: .venv/.complete ## the template alone: as it is written, and what SAM makes of it
 	cfn-lint infra/template.yaml
 	sam validate --lint
+	$(RUN) local.lint
 
 .PHONY: test
 test: setup ## every test but the long ones; end to end on a stack of its own

@@ -83,12 +83,22 @@ def _substitute(node: Any, placeholder: str, item: str) -> Any:
     return node
 
 
-def expand(template: Template, parameters: Mapping[str, str]) -> Template:
-    """The packaged `template` as plain CloudFormation with explicit routes."""
+def transform(template: Template, parameters: Mapping[str, str]) -> Template:
+    """The packaged `template` as CloudFormation's transforms make it in the cloud.
+
+    Raises:
+        InvalidDocumentException: SAM refuses it; `causes` say why.
+    """
     translator = Translator(None, Parser(), boto_session=boto3.Session(region_name=REGION))
     # SAM looks up AWS's managed policies by name; this template uses none.
     plain = cast("Template", translator.translate(unroll(template), dict(parameters), get_managed_policy_map=dict))
     plain.pop("Transform", None)
+    return plain
+
+
+def expand(template: Template, parameters: Mapping[str, str]) -> Template:
+    """The packaged `template` as plain CloudFormation with explicit routes."""
+    plain = transform(template, parameters)
     resources = plain["Resources"]
     _cover_other_names(resources)
     _join_permissions(resources)

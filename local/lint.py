@@ -1,0 +1,77 @@
+"""`python -m local.lint [template]`: what CloudFormation will make of the template, linted.
+
+cfn-lint does not run SAM's transform, so of a function and its events it sees hardly anything: a misspelt permission,
+a batch that is too large, a visibility timeout below the function's own. What neither it nor SAM knows is checked here:
+expressions of EventBridge Scheduler.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from cfnlint.api import ManualArgs
+from cfnlint.api import lint as cfn_lint
+from samtranslator.model.exceptions import InvalidDocumentException
+
+from adbot_queue.jobs.cron import BadExpression
+from adbot_queue.jobs.ticks import Plan
+from local.settings import REGION, ROOT
+from local.translate import Template, load, transform
+
+_ONE_OF_MANY = re.compile(r"rate\((1 (minute|hour|day)|(?!1 )\d+ (minute|hour|day)s)\)")
+
+
+def findings(text: str) -> list[str]:
+    """Return what is wrong with a SAM template, a line each: rule, place, reason."""
+    template = load(text)
+    _package(template)
+    try:
+        plain = transform(template, {})
+    except InvalidDocumentException as refused:
+        return [f"SAM {cause.message}" for cause in refused.causes]
+    matches = cfn_lint(json.dumps(plain), config=ManualArgs(regions=[REGION]))
+    found = [f"{match.rule.id} {'/'.join(map(str, match.path[1:]))}: {match.message}" for match in matches]
+    return found + list(_bad_schedules(plain))
+
+
+def _package(template: Template) -> None:
+    """Put addresses where `sam package` puts them; SAM refuses paths."""
+    for key, value in template["Resources"].items():
+        for resource in (value[2] if key.startswith("Fn::ForEach") else {key: value}).values():
+            for place in ("CodeUri", "ContentUri"):
+                if place in resource.get("Properties", {}):
+                    resource["Properties"][place] = "s3://bucket/archive"
+
+
+def _bad_schedules(plain: Template) -> Iterator[str]:
+    for name, resource in plain["Resources"].items():
+        if resource["Type"] != "AWS::Scheduler::Schedule":
+            continue
+        expression = resource["Properties"]["ScheduleExpression"]
+        if not isinstance(expression, str):
+            continue  # made of parameters
+        where = f"Schedule {name}/Properties/ScheduleExpression"
+        try:
+            Plan.parse(expression, resource["Properties"].get("ScheduleExpressionTimezone", "UTC"), None, None, 0)
+        except BadExpression as error:
+            yield f"{where}: {error}"
+            continue
+        if expression.startswith("rate") and not _ONE_OF_MANY.fullmatch(expression):
+            yield f"{where}: {expression} must be like rate(1 minute) or rate(5 minutes)"
+
+
+def main() -> int:
+    """Print the findings; 1 when there are any."""
+    file = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "infra" / "template.yaml"
+    found = findings(file.read_text())
+    for line in found:
+        print(line)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
