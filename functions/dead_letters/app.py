@@ -83,7 +83,8 @@ def replay(request: Request[schemas.ReplayLetter]) -> Response:
     raises=(NotFound, Conflict),
 )
 def discard(request: Request[None]) -> schemas.DeadLetterView:
-    """Discarding twice changes nothing."""
+    """Discarding twice changes nothing. More than 100 a day need the owner."""
+    owner.check_discard(request.caller)
     discarded = dead_letters.from_env().discard(request.path["id"], Actor.behind(request), request.query.reason)
     return schemas.DeadLetterView.of(discarded)
 

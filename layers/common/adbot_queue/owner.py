@@ -1,9 +1,9 @@
-"""What the owner alone may have done with money: a refund, a payout or the end of an order above the limit.
+"""What the owner alone may have done: money above the limit, and discarding many dead letters.
 
-Every door at which a person can have money sent asks here: jobs, batches and their callbacks, workflows, schedules,
-retries and replays. What is not known at the door, the amount of a full refund or one that a workflow's step will
-answer, counts as above the limit. The limit is in the smallest unit of the installation's currency; other currencies
-always need the owner, because nothing here knows their rate.
+Money is a refund, a payout or the end of an order. Every door at which a person can have it sent asks here: jobs,
+batches and their callbacks, workflows, schedules, retries and replays. What is not known at the door, the amount of a
+full refund or one that a workflow's step will answer, counts as above the limit. The limit is in the smallest unit of
+the installation's currency; other currencies always need the owner, because nothing here knows their rate.
 """
 
 from __future__ import annotations
@@ -16,11 +16,16 @@ from typing import Any
 
 from adbot_queue.core.errors import Forbidden
 from adbot_queue.core.http import Caller
+from adbot_queue.jobs.registry import Rate
 from adbot_queue.processors import currencies
+from adbot_queue.system import limits
 from adbot_queue.workflow.references import Absent, NoReference, Reference, follow, resolved
 
 SETTING = "OWNER_LIMIT"
 """The parameters `OwnerAmount` and `Currency`, as in `100000 eur`."""
+
+DISCARDS = Rate(100 / 86_400, 100)
+"""Dead letters that one caller without the role may discard."""
 
 REFUND, PAYOUT, WORKFLOW = "refund-process", "payout-process", "run-workflow"
 _MOVES = {REFUND: "a refund", PAYOUT: "a payout"}
@@ -99,6 +104,17 @@ def check_end(caller: Caller, kept: int, currency: str) -> None:
     """
     if not caller.is_owner and kept > 0 and (reason := from_env().reason("the end of an order", kept, currency)):
         raise Forbidden(reason)
+
+
+def check_discard(caller: Caller) -> None:
+    """Spend one of the caller's discards: letters are discarded one by one, and can be many all the same.
+
+    Raises:
+        Forbidden: names the limit and what is needed.
+        Contended: as `Limits.take`.
+    """
+    if not caller.is_owner and not limits.from_env().take(f"discards:{caller.id}", DISCARDS).allowed:
+        raise Forbidden(f"discarding more than {DISCARDS.burst} dead letters a day needs the role owner")
 
 
 def _moves(job_type: str, payload: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:

@@ -316,6 +316,19 @@ def test_the_end_of_an_order_above_the_limit_asks_for_the_owner(on: World, order
     assert cancel(on, "owner", bot).json["status"] == "CANCELLED"
 
 
+def discard(on: World, role: str, user: str) -> int:
+    letter = dead(on, payout())
+    query = {"reason": "looked at"}
+    return on.http("dead_letters", "DELETE /dead-letters/{id}", role=role, user=user, query=query, id=letter).status
+
+
+def test_more_than_a_hundred_discards_ask_for_the_owner(on: World) -> None:
+    assert [discard(on, "admin", "eve") for _ in range(100)] == [200] * 100
+    assert [discard(on, "admin", "eve") for _ in range(3)] == [403] * 3
+    assert discard(on, "admin", "ada") == 200
+    assert discard(on, "owner", "eve") == 200
+
+
 OWNERS_ROUTES = {"POST /admin/system/mode", "DELETE /queues/{name}/clean"}
 
 
