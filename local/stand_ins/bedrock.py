@@ -24,6 +24,7 @@ from botocore.session import get_session
 from botocore.validate import ParamValidator
 
 from local.stand_ins.moods import Moods
+from local.stand_ins.refusals import refusal
 from local.stand_ins.reply import Effects, Reply
 
 KEPT = 200
@@ -83,6 +84,8 @@ class Bedrock:
         key = request.get("requestMetadata", {}).get("key")
         self.effects.asked(key)
         mood = self._moods.of(key, text)
+        if mood.refusal:
+            return refusal("bedrock", mood.refusal)
         if mood.status:
             return _error(mood.status, ERRORS.get(mood.status, "InternalServerException"), headers=mood.headers)
         self.effects.happened(key)

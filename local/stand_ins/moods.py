@@ -3,6 +3,8 @@
 fail=503x2   the first two requests under a key are refused with 503 and do nothing; those after them go well
 fail=429x1   the same, with Retry-After
 fail=400     every request is refused
+fail=quotax1 the first request is refused as the provider refuses one that is over the account's quota: its own status,
+             code and headers (`refusals`: throttled, locked, behind, revoked, quota, suspended, mismatch)
 hang=5x1     the first request is done, but answered only after 5 seconds
 """
 
@@ -15,7 +17,8 @@ from dataclasses import dataclass
 
 RETRY_AFTER = "2"
 TOO_MANY = 429
-_WISH = re.compile(r"\b(fail|hang)=(\d+(?:\.\d+)?)(?:x(\d+))?\b")
+_WORDS = "throttled|locked|behind|revoked|quota|suspended|mismatch"
+_WISH = re.compile(rf"\b(fail|hang)=(\d+(?:\.\d+)?|{_WORDS})(?:x(\d+))?\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +28,12 @@ class Mood:
     Attributes:
         status: refuse it with this one.
         delay: answer so many seconds late.
+        refusal: refuse it in the provider's own words for this (`refusals`).
     """
 
     status: int | None = None
     delay: float = 0
+    refusal: str | None = None
 
     @property
     def headers(self) -> dict[str, str]:
@@ -48,15 +53,17 @@ class Moods:
         wishes = _WISH.findall(text)
         if not wishes:
             return Mood()
-        status, delay = None, 0.0
+        status, delay, refusal = None, 0.0, None
         with self._lock:
             for kind, value, times in wishes:
                 mark = (key or text, f"{kind}={value}x{times}")
                 self._seen[mark] += 1
                 if times and self._seen[mark] > int(times):
                     continue
-                if kind == "fail":
+                if not value[0].isdigit():
+                    refusal = value
+                elif kind == "fail":
                     status = int(float(value))
                 else:
                     delay = float(value)
-        return Mood(status, delay)
+        return Mood(status, delay, refusal)

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from py_vapid import Vapid02
 
 from local.stand_ins.moods import Moods
+from local.stand_ins.refusals import refusal
 from local.stand_ins.reply import Effects, Reply
 
 KEPT = 1000
@@ -87,6 +88,8 @@ class PushService:
         key = f"{name}/{headers.get('topic', '')}"
         self.effects.asked(key)
         mood = self._moods.of(key, json.dumps(message))
+        if mood.refusal:
+            return refusal("push", mood.refusal)
         if mood.status:
             refused = _refusal(mood.status, "a failure that was asked for")
             return Reply(refused.status, refused.body, mood.headers)

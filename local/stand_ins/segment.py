@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from local.stand_ins.moods import Moods
+from local.stand_ins.refusals import refusal
 from local.stand_ins.reply import Effects, Reply
 
 KEPT = 1000
@@ -53,8 +54,9 @@ class Segment:
         key = event.get("messageId")
         self.effects.asked(key)
         mood = self._moods.of(key, json.dumps(event))
-        if mood.status:
-            return Reply(mood.status, {"success": False, "message": "a failure that was asked for"}, mood.headers)
+        if mood.refusal or mood.status:
+            said = {"success": False, "message": "a failure that was asked for"}
+            return refusal("segment", mood.refusal) if mood.refusal else Reply(mood.status or 0, said, mood.headers)
         with self._lock:
             if key is None or key not in self._seen:
                 self._seen.add(key or "")

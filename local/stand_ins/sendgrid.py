@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from local.stand_ins.moods import Moods
+from local.stand_ins.refusals import refusal
 from local.stand_ins.reply import Effects, Reply, Schema
 from local.stand_ins.sendgrid_events import Events
 
@@ -40,6 +41,8 @@ class SendGrid:
         key = mail["personalizations"][0].get("custom_args", {}).get("key")
         self.effects.asked(key)
         mood = self._moods.of(key, mail["subject"])
+        if mood.refusal:
+            return refusal("sendgrid", mood.refusal)
         if mood.status:
             refused = SendGridError("a failure that was asked for", mood.status).reply
             return Reply(refused.status, refused.body, mood.headers)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from local.stand_ins.moods import Moods
+from local.stand_ins.refusals import refusal
 from local.stand_ins.reply import Effects, Reply
 
 if TYPE_CHECKING:
@@ -209,6 +210,8 @@ class Solana:
         key = keys[transaction.message.header.num_required_signatures - 1]
         self.effects.asked(key)
         mood = self._moods.of(key, raw.decode("latin-1"))
+        if mood.refusal:
+            return refusal("solana", mood.refusal)
         if mood.status:
             return Reply(mood.status, "a failure that was asked for", mood.headers)
         self._simulate(transaction)

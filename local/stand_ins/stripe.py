@@ -19,6 +19,7 @@ from local.stand_ins.moods import Moods
 from local.stand_ins.payment_intents import PaymentIntents, missing
 from local.stand_ins.payouts import Payouts
 from local.stand_ins.refunds import Refunds
+from local.stand_ins.refusals import refusal
 from local.stand_ins.reply import Effects, Reply, Schema
 from local.stand_ins.stripe_balance import PLATFORM, Balances, is_account
 from local.stand_ins.stripe_lists import page
@@ -54,6 +55,8 @@ class Stripe:
         request_id = f"req_{secrets.token_hex(7)}"
         key = headers.get("idempotency-key")
         mood = self._moods.of(key, unquote_plus(body))
+        if mood.refusal:
+            return refusal("stripe", mood.refusal)
         if method == "POST":
             self.effects.asked(key)
         try:

@@ -28,6 +28,7 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from local.stand_ins.moods import Moods
+from local.stand_ins.refusals import refusal
 from local.stand_ins.reply import Effects, Reply
 
 KEPT = 1000
@@ -89,6 +90,8 @@ class Twilio:
         key = parse_qs(urlsplit(form.get("StatusCallback", "")).query).get("effect", [""])[0]
         self.effects.asked(key)
         mood = self._moods.of(key or form["To"], form.get("Body", ""))
+        if mood.refusal:
+            return refusal("twilio", mood.refusal)
         if mood.status:
             code = 20429 if mood.status == 429 else 20500 if mood.status >= 500 else 20001
             refused = TwilioError(code, "a failure that was asked for", mood.status).reply

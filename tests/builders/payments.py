@@ -26,6 +26,7 @@ from adbot_queue.core import aws, secrets
 from adbot_queue.core.dynamodb import decode, encode
 from adbot_queue.payments.model import bot_id_of, order_id_of
 from adbot_queue.payments.plans import Interval, Mode, Plan
+from adbot_queue.system import circuits, limits
 from local.stand_ins import sendgrid_events
 from tests.builders.world import REGION, Answer, FakeContext, World
 
@@ -292,7 +293,7 @@ def rows(table: str, prefix: str = "") -> list[dict[str, Any]]:
 
 
 def empty() -> None:
-    """Take everything out of all tables and queues.
+    """Take everything out of all tables and queues, and what this process remembers of circuits and limits.
 
     Behind the API's back: moto copies whole tables for a transaction, and tests that keep theirs small are many times
     faster than those that do not.
@@ -301,6 +302,8 @@ def empty() -> None:
         table.items.clear()
     for queue in sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues.values():
         queue._messages.clear()
+    circuits.from_env.cache_clear()
+    limits.from_env.cache_clear()
 
 
 def snapshot() -> Callable[[], None]:

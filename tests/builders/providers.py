@@ -81,7 +81,8 @@ class Peers:
         reply = self.stand_ins.push.respond("POST", place.target.removeprefix("/push"), lower, body)
         if reply.delay:
             raise Unreachable("no answer (TimeoutError)")
-        return Answered(reply.status, dict(reply.headers))
+        refusal = json.dumps(reply.body).encode() if reply.status >= 400 else b""
+        return Answered(reply.status, dict(reply.headers), refusal)
 
     def answer(
         self, method: str, url: str, headers: dict[str, str], body: str, timeout: float

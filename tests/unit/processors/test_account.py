@@ -178,18 +178,23 @@ def test_an_address_that_another_user_has_is_refused(pool: str, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("code", "status", "kind", "message"),
     [
-        ("TooManyRequestsException", 400, "transient", "Cognito refused (TooManyRequestsException)"),
-        ("LimitExceededException", 400, "transient", "Cognito refused (LimitExceededException)"),
+        ("TooManyRequestsException", 400, "throttled", "Cognito refused (TooManyRequestsException)"),
+        ("LimitExceededException", 400, "throttled", "Cognito refused (LimitExceededException)"),
         ("InternalErrorException", 500, "transient", "Cognito refused (InternalErrorException)"),
         ("ServiceUnavailable", 503, "transient", "Cognito refused (ServiceUnavailable)"),
         ("InvalidParameterException", 400, "permanent", "Cognito refused (InvalidParameterException)"),
         ("InvalidPasswordException", 400, "permanent", "Cognito refused (InvalidPasswordException)"),
-        ("AccessDeniedException", 400, "permanent", "the user pool does not let us make users: AccessDeniedException"),
+        (
+            "AccessDeniedException",
+            400,
+            "provider_closed",
+            "provider closed: the user pool does not let us make users: AccessDeniedException",
+        ),
         (
             "ResourceNotFoundException",
             400,
-            "permanent",
-            "the user pool does not let us make users: ResourceNotFoundException",
+            "provider_closed",
+            "provider closed: the user pool does not let us make users: ResourceNotFoundException",
         ),
     ],
 )

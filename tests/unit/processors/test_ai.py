@@ -114,10 +114,13 @@ def test_a_tools_schema_has_at_its_top_what_every_model_understands(form: Any) -
     assert "$ref" not in json.dumps(schema)
 
 
+CLOSED = "provider closed: Bedrock does not let us use the model that BedrockModelId names"
+
+
 @pytest.mark.parametrize(
     ("wish", "kind", "message"),
     [
-        ("fail=429x1", "transient", "Bedrock refused the request (ThrottlingException)"),
+        ("fail=429x1", "throttled", "Bedrock refused the request (ThrottlingException)"),
         ("fail=503x1", "transient", "Bedrock refused the request (ServiceUnavailableException)"),
         ("fail=500x1", "transient", "Bedrock refused the request (InternalServerException)"),
         ("fail=408x1", "transient", "Bedrock refused the request (ModelTimeoutException)"),
@@ -125,13 +128,13 @@ def test_a_tools_schema_has_at_its_top_what_every_model_understands(form: Any) -
         ("fail=400", "permanent", "Bedrock refused the request (ValidationException)"),
         (
             "fail=403",
-            "permanent",
-            "Bedrock does not let us use the model that BedrockModelId names (AccessDeniedException)",
+            "provider_closed",
+            f"{CLOSED} (AccessDeniedException)",
         ),
         (
             "fail=404",
-            "permanent",
-            "Bedrock does not let us use the model that BedrockModelId names (ResourceNotFoundException)",
+            "provider_closed",
+            f"{CLOSED} (ResourceNotFoundException)",
         ),
         ("stop=max_tokens", "permanent", "the answer was cut off at its limit of 750 tokens"),
         ("stop=guardrail_intervened", "permanent", "the model did not answer: guardrail_intervened"),
@@ -161,7 +164,8 @@ def test_bedrocks_wish_to_wait_is_honoured_and_a_model_that_is_not_ready_is_wait
     assert failure("generate-content", WRITE | {"topic": "fail=429"})[1] == 2.0
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(__import__("local.stand_ins.bedrock", fromlist=["x"]).ERRORS, 429, "ModelNotReadyException")
-        assert refused(topic="fail=429")[0] == "transient"
+        empty()
+        assert refused(topic="fail=429")[0] == "throttled"
 
 
 def test_an_answer_that_does_not_fit_is_counted_and_asked_for_again_naming_fields_and_not_the_text(
@@ -252,10 +256,10 @@ def test_every_call_is_an_event_with_its_tokens_and_its_cost_and_none_of_the_tex
 
 
 def test_a_call_that_failed_is_an_event_too(peers: Peers) -> None:
-    refused(topic="fail=429")
+    refused(topic="fail=400")
     refused(topic="fail=403")
 
-    assert {event["outcome"] for event in events()} == {"ThrottlingException", "not-configured"}
+    assert {event["outcome"] for event in events()} == {"ValidationException", "not-configured"}
     assert all("cost_microdollars" not in event for event in events())
 
 

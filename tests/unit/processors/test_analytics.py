@@ -102,7 +102,7 @@ def test_the_same_job_again_is_one_event(peers: Peers) -> None:
     ("wish", "kind", "message", "seconds"),
     [
         ("fail=503x1", "transient", "Segment refused the event (HTTP 503)", None),
-        ("fail=429x1", "transient", "Segment refused the event (HTTP 429)", 2.0),
+        ("fail=429x1", "throttled", "Segment refused the event (HTTP 429)", 2.0),
         ("fail=400", "permanent", "Segment refused the event (HTTP 400)", None),
         ("fail=302", "permanent", "Segment refused the event (HTTP 302)", None),
         ("hang=60x1", "transient", "Segment could not be reached (ReadTimeoutError)", None),
@@ -129,19 +129,19 @@ def test_a_network_that_is_down_is_tried_again(peers: Peers) -> None:
 
 
 @pytest.mark.parametrize("text", ['{"write_key": ""}', '{"api_key": "x"}', "nonsense"])
-def test_a_key_that_is_missing_fails_the_job_and_names_the_setting(peers: Peers, text: str) -> None:
+def test_a_key_that_is_missing_closes_segment_and_names_the_setting(peers: Peers, text: str) -> None:
     with secret("segment", text):
         kind, message, _ = refused()
 
-    assert kind == "permanent"
+    assert kind == "provider_closed"
     assert "SegmentSecretArn" in message
 
 
-def test_a_key_that_segment_does_not_accept_fails_the_job_and_names_the_setting(peers: Peers) -> None:
+def test_a_key_that_segment_does_not_accept_closes_it_and_names_the_setting(peers: Peers) -> None:
     peers.instead.append(lambda: (401, {"success": False}))
     kind, message, _ = refused()
 
-    assert kind == "permanent"
+    assert kind == "provider_closed"
     assert "SegmentSecretArn" in message
 
 

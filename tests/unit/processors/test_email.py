@@ -59,7 +59,7 @@ def test_either_part_alone_will_do(peers: Peers) -> None:
     [
         ("fail=503x1", "transient", "SendGrid refused the mail (HTTP 503)", None),
         ("fail=500x1", "transient", "SendGrid refused the mail (HTTP 500)", None),
-        ("fail=429x1", "transient", "SendGrid refused the mail (HTTP 429)", 2.0),
+        ("fail=429x1", "throttled", "SendGrid refused the mail (HTTP 429)", 2.0),
         ("fail=400", "permanent", "SendGrid refused the mail (HTTP 400)", None),
         ("fail=413", "permanent", "SendGrid refused the mail (HTTP 413)", None),
     ],
@@ -145,17 +145,21 @@ def test_a_refusal_names_the_field_and_not_the_address(peers: Peers) -> None:
     assert refused()[1] == "SendGrid refused the mail (HTTP 400, personalizations.0.to.0.email)"
 
 
-def test_a_key_that_is_missing_fails_the_job_and_names_the_setting(peers: Peers) -> None:
+def test_a_key_that_is_missing_closes_sendgrid_and_names_the_setting(peers: Peers) -> None:
     with secret("sendgrid", '{"api_key": ""}'):
         kind, message, _ = refused()
 
-    assert kind == "permanent"
+    assert kind == "provider_closed"
     assert "SendGridSecretArn" in message
 
 
-def test_a_key_that_sendgrid_does_not_accept_fails_the_job(peers: Peers) -> None:
+def test_a_key_that_sendgrid_does_not_accept_closes_sendgrid(peers: Peers) -> None:
     with secret("sendgrid", '{"api_key": "nonsense"}'):
-        assert refused()[:2] == ("permanent", "SendGrid refused the mail (HTTP 401)")
+        kind, message, _ = refused()
+
+    assert kind == "provider_closed"
+    assert "the API key is not accepted (HTTP 401)" in message
+    assert "SendGridSecretArn" in message
 
 
 def test_without_a_sender_the_job_fails_and_names_the_setting(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:

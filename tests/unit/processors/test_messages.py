@@ -105,7 +105,7 @@ def test_a_code_that_is_not_known_here_is_told_as_it_is(peers: Peers) -> None:
     [
         ("fail=503x1", "transient", "Twilio refused the message (HTTP 503, 20500)", None),
         ("fail=500x1", "transient", "Twilio refused the message (HTTP 500, 20500)", None),
-        ("fail=429x1", "transient", "Twilio refused the message (HTTP 429, 20429)", 2.0),
+        ("fail=429x1", "throttled", "Twilio refused the message (HTTP 429, 20429)", 2.0),
         ("fail=400", "permanent", "Twilio refused the message (HTTP 400, 20001)", None),
     ],
 )
@@ -121,7 +121,7 @@ def test_what_may_pass_is_tried_again_and_what_may_not_is_not(
 
 def test_a_senders_queue_that_is_full_may_pass(peers: Peers) -> None:
     peers.instead.append(lambda: (400, {"code": 21611, "message": "exceeded", "status": 400}))
-    assert refused()[0] == "transient"
+    assert refused()[0] == "throttled"
 
 
 def test_a_network_that_is_down_and_an_answer_that_cannot_be_read_are_tried_again(peers: Peers) -> None:
@@ -143,13 +143,13 @@ def test_a_network_that_is_down_and_an_answer_that_cannot_be_read_are_tried_agai
         ({"auth_token": "another"}, "Twilio does not accept the credentials"),
     ],
 )
-def test_credentials_that_are_missing_or_wrong_fail_the_job_and_name_the_setting(
+def test_credentials_that_are_missing_or_wrong_close_twilio_and_name_the_setting(
     peers: Peers, changes: dict[str, str], says: str
 ) -> None:
     with secret("twilio", json.dumps(USUAL_SECRETS["twilio"] | changes)):
         kind, message, _ = refused()
 
-    assert kind == "permanent"
+    assert kind == ("permanent" if "from" in changes else "provider_closed")
     assert says in message
     assert "TwilioSecretArn" in message
 
@@ -186,7 +186,7 @@ def test_wherever_an_attempt_dies_the_message_goes_out_once(peers: Peers) -> Non
         result = sms(key, text=text)
         assert [taken["sid"] for taken in peers.texts if taken["body"] == text] == [result["sid"]]
         assert messages.from_env().delivery(key).sid == result["sid"]
-    assert len(calls.names) == 3
+    assert len(calls.names) == 4
 
 
 def test_a_message_of_another_job_with_the_same_text_is_not_taken_for_ours(peers: Peers) -> None:

@@ -493,7 +493,6 @@ def failing_send(peers: Peers, error: dict[str, Any], status: int = 200) -> None
     ("wish", "message", "seconds"),
     [
         ("fail=503x1", "Solana's node refused sendTransaction (HTTP 503)", None),
-        ("fail=429x1", "Solana's node refused sendTransaction (HTTP 429)", 2.0),
         ("fail=413x1", "Solana's node refused sendTransaction (HTTP 413)", None),
     ],
 )
@@ -510,7 +509,6 @@ def test_a_node_that_is_busy_is_asked_again(
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ({"error": {"code": -32005, "message": "Node is behind"}}, "refused getMultipleAccounts (JSON-RPC -32005)"),
         ({"error": {"code": -32002, "message": "odd"}}, "refused getMultipleAccounts (JSON-RPC -32002)"),
         ({"error": {"code": 1234567, "message": "new"}}, "refused getMultipleAccounts (JSON-RPC 1234567)"),
         ({"error": "no"}, "answered getMultipleAccounts with something else"),
@@ -518,7 +516,7 @@ def test_a_node_that_is_busy_is_asked_again(
         ([], "answered getMultipleAccounts with something else"),
     ],
 )
-def test_a_node_that_is_behind_or_says_what_we_do_not_know_is_asked_again(
+def test_a_node_that_says_what_we_do_not_know_is_asked_again(
     chain: Solana, attempts: Attempts, peers: Peers, answer: Any, message: str
 ) -> None:
     peers.instead.append(lambda: (200, answer))
@@ -539,13 +537,13 @@ def test_a_node_that_is_down_is_asked_again_and_its_address_is_not_told(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_node_that_does_not_accept_us_fails_the_job_and_names_the_setting(
+def test_a_node_that_does_not_accept_us_is_closed_and_names_the_setting(
     chain: Solana, attempts: Attempts, peers: Peers, status: int
 ) -> None:
     peers.instead.append(lambda: (status, {}))
     kind, message, _ = attempts.failure()
 
-    assert kind == "permanent"
+    assert kind == "provider_closed"
     assert "SolanaSecretArn" in message
 
 
@@ -557,7 +555,6 @@ def test_a_node_that_does_not_accept_us_fails_the_job_and_names_the_setting(
         {"signing_key": str(CARA.pubkey())},
         {"signing_key": SIGNING_KEY[:-1] + "2"},
         {"signing_key": "0" + SIGNING_KEY[1:]},
-        {"rpc_url": ""},
     ],
 )
 def test_a_key_that_is_none_fails_the_job_names_the_setting_and_is_not_told(

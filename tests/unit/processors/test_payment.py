@@ -135,7 +135,7 @@ def test_3d_secure_without_a_return_url_is_left_to_stripes_own_page_parts(peers:
         ("fail=500x1", "transient", "Stripe is busy (HTTP 500)", None),
         ("fail=503x1", "transient", "Stripe is busy (HTTP 503)", None),
         ("fail=409x1", "transient", "Stripe is busy (HTTP 409)", None),
-        ("fail=429x1", "transient", "Stripe is busy (HTTP 429)", 2.0),
+        ("fail=429x1", "throttled", "Stripe is busy (HTTP 429)", 2.0),
         ("fail=400", "permanent", "Stripe refused: InvalidRequestError", None),
         ("fail=404", "permanent", "Stripe refused: InvalidRequestError", None),
     ],
@@ -181,11 +181,11 @@ def test_another_payment_under_a_key_that_stripe_knows_is_refused(peers: Peers) 
 
 
 @pytest.mark.parametrize("text", ['{"api_key": ""}', '{"api_key": "sk_live_1"}', "nonsense"])
-def test_a_key_that_is_missing_or_wrong_fails_the_job_and_names_the_setting(peers: Peers, text: str) -> None:
+def test_a_key_that_is_missing_or_wrong_closes_stripe_and_names_the_setting(peers: Peers, text: str) -> None:
     with secret("stripe", text):
         kind, message, _ = refused()
 
-    assert kind == "permanent"
+    assert kind == "provider_closed"
     assert "StripeSecretArn" in message
 
 

@@ -174,7 +174,7 @@ def test_a_plugin_can_say_itself_whether_to_come_again(
 @pytest.mark.parametrize(
     ("refusal", "kind", "message", "seconds"),
     [
-        ((429, "TooManyRequestsException"), "transient", "Lambda refused the call (TooManyRequestsException)", 7.0),
+        ((429, "TooManyRequestsException"), "throttled", "Lambda refused the call (TooManyRequestsException)", 7.0),
         ((500, "ServiceException"), "transient", "Lambda refused the call (ServiceException)", 7.0),
         ((502, "EC2ThrottledException"), "transient", "Lambda refused the call (EC2ThrottledException)", 7.0),
         ((409, "ResourceConflictException"), "transient", "Lambda refused the call (ResourceConflictException)", 7.0),
@@ -182,9 +182,9 @@ def test_a_plugin_can_say_itself_whether_to_come_again(
         ((413, "RequestTooLargeException"), "permanent", "Lambda refused the call (RequestTooLargeException)", None),
         (
             (403, "AccessDeniedException"),
-            "permanent",
-            "a plugin that PluginFunctionArns lists may not be called: it must allow this account",
-            None,
+            "provider_closed",
+            "provider closed: a plugin that PluginFunctionArns lists may not be called: it must allow this account",
+            30.0,
         ),
     ],
 )

@@ -85,10 +85,9 @@ def test_a_repeated_attempt_replaces_what_the_first_one_sent_and_other_jobs_do_n
     [
         ("fail=503x1", "transient", "the push service answered HTTP 503", None),
         ("fail=500x1", "transient", "the push service answered HTTP 500", None),
-        ("fail=429x1", "transient", "the push service answered HTTP 429", 2.0),
+        ("fail=429x1", "throttled", "the push service answered HTTP 429", 2.0),
         ("hang=60x1", "transient", "the push service could not be reached: no answer (TimeoutError)", None),
         ("fail=400", "permanent", "the push service refused it (HTTP 400)", None),
-        ("fail=403", "permanent", "the push service refused it (HTTP 403)", None),
         ("fail=413", "permanent", "the push service refused it (HTTP 413)", None),
         ("fail=410", "permanent", "the subscription is gone (HTTP 410)", None),
         ("fail=404", "permanent", "the subscription is gone (HTTP 404)", None),
@@ -148,11 +147,11 @@ def test_a_key_that_is_not_on_the_curve_ends_the_job(peers: Peers) -> None:
 
 
 @pytest.mark.parametrize("text", ['{"subject": "mailto:a@b.de"}', '{"private_key": "no key!", "subject": "x"}'])
-def test_without_a_key_of_ours_the_job_fails_and_names_the_setting(peers: Peers, text: str) -> None:
+def test_without_a_key_of_ours_web_push_is_closed_and_names_the_setting(peers: Peers, text: str) -> None:
     with secret("web-push", text):
         kind, message, _ = refused(browser(peers))
 
-    assert kind == "permanent"
+    assert kind == "provider_closed"
     assert "WebPushSecretArn" in message
     assert peers.requests == []
 

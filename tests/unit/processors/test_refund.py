@@ -218,7 +218,7 @@ def test_a_part_must_be_one_that_the_payments_currency_has(peers: Peers) -> None
     [
         ("fail=500x1", "transient", "Stripe is busy (HTTP 500)", None),
         ("fail=409x1", "transient", "Stripe is busy (HTTP 409)", None),
-        ("fail=429x1", "transient", "Stripe is busy (HTTP 429)", 2.0),
+        ("fail=429x1", "throttled", "Stripe is busy (HTTP 429)", 2.0),
         ("fail=400", "permanent", "Stripe refused: InvalidRequestError", None),
     ],
 )
@@ -254,12 +254,12 @@ def test_a_stripe_that_is_down_when_it_is_asked_for_the_payment_is_asked_again(p
     assert refused(payment) == ("transient", "Stripe is busy (HTTP 503)", None)
 
 
-def test_a_key_that_is_missing_fails_the_job_and_names_the_setting(peers: Peers) -> None:
+def test_a_key_that_is_missing_closes_stripe_and_names_the_setting(peers: Peers) -> None:
     payment = paid()
     with secret("stripe", '{"api_key": ""}'):
         kind, message, _ = refused(payment)
 
-    assert (kind, "StripeSecretArn" in message) == ("permanent", True)
+    assert (kind, "StripeSecretArn" in message) == ("provider_closed", True)
 
 
 def test_questions_are_given_less_time_than_the_refund(peers: Peers) -> None:

@@ -89,12 +89,15 @@ def test_failures_that_are_fewer_than_half_do_not_open_it(process: Process) -> N
     assert (process.stands.state, process.stands.failures, process.stands.successes) == (CircuitState.CLOSED, 5, 6)
 
 
-def test_failures_of_another_minute_do_not_count(process: Process, clock: FakeClock) -> None:
+def test_failures_of_another_minute_count_unless_a_call_went_well_since(process: Process, clock: FakeClock) -> None:
     process.calls(badly=4)
     clock.advance(60_000)
-    process.calls(badly=4)
-
+    process.calls(well=1, badly=4)
     assert (process.stands.state, process.stands.failures) == (CircuitState.CLOSED, 4)
+
+    clock.advance(60_000)
+    process.calls(badly=1)
+    assert process.stands.state is CircuitState.OPEN
 
 
 def test_failures_of_all_processes_count_together_and_all_follow_within_five_seconds(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -133,8 +134,33 @@ class NotConfigured(AppError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
+class Reach(StrEnum):
+    """Whom a provider's refusal concerns beyond the request that met it."""
+
+    PROVIDER = "provider"  # every call of the provider
+    PART = "part"  # every call of one part of it: an account, a sender, a host
+    JOB = "job"  # no other call
+
+
+class AccountRefused(NotConfigured):
+    """A provider refuses the installation itself: its key, its plan or its account. No job of it has a chance now.
+
+    Args:
+        detail: one sentence for a person, without anything secret.
+        reach: which calls it concerns.
+    """
+
+    def __init__(self, detail: str, reach: Reach = Reach.PROVIDER) -> None:
+        super().__init__(detail)
+        self.reach = reach
+
+
 class ProviderFailed(AppError):
-    """A provider refused or could not be reached."""
+    """A provider refused or could not be reached.
+
+    `extra` says whether the same request may succeed later (`retryable`), in how many seconds as far as the provider
+    said so (`retry_after`), and, when it was refused for being one too many, whom that concerns (`throttled`, a Reach).
+    """
 
     slug = "provider-failed"
     status = HTTPStatus.BAD_GATEWAY

@@ -26,6 +26,7 @@ from urllib.parse import urljoin, urlsplit
 
 MOST_URL = 2000
 MOST_REDIRECTS = 3
+MOST_REFUSAL = 1024
 CONNECT_S = 5.0
 LOOPBACK = "127.0.0.1"
 
@@ -74,10 +75,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. The body is not read: nobody needs it, and it could be of any size."""
+    """What came back. Of the body only the beginning of a refusal's is read: it could be of any size.
+
+    Attributes:
+        refusal: `MOST_REFUSAL` bytes at most; empty where it went well or could not be read.
+    """
 
     status: int
     headers: Mapping[str, str]
+    refusal: bytes = b""
 
 
 class Outbound:
@@ -161,7 +167,8 @@ class Outbound:
             sent = {"host": place.authority, "connection": "close", "accept": "*/*", **headers}
             connection.request("POST", place.target, body, sent)
             response = connection.getresponse()
-            return Answer(response.status, {name.lower(): value for name, value in response.getheaders()})
+            answered = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, answered, _refusal(response))
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise Unreachable(f"no answer ({type(error).__name__})") from error
         finally:
@@ -271,6 +278,16 @@ def _resolve(host: str, port: int, seconds: float) -> list[str]:
     if looker.is_alive():
         raise TimeoutError("the name was not found in time")
     return found
+
+
+def _refusal(response: http.client.HTTPResponse) -> bytes:
+    """Why a request was refused, as far as the receiver says so; the answer counts without it."""
+    if response.status < HTTPStatus.BAD_REQUEST:
+        return b""
+    try:
+        return response.read(MOST_REFUSAL)
+    except (OSError, http.client.HTTPException, ValueError):
+        return b""
 
 
 def _shut(connected: socket.socket) -> None:

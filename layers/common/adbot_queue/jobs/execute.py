@@ -196,9 +196,10 @@ class Worker:
         if isinstance(end.error, Unsupported | Unreadable):
             return _put_back(job, end.error, self._now())
         failure, retry_after = failure_of(end.error)
+        now = self._now()
         policy = registry.policy_of(job.type, job.queue)
         after = job.judged(
-            decide(policy, job.attempt, failure, retry_after, self._chance.random()), failure, self._now()
+            decide(policy, job.attempt, failure, retry_after, self._chance.random(), job.age_ms(now)), failure, now
         )
         logger.info(
             "attempt failed",

@@ -13,13 +13,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from enum import Enum, StrEnum, auto
+from typing import Any
 
 from adbot_queue.core.ids import fingerprint
-
-if TYPE_CHECKING:
-    from adbot_queue.jobs.retry import Verdict
 
 
 class State(StrEnum):
@@ -78,25 +75,56 @@ class Mode(StrEnum):
     FALLBACK = "fallback"  # the queue refused, so the request did it
 
 
+SPENDS_NO_ATTEMPT = frozenset({"postponed", "throttled", "provider_closed", "unsupported"})
+"""Kinds of failures whose attempt does not count: it was not made, or the provider did not look at it."""
+
+
+class Limit(Enum):
+    """What bounds the repetitions after a failure."""
+
+    ATTEMPTS = auto()  # the policy's attempts: the job itself is at fault, or what it costs is lost each time
+    HORIZON = auto()  # the policy's attempts, then its horizon: somebody else is out of order
+    NONE = auto()  # nothing: the job waits for its turn
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why an attempt did not complete its job.
 
     Attributes:
-        kind: `transient`, `permanent`, `timeout`, `stalled` (the worker died), `postponed`, `cancelled`, `unsupported`
-            (it waits for another version of the code) or `expired` (it has waited too long for that).
+        kind: `transient`, `permanent`, `timeout`, `stalled` (the worker died), `cancelled`, `expired` (it has waited
+            too long for another version of the code); or one that spends no attempt: `postponed`, `throttled`,
+            `provider_closed`, `unsupported` (it waits for another version of the code).
         error: the exception's class: what an operator searches for.
         message: one sentence, without personal data.
+        limit: what bounds the repetitions; not stored.
     """
 
     kind: str
     error: str
     message: str
+    limit: Limit = field(default=Limit.HORIZON, compare=False)
 
     def fingerprint(self, job_type: str) -> str:
         """The same for failures that are the same but for numbers and ids: dead letters are grouped by it."""
         text = re.sub(r"[0-9a-f]{8,}|\d+", "#", self.message.lower())
         return fingerprint(f"{job_type}\n{self.kind}\n{self.error}\n{text}")[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of a job after an attempt that failed.
+
+    Attributes:
+        state: DELAYED (tried again after `delay_ms`), FAILED, DEAD or CANCELLED.
+        attempt: the attempts that count from now on.
+        why: what is added to the failure's message.
+    """
+
+    state: State
+    attempt: int
+    delay_ms: int = 0
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +156,8 @@ class Job:
         cycle: how often a person had it retried.
         effect: names the effect towards providers: changes only after a provider's definite no.
         first_started_at: when it first ran; written when that run has ended.
+        tried_since: when it first ran in this cycle, or went on after it got somewhere: its horizon counts from then.
+            Written when an attempt has failed.
         lease: the claim; whoever finishes the job must show it.
         cancel_requested: the processor is asked to stop.
         remembered_until: until then its idempotency key means this job (ms).
@@ -164,6 +194,7 @@ class Job:
     worker: str | None = None
     started_at: int | None = None
     first_started_at: int | None = None
+    tried_since: int | None = None
     finished_at: int | None = None
     result: Any = None
     failure: Failure | None = None
@@ -209,6 +240,10 @@ class Job:
         """Its rank, or that which a delayed one will have at its time; None while it waits for others, or does not."""
         return self.rank if self.run_at is None else rank(self.priority, self.run_at + self.lag)
 
+    def age_ms(self, now: int) -> int:
+        """For how long it has been tried: since it first ran in this cycle, or went on after it got somewhere."""
+        return now - (self.tried_since or self.started_at or now)
+
     def changed(self, **values: Any) -> Job:
         """The job with other values."""
         return replace(self, **values)
@@ -233,7 +268,7 @@ class Job:
     def set_aside(self, jobs: frozenset[str], now: int) -> Job:
         """It goes on when one of these has ended. It got somewhere, so attempts that failed before count no more."""
         first = self.first_started_at or self.started_at
-        return self.blocked(jobs, now).changed(attempt=0, first_started_at=first)
+        return self.blocked(jobs, now).changed(attempt=0, first_started_at=first, tried_since=None)
 
     def completed(self, result: Any, now: int) -> Job:
         """Its work is done."""
@@ -241,7 +276,11 @@ class Job:
 
     def judged(self, verdict: Verdict, failure: Failure, now: int) -> Job:
         """An attempt failed, and this is what it leads to."""
-        tried = self._tried(failure, now).changed(failure=failure, attempt=verdict.attempt)
+        tried = self._tried(failure, now).changed(
+            failure=replace(failure, message=f"{failure.message}{verdict.why}"),
+            attempt=verdict.attempt,
+            tried_since=now - self.age_ms(now),
+        )
         if verdict.state is State.DELAYED:
             return tried.delayed(now + verdict.delay_ms, now)
         if verdict.state is State.DEAD:
@@ -280,6 +319,7 @@ class Job:
         return self.waiting(now).changed(
             payload=self.payload if payload is None else payload,
             attempt=0,
+            tried_since=None,
             cycle=self.cycle + 1,
             effect=self.effect + another,
             finished_at=None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from adbot_queue.jobs.context import Context
     from adbot_queue.jobs.model import Job
 
-DAY_S = 86_400
+MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
 
 TOLERANT = {"unknown_fields": "ignored"}
 """The context of such a validation, for validators that validate something themselves."""
@@ -71,6 +71,9 @@ class JobType:
         is_once: a second effect of the same payload is never wanted: equal payloads of a tenant are one job without a
             key, too, unless the first one failed, or was cancelled before it ran.
         policy: another one than the queue's.
+        horizon_s: how long after its first run a job is tried while somebody else is out of order (`jobs.retry`); 0: as
+            long as its quick tries take.
+        cap_s: the longest delay between two of those tries.
         parallel: whether several of a batch may run at once in one process.
         internal: only the platform itself enqueues it.
         leads: `module:function` that tells the types of the jobs that it enqueues for a payload. When one that leads
@@ -87,6 +90,8 @@ class JobType:
     window_s: int = DAY_S
     is_once: bool = False
     policy: RetryPolicy | None = None
+    horizon_s: int = 0
+    cap_s: int = HOUR_S
     parallel: bool = True
     internal: bool = False
     leads: str | None = None
@@ -94,8 +99,9 @@ class JobType:
     needs: tuple[str, ...] = ()
 
     def retry_policy(self) -> RetryPolicy:
-        """The type's policy, or its queue's."""
-        return self.policy or QUEUES[self.queue].policy
+        """The type's policy, or its queue's, up to the type's horizon."""
+        policy = self.policy or QUEUES[self.queue].policy
+        return replace(policy, horizon_ms=self.horizon_s * 1000, cap_ms=self.cap_s * 1000)
 
     def load_processor(self) -> Processor:
         """Import the processor."""
@@ -160,7 +166,8 @@ TYPES: dict[str, JobType] = {
             "webhooks",
             "adbot_queue.processors.webhook:deliver",
             "adbot_queue.processors.webhook:DeliverWebhook",
-            # 5 s, 20 s, 80 s, 5 min, 20 min, then hourly: a receiver may be away for half a working day.
+            horizon_s=DAY_S,
+            # 5 s, 20 s, 80 s, 5 min, 20 min, then hourly: a receiver may be away for a day.
             policy=RetryPolicy(8, 5000, 4),
             internal=True,
         ),
@@ -169,6 +176,8 @@ TYPES: dict[str, JobType] = {
             "maintenance",
             "adbot_queue.jobs.dead_letter_jobs:send_dead_letter",
             "adbot_queue.jobs.dead_letter_jobs:SendDeadLetter",
+            horizon_s=DAY_S,
+            cap_s=15 * MINUTE_S,
             policy=_exponential(10, 2),
             internal=True,
         ),
@@ -177,6 +186,8 @@ TYPES: dict[str, JobType] = {
             "maintenance",
             "adbot_queue.jobs.dead_letter_jobs:replay_dead_letters",
             "adbot_queue.jobs.dead_letter_jobs:ReplayDeadLetters",
+            horizon_s=DAY_S,
+            cap_s=15 * MINUTE_S,
             timeout_s=30,
             # It goes on where it stands, however often its worker dies: hours of a large replay must survive that.
             policy=_exponential(20, 2),
@@ -188,6 +199,8 @@ TYPES: dict[str, JobType] = {
             "money",
             "adbot_queue.processors.payment:process_payment",
             "adbot_queue.processors.payment:ProcessPayment",
+            horizon_s=3 * DAY_S,
+            cap_s=15 * MINUTE_S,
             timeout_s=20,
             window_s=90 * DAY_S,
             needs=("stripe",),
@@ -197,6 +210,8 @@ TYPES: dict[str, JobType] = {
             "money",
             "adbot_queue.processors.nft:mint",
             "adbot_queue.processors.nft:MintNft",
+            horizon_s=3 * DAY_S,
+            cap_s=15 * MINUTE_S,
             timeout_s=20,  # 13 s of it are the chain's, until nothing can be undone
             window_s=365 * DAY_S,
             is_once=True,
@@ -207,6 +222,8 @@ TYPES: dict[str, JobType] = {
             "money",
             "adbot_queue.processors.refund:process_refund",
             "adbot_queue.processors.refund:ProcessRefund",
+            horizon_s=3 * DAY_S,
+            cap_s=15 * MINUTE_S,
             timeout_s=20,
             window_s=90 * DAY_S,
             needs=("stripe",),
@@ -216,6 +233,8 @@ TYPES: dict[str, JobType] = {
             "money",
             "adbot_queue.processors.payout:process_payout",
             "adbot_queue.processors.payout:ProcessPayout",
+            horizon_s=3 * DAY_S,
+            cap_s=15 * MINUTE_S,
             timeout_s=20,
             window_s=90 * DAY_S,
             needs=("stripe",),
@@ -225,6 +244,8 @@ TYPES: dict[str, JobType] = {
             "email",
             "adbot_queue.processors.email:send_email",
             "adbot_queue.processors.email:SendEmail",
+            horizon_s=DAY_S,
+            cap_s=15 * MINUTE_S,
             timeout_s=15,
             needs=("sendgrid",),
         ),
@@ -233,6 +254,8 @@ TYPES: dict[str, JobType] = {
             "messages",
             "adbot_queue.processors.messages:send_sms",
             "adbot_queue.processors.messages:SendSms",
+            horizon_s=HOUR_S,
+            cap_s=5 * MINUTE_S,
             timeout_s=15,
             needs=("twilio",),
         ),
@@ -241,6 +264,8 @@ TYPES: dict[str, JobType] = {
             "messages",
             "adbot_queue.processors.messages:send_whatsapp",
             "adbot_queue.processors.messages:SendWhatsApp",
+            horizon_s=HOUR_S,
+            cap_s=5 * MINUTE_S,
             timeout_s=15,
             needs=("twilio",),
         ),
@@ -249,6 +274,9 @@ TYPES: dict[str, JobType] = {
             "codes",
             "adbot_queue.processors.otp:send_otp",
             "adbot_queue.processors.otp:SendOtp",
+            # A code lives for five minutes; each message wants a new one.
+            horizon_s=5 * MINUTE_S,
+            cap_s=30,
             timeout_s=15,
             internal=True,
             needs=("twilio",),
@@ -258,6 +286,8 @@ TYPES: dict[str, JobType] = {
             "messages",
             "adbot_queue.processors.push:send_push",
             "adbot_queue.processors.push:SendPush",
+            horizon_s=HOUR_S,
+            cap_s=5 * MINUTE_S,
             timeout_s=15,
             needs=("web-push",),
         ),
@@ -266,6 +296,8 @@ TYPES: dict[str, JobType] = {
             "analytics",
             "adbot_queue.processors.analytics:track",
             "adbot_queue.processors.analytics:Track",
+            horizon_s=DAY_S,
+            cap_s=15 * MINUTE_S,
             timeout_s=15,
             needs=("segment",),
         ),
@@ -274,6 +306,8 @@ TYPES: dict[str, JobType] = {
             "workflow",
             "adbot_queue.workflow.run:run_workflow",
             "adbot_queue.workflow.declaration:RunWorkflow",
+            horizon_s=DAY_S,
+            cap_s=15 * MINUTE_S,
             check="adbot_queue.workflow.check:check",
             leads="adbot_queue.workflow.check:types",
         ),
@@ -282,6 +316,8 @@ TYPES: dict[str, JobType] = {
             "workflow",
             "adbot_queue.workflow.waiting:wait",
             "adbot_queue.workflow.waiting:Wait",
+            horizon_s=DAY_S,
+            cap_s=15 * MINUTE_S,
             internal=True,
         ),
         JobType(
@@ -289,6 +325,8 @@ TYPES: dict[str, JobType] = {
             "ai-content",
             "adbot_queue.processors.ai:generate_content",
             "adbot_queue.processors.ai:GenerateContent",
+            horizon_s=6 * HOUR_S,
+            cap_s=15 * MINUTE_S,
             timeout_s=75,
             needs=("bedrock",),
         ),
@@ -297,6 +335,8 @@ TYPES: dict[str, JobType] = {
             "ai-seo",
             "adbot_queue.processors.ai:optimize_seo",
             "adbot_queue.processors.ai:OptimizeSeo",
+            horizon_s=6 * HOUR_S,
+            cap_s=15 * MINUTE_S,
             timeout_s=75,
             needs=("bedrock",),
         ),
@@ -305,6 +345,8 @@ TYPES: dict[str, JobType] = {
             "plugin",
             "adbot_queue.processors.plugin:execute",
             "adbot_queue.processors.plugin:ExecutePlugin",
+            horizon_s=6 * HOUR_S,
+            cap_s=15 * MINUTE_S,
             timeout_s=75,
             needs=("plugins",),
         ),
@@ -313,6 +355,8 @@ TYPES: dict[str, JobType] = {
             "accounts",
             "adbot_queue.processors.account:create_user",
             "adbot_queue.processors.account:CreateUser",
+            horizon_s=DAY_S,
+            cap_s=15 * MINUTE_S,
             timeout_s=20,
             needs=("cognito", "sendgrid"),
         ),
@@ -321,6 +365,8 @@ TYPES: dict[str, JobType] = {
             "analytics",
             "adbot_queue.processors.aggregates:process_snapshot",
             "adbot_queue.processors.aggregates:ProcessSnapshot",
+            horizon_s=DAY_S,
+            cap_s=15 * MINUTE_S,
             # A job of many slices must survive that some of them die.
             policy=_exponential(10, 10),
             parallel=False,
@@ -330,6 +376,8 @@ TYPES: dict[str, JobType] = {
             "analytics",
             "adbot_queue.processors.aggregates:rebuild_article_stats",
             "adbot_queue.processors.aggregates:RebuildArticleStats",
+            horizon_s=DAY_S,
+            cap_s=15 * MINUTE_S,
             policy=_exponential(10, 10),
             parallel=False,
         ),
@@ -338,6 +386,8 @@ TYPES: dict[str, JobType] = {
             "maintenance",
             "adbot_queue.processors.maintenance:cleanup_old_data",
             "adbot_queue.processors.maintenance:CleanupOldData",
+            horizon_s=DAY_S,
+            cap_s=15 * MINUTE_S,
             policy=_exponential(10, 10),
             parallel=False,
         ),
@@ -346,6 +396,8 @@ TYPES: dict[str, JobType] = {
             "maintenance",
             "adbot_queue.processors.maintenance:generate_report",
             "adbot_queue.processors.maintenance:GenerateReport",
+            horizon_s=DAY_S,
+            cap_s=15 * MINUTE_S,
             policy=_exponential(5, 10),
             parallel=False,
         ),

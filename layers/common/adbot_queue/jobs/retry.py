@@ -1,20 +1,65 @@
-"""What a failed attempt leads to. Pure: chance is passed in."""
+"""What a failed attempt leads to. Pure: chance is passed in.
+
+A few quick tries come first, at the delays of the queue. When somebody else is out of order (a provider, a receiver,
+AWS) more follow, ever further apart, until the horizon of the job's type is over; what the job itself is at fault for
+ends with the quick tries. An attempt that was not made, because the provider throttles, is closed to us or has an open
+circuit, is not spent, and is bounded by the horizon alone.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adbot_queue.core.errors import AppError, NotConfigured, ProviderFailed, Unavailable
-from adbot_queue.jobs.model import Failure, State
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adbot_queue.core.errors import AppError, NotConfigured, ProviderFailed, Reach, Unavailable
+from adbot_queue.jobs.model import SPENDS_NO_ATTEMPT, Failure, Limit, State, Verdict
+
+__all__ = [
+    "Cancelled",
+    "CircuitIsOpen",
+    "Permanent",
+    "Postponed",
+    "ProviderClosed",
+    "RetryPolicy",
+    "Throttled",
+    "Transient",
+    "Verdict",
+    "Waits",
+    "decide",
+    "failure_of",
+]
 
 MOST_DELAY_MS = 3_600_000
 """No retry waits longer than this unless a provider asks for it."""
+
+SLOW_MS = 30_000
+"""The least delay after the quick tries; it doubles with each further one."""
 
 MOST_PROVIDER_DELAY_MS = 24 * 3_600_000
 """No provider's Retry-After is believed beyond this."""
 
 JITTER = 0.2
 """Every delay is spread by a fifth in both directions, so that what failed together does not come back together."""
+
+LEAST_PAUSE_MS, MOST_PAUSE_MS = 2_000, 60_000
+"""Bounds of the pause after a throttle of this job alone that came without a time: an eighth of the job's age."""
+
+LEAST_SPREAD_MS, MOST_SPREAD_MS = 5_000, 60_000
+"""Bounds of the time over which the jobs that wait for one moment come back: half of their pause. A thousand jobs wait
+for the end of one throttle; what the provider takes in five seconds is not refused again."""
+
+SERVER_ERROR = 500
+_AWS_IS_BUSY = {
+    "LimitExceededException",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+}
 
 
 class Permanent(Exception):
@@ -27,24 +72,57 @@ class Transient(Exception):
     Args:
         message: stored with the attempt: no personal data in it.
         retry_after: seconds that the provider asked for.
+        limit: ATTEMPTS for what is not worth more than the quick tries.
     """
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, retry_after: float | None = None, limit: Limit = Limit.HORIZON) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.limit = limit
 
 
 class Postponed(Exception):
-    """Not now: rate limited, or the provider's circuit is open. Costs no attempt.
+    """Not now: it is not the job's turn. Costs no attempt, however often.
 
     Args:
         message: why.
         retry_after: seconds until it is worth another look.
     """
 
-    def __init__(self, message: str, retry_after: float) -> None:
+    kind = "postponed"
+    limit = Limit.NONE
+
+    def __init__(self, message: str, retry_after: float | None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class CircuitIsOpen(Postponed):
+    """The provider fails, and is not asked. Costs no attempt, and is bounded by the job's horizon."""
+
+    limit = Limit.HORIZON
+
+
+class Throttled(CircuitIsOpen):
+    """The provider takes no more for the moment.
+
+    Args:
+        message: why.
+        retry_after: seconds that the provider asked for; None: it did not say.
+        reach: whom it concerns besides this job.
+    """
+
+    kind = "throttled"
+
+    def __init__(self, message: str, retry_after: float | None = None, reach: Reach = Reach.PROVIDER) -> None:
+        super().__init__(message, retry_after)
+        self.reach = reach
+
+
+class ProviderClosed(CircuitIsOpen):
+    """The provider refuses the installation: key, plan or account. Nothing goes well until somebody mends that."""
+
+    kind = "provider_closed"
 
 
 class Waits(Exception):
@@ -65,57 +143,75 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and after which delays.
+    """How often, after which delays and for how long.
 
     Attributes:
-        attempts: the most, the first included.
+        attempts: the quick tries, the first included.
         base_ms: delay after the first failure.
         factor: what the delay grows by: 1 is fixed, 2 exponential.
+        horizon_ms: how long after its first run a job is tried while somebody else is out of order; 0: no longer than
+            its quick tries take.
+        cap_ms: the longest delay.
     """
 
     attempts: int
     base_ms: int
     factor: int = 1
+    horizon_ms: int = 0
+    cap_ms: int = MOST_DELAY_MS
 
     def delay_ms(self, attempt: int, chance: float) -> int:
         """Delay after attempt number `attempt` (from 1), jitter included; `chance` is from 0 to 1."""
         # 2**40 * 1 ms is over any cap; the exponent is bounded so that a wild counter makes no giant number.
         growth: int = self.factor ** min(attempt - 1, 40)
-        plain = min(self.base_ms * growth, MOST_DELAY_MS)
-        return min(round(plain * (1 - JITTER + 2 * JITTER * chance)), MOST_DELAY_MS)
+        plain = self.base_ms * growth
+        if attempt >= self.attempts and self.horizon_ms:
+            plain = max(plain, SLOW_MS * 2 ** min(attempt - self.attempts, 40))
+        plain = min(plain, self.cap_ms)
+        return min(round(plain * (1 - JITTER + 2 * JITTER * chance)), self.cap_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What becomes of the job.
+def decide(
+    policy: RetryPolicy, attempt: int, failure: Failure, retry_after: float | None, chance: float, age_ms: int = 0
+) -> Verdict:
+    """The verdict on attempt number `attempt` (from 1) of a job that has been tried for `age_ms`.
 
-    Attributes:
-        state: DELAYED (tried again after `delay_ms`), FAILED, DEAD or CANCELLED.
-        attempt: the attempts that count from now on.
-    """
-
-    state: State
-    attempt: int
-    delay_ms: int = 0
-
-
-def decide(policy: RetryPolicy, attempt: int, failure: Failure, retry_after: float | None, chance: float) -> Verdict:
-    """The verdict on attempt number `attempt` (from 1).
-
-    A provider's Retry-After (seconds) is honoured when it is longer than the policy's own delay.
+    A provider's Retry-After (seconds) is honoured when it is longer than the policy's own delay. The last try is at the
+    horizon's end.
     """
     asked_ms = min(round((retry_after or 0) * 1000), MOST_PROVIDER_DELAY_MS)
     match failure.kind:
-        case "postponed":
-            spread = round(asked_ms * JITTER * chance)
-            return Verdict(State.DELAYED, attempt - 1, max(asked_ms, 1000) + spread)
         case "permanent":
             return Verdict(State.FAILED, attempt)
         case "cancelled":
             return Verdict(State.CANCELLED, attempt)
-    if attempt >= policy.attempts:
-        return Verdict(State.DEAD, attempt)
-    return Verdict(State.DELAYED, attempt, max(policy.delay_ms(attempt, chance), asked_ms))
+    spent = failure.kind not in SPENDS_NO_ATTEMPT
+    counts = attempt if spent else attempt - 1
+    left_ms = policy.horizon_ms - age_ms
+    bounded = failure.limit is Limit.HORIZON and policy.horizon_ms > 0
+    if spent and attempt >= policy.attempts and not (bounded and left_ms > 0):
+        return Verdict(State.DEAD, counts, why=_given_up(policy) if bounded else "")
+    if not spent and bounded and left_ms <= 0:
+        return Verdict(State.DEAD, counts, why=_given_up(policy))
+    delay_ms = (
+        max(policy.delay_ms(attempt, chance), asked_ms) if spent else _pause_ms(failure, asked_ms, age_ms, chance)
+    )
+    if bounded and (left_ms > 0 or not spent):
+        delay_ms = min(delay_ms, max(left_ms, 1000))
+    return Verdict(State.DELAYED, counts, delay_ms)
+
+
+def _pause_ms(failure: Failure, asked_ms: int, age_ms: int, chance: float) -> int:
+    """The delay of a job whose attempt is not spent."""
+    if failure.limit is Limit.NONE:
+        return max(asked_ms, 1000) + round(asked_ms * JITTER * chance)
+    pause_ms = max(asked_ms, 1000) if asked_ms else min(max(age_ms // 8, LEAST_PAUSE_MS), MOST_PAUSE_MS)
+    return pause_ms + round(min(max(pause_ms / 2, LEAST_SPREAD_MS), MOST_SPREAD_MS) * chance)
+
+
+def _given_up(policy: RetryPolicy) -> str:
+    hours, minutes = divmod(policy.horizon_ms // 60_000, 60)
+    return f"; given up after {f'{hours} h' if hours else f'{minutes} min'}"
 
 
 def failure_of(error: BaseException) -> tuple[Failure, float | None]:  # noqa: PLR0911  a table of kinds
@@ -132,9 +228,9 @@ def failure_of(error: BaseException) -> tuple[Failure, float | None]:  # noqa: P
             # No repetition fills in a credential; the sentence names the setting, and a person retries the job.
             return Failure("permanent", name, message), None
         case Transient():
-            return Failure("transient", _cause(error), message), error.retry_after
+            return Failure("transient", _cause(error), message, error.limit), error.retry_after
         case Postponed():
-            return Failure("postponed", _cause(error), message), error.retry_after
+            return Failure(error.kind, _cause(error), message, error.limit), error.retry_after
         case Cancelled():
             return Failure("cancelled", name, message or "cancelled on request"), None
         case TimeoutError():
@@ -143,7 +239,15 @@ def failure_of(error: BaseException) -> tuple[Failure, float | None]:  # noqa: P
             return Failure("transient", name, message), None
         case AppError():  # NotConfigured, Invalid, NotFound: a person has to mend something first
             return Failure("permanent", name, message), None
-    return Failure("transient", name, message), None
+    return Failure("transient", name, message, Limit.HORIZON if _is_an_outage(error) else Limit.ATTEMPTS), None
+
+
+def _is_an_outage(error: BaseException) -> bool:
+    """Whether something that we depend on is out of order; otherwise the error is taken for a bug of ours."""
+    if isinstance(error, ClientError):
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        return status >= SERVER_ERROR or error.response.get("Error", {}).get("Code") in _AWS_IS_BUSY
+    return isinstance(error, OSError | BotoCoreError)
 
 
 def _cause(error: BaseException) -> str:

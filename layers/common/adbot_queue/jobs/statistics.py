@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from adbot_queue.jobs.model import State
+from adbot_queue.jobs.model import SPENDS_NO_ATTEMPT, State
 
 EVENTS = (
     "enqueued",  # a new row
@@ -33,8 +33,8 @@ BOUNDS_MS = (10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_
 MINUTE_MS = 60_000
 
 _ENDS = {State.COMPLETED: "completed", State.FAILED: "failed", State.DEAD: "dead", State.CANCELLED: "cancelled"}
-_PUT_BACK = {"postponed": "postponed", "stalled": "stalled", "unsupported": "postponed"}
-_NO_RUN = {"postponed", "stalled", "unsupported", "expired"}  # attempts whose length says nothing about the work
+_PUT_BACK = {"stalled": "stalled"} | dict.fromkeys(SPENDS_NO_ATTEMPT, "postponed")
+_NO_RUN = {*_PUT_BACK, "expired"}  # attempts whose length says nothing about the work
 
 LEVEL = "level_"
 WAIT, RUN = "wait", "run"

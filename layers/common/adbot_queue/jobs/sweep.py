@@ -14,7 +14,7 @@ from adbot_queue.jobs import execute, registry, service
 from adbot_queue.jobs.dependents import Dependents
 from adbot_queue.jobs.dispatch import Dispatcher
 from adbot_queue.jobs.execute import Worker
-from adbot_queue.jobs.model import GRACE_MS, Failure, Job, Mode, State, virtual_time
+from adbot_queue.jobs.model import GRACE_MS, Failure, Job, Limit, Mode, State, virtual_time
 from adbot_queue.jobs.retry import decide
 from adbot_queue.jobs.service import JobService
 from adbot_queue.jobs.store import JobStore
@@ -31,7 +31,7 @@ STARTED = 100
 RESERVE_MS = 8_000
 MINUTE_MS = 60_000
 
-STALLED = Failure("stalled", "WorkerDied", "the lease ran out: the worker died, or was stopped")
+STALLED = Failure("stalled", "WorkerDied", "the lease ran out: the worker died, or was stopped", Limit.ATTEMPTS)
 
 
 class Sweeper:

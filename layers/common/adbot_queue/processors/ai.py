@@ -18,6 +18,7 @@ from adbot_queue.core import telemetry
 from adbot_queue.core.errors import AppError, ProviderFailed
 from adbot_queue.core.schema import Input
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.model import Limit
 from adbot_queue.jobs.retry import Permanent, Transient
 from adbot_queue.processors.calls import calling, verdict
 from adbot_queue.providers import bedrock
@@ -232,7 +233,8 @@ def _check_end(stop_reason: str, limit: int) -> None:
 
 def _misfit(why: str) -> Transient:
     telemetry.count("AiAnswersMisfit")
-    return Transient(f"the model's answer has not the form that was asked for: {why}")
+    # Each answer is paid for.
+    return Transient(f"the model's answer has not the form that was asked for: {why}", limit=Limit.ATTEMPTS)
 
 
 def _result(answer: Answered, known: dict[str, str]) -> dict[str, Any]:

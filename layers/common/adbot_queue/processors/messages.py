@@ -107,7 +107,7 @@ def send(message: twilio.Message, context: Context) -> twilio.Sent:
         As `send_sms`.
     """
     try:
-        with calling("twilio", twilio.TIMEOUT_S, context) as seconds:
+        with calling("twilio", twilio.TIMEOUT_S, context, message.channel) as seconds:
             sent = twilio.send(message, seconds)
     except ProviderFailed as error:
         raise verdict(error) from error.__cause__ or error
@@ -132,7 +132,7 @@ def _sent_before(message: twilio.Message, begun: Begun, context: Context) -> twi
     if message.text is None:
         return None
     try:
-        with calling("twilio", twilio.LOOK_S, context) as seconds:
+        with calling("twilio", twilio.LOOK_S, context, message.channel) as seconds:
             found = twilio.find(message, begun.begun_at, seconds)
     except ProviderFailed as error:
         raise verdict(error) from error.__cause__ or error

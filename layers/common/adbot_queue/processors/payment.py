@@ -1,9 +1,8 @@
 """`payment-process`: takes a payment by card through Stripe, once.
 
 The job's key is Stripe's idempotency key, so an attempt whose answer was lost is answered by the next one's with the
-same PaymentIntent. Stripe remembers its own failures (500) under the key as well: such a job runs out of attempts and
-a person looks at Stripe before it is replayed. After a day Stripe may have forgotten the key: then the job searches for
-its PaymentIntent first.
+same PaymentIntent. Stripe remembers its own failures (500) under the key as well: such a job asks each hour until
+Stripe has forgotten the key, after a day. Then it searches for its PaymentIntent first.
 """
 
 from __future__ import annotations

@@ -91,10 +91,10 @@ def _payout(payload: ProcessPayout, context: Context) -> dict[str, Any]:
     def those(client: StripeClient, page: Any) -> Any:
         return client.v1.payouts.list(page, money.options(payload.account))
 
-    payout: Payout | None = _made_before(context, those)
+    payout: Payout | None = _made_before(context, those, payload.account)
     if payout is None:
         params: Any = _params(payload, context)
-        with money.asking(context) as client:
+        with money.asking(context, account=payload.account) as client:
             payout = client.v1.payouts.create(params, money.options(payload.account, context.idempotency_key))
     if payout.status in VOID:
         raise Permanent(f"payout {payout.id} {payout.status}: {getattr(payout, 'failure_code', None) or 'no reason'}")
@@ -118,10 +118,10 @@ def _params(payload: ProcessPayout, context: Context) -> dict[str, Any]:
     }
 
 
-def _made_before(context: Context, those: Callable[[StripeClient, Any], Any]) -> Any:
+def _made_before(context: Context, those: Callable[[StripeClient, Any], Any], account: str | None = None) -> Any:
     """What an attempt made whose key Stripe may have forgotten."""
     if context.created_at is None or not money.key_may_be_forgotten(context):
         return None
     since = {"created": {"gte": context.created_at // 1000 - CLOCK_SKEW_S}}
-    pages = money.everything(context, lambda client, page: those(client, {**since, **page}))
+    pages = money.everything(context, lambda client, page: those(client, {**since, **page}), account)
     return money.own(pages, context)

@@ -92,7 +92,7 @@ def execute(payload: ExecutePlugin, context: Context) -> dict[str, Any]:
         )
 
     # What Lambda fails by is raised in here, what a plugin fails by is not: others must not wait because of it.
-    with calling("plugins", payload.timeout_seconds, context) as seconds:
+    with calling("plugins", payload.timeout_seconds, context, payload.plugin) as seconds:
         try:
             output = plugins.invoke(arn, event, seconds)
         except ProviderFailed as error:

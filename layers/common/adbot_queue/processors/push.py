@@ -14,17 +14,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, HttpUrl, UrlConstraints, model_validator
 
 from adbot_queue.core import outbound, telemetry
+from adbot_queue.core.errors import AccountRefused, Reach
 from adbot_queue.core.schema import Input
 from adbot_queue.jobs.context import Context
-from adbot_queue.jobs.retry import Permanent, Transient
-from adbot_queue.processors.calls import seconds_for
-from adbot_queue.providers import registry, web_push
+from adbot_queue.jobs.retry import Permanent, Throttled, Transient
+from adbot_queue.processors.calls import calling
+from adbot_queue.providers import web_push
 from adbot_queue.providers.waiting import retry_after
 from adbot_queue.providers.web_push import Browser
 from adbot_queue.push import subscriptions
@@ -40,7 +42,16 @@ MOST_TTL_S = 28 * 86_400
 Id = Annotated[str, Field(min_length=1, max_length=128)]
 Link = Annotated[HttpUrl, UrlConstraints(max_length=1000, allowed_schemes=["https"])]
 
-_COME_AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+_COME_AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY}
+_THROTTLES = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.NOT_ACCEPTABLE}
+"""406 is what Windows' service throttles by:
+https://learn.microsoft.com/windows/apps/design/shell/tiles-and-notifications/push-request-response-headers"""
+
+_CLOSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+_OLD_KEY = re.compile(rb"do not correspond|mismatch", re.IGNORECASE)
+"""How Google's and Mozilla's services say that a subscription was made with another key than ours, and Apple's
+(VapidPkHashMismatch): it concerns that browser alone."""
+
 _GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 
 
@@ -90,7 +101,7 @@ def send_push(payload: SendPush, context: Context) -> dict[str, Any]:
 
     Raises:
         Permanent: the browser is gone, its address or keys are none, or its push service refused. Transient: that one
-            is busy or was not reached.
+            fails or was not reached. Throttled, ProviderClosed: it takes no more for now, or not with our key.
         NotConfigured, Unavailable: as `web_push.send`.
     """
     if payload.subscription:
@@ -135,25 +146,41 @@ class _Gone(Permanent):
 def _send(payload: SendPush, browser: Browser, context: Context) -> dict[str, Any]:
     topic = payload.topic or _topic(context)
     headers = {"ttl": str(payload.ttl_seconds), "urgency": payload.urgency, "topic": topic}
-    # Not as a call of one provider: each address is somebody else's, and one that is down must not stop the others.
-    seconds = seconds_for(registry.PROVIDERS["web-push"].label, web_push.TIMEOUT_S, context)
     try:
-        answer = web_push.send(browser, payload.message(topic), headers, seconds, context.now)
+        host = outbound.from_env().place(browser.endpoint).host
+        # By host: each is somebody else's, and one that is down must not stop the others.
+        with calling("web-push", web_push.TIMEOUT_S, context, host) as seconds:
+            status = _post(browser, payload.message(topic), headers, seconds, context)
     except outbound.BadAddress as error:
         raise Permanent(f"the subscription's address {error}") from error
     except web_push.BadKey as error:
         raise Permanent("the subscription's key is none") from error
+    telemetry.count("PushesSent")
+    return {"status": status, "service": host}
+
+
+def _post(browser: Browser, message: bytes, headers: dict[str, str], seconds: float, context: Context) -> int:
+    """Post to the push service: the status by which it took the message."""
+    try:
+        answer = web_push.send(browser, message, headers, seconds, context.now)
     except outbound.Unreachable as error:
         raise Transient(f"the push service could not be reached: {error}") from error
     status = answer.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        telemetry.count("PushesSent")
-        return {"status": status, "service": outbound.from_env().place(browser.endpoint).host}
+        return status
     if status in _GONE:
         telemetry.count("PushSubscriptionsGone")
         raise _Gone(f"the subscription is gone (HTTP {status})")
+    asked = retry_after(answer.headers, context.now)
+    if status in _THROTTLES:
+        raise Throttled(f"the push service answered HTTP {status}", asked, Reach.PART)
+    if status in _CLOSED and not _OLD_KEY.search(answer.refusal):
+        raise AccountRefused(
+            f"the push service does not accept the key in the secret that WebPushSecretArn names (HTTP {status})",
+            Reach.PART,
+        )
     if status in _COME_AGAIN or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise Transient(f"the push service answered HTTP {status}", retry_after(answer.headers, context.now))
+        raise Transient(f"the push service answered HTTP {status}", asked)
     raise Permanent(f"the push service refused it (HTTP {status})")
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue.core import aws
-from adbot_queue.core.errors import NotConfigured, ProviderFailed
+from adbot_queue.core.errors import AccountRefused, ProviderFailed
 from adbot_queue.core.telemetry import logger
 from adbot_queue.providers import registry
-from adbot_queue.providers.waiting import retry_after
+from adbot_queue.providers.waiting import retry_after, throttled
 
 if TYPE_CHECKING:
     from mypy_boto3_bedrock_runtime.type_defs import ConverseResponseTypeDef
@@ -28,15 +28,25 @@ TIMEOUT_S = 60
 """For a whole call: a thousand words take a small model 20 s."""
 
 TOO_MANY, SERVER_ERROR = 429, 500
-_COME_AGAIN = {
+_THROTTLES = {
     "ThrottlingException",
-    "ModelNotReadyException",
+    "TooManyRequestsException",
+    "ServiceQuotaExceededException",
+    "ModelNotReadyException",  # 429: it is being loaded
+}
+_COME_AGAIN = {
     "ModelTimeoutException",
     "ModelErrorException",
     "ServiceUnavailableException",
     "InternalServerException",
 }
-_NOT_OURS = {"AccessDeniedException", "ResourceNotFoundException"}
+_CLOSED = {
+    "AccessDeniedException",
+    "OptInRequired",
+    "ResourceNotFoundException",
+    "SubscriptionRequiredException",
+    "UnrecognizedClientException",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -97,7 +107,7 @@ def converse(question: Question, timeout_s: float = TIMEOUT_S) -> Answer:
         timeout_s: for connecting and waiting together.
 
     Raises:
-        NotConfigured: no model is set, or the account may not use it.
+        NotConfigured: no model is set. AccountRefused: the account may not use it.
         ProviderFailed: refused or not reached; `extra` says whether it is `retryable`, `retry_after` seconds and
         its `code`.
     """
@@ -141,11 +151,14 @@ def _refusal(error: ClientError) -> Exception:
     answered = error.response.get("ResponseMetadata", {})
     status = int(answered.get("HTTPStatusCode", 0))
     logger.warning("Bedrock refused", code=code, status=status, request=answered.get("RequestId"))
-    if code in _NOT_OURS:
-        return NotConfigured(f"Bedrock does not let us use the model that BedrockModelId names ({code})")
+    if code in _CLOSED:
+        return AccountRefused(f"Bedrock does not let us use the model that BedrockModelId names ({code})")
+    sentence = f"Bedrock refused the request ({code})"
+    if code in _THROTTLES or status == TOO_MANY:
+        return throttled(sentence, answered.get("HTTPHeaders"), code=code)
     return ProviderFailed(
-        f"Bedrock refused the request ({code})",
-        retryable=code in _COME_AGAIN or status == TOO_MANY or status >= SERVER_ERROR,
+        sentence,
+        retryable=code in _COME_AGAIN or status >= SERVER_ERROR,
         retry_after=retry_after(answered.get("HTTPHeaders")),
         code=code,
     )

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue.core import aws
-from adbot_queue.core.errors import NotConfigured, ProviderFailed
+from adbot_queue.core.errors import AccountRefused, ProviderFailed, Reach
 from adbot_queue.core.telemetry import logger
 from adbot_queue.providers import registry
-from adbot_queue.providers.waiting import retry_after
+from adbot_queue.providers.waiting import retry_after, throttled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +27,15 @@ MARK = "custom:job"
 
 SERVER_ERROR = 500
 _TAKEN = {"UsernameExistsException", "AliasExistsException"}
-_COME_AGAIN = {"TooManyRequestsException", "LimitExceededException", "InternalErrorException", "ThrottlingException"}
-_NOT_OURS = {"AccessDeniedException", "NotAuthorizedException", "ResourceNotFoundException"}
+_THROTTLES = {"TooManyRequestsException", "LimitExceededException", "ThrottlingException"}
+_COME_AGAIN = {"InternalErrorException"}
+_CLOSED = {
+    "AccessDeniedException": Reach.PROVIDER,
+    "NotAuthorizedException": Reach.PROVIDER,
+    "UnrecognizedClientException": Reach.PROVIDER,
+    "ResourceNotFoundException": Reach.JOB,  # the pool, or only a group that one job wants
+}
+TOO_MANY = 429
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -126,8 +133,8 @@ def _calling() -> Iterator[None]:
     """Tells failures apart.
 
     Raises:
-        Taken: as `create`. NotConfigured: no pool is set, or it or its group is not there or not ours to change.
-        ProviderFailed: refused or not reached; `extra` says whether it is `retryable`, and `retry_after` seconds.
+        Taken: as `create`. NotConfigured: no pool is set. AccountRefused: it or its group is not there or not ours to
+        change. ProviderFailed: refused or not reached.
     """
     try:
         yield
@@ -142,11 +149,14 @@ def _refusal(error: ClientError) -> Exception:
     if code in _TAKEN:
         return Taken(code)
     logger.warning("Cognito refused", code=code, request=answered.get("RequestId"))
-    if code in _NOT_OURS:
-        return NotConfigured(f"the user pool does not let us make users: {code}")
+    if code in _CLOSED:
+        return AccountRefused(f"the user pool does not let us make users: {code}", _CLOSED[code])
+    sentence, status = f"Cognito refused ({code})", int(answered.get("HTTPStatusCode", 0))
+    if code in _THROTTLES or status == TOO_MANY:
+        return throttled(sentence, answered.get("HTTPHeaders"))
     return ProviderFailed(
-        f"Cognito refused ({code})",
-        retryable=code in _COME_AGAIN or int(answered.get("HTTPStatusCode", 0)) >= SERVER_ERROR,
+        sentence,
+        retryable=code in _COME_AGAIN or status >= SERVER_ERROR,
         retry_after=retry_after(answered.get("HTTPHeaders")),
     )
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
 from adbot_queue.core import aws
-from adbot_queue.core.errors import NotConfigured, ProviderFailed
+from adbot_queue.core.errors import AccountRefused, ProviderFailed, Reach
 from adbot_queue.core.telemetry import logger
 from adbot_queue.providers import registry
-from adbot_queue.providers.waiting import retry_after
+from adbot_queue.providers.waiting import retry_after, throttled
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda.type_defs import InvocationResponseTypeDef
@@ -25,6 +25,7 @@ MOST_OUTPUT = 24 * 1024
 """Bytes of an answer that are read: what a job's result has room for."""
 
 CONFLICT, TOO_MANY, SERVER_ERROR = 409, 429, 500
+_OF_THE_ACCOUNT = {"CallerRateLimitExceeded", "ConcurrentInvocationLimitExceeded"}
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -68,8 +69,8 @@ def invoke(arn: str, event: dict[str, Any], timeout_s: float) -> Output:
         timeout_s: how long to wait; the plugin itself may go on.
 
     Raises:
-        NotConfigured: it is listed and may not be called. ProviderFailed: Lambda refused or was not reached; `extra`
-        says whether it is `retryable`, `retry_after` seconds and `code`.
+        AccountRefused: it is listed and may not be called. ProviderFailed: Lambda refused or was not reached; `extra`
+        has its `code` as well.
     """
     client = aws.plugins(max(1, int(timeout_s)))
     try:
@@ -104,11 +105,18 @@ def _refusal(error: ClientError) -> Exception:
     status = int(answered.get("HTTPStatusCode", 0))
     logger.warning("Lambda refused", code=code, status=status, request=answered.get("RequestId"))
     if code.startswith("AccessDenied"):
-        return NotConfigured("a plugin that PluginFunctionArns lists may not be called: it must allow this account")
+        sentence = "a plugin that PluginFunctionArns lists may not be called: it must allow this account"
+        return AccountRefused(sentence, Reach.PART)
+    sentence = f"Lambda refused the call ({code})"
+    if status == TOO_MANY:
+        # The function's own concurrency, unless the whole account's is used up.
+        reason = str(error.response.get("Reason") or "")
+        reach = Reach.PROVIDER if reason in _OF_THE_ACCOUNT else Reach.PART
+        return throttled(sentence, answered.get("HTTPHeaders"), reach, code=code)
     return ProviderFailed(
-        f"Lambda refused the call ({code})",
+        sentence,
         # 409: it is being deployed.
-        retryable=status in {CONFLICT, TOO_MANY} or status >= SERVER_ERROR,
+        retryable=status == CONFLICT or status >= SERVER_ERROR,
         retry_after=retry_after(answered.get("HTTPHeaders")),
         code=code,
     )

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from adbot_queue.core import secrets
 from adbot_queue.core.errors import NotConfigured
 from adbot_queue.core.settings import MissingSetting
@@ -31,6 +33,8 @@ class Provider:
         per_second: calls a second, from all workers together; None: as many as come.
         burst: calls at once after a pause.
         settings: what its entry in PROVIDERS must hold as well -> the template's parameter for it.
+        apart: its parts are strangers to each other (the push services of browsers): each has a circuit of its own, and
+            there is none of the whole.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Provider:
     per_second: float | None = None
     burst: int = 1
     settings: Mapping[str, str] = field(default_factory=dict)
+    apart: bool = False
 
 
 PROVIDERS: dict[str, Provider] = {
@@ -50,7 +55,7 @@ PROVIDERS: dict[str, Provider] = {
         Provider("sendgrid", "SendGrid", "SendGridSecretArn", ("api_key",)),
         Provider("segment", "Segment", "SegmentSecretArn", ("write_key",)),
         Provider("twilio", "Twilio", "TwilioSecretArn", ("account_sid", "auth_token")),
-        Provider("web-push", "Web push", "WebPushSecretArn", ("private_key", "subject")),
+        Provider("web-push", "Web push", "WebPushSecretArn", ("private_key", "subject"), apart=True),
         Provider("solana", "Solana", "SolanaSecretArn", ("signing_key", "rpc_url")),
         Provider("bedrock", "Bedrock", "", (), settings={"model": "BedrockModelId"}),
         Provider("cognito", "Cognito", "", (), settings={"pool": "UserPool", "sign_in": "SignInUrl"}),
@@ -102,6 +107,18 @@ def check(provider: str) -> None:
         setting(provider, name)
     for name in declared.fields:
         credential(provider, name)
+
+
+def version(provider: str, *, fresh: bool = False) -> str:
+    """Names the version of the provider's secret that is in force here; `fresh`: read it again first.
+
+    Empty when there is none: the function's role is what lets us in, or the secret cannot be read.
+    """
+    secret = option(provider, "secret")
+    try:
+        return secrets.version(secret, fresh=fresh) if secret else ""
+    except (ClientError, BotoCoreError):
+        return ""
 
 
 def replaced(provider: str) -> bool:

@@ -13,10 +13,10 @@ from typing import Any
 from urllib3 import PoolManager, Timeout, make_headers
 from urllib3.exceptions import HTTPError
 
-from adbot_queue.core.errors import NotConfigured, ProviderFailed
+from adbot_queue.core.errors import AccountRefused, ProviderFailed
 from adbot_queue.core.telemetry import logger
 from adbot_queue.providers import registry
-from adbot_queue.providers.waiting import retry_after
+from adbot_queue.providers.waiting import retry_after, throttled
 
 SEGMENT = "https://api.segment.io"
 CONNECT_S = 2
@@ -25,7 +25,9 @@ TIMEOUT_S = 10
 MOST_BYTES = 32 * 1024
 """Of one event, the whole request: https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/"""
 
-OK, UNAUTHORIZED, FORBIDDEN, TOO_MANY, SERVER_ERROR = 200, 401, 403, 429, 500
+OK, TOO_MANY, SERVER_ERROR = 200, 429, 500
+CLOSED = {401: "does not accept", 402: "wants to be paid for", 403: "does not accept"}
+"""What Segment refuses the source by, whatever the event."""
 
 
 def track(event: dict[str, Any], timeout_s: float = TIMEOUT_S) -> None:
@@ -36,8 +38,8 @@ def track(event: dict[str, Any], timeout_s: float = TIMEOUT_S) -> None:
         timeout_s: for the whole call.
 
     Raises:
-        NotConfigured: no write key is set, or Segment does not accept it. Unavailable: as `secrets.read`.
-        ProviderFailed: refused or not reached; `extra` says whether it is `retryable`, and `retry_after` seconds.
+        NotConfigured: no write key is set. AccountRefused: Segment does not accept it. Unavailable: as `secrets.read`.
+        ProviderFailed: refused or not reached.
     """
     write_key = registry.credential("segment", "write_key")
     try:
@@ -54,13 +56,14 @@ def track(event: dict[str, Any], timeout_s: float = TIMEOUT_S) -> None:
     if answer.status == OK:
         return
     logger.warning("Segment refused", status=answer.status)
-    if answer.status in {UNAUTHORIZED, FORBIDDEN}:
-        raise NotConfigured("Segment does not accept the write key in the secret that SegmentSecretArn names")
-    raise ProviderFailed(
-        f"Segment refused the event (HTTP {answer.status})",
-        retryable=answer.status == TOO_MANY or answer.status >= SERVER_ERROR,
-        retry_after=retry_after(answer.headers),
-    )
+    if refusal := CLOSED.get(answer.status):
+        raise AccountRefused(
+            f"Segment {refusal} the write key in the secret that SegmentSecretArn names (HTTP {answer.status})"
+        )
+    sentence = f"Segment refused the event (HTTP {answer.status})"
+    if answer.status == TOO_MANY:
+        raise throttled(sentence, answer.headers)
+    raise ProviderFailed(sentence, retryable=answer.status >= SERVER_ERROR, retry_after=retry_after(answer.headers))
 
 
 @lru_cache(maxsize=1)

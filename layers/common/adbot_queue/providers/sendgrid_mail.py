@@ -13,17 +13,31 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
 
-from adbot_queue.core.errors import NotConfigured, ProviderFailed
+from adbot_queue.core.errors import AccountRefused, NotConfigured, ProviderFailed
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
 from adbot_queue.providers import registry
-from adbot_queue.providers.waiting import retry_after
+from adbot_queue.providers.waiting import retry_after, throttled
 
 TIMEOUT_S = 10
 """The library has none of its own."""
 
 SENDER_NAME = "AdBot Queue"
 TOO_MANY, SERVER_ERROR = 429, 500
+
+CLOSED = {401: "the API key is not accepted", 402: "the account is not paid for", 403: "the API key may not send mails"}
+"""What SendGrid refuses the account by, whatever the mail: all mails have one sender. Its sentences say more:
+https://support.sendgrid.com/hc/en-us/articles/18322114821403-4XX-API-Errors-and-Troubleshooting-Suggestions"""
+
+REASONS = {
+    "maximum credits exceeded": "the plan's credits are used up",
+    "sender identity": "MAIL_FROM is no sender that SendGrid has verified",
+    "suspend": "the account is suspended",
+    "disabled": "the account is suspended",
+    "deactivated": "the account is suspended",
+    "frozen": "the account is suspended",
+    "under review": "the account is under review",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -56,8 +70,8 @@ def send(message: Message, timeout_s: float = TIMEOUT_S) -> str:
         SendGrid's id of the mail.
 
     Raises:
-        NotConfigured: no sender or no key is set. Unavailable: as `secrets.read`.
-        ProviderFailed: refused or not reached; `extra` says whether it is `retryable`, and `retry_after` seconds.
+        NotConfigured: no sender or no key is set. AccountRefused: SendGrid takes no mail of the account's.
+        Unavailable: as `secrets.read`. ProviderFailed: refused or not reached.
     """
     env = settings()
     if not env.mail_from:
@@ -74,15 +88,22 @@ def send(message: Message, timeout_s: float = TIMEOUT_S) -> str:
     except HTTPError as error:
         status = int(error.status_code)
         logger.warning("SendGrid refused", status=status)
-        raise ProviderFailed(
-            f"SendGrid refused the mail (HTTP {status}{_fields(error.body)})",
-            retryable=status == TOO_MANY or status >= SERVER_ERROR,
-            retry_after=retry_after(error.headers),
-        ) from error
+        raise _refusal(status, error.body, error.headers) from error
     except (OSError, HTTPException) as error:
         reason = type(getattr(error, "reason", error)).__name__
         raise ProviderFailed(f"SendGrid could not be reached ({reason})", retryable=True) from error
     return str(answer.headers.get("X-Message-Id") or "")
+
+
+def _refusal(status: int, body: bytes, headers: Any) -> Exception:
+    if status in CLOSED:
+        told = body.decode(errors="replace").lower()
+        reason = next((reason for words, reason in REASONS.items() if words in told), CLOSED[status])
+        return AccountRefused(f"{reason} (HTTP {status}); see the secret that SendGridSecretArn names")
+    sentence = f"SendGrid refused the mail (HTTP {status}{_fields(body)})"
+    if status == TOO_MANY:
+        return throttled(sentence, headers)
+    return ProviderFailed(sentence, retryable=status >= SERVER_ERROR, retry_after=retry_after(headers))
 
 
 def _request(message: Message, sender: str) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from urllib3 import PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 
-from adbot_queue.core.errors import NotConfigured, ProviderFailed
+from adbot_queue.core.errors import AccountRefused, NotConfigured, ProviderFailed
 from adbot_queue.core.telemetry import logger
 from adbot_queue.providers import registry
-from adbot_queue.providers.waiting import retry_after
+from adbot_queue.providers.waiting import retry_after, throttled
 
 if TYPE_CHECKING:
     from solders.keypair import Keypair
@@ -25,7 +25,14 @@ CONNECT_S = 2
 TIMEOUT_S = 5
 """A node answers out of its memory, in tens of milliseconds; it simulates a transaction in a few."""
 
-OK, UNAUTHORIZED, FORBIDDEN = 200, 401, 403
+OK, TOO_MANY = 200, 429
+
+CLOSED = {401: "does not accept", 402: "wants to be paid for", 403: "does not accept"}
+"""What a node refuses its user by, whatever the call."""
+
+THROTTLES = {429, -32005, -32429}
+"""JSON-RPC codes of nodes that have too much to do: -32005 is Solana's own for one that is behind, and that of several
+operators for a limit that is reached; the others are operators' as well."""
 
 PREFLIGHT_FAILED = -32002
 """The simulation before sending failed: `rpc_custom_error` in https://docs.rs/solana-rpc-client-api."""
@@ -66,7 +73,7 @@ def call(method: str, params: list[Any], timeout_s: float = TIMEOUT_S) -> Any:
         `result` of the answer.
 
     Raises:
-        NotConfigured: no node is set, or it does not accept us. Unavailable: as `secrets.read`.
+        NotConfigured: no node is set. AccountRefused: it does not accept us. Unavailable: as `secrets.read`.
         SimulationFailed: only for `sendTransaction`.
         ProviderFailed: refused or not reached; always `retryable`, with `retry_after` seconds if the node said so.
     """
@@ -83,19 +90,21 @@ def call(method: str, params: list[Any], timeout_s: float = TIMEOUT_S) -> Any:
     except HTTPError as error:
         # Some of urllib3's sentences quote the address.
         raise ProviderFailed(f"Solana's node could not be reached ({type(error).__name__})", retryable=True) from None
-    if answer.status in {UNAUTHORIZED, FORBIDDEN}:
-        raise NotConfigured("Solana's node does not accept the rpc_url in the secret that SolanaSecretArn names")
+    if refusal := CLOSED.get(answer.status):
+        logger.warning("Solana's node refused", method=method, status=answer.status)
+        raise AccountRefused(
+            f"Solana's node {refusal} the rpc_url in the secret that SolanaSecretArn names (HTTP {answer.status})"
+        )
     if answer.status != OK:
         logger.warning("Solana's node refused", method=method, status=answer.status)
-        raise ProviderFailed(
-            f"Solana's node refused {method} (HTTP {answer.status})",
-            retryable=True,
-            retry_after=retry_after(answer.headers),
-        )
-    return _result(method, answer.data, retry_after(answer.headers))
+        sentence = f"Solana's node refused {method} (HTTP {answer.status})"
+        if answer.status == TOO_MANY:
+            raise throttled(sentence, answer.headers)
+        raise ProviderFailed(sentence, retryable=True, retry_after=retry_after(answer.headers))
+    return _result(method, answer.data, answer.headers)
 
 
-def _result(method: str, body: bytes, seconds: float | None) -> Any:
+def _result(method: str, body: bytes, headers: Any) -> Any:
     try:
         told = json.loads(body)
         error = told.get("error")
@@ -107,9 +116,10 @@ def _result(method: str, body: bytes, seconds: float | None) -> Any:
     logger.warning("Solana's node refused", method=method, code=code)
     if code == PREFLIGHT_FAILED and isinstance(data, dict) and data.get("err") is not None:
         raise SimulationFailed("the transaction would fail", retryable=False, err=data["err"])
-    raise ProviderFailed(
-        f"Solana's node refused {method} (JSON-RPC {code})", retryable=True, retry_after=seconds, code=code
-    )
+    sentence = f"Solana's node refused {method} (JSON-RPC {code})"
+    if code in THROTTLES:
+        raise throttled(sentence, headers, code=code)
+    raise ProviderFailed(sentence, retryable=True, retry_after=retry_after(headers), code=code)
 
 
 @lru_cache(maxsize=1)

@@ -21,10 +21,10 @@ from urllib.parse import urlencode
 from urllib3 import BaseHTTPResponse, PoolManager, Timeout, make_headers
 from urllib3.exceptions import HTTPError
 
-from adbot_queue.core.errors import BadSignature, NotConfigured, ProviderFailed
+from adbot_queue.core.errors import AccountRefused, BadSignature, NotConfigured, ProviderFailed, Reach
 from adbot_queue.core.telemetry import logger
 from adbot_queue.providers import registry
-from adbot_queue.providers.waiting import retry_after
+from adbot_queue.providers.waiting import retry_after, throttled
 
 TWILIO = "https://api.twilio.com"
 CONNECT_S = 2
@@ -54,12 +54,40 @@ REASONS = {
     63016: "no template, and more than 24 hours after the recipient's last WhatsApp message",
 }
 """What the codes that people meet mean: https://www.twilio.com/docs/api/errors. There are more every year, so nothing
-is decided by them but what is in COME_AGAIN."""
+is decided by them but what is in THROTTLES and CLOSED."""
 
-COME_AGAIN = {20429, 21611}
-"""Refusals with a status that does not say that it may pass."""
+THROTTLES = {
+    14107: Reach.JOB,  # too many between two numbers
+    20429: Reach.PROVIDER,  # the account's requests at once
+    21611: Reach.PART,  # the sender's queue
+    30001: Reach.PART,
+    63018: Reach.PART,  # the channel's rate
+}
+"""Refusals that only say that it is one too many, whatever the status."""
 
-CREATED, OK, UNAUTHORIZED, TOO_MANY, SERVER_ERROR = 201, 200, 401, 429, 500
+CLOSED = {
+    10001: (Reach.PROVIDER, "the account is not active"),
+    20003: (Reach.PROVIDER, "Twilio does not accept the credentials, or the account is suspended"),
+    20005: (Reach.PROVIDER, "the account is not active"),
+    20006: (Reach.PROVIDER, "the credentials do not allow to send messages"),
+    20008: (Reach.PROVIDER, "test credentials cannot send messages"),
+    20403: (Reach.PROVIDER, "the credentials do not allow to send messages"),
+    20404: (Reach.PROVIDER, "there is no such account"),
+    21212: (Reach.PART, "the sender is no valid number"),
+    21606: (Reach.PART, "the sender is no number of the account"),
+    21660: (Reach.PART, "the sender is no number of the account"),
+    21701: (Reach.PART, "there is no such messaging service"),
+    21703: (Reach.PART, "the messaging service has no number"),
+    30002: (Reach.PROVIDER, "the account is suspended"),
+    63007: (Reach.PART, "the sender is no WhatsApp sender of the account"),
+    63020: (Reach.PART, "the WhatsApp Business Account is not in order"),
+    63038: (Reach.PROVIDER, "the account's messages of the day are used up"),
+    63112: (Reach.PART, "Meta has disabled the WhatsApp Business Account"),
+}
+"""Refusals of the account or of its sender, whoever the recipient is. PART is the channel: SMS or WhatsApp."""
+
+CREATED, OK, TOO_MANY, SERVER_ERROR = 201, 200, 429, 500
+UNAUTHORIZED, UNPAID, FORBIDDEN = 401, 402, 403
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -81,6 +109,11 @@ class Message:
     valid_s: int | None = None
 
     @property
+    def channel(self) -> str:
+        """Which of the account's senders it leaves by."""
+        return "whatsapp" if self.whatsapp else "sms"
+
+    @property
     def address(self) -> str:
         """The recipient as Twilio writes it."""
         return _on_channel(self.to, whatsapp=self.whatsapp)
@@ -98,9 +131,10 @@ def send(message: Message, timeout_s: float = TIMEOUT_S) -> Sent:
     """Hand one message to Twilio.
 
     Raises:
-        NotConfigured: no sender or no credentials, or Twilio does not accept them. Unavailable: as `secrets.read`.
-        ProviderFailed: refused or not reached; `extra` says whether it is `retryable`, and `retry_after` seconds.
-            When Twilio was not reached, or answered 5xx, the message may have gone out nevertheless.
+        NotConfigured: no sender or no credentials. AccountRefused: Twilio does not accept them, or the account or its
+            sender is not in order. Unavailable: as `secrets.read`.
+        ProviderFailed: refused or not reached. When Twilio was not reached, or answered 5xx, the message may have gone
+            out nevertheless.
     """
     taken = _ask("POST", timeout_s, form=_form(message))
     return _sent(taken)
@@ -182,14 +216,16 @@ def _refusal(answer: BaseHTTPResponse) -> Exception:
     with suppress(ValueError, TypeError, LookupError):
         code = int(json.loads(answer.data)["code"])
     logger.warning("Twilio refused", status=answer.status, code=code)
-    if answer.status == UNAUTHORIZED:
-        return NotConfigured("Twilio does not accept the credentials in the secret that TwilioSecretArn names")
+    # A 403 is about a recipient as well: regions, for instance.
+    named_none = answer.status in {UNAUTHORIZED, UNPAID} or (answer.status == FORBIDDEN and not code)
+    if code in CLOSED or named_none:
+        reach, reason = CLOSED.get(code, CLOSED[20003])
+        return AccountRefused(f"{reason} ({code or answer.status}); see the secret that TwilioSecretArn names", reach)
     named = f", {code}" + (f": {REASONS[code]}" if code in REASONS else "") if code else ""
-    return ProviderFailed(
-        f"Twilio refused the message (HTTP {answer.status}{named})",
-        retryable=answer.status == TOO_MANY or answer.status >= SERVER_ERROR or code in COME_AGAIN,
-        retry_after=retry_after(answer.headers),
-    )
+    sentence = f"Twilio refused the message (HTTP {answer.status}{named})"
+    if code in THROTTLES or answer.status == TOO_MANY:
+        return throttled(sentence, answer.headers, THROTTLES.get(code, Reach.PROVIDER))
+    return ProviderFailed(sentence, retryable=answer.status >= SERVER_ERROR, retry_after=retry_after(answer.headers))
 
 
 def _form(message: Message) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""When a provider wants to be asked again."""
+"""When a provider wants to be asked again, and how one says that it takes no more for the moment."""
 
 from __future__ import annotations
 
@@ -6,9 +6,33 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from adbot_queue.core.clock import Clock, system_clock
+from adbot_queue.core.errors import ProviderFailed, Reach
 
 MOST_S = 365 * 86_400.0
 """More is not believed: the header is a stranger's, and a number of hundreds of digits is infinity to Python."""
+
+A_MOMENT = 1_000_000_000
+"""A reset from here on is a moment in seconds since 1970, not a number of seconds."""
+
+_RESETS = ("x-ratelimit-reset", "X-RateLimit-Reset", "ratelimit-reset", "RateLimit-Reset")
+
+
+def throttled(
+    sentence: str, headers: Any, reach: Reach = Reach.PROVIDER, now: Clock = system_clock, **extra: Any
+) -> ProviderFailed:
+    """The error of a provider that takes no more for the moment.
+
+    Args:
+        sentence: for a person.
+        headers: the answer's headers, as for `retry_after`; without Retry-After their rate limit's reset counts.
+        reach: whom it concerns besides the request.
+        now: the clock that moments are held against.
+        extra: further members of the error.
+    """
+    seconds = retry_after(headers, now)
+    if seconds is None:
+        seconds = _reset(headers, now)
+    return ProviderFailed(sentence, retryable=True, retry_after=seconds, throttled=reach, **extra)
 
 
 def retry_after(headers: Any, now: Clock = system_clock) -> float | None:
@@ -29,3 +53,13 @@ def retry_after(headers: Any, now: Clock = system_clock) -> float | None:
     except (ValueError, OverflowError):
         return None
     return min(max(0.0, asked - now() / 1000), MOST_S)
+
+
+def _reset(headers: Any, now: Clock) -> float | None:
+    """The seconds until a rate limit's window ends: SendGrid tells the moment, others how long it takes."""
+    found = (str(headers.get(name) or "").strip() for name in _RESETS) if headers else iter(())
+    text = next(filter(None, found), "")
+    if not (text.isascii() and text.isdigit()):
+        return None
+    told = min(float(text), A_MOMENT * 10.0)
+    return min(max(0.0, told - now() / 1000) if told >= A_MOMENT else told, MOST_S)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from adbot_queue.core import outbound
 from adbot_queue.core.clock import Clock, system_clock
-from adbot_queue.core.errors import NotConfigured
+from adbot_queue.core.errors import AccountRefused, Reach
 from adbot_queue.core.outbound import Answer
 from adbot_queue.providers import registry
 
@@ -161,8 +161,9 @@ def _private_key() -> EllipticCurvePrivateKey:
         number = int.from_bytes(decode(str(registry.credential("web-push", "private_key"))), "big")
         return ec.derive_private_key(number, ec.SECP256R1())
     except ValueError as error:
-        raise NotConfigured(
-            "private_key in the secret that WebPushSecretArn names is not base64url of 32 bytes"
+        raise AccountRefused(
+            "private_key in the secret that WebPushSecretArn names is not base64url of 32 bytes",
+            Reach.PART,
         ) from error
 
 

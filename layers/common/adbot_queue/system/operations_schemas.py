@@ -81,7 +81,10 @@ class BotsView(View):
 
 
 class CircuitView(View):
-    """A provider's circuit breaker; failures and successes are those of the current minute, as far as they are told."""
+    """A provider's circuit breaker; failures and successes are those of the current minute, as far as they are told.
+
+    `reason`: why the provider refuses the installation, so that its jobs wait. `not_before`: until then it throttles.
+    """
 
     provider: str
     state: CircuitState
@@ -89,15 +92,15 @@ class CircuitView(View):
     successes: int
     opened_at: str | None
     open_until: str | None
+    reason: str | None
+    not_before: str | None
 
     @classmethod
     def of(cls, circuit: Circuit) -> CircuitView:
         """Of a circuit."""
-        times = {
-            name: None if moment is None else iso(moment)
-            for name, moment in (("opened_at", circuit.opened_at), ("open_until", circuit.open_until))
-        }
-        shown = {name: getattr(circuit, name) for name in ("provider", "state", "failures", "successes")}
+        times = {name: getattr(circuit, name) for name in ("opened_at", "open_until", "not_before")}
+        times = {name: None if moment is None else iso(moment) for name, moment in times.items()}
+        shown = {name: getattr(circuit, name) for name in ("provider", "state", "failures", "successes", "reason")}
         return cls(**shown, **times)
 
 

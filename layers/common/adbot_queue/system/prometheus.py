@@ -25,7 +25,7 @@ _ENDS = ("completed", "failed", "dead", "cancelled")
 _COUNTERS = {
     "enqueued": "Jobs enqueued",
     "retried": "Attempts that failed and were followed by another",
-    "postponed": "Attempts put back by a rate limit or an open circuit, at no attempt's cost",
+    "postponed": "Attempts put back by a rate, a throttle, an open circuit or a closed provider, at no attempt's cost",
     "stalled": "Attempts whose worker died",
     "requeued": "Ended jobs that a person had retried",
 }
@@ -106,6 +106,7 @@ class _Once:
             for state in CircuitState:
                 states.add_metric([circuit.provider, state.value], state is circuit.state)
         yield states
+        yield from self._providers()
         bots = self._overview.bots
         for name, text, value in (
             ("adbot_bots_queued", "Bots that wait for sessions", bots.queued),
@@ -115,3 +116,19 @@ class _Once:
             ("adbot_sessions_free", "Sessions in stock", bots.free_stock),
         ):
             yield GaugeMetricFamily(name, text, value=value)
+
+    def _providers(self) -> Iterator[Metric]:
+        from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415
+
+        closed = GaugeMetricFamily(
+            "adbot_provider_closed", "1 while a provider refuses the installation", labels=["provider", "reason"]
+        )
+        throttled = GaugeMetricFamily(
+            "adbot_provider_throttled_seconds", "How long a provider will not be asked", labels=["provider"]
+        )
+        for circuit in self._overview.circuits:
+            if circuit.reason:
+                closed.add_metric([circuit.provider, circuit.reason], 1)
+            left = max(0, (circuit.not_before or 0) - self._overview.now)
+            throttled.add_metric([circuit.provider], left / 1000)
+        yield from (closed, throttled)
