@@ -72,6 +72,7 @@ def test_the_same_request_again_is_the_same_job_and_says_so(api: Api) -> None:
     other = post(api, track(), **{"idempotency-key": key})
 
     assert again.json()["id"] == first.json()["id"]
+    assert (first.status_code, again.status_code) == (202, 200)
     assert (first.headers.get("idempotent-replayed"), again.headers["idempotent-replayed"]) == (None, "true")
     assert (other.status_code, other.json()["type"]) == (409, "urn:adbot-queue:problem:idempotency-key-reused")
 

@@ -504,5 +504,5 @@ def test_a_step_that_ended_before_it_was_waited_for_is_not_missed(jobs: Jobs) ->
     assert states(jobs.get(flow))["pay"] == "completed"
 
 
-def test_the_same_workflow_again_is_the_same_job(jobs: Jobs) -> None:
-    assert start(jobs, *ticket()).id == start(jobs, *ticket()).id
+def test_the_same_workflow_with_the_same_key_is_the_same_job(jobs: Jobs) -> None:
+    assert start(jobs, *ticket(), key="k").id == start(jobs, *ticket(), key="k").id

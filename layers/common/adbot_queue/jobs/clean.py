@@ -40,7 +40,7 @@ class Cleaned:
 
 
 def clean(jobs: JobService, queue: str, wanted: CleanQuery, actor: Actor, time_left: Callable[[], int]) -> Cleaned:
-    """Delete jobs of a queue that ended long enough ago, oldest first; without `confirm` only count them.
+    """Delete jobs of a queue that ended long enough ago; without `confirm` only count them.
 
     The keys of deleted jobs stay remembered for their window: what a job did is not done again.
 
@@ -56,9 +56,9 @@ def clean(jobs: JobService, queue: str, wanted: CleanQuery, actor: Actor, time_l
     found: list[Job] = []
     cursor: str | None = None
     more = True
-    while more and len(found) <= MOST_CLEANED:
+    while more and len(found) <= MOST_CLEANED and time_left() > RESERVE_MS:
         page, cursor = store.page(queue, state, limit=100, cursor=cursor, before=before, forward=True)
-        # The index is a moment older than the rows, and may hold a place from before a job was retried.
+        # The index knows when they were created, and what has ended before was created before.
         found += [job for job in page if job.finished_at is not None and job.finished_at < before]
         more = cursor is not None
     more = more or len(found) > MOST_CLEANED

@@ -7,8 +7,7 @@ Index attributes, each there only as long as it means something:
 
     ready     queue, rank          waiting jobs in the order of service
     due       queue, due_at        delayed and active jobs: by then somebody must look at them
-    by_state  listing, listed_at   lists: `<queue>#<state>`, and `dead` for the dead ones of all queues; in the order
-                                   in which jobs were created, ended ones in the order in which they ended
+    by_state  listing, listed_at   lists: `<queue>#<state>`, and `dead` for the dead ones of all queues
 
 `v` is the version of the row's format. Readers ignore attributes that they do not know. A change that an older reader
 must not write over, or would misread, raises `ROW_VERSION`: older code then leaves the row alone.
@@ -22,7 +21,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from adbot_queue.core.dynamodb import Item
-from adbot_queue.jobs.model import HISTORY, RANK, TERMINAL, Attempt, Failure, Job, Mode, State
+from adbot_queue.jobs.model import HISTORY, RANK, Attempt, Failure, Job, Mode, State
 from adbot_queue.jobs.unreadable import Unreadable
 
 DEAD_LISTING = "dead"
@@ -70,7 +69,7 @@ def _attributes(job: Job, names: Iterable[str]) -> Item:
     # A dead one that somebody has decided about is none that a person has to look through.
     listing = f"{job.queue}#{job.decision}" if job.decision else listing_of(job.queue, job.state)
     item: Item = {"listing": listing}
-    item["listed_at"] = job.finished_at if job.state in TERMINAL and job.finished_at else job.created_at
+    item["listed_at"] = job.finished_at if job.state is State.DEAD and job.finished_at else job.created_at
     for name in names:
         value = getattr(job, name)
         if name in _ALWAYS or (value and value != _DEFAULTS[name]):

@@ -244,7 +244,7 @@ class ListQuery(Query):
 
 
 class JobPage(View):
-    """Jobs, newest first; ended ones by their end. A payload or result of more than 4 KB is cut to its size."""
+    """Jobs, newest first. A payload or result of more than 4 KB is cut to its size; the job alone has all of it."""
 
     items: list[JobView]
     unreadable: list[str] = Field(description="Ids of jobs that this version cannot read; they are left as they are")

@@ -268,7 +268,7 @@ class JobService:
         return self.store.get(job_id) if job_id else None
 
     def page(self, queue: str, state: State, limit: int, cursor: str | None) -> tuple[Listed, str | None]:
-        """Jobs of a queue in a state, newest first (ended ones by their end), and the cursor of the next page.
+        """Jobs of a queue in a state, newest first, and the cursor of the next page.
 
         Raises:
             NotFound: there is no such queue.

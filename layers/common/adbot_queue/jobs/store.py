@@ -266,10 +266,7 @@ class JobStore(Claims):
         before: int | None = None,
         forward: bool = False,
     ) -> tuple[Listed, str | None]:
-        """Jobs of a queue in a state, newest first unless `forward`; `before`: they stand earlier than that (ms).
-
-        The place of an ended job is the moment of its end, that of another one the moment at which it was created.
-        """
+        """Jobs of a queue in a state, newest first unless `forward`; `before`: created earlier than that (ms)."""
         condition = "listing = :listing"
         values: dict[str, Any] = {"listing": listing_of(queue, state)}
         if before is not None:
