@@ -37,7 +37,6 @@ def deploy(settings: Settings, parameters: Mapping[str, str]) -> tuple[dict[str,
     Raises:
         Refused: build or deployment failed; the message has the reasons.
     """
-    parameters = {"PythonRuntime": f"python{sys.version_info.major}.{sys.version_info.minor}", **parameters}
     cloudformation = aws(settings.aws_endpoint, "cloudformation")
     mark = settings.state / "deployed.sha256"
     fingerprint = _fingerprint(parameters)
@@ -48,7 +47,7 @@ def deploy(settings: Settings, parameters: Mapping[str, str]) -> tuple[dict[str,
     # SAM takes seconds to import, and a start with nothing to deploy does without.
     from local.translate import expand, load  # noqa: PLC0415
 
-    packaged = _build_and_package(settings, parameters["PythonRuntime"])
+    packaged = _build_and_package(settings)
     body = json.dumps(expand(load(packaged.read_text()), parameters))
     _apply(cloudformation, settings, body, parameters, update=existing is not None)
     mark.write_text(fingerprint)
@@ -70,8 +69,8 @@ def _files() -> Iterable[Path]:
                 yield file
 
 
-def _build_and_package(settings: Settings, runtime: str) -> Path:
-    """Run SAM as for the cloud, but for this machine's Python."""
+def _build_and_package(settings: Settings) -> Path:
+    """Run SAM as for the cloud, but with a layer for this machine's Python, which the embedded AWS runs."""
     for cache in (ROOT / "functions").rglob("__pycache__"):
         shutil.rmtree(cache)  # SAM would pack it
     build = settings.state / "build"
@@ -82,7 +81,7 @@ def _build_and_package(settings: Settings, runtime: str) -> Path:
     layer = {"LAYER_PYTHON": "host", "LAYER_DEPENDENCIES": str(ROOT / ".aws-sam" / "layer" / dependencies)}
     packaged = settings.state / "packaged.yaml"
     aws(settings.aws_endpoint, "s3").create_bucket(Bucket=_BUCKET)
-    _sam(settings, layer, "build", "--build-dir", str(build), "--parameter-overrides", f"PythonRuntime={runtime}")
+    _sam(settings, layer, "build", "--build-dir", str(build))
     files = ["--template-file", str(build / "template.yaml"), "--output-template-file", str(packaged)]
     _sam(settings, {}, "package", *files, "--s3-bucket", _BUCKET, "--region", REGION, "--language-extensions")
     return packaged

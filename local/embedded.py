@@ -25,8 +25,12 @@ _STOP_SECONDS = 30
 
 
 @contextmanager
-def embedded_aws(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+def embedded_aws(settings: Settings, path: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """Run the embedded AWS while the block runs.
+
+    Args:
+        settings: where it keeps its state and listens.
+        path: directory of further packages for it.
 
     Raises:
         Refused: it is not installed or did not start; the message names its log.
@@ -57,6 +61,7 @@ def embedded_aws(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
         # These would listen on all interfaces.
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
+        **({"PYTHONPATH": str(path)} if path else {}),
     }
     try:
         with child(

@@ -33,7 +33,7 @@ def body() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def expanded() -> dict[str, Any]:
-    return expand(copy.deepcopy(PACKAGED), {"PythonRuntime": "python3.11"})
+    return expand(copy.deepcopy(PACKAGED), {})
 
 
 def of(template: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def test_a_change_of_the_layer_alone_reaches_every_function(expanded: dict[str, 
     changed = copy.deepcopy(PACKAGED)
     changed["Resources"]["CommonLayer"]["Properties"]["ContentUri"] = "s3://bucket/another-layer"
 
-    after = of(expand(changed, {"PythonRuntime": "python3.11"}), "AWS::Lambda::Function")
+    after = of(expand(changed, {}), "AWS::Lambda::Function")
 
     for name, function in of(expanded, "AWS::Lambda::Function").items():
         assert after[name]["Layers"] != function["Layers"]
@@ -158,6 +158,6 @@ def test_what_a_bucket_denies_without_tls_is_left_out_and_nothing_else_of_its_po
     for name, found in (("Plain", [deny]), ("Mixed", [deny, other])):
         policy = {"Bucket": "b", "PolicyDocument": {"Statement": found}}
         template["Resources"][name] = {"Type": "AWS::S3::BucketPolicy", "Properties": policy}
-    policies = of(expand(template, {"PythonRuntime": "python3.11"}), "AWS::S3::BucketPolicy")
+    policies = of(expand(template, {}), "AWS::S3::BucketPolicy")
 
     assert {name: policy["PolicyDocument"]["Statement"] for name, policy in policies.items()} == {"Mixed": [other]}
