@@ -15,6 +15,8 @@ from botocore.exceptions import ClientError
 from adbot_queue.core import aws
 from adbot_queue.jobs.model import Job, State, rank
 from adbot_queue.jobs.permit import Permit
+from adbot_queue.jobs.registry import JobType
+from adbot_queue.jobs.retry import Permanent
 from adbot_queue.jobs.service import Enqueued
 from adbot_queue.jobs.side_by_side import Ended, SideBySide, Threads
 from adbot_queue.system.limits import Taken
@@ -85,10 +87,9 @@ def test_the_jobs_of_a_batch_are_claimed_in_one_call_and_run_side_by_side(jobs: 
 
 def test_what_ends_together_is_written_in_one_call(jobs: Jobs) -> None:
     several = made(jobs, *([[]] * 5))
-    for job in several:
-        jobs.store.change(job, job.changed(payload={"name": 5}))  # does not fit any more: ends before it begins
+    ends = patch.object(JobType, "load_processor", side_effect=Permanent("no"))  # before it begins
 
-    with crash_after(None) as calls:
+    with ends, crash_after(None) as calls:
         work(jobs, several)
 
     assert calls.names == [BATCH, BATCH]
