@@ -1,25 +1,40 @@
-"""Result webhooks and one-time codes have a queue each: a receiver that hangs delays no code."""
+"""Result webhooks and one-time codes have a queue each: a receiver that hangs delays no code.
+
+Each receiver has a circuit of its own: one that hangs or is dead holds up no delivery to anybody else.
+"""
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import pytest
 
-from adbot_queue.core import aws
+from adbot_queue.core import aws, outbound
+from adbot_queue.core.outbound import Place, Unreachable
 from adbot_queue.jobs import registry
 from adbot_queue.jobs import service as jobs_service
+from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.permit import Permit
 from adbot_queue.otp import codes, service
 from adbot_queue.otp.codes import Codes
 from adbot_queue.otp.service import Otps
+from adbot_queue.processors.webhook import circuit_of
+from adbot_queue.system import circuits
+from adbot_queue.system.circuits import LEAST_FAILURES, Circuits, CircuitState
 from tests.builders.jobs import Jobs
-from tests.builders.payments import configure, empty
+from tests.builders.payments import configure, empty, rows
 from tests.builders.providers import Peers, connect
 from tests.builders.world import World, world
 
-HANGING = "https://hanging.example/hook"
+wishes = itertools.count()
+HANGING, HEALTHY = "https://hanging.example/hook", "https://healthy.example/hook"
 NUMBER = 150
+BATCH = 10
+Course = list[int | None]
+"""What a receiver answers, one after the other and the last for ever; None: nothing, until the time is up."""
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +59,41 @@ def jobs(on: World, peers: Peers, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     monkeypatch.setattr(codes, "from_env", lambda: store)
     monkeypatch.setattr(service, "from_env", lambda: Otps(store, made.service, made.limits, made.clock))
     monkeypatch.setattr(jobs_service, "from_env", lambda: made.service)
+    known = Circuits(aws.dynamodb(), on.env["SYSTEM_TABLE"], made.clock, lambda: made.clock() / 1000)
+    monkeypatch.setattr(circuits, "from_env", lambda: known)
     return made
 
 
-def tell(jobs: Jobs, *urls: str) -> None:
+@dataclass
+class Receivers:
+    """Hosts that answer as they are told, 200 when they are not told."""
+
+    courses: dict[str, Course] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def post(self, place: Place, _body: bytes, _headers: dict[str, str], _deadline: float) -> outbound.Answer:
+        self.asked.append(place.authority)
+        course = self.courses.get(place.authority, [200])
+        status = course[0] if len(course) == 1 else course.pop(0)
+        if status is None:
+            raise Unreachable("no answer (TimeoutError)")
+        return outbound.Answer(status, {})
+
+
+@pytest.fixture
+def receivers(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> Receivers:
+    made = Receivers()
+    monkeypatch.setattr(outbound.from_env(), "_post", made.post)
+    return made
+
+
+def tell(jobs: Jobs, *urls: str) -> list[Job]:
     """A result webhook to each address."""
+    wish = next(wishes)
     about = jobs.enqueue("send-sms", {"to": "+4915112345678", "text": "Hello"}, run_at=jobs.clock() + 3_600_000)
-    jobs.enqueue_many(
+    return jobs.enqueue_many(
         [
-            jobs.new("deliver-webhook", {"url": url, "job_id": about.id}, key=f"{about.id}-{number}")
+            jobs.new("deliver-webhook", {"url": url, "job_id": about.id}, key=f"{wish}-{number}")
             for number, url in enumerate(urls)
         ]
     )
@@ -87,3 +128,146 @@ def test_no_other_type_shares_a_queue_with_codes_or_webhooks(job_type: str) -> N
 
 def test_codes_and_webhooks_have_a_queue_each() -> None:
     assert (registry.TYPES["send-otp"].queue, registry.TYPES["deliver-webhook"].queue) == ("codes", "webhooks")
+
+
+# A circuit for each receiver
+
+
+def drain(jobs: Jobs) -> None:
+    """Worker's batches until no delivery can run now."""
+    while one_batch(jobs, "webhooks"):
+        pass
+
+
+def state_of(jobs: Jobs, job: Job) -> State:
+    return jobs.get(job).state
+
+
+@pytest.mark.parametrize("dead", [[None], [500], [503], [599], [None, 500], [500, None]], ids=str)
+def test_a_dead_receiver_takes_a_batch_and_its_other_deliveries_wait_at_no_attempts_cost(
+    jobs: Jobs, receivers: Receivers, dead: Course
+) -> None:
+    receivers.courses["hanging.example"] = dead
+    waiting = tell(jobs, *[HANGING] * 4 * BATCH)
+    (healthy,) = tell(jobs, HEALTHY)
+
+    drain(jobs)
+
+    asked = Counter(receivers.asked)
+    assert LEAST_FAILURES <= asked["hanging.example"] <= BATCH
+    assert asked["healthy.example"] == 1
+    assert state_of(jobs, healthy) is State.COMPLETED
+    after = [jobs.get(job) for job in waiting]
+    assert {job.state for job in after} == {State.DELAYED}
+    assert sum(job.attempt for job in after) == asked["hanging.example"]
+    waits = [job.failure for job in after if job.failure and not job.attempt]
+    assert len(waits) == len(waiting) - asked["hanging.example"]
+    assert {failure.kind for failure in waits} == {"postponed"}
+    assert all("the receiver is failing: circuit open until" in failure.message for failure in waits)
+
+
+ADDRESSES = {
+    "another host": ("https://a.example/hook", "https://b.example/hook", False),
+    "a host below it": ("https://a.example/hook", "https://x.a.example/hook", False),
+    "another port": ("https://a.example/hook", "https://a.example:8443/hook", False),
+    "another path": ("https://a.example/hook", "https://a.example/other", True),
+    "another query": ("https://a.example/hook", "https://a.example/hook?x=1", True),
+    "in capitals": ("https://a.example/hook", "https://A.EXAMPLE/hook", True),
+    "with a dot": ("https://a.example/hook", "https://a.example./hook", True),
+    "its port": ("https://a.example/hook", "https://a.example:443/hook", True),
+}
+
+
+@pytest.mark.parametrize("case", ADDRESSES)
+def test_a_circuit_is_one_receivers(jobs: Jobs, receivers: Receivers, case: str) -> None:
+    failing, other, same = ADDRESSES[case]
+    receivers.courses["a.example"] = [None]
+    tell(jobs, *[failing] * BATCH)
+    drain(jobs)
+    receivers.courses.clear()
+
+    (delivery,) = tell(jobs, other)
+    drain(jobs)
+
+    assert state_of(jobs, delivery) is (State.DELAYED if same else State.COMPLETED)
+
+
+@pytest.mark.parametrize("answer", [200, 302, 400, 408, 410, 429], ids=str)
+def test_a_receiver_that_answers_is_well_whatever_it_says(jobs: Jobs, receivers: Receivers, answer: int) -> None:
+    receivers.courses["healthy.example"] = [answer]
+    tell(jobs, *[HEALTHY] * 2 * BATCH)
+
+    drain(jobs)
+
+    assert receivers.asked == ["healthy.example"] * 2 * BATCH
+
+
+def test_one_delivery_asks_whether_a_receiver_is_back_and_then_all_go(jobs: Jobs, receivers: Receivers) -> None:
+    receivers.courses["hanging.example"] = [None]
+    waiting = tell(jobs, *[HANGING] * 2 * BATCH)
+    drain(jobs)
+    for _ in range(3):
+        asked = len(receivers.asked)
+        jobs.advance(300)
+        jobs.sweep()
+        drain(jobs)
+        assert len(receivers.asked) <= asked + 1
+
+    receivers.courses.clear()
+    for _ in range(3):
+        jobs.advance(300)
+        jobs.sweep()
+        drain(jobs)
+
+    assert {state_of(jobs, job) for job in waiting} == {State.COMPLETED}
+
+
+def test_many_dead_receivers_hold_up_no_healthy_one(jobs: Jobs, receivers: Receivers) -> None:
+    hosts = [f"dead-{number}.example" for number in range(3)]
+    receivers.courses = {host: [None] for host in hosts}
+    tell(jobs, *[f"https://{host}/" for host in hosts for _ in range(2 * BATCH)])
+    healthy = tell(jobs, *[HEALTHY] * 5)
+
+    drain(jobs)
+
+    assert {state_of(jobs, job) for job in healthy} == {State.COMPLETED}
+    asked = Counter(receivers.asked)
+    assert all(LEAST_FAILURES <= asked[host] < LEAST_FAILURES + BATCH for host in hosts)
+
+
+@pytest.mark.parametrize("host", ["a.example", "x" * 60 + ".example", ".".join(["y" * 60] * 30) + ".example"])
+def test_the_name_of_a_circuit_has_one_length_and_goes_after_a_day(
+    on: World, jobs: Jobs, receivers: Receivers, host: str
+) -> None:
+    receivers.courses[host] = [None]
+    tell(jobs, *[f"https://{host}/hook"] * BATCH)
+    drain(jobs)
+
+    (row,) = rows(on.env["SYSTEM_TABLE"], "CIRCUIT#receiver/")
+    assert len(row["pk"]) == len("CIRCUIT#receiver/") + 24
+    assert row["state"] == CircuitState.OPEN
+    assert row["expires_at"] == jobs.clock() // 1000 + 86_400
+
+
+def test_a_dead_receiver_is_counted_and_is_no_providers_alarm(
+    on: World, jobs: Jobs, receivers: Receivers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[str] = []
+    monkeypatch.setattr(circuits, "count", lambda name, _value=1: counted.append(name))
+    receivers.courses["hanging.example"] = [None]
+    tell(jobs, *[HANGING] * BATCH)
+    drain(jobs)
+
+    assert counted == ["ReceiversFailing"]
+    assert rows(on.env["SYSTEM_TABLE"], "HEALTHLOG") == []
+
+
+def test_a_process_remembers_a_bounded_number_of_receivers(on: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(circuits, "REMEMBERED", 5)
+    known = Circuits(aws.dynamodb(), on.env["SYSTEM_TABLE"])
+    for number in range(20):
+        name = circuit_of(outbound.from_env().place(f"https://host-{number}.example/"))
+        known.admit(name)
+        known.succeeded(name, probe=False)
+
+    assert max(map(len, (known._known, known._untold, known._looked))) <= 5

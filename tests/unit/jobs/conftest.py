@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from unittest.mock import patch
 
 import pytest
 
+from adbot_queue.core import aws
+from adbot_queue.system import circuits
+from adbot_queue.system.circuits import Circuits
 from tests.builders.effects import Provider, charging, new_provider
 from tests.builders.jobs import Jobs, job_types
 from tests.builders.world import World
@@ -24,4 +28,7 @@ def jobs(on_aws: World, provider: Provider) -> Iterator[Jobs]:
         charging("note", "analytics"),
         charging("welcome", "accounts"),
     ):
-        yield Jobs(on_aws)
+        made = Jobs(on_aws)
+        known = Circuits(aws.dynamodb(), on_aws.env["SYSTEM_TABLE"], made.clock, lambda: made.clock() / 1000)
+        with patch.object(circuits, "from_env", lambda: known):
+            yield made

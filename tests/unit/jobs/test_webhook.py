@@ -64,7 +64,7 @@ def hours_later(jobs: Jobs, hours: float = 31) -> None:
     until = jobs.clock() + hours * 3_600_000
     while jobs.open() and jobs.clock() < until:
         jobs.drain("money")
-        jobs.drain("messages")
+        jobs.drain("webhooks")
         jobs.advance(600)
         jobs.sweep()
 

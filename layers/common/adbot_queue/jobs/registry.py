@@ -147,7 +147,8 @@ QUEUES: dict[str, Queue] = {
         Queue("email", _fixed(3, 5)),
         Queue("codes", _fixed(3, 5)),
         Queue("messages", _fixed(3, 5)),
-        Queue("webhooks", _fixed(3, 5)),
+        # 5 s, 20 s, 80 s, 5 min, 20 min, then hourly: a receiver may be away for a day.
+        Queue("webhooks", RetryPolicy(8, 5000, 4)),
         Queue("ai-content", _exponential(5, 10)),
         Queue("ai-seo", _exponential(5, 10)),
         Queue("workflow", _exponential(5, 10)),
@@ -167,8 +168,6 @@ TYPES: dict[str, JobType] = {
             "adbot_queue.processors.webhook:deliver",
             "adbot_queue.processors.webhook:DeliverWebhook",
             horizon_s=DAY_S,
-            # 5 s, 20 s, 80 s, 5 min, 20 min, then hourly: a receiver may be away for a day.
-            policy=RetryPolicy(8, 5000, 4),
             internal=True,
         ),
         JobType(

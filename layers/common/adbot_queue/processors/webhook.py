@@ -1,12 +1,16 @@
 """`deliver-webhook`: tells an address how a job ended, signed as Standard Webhooks says (https://www.standardwebhooks.com).
 
 Two secrets may be valid at a time: everything is signed with both, so that receivers can change theirs when they like.
+
+Each receiver (host and port) has a circuit of its own. One that hangs, is not reached or answers 5xx opens it after a
+few deliveries; the others to it then wait at no attempt's cost, and hold up no delivery to anybody else.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -23,8 +27,9 @@ from adbot_queue.core.settings import settings
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.retry import Permanent, Transient
-from adbot_queue.processors.calls import seconds_for
+from adbot_queue.processors.calls import Guard, guarded
 from adbot_queue.providers.waiting import retry_after
+from adbot_queue.system import circuits
 
 TIMEOUT_S = 15.0
 """For all of a delivery, redirects included: what the standard advises."""
@@ -72,7 +77,7 @@ def deliver(payload: DeliverWebhook, context: Context) -> dict[str, Any]:
 
     Raises:
         Permanent: the receiver does not want it, the address is not public, the job is gone.
-        Transient: nobody answered, or said to come again.
+        Transient: nobody answered, or said to come again. CircuitIsOpen: the receiver is failing, and is not asked.
         NotConfigured, Unavailable: as `signing_secrets`.
     """
     job = _job(payload.job_id)
@@ -86,20 +91,42 @@ def deliver(payload: DeliverWebhook, context: Context) -> dict[str, Any]:
         **signed(message_id, context.now(), body, signing_secrets()),
     }
     try:
-        answer = outbound.from_env().post(
-            payload.url, body.encode(), headers, seconds_for("the receiver", TIMEOUT_S, context)
-        )
+        place = outbound.from_env().place(payload.url)
+        with guarded(Guard("the receiver", circuit_of(place)), TIMEOUT_S, context) as seconds:
+            answer = _post(payload.url, body.encode(), headers, seconds, context)
     except outbound.BadAddress as error:
         raise Permanent(f"the webhook's address {error}") from error
-    except outbound.Unreachable as error:
-        raise Transient(f"the receiver could not be reached: {error}") from error
     status = answer.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         telemetry.count("WebhooksDelivered")
         return {"status": status, "message_id": message_id}
-    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _COME_AGAIN:
-        raise Permanent(f"the receiver refused it (HTTP {status})")
-    raise Transient(f"the receiver answered HTTP {status}", retry_after(answer.headers, context.now))
+    if status in _COME_AGAIN or status < HTTPStatus.BAD_REQUEST:
+        raise _again(answer, context)
+    raise Permanent(f"the receiver refused it (HTTP {status})")
+
+
+def circuit_of(place: outbound.Place) -> str:
+    """Name the circuit of a receiver: of one length, whatever a caller gave as its host."""
+    return circuits.RECEIVER + hashlib.sha256(place.authority.encode()).hexdigest()[:24]
+
+
+def _post(url: str, body: bytes, headers: dict[str, str], seconds: float, context: Context) -> outbound.Answer:
+    """Post to the receiver.
+
+    Raises:
+        Transient: it failed, which its circuit counts. BadAddress: as `outbound`.
+    """
+    try:
+        answer = outbound.from_env().post(url, body, headers, seconds)
+    except outbound.Unreachable as error:
+        raise Transient(f"the receiver could not be reached: {error}") from error
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise _again(answer, context)
+    return answer
+
+
+def _again(answer: outbound.Answer, context: Context) -> Transient:
+    return Transient(f"the receiver answered HTTP {answer.status}", retry_after(answer.headers, context.now))
 
 
 def message(job: Job) -> dict[str, Any]:

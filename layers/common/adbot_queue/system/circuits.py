@@ -15,9 +15,10 @@ installation never has five a minute. It opens at once with a `reason` when the 
 
 A provider that throttles is well: no call passes before `not_before`, and then all may.
 
-A name is a provider's, or that of a part of one (`twilio/whatsapp`, `web-push/fcm.googleapis.com`). In healthy times
-nothing is written: successes stay in the process until the provider has failed in the same window. What a process
-knows of the state is at most 5 s old; the item of a part goes a day after its last failure.
+A name is a provider's, that of a part of one (`twilio/whatsapp`, `web-push/fcm.googleapis.com`), or a receiver's of
+result webhooks (`receiver/<hash>`). Receivers are their callers' concern: they raise no alarm and are not in the health
+log. In healthy times nothing is written: successes stay in the process until the provider has failed in the same
+window. What a process knows of the state is at most 5 s old; an item goes a day after its last failure.
 """
 
 from __future__ import annotations
@@ -69,6 +70,9 @@ THROTTLE_MS, MOST_THROTTLE_MS = 1_000, 300_000
 
 MOST_ASKED_MS = 3_600_000
 """No provider's word is believed for longer: one call tries again then."""
+
+RECEIVER = "receiver/"
+"""Begins the names of circuits of receivers."""
 
 KEPT_S = 86_400
 REMEMBERED = 1_000
@@ -250,9 +254,7 @@ class Circuits:
             return _seconds(max(stood.get("not_before", 0), until) - now)
         self._remember(provider, written)
         if number > 1 or until - now >= LOOK_MS:
-            health_log.record(
-                Level.WARNING, "provider.throttles", f"{provider} throttles until {iso(until)}", provider=provider
-            )
+            _note(Level.WARNING, "provider.throttles", f"{provider} throttles until {iso(until)}", provider=provider)
         return _seconds(until - now)
 
     def refused(self, provider: str, reason: str, secret: str, *, probe: bool) -> float:
@@ -285,7 +287,7 @@ class Circuits:
         self._remember(provider, opened)
         self._looked[provider] = now
         count("ProvidersClosed")
-        health_log.record(
+        _note(
             Level.ERROR,
             "provider.closed",
             f"{provider} is closed: {reason}. Its jobs wait until the secret changes or a probe passes",
@@ -321,7 +323,9 @@ class Circuits:
             self._known.pop(provider, None)
             self._known[provider] = (self._seconds(), item)
             if len(self._known) > REMEMBERED:
-                self._known.pop(next(iter(self._known)))
+                forgotten = next(iter(self._known))
+                for remembered in (self._known, self._untold, self._looked):
+                    remembered.pop(forgotten, None)
         return item
 
     def _is_another_secret(self, provider: str, item: Item, secret: Callable[[], str] | None) -> bool:
@@ -388,8 +392,8 @@ class Circuits:
             self._remember(provider, failed.item or {})
             return
         self._remember(provider, opened)
-        count("CircuitsOpened")
-        health_log.record(
+        count("ReceiversFailing" if provider.startswith(RECEIVER) else "CircuitsOpened")
+        _note(
             Level.ERROR,
             "circuit.opened",
             f"{provider} is failing: circuit open until {iso(now + OPEN_MS)}",
@@ -416,7 +420,7 @@ class Circuits:
         if closed:
             count("ProvidersClosed")
             still = f"is still closed: {closed['reason']}"
-        health_log.record(
+        _note(
             Level.WARNING,
             "circuit.probed",
             f"{provider} {still}; asked again in {period // 1000} s",
@@ -430,7 +434,7 @@ class Circuits:
             "row_since, #reason, #secret"
         )
         if self._end_probe(provider, gone):
-            health_log.record(Level.INFO, "circuit.closed", f"{provider} answers again", provider=provider)
+            _note(Level.INFO, "circuit.closed", f"{provider} answers again", provider=provider)
 
     def _end_probe(self, provider: str, expression: str, **values: Any) -> bool:
         try:
@@ -449,6 +453,14 @@ class Circuits:
 
     def _write(self, provider: str, expression: str, condition: str, **values: Any) -> Item:
         return dynamodb.update_if(self._client, self._table, _key(provider), expression, condition=condition, **values)
+
+
+def _note(level: Level, event: str, text: str, *, provider: str, **more: Any) -> None:
+    """Tell operators, of what is their concern."""
+    if provider.startswith(RECEIVER):
+        logger.info(event, circuit=provider, **more)
+    else:
+        health_log.record(level, event, text, provider=provider, **more)
 
 
 def _key(provider: str) -> Item:
