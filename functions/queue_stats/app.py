@@ -19,8 +19,9 @@ api = Api()
 def stats(request: Request[None]) -> stock_schemas.BotQueueStats:
     """The headers of the pools hold all of it."""
     pools = service.from_env().pools
-    headers = [pools.header(request.query.pool)] if request.query.pool else pools.headers()
-    return stock_schemas.BotQueueStats.of([stock_schemas.PoolStats.of(header, system_clock()) for header in headers])
+    headers, unreadable = ([pools.header(request.query.pool)], []) if request.query.pool else pools.readable()
+    figures = [stock_schemas.PoolStats.of(header, system_clock()) for header in headers]
+    return stock_schemas.BotQueueStats.of(figures, unreadable)
 
 
 handler = api.handler

@@ -29,12 +29,15 @@ def handler(event: Any, context: Any) -> Any:
     """An HTTP request, or the schedule's tick: every pool, one after the other, each in its share of the time left."""
     if not events.is_tick(event):
         return api.handler(event, context)
-    pools = service.from_env().pools.names()
     try:
-        reports = []
-        for number, pool in enumerate(pools):
-            left = context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
-            reports.append(reconcile.from_env().pool(pool, left / (len(pools) - number)))
-        return {"findings": sum(len(report.findings) for report in reports), "pools": len(reports)}
+        reports = reconcile.from_env().all(
+            service.from_env().pools.names(),
+            lambda: context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS,
+        )
+        return {
+            "findings": sum(len(report.findings) for report in reports),
+            "pools": len(reports),
+            "without_verdict": sum(not report.conclusive for report in reports),
+        }
     finally:
         telemetry.flush()

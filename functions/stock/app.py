@@ -55,8 +55,9 @@ def _answer(pool: str, uploaded: Uploaded, status: int) -> Response:
 @api.get("/admin/stock", roles=STAFF, returns=stock_schemas.PoolList, summary="All pools with their stock")
 def list_pools(_request: Request[None]) -> stock_schemas.PoolList:
     """One read a pool."""
-    headers = service.from_env().pools.headers()
-    return stock_schemas.PoolList(items=[stock_schemas.PoolStats.of(header, system_clock()) for header in headers])
+    headers, unreadable = service.from_env().pools.readable()
+    figures = [stock_schemas.PoolStats.of(header, system_clock()) for header in headers]
+    return stock_schemas.PoolList(items=figures, unreadable=unreadable)
 
 
 @api.put("/admin/stock/pools/{pool}", roles=ADMINS, returns=stock_schemas.PoolStats, summary="Make a pool", also=(201,))

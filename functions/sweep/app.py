@@ -7,20 +7,25 @@ from typing import Any
 from aws_lambda_powertools.metrics import MetricUnit
 
 from adbot_queue.adbots import service as adbots_service
-from adbot_queue.core import events, telemetry
+from adbot_queue.adbots.verdicts import Verdicts
+from adbot_queue.core import aws, events, telemetry
 from adbot_queue.core.clock import system_clock
+from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import gauge
 from adbot_queue.payments import service as payments_service
 
 
 def _measure() -> None:
     adbots, now = adbots_service.from_env(), system_clock()
-    headers = adbots.pools.headers()
+    headers, unreadable = adbots.pools.readable()
     arrivals = [entry.bought_at for header in headers for entry in adbots.store.oldest_in_inbox(header.pool)]
     waiting = arrivals + [header.oldest_queued_at for header in headers if header.oldest_queued_at is not None]
     gauge("OldestQueuedAge", max(0, now - min(waiting, default=now)) // 1000, MetricUnit.Seconds)
     gauge("QueueLength", sum(header.queue_length for header in headers))
     gauge("ParkedBots", sum(header.parked for header in headers))
+    verdicts = Verdicts(aws.dynamodb(), settings().system_table)
+    gauge("PoolsWithoutVerdict", len(verdicts.missing(adbots.store.made())))
+    gauge("RowsSetAside", sum(len(header.aside) for header in headers) + len(unreadable))
 
 
 def handler(event: Any, context: Any) -> dict[str, Any]:

@@ -174,6 +174,7 @@ def without_bot(snapshot: Snapshot) -> Snapshot:
 
 
 BROKEN: dict[Code, Callable[[Snapshot], Snapshot]] = {
+    Code.ROW_UNREADABLE: lambda s: replace(s, unreadable={"segment 00000003": "ranges is missing"}),
     Code.SESSION_OWNED_TWICE: took_anothers_session,
     Code.SESSION_OWNED_AND_FREE: came_to_stock_again,
     Code.SESSION_FREE_TWICE: lambda s: came_to_stock_again(s, times=2),

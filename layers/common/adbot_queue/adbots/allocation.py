@@ -8,8 +8,10 @@ be given twice and nobody can be overtaken, however many workers try at once: th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from adbot_queue.adbots.model import Run
 
@@ -38,7 +40,9 @@ class Header:
         last_queued_at: the latest time given out with a place; the next is later, whatever the clocks say.
         cursor_segment, cursor_offset: the first position of the stock not passed yet.
         next_segment: number the next segment gets.
-        parked: bots set aside after three failures.
+        parked: bots set aside: refused three times, or not readable.
+        aside: segments that this version cannot read, each with the position up to which it was served.
+        set_aside: sessions in them; `stock_total` counts these, `free` does not.
     """
 
     pool: str
@@ -56,6 +60,8 @@ class Header:
     cursor_offset: int = 0
     next_segment: int = 0
     parked: int = 0
+    aside: tuple[tuple[int, int], ...] = ()
+    set_aside: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +88,34 @@ class QueueEntry:
 class Segment:
     """A stretch of the stock: ranges of uploads, one behind the other.
 
-    Positions in `dead`, counted from the segment's start, are passed over: lost, or taken out by hand.
+    Positions in `dead`, counted from the segment's start, are passed over: lost, or taken out by hand. `moved_to` is
+    the segment by which positions behind its end came back, after it had been set aside.
     """
 
     number: int
     ranges: tuple[Run, ...]
     dead: frozenset[int] = frozenset()
+    moved_to: int | None = None
 
     @property
     def count(self) -> int:
         """Positions, dead ones included."""
         return sum(run.count for run in self.ranges)
+
+    def free_from(self, position: int) -> tuple[Run, ...]:
+        """Return the live positions from one on, in order."""
+        runs: list[Run] = []
+        start = 0
+        for run in self.ranges:
+            for place in range(max(position - start, 0), run.count):
+                if start + place in self.dead:
+                    continue
+                if runs and (last := runs[-1]).upload == run.upload and last.end == run.offset + place:
+                    runs[-1] = replace(last, count=last.count + 1)
+                else:
+                    runs.append(Run(run.upload, run.offset + place, 1))
+            start += run.count
+        return tuple(runs)
 
     def position(self, upload: str, offset: int) -> int | None:
         """Where in this segment that session stands, None where it does not."""
@@ -143,6 +166,22 @@ class Step:
     def changes_nothing(self) -> bool:
         """There is nothing to commit."""
         return replace(self.after, version=self.before.version) == self.before
+
+    def named_twice(self) -> set[str]:
+        """Return the bots that the step names more than once.
+
+        Header, inbox and queue are read one after the other: a bot that gets its place in between is in both. Such a
+        step would name one item twice, and is not sent.
+        """
+        bots = Counter(one.adbot_id for one in self.assignments)
+        bots.update(one.entry.adbot_id for one in self.placements)
+        return {name for name, number in bots.items() if number > 1}
+
+    @property
+    def gives_twice(self) -> bool:
+        """The step gives one position to two bots, or twice to one."""
+        runs = sorted(run for one in self.assignments for run in one.runs)
+        return any(one.upload == other.upload and one.end > other.offset for one, other in pairwise(runs))
 
 
 @dataclass(slots=True, eq=False, repr=False)

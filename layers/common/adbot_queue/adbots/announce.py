@@ -142,7 +142,7 @@ def _adbot(image: Mapping[str, Any] | None) -> Adbot | None:
     """A bot's image; attributes that this version does not know are not even decoded."""
     if not image:
         return None
-    return items.adbot_of(decode({name: image[name] for name in Adbot.__slots__ if name in image}))
+    return items.adbot_of(decode({name: image[name] for name in (*Adbot.__slots__, "v") if name in image}))
 
 
 def _status(image: Mapping[str, Any] | None) -> str | None:

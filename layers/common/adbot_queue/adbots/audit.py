@@ -12,7 +12,10 @@ from itertools import accumulate
 
 from adbot_queue.adbots.allocation import Header, Segment
 from adbot_queue.adbots.findings import Code, Finding, Snapshot
-from adbot_queue.adbots.model import Adbot, Run, Status
+from adbot_queue.adbots.model import Adbot, Run, Status, joined
+
+_PLACE_DIGITS = 12
+"""Length of a queue entry's sort key; an inbox entry's is longer."""
 
 
 def audit(snapshot: Snapshot) -> list[Finding]:
@@ -28,6 +31,7 @@ def audit(snapshot: Snapshot) -> list[Finding]:
         *_stock_in_header(snapshot),
         *_makings(snapshot),
         *_uploads_and_losses(snapshot),
+        *(Finding(Code.ROW_UNREADABLE, subject, why) for subject, why in snapshot.unreadable.items()),
     ]
 
 
@@ -52,25 +56,31 @@ def _places(snapshot: Snapshot) -> Iterator[Finding]:
     places.update(entry.adbot_id for entry in standing)
     places.update(arrival.adbot_id for arrival in snapshot.inbox)
     for bot in snapshot.adbots.values():
-        if bot.status is Status.QUEUED and places[bot.id] != 1:
+        keys = {bot.inbox_id, None if bot.seq is None else f"{bot.seq:012d}"}
+        at_bad_place = bool(keys & snapshot.bad_places) and not bot.is_parked
+        if bot.status is Status.QUEUED and places[bot.id] + at_bad_place != 1:
             yield Finding(Code.ADBOT_WITHOUT_PLACE, bot.id, f"waits in {places[bot.id]} places")
     for entry in standing:
         bot_there = snapshot.adbots.get(entry.adbot_id)
         at_head = entry.seq == snapshot.header.queue_head and snapshot.header.head_missing is not None
         lacks = snapshot.header.head_missing if at_head else entry.missing
         right = bot_there is not None and bot_there.waits_in_queue and bot_there.seq == entry.seq
-        yield from _entry(f"place {entry.seq}", entry.adbot_id, bot_there if right else None, lacks)
+        yield from _entry(snapshot, f"place {entry.seq}", entry.adbot_id, bot_there if right else None, lacks)
     for arrival in snapshot.inbox:
         arrived = snapshot.adbots.get(arrival.adbot_id)
         right = arrived is not None and (arrived.status, arrived.inbox_id) == (Status.QUEUED, arrival.id)
-        yield from _entry("the inbox", arrival.adbot_id, arrived if right else None, arrival.required)
+        yield from _entry(snapshot, "the inbox", arrival.adbot_id, arrived if right else None, arrival.required)
     for adbot_id in snapshot.parked:
         aside = snapshot.adbots.get(adbot_id)
-        if aside is None or not aside.is_parked:
+        if adbot_id not in snapshot.unreadable and (aside is None or not aside.is_parked):
             yield Finding(Code.ENTRY_STRAY, adbot_id, "in the park, but not set aside")
 
 
-def _entry(where: str, adbot_id: str, waits_there: Adbot | None, lacks: int | None) -> Iterator[Finding]:
+def _entry(
+    snapshot: Snapshot, where: str, adbot_id: str, waits_there: Adbot | None, lacks: int | None
+) -> Iterator[Finding]:
+    if adbot_id in snapshot.unreadable:
+        return
     if waits_there is None:
         yield Finding(Code.ENTRY_STRAY, adbot_id, f"in {where}, but does not wait there")
     elif waits_there.missing != lacks:
@@ -137,12 +147,15 @@ class _Positions:
         self.came = [0] * (count + 1)  # how often it came to stock: segments that show it
         self.given = [0] * (count + 1)  # how often it was given away: entries of the owner index
         self.lost: set[int] = set()
+        self.came_unknown = False  # a segment that nobody can read may have shown any of them
+        self.nowhere = 0  # positions beyond the refused ones that nobody holds
 
     def faults(self) -> Iterator[tuple[Code, int]]:
         """Positions that break a rule."""
         rows = zip(*(accumulate(what[:-1]) for what in (self.owned, self.free, self.came, self.given)), strict=True)
         for offset, (owned, free, came, given) in enumerate(rows):
             lost = offset in self.lost
+            came = max(came, given + free) if self.came_unknown else came  # noqa: PLW2901
             if owned + free == 1 and given == came - free and not lost:
                 continue
             # It came to stock `came` times and is there `free` times: the other times it was given away, once each.
@@ -160,23 +173,36 @@ class _Positions:
 
 def _stock(snapshot: Snapshot) -> Iterator[Finding]:
     """Every session that was ever uploaded is with one bot, or free once, or lost."""
+    uploads = _histories(snapshot)
+    held = ((bot.id, run) for bot in snapshot.adbots.values() for run in bot.runs)
+    for adbot_id, run in held:
+        if not _enter(uploads, lambda stock: stock.owned, run):
+            yield Finding(Code.RUN_OUTSIDE_STOCK, adbot_id, f"holds {run}, which was never in stock")
+    told = [fault for name, stock in uploads.items() for fault in _faults_of(name, stock, snapshot.accepted.get(name))]
+    # What is nowhere may be in segments that are set aside: the header says how much that is.
+    nowhere, set_aside = sum(stock.nowhere for stock in uploads.values()), snapshot.header.set_aside
+    explained = bool(snapshot.unknown_segments) or (set_aside > 0 and nowhere == set_aside)
+    yield from (finding for finding in told if finding.code is not Code.SESSION_LEAKED or not explained)
+
+
+def _histories(snapshot: Snapshot) -> dict[str, _Positions]:
+    """What happened to the positions of every upload, but for what readable bots say they hold."""
     uploads = {upload: _Positions(count) for upload, count in snapshot.uploads.items()}
     for segment in snapshot.segments:
         for run in segment.ranges:
             _enter(uploads, lambda stock: stock.came, run)
         for run in _free_in(segment, snapshot.header):
             _enter(uploads, lambda stock: stock.free, run)
+    for run in _held_unreadably(snapshot):
+        _enter(uploads, lambda stock: stock.owned, run)
     for grant in snapshot.grants:
         _enter(uploads, lambda stock: stock.given, grant.run)
     for loss in snapshot.losses:
         if loss.marked and loss.upload in uploads:
             uploads[loss.upload].lost.add(loss.offset)
-    held = ((bot.id, run) for bot in snapshot.adbots.values() for run in bot.runs)
-    for adbot_id, run in held:
-        if not _enter(uploads, lambda stock: stock.owned, run):
-            yield Finding(Code.RUN_OUTSIDE_STOCK, adbot_id, f"holds {run}, which was never in stock")
-    for upload, stock in uploads.items():
-        yield from _faults_of(upload, stock, snapshot.accepted.get(upload))
+    for stock in uploads.values():
+        stock.came_unknown = bool(snapshot.bad_segments)
+    return uploads
 
 
 def _enter(uploads: dict[str, _Positions], row: Callable[[_Positions], list[int]], run: Run) -> bool:
@@ -217,8 +243,33 @@ def _faults_of(upload: str, stock: _Positions, accepted: int | None) -> Iterator
     if accepted is None:
         yield Finding(Code.UPLOAD_UNSIGNED, upload, "in the stock, but not in the ledger")
     elif len(unheld) != stock.count - accepted:
+        stock.nowhere = len(unheld) - (stock.count - accepted)
         detail = f"{len(unheld)} of {stock.count} positions are nowhere, {accepted} were accepted: {_few(unheld)}"
         yield Finding(Code.SESSION_LEAKED, upload, detail)
+
+
+def _held_unreadably(snapshot: Snapshot) -> list[Run]:
+    """What bots hold that this version cannot read: by the owner index, whatever nobody else has since."""
+    if not snapshot.unreadable:
+        return []
+    latest: dict[str, list[str | None]] = {upload: [None] * count for upload, count in snapshot.uploads.items()}
+    for grant in sorted(snapshot.grants, key=lambda grant: grant.version):
+        owners = latest.get(grant.run.upload, [])
+        if grant.run.end <= len(owners):
+            owners[grant.run.offset : grant.run.end] = [grant.adbot_id] * grant.run.count
+    others = [run for bot in snapshot.adbots.values() for run in bot.runs]
+    others += [run for segment in snapshot.segments for run in _free_in(segment, snapshot.header)]
+    others += [Run(loss.upload, loss.offset, 1) for loss in snapshot.losses]
+    for run in others:
+        owners = latest.get(run.upload, [])
+        owners[run.offset : run.end] = [None] * len(owners[run.offset : run.end])
+    held = [
+        Run(upload, offset, 1)
+        for upload, owners in latest.items()
+        for offset, owner in enumerate(owners)
+        if owner in snapshot.unreadable
+    ]
+    return list(joined(held))
 
 
 def _owner_index(snapshot: Snapshot) -> Iterator[Finding]:
@@ -243,14 +294,27 @@ def _owner_index(snapshot: Snapshot) -> Iterator[Finding]:
 
 def _queue_in_header(snapshot: Snapshot) -> Iterator[Finding]:
     """What the header says of the queue."""
-    header, waiting = snapshot.header, snapshot.waiting
-    first = waiting[0] if waiting else None
-    head = first.seq if first else header.queue_tail
-    pool = header.pool
-    yield from _differs(Code.HEADER_QUEUE_LENGTH, pool, header.queue_length, len(waiting))
-    yield from _differs(Code.HEADER_MISSING_TOTAL, pool, header.missing_total, sum(bot.missing for bot in waiting))
+    header, pool = snapshot.header, snapshot.header.pool
+    # Place -> what its bot lacks, and since when: by the bot; by the entry where the bot cannot be read.
+    places: dict[int, tuple[int | None, int | None]] = {
+        bot.seq: (bot.missing, bot.queued_at) for bot in snapshot.waiting if bot.seq is not None
+    }
+    for entry in snapshot.queue:
+        if entry.seq >= header.queue_head and entry.adbot_id in snapshot.unreadable:
+            at_head = entry.seq == header.queue_head and header.head_missing is not None
+            places.setdefault(entry.seq, (header.head_missing if at_head else entry.missing, entry.queued_at))
+    for seq in (int(key) for key in snapshot.bad_places if len(key) == _PLACE_DIGITS and key.isdigit()):
+        if seq >= header.queue_head:
+            places.setdefault(seq, (None, None))
+    lacks = [missing for missing, _ in places.values() if missing is not None]
+    head = min(places, default=header.queue_tail)
+    oldest = places[head][1] if places else None
+    yield from _differs(Code.HEADER_QUEUE_LENGTH, pool, header.queue_length, len(places))
+    if len(lacks) == len(places):
+        yield from _differs(Code.HEADER_MISSING_TOTAL, pool, header.missing_total, sum(lacks))
     yield from _differs(Code.HEADER_HEAD, pool, header.queue_head, head)
-    yield from _differs(Code.HEADER_OLDEST, pool, header.oldest_queued_at, first.queued_at if first else None)
+    if oldest is not None or not places:
+        yield from _differs(Code.HEADER_OLDEST, pool, header.oldest_queued_at, oldest)
     yield from _differs(Code.HEADER_PARKED, pool, header.parked, len(snapshot.parked))
 
 
@@ -259,13 +323,16 @@ def _stock_in_header(snapshot: Snapshot) -> Iterator[Finding]:
     header, pool = snapshot.header, snapshot.header.pool
     free = sum(run.count for segment in snapshot.segments for run in _free_in(segment, header))
     held = sum(run.count for bot in snapshot.adbots.values() for run in bot.runs)
-    yield from _differs(Code.HEADER_FREE, pool, header.free, free)
-    yield from _differs(Code.HEADER_STOCK_TOTAL, pool, header.stock_total, free + held)
-    numbers = [segment.number for segment in snapshot.segments]
+    held += sum(run.count for run in _held_unreadably(snapshot))
+    if not snapshot.unknown_segments:
+        yield from _differs(Code.HEADER_FREE, pool, header.free, free)
+        yield from _differs(Code.HEADER_STOCK_TOTAL, pool, header.stock_total, free + held + header.set_aside)
+    numbers = sorted([*(segment.number for segment in snapshot.segments), *snapshot.bad_segments])
     if numbers != list(range(header.next_segment)):
         yield Finding(Code.HEADER_SEGMENTS, pool, f"next is {header.next_segment}, there are {len(numbers)}")
     under = next((segment.count for segment in snapshot.segments if segment.number == header.cursor_segment), 0)
-    if header.cursor_segment > header.next_segment or header.cursor_offset > under:
+    unknown = header.cursor_segment in snapshot.bad_segments
+    if not unknown and (header.cursor_segment > header.next_segment or header.cursor_offset > under):
         detail = f"the cursor is at {header.cursor_segment}, {header.cursor_offset}: behind the stock"
         yield Finding(Code.HEADER_CURSOR, pool, detail)
 
@@ -275,11 +342,14 @@ def _makings(snapshot: Snapshot) -> Iterator[Finding]:
     adbots = snapshot.adbots
     named = {*snapshot.created, *(grant.adbot_id for grant in snapshot.grants)}
     named |= {entry.adbot_id for entry in snapshot.queue} | {arrival.adbot_id for arrival in snapshot.inbox}
-    for adbot_id in sorted(named - adbots.keys()):
+    for adbot_id in sorted(named - adbots.keys() - snapshot.unreadable.keys()):
         yield Finding(Code.ADBOT_GONE, adbot_id, "was made, but there is no such bot")
     for bot in adbots.values():
         order = snapshot.orders.get(bot.order_id)
-        if order is None or order.adbot_id != bot.id:
+        # An order that was paid again after its bot was cancelled got another one.
+        replaced = order is not None and order.adbot_id != bot.id and bot.status is Status.CANCELLED
+        gone = order is None or (order.adbot_id != bot.id and not replaced)
+        if gone and bot.order_id not in snapshot.unreadable:
             yield Finding(Code.ORDER_GONE, bot.id, f"order {bot.order_id} is not there or not this bot's")
         if (times := snapshot.created.get(bot.id, 0)) != 1:
             yield Finding(Code.CREATE_UNSIGNED, bot.id, f"{times} ledger entries of its making")

@@ -39,6 +39,7 @@ class Change:
         released: sessions that come back to stock, as a new segment at its end.
         taken: free sessions that go to the bot out of turn.
         parks, unparks: the bot is set aside, or comes back.
+        parked_as: the park's key of it, where that is not the bot's id.
     """
 
     header_before: Header
@@ -52,6 +53,7 @@ class Change:
     taken: tuple[Place, ...] = ()
     parks: bool = False
     unparks: bool = False
+    parked_as: str | None = None
 
 
 def cancel(header: Header, adbot: Adbot, following: QueueEntry | None, now: int) -> Change:
@@ -83,7 +85,13 @@ def reassign(
 
 
 def unpark(header: Header, adbot: Adbot, now: int) -> Change:
-    """A bot that was set aside waits again, at the tail: the head never moves backwards."""
+    """A bot that was set aside waits again, at the tail: the head never moves backwards.
+
+    One that lacks nothing (a newer version served it, or cancelled it) only leaves the park.
+    """
+    if adbot.status is not Status.QUEUED or not adbot.missing:
+        after = replace(header, version=header.version + 1, parked=header.parked - 1)
+        return Change(header, after, adbot, replace(adbot, version=adbot.version + 1), unparks=True)
     entry, header_after = _join_tail(header, adbot.id, adbot.missing, now)
     return Change(
         header_before=header,

@@ -54,6 +54,8 @@ class Code(StrEnum):
     HEADER_CURSOR = "header-cursor"
     HEADER_SEGMENTS = "header-segments"
 
+    ROW_UNREADABLE = "row-unreadable"
+
     SESSION_LEAKED = "session-leaked"
     ADBOT_GONE = "adbot-gone"
     ORDER_GONE = "order-gone"
@@ -123,6 +125,9 @@ class Snapshot:
         uploads: positions of every upload in the directory.
         accepted: by the ledger, sessions that each published upload brought.
         created, cancelled: by the ledger, how often each bot was.
+        unreadable: rows that this version cannot read: bot, order or name of the row -> why.
+        bad_places: sort keys of those among them in queue and inbox.
+        bad_segments: numbers of those among them in the directory.
     """
 
     header: Header
@@ -138,6 +143,14 @@ class Snapshot:
     created: Mapping[str, int] = field(default_factory=dict)
     cancelled: Mapping[str, int] = field(default_factory=dict)
     losses: Sequence[Loss] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    bad_places: frozenset[str] = frozenset()
+    bad_segments: frozenset[int] = frozenset()
+
+    @property
+    def unknown_segments(self) -> frozenset[int]:
+        """Segments that nobody can read and that the header does not know of yet: it counts them as before."""
+        return self.bad_segments - {number for number, _ in self.header.aside}
 
     @property
     def waiting(self) -> list[Adbot]:

@@ -4,7 +4,7 @@ POOLS            <pool>                 registry: which pools there are
 POOL#p           HDR                    header
 POOL#p#INBOX     <time-ordered id>      bought, no place yet
 POOL#p#Q#<b>     <seq>                  place in the queue; b = seq div 256. Kept after service, as proof of order
-POOL#p#PARK      <adbot>                set aside
+POOL#p#PARK      <adbot>                set aside; ENTRY#<key> where the entry does not say whose it is
 POOL#p#SEG#<b>   <number>               stretch of stock; b = number div 1000. Kept: the directory of all uploads
 UPLOAD#u         META                   an upload, staged or published
 UPLOAD#u         PAGE#<k>               100 session ids, in order
@@ -20,7 +20,7 @@ STAGED           <upload>               uploads that are not published yet
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry, Segment
@@ -35,6 +35,7 @@ from adbot_queue.adbots.model import (
     Run,
     Status,
 )
+from adbot_queue.adbots.rows import Reader, UnreadableRow
 from adbot_queue.core.clock import iso
 from adbot_queue.core.dynamodb import Item
 
@@ -143,12 +144,29 @@ def command_key(command_id: str) -> Item:
 
 def header_item(header: Header) -> Item:
     """A header, to be written whole."""
-    return {**header_key(header.pool), **asdict(header)}
+    return {**header_key(header.pool), **asdict(header), "aside": header.aside or None}
+
+
+_COUNTS = [
+    name for name in Header.__slots__ if name not in {"pool", "head_missing", "oldest_queued_at", "aside", "set_aside"}
+]
 
 
 def header_of(item: Item) -> Header:
-    """A header as read."""
-    return Header(**{name: item[name] for name in Header.__slots__ if name in item})
+    """Return a header as read.
+
+    Raises:
+        UnreadableRow: this version cannot read it.
+    """
+    row = Reader(item)
+    return Header(
+        pool=row.text("pool"),
+        head_missing=row.number_or_none("head_missing"),
+        oldest_queued_at=row.number_or_none("oldest_queued_at"),
+        aside=tuple((number, offset) for number, offset in row.lists("aside", (int, int), optional=True)),
+        set_aside=row.number_or_none("set_aside") or 0,
+        **{name: row.number(name) for name in _COUNTS},
+    )
 
 
 def runs_list(runs: tuple[Run, ...]) -> list[list[Any]]:
@@ -156,9 +174,12 @@ def runs_list(runs: tuple[Run, ...]) -> list[list[Any]]:
     return [[run.upload, run.offset, run.count] for run in runs]
 
 
-def runs_of(stored: list[list[Any]]) -> tuple[Run, ...]:
-    """Runs as read."""
-    return tuple(Run(*entry) for entry in stored)
+def runs_in(row: Reader, name: str) -> tuple[Run, ...]:
+    """Return runs as read. Raises as `header_of`."""
+    runs = tuple(Run(*entry) for entry in row.lists(name, (str, int, int)))
+    if not all(run.upload and run.count for run in runs):
+        raise row.refusal(name)
+    return runs
 
 
 def inbox_item(pool: str, entry: InboxEntry) -> Item:
@@ -172,8 +193,9 @@ def inbox_item(pool: str, entry: InboxEntry) -> Item:
 
 
 def inbox_of(item: Item) -> InboxEntry:
-    """An inbox entry as read."""
-    return InboxEntry(item["sk"], item["adbot_id"], item["required"], item["bought_at"])
+    """Return an inbox entry as read. Raises as `header_of`."""
+    row = Reader(item)
+    return InboxEntry(item["sk"], row.text("adbot_id"), row.number("required", 1), row.number("bought_at"))
 
 
 def queue_item(pool: str, entry: QueueEntry) -> Item:
@@ -187,8 +209,9 @@ def queue_item(pool: str, entry: QueueEntry) -> Item:
 
 
 def queue_of(item: Item) -> QueueEntry:
-    """A place in the queue as read."""
-    return QueueEntry(int(item["sk"]), item["adbot_id"], item["missing"], item["queued_at"])
+    """Return a place in the queue as read. Raises as `header_of`."""
+    row = Reader(item)
+    return QueueEntry(_number(row), row.text("adbot_id"), row.number("missing", 1), row.number("queued_at"))
 
 
 def segment_item(pool: str, segment: Segment) -> Item:
@@ -201,8 +224,32 @@ def segment_item(pool: str, segment: Segment) -> Item:
 
 
 def segment_of(item: Item) -> Segment:
-    """A segment as read."""
-    return Segment(int(item["sk"]), runs_of(item["ranges"]), frozenset(item.get("dead", ())))
+    """Return a segment as read: without the positions that came back by another one. Raises as `header_of`."""
+    row = Reader(item)
+    ranges, dead = runs_in(row, "ranges"), frozenset(row.numbers("dead", set))
+    until = row.number_or_none("until")
+    if until is not None:
+        ranges, dead = _first(ranges, until), frozenset(spot for spot in dead if spot < until)
+    return Segment(_number(row), ranges, dead, row.number_or_none("moved_to"))
+
+
+def _number(row: Reader) -> int:
+    """The number that a sort key is."""
+    key = row.text("sk")
+    if not (key.isascii() and key.isdigit()):
+        raise row.refusal("sk")
+    return int(key)
+
+
+def _first(ranges: tuple[Run, ...], count: int) -> tuple[Run, ...]:
+    """The first positions of ranges."""
+    kept: list[Run] = []
+    for run in ranges:
+        if count <= 0:
+            break
+        kept.append(replace(run, count=min(run.count, count)))
+        count -= run.count
+    return tuple(kept)
 
 
 def adbot_item(adbot: Adbot) -> Item:
@@ -219,17 +266,29 @@ def adbot_item(adbot: Adbot) -> Item:
 
 
 def adbot_of(item: Item) -> Adbot:
-    """A bot as read."""
-    values = {name: item[name] for name in Adbot.__slots__ if name in item}
-    values |= {
-        "status": Status(item["status"]),
-        "creation_source": CreationSource(item["creation_source"]),
-        "execution_mode": ExecutionMode(item["execution_mode"]),
-        "queued_reason": QueuedReason(item["queued_reason"]) if item.get("queued_reason") else None,
-        "runs": runs_of(item["runs"]),
-        "releases": tuple(item.get("releases", ())),
-    }
-    return Adbot(**values)
+    """Return a bot as read. Raises as `header_of`."""
+    row = Reader(item)
+    return Adbot(
+        id=row.text("id"),
+        order_id=row.text("order_id"),
+        user_id=row.text("user_id"),
+        pool=row.text("pool"),
+        status=row.choice("status", Status),
+        required=row.number("required", 1),
+        assigned=row.number("assigned"),
+        missing=row.number("missing"),
+        creation_source=row.choice("creation_source", CreationSource),
+        execution_mode=row.choice("execution_mode", ExecutionMode),
+        created_at=row.number("created_at"),
+        version=row.number("version"),
+        queued_at=row.number_or_none("queued_at"),
+        queued_reason=None if item.get("queued_reason") is None else row.choice("queued_reason", QueuedReason),
+        seq=row.number_or_none("seq"),
+        inbox_id=row.text_or_none("inbox_id"),
+        on_hold=row.flag("on_hold"),
+        runs=runs_in(row, "runs"),
+        releases=tuple(row.numbers("releases", list)),
+    )
 
 
 def order_item(order: Order) -> Item:
@@ -246,11 +305,15 @@ def order_item(order: Order) -> Item:
 
 
 def order_of(item: Item) -> Order:
-    """An order as read."""
+    """Return an order as read. Raises as `header_of`."""
+    row = Reader(item)
     values = {name: item[name] for name in Order.__slots__ if name in item}
     values |= {
-        "status": OrderStatus(item["status"]),
-        "source": CreationSource(item["source"]),
+        "status": row.choice("status", OrderStatus),
+        "source": row.choice("source", CreationSource),
         "invoices": tuple(item.get("invoices", ())),
     }
-    return Order(**values)
+    try:
+        return Order(**values)
+    except TypeError as error:
+        raise UnreadableRow(item, "an attribute is missing") from error

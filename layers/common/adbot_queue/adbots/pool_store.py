@@ -3,20 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from adbot_queue.adbots import items
 from adbot_queue.adbots.allocation import Assignment, Header, InboxEntry, QueueEntry, Segment, Step
-from adbot_queue.adbots.model import QueuedReason, Run, Status
+from adbot_queue.adbots.model import CreationSource, ExecutionMode, QueuedReason, Run, Status
+from adbot_queue.adbots.rows import ROW_VERSION, Found, UnreadableRow, number_in, read_each
 from adbot_queue.core import dynamodb
-from adbot_queue.core.dynamodb import Refused, Transaction
+from adbot_queue.core.dynamodb import Item, Refused, Transaction
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 READ_AHEAD = 51
 """Bots read for one step: it can serve 49 (two items each, the header, 100 in all); one more tells the next head."""
+
+_TYPES = {
+    "S": ("id", "order_id", "user_id", "#pool"),
+    "N": ("required", "assigned", "created_at", "version"),
+    "L": ("runs",),
+}
+_TYPES_IF_THERE = {"queued_at": "N", "on_hold": "BOOL", "releases": "L"}
+_CHOICES: dict[str, list[str]] = {
+    "queued_reason": [reason for reason in QueuedReason if reason is not QueuedReason.PARKED],
+    "creation_source": list(CreationSource),
+    "execution_mode": list(ExecutionMode),
+}
+READABLE = " AND ".join(
+    [
+        *(f"attribute_type({name}, :{kind})" for kind, names in _TYPES.items() for name in names),
+        *(
+            f"(attribute_not_exists({name}) OR attribute_type({name}, :{kind}))"
+            for name, kind in _TYPES_IF_THERE.items()
+        ),
+        *(
+            f"{name} IN ({', '.join(f':{name}{number}' for number in range(len(known)))})"
+            for name, known in _CHOICES.items()
+        ),
+        f"(attribute_not_exists(v) OR v IN ({', '.join(f':v{number}' for number in range(1, ROW_VERSION + 1))}))",
+    ]
+)
+"""Holds for a bot that this version can read (`items.adbot_of`), so that a step may serve it without having read it."""
+
+READABLE_VALUES: dict[str, Any] = {
+    **{kind: kind for kind in (*_TYPES, *_TYPES_IF_THERE.values())},
+    **{f"{name}{number}": value for name, known in _CHOICES.items() for number, value in enumerate(known)},
+    **{f"v{number}": number for number in range(1, ROW_VERSION + 1)},
+}
 
 Extra = Callable[[Transaction], None]
 """Adds items of its own to somebody else's transaction: a ledger entry, a settled mark."""
@@ -36,12 +70,14 @@ class AdbotRefused(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class PoolView:
-    """What one resolver step is decided on."""
+    """What one resolver step is decided on, and what of it this version cannot read."""
 
     header: Header
     inbox: list[InboxEntry]
     queue: list[QueueEntry]
     segments: list[Segment]
+    bad_entries: list[UnreadableRow] = field(default_factory=list)
+    bad_segments: list[UnreadableRow] = field(default_factory=list)
 
 
 class PoolStore:
@@ -57,96 +93,131 @@ class PoolStore:
 
     def pools(self) -> list[str]:
         """Names of all pools."""
-        return [item["sk"] for item in dynamodb.query(self.client, self.table, "pk = :pk", pk="POOLS")]
+        return list(self.made())
 
-    def create_pool(self, pool: str, sign: Extra) -> None:
+    def made(self) -> dict[str, int]:
+        """All pools: name -> when it was made, in milliseconds; 0 where that is not known."""
+        found = dynamodb.query(self.client, self.table, "pk = :pk", pk="POOLS")
+        return {item["sk"]: number_in(item, "created_at") or 0 for item in found}
+
+    def create_pool(self, pool: str, sign: Extra, now: int = 0) -> None:
         """Register an empty pool.
 
         Raises:
             Refused: it exists.
         """
         transaction = self.transaction()
-        transaction.create("pool", self.table, items.key("POOLS", pool))
+        transaction.create("pool", self.table, {**items.key("POOLS", pool), "created_at": now})
         transaction.create("header", self.table, items.header_item(Header(pool)))
         sign(transaction)
         transaction.commit()
 
     def header(self, pool: str) -> Header | None:
-        """A pool's header, None when there is no such pool. One read."""
+        """A pool's header, None when there is no such pool. One read.
+
+        Raises:
+            UnreadableRow: this version cannot read it.
+        """
         item = dynamodb.get(self.client, self.table, items.header_key(pool))
         return items.header_of(item) if item else None
 
+    def exists(self, pool: str) -> bool:
+        """Whether there is such a pool, readable or not."""
+        return dynamodb.get(self.client, self.table, items.header_key(pool)) is not None
+
     def headers(self, pools: Sequence[str]) -> list[Header]:
-        """Headers of several pools, one read each, in one call."""
+        """Headers of several pools, one read each, in one call; those that this version can read."""
+        return self.read_headers(pools).good
+
+    def read_headers(self, pools: Sequence[str]) -> Found[Header]:
+        """Headers of several pools; a registered pool without one counts as unreadable."""
         found = dynamodb.get_many(self.client, self.table, [items.header_key(pool) for pool in pools])
-        return sorted(map(items.header_of, found), key=lambda header: header.pool)
+        read = read_each(found, items.header_of)
+        there = {item["pk"] for item in found}
+        gone = [key for key in map(items.header_key, pools) if key["pk"] not in there]
+        lacking = [UnreadableRow(key, "it is missing") for key in gone]
+        return Found(sorted(read.good, key=lambda header: header.pool), [*read.bad, *lacking])
 
     def oldest_in_inbox(self, pool: str, limit: int = 1) -> list[InboxEntry]:
         """The bots that have waited longest for a place."""
-        found = dynamodb.query(self.client, self.table, "pk = :pk", limit=limit, pk=items.inbox_pk(pool))
-        return [items.inbox_of(item) for item in found]
+        return self.read_inbox(pool, limit).good
 
-    def waiting(self, header: Header, limit: int, start: int | None = None) -> list[QueueEntry]:
-        """The first waiting bots, in order. Crosses partitions that have run empty."""
-        entries: list[QueueEntry] = []
-        wanted = min(limit, header.queue_length)
-        seq = header.queue_head if start is None else start
-        while len(entries) < wanted and seq < header.queue_tail:
-            found = dynamodb.query(
-                self.client,
-                self.table,
-                "pk = :pk AND sk >= :sk",
-                limit=wanted - len(entries),
-                pk=items.queue_pk(header.pool, seq),
-                sk=f"{seq:012d}",
-            )
-            entries.extend(map(items.queue_of, found))
-            seq = (seq // items.QUEUE_BUCKET + 1) * items.QUEUE_BUCKET
-        return entries
+    def read_inbox(self, pool: str, limit: int) -> Found[InboxEntry]:
+        """The oldest entries of the inbox."""
+        found = dynamodb.query(self.client, self.table, "pk = :pk", limit=limit, pk=items.inbox_pk(pool))
+        return read_each(found, items.inbox_of)
+
+    def queue_rows(self, header: Header, limit: int) -> list[Item]:
+        """The first places of the queue as they are stored, in order. Crosses partitions that have run empty."""
+        return self._numbered(header.pool, items.queue_pk, header.queue_head, header.queue_tail, 12, limit)
+
+    def waiting(self, header: Header, limit: int) -> Found[QueueEntry]:
+        """The first waiting bots, in order."""
+        return read_each(self.queue_rows(header, min(limit, header.queue_length)), items.queue_of)
 
     def following(self, header: Header) -> QueueEntry | None:
-        """The bot behind the head of the queue."""
-        first_two = self.waiting(header, 2)
+        """The bot behind the head of the queue.
+
+        Raises:
+            UnreadableRow: an entry before it, or its own, cannot be read: it must be set aside first.
+        """
+        first_two = [items.queue_of(item) for item in self.queue_rows(header, min(2, header.queue_length))]
         return first_two[1] if len(first_two) > 1 else None
 
-    def stock_ahead(self, header: Header, limit: int) -> list[Segment]:
-        """The segments from the cursor on."""
-        segments: list[Segment] = []
-        number = header.cursor_segment
-        while len(segments) < limit and number < header.next_segment:
+    def stock_ahead(self, header: Header, limit: int) -> Found[Segment]:
+        """The segments from the cursor on, without those that are set aside."""
+        aside = {number for number, _ in header.aside}
+        many = limit + len(aside)
+        first, last = header.cursor_segment, header.next_segment
+        found = self._numbered(header.pool, items.segment_pk, first, last, 8, many)
+        return read_each([item for item in found if int(item["sk"]) not in aside][:limit], items.segment_of)
+
+    def _numbered(
+        self, pool: str, partition: Callable[[str, int], str], first: int, last: int, digits: int, limit: int
+    ) -> list[Item]:
+        """Rows of something numbered, through the partitions it is spread over."""
+        rows: list[Item] = []
+        number = first
+        while len(rows) < limit and number < last:
+            pk = partition(pool, number)
             found = dynamodb.query(
                 self.client,
                 self.table,
                 "pk = :pk AND sk >= :sk",
-                limit=limit - len(segments),
-                pk=items.segment_pk(header.pool, number),
-                sk=f"{number:08d}",
+                limit=limit - len(rows),
+                pk=pk,
+                sk=f"{number:0{digits}d}",
             )
-            segments.extend(map(items.segment_of, found))
-            number = (number // items.SEGMENT_BUCKET + 1) * items.SEGMENT_BUCKET
-        return segments
+            rows.extend(found)
+            size = items.QUEUE_BUCKET if partition is items.queue_pk else items.SEGMENT_BUCKET
+            number = (number // size + 1) * size
+        return rows
 
     def segment(self, pool: str, number: int) -> Segment | None:
-        """One segment."""
+        """One segment. Raises as `header`."""
         item = dynamodb.get(self.client, self.table, items.segment_key(pool, number))
         return items.segment_of(item) if item else None
 
     def view(self, pool: str) -> PoolView | None:
-        """What the next step needs: two reads when there is nothing to do, four at the most."""
+        """What the next step needs: two reads when there is nothing to do, four at the most.
+
+        Raises:
+            UnreadableRow: this version cannot read the pool's header.
+        """
         header = self.header(pool)
         if header is None:
             return None
-        inbox = self.oldest_in_inbox(pool, READ_AHEAD)
-        work = header.queue_length or inbox
-        queue = self.waiting(header, READ_AHEAD) if header.free and header.queue_length else []
-        segments: list[Segment] = []
-        if header.free and work:
+        inbox = self.read_inbox(pool, READ_AHEAD)
+        nothing: Found[QueueEntry] = Found([], [])
+        queue = self.waiting(header, READ_AHEAD) if header.free and header.queue_length else nothing
+        stock: Found[Segment] = Found([], [])
+        if header.free and (header.queue_length or inbox.good):
             # One segment is enough while it is large; a few more when uploads were small.
-            wanted = header.missing_total + sum(entry.required for entry in inbox)
-            segments = self.stock_ahead(header, 2)
-            if sum(segment.count for segment in segments) - header.cursor_offset < min(wanted, header.free):
-                segments = self.stock_ahead(header, READ_AHEAD * 2)
-        return PoolView(header, inbox, queue, segments)
+            wanted = header.missing_total + sum(entry.required for entry in inbox.good)
+            stock = self.stock_ahead(header, 2)
+            if sum(segment.count for segment in stock.good) - header.cursor_offset < min(wanted, header.free):
+                stock = self.stock_ahead(header, READ_AHEAD * 2)
+        return PoolView(header, inbox.good, queue.good, stock.good, [*queue.bad, *inbox.bad], stock.bad)
 
     def commit_step(self, step: Step) -> None:
         """Write one resolver step.
@@ -173,7 +244,8 @@ class PoolStore:
                 self.table,
                 items.adbot_key(entry.adbot_id),
                 "SET seq = :seq, queued_at = :at, queued_reason = :reason, version = version + :one REMOVE inbox_id",
-                condition="#status = :queued AND inbox_id = :inbox AND #missing = :missing",
+                condition=f"#status = :queued AND inbox_id = :inbox AND #missing = :missing AND {READABLE}",
+                **READABLE_VALUES,
                 seq=entry.seq,
                 at=entry.queued_at,
                 reason=QueuedReason.INSUFFICIENT_STOCK,
@@ -225,9 +297,10 @@ class PoolStore:
             self.table,
             items.adbot_key(adbot_id),
             changes,
-            condition=condition,
+            condition=f"{condition} AND {READABLE}",
             seq=assignment.seq,
             **values,
+            **READABLE_VALUES,
         )
         for run in assignment.runs:
             self.record_owner(transaction, run, version, adbot_id, assignment.seq)

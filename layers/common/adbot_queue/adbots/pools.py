@@ -11,9 +11,11 @@ from adbot_queue.adbots.allocation import Header
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.nudge import Nudge
 from adbot_queue.adbots.store import AdbotStore
+from adbot_queue.core import telemetry
 from adbot_queue.core.clock import Clock
 from adbot_queue.core.dynamodb import Refused
 from adbot_queue.core.errors import Invalid
+from adbot_queue.core.telemetry import logger
 from adbot_queue.ledger import Entry, Ledger
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class Pools:
             raise Invalid.field("pool", "1 to 32 of a-z, 0-9 and -, a letter first")
         try:
             entry = Entry(command.actor, "pool.create", f"pool:{pool}", reason=command.reason)
-            self._store.create_pool(pool, lambda transaction: self._ledger.sign(transaction, entry))
+            self._store.create_pool(pool, lambda transaction: self._ledger.sign(transaction, entry), self._now())
         except Refused:
             return self.header(pool), False
         return Header(pool), True
@@ -57,32 +59,57 @@ class Pools:
         """A pool's header.
 
         Raises:
-            Invalid: there is no such pool.
+            Invalid: there is no such pool. Unavailable: this version cannot read its header.
         """
         header = self._store.header(pool)
         if header is None:
             raise Invalid.field("pool", f"there is no pool {pool!r}")
         return header
 
+    def check(self, pool: str) -> None:
+        """Refuse a pool that does not exist; buyers need no more, whatever its header says.
+
+        Raises:
+            Invalid: there is no such pool.
+        """
+        if not self._store.exists(pool):
+            raise Invalid.field("pool", f"there is no pool {pool!r}")
+
     def names(self) -> list[str]:
         """Names of all pools."""
         return self._store.pools()
 
     def headers(self) -> list[Header]:
-        """All pools: one call for their names, one read each."""
-        return self._store.headers(self._store.pools())
+        """All pools that this version can read: one call for their names, one read each."""
+        return self.readable()[0]
+
+    def readable(self) -> tuple[list[Header], list[str]]:
+        """All pools, and the names of those whose header this version cannot read."""
+        found = self._store.read_headers(self._store.pools())
+        names = [unreadable.item["pk"].removeprefix("POOL#") for unreadable in found.bad]
+        for name, unreadable in zip(names, found.bad, strict=True):
+            logger.error("pool cannot be read", pool=name, reason=unreadable.reason)
+        telemetry.count("RowsUnreadable", len(names))
+        return found.good, names
 
     def resolve(self, pool: str, time_left: Callable[[], int]) -> Outcome:
         """Resolve one pool now."""
         return self._resolver.run(pool, time_left)
+
+    def set_aside(self, pool: str) -> None:
+        """Set aside what this version cannot read at the front of a pool's queue."""
+        self._resolver.set_aside(pool)
 
     def nudge(self, pools: Sequence[str], news: str) -> list[str]:
         """Ask for a resolver run of each pool; answers those for which the message was taken."""
         return [pool for pool in pools if self._nudge.pool(pool, news)]
 
     def with_work(self) -> list[str]:
-        """Pools whose queue or inbox is not empty: what the schedule nudges."""
+        """Pools whose queue or inbox is not empty, or that wait for stock to be readable: what the schedule nudges."""
         return [header.pool for header in self.headers() if self._has_work(header)]
 
     def _has_work(self, header: Header) -> bool:
-        return header.queue_length > 0 or bool(self._store.oldest_in_inbox(header.pool))
+        if header.queue_length or header.aside:
+            return True
+        inbox = self._store.read_inbox(header.pool, 1)
+        return bool(inbox.good or inbox.bad)

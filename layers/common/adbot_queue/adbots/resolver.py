@@ -6,13 +6,16 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 from adbot_queue.adbots import changes
-from adbot_queue.adbots.allocation import Header, QueueEntry, plan
-from adbot_queue.adbots.model import summary
+from adbot_queue.adbots.allocation import Header, QueueEntry, Step, plan
+from adbot_queue.adbots.aside import Aside
+from adbot_queue.adbots.model import Adbot, summary
 from adbot_queue.adbots.nudge import Nudge
 from adbot_queue.adbots.pool_store import AdbotRefused, PoolView, Stale
+from adbot_queue.adbots.rows import UnreadableRow
 from adbot_queue.adbots.store import AdbotStore
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import Clock
@@ -26,6 +29,9 @@ RESERVE_MS = 10_000
 
 STRIKES = 3
 """Refusals of one bot after which it is set aside, so that it does not block the pool."""
+
+MOST_TORN = 5
+"""Plans in a row that named something twice, after which the pool itself does: the later entry is set aside."""
 
 MOST_CONFLICTS = 50
 """Consecutive refused commits after which a run gives up (about 10 s): its message comes back later."""
@@ -48,6 +54,39 @@ class Outcome:
     finished: bool = True
 
 
+@dataclass(slots=True)
+class _Course:
+    """A run under way: what it did, and what went wrong in a row."""
+
+    pool: str
+    outcome: Outcome = field(default_factory=Outcome)
+    strikes: Counter[str] = field(default_factory=Counter)
+    lost_races: int = 0
+    torn: int = 0
+
+    def took(self, step: Step) -> None:
+        """A step was committed."""
+        self.lost_races = self.torn = 0
+        self.outcome.steps += 1
+        self.outcome.placed += len(step.placements)
+        for assignment in step.assignments:
+            self.outcome.sessions += assignment.count
+            self.outcome.completed += assignment.missing_after == 0
+            self.outcome.partial += assignment.missing_after > 0
+
+    def lost_a_race(self) -> None:
+        """Pause before the pool is read again.
+
+        Raises:
+            Unavailable: that happened too often in a row.
+        """
+        self.outcome.conflicts += 1
+        self.lost_races += 1
+        if self.lost_races >= MOST_CONFLICTS:
+            raise Unavailable(f"pool {self.pool}: {self.lost_races} commits in a row were refused")
+        time.sleep(random.uniform(0, min(0.005 * 2**self.lost_races, 0.25)))  # noqa: S311  full jitter, no secret
+
+
 class Resolver:
     """Gives places to bots out of the inbox and serves the queue in order, until both are empty or stock is out.
 
@@ -59,6 +98,7 @@ class Resolver:
         self._ledger = ledger
         self._nudge = nudge
         self._now = now
+        self._aside = Aside(store, ledger)
 
     def run(self, pool: str, time_left: TimeLeft) -> Outcome:
         """Resolve one pool. An unknown pool is nothing to do.
@@ -69,56 +109,88 @@ class Resolver:
             Unavailable: `MOST_CONFLICTS` commits in a row were refused by contention or throttling. Other AWS errors
                 pass through. Either way the message comes back and the next run starts where this one stopped.
         """
-        outcome = Outcome()
-        strikes: Counter[str] = Counter()
-        lost_races = 0
-        while True:
-            view = self._store.view(pool)
-            if view is None:
-                break
-            step = plan(view.header, view.inbox, view.queue, view.segments, self._now())
-            if step.changes_nothing:
-                break
-            if time_left() < RESERVE_MS:
-                outcome.finished = False
-                self._nudge.pool(pool, f"again-{self._now()}")
-                break
+        course = _Course(pool)
+        try:
+            while self._step(course, time_left):
+                pass
+        finally:
+            self._measure(pool, course.outcome)
+        return course.outcome
+
+    def _step(self, course: _Course, time_left: TimeLeft) -> bool:
+        """Take one step, or find out why not; False when nothing is left to do, or no time."""
+        try:
+            decided = self._decide(course, time_left)
+            if decided is None:
+                return False
+            view, step = decided
             try:
                 self._store.commit_step(step)
-            except (Stale, Contended):
-                outcome.conflicts += 1
-                lost_races += 1
-                if lost_races >= MOST_CONFLICTS:
-                    self._measure(pool, outcome)
-                    raise Unavailable(f"pool {pool}: {lost_races} commits in a row were refused") from None
-                time.sleep(random.uniform(0, min(0.005 * 2**lost_races, 0.25)))  # noqa: S311  full jitter, no secret
-                continue
             except AdbotRefused as refused:
-                strikes.update(refused.adbot_ids)
-                for adbot_id in [name for name, number in strikes.items() if number >= STRIKES]:
-                    outcome.parked += self._park(view, adbot_id)
-                    del strikes[adbot_id]
-                continue
-            lost_races = 0
-            outcome.steps += 1
-            outcome.placed += len(step.placements)
-            for assignment in step.assignments:
-                outcome.sessions += assignment.count
-                outcome.completed += assignment.missing_after == 0
-                outcome.partial += assignment.missing_after > 0
-        self._measure(pool, outcome)
-        return outcome
+                self._strike(course, view, refused.adbot_ids)
+            else:
+                course.took(step)
+        except (Stale, Contended):
+            course.lost_a_race()
+        return True
+
+    def _strike(self, course: _Course, view: PoolView, adbot_ids: set[str]) -> None:
+        course.strikes.update(adbot_ids)
+        for adbot_id in [name for name, number in course.strikes.items() if number >= STRIKES]:
+            course.outcome.parked += self._park(view, adbot_id)
+            del course.strikes[adbot_id]
+
+    def _decide(self, course: _Course, time_left: TimeLeft) -> tuple[PoolView, Step] | None:
+        """The next step and what it was decided on; None when there is none.
+
+        Raises:
+            Stale, Contended: the pool changed while it was read; read it again.
+        """
+        pool = course.pool
+        try:
+            view = self._aside.cleared_view(pool)
+        except UnreadableRow as unreadable:
+            # The pool stands still until a version that reads its header runs; its messages need not come back.
+            logger.error("pool not resolved: its header cannot be read", pool=pool, reason=unreadable.reason)
+            telemetry.count("RowsUnreadable")
+            return None
+        if view is None:
+            return None
+        step = plan(view.header, view.inbox, view.queue, view.segments, self._now())
+        if step.changes_nothing:
+            return None
+        if time_left() < RESERVE_MS:
+            course.outcome.finished = False
+            self._nudge.pool(pool, f"again-{self._now()}")
+            return None
+        if (twice := step.named_twice()) or step.gives_twice:
+            course.torn += 1
+            if course.torn > MOST_TORN and not self._aside.repeated(view, twice):
+                logger.error("pool not resolved: its stock holds a session twice", pool=pool)
+                telemetry.count("RowsUnreadable")
+                return None
+            raise Stale
+        return view, step
+
+    def set_aside(self, pool: str) -> None:
+        """Set aside what this version cannot read of the front of a pool's queue, so that a command can go on."""
+        with suppress(Stale, Contended):
+            self._aside.first_entries(pool)
 
     def _park(self, view: PoolView, adbot_id: str) -> bool:
         """Set a bot aside that was refused too often; False when the pool changed meanwhile (it will come again)."""
         header = view.header
-        adbot = self._store.adbot(adbot_id)
+        adbot = self._readable(adbot_id)
         queued = next((entry for entry in view.queue if entry.adbot_id == adbot_id), None)
         arrived = next((entry for entry in view.inbox if entry.adbot_id == adbot_id), None)
         if queued:
             at_head = queued.seq == header.queue_head and header.head_missing is not None
             lacks = header.head_missing if at_head and header.head_missing is not None else queued.missing
-            after = changes.remove_from_queue(header, queued.seq, lacks, self._store.following(header))
+            try:
+                following = self._store.following(header)
+            except UnreadableRow:  # set aside with the next view
+                return False
+            after = changes.remove_from_queue(header, queued.seq, lacks, following)
             entry = replace(queued, missing=lacks)
         elif arrived:
             after = replace(header, queue_tail=header.queue_tail + 1)
@@ -135,7 +207,7 @@ class Resolver:
                 entry,
                 adbot,
                 arrived.id if arrived and not queued else None,
-                lambda transaction: self._sign_park(transaction, entry, header),
+                lambda transaction: self._sign_park(transaction, entry, header, adbot),
             )
         except (Stale, Contended):
             return False
@@ -143,8 +215,16 @@ class Resolver:
         telemetry.count("AdbotsParked")
         return True
 
-    def _sign_park(self, transaction: Transaction, entry: QueueEntry, header: Header) -> None:
-        adbot = self._store.adbot(entry.adbot_id)
+    def _readable(self, adbot_id: str) -> Adbot | None:
+        """A bot, None where there is none or this version cannot read it: such a one is parked unwritten."""
+        try:
+            return self._store.adbot(adbot_id)
+        except UnreadableRow as unreadable:
+            logger.error("bot cannot be read", adbot_id=adbot_id, reason=unreadable.reason)
+            telemetry.count("RowsUnreadable")
+            return None
+
+    def _sign_park(self, transaction: Transaction, entry: QueueEntry, header: Header, adbot: Adbot | None) -> None:
         self._ledger.sign(
             transaction,
             Entry(

@@ -9,7 +9,7 @@ from typing import Any
 
 from adbot_queue import ledger
 from adbot_queue.adbots import changes, model
-from adbot_queue.adbots.allocation import Header, InboxEntry
+from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry
 from adbot_queue.adbots.changes import Change
 from adbot_queue.adbots.command_log import CommandLog
 from adbot_queue.adbots.commands import Command, Done, race
@@ -28,6 +28,7 @@ from adbot_queue.adbots.model import (
 from adbot_queue.adbots.nudge import Nudge
 from adbot_queue.adbots.pool_store import Extra, Stale
 from adbot_queue.adbots.pools import Pools
+from adbot_queue.adbots.rows import UnreadableRow
 from adbot_queue.adbots.stock import Stock
 from adbot_queue.adbots.store import AdbotStore
 from adbot_queue.core import aws
@@ -102,7 +103,7 @@ class AdbotService:
         if not (order.adbot_id and order.pool and order.required_sessions):
             raise ValueError(f"order {order.id} does not say which bot it buys")
         check_required(order.required_sessions)
-        self.pools.header(order.pool)
+        self.pools.check(order.pool)
         now = self._now()
         inbox = InboxEntry(time_ordered_id(now), order.adbot_id, order.required_sessions, now)
         adbot = Adbot(
@@ -139,7 +140,7 @@ class AdbotService:
         """
         check_required(wanted.required)
         if wanted.pool:
-            self.pools.header(wanted.pool)
+            self.pools.check(wanted.pool)
         now = self._now()
         if wanted.order_id and (replayed := self._log.known(command)):
             return replayed  # the order is no longer in REVIEW, because of this very command
@@ -150,7 +151,7 @@ class AdbotService:
         pool = wanted.pool or (before.pool if before else None)
         if not pool:
             raise Invalid.field("pool", "say of which pool")
-        self.pools.header(pool)
+        self.pools.check(pool)
         blank = Order(f"ord_{time_ordered_id(now)}", OrderStatus.PAID, CreationSource.ADMIN, now)
         order = replace(
             before or blank,
@@ -232,7 +233,7 @@ class AdbotService:
     def _plan_cancel(self, adbot: Adbot, header: Header) -> Change | None:
         if adbot.status is Status.CANCELLED:
             return None
-        following = self.store.following(header) if adbot.waits_in_queue else None
+        following = self._following(header) if adbot.waits_in_queue else None
         change = changes.cancel(header, adbot, following, self._now())
         return replace(change, unparks=adbot.is_parked)
 
@@ -260,7 +261,7 @@ class AdbotService:
             places = tuple(self.stock.free_place(header, session) for session in add)
             if adbot.missing + len(remove) < len(add):
                 raise Conflict(f"adbot {adbot.id} lacks {adbot.missing + len(remove)} sessions, {len(add)} were named")
-            following = self.store.following(header) if adbot.waits_in_queue else None
+            following = self._following(header) if adbot.waits_in_queue else None
             return changes.reassign(header, adbot, positions, places, following, self._now())
 
         return self._change(adbot_id, command, "adbot.reassign", plan, (), {"add": list(add), "remove": list(remove)})
@@ -295,7 +296,7 @@ class AdbotService:
             adbot = self._adbot(located.adbot_id)
             if not adbot.holds(located.upload, located.offset):
                 raise Stale
-            following = self.store.following(header) if adbot.waits_in_queue else None
+            following = self._following(header) if adbot.waits_in_queue else None
             change = changes.lose(header, adbot, located.upload, located.offset, following, self._now())
             unkeyed = replace(command, key=None)  # a lost session stays lost: repeating needs no record
             detail = {"session": session_id}
@@ -331,9 +332,9 @@ class AdbotService:
         """
 
         def plan(adbot: Adbot, header: Header) -> Change:
-            if not adbot.is_parked:
+            if (place := self.store.place_in_park(adbot)) is None:
                 raise Conflict(f"adbot {adbot.id} is not parked")
-            return changes.unpark(header, adbot, self._now())
+            return replace(changes.unpark(header, adbot, self._now()), parked_as=place)
 
         return self._change(adbot_id, command, "adbot.unpark", plan, ())
 
@@ -387,11 +388,17 @@ class AdbotService:
         detail: dict[str, Any] | None = None,
     ) -> Done:
         """Read bot and header, decide, commit under both versions; again when somebody was faster."""
+        misplaced = False
 
         def attempt() -> Done:
+            nonlocal misplaced
             if replayed := self._log.known(command):
                 return replayed
             adbot = self._adbot(adbot_id)
+            place = self.store.place_in_park(adbot) if misplaced or adbot.is_parked else None
+            if place is not None and adbot.status is Status.QUEUED:
+                # Set aside while this version could not read it: its own row says still where it waited before.
+                adbot = replace(adbot, queued_reason=QueuedReason.PARKED, inbox_id=None)
             header = self.pools.header(adbot.pool)
             change = plan(adbot, header)
             bound = [_bind(extra, adbot) for extra in extras]
@@ -402,12 +409,32 @@ class AdbotService:
                 if len(transaction):
                     self._log.commit(transaction)
                 return Done(adbot)
-            self._log.commit_change(change, self._log.sign(command, action, adbot, change.after, detail), *bound)
+            if change.unparks and change.parked_as is None:
+                change = replace(change, parked_as=place)
+            try:
+                self._log.commit_change(change, self._log.sign(command, action, adbot, change.after, detail), *bound)
+            except Refused as refused:
+                if misplaced or not refused.failed.keys() & {"queue", "inbox", "park"}:
+                    raise
+                misplaced = True
+                raise Stale from refused
             return Done(change.after)
 
         done = race(attempt)
         self._nudge_after(done.adbot)
         return done
+
+    def _following(self, header: Header) -> QueueEntry | None:
+        """The bot behind the head of the queue.
+
+        Raises:
+            Stale: this version cannot read an entry there; it is set aside now, read again.
+        """
+        try:
+            return self.store.following(header)
+        except UnreadableRow as unreadable:
+            self.pools.set_aside(header.pool)
+            raise Stale from unreadable
 
     def _nudge_after(self, adbot: Adbot | None) -> None:
         """A command may have brought work (a bot that waits) or means (sessions in stock)."""

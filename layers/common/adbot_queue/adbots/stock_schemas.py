@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import ConfigDict, Field
@@ -107,7 +108,10 @@ class SessionView(View):
 
 
 class PoolStats(View):
-    """A pool's queue and stock, as its header has them."""
+    """A pool's queue and stock, as its header has them.
+
+    `set_aside`: sessions in segments that this version cannot read. `stock_total` counts them, `free_stock` does not.
+    """
 
     pool: str
     queue_length: int
@@ -116,6 +120,7 @@ class PoolStats(View):
     oldest_age_seconds: int
     free_stock: int
     stock_total: int
+    set_aside: int = 0
     parked: int
 
     @classmethod
@@ -130,12 +135,16 @@ class PoolStats(View):
             oldest_age_seconds=max(0, now - oldest) // 1000 if oldest else 0,
             free_stock=header.free,
             stock_total=header.stock_total,
+            set_aside=header.set_aside,
             parked=header.parked,
         )
 
 
 class BotQueueStats(View):
-    """Figures a pool and in sum; the sum's age is that of the oldest bot of all."""
+    """Figures a pool and in sum; the sum's age is that of the oldest bot of all.
+
+    `unreadable`: pools whose header this version cannot read; no figure counts them.
+    """
 
     queue_length: int
     missing_total: int
@@ -143,11 +152,13 @@ class BotQueueStats(View):
     oldest_age_seconds: int
     free_stock: int
     stock_total: int
+    set_aside: int = 0
     parked: int
     pools: list[PoolStats]
+    unreadable: list[str] = Field(default_factory=list)
 
     @classmethod
-    def of(cls, pools: list[PoolStats]) -> BotQueueStats:
+    def of(cls, pools: list[PoolStats], unreadable: Sequence[str] = ()) -> BotQueueStats:
         """The sum of pools."""
         return cls(
             queue_length=sum(pool.queue_length for pool in pools),
@@ -156,16 +167,19 @@ class BotQueueStats(View):
             oldest_age_seconds=max((pool.oldest_age_seconds for pool in pools), default=0),
             free_stock=sum(pool.free_stock for pool in pools),
             stock_total=sum(pool.stock_total for pool in pools),
+            set_aside=sum(pool.set_aside for pool in pools),
             parked=sum(pool.parked for pool in pools),
             pools=pools,
+            unreadable=list(unreadable),
         )
 
 
 class PoolList(View):
-    """All pools."""
+    """All pools. `unreadable`: those whose header this version cannot read."""
 
     items: list[PoolStats]
     next: str | None = None
+    unreadable: list[str] = Field(default_factory=list)
 
 
 class Asked(View):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from adbot_queue.adbots import items
-from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry
+from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry, Segment
 from adbot_queue.adbots.changes import Change
 from adbot_queue.adbots.model import Adbot, Movement, Order, QueuedReason, Run, Status
 from adbot_queue.adbots.pool_store import Extra, PoolStore, Stale
-from adbot_queue.core import dynamodb
+from adbot_queue.adbots.rows import Found, Row, read_each
+from adbot_queue.core import dynamodb, telemetry
 from adbot_queue.core.dynamodb import Item, Refused, Transaction
+from adbot_queue.core.telemetry import logger
 
 COMMAND_DAYS = 30
 """How long a command's id is remembered."""
@@ -77,7 +79,7 @@ class AdbotStore(PoolStore):
         version = change.header_after.version
         self.put_header(transaction, change.header_before, change.header_after)
         self.replace_adbot(transaction, before, after)
-        if before.inbox_id and not after.inbox_id:
+        if before.inbox_id and not after.inbox_id and not change.unparks:
             transaction.delete("inbox", self.table, items.key(items.inbox_pk(pool), before.inbox_id))
         if change.leaves and before.seq is not None:
             transaction.delete("queue", self.table, items.queue_key(pool, before.seq))
@@ -93,7 +95,7 @@ class AdbotStore(PoolStore):
         if change.joins:
             transaction.create("place", self.table, items.queue_item(pool, change.joins))
         if change.unparks:
-            transaction.delete("park", self.table, items.park_key(pool, before.id))
+            transaction.delete("park", self.table, items.park_key(pool, change.parked_as or before.id))
         if change.released:
             transaction.create("segment", self.table, items.segment_item(pool, change.released))
         taken: dict[int, set[int]] = {}
@@ -134,18 +136,91 @@ class AdbotStore(PoolStore):
             },
         )
         if adbot and adbot.status is Status.QUEUED:
-            transaction.update(
-                "adbot",
-                self.table,
-                items.adbot_key(adbot.id),
-                "SET queued_reason = :parked, version = version + :one REMOVE inbox_id",
-                condition="version = :version",
-                parked=QueuedReason.PARKED,
-                one=1,
-                version=adbot.version,
-            )
+            self._mark_parked(transaction, adbot)
         for extra in extras:
             extra(transaction)
+        self._commit_or_stale(transaction)
+
+    def park_entry(self, before: Header, after: Header, entry: Item, adbot: Adbot | None, *extras: Extra) -> None:
+        """Set an entry of queue or inbox aside that this version cannot read: its row moves into the park as it is.
+
+        Args:
+            before: the header as read.
+            after: the header without the entry.
+            entry: the row.
+            adbot: the entry's bot where this version can read it and it waits there; no other bot is written.
+            extras: join the transaction.
+
+        Raises:
+            Stale: the pool changed; Contended: try again.
+        """
+        transaction = self.transaction()
+        self.put_header(transaction, before, after)
+        transaction.delete("entry", self.table, items.key(entry["pk"], entry["sk"]))
+        park = items.park_key(before.pool, adbot.id if adbot else parked_as(entry))
+        transaction.put(
+            "park", self.table, {**entry, **park, "entry": entry["sk"]}, condition="attribute_not_exists(pk)"
+        )
+        if adbot:
+            self._mark_parked(transaction, adbot)
+        for extra in extras:
+            extra(transaction)
+        self._commit_or_stale(transaction)
+
+    def _mark_parked(self, transaction: Transaction, adbot: Adbot) -> None:
+        transaction.update(
+            "adbot",
+            self.table,
+            items.adbot_key(adbot.id),
+            "SET queued_reason = :parked, version = version + :one REMOVE inbox_id",
+            condition="version = :version",
+            parked=QueuedReason.PARKED,
+            one=1,
+            version=adbot.version,
+        )
+
+    def place_in_park(self, adbot: Adbot) -> str | None:
+        """Return the sort key under which a bot is set aside, None where it is not."""
+        entries = [adbot.inbox_id, None if adbot.seq is None else f"{adbot.seq:012d}"]
+        names = [adbot.id, *(f"ENTRY#{name}" for name in entries if name)]
+        found = dynamodb.get_many(self.client, self.table, [items.park_key(adbot.pool, name) for name in names])
+        there = {item["sk"] for item in found}
+        return next((name for name in names if name in there), None)
+
+    def all_ahead(self, header: Header) -> Found[Segment]:
+        """Every segment from the cursor on, without those that are set aside."""
+        return self.stock_ahead(header, header.next_segment)
+
+    def put_aside(self, before: Header, after: Header, *extras: Extra) -> None:
+        """Write a header that leaves segments out. Raises as `park`."""
+        transaction = self.transaction()
+        self.put_header(transaction, before, after)
+        for extra in extras:
+            extra(transaction)
+        self._commit_or_stale(transaction)
+
+    def give_back(self, before: Header, after: Header, number: int, until: int, segment: Segment, extra: Extra) -> None:
+        """Put what a segment held behind a position back into the stock, as a new segment at its end.
+
+        Raises:
+            Stale: the pool changed; Contended: try again.
+        """
+        transaction = self.transaction()
+        self.put_header(transaction, before, after)
+        transaction.create("segment", self.table, items.segment_item(before.pool, segment))
+        transaction.update(
+            "aside",
+            self.table,
+            items.segment_key(before.pool, number),
+            "SET #until = :until, moved_to = :number",
+            condition="attribute_exists(pk) AND attribute_not_exists(#until)",
+            until=until,
+            number=segment.number,
+        )
+        extra(transaction)
+        self._commit_or_stale(transaction)
+
+    def _commit_or_stale(self, transaction: Transaction) -> None:
         try:
             transaction.commit()
         except Refused as refused:
@@ -173,14 +248,18 @@ class AdbotStore(PoolStore):
     # Orders and bots
 
     def adbot(self, adbot_id: str) -> Adbot | None:
-        """One bot."""
+        """One bot.
+
+        Raises:
+            UnreadableRow: this version cannot read it.
+        """
         item = dynamodb.get(self.client, self.table, items.adbot_key(adbot_id))
         return items.adbot_of(item) if item else None
 
     def adbots(self, adbot_ids: Sequence[str]) -> list[Adbot]:
-        """Several bots, in the order asked for; those that exist."""
+        """Several bots, in the order asked for; those that exist and that this version can read."""
         found = dynamodb.get_many(self.client, self.table, [items.adbot_key(adbot_id) for adbot_id in adbot_ids])
-        by_id = {adbot.id: adbot for adbot in map(items.adbot_of, found)}
+        by_id = {adbot.id: adbot for adbot in _readable(found, items.adbot_of)}
         return [by_id[adbot_id] for adbot_id in adbot_ids if adbot_id in by_id]
 
     def order(self, order_id: str) -> Order | None:
@@ -199,8 +278,9 @@ class AdbotStore(PoolStore):
     def orders_in_review(self, limit: int, cursor: str | None) -> tuple[list[Order], str | None]:
         """A page of the orders that a person must look at, newest first."""
         found, following = self._list("by_kind", "#kind = :hash", "REVIEW", limit, cursor)
-        orders = [self.order(item["pk"].removeprefix("ORDER#")) for item in found]
-        return [order for order in orders if order], following
+        by_id = {order.id: order for order in self.orders([item["pk"].removeprefix("ORDER#") for item in found])}
+        names = [item["pk"].removeprefix("ORDER#") for item in found]
+        return [by_id[name] for name in names if name in by_id], following
 
     def put_movement(self, transaction: Transaction, order_id: str, name: str, movement: Movement) -> None:
         """Write a movement of an order's money; the record of its payment, in the same transaction, has the version."""
@@ -239,11 +319,9 @@ class AdbotStore(PoolStore):
         )
 
     def orders(self, order_ids: Sequence[str]) -> list[Order]:
-        """Several orders, in any order; those that exist."""
-        return [
-            items.order_of(item)
-            for item in dynamodb.get_many(self.client, self.table, [items.order_key(one) for one in order_ids])
-        ]
+        """Several orders, in any order; those that exist and that this version can read."""
+        found = dynamodb.get_many(self.client, self.table, [items.order_key(one) for one in order_ids])
+        return _readable(found, items.order_of)
 
     def _list(
         self, index: str, condition: str, value: str, limit: int, cursor: str | None
@@ -251,3 +329,17 @@ class AdbotStore(PoolStore):
         return dynamodb.query_page(
             self.client, self.table, condition, index=index, limit=limit, cursor=cursor, hash=value
         )
+
+
+def parked_as(entry: Item) -> str:
+    """Return the sort key in the park of an entry whose bot is not known to wait there."""
+    return f"ENTRY#{entry['sk']}"
+
+
+def _readable(found: list[Item], read: Callable[[Item], Row]) -> list[Row]:
+    """Rows of a list; one that this version cannot read is told, counted and left out."""
+    rows = read_each(found, read)
+    for unreadable in rows.bad:
+        logger.error("row left out of a list", key=unreadable.item.get("pk"), reason=unreadable.reason)
+    telemetry.count("RowsUnreadable", len(rows.bad))
+    return rows.good

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ from adbot_queue.adbots import items
 from adbot_queue.adbots.allocation import Header, Segment
 from adbot_queue.adbots.changes import Place
 from adbot_queue.adbots.model import MAX_SESSIONS, Run
+from adbot_queue.adbots.rows import Reader, UnreadableRow, read_each
 from adbot_queue.adbots.store import AdbotStore
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import Item
@@ -79,7 +80,7 @@ class Whereabouts:
             if item.get("lost_at") or (bot and bot.holds(*_spot(item))):
                 owner = None if item.get("lost_at") else owner
             else:
-                place = _place(item, header, [segments.get((item["pool"], number)) for number in numbers[item["pk"]]])
+                place = _place(item, header, _following(item["pool"], numbers[item["pk"]], segments))
                 owner = owner if owner and bot is None else None
             session_id = item["pk"].removeprefix("SESSION#")
             found[session_id] = Located(header, *_spot(item), owner, place, lost=bool(item.get("lost_at")))
@@ -117,18 +118,27 @@ class Whereabouts:
         """Bots by id, less those that cannot be read: what was given to one of them counts as assigned to it."""
         found: dict[str, _Holder] = {}
         for item in self._get(items.adbot_key(name) for name in names):
-            with suppress(KeyError, TypeError, ValueError):
-                found[item["pk"].removeprefix("ADBOT#")] = _Holder(
-                    items.runs_of(item["runs"]), tuple(item.get("releases", ()))
-                )
+            with suppress(UnreadableRow):
+                row = Reader(item)
+                holder = _Holder(items.runs_in(row, "runs"), tuple(row.numbers("releases", list)))
+                found[item["pk"].removeprefix("ADBOT#")] = holder
         return found
 
     def _segments(self, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], Segment]:
-        """Segments by pool and number, less those that cannot be read: what is in one of them counts as unavailable."""
+        """Readable segments by pool and number, and those through which positions of theirs came back.
+
+        What is in one that cannot be read counts as unavailable.
+        """
         found: dict[tuple[str, int], Segment] = {}
-        for item in self._get(items.segment_key(*key) for key in wanted):
-            with suppress(KeyError, TypeError, ValueError):
-                found[item["pk"].split("#")[1], int(item["sk"])] = items.segment_of(item)
+        while wanted:
+            moved: set[tuple[str, int]] = set()
+            for item in self._get(items.segment_key(*key) for key in wanted):
+                pool = item["pk"].split("#")[1]
+                for segment in read_each([item], items.segment_of).good:
+                    found[pool, segment.number] = segment
+                    if segment.moved_to is not None:
+                        moved.add((pool, segment.moved_to))
+            wanted = moved - found.keys()
         return found
 
     def _get(self, keys: Iterable[Item]) -> list[Item]:
@@ -151,10 +161,20 @@ def _segments(
     return [] if number is None else [number]
 
 
-def _place(item: Item, header: Header, segments: Iterable[Segment | None]) -> Place | None:
+def _following(pool: str, numbers: Iterable[int], segments: dict[tuple[str, int], Segment]) -> Iterator[Segment]:
+    """Segments in the order given, each with those through which what was set aside of it came back."""
+    for number in numbers:
+        segment = segments.get((pool, number))
+        while segment is not None:
+            yield segment
+            segment = None if segment.moved_to is None else segments.get((pool, segment.moved_to))
+
+
+def _place(item: Item, header: Header, segments: Iterable[Segment]) -> Place | None:
+    aside = {number for number, _ in header.aside}
     for segment in segments:
-        position = segment.position(*_spot(item)) if segment else None
-        if segment is None or position is None:
+        position = segment.position(*_spot(item))
+        if position is None or segment.number in aside:
             continue
         place = Place(*_spot(item), segment.number, position)
         return place if position not in segment.dead and place.is_ahead_of(header) else None

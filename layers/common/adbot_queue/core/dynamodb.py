@@ -32,7 +32,7 @@ BATCH_GET_LIMIT = 100
 """Keys in one BatchGetItem, AWS's limit."""
 
 
-def _to_wire(value: Any) -> dict[str, Any]:  # noqa: PLR0911  a table of types
+def _to_wire(value: Any) -> dict[str, Any]:  # noqa: C901, PLR0911  a table of types
     """One value in DynamoDB's typed form.
 
     boto3's TypeSerializer does the same by way of Decimal; without it the making of a 99-item transaction takes
@@ -56,8 +56,14 @@ def _to_wire(value: Any) -> dict[str, Any]:  # noqa: PLR0911  a table of types
     if isinstance(value, set | frozenset) and value:
         if all(isinstance(entry, str) for entry in value):
             return {"SS": sorted(value)}
-        if all(isinstance(entry, int) for entry in value):
+        if all(isinstance(entry, Binary) for entry in value):
+            return {"BS": sorted(entry.decode() for entry in value)}
+        if all(isinstance(entry, int | Decimal) for entry in value):
             return {"NS": [str(entry) for entry in sorted(value)]}
+    if isinstance(value, Decimal):
+        return {"N": str(value)}
+    if isinstance(value, Binary):
+        return {"B": value.decode()}
     raise TypeError(f"DynamoDB items here hold no {type(value).__name__}: {value!r}")
 
 
@@ -85,9 +91,13 @@ def _from_wire(value: Mapping[str, Any]) -> Any:  # noqa: PLR0911  a table of ty
     raise TypeError(f"DynamoDB has no type {kind}")
 
 
-def _bytes(content: str | bytes) -> bytes:
-    """This project stores none; no text is taken for them. Base64 where the client has left it so."""
-    return content if isinstance(content, bytes) else content.encode()
+class Binary(bytes):
+    """A binary value that another version wrote, in base64. This project stores none; it goes back as it came."""
+
+
+def _bytes(content: str | bytes) -> Binary:
+    """No text is taken for binary values. Base64 where the client has left it so."""
+    return Binary(content if isinstance(content, bytes) else content.encode())
 
 
 def _number(content: str) -> int | Decimal:
@@ -133,6 +143,13 @@ class Refused(Exception):
         self.failed = failed
 
 
+class ItemTwice(ValueError):
+    """A transaction names one item twice, which DynamoDB refuses as invalid, whatever the conditions say.
+
+    A mistake of the code that made the transaction, and never sent: DynamoDB Local would call it a failed condition.
+    """
+
+
 class Transaction:
     """All of it or none of it: up to 100 items, each under its own condition.
 
@@ -144,6 +161,7 @@ class Transaction:
         self._client = client
         self._tags: list[str] = []
         self._items: list[Any] = []
+        self._keys: set[tuple[Any, ...]] = set()
 
     def __len__(self) -> int:
         """How many items it has."""
@@ -193,6 +211,11 @@ class Transaction:
         names = _placeholders(body.get("UpdateExpression", ""), condition or "")
         if names:
             body["ExpressionAttributeNames"] = names
+        stored = body.get("Key") or body["Item"]
+        key = (body["TableName"], *(str(stored.get(name)) for name in ("pk", "sk")))
+        if key in self._keys:
+            raise ItemTwice(f"{tag}: the transaction names an item of {key[0]} twice")
+        self._keys.add(key)
         self._tags.append(tag)
         self._items.append({kind: body})
         return self
@@ -201,9 +224,12 @@ class Transaction:
         """Write it.
 
         Raises:
+            ValueError: more items than a transaction takes; nothing was sent.
             Refused: a condition did not hold; nothing was written.
             Contended: nothing was written; the same may succeed in a moment.
         """
+        if len(self._items) > TRANSACTION_LIMIT:
+            raise ValueError(f"a transaction takes {TRANSACTION_LIMIT} items, this one has {len(self._items)}")
         try:
             self._client.transact_write_items(TransactItems=self._items)
         except ClientError as error:
