@@ -9,7 +9,7 @@ import pytest
 from adbot_queue.adbots import resolver
 from adbot_queue.core import consume
 from adbot_queue.jobs import registry
-from adbot_queue.jobs.model import Failure, State
+from adbot_queue.jobs.model import Failure, Limit, State
 from adbot_queue.jobs.retry import decide
 from local.settings import ROOT
 from local.translate import load, unroll
@@ -23,7 +23,7 @@ FUNCTIONS = {
 
 COUNTERS = {
     "AllocationQueue": "each further run was asked for after a step, and steps use up bots or sessions",
-    "job queues": "jobs: attempts of the type's policy, steps of a workflow, letters of a replay; messages: receives",
+    "job queues": "jobs: tries and horizon of the type, steps of a workflow, letters of a replay; messages: receives",
 }
 """Cycle of queues and functions -> what ends it."""
 
@@ -94,18 +94,24 @@ def test_a_message_that_only_fails_is_received_a_few_times(queue: str) -> None:
         assert properties["RedrivePolicy"]["maxReceiveCount"] == consume.MAX_RECEIVES
 
 
+@pytest.mark.parametrize("limit", [Limit.ATTEMPTS, Limit.HORIZON])
 @pytest.mark.parametrize("name", sorted(registry.TYPES))
-def test_a_job_that_only_fails_ends_after_the_attempts_of_its_policy(name: str) -> None:
+def test_a_job_that_only_fails_ends_with_its_tries_or_at_its_horizon(name: str, limit: Limit) -> None:
     policy = registry.TYPES[name].retry_policy()
-    runs = 0
+    failure = Failure("transient", "RuntimeError", "no luck", limit=limit)
+    runs = age_ms = 0
     state = State.DELAYED
     while state is State.DELAYED:
         runs += 1
-        assert runs <= 100
-        state = decide(policy, runs, Failure("transient", "RuntimeError", "no luck"), None, 0.5).state
+        assert runs <= 500
+        verdict = decide(policy, runs, failure, None, 0.5, age_ms)
+        state, age_ms = verdict.state, age_ms + verdict.delay_ms
 
     assert state is State.DEAD
-    assert runs == policy.attempts
+    if limit is Limit.ATTEMPTS:
+        assert runs == policy.attempts
+    else:
+        assert age_ms >= policy.horizon_ms
 
 
 @pytest.mark.parametrize("retry_after", [None, 0, -1, 0.001, 1])
