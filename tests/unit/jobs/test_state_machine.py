@@ -102,6 +102,7 @@ class Platform(RuleBasedStateMachine):
         self.sqs = FakeSqs(self.jobs.clock)
         self.jobs.dispatcher._sqs, self.jobs.dispatcher._urls = self.sqs, self.jobs.urls  # type: ignore[assignment]
         self.model: dict[str, Simple] = {}
+        self.asked: dict[str, int | None] = {}
         return multiple(*(self._enqueue(goes, 0) for goes in scripts))
 
     # What callers do
@@ -115,13 +116,14 @@ class Platform(RuleBasedStateMachine):
         run_at = self.jobs.clock() + delay * 1000 if delay else None
         job = self.jobs.enqueue("mail", {"name": name, "goes": goes}, key=name, run_at=run_at)
         self.model[job.id] = Simple(goes, State.DELAYED if delay else State.WAITING, run_at=run_at or 0)
+        self.asked[job.id] = run_at
         self.changed = True
         return job.id
 
     @rule(job_id=ids)
     def enqueue_again(self, job_id: str) -> None:
         job = self.jobs.get(job_id)
-        again = self.jobs.enqueued("mail", job.payload, key=job.payload["name"])
+        again = self.jobs.enqueued("mail", job.payload, key=job.payload["name"], run_at=self.asked[job_id])
         assert (again.job.id, again.replayed) == (job_id, True)
 
     @rule(job_id=ids)

@@ -14,7 +14,7 @@ from moto.sqs.models import sqs_backends
 
 from adbot_queue.adbots import announce
 from adbot_queue.core import aws, queues, settings
-from adbot_queue.core.errors import NotConfigured, ProviderFailed, Unavailable
+from adbot_queue.core.errors import AccountRefused, NotConfigured, ProviderFailed, Unavailable
 from adbot_queue.core.telemetry import metrics
 from adbot_queue.system import notices
 from adbot_queue.system.notices import compose
@@ -178,7 +178,7 @@ def test_a_mail_that_sendgrid_does_not_take_is_tried_again(
 ) -> None:
     record("b1", queued=2)
     mail.instead.append(problem)
-    with pytest.raises(ProviderFailed, match=says):
+    with pytest.raises((AccountRefused, ProviderFailed), match=says):
         notices.from_env().send(MINUTE)
     monkeypatch.setattr(notices.from_env(), "_now", lambda: NOW + 480_000)
     assert consume(shop, MINUTE) == []
