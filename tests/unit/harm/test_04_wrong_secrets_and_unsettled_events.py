@@ -144,3 +144,12 @@ def test_what_is_settled_or_rejected_has_no_age(shop: World, monkeypatch: pytest
     metrics()
     sweep_at(shop, monkeypatch, 60)
     assert metrics()["OldestUnsettledEvent"] == 0
+
+
+def test_every_alarm_has_a_row_in_the_runbook() -> None:
+    runbook = (ROOT / "docs" / "runbook.md").read_text()
+    names = [name for name, item in TEMPLATE["Resources"].items() if item["Type"] == "AWS::CloudWatch::Alarm"]
+    assert len(names) > 40
+    alike = [word for word in ("DeadLettersWaiting", "Errors", "Silent") if f"…{word}" in runbook]
+    missing = [name for name in names if f"`{name.removesuffix('Alarm')}`" not in runbook]
+    assert [name for name in missing if not name.endswith(tuple(alike))] == []
