@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from adbot_queue.adbots.findings import Kind
+from adbot_queue.adbots.rows import UnreadableRow
 from adbot_queue.core.dynamodb import Item, Transaction
 from tests.concurrency import workers
 from tests.concurrency.run import Campaign, Result
@@ -58,7 +59,14 @@ def test_a_store_that_does_not_compare_versions_is_found_out(
     monkeypatch.setattr(workers, "STUCK_SECONDS", 3.0)
     # The first is enough nine times of ten: how the workers interleave is chance.
     seeds = (1_004, 1_003, 1_002, 1_001, 1_000)
-    assert any(_out_of_joint(campaign.run(seed)) for seed in seeds)
+    assert any(_found_out(campaign, seed) for seed in seeds)
+
+
+def _found_out(campaign: Campaign, seed: int) -> bool:
+    try:
+        return bool(_out_of_joint(campaign.run(seed)))
+    except UnreadableRow:
+        return True  # a header whose counts are below zero is not even read
 
 
 def _out_of_joint(result: Result) -> int:

@@ -393,6 +393,14 @@ def test_one_wrong_quote_delimiter_or_line_end_makes_no_session_vanish_silently(
         assert [line.session.id for line in lines if line.session] == [one for one, _ in model]
 
 
+@pytest.mark.parametrize("content_type", CONTENT_TYPES)
+def test_a_file_of_blanks_is_refused(content_type: str) -> None:
+    for blank in ("", " ", "\n", "\r\n\r\n", "\t", "\f", "\v", "\x1c\x1d", "\x85", "\u2003", "\u2028", "\ufeff"):
+        with pytest.raises(AppError) as refused:
+            parse(blank.encode(), content_type)
+        assert refused.value.status in {400, 422}, repr(blank)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.text(st.sampled_from('",;\t\n\r[]{}: abs1\\u0=\0\ufeff\ufffdé') | st.characters(), max_size=60), st.data())
 def test_whatever_is_sent_is_read_or_refused_and_every_line_has_one_verdict(text: str, data: st.DataObject) -> None:

@@ -96,7 +96,7 @@ def read(raw: bytes, content_type: str, column: str) -> Iterator[Record]:
         return array
     if found in ("{", "["):
         return _json(text)
-    if not found:
+    if not text.strip():
         if "csv" in declared:
             raise UnreadableFile(1, f"must name the columns, {column} among them")
         return iter(())
