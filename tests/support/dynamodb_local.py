@@ -22,6 +22,8 @@ from typing import IO, TYPE_CHECKING
 import boto3
 from botocore.config import Config
 
+from adbot_queue.core.aws import send_as_given
+
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
@@ -79,8 +81,8 @@ def dynamodb_local() -> Iterator[str]:
 
 
 def client(endpoint: str, *, connections: int = 16) -> DynamoDBClient:
-    """A client as the functions have it, with made-up credentials."""
-    return boto3.client(
+    """A client as the functions have it, with made-up credentials and fewer retries."""
+    made = boto3.client(
         "dynamodb",
         endpoint_url=endpoint,
         region_name="eu-west-1",
@@ -95,6 +97,8 @@ def client(endpoint: str, *, connections: int = 16) -> DynamoDBClient:
             user_agent="adbot-queue",  # botocore's own is put together anew for every call: a quarter of a small one
         ),
     )
+    send_as_given(made)
+    return made
 
 
 def _port(process: subprocess.Popen[str], output: IO[str]) -> int:

@@ -45,6 +45,8 @@ BOT: dict[str, list[Any]] = {
     "releases": [{"S": "x"}],
     "v": NEWER,
 }
+SERVED_BY = ("status", "assigned", "missing", "version", "runs", "v")
+"""Attributes of a bot that a step compares or computes with."""
 HEADER = {
     **dict.fromkeys(("version", "free", "stock_total", "queue_head", "queue_tail", "queue_length"), NUMBERS[:3]),
     **dict.fromkeys(("missing_total", "last_queued_at", "cursor_segment", "next_segment", "parked"), NUMBERS[:2]),
@@ -166,9 +168,36 @@ def check_in_order(world: World, rows: Rows, where: str, spoils: dict[str, list[
         assert findings(world, pool) == [], case
 
 
-@pytest.mark.parametrize("name", BOT)
-def test_an_unreadable_bot_in_the_queue_is_parked(on_aws: World, rows: Rows, counted: Counter[str], name: str) -> None:
-    check_in_order(on_aws, rows, "bot", {name: BOT[name]}, counted)
+def test_a_bot_that_cannot_be_served_is_parked(on_aws: World, rows: Rows, counted: Counter[str]) -> None:
+    check_in_order(on_aws, rows, "bot", {name: BOT[name] for name in SERVED_BY}, counted)
+
+
+def test_a_bot_that_is_damaged_elsewhere_is_served_and_reported(
+    on_aws: World, rows: Rows, counted: Counter[str]
+) -> None:
+    for pool, (name, value) in zip(pools(on_aws, "p"), cases(BOT), strict=False):
+        if name in SERVED_BY:
+            continue
+        bots = [on_aws.create(2, pool=pool) for _ in range(3)]
+        key = items.adbot_key(bots[1].id)
+        before = rows.spoil(key, name, value)
+        on_aws.upload(*(f"{pool}-{number}" for number in range(7)), pool=pool)
+        on_aws.resolve(pool)
+
+        case = f"{name} {value}"
+        served(on_aws, [bots[0], bots[2]])
+        after = rows.get(key)
+        assert (after["assigned"], after["status"]) == ({"N": "2"}, {"S": "READY"}), case
+        assert on_aws.adbots.pools.header(pool).parked == 0, case
+        if name == "queued_reason":  # the step has removed it
+            assert findings(on_aws, pool) == [], case
+            continue
+        assert [one.code for one in findings(on_aws, pool)] == [Code.ROW_UNREADABLE], case
+        counted.clear()
+        change = {"Keys": key, "NewImage": after, "OldImage": before, "SequenceNumber": "1"}
+        record = {"eventID": "1", "eventName": "MODIFY", "dynamodb": change}
+        on_aws.app("tally").handler({"Records": [record]}, FakeContext())
+        assert counted["StreamRecordsUnreadable"] == 1, case
 
 
 @pytest.mark.parametrize("name", QUEUE)

@@ -28,14 +28,15 @@ class Aside:
         self._store = store
         self._ledger = ledger
 
-    def cleared_view(self, pool: str) -> PoolView | None:
-        """Read what a step needs, until nothing in it is unreadable.
+    def cleared_view(self, pool: str, known: Header | None = None) -> PoolView | None:
+        """Read what a step needs, until nothing in it is unreadable. `known` as in `PoolStore.view`.
 
         Raises:
             UnreadableRow: the header itself is.
             Stale, Contended: the pool changed meanwhile; try again.
         """
-        while (view := self._store.view(pool)) is not None:
+        while (view := self._store.view(pool, known)) is not None:
+            known = None
             if view.header.aside and self._give_back(view.header):
                 continue
             if view.bad_entries:

@@ -63,10 +63,12 @@ class _Course:
     strikes: Counter[str] = field(default_factory=Counter)
     lost_races: int = 0
     torn: int = 0
+    header: Header | None = None  # as the last step left it
 
     def took(self, step: Step) -> None:
         """A step was committed."""
         self.lost_races = self.torn = 0
+        self.header = step.after
         self.outcome.steps += 1
         self.outcome.placed += len(step.placements)
         for assignment in step.assignments:
@@ -147,8 +149,9 @@ class Resolver:
             Stale, Contended: the pool changed while it was read; read it again.
         """
         pool = course.pool
+        known, course.header = course.header, None
         try:
-            view = self._aside.cleared_view(pool)
+            view = self._aside.cleared_view(pool, known)
         except UnreadableRow as unreadable:
             # The pool stands still until a version that reads its header runs; its messages need not come back.
             logger.error("pool not resolved: its header cannot be read", pool=pool, reason=unreadable.reason)
@@ -158,7 +161,7 @@ class Resolver:
             return None
         step = plan(view.header, view.inbox, view.queue, view.segments, self._now())
         if step.changes_nothing:
-            return None
+            return None if known is None else self._decide(course, time_left)  # stock may have come meanwhile
         if time_left() < RESERVE_MS:
             course.outcome.finished = False
             self._nudge.pool(pool, f"again-{self._now()}")

@@ -60,11 +60,16 @@ def _patient(service: Any, config: Config = CONFIG) -> Any:
 def dynamodb() -> DynamoDBClient:
     """The DynamoDB client of this process."""
     client = cast("DynamoDBClient", _patient("dynamodb"))
+    send_as_given(client)
+    return client
+
+
+def send_as_given(client: DynamoDBClient) -> None:
+    """Keep botocore from walking through requests and answers."""
     events = client.meta.events
     events.register("provide-client-params.dynamodb", cast("Callable[..., None]", _set_apart))
     events.register("before-call.dynamodb", _as_it_was_given)
     events.register("before-parse.dynamodb", _as_it_is)
-    return client
 
 
 def _set_apart(params: dict[str, Any], context: dict[str, Any], **_: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 from botocore.exceptions import ClientError
@@ -253,6 +254,17 @@ class Transaction:
         return Refused(failed) if failed else error
 
 
+def is_invalid(error: ClientError) -> bool:
+    """Return whether DynamoDB called a write invalid, by itself or for one of a transaction's items.
+
+    An update that computes with an attribute of another type, or with none, is: AWS names the item as a reason of the
+    transaction, DynamoDB Local and moto refuse the request.
+    """
+    reasons: list[Any] = error.response.get("CancellationReasons") or []
+    code = error.response.get("Error", {}).get("Code")
+    return code == "ValidationException" or any(reason.get("Code") == "ValidationError" for reason in reasons)
+
+
 CONTENTION = {
     "TransactionConflict",
     "TransactionConflictException",
@@ -266,7 +278,8 @@ CONTENTION = {
 """Error codes that say: nothing was written, the same may succeed in a moment."""
 
 
-def _placeholders(*expressions: str) -> dict[str, str]:
+@lru_cache(maxsize=256)
+def _placeholders(*expressions: str) -> Mapping[str, str]:
     """`#status` in any expression -> {"#status": "status"}: reserved words need a placeholder, nothing else does."""
     return {name: name[1:] for name in re.findall(r"#\w+", " ".join(expressions))}
 
