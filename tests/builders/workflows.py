@@ -94,9 +94,9 @@ def start(jobs: Jobs, *steps: dict[str, Any], key: str | None = None, **given: A
 
 def states(job: Job) -> dict[str, str]:
     """How each step stands, as the job's record says."""
-    return {entry["id"]: entry["state"] for entry in job.record["steps"]}
+    return {entry["id"]: entry["state"] for entry in job.checkpoint["steps"]}
 
 
 def job_of(jobs: Jobs, workflow_job: Job, name: str) -> Job:
     """The job of a step."""
-    return jobs.get(next(entry["job"] for entry in jobs.get(workflow_job).record["steps"] if entry["id"] == name))
+    return jobs.get(next(entry["job"] for entry in jobs.get(workflow_job).checkpoint["steps"] if entry["id"] == name))

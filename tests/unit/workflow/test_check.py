@@ -154,5 +154,5 @@ def test_a_retry_may_change_what_has_not_been_done_and_nothing_else(jobs: Jobs) 
     assert changed(jobs, flow, pay, better, step("more", set_status="done"), email) == set()
     jobs.settle()
     done = jobs.get(flow)
-    assert (done.state.value, done.record["status"]) == ("completed", "done")
+    assert (done.state.value, done.checkpoint["status"]) == ("completed", "done")
     assert job_of(jobs, flow, "mint").payload["seen"] == 7

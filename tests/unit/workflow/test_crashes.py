@@ -157,4 +157,4 @@ def outcome(jobs: Jobs, provider: Provider) -> tuple[Any, ...]:
     ended = Counter((job.type, job.payload.get("name"), job.state.value, job.cycle) for job in jobs.all())
     signed = Counter((entry["action"], entry["actor"]) for entry in rows(jobs.world.env["LEDGER_TABLE"]))
     done = jobs.get(flow(jobs))
-    return ended, states(done), done.record.get("status"), provider.effects, signed
+    return ended, states(done), done.checkpoint.get("status"), provider.effects, signed

@@ -174,7 +174,7 @@ def test_a_failing_step_fails_the_workflow_and_names_itself_and_a_retry_resumes_
     assert (failed.state, failed.failure.error) == (State.FAILED, StepFailed.__name__)
     assert failed.failure.message == "step mint: failed: card declined"
     assert states(failed) == {"pay": "completed", "mint": "failed", "mail": "pending", "note": "pending"}
-    assert failed.record["steps"][1]["error"]["kind"] == "permanent"
+    assert failed.checkpoint["steps"][1]["error"]["kind"] == "permanent"
 
     jobs.service.retry(flow.id, ADMIN, "topped up")
     jobs.settle()
@@ -386,14 +386,14 @@ def test_a_wait_that_was_cancelled_is_over_when_it_would_have_been(jobs: Jobs) -
 
 def test_one_that_is_cancelled_while_it_enqueues_a_step_stops_that_step(jobs: Jobs, provider: Provider) -> None:
     flow = start(jobs, *ticket())
-    written = jobs.store.write_down
+    written = jobs.store.save_checkpoint
 
     def late(job: Job, record: Any) -> bool:
-        jobs.store.write_down = written  # type: ignore[method-assign]
+        jobs.store.save_checkpoint = written  # type: ignore[method-assign]
         jobs.service.cancel(flow.id, ADMIN)
         return written(job, record)
 
-    jobs.store.write_down = late  # type: ignore[method-assign]
+    jobs.store.save_checkpoint = late  # type: ignore[method-assign]
     jobs.drain("workflow")
 
     assert jobs.get(flow).state is State.CANCELLED
@@ -405,11 +405,11 @@ def test_one_that_died_before_it_wrote_a_step_down_finds_it_when_it_is_cancelled
     jobs: Jobs, provider: Provider
 ) -> None:
     flow = start(jobs, *ticket())
-    written = jobs.store.write_down
-    jobs.store.write_down = lambda _job, _record: False  # type: ignore[method-assign]
+    written = jobs.store.save_checkpoint
+    jobs.store.save_checkpoint = lambda _job, _checkpoint: False  # type: ignore[method-assign]
     jobs.work(flow)
-    jobs.store.write_down = written  # type: ignore[method-assign]
-    assert "steps" not in jobs.get(flow).record
+    jobs.store.save_checkpoint = written  # type: ignore[method-assign]
+    assert "steps" not in jobs.get(flow).checkpoint
 
     ended = cancelled(jobs, flow)
 

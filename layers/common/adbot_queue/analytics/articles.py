@@ -52,7 +52,7 @@ def rebuild_window(first: str, last: str, context: Context, store: AnalyticsStor
         state |= {"after": article, "articles": state["articles"] + 1}
         if state["articles"] % 100 == 0:
             run.save()
-            context.progress(0, f"{state['articles']} articles")
+            context.set_progress(0, f"{state['articles']} articles")
         run.pause_if_short()
     telemetry.count("ArticlesRebuilt", state["articles"])
     return {"articles": state["articles"], "from": first, "to": last}

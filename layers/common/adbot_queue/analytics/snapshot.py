@@ -70,7 +70,7 @@ class Snapshot:
             step(what)
             state |= {"step": state["step"] + 1, "at": None, "part": None, "began": None}
             run.save()
-            self._context.progress(100 * state["step"] // len(steps), what)
+            self._context.set_progress(100 * state["step"] // len(steps), what)
         self._remember(hours)
         telemetry.count("EventsAggregated", state["events"])
         ends = {"from": hours[0], "to": hours[-1]} if hours else {}

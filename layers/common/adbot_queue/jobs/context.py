@@ -28,7 +28,8 @@ class Context:
         now: the clock.
         tenant: whom the job is for: the user who enqueued it, or `system`.
         job: the row as it was claimed, for processors that lead other jobs.
-        write_down: keeps in the row what the job goes on from (`Job.record`); raises Transient when the claim is lost.
+        save_checkpoint: saves in the row what the job resumes from (`Job.checkpoint`); raises Transient if the lease
+            was lost.
         created_at: when the job was enqueued, in ms; None: not known.
     """
 
@@ -38,10 +39,10 @@ class Context:
     deadline: int
     now: Clock
     is_cancelled: Callable[[], bool]
-    report: Callable[[int, str], None]
+    write_progress: Callable[[int, str], None]
     tenant: str = "system"
     job: Job | None = None
-    write_down: Callable[[dict[str, Any]], None] = lambda _: None
+    save_checkpoint: Callable[[dict[str, Any]], None] = lambda _: None
     created_at: int | None = None
     _checked_at: int = 0
 
@@ -61,6 +62,6 @@ class Context:
             if self.is_cancelled():
                 raise Cancelled("cancelled on request")
 
-    def progress(self, percent: int, note: str = "") -> None:
-        """Tell whoever looks at the job how far it is."""
-        self.report(min(100, max(0, percent)), note[:200])
+    def set_progress(self, percent: int, note: str = "") -> None:
+        """Show in the job's row how far it is."""
+        self.write_progress(min(100, max(0, percent)), note[:200])

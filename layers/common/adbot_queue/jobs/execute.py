@@ -271,7 +271,7 @@ class Worker:
             _reporter(self, job),
             tenant=job.tenant,
             job=job,
-            write_down=lambda record: self._write_down(job, record),
+            save_checkpoint=lambda checkpoint: self._save_checkpoint(job, checkpoint),
             created_at=job.created_at,
         )
 
@@ -289,13 +289,13 @@ class Worker:
         found = self._store.get(job.id)
         return found is None or found.lease != job.lease or found.cancel_requested
 
-    def _write_down(self, job: Job, record: dict[str, Any]) -> None:
-        if not self._store.write_down(job, record):
+    def _save_checkpoint(self, job: Job, checkpoint: dict[str, Any]) -> None:
+        if not self._store.save_checkpoint(job, checkpoint):
             raise Transient("the lease ran out")
 
-    def report(self, job: Job, percent: int, note: str) -> None:
-        """Write down how far an active job is."""
-        self._store.report(job, {"percent": percent, "note": note, "at": self._now()})
+    def set_progress(self, job: Job, percent: int, note: str) -> None:
+        """Write how far an active job is."""
+        self._store.set_progress(job, {"percent": percent, "note": note, "at": self._now()})
 
 
 def _heeding(after: Job) -> Job:
@@ -361,7 +361,7 @@ def _prepared(job: Job) -> tuple[JobType, Any]:
 
 
 def _reporter(worker: Worker, job: Job) -> Callable[[int, str], None]:
-    return lambda percent, note: worker.report(job, percent, note)
+    return lambda percent, note: worker.set_progress(job, percent, note)
 
 
 def _storable(result: Any) -> Any:

@@ -31,7 +31,7 @@ ROW_VERSION = 1
 """Written with every row. A row without `v` is of version 1."""
 
 _ALWAYS = {"state", "tenant", "priority", "attempt", "version", "payload"}
-_TEXT = {"payload", "result", "progress", "record"}  # JSON text: numbers with fractions and empty sets survive
+_TEXT = {"payload", "result", "progress", "checkpoint"}  # JSON text: numbers with fractions and empty sets survive
 _DEFAULTS = {spec.name: spec.default for spec in fields(Job)}
 _NAMES = tuple(_DEFAULTS)  # asking a dataclass for its fields each time takes longer than all the rest
 

@@ -151,7 +151,7 @@ class Job:
         waits_for: jobs that must end first.
         tolerant: runs whatever became of those; otherwise it is cancelled when one did not complete.
         children: jobs that wait for this one.
-        record: what its processor wrote down to go on from; it outlives attempts, cycles and the job's end.
+        checkpoint: what its handler saved to resume from; it outlives attempts, cycles and the end of the job.
         attempt: attempts of this cycle, the running one included; what retries are counted by.
         cycle: how often a person had it retried.
         effect: names the effect towards providers: changes only after a provider's definite no.
@@ -201,7 +201,7 @@ class Job:
     fingerprint: str | None = None
     cancel_requested: bool = False
     progress: dict[str, Any] = field(default_factory=dict)
-    record: dict[str, Any] = field(default_factory=dict)
+    checkpoint: dict[str, Any] = field(default_factory=dict)
     idempotency_key: str | None = None
     remembered_until: int | None = None
     webhook_url: str | None = None

@@ -121,7 +121,7 @@ class StepView(View):
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> StepView:
-        """Of an entry of the job's record."""
+        """Of an entry of the job's checkpoint."""
         return cls(
             id=entry["id"],
             type=entry["type"],
@@ -187,8 +187,8 @@ class JobView(View):
             result=job.result,
             error=FailureView.of(job.failure),
             progress=job.progress,
-            status=job.record.get("status"),
-            steps=[StepView.of(entry) for entry in job.record.get("steps", ())],
+            status=job.checkpoint.get("status"),
+            steps=[StepView.of(entry) for entry in job.checkpoint.get("steps", ())],
             depends_on=list(job.depends_on),
             waits_for=sorted(job.waits_for),
             batch=job.batch,

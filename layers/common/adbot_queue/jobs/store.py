@@ -349,8 +349,8 @@ class JobStore(Claims):
             return stood if stood and stood.state is State.DELAYED and stood.run_at is None else None
         return job_of(changed)
 
-    def report(self, job: Job, progress: Mapping[str, Any]) -> None:
-        """Write how far an active job is; nothing when it is no longer ours."""
+    def set_progress(self, job: Job, progress: Mapping[str, Any]) -> None:
+        """Write how far an active job is; nothing if the lease was lost."""
         try:
             dynamodb.update_if(
                 self.client,
@@ -364,18 +364,18 @@ class JobStore(Claims):
         except ConditionFailed:
             return
 
-    def write_down(self, job: Job, record: Mapping[str, Any]) -> bool:
-        """Write what an active job goes on from; False when it is no longer ours."""
-        text = json.dumps(record, separators=(",", ":"))
+    def save_checkpoint(self, job: Job, checkpoint: Mapping[str, Any]) -> bool:
+        """Write what an active job resumes from; False if the lease was lost."""
+        text = json.dumps(checkpoint, separators=(",", ":"))
         with suppress(ConditionFailed):
             dynamodb.update_if(
                 self.client,
                 self.table,
                 key_of(job.id),
-                "SET #record = :record",
+                "SET checkpoint = :checkpoint",
                 condition="#lease = :lease",
                 answer=False,
-                record=text,
+                checkpoint=text,
                 lease=job.lease,
             )
             return True

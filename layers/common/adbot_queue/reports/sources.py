@@ -41,7 +41,7 @@ def orders(adbots: AdbotStore, run: Run, since: str, until: str) -> Table:
             state["cursor"] = cursor
             if cursor is None:
                 state["done"].append(kind)
-            run.context.progress(0, max(state["days"], default=""))
+            run.context.set_progress(0, max(state["days"], default=""))
     rows = [
         (day, currency, numbers[BOTS], numbers[ORDERS], *_money(numbers, currency))
         for day in sorted(state["days"])

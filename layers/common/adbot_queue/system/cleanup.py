@@ -200,7 +200,7 @@ class Cleanup:
                 state[column][name] += do(kind, found)
                 state["at"][f"{column} {name}"] = following
             state["at"][f"{column} {name}"] = "done"
-            self._context.progress(50 if column == "matching" else 90, f"{column}: {name}")
+            self._context.set_progress(50 if column == "matching" else 90, f"{column}: {name}")
 
     def _kind(self, name: str) -> Any:
         before: str = self._run.state["before"]

@@ -146,7 +146,7 @@ def _is_open(declared: Any, filled: Any, place: Path, *, missing: bool) -> bool:
 
 def _changes(payload: RunWorkflow, before: Job) -> Iterator[FieldError]:
     """What has run, or runs, stays as it was; a step that failed keeps its type, because its job is what is retried."""
-    record = {entry["id"]: entry for entry in before.record.get("steps", ())}
+    record = {entry["id"]: entry for entry in before.checkpoint.get("steps", ())}
     was = {step.id: step for step in RunWorkflow.model_validate_json(json.dumps(before.payload), extra="ignore").steps}
     now = {step.id: (index, step) for index, step in enumerate(payload.steps)}
     for name, entry in record.items():

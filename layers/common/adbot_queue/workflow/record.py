@@ -1,4 +1,4 @@
-"""What a workflow's job writes down of its steps, in its own row (`Job.record`)."""
+"""What a workflow's job writes down of its steps, in its own row (`Job.checkpoint`)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Every step that takes time is a job of its own, enqueued under a key made of the workflow's id and the step's: started
 once, however often this runs and wherever it dies. Between two runs the workflow's job waits (`retry.Waits`), and the
-platform has it run again when one of those jobs has ended. What is known is in the job's record.
+platform has it run again when one of those jobs has ended. What is known is in the checkpoint of the job.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _Run:
         self._context = context
         self._job = job
         self._jobs = jobs
-        self._record = Record.of(job.record, declared.steps)
+        self._record = Record.of(job.checkpoint, declared.steps)
         self._wanted = _wanted(declared)
 
     def go_on(self) -> dict[str, Any]:
@@ -246,7 +246,7 @@ class _Run:
         raise Cancelled("cancelled on request")
 
     def _keep(self) -> None:
-        self._context.write_down(self._record.stored())
+        self._context.save_checkpoint(self._record.stored())
 
     def _wait_for(self, steps: Iterable[Step]) -> None:
         ids = {self._record.steps[step.id].job for step in steps}
