@@ -60,6 +60,13 @@ def enqueue_many(request: Request[schemas.EnqueueBatch]) -> Response:
     return _enqueued(batch.view, batch.taken, replayed=batch.replayed, ended=ended)
 
 
+@api.get("/jobs", roles=STAFF, query=schemas.LongQuery, returns=schemas.JobPage, summary="List long-running jobs")
+def list_jobs(request: Request[schemas.LongQuery]) -> schemas.JobPage:
+    """Newest first, of all queues."""
+    query = request.query
+    return schemas.JobPage.of(*service.from_env().long_running(query.limit, query.cursor))
+
+
 @api.get("/jobs/{id}", roles=STAFF, returns=schemas.JobView, summary="One job", raises=(NotFound,))
 def show(request: Request[None]) -> schemas.JobView:
     """With all its attempts."""

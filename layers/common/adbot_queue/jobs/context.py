@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adbot_queue.core.clock import Clock
+from adbot_queue.core.dynamodb import Transaction
 from adbot_queue.jobs.retry import Cancelled
 
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ class Context:
         deadline: when the attempt must have ended, in ms.
         now: the clock.
         tenant: whom the job is for: the user who enqueued it, or `system`.
-        job: the row as it was claimed, for processors that lead other jobs.
+        job: the row as it was claimed, or as the last slice has left it.
         save_checkpoint: saves in the row what the job resumes from (`Job.checkpoint`); raises Transient if the lease
             was lost.
+        commit_slice: writes a slice of a long-running job (`jobs.long_running`).
         created_at: when the job was enqueued, in ms; None: not known.
     """
 
@@ -43,12 +45,18 @@ class Context:
     tenant: str = "system"
     job: Job | None = None
     save_checkpoint: Callable[[dict[str, Any]], None] = lambda _: None
+    commit_slice: Callable[[dict[str, Any], Callable[[Transaction], None] | None], None] = lambda *_: None
     created_at: int | None = None
     _checked_at: int = 0
 
     def seconds_left(self) -> float:
         """Until the deadline; never negative. What a provider's call may take at most."""
         return max(0, self.deadline - self.now()) / 1000
+
+    @property
+    def checkpoint(self) -> dict[str, Any]:
+        """What the job resumes from; empty before it was saved."""
+        return self.job.checkpoint if self.job else {}
 
     def check_cancelled(self) -> None:
         """To be called between steps that may be left undone; asks the row at most once a second.

@@ -52,6 +52,7 @@ def _draft(store: JobStore, checked: Checked, virtual_time: int, now: int) -> Dr
         idempotency_key=new.key,
         remembered_until=memory.until if memory else None,
         webhook_url=new.webhook_url,
+        long_running=checked.type.long_running,
     )
     draft = Draft(job, memory)
     try:

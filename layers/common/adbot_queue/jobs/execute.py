@@ -8,7 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -26,6 +26,7 @@ from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.dependents import Dependents
 from adbot_queue.jobs.dispatch import Dispatcher
 from adbot_queue.jobs.line import Line, Window
+from adbot_queue.jobs.long_running import Effects, NextRun, commit
 from adbot_queue.jobs.model import Failure, Job, Mode, State
 from adbot_queue.jobs.permit import Permit
 from adbot_queue.jobs.registry import JobType
@@ -171,7 +172,8 @@ class Worker:
         while ended or crew:
             ended = ended or crew.wait()
             try:
-                self._finish([(by_id[end.name], self._judged(by_id[end.name], end)) for end in ended])
+                ends = [(run.current(by_id[end.name]), end) for end in ended]
+                self._finish([(job, self._judged(job, end)) for job, end in ends])
             except Exception as error:  # noqa: BLE001  the others have to be finished first
                 run.failures.append(error)
             ended = []
@@ -191,6 +193,9 @@ class Worker:
             return job.completed(_storable(end.result), self._now())
         if isinstance(end.error, KeyboardInterrupt):
             raise end.error
+        if isinstance(end.error, NextRun):
+            now = self._now()
+            return job.between_slices(now + round((end.error.retry_after or 0) * 1000), now)
         if isinstance(end.error, Waits):
             return job.set_aside(end.error.jobs, self._now())
         if isinstance(end.error, Unsupported | Unreadable):
@@ -222,8 +227,9 @@ class Worker:
         Raises:
             Exception: of the first with which something went wrong, when all the others are done.
         """
-        ends = [(before, _heeding(after) if before.cancel_requested else after) for before, after in ends]
-        outcomes = self._store.release_many(ends, _heeding)
+        heeding = partial(_heeding, now=self._now())
+        ends = [(before, heeding(after) if before.cancel_requested else after) for before, after in ends]
+        outcomes = self._store.release_many(ends, heeding)
         failures = [one for one in outcomes if isinstance(one, Exception)]
         written = [one for one in outcomes if isinstance(one, Job)]
         if lost := outcomes.count(None):
@@ -268,12 +274,14 @@ class Worker:
             deadline,
             self._now,
             lambda: self._is_cancelled(job),
-            _reporter(self, job),
+            partial(self._set_progress, job),
             tenant=job.tenant,
             job=job,
-            save_checkpoint=lambda checkpoint: self._save_checkpoint(job, checkpoint),
+            save_checkpoint=partial(self._save_checkpoint, job),
             created_at=job.created_at,
         )
+        context.commit_slice = partial(self._commit_slice, context)
+        run.contexts[job.id] = context
 
         def call() -> Any:
             logger.thread_safe_append_keys(job_id=job.id, job_type=job.type, queue=job.queue)
@@ -293,12 +301,15 @@ class Worker:
         if not self._store.save_checkpoint(job, checkpoint):
             raise Transient("the lease ran out")
 
-    def set_progress(self, job: Job, percent: int, note: str) -> None:
-        """Write how far an active job is."""
-        self._store.set_progress(job, {"percent": percent, "note": note, "at": self._now()})
+    def _commit_slice(self, context: Context, checkpoint: dict[str, Any], effects: Effects | None) -> None:
+        assert context.job  # noqa: S101  the worker gave it
+        context.job = commit(self._store, context.job, checkpoint, effects)
+
+    def _set_progress(self, job: Job, percent: int, note: str) -> None:
+        self._store.set_progress(job, {"percent": percent, "note": note})
 
 
-def _heeding(after: Job) -> Job:
+def _heeding(after: Job, now: int) -> Job:
     """What becomes of a job that a person cancelled while it ran: what would be tried again, or be dead, is not.
 
     A job that leads others runs once more, to stop them.
@@ -306,7 +317,7 @@ def _heeding(after: Job) -> Job:
     again = after.state is State.DEAD or (after.state is State.DELAYED and not after.waits_for)
     if not again or registry.leads_jobs(after.type):
         return after
-    return after.cancelled("cancelled while it ran", after.attempts[-1].ended_at)
+    return after.cancelled("cancelled while it ran", now)
 
 
 _COUNTED = {State.COMPLETED: "Completed", State.FAILED: "Failed", State.DEAD: "Dead", State.CANCELLED: "Cancelled"}
@@ -315,7 +326,9 @@ _COUNTED = {State.COMPLETED: "Completed", State.FAILED: "Failed", State.DEAD: "D
 def _counted(job: Job) -> str:
     if job.state is State.DELAYED and job.failure and job.failure.kind == "unsupported":
         return "Unsupported"
-    return "SetAside" if job.waits_for else _COUNTED.get(job.state, "Retried")
+    if job.state is State.DELAYED and (job.waits_for or job.failure is None):
+        return "SetAside"
+    return _COUNTED.get(job.state, "Retried")
 
 
 def _put_back(job: Job, error: Unsupported | Unreadable, now: int) -> Job:
@@ -329,13 +342,22 @@ def _put_back(job: Job, error: Unsupported | Unreadable, now: int) -> Job:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What all jobs of one invocation share. `failures` are raised when all of them have ended."""
+    """What all jobs of one invocation share. `failures` are raised when all of them have ended.
+
+    `contexts` have the jobs that were started as their last slices have left them.
+    """
 
     queue: str
     time_left: TimeLeft
     mode: Mode
     deadline: int
     failures: list[Exception] = field(default_factory=list)
+    contexts: dict[str, Context] = field(default_factory=dict)
+
+    def current(self, job: Job) -> Job:
+        """Return a job as its last slice has left it."""
+        context = self.contexts.get(job.id)
+        return context.job if context and context.job else job
 
 
 def _prepared(job: Job) -> tuple[JobType, Any]:
@@ -358,10 +380,6 @@ def _prepared(job: Job) -> tuple[JobType, Any]:
     except ValidationError as error:
         names = ", ".join(".".join(map(str, entry["loc"])) for entry in error.errors(include_url=False))
         raise Unsupported("UnknownPayload", f"this version cannot read of the payload: {names}") from error
-
-
-def _reporter(worker: Worker, job: Job) -> Callable[[int, str], None]:
-    return lambda percent, note: worker.set_progress(job, percent, note)
 
 
 def _storable(result: Any) -> Any:

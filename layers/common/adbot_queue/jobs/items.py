@@ -8,6 +8,7 @@ Index attributes, each there only as long as it means something:
     ready     queue, rank          waiting jobs in the order of service
     due       queue, due_at        delayed and active jobs: by then somebody must look at them
     by_state  listing, listed_at   lists: `<queue>#<state>`, and `dead` for the dead ones of all queues
+    long      long_list, created_at  long-running jobs of all queues, as long as their rows are there
 
 `v` is the version of the row's format. Readers ignore attributes that they do not know. A change that an older reader
 must not write over, or would misread, raises `ROW_VERSION`: older code then leaves the row alone.
@@ -26,6 +27,8 @@ from adbot_queue.jobs.unreadable import Unreadable
 
 DEAD_LISTING = "dead"
 """Dead jobs of all queues are one list: they are what a person has to look through."""
+
+LONG_LISTING = "long"
 
 ROW_VERSION = 1
 """Written with every row. A row without `v` is of version 1."""
@@ -69,6 +72,8 @@ def _attributes(job: Job, names: Iterable[str]) -> Item:
     # A dead one that somebody has decided about is none that a person has to look through.
     listing = f"{job.queue}#{job.decision}" if job.decision else listing_of(job.queue, job.state)
     item: Item = {"listing": listing}
+    if job.long_running:
+        item["long_list"] = LONG_LISTING
     item["listed_at"] = job.finished_at if job.state is State.DEAD and job.finished_at else job.created_at
     for name in names:
         value = getattr(job, name)

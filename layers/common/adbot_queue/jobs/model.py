@@ -159,6 +159,8 @@ class Job:
         tried_since: when it first ran in this cycle, or went on after it got somewhere: its horizon counts from then.
             Written when an attempt has failed.
         lease: the claim; whoever finishes the job must show it.
+        long_running: it works in slices (`jobs.long_running`); its checkpoint is its progress.
+        slices: how many slices it has written.
         cancel_requested: the processor is asked to stop.
         remembered_until: until then its idempotency key means this job (ms).
         webhook_url: is told of the end of each cycle.
@@ -199,6 +201,8 @@ class Job:
     result: Any = None
     failure: Failure | None = None
     fingerprint: str | None = None
+    long_running: bool = False
+    slices: int = 0
     cancel_requested: bool = False
     progress: dict[str, Any] = field(default_factory=dict)
     checkpoint: dict[str, Any] = field(default_factory=dict)
@@ -270,6 +274,12 @@ class Job:
         first = self.first_started_at or self.started_at
         return self.blocked(jobs, now).changed(attempt=0, first_started_at=first, tried_since=None)
 
+    def between_slices(self, not_before: int, now: int) -> Job:
+        """It goes on with its next slice, now or at a time: no attempt is spent, and none is kept."""
+        first = self.first_started_at or self.started_at
+        back = self.delayed(not_before, now) if not_before > now else self.waiting(now)
+        return back.changed(attempt=self.attempt - 1, first_started_at=first, failure=None)
+
     def completed(self, result: Any, now: int) -> Job:
         """Its work is done."""
         return self._tried(None, now)._end(State.COMPLETED, now, result=result, failure=None)  # noqa: SLF001
@@ -313,11 +323,14 @@ class Job:
         """A person has it retried: a new cycle of attempts, with another payload if one is given.
 
         A provider that said no would say so again under the same idempotency key; after any other end the effect may
-        have happened, so the key stays. Another payload is another effect.
+        have happened, so the key stays. Another payload is another effect, and other work: a long-running job begins it
+        anew, otherwise it resumes from its cursor.
         """
         another = self.state is State.FAILED or payload is not None
+        anew = self.long_running and payload is not None and payload != self.payload
         return self.waiting(now).changed(
             payload=self.payload if payload is None else payload,
+            checkpoint={} if anew else self.checkpoint,
             attempt=0,
             tried_since=None,
             cycle=self.cycle + 1,

@@ -76,6 +76,7 @@ class JobType:
         cap_s: the longest delay between two of those tries.
         parallel: whether several of a batch may run at once in one process.
         internal: only the platform itself enqueues it.
+        long_running: its handler works in slices (`jobs.long_running`).
         leads: `module:function` that tells the types of the jobs that it enqueues for a payload. When one that leads
             jobs is cancelled in the midst of its work, its processor stops them.
         check: `module:function` for rules that the payload's model does not know.
@@ -94,6 +95,7 @@ class JobType:
     cap_s: int = HOUR_S
     parallel: bool = True
     internal: bool = False
+    long_running: bool = False
     leads: str | None = None
     check: str | None = None
     needs: tuple[str, ...] = ()

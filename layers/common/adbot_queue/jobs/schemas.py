@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -13,6 +13,7 @@ from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import AppError, Invalid
 from adbot_queue.core.schema import Input, Instant, Query, View
 from adbot_queue.jobs.intake import MOST_BATCH, MOST_PARENTS, NewJob
+from adbot_queue.jobs.long_running import Progress
 from adbot_queue.jobs.model import HIGHEST_PRIORITY, LOWEST_PRIORITY, Attempt, Failure, Job, State
 from adbot_queue.jobs.service import Enqueued
 from adbot_queue.jobs.store import Listed
@@ -134,6 +135,25 @@ class StepView(View):
         )
 
 
+class ProgressView(View):
+    """How far a job is. A job that does not work in slices says a percentage: so many `done` of 100."""
+
+    done: int
+    of: int | None = Field(description="null if not known")
+    outcomes: dict[str, int] = Field(description="What became of the items, by name")
+    cut_off: str | None = Field(description="Only items from before this are worked on")
+    note: str = ""
+
+    @classmethod
+    def of_job(cls, job: Job) -> ProgressView | None:
+        """Of a job that said how far it is."""
+        if job.long_running:
+            return cls(**Progress.read(job.checkpoint).shown())
+        if not job.progress:
+            return None
+        return cls(done=job.progress["percent"], of=100, outcomes={}, cut_off=None, note=job.progress["note"])
+
+
 class JobView(View):
     """A job. Times are ISO 8601, UTC. `status` and `steps` are a workflow's."""
 
@@ -154,7 +174,7 @@ class JobView(View):
     cycle: int
     result: Any
     error: FailureView | None
-    progress: dict[str, Any]
+    progress: ProgressView | None
     status: str | None
     steps: list[StepView]
     depends_on: list[str]
@@ -186,7 +206,7 @@ class JobView(View):
             cycle=job.cycle,
             result=job.result,
             error=FailureView.of(job.failure),
-            progress=job.progress,
+            progress=ProgressView.of_job(job),
             status=job.checkpoint.get("status"),
             steps=[StepView.of(entry) for entry in job.checkpoint.get("steps", ())],
             depends_on=list(job.depends_on),
@@ -239,6 +259,14 @@ class ListQuery(Query):
     """Which jobs of a queue."""
 
     state: State = State.WAITING
+    limit: int = Field(50, ge=1, le=100)
+    cursor: str | None = Field(None, max_length=2000)
+
+
+class LongQuery(Query):
+    """Which jobs of all queues; so far those that work in slices alone."""
+
+    long: Literal["true"]
     limit: int = Field(50, ge=1, le=100)
     cursor: str | None = Field(None, max_length=2000)
 

@@ -13,15 +13,15 @@ from pydantic import ValidationError
 from adbot_queue import ledger as ledgers
 from adbot_queue.core import aws
 from adbot_queue.core.clock import Clock, system_clock
-from adbot_queue.core.dynamodb import Transaction
+from adbot_queue.core.dynamodb import Contended, Transaction
 from adbot_queue.core.errors import (
     AppError,
     Conflict,
     IdempotencyMismatch,
     NotFound,
     RateLimited,
-    Unavailable,
 )
+from adbot_queue.core.races import race
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count
 from adbot_queue.jobs import dispatch, registry
@@ -50,8 +50,6 @@ after 30 s."""
 
 RESERVE_MS = 4_000
 """Time left of a request at which it leaves further direct runs to the sweeper."""
-
-RACES = 5
 
 TimeLeft = Callable[[], int]
 
@@ -277,6 +275,14 @@ class JobService:
         registry.queue(queue)
         return self.store.page(queue, state, limit=limit, cursor=cursor)
 
+    def long_running(self, limit: int, cursor: str | None) -> tuple[Listed, str | None]:
+        """Long-running jobs of all queues, newest first, and the cursor of the next page.
+
+        Raises:
+            Invalid: the cursor is not one of this list.
+        """
+        return self.store.long_running(limit, cursor)
+
     # Changing
 
     def cancel(self, job_id: str, actor: Actor, reason: str = "") -> Job:
@@ -379,7 +385,8 @@ class JobService:
             NotFound: there is none.
             Unavailable: it keeps changing.
         """
-        for _ in range(RACES):
+
+        def attempt() -> Job:
             before = self.job(job_id)
             after = change(before)
             if after is None:
@@ -389,9 +396,11 @@ class JobService:
             )
             after, with_it = told(after, self.now()) if after.cycle > before.cycle else (after, ())
             written = self.store.change(before, after, _signer(self.ledger, entry), with_it)
-            if written:
-                return written
-        raise Unavailable(f"job {job_id} keeps changing; try again")
+            if written is None:
+                raise Contended(f"job {job_id}")
+            return written
+
+        return race(attempt)
 
 
 def _name(draft: Draft) -> str:

@@ -92,8 +92,8 @@ def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> Counter[str]:
         _measure(counts, WAIT, after.get("started_at", 0) - _ready_at(before))
     elif was in _ENDS:
         counts["requeued"] += 1
-    if was is State.ACTIVE and after.get("waits_for"):
-        counts["postponed"] += 1  # it goes on when jobs of its own have ended; that was no attempt
+    if was is State.ACTIVE and becomes not in _ENDS and before.get("attempts") == after.get("attempts"):
+        counts["postponed"] += 1  # it goes on with its next slice, or when jobs of its own have ended: no attempt
     elif was is State.ACTIVE:
         attempt = after["attempts"][-1] if after.get("attempts") else {}
         kind = attempt.get("failure", {}).get("kind", "")

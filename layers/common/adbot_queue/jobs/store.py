@@ -6,9 +6,8 @@ index entries in a job's life.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,7 +16,7 @@ from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, ConditionFailed, Conten
 from adbot_queue.core.races import race
 from adbot_queue.jobs.claims import Claims, difference
 from adbot_queue.jobs.creation import Created, Draft, Known, Memory
-from adbot_queue.jobs.items import item_of, job_of, key_of, listing_of, sort_out
+from adbot_queue.jobs.items import LONG_LISTING, item_of, job_of, key_of, listing_of, sort_out
 from adbot_queue.jobs.model import TERMINAL, Job, State
 from adbot_queue.jobs.unreadable import Unreadable, report
 
@@ -290,6 +289,14 @@ class JobStore(Claims):
         listed = [jobs[_id(item)] for item in found if _id(item) in jobs]
         return Listed((job for job in listed if job.queue == queue and job.state is state), jobs.unreadable), following
 
+    def long_running(self, limit: int, cursor: str | None) -> tuple[Listed, str | None]:
+        """Long-running jobs of all queues, newest first; the next page's cursor."""
+        found, following = dynamodb.query_page(
+            self.client, self.table, "long_list = :long", index="long", limit=limit, cursor=cursor, long=LONG_LISTING
+        )
+        jobs = self.get_many(map(_id, found))
+        return Listed([jobs[_id(item)] for item in found if _id(item) in jobs], jobs.unreadable), following
+
     # Changing
 
     def change(
@@ -348,38 +355,6 @@ class JobStore(Claims):
             stood = job_of(failed.item) if failed.item else None
             return stood if stood and stood.state is State.DELAYED and stood.run_at is None else None
         return job_of(changed)
-
-    def set_progress(self, job: Job, progress: Mapping[str, Any]) -> None:
-        """Write how far an active job is; nothing if the lease was lost."""
-        try:
-            dynamodb.update_if(
-                self.client,
-                self.table,
-                key_of(job.id),
-                "SET progress = :progress",
-                condition="#lease = :lease",
-                progress=json.dumps(progress),
-                lease=job.lease,
-            )
-        except ConditionFailed:
-            return
-
-    def save_checkpoint(self, job: Job, checkpoint: Mapping[str, Any]) -> bool:
-        """Write what an active job resumes from; False if the lease was lost."""
-        text = json.dumps(checkpoint, separators=(",", ":"))
-        with suppress(ConditionFailed):
-            dynamodb.update_if(
-                self.client,
-                self.table,
-                key_of(job.id),
-                "SET checkpoint = :checkpoint",
-                condition="#lease = :lease",
-                answer=False,
-                checkpoint=text,
-                lease=job.lease,
-            )
-            return True
-        return False
 
     def delete(self, job: Job) -> bool:
         """Remove an ended job unless it has changed meanwhile."""
