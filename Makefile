@@ -15,6 +15,8 @@ export PYTHONTZPATH :=
 export AWS_DEFAULT_REGION ?= us-east-1
 RUN := .venv/bin/python -m
 UV_VERSION := $(shell sed -n 's/^uv==//p' requirements-dev.in)
+BENCHES := allocation jobs queues cold console leads finding
+DEMOS := main leads money
 
 .PHONY: help
 help: ## this list
@@ -90,6 +92,11 @@ test-long: setup ## what takes minutes: 1,000 jobs end to end, Schemathesis, job
 test-unit: .venv/.complete ## without the embedded AWS
 	$(RUN) pytest -n 2 -m "not e2e and not long and not peers"
 
+.PHONY: test-one
+test-one: .venv/.complete ## one file, folder or test: make test-one T=tests/unit/jobs/test_retry.py
+	@test -n "$(T)" || { echo "T names a file, a folder or a test: make test-one T=tests/unit/jobs/test_retry.py" >&2; exit 2; }
+	$(RUN) pytest "$(T)"
+
 .PHONY: test-e2e
 test-e2e: setup ## over HTTP against the deployed template (ADBOT_STACK=.local/stack.json: against the running one)
 	$(RUN) pytest -m e2e tests/e2e
@@ -102,21 +109,18 @@ test-providers: .venv/.complete ## every processor, against published schemas, s
 test-concurrency: .venv/.complete ## hundreds of random runs on Amazon's DynamoDB Local, killed midway, audited
 	$(RUN) tests.concurrency
 
-.PHONY: bench-allocation
-bench-allocation: .venv/.complete ## the allocation against the usual way
-	$(RUN) bench.allocation
+# $(call pick,bench,NAMES,FOLDER): run the module FOLDER.$(T), or say which there are.
+built = $(strip $(foreach name,$(2),$(if $(wildcard $(3)/$(name).py),$(name))))
+planned = $(filter-out $(built),$(2))
+unknown = $(error $(1) T=$(T): T is one of: $(built)$(if $(planned),. Not built yet: $(planned)))
+pick = $(if $(filter $(T),$(built)),,$(unknown))@exec $(RUN) $(subst /,.,$(3)).$(T)
 
-.PHONY: bench-queues
-bench-queues: .venv/.complete ## figures of queues at a thousand jobs and at a million
-	$(RUN) bench.queues
+.PHONY: bench
+bench: setup ## measure: make bench T=allocation, or jobs, queues, cold
+	$(call pick,bench,$(BENCHES),bench)
 
-.PHONY: bench-jobs
-bench-jobs: setup ## jobs against Powertools' batch and idempotency, and against Celery on SQS
-	$(RUN) bench.jobs
-
-.PHONY: bench-cold
-bench-cold: .venv/.complete ## where a cold start goes
-	$(RUN) bench.cold
+bench-%:
+	@$(MAKE) --no-print-directory bench T=$*
 
 # ---- the local stack
 
@@ -129,10 +133,14 @@ token: ## a bearer token of the running stack: make token ROLE=viewer
 	@exec $(RUN) local.token $(ROLE)
 
 .PHONY: demo
-demo: ## play the main job against the running stack
-	@exec $(RUN) local.demo
+demo: T ?= main
+demo: .venv/.complete ## play against the running stack: make demo, or make demo T=main
+	$(call pick,demo,$(DEMOS),local/demo)
+
+demo-%:
+	@$(MAKE) --no-print-directory demo T=$*
 
 .PHONY: clean
 clean: ## forget the local stack's state, and what was built
-	rm -rf .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .local .aws-sam sbom.json .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find functions layers local tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

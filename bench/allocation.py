@@ -1,4 +1,4 @@
-"""The allocation against the usual way, on Amazon's DynamoDB Local, in one run. `make bench-allocation`.
+"""The allocation against the usual way, on Amazon's DynamoDB Local, in one run. `make bench T=allocation`.
 
 Times are wall-clock times of one worker, both ways in turns, so that a busy machine slows both; medians are compared.
 Write units are counted by AWS's published rules from the requests (`bench.units`), in runs of their own.

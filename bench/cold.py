@@ -1,4 +1,4 @@
-"""Where a cold start goes: the init of every function against a bare one, in one run. `make bench-cold`.
+"""Where a cold start goes: the init of every function against a bare one, in one run. `make bench T=cold`.
 
 Init is what Lambda does before the first event: a fresh interpreter imports the function and makes the clients that
 its first request uses. The bare function makes boto3 clients for DynamoDB and SQS, Powertools' Logger and Metrics, and

@@ -1,4 +1,4 @@
-"""Jobs against what is usually written, and against Celery, in one run. `make bench-jobs`.
+"""Jobs against what is usually written, and against Celery, in one run. `make bench T=jobs`.
 
 All have the same processor, the same DynamoDB (Amazon's DynamoDB Local), the same SQS (that of the embedded AWS), one
 worker process, and may do ten jobs at once. The sides take turns, each in a fresh process and after a warm-up, so that

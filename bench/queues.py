@@ -1,4 +1,4 @@
-"""`GET /queues` at a thousand jobs and at a million, on Amazon's DynamoDB Local, in one run. `make bench-queues`.
+"""`GET /queues` at a thousand jobs and at a million, on Amazon's DynamoDB Local, in one run. `make bench T=queues`.
 
 Two sets of tables in one server, both as the platform would have left them: rows with their index entries, and the
 counters that its stream would have led to. The function's own entry is called, for each set in turns, so that a busy

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import secrets
 import signal
@@ -11,11 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
-from local import seed, stack
+from local import seed, stack, state, watch
+from local.demo import main as demo
 from local.deploy import deploy
 from local.embedded import child, embedded_aws, wait_until_listening
 from local.gateway import gateway
@@ -32,25 +33,24 @@ class _Stopped(Exception):
 def main() -> int:
     """Run the stack; 0 after a stop that was asked for, 1 with a reason on stderr otherwise."""
     stop = threading.Event()
+    stopping = 0.0
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         # The first ends whatever is going on; while things are stopping, more of them change nothing.
+        nonlocal stopping
         if not stop.is_set():
             stop.set()
+            stopping = time.monotonic()
             raise _Stopped
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     try:
         with ExitStack() as resources:
-            servers = _start(Settings.from_environment(), resources)
-            while True:
-                time.sleep(1)
-                for name, server in servers.items():
-                    if server.poll() is not None:
-                        raise Refused(f"{name} ended unexpectedly; its log is in the log directory.")  # noqa: TRY301
+            settings = Settings.from_environment()
+            _serve(_start(settings, resources), watched=not settings.built)
     except _Stopped:
-        print("Stopped; the state is kept.", flush=True)
+        print(f"Stopped in {time.monotonic() - stopping:.1f} s; the state is kept.", flush=True)
         return 0
     except Refused as error:
         stop.set()
@@ -70,9 +70,11 @@ _KEYS = {
 def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
     began = time.monotonic()
     settings.check_ports()
-    (settings.state / "log").mkdir(parents=True, exist_ok=True)
+    state.claim(settings.state)
+    (settings.state / "log").mkdir(exist_ok=True)
     print("Starting the embedded AWS ...", flush=True)
     servers = {"The embedded AWS": resources.enter_context(embedded_aws(settings))}
+    print("Starting the providers' stand-ins ...", flush=True)
     servers |= _start_stand_ins(settings, resources)
     outputs, deployed = deploy(
         settings,
@@ -95,7 +97,6 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
         },
     )
     before = stack.read(stack.path(settings)) if stack.path(settings).exists() else None
-    kept = dict(before or {})  # written before there were such keys, it lacks them
     current: stack.Stack = {
         "api_url": settings.api_url,
         "console_url": f"{settings.api_url}/console",
@@ -104,11 +105,12 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
         "region": REGION,
         "stripe_webhook_secret": os.environ.get("STRIPE_WEBHOOK_SECRET")
         or (before["stripe_webhook_secret"] if before else f"whsec_{secrets.token_urlsafe(24)}"),
-        "sendgrid_webhook_key": str(kept.get("sendgrid_webhook_key") or new_key()),
-        "vapid_key": str(kept.get("vapid_key") or seed.new_vapid_key()),
+        "sendgrid_webhook_key": before["sendgrid_webhook_key"] if before else new_key(),
+        "vapid_key": before["vapid_key"] if before else seed.new_vapid_key(),
         "users": seed.new_users(before["users"] if before else {}),
         "outputs": outputs,
     }
+    print("Seeding users, secrets, pools and plans ...", flush=True)
     # Written before anything is seeded: a run that is cut short must find its passwords again.
     stack.write(settings, current)
     seed.seed_users(current)
@@ -120,25 +122,45 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
         _play(current, played)
     print(
         f"\nReady after {time.monotonic() - began:.0f} s.\n"
-        f"  API      {settings.api_url}\n"
-        f"  Console  {current['console_url']}\n"
+        f"  API      {settings.api_url}/health\n"
         f"  AWS      {settings.aws_endpoint}\n"
         f"  Token    make token ROLE={'|'.join(stack.ROLES)}\n"
         f"  Again    make demo\n"
         f"  Logs     {settings.state / 'log'}\n"
+        f"  Memory   {_memory(servers)}\n"
+        f"  Code     {'what SAM built' if settings.built else 'the source tree; the next call runs a changed line'}\n"
         "Ctrl-C stops it.",
         flush=True,
     )
     return servers
 
 
+def _serve(servers: Mapping[str, Server], *, watched: bool) -> NoReturn:
+    """Wait for Ctrl-C; replace the workers whenever a file of the source tree changes, if it is watched.
+
+    Raises:
+        Refused: a server has ended.
+    """
+    sources = watch.SourceWatch()
+    while True:
+        time.sleep(0.5)
+        for name, server in servers.items():
+            if server.poll() is not None:
+                raise Refused(f"{name} ended unexpectedly; its log is in the log directory.")
+        if watched and (changed := sources.changed()):
+            servers["The embedded AWS"].send_signal(signal.SIGHUP)
+            for path in changed:
+                effect = "restart `make run`" if path in watch.DEPLOYED else "the next call runs it"
+                print(f"{time.strftime('%H:%M:%S')} {path} changed: {effect}. {_memory(servers)}", flush=True)
+
+
+def _memory(servers: Mapping[str, Server]) -> str:
+    megabytes, processes = watch.memory({server.pid for server in servers.values()})
+    return f"{megabytes} MB in {processes} processes (idle workers end)"
+
+
 def _start_stand_ins(settings: Settings, resources: ExitStack) -> dict[str, Server]:
     """Stand-ins for payment, mail and analytics providers, whoever has no real keys."""
-    if importlib.util.find_spec("local.stand_ins") is None:
-        print(
-            "WARNING: local/stand_ins is missing: payment, mail and analytics providers do not answer.", file=sys.stderr
-        )
-        return {}
     command = [sys.executable, "-m", "local.stand_ins", "--port", str(settings.providers_port)]
     environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}
     environment["ADBOT_STATE"] = str(settings.state)
@@ -149,11 +171,8 @@ def _start_stand_ins(settings: Settings, resources: ExitStack) -> dict[str, Serv
 
 def _play(current: stack.Stack, played: Path) -> None:
     """Play the main job once, so that the operator sees it work."""
-    if importlib.util.find_spec("local.demo") is None:
-        print("WARNING: local/demo.py is missing: nothing is played.", file=sys.stderr)
-        return
     try:
-        importlib.import_module("local.demo").play(current)
+        demo.play(current)
         played.touch()
     except Exception as error:  # noqa: BLE001 - whatever it is, the stack is up and the operator can look into it
         print(f"WARNING: the main job did not play as it should: {type(error).__name__}: {error}", file=sys.stderr)

@@ -1,4 +1,8 @@
-"""Build infra/template.yaml and put it onto the embedded AWS; nothing is done when nothing has changed."""
+"""Put infra/template.yaml onto the embedded AWS; nothing is done when nothing has changed.
+
+`make run` deploys packages that point at the source tree, so that a changed line runs without a deployment. With
+`ADBOT_BUILT=1`, as in the end-to-end tests, SAM builds the packages as for the cloud.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +13,35 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterable, Mapping
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from local.settings import CREDENTIALS, REGION, ROOT, STACK_NAME, Refused, Settings, aws
+from local.settings import CREDENTIALS, REGION, ROOT, STACK_NAME, Refused, Settings, aws, sam_program
+from local.translate import Template, expand, load, place_code, unroll
 
 _BUCKET = "adbot-queue-artifacts"
-_SOURCES = (
+_TEMPLATE = ROOT / "infra" / "template.yaml"
+_LAYER = ROOT / "layers" / "common"
+_DEPLOYED = (
     "infra/template.yaml",
-    "layers/common",
-    "functions",
+    "layers/common/requirements.txt",
     "local/translate.py",
     "local/deploy.py",
     "requirements-aws.lock",
 )
+"""What a deployment consists of when the packages point at the sources."""
+_BUILT = ("layers/common", "functions")
+"""What SAM's packages consist of besides."""
 
 
 def deploy(settings: Settings, parameters: Mapping[str, str]) -> tuple[dict[str, str], bool]:
-    """Make the deployed stack equal to the sources.
+    """Make the deployed stack equal to the template and its parameters.
 
     Returns:
         The stack's outputs, and whether anything was deployed.
@@ -39,77 +51,115 @@ def deploy(settings: Settings, parameters: Mapping[str, str]) -> tuple[dict[str,
     """
     cloudformation = aws(settings.aws_endpoint, "cloudformation")
     mark = settings.state / "deployed.sha256"
-    fingerprint = _fingerprint(parameters)
+    fingerprint = _fingerprint(settings, parameters)
     existing = _describe(cloudformation)
     if existing and existing["StackStatus"].endswith("_COMPLETE") and mark.exists() and mark.read_text() == fingerprint:
         return _outputs(existing), False
-    print("Deploying infra/template.yaml (the first time takes a minute) ...", flush=True)
-    # SAM takes seconds to import, and a start with nothing to deploy does without.
-    from local.translate import expand, load  # noqa: PLC0415
-
-    packaged = _build_and_package(settings)
-    body = json.dumps(expand(load(packaged.read_text()), parameters))
-    _apply(cloudformation, settings, body, parameters, update=existing is not None)
+    aws(settings.aws_endpoint, "s3").create_bucket(Bucket=_BUCKET)
+    template = _build_and_package(settings) if settings.built else _point_at_sources(settings)
+    print("Expanding infra/template.yaml ...", flush=True)
+    body = expand(template, parameters)
+    print(f"Deploying {len(body['Resources'])} resources ...", flush=True)
+    _apply(cloudformation, settings, json.dumps(body), parameters, update=existing is not None)
     mark.write_text(fingerprint)
     return _outputs(_describe(cloudformation) or {}), True
 
 
-def _fingerprint(parameters: Mapping[str, str]) -> str:
-    digest = hashlib.sha256(json.dumps([dict(sorted(parameters.items())), sys.version]).encode())
-    for file in sorted(_files()):
+def _fingerprint(settings: Settings, parameters: Mapping[str, str]) -> str:
+    facts = [dict(sorted(parameters.items())), sys.version, str(ROOT), settings.built]
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    for file in sorted(_files((*_DEPLOYED, *_BUILT) if settings.built else _DEPLOYED)):
         digest.update(f"\0{file.relative_to(ROOT)}\0".encode() + file.read_bytes())
     return digest.hexdigest()
 
 
-def _files() -> Iterable[Path]:
-    for source in _SOURCES:
+def _files(sources: Iterable[str]) -> Iterable[Path]:
+    for source in sources:
         root = ROOT / source
         for file in [root] if root.is_file() else root.rglob("*"):
             if file.is_file() and "__pycache__" not in file.parts:
                 yield file
 
 
-def _build_and_package(settings: Settings) -> Path:
+def _dependencies() -> Path:
+    """Where the layer's dependencies for this machine's Python are: not in the state, which comes and goes."""
+    pinned = (_LAYER / "requirements.txt").read_bytes() + sys.version.encode()
+    return ROOT / ".aws-sam" / "layer" / hashlib.sha256(pinned).hexdigest()[:16]
+
+
+def _layer_settings() -> dict[str, str]:
+    return {"LAYER_PYTHON": "host", "LAYER_DEPENDENCIES": str(_dependencies())}
+
+
+def _point_at_sources(settings: Settings) -> Template:
+    """Give each function a package that names its folder, and the layer one that puts that folder on the path.
+
+    The layer's package adds the layer's own sources and dependencies too. The embedded AWS runs a function in its
+    unpacked package and reads `.pth` files of layers, so nothing of this project is copied.
+    """
+    complete = _dependencies() / ".complete"
+    if not complete.exists():
+        print("Installing the layer's dependencies ...", flush=True)
+        _run(settings, _layer_settings(), "make", "-s", "-C", str(_LAYER), str(complete))
+    function = "*([open('SOURCE').read()] if os.path.exists('SOURCE') else [])"
+    path = f"[{function}, {str(_LAYER)!r}, {str(_dependencies())!r}]"
+    layer = {"python/lib/local/site-packages/sources.pth": f"import os, sys; sys.path[:0] = {path}\n"}
+    store = partial(_store, aws(settings.aws_endpoint, "s3"))
+
+    def package(folder: str) -> str:
+        source = (_TEMPLATE.parent / folder).resolve()
+        return store(layer if source == _LAYER else {"SOURCE": str(source)})
+
+    template = unroll(load(_TEMPLATE.read_text()))
+    place_code(template, package)
+    return template
+
+
+def _store(s3: Any, files: Mapping[str, str]) -> str:
+    """Put a package with these files into the bucket under a name that follows from them; return its address."""
+    key = f"{hashlib.sha256(json.dumps(files).encode()).hexdigest()[:32]}.zip"
+    archive = BytesIO()
+    with zipfile.ZipFile(archive, "w") as package:
+        for name, text in files.items():
+            package.writestr(name, text)
+    s3.put_object(Bucket=_BUCKET, Key=key, Body=archive.getvalue())
+    return f"s3://{_BUCKET}/{key}"
+
+
+def _build_and_package(settings: Settings) -> Template:
     """Run SAM as for the cloud, but with a layer for this machine's Python, which the embedded AWS runs."""
+    print("Building with SAM ...", flush=True)
     for cache in (ROOT / "functions").rglob("__pycache__"):
         shutil.rmtree(cache)  # SAM would pack it
-    build = settings.state / "build"
-    dependencies = hashlib.sha256(
-        (ROOT / "layers/common/requirements.txt").read_bytes() + sys.version.encode()
-    ).hexdigest()[:16]
-    # Not below the state: stacks of tests come and go, dependencies stay.
-    layer = {"LAYER_PYTHON": "host", "LAYER_DEPENDENCIES": str(ROOT / ".aws-sam" / "layer" / dependencies)}
-    packaged = settings.state / "packaged.yaml"
-    aws(settings.aws_endpoint, "s3").create_bucket(Bucket=_BUCKET)
-    _sam(settings, layer, "build", "--build-dir", str(build))
+    build, packaged = settings.state / "build", settings.state / "packaged.yaml"
+    sam = sam_program("sam")
+    _run(settings, _layer_settings(), sam, "build", "--build-dir", str(build))
     files = ["--template-file", str(build / "template.yaml"), "--output-template-file", str(packaged)]
-    _sam(settings, {}, "package", *files, "--s3-bucket", _BUCKET, "--region", REGION, "--language-extensions")
-    return packaged
+    _run(settings, {}, sam, "package", *files, "--s3-bucket", _BUCKET, "--region", REGION, "--language-extensions")
+    return load(packaged.read_text())
 
 
-def _sam(settings: Settings, extra: Mapping[str, str], *arguments: str) -> None:
-    """Run SAM CLI; it must not see this machine's own AWS account.
+def _run(settings: Settings, extra: Mapping[str, str], *command: str) -> None:
+    """Run a build tool; it must not see this machine's own AWS account.
 
     Raises:
         Refused: it failed; the message has the end of its output.
     """
-    programs = Path(sys.executable).parent
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS"))}
     environment |= {
-        "PATH": os.pathsep.join([str(programs), os.environ.get("PATH", os.defpath)]),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "AWS_ENDPOINT_URL": settings.aws_endpoint,
         "AWS_DEFAULT_REGION": REGION,
         "SAM_CLI_TELEMETRY": "0",
         **CREDENTIALS,
         **extra,
     }
-    result = subprocess.run(
-        [str(programs / "sam"), *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    with (settings.state / "log" / "sam.log").open("a") as log:
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    with (settings.state / "log" / "build.log").open("a") as log:
         log.write(result.stdout + result.stderr)
     if result.returncode:
-        raise Refused(f"sam {arguments[0]} failed:\n{(result.stdout + result.stderr)[-3000:]}")
+        tool = f"{Path(command[0]).name} {command[1]}"
+        raise Refused(f"{tool} failed:\n{(result.stdout + result.stderr)[-3000:]}")
 
 
 def _apply(cloudformation: Any, settings: Settings, body: str, parameters: Mapping[str, str], *, update: bool) -> None:

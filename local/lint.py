@@ -15,36 +15,26 @@ from pathlib import Path
 
 from cfnlint.api import ManualArgs
 from cfnlint.api import lint as cfn_lint
-from samtranslator.model.exceptions import InvalidDocumentException
 
 from adbot_queue.jobs.cron import BadExpression
 from adbot_queue.jobs.ticks import Plan
 from local.settings import REGION, ROOT
-from local.translate import Template, load, transform
+from local.translate import BadTemplate, Template, load, place_code, transform, unroll
 
 _ONE_OF_MANY = re.compile(r"rate\((1 (minute|hour|day)|(?!1 )\d+ (minute|hour|day)s)\)")
 
 
 def findings(text: str) -> list[str]:
     """Return what is wrong with a SAM template, a line each: rule, place, reason."""
-    template = load(text)
-    _package(template)
+    template = unroll(load(text))
+    place_code(template, lambda _folder: "s3://bucket/archive")
     try:
         plain = transform(template, {})
-    except InvalidDocumentException as refused:
-        return [f"SAM {cause.message}" for cause in refused.causes]
+    except BadTemplate as rejected:
+        return [f"SAM {error}" for error in rejected.errors]
     matches = cfn_lint(json.dumps(plain), config=ManualArgs(regions=[REGION]))
     found = [f"{match.rule.id} {'/'.join(map(str, match.path[1:]))}: {match.message}" for match in matches]
     return found + list(_bad_schedules(plain))
-
-
-def _package(template: Template) -> None:
-    """Put addresses where `sam package` puts them; SAM refuses paths."""
-    for key, value in template["Resources"].items():
-        for resource in (value[2] if key.startswith("Fn::ForEach") else {key: value}).values():
-            for place in ("CodeUri", "ContentUri"):
-                if place in resource.get("Properties", {}):
-                    resource["Properties"][place] = "s3://bucket/archive"
 
 
 def _bad_schedules(plain: Template) -> Iterator[str]:

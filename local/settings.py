@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -33,16 +34,18 @@ class Settings:
         port: the API (and console) for people and programs.
         aws_port: the embedded AWS.
         providers_port: stand-ins for payment and mail providers.
+        built: deploy what SAM builds, as for the cloud, instead of the source tree.
     """
 
     state: Path
     port: int
     aws_port: int
     providers_port: int
+    built: bool = False
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Read ADBOT_STATE, ADBOT_API_PORT, ADBOT_AWS_PORT and ADBOT_PROVIDERS_PORT.
+        """Read ADBOT_STATE, ADBOT_API_PORT, ADBOT_AWS_PORT, ADBOT_PROVIDERS_PORT and ADBOT_BUILT.
 
         Raises:
             Refused: a port is not a number.
@@ -52,6 +55,7 @@ class Settings:
             port=_port("ADBOT_API_PORT", 8080),
             aws_port=_port("ADBOT_AWS_PORT", 4566),
             providers_port=_port("ADBOT_PROVIDERS_PORT", 8099),
+            built=os.environ.get("ADBOT_BUILT") == "1",
         )
 
     @property
@@ -100,6 +104,18 @@ def aws(endpoint: str, service: str) -> Any:
         aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
     )
+
+
+def sam_program(name: str) -> str:
+    """Path of a program of SAM CLI's environment, `.venv-sam`, or of this one where it has SAM CLI itself.
+
+    Raises:
+        Refused: SAM CLI is not installed.
+    """
+    for programs in (ROOT / ".venv-sam" / "bin", Path(sys.executable).parent):
+        if (programs / "sam").exists():
+            return str(programs / name)
+    raise Refused("SAM CLI is not installed: run `make setup`.")
 
 
 def free_port() -> int:

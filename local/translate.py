@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-import boto3
-from samcli.yamlhelper import yaml_parse
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
+import yaml
 
-from local.settings import REGION
+from local.settings import REGION, ROOT, sam_program
 
 Template = dict[str, Any]
 
@@ -34,9 +32,49 @@ _SCHEDULE = re.compile(r"(:schedule/)\$\{\w+\}/\*$")
 _HAVE_POLICIES = {"AWS::IAM::Role", "AWS::IAM::Policy"}
 
 
+class BadTemplate(ValueError):
+    """SAM rejects a template.
+
+    Attributes:
+        errors: SAM's reasons, one per mistake.
+    """
+
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML with CloudFormation's short forms (`!Ref`) written out; dates stay text."""
+
+
+def _written_out(loader: yaml.CSafeLoader, name: str, node: yaml.Node) -> dict[str, Any]:
+    value: Any
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+        value = value.split(".", 1) if name == "GetAtt" else value
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = loader.construct_mapping(cast("yaml.MappingNode", node), deep=True)
+    return {name if name in ("Ref", "Condition") else f"Fn::{name}": value}
+
+
+_Loader.add_multi_constructor("!", _written_out)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda _loader, node: node.value)
+
+
 def load(text: str) -> Template:
     """Parse a template, short forms of intrinsic functions included."""
-    return cast("Template", yaml_parse(text))
+    return cast("Template", yaml.load(text, _Loader))  # noqa: S506  a SafeLoader
+
+
+def place_code(template: Template, place: Callable[[str], str]) -> None:
+    """Replace each folder of code in an unrolled template with the address of its package: SAM rejects folders."""
+    for resource in template["Resources"].values():
+        for name in ("CodeUri", "ContentUri"):
+            if name in resource.get("Properties", {}):
+                resource["Properties"][name] = place(resource["Properties"][name])
 
 
 def unroll(template: Template) -> Template:
@@ -87,11 +125,15 @@ def transform(template: Template, parameters: Mapping[str, str]) -> Template:
     """The packaged `template` as CloudFormation's transforms make it in the cloud.
 
     Raises:
-        InvalidDocumentException: SAM refuses it; `causes` say why.
+        BadTemplate: SAM rejects it.
     """
-    translator = Translator(None, Parser(), boto_session=boto3.Session(region_name=REGION))
-    # SAM looks up AWS's managed policies by name; this template uses none.
-    plain = cast("Template", translator.translate(unroll(template), dict(parameters), get_managed_policy_map=dict))
+    asked = {"template": unroll(template), "parameters": dict(parameters), "region": REGION}
+    command = [sam_program("python"), "-m", "local.sam_process"]
+    answer = subprocess.run(command, cwd=ROOT, input=json.dumps(asked), stdout=subprocess.PIPE, text=True, check=True)
+    result = json.loads(answer.stdout)
+    if "errors" in result:
+        raise BadTemplate(result["errors"])
+    plain: Template = result["template"]
     plain.pop("Transform", None)
     return plain
 

@@ -41,15 +41,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class LocalStack:
-    """`python -m local` on free ports, with a state of its own."""
+    """`python -m local` on free ports, with a state of its own: what SAM builds, or the source tree as it is."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, root: Path = ROOT, *, built: bool = True) -> None:
         ports = {name: str(free_port()) for name in ("ADBOT_API_PORT", "ADBOT_AWS_PORT", "ADBOT_PROVIDERS_PORT")}
         self.receiver_port = free_port()  # where tests may receive webhooks
         receivers = {"LOCAL_RECEIVERS": f"{RECEIVER_HOST}={self.receiver_port}"}
         plugins = {"PLUGIN_FUNCTION_ARNS": PLUGIN_ARN}
-        self.environment = {**os.environ, **ports, **receivers, **plugins, "ADBOT_STATE": str(state), "ADBOT_PLAY": "0"}
-        self.state = state
+        own = {"ADBOT_STATE": str(state), "ADBOT_PLAY": "0", "ADBOT_BUILT": str(int(built))}
+        paths = {"PYTHONPATH": f"{root / 'layers' / 'common'}{os.pathsep}{root}"}
+        self.environment = {**os.environ, **ports, **receivers, **plugins, **own, **paths}
+        self.root, self.state = root, state
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> float:
@@ -57,7 +59,7 @@ class LocalStack:
         began = time.monotonic()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "local"],
-            cwd=ROOT,
+            cwd=self.root,
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

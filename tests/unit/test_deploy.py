@@ -5,13 +5,10 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import boto3
 import pytest
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
 
-from local.settings import REGION, ROOT, Refused, Settings
-from local.translate import expand, load, unroll
+from local.settings import ROOT, Refused, Settings
+from local.translate import expand, load, transform, unroll
 
 PACKAGED = load((ROOT / "infra" / "template.yaml").read_text())
 for _key, _part in PACKAGED["Resources"].items():
@@ -25,9 +22,7 @@ for _key, _part in PACKAGED["Resources"].items():
 @pytest.fixture(scope="module")
 def body() -> dict[str, Any]:
     """The OpenAPI document that SAM gives to API Gateway."""
-    translator = Translator(None, Parser(), boto_session=boto3.Session(region_name=REGION))
-    plain = translator.translate(unroll(copy.deepcopy(PACKAGED)), {}, get_managed_policy_map=dict)
-    document: dict[str, Any] = plain["Resources"]["Api"]["Properties"]["Body"]
+    document: dict[str, Any] = transform(copy.deepcopy(PACKAGED), {})["Resources"]["Api"]["Properties"]["Body"]
     return document
 
 

@@ -1,4 +1,4 @@
-"""`python -m local.demo` plays the main job over HTTP against the running local stack, step by step.
+"""`make demo` plays the main job over HTTP against the running local stack, step by step.
 
 A signed Stripe event becomes an order and a bot although stock is short; the bot waits; sessions are uploaded; the bot
 completes by itself and is started. Every run has a pool and ids of its own, so that it can be played again.
