@@ -26,9 +26,9 @@ from adbot_queue import ledger
 from adbot_queue.core import aws
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.ids import time_ordered_id
-from adbot_queue.jobs import execute, registry, service
+from adbot_queue.jobs import execute, job_types, service
+from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import Job, Mode
-from adbot_queue.jobs.registry import JobType
 from adbot_queue.jobs.service import NewJob
 from adbot_queue.jobs.store import JobStore
 from adbot_queue.ledger import Actor
@@ -104,8 +104,8 @@ class Ours(_Function):
 
     def start(self) -> Callable[[dict[str, Any], Any], Any]:
         """Declare the job type; the handler as the template deploys it."""
-        path, tables = "bench.job_course", self.place.tables
-        registry.TYPES["bench"] = JobType("bench", QUEUE, f"{path}:process", f"{path}:Numbered")
+        tables = self.place.tables
+        job_types.LOADED["bench"] = JobType(QUEUE, Numbered, process, name="bench")
         os.environ.update(
             JOBS_TABLE=tables["JobsTable"],
             SYSTEM_TABLE=tables["SystemTable"],

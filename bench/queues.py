@@ -29,7 +29,7 @@ os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "AdBotQueue")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "ERROR")
 
 from adbot_queue.core.clock import iso
-from adbot_queue.jobs import queues, registry
+from adbot_queue.jobs import job_queues, queues
 from adbot_queue.jobs.counters import SHARDS, Counters
 from adbot_queue.jobs.items import item_of
 from adbot_queue.jobs.model import Job, State
@@ -88,7 +88,7 @@ class Side:
 def rows(start: int, number: int) -> Iterator[dict[str, Any]]:
     """Jobs of all queues in all states, as their rows."""
     chance = random.Random(start)  # noqa: S311  the same in every run
-    names, states = list(registry.QUEUES), list(STATES)
+    names, states = list(job_queues.QUEUES), list(STATES)
     for n in range(start, start + number):
         made = NOW - chance.randrange(86_400_000)
         queue = names[n % len(names)]
@@ -115,7 +115,7 @@ def fill(endpoint: str, table: str, start: int, number: int) -> int:
 
 def counted(jobs: int) -> Iterator[dict[str, Any]]:
     """The counters of so many jobs: totals of every shard, and each queue's last two hours, every minute of them."""
-    names = list(registry.QUEUES)
+    names = list(job_queues.QUEUES)
     for queue in names:
         share = jobs // len(names) // SHARDS
         for shard in range(SHARDS):

@@ -10,7 +10,7 @@ from typing import Any
 from adbot_queue.analytics import store as stores
 from adbot_queue.analytics.model import VIEWED, Event, hour_start, person_of
 from adbot_queue.analytics.store import AnalyticsStore
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_types
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.retry import Postponed
 from tests.builders.jobs import Clock
@@ -63,8 +63,8 @@ class Counting:
     def attempt(
         self, job_type: str, payload: dict[str, Any] | None = None, job: str = "job-1", steps: int | None = None
     ) -> Any:
-        known = registry.job_type(job_type)
-        return known.load_processor()(known.load_payload().model_validate(payload or {}), self.context(job, steps))
+        known = job_types.find(job_type)
+        return known.run(known.payload.model_validate(payload or {}), self.context(job, steps))
 
     def hours(self, day: str = TODAY) -> dict[str, dict[str, int]]:
         """What is counted by hour."""

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from adbot_queue.core.schema import Input
 from adbot_queue.jobs.context import Context
-from adbot_queue.jobs.registry import JobType
+from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.retry import Permanent, Postponed, Transient
 
 
@@ -77,4 +77,4 @@ def new_provider() -> Provider:
 
 def charging(name: str = "charge", queue: str = "money", **declared: Any) -> JobType:
     """A type that asks the provider."""
-    return JobType(name, queue, "tests.builders.effects:charge", "tests.builders.effects:Charge", **declared)
+    return JobType(queue, Charge, charge, name=name, **declared)

@@ -21,19 +21,19 @@ from unittest.mock import patch
 from adbot_queue import ledger
 from adbot_queue.core import aws
 from adbot_queue.core.errors import AppError
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_queues, job_types
 from adbot_queue.jobs.dependents import Dependents
 from adbot_queue.jobs.dispatch import Dispatcher
 from adbot_queue.jobs.execute import Worker
+from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import Job, Mode, State
 from adbot_queue.jobs.permit import Permit
-from adbot_queue.jobs.registry import JobType, Rate
 from adbot_queue.jobs.service import Enqueued, JobService, NewJob
 from adbot_queue.jobs.store import JobStore
 from adbot_queue.jobs.sweep import Sweeper
 from adbot_queue.ledger import Actor
 from adbot_queue.system import mode as modes
-from adbot_queue.system.limits import Limits
+from adbot_queue.system.limits import Limits, Rate
 from tests.builders.world import World
 
 SOME_DAY = 1_790_000_000_000
@@ -78,7 +78,7 @@ class Jobs:
         self.chance = random.Random(seed)
         env = world.env
         self.store = JobStore(aws.dynamodb(), env["JOBS_TABLE"])
-        self.urls = registry.queue_urls(env["QUEUE_URL"])
+        self.urls = job_queues.queue_urls(env["QUEUE_URL"])
         self.dispatcher = Dispatcher(
             aws.sqs(), self.urls, lambda: self.functions, "test-%sWorker", self.clock, lambda: self.mode
         )
@@ -200,9 +200,9 @@ class Jobs:
 
 
 @contextmanager
-def job_types(*declared: JobType) -> Iterator[None]:
+def known_types(*declared: JobType) -> Iterator[None]:
     """These types exist as well, for as long as the block runs."""
-    with patch.dict(registry.TYPES, {one.name: one for one in declared}):
+    with patch.dict(job_types.LOADED, {one.name: one for one in declared}):
         yield
 
 

@@ -13,7 +13,7 @@ import boto3
 import pytest
 
 from adbot_queue.core import aws
-from adbot_queue.jobs import queues_control, registry
+from adbot_queue.jobs import job_queues, queues_control
 from tests.builders.world import REGION, World
 
 
@@ -27,7 +27,7 @@ def create(world: World) -> dict[str, str]:
     functions.create_function(FunctionName="worker", Runtime="python3.11", Role=role, Handler="app.handler", Code=code)
     return {
         name: functions.create_event_source_mapping(FunctionName="worker", EventSourceArn=_arn(url))["UUID"]
-        for name, url in registry.queue_urls(world.env["QUEUE_URL"]).items()
+        for name, url in job_queues.queue_urls(world.env["QUEUE_URL"]).items()
     }
 
 

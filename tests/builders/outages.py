@@ -24,8 +24,8 @@ from adbot_queue.core.outbound import Outbound, Place, Unreachable
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.permit import Permit
 from adbot_queue.otp import codes
-from adbot_queue.processors import nft
 from adbot_queue.system import circuits, limits
+from adbot_queue.tickets.jobs import nft_mint as nft
 from tests.builders.calls import _Raw, reach_bedrock
 from tests.builders.jobs import Jobs
 from tests.builders.providers import Peers

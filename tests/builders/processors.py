@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_types
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.model import Failure
 from adbot_queue.jobs.retry import failure_of
@@ -22,8 +22,8 @@ def context(key: str = "job-1", seconds: float = 20, age_s: float = 0) -> Contex
 
 def run(job_type: str, payload: dict[str, Any], *, key: str = "job-1", seconds: float = 20, age_s: float = 0) -> Any:
     """The result of one attempt; raises what the processor raised."""
-    known = registry.job_type(job_type)
-    return known.load_processor()(known.load_payload().model_validate(payload), context(key, seconds, age_s))
+    known = job_types.find(job_type)
+    return known.run(known.payload.model_validate(payload), context(key, seconds, age_s))
 
 
 def failure(job_type: str, payload: dict[str, Any], **options: Any) -> tuple[Failure, float | None]:

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from adbot_queue.jobs import execute, registry, service
+from adbot_queue.jobs import execute, job_queues, service
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.registry import JobType
 from adbot_queue.jobs.retry import Permanent
 from tests.builders import effects
 from tests.builders.effects import Charge
-from tests.builders.jobs import Jobs, job_types
+from tests.builders.jobs import Jobs, known_types
 
 QUEUES = ("workflow", "money", "email", "analytics")
 TICKET = ("pay", "mint", "mail", "note")
@@ -48,7 +48,7 @@ def charge(payload: Passed, context: Context) -> dict[str, Any]:
 
 
 def charging(name: str, queue: str = "money", **declared: Any) -> JobType:
-    return JobType(name, queue, "tests.builders.workflows:charge", "tests.builders.workflows:Passed", **declared)
+    return JobType(queue, Passed, charge, name=name, **declared)
 
 
 @contextmanager
@@ -56,12 +56,12 @@ def workflows(jobs: Jobs) -> Iterator[Jobs]:
     """These types exist, on few queues, and workflows lead the jobs of this platform."""
     SEEN.clear()
     REFUSALS.clear()
-    few = {name: registry.QUEUES[name] for name in QUEUES}
+    few = {name: job_queues.QUEUES[name] for name in QUEUES}
     jobs.urls = {name: jobs.urls[name] for name in QUEUES}
     types = (charging("pay"), charging("mint"), charging("mail", "email"), charging("note", "analytics"))
     with (
-        job_types(*types),
-        patch.dict(registry.QUEUES, few, clear=True),
+        known_types(*types),
+        patch.dict(job_queues.QUEUES, few, clear=True),
         patch.object(execute, "PARALLEL", 1),  # moto breaks when threads write at once
         patch.object(service, "from_env", lambda: jobs.service),
     ):

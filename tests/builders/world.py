@@ -31,7 +31,7 @@ from adbot_queue.adbots.service import AdbotService, Wanted
 from adbot_queue.adbots.stock import Uploaded
 from adbot_queue.adbots.upload import parse_objects
 from adbot_queue.core import aws
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_queues
 from adbot_queue.ledger import Actor
 from adbot_queue.providers import registry as providers
 from local.openapi import load_app
@@ -252,7 +252,7 @@ def _made() -> tuple[dict[str, str], dict[str, str], list[dict[str, Any]]]:
         ],
         "notices": aws.sqs().create_queue(QueueName="test_notices")["QueueUrl"],
     }
-    jobs = {name: aws.sqs().create_queue(QueueName=f"test_jobs-{name}")["QueueUrl"] for name in registry.QUEUES}
+    jobs = {name: aws.sqs().create_queue(QueueName=f"test_jobs-{name}")["QueueUrl"] for name in job_queues.QUEUES}
     aws.events().create_event_bus(Name="events")
     aws.scheduler().create_schedule_group(Name="schedules")
     held = [copy.deepcopy(vars(backends[DEFAULT_ACCOUNT_ID][REGION])) for backends in _BACKENDS]

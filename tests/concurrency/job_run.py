@@ -22,23 +22,23 @@ from botocore.exceptions import ClientError
 from adbot_queue.core import telemetry
 from adbot_queue.core.dynamodb import Contended, decode
 from adbot_queue.core.errors import AppError, Conflict, Invalid, NotFound, Unavailable
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.dependents import Dependents
 from adbot_queue.jobs.dispatch import Dispatcher
 from adbot_queue.jobs.execute import Worker
 from adbot_queue.jobs.items import job_of
+from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.permit import Permit
-from adbot_queue.jobs.registry import JobType, Rate
 from adbot_queue.jobs.service import JobService, NewJob
 from adbot_queue.jobs.store import JobStore
 from adbot_queue.jobs.sweep import Sweeper
 from adbot_queue.ledger import SYSTEM, Actor, Ledger
-from adbot_queue.system.limits import Limits
+from adbot_queue.system.limits import Limits, Rate
 from tests.builders.sqs import FakeSqs, Troubles
 from tests.builders.tables import create_tables
 from tests.concurrency.faults import Faults, Killed, Rates
-from tests.concurrency.job_provider import PROVIDERS, Provider
+from tests.concurrency.job_provider import PROVIDERS, Order, Provider, process
 from tests.support.dynamodb_local import client
 
 QUEUES = ("money", "email")
@@ -46,11 +46,7 @@ START = 1_790_000_000_000
 SPEED = 50
 WORKERS, SWEEPERS, OPERATORS = 4, 1, 3
 STUCK_SECONDS = 60
-PROCESSOR = "tests.concurrency.job_provider:process"
-TYPES = {
-    f"order-{queue}": JobType(f"order-{queue}", queue, PROCESSOR, "tests.concurrency.job_provider:Order")
-    for queue in QUEUES
-}
+TYPES = {f"order-{queue}": JobType(queue, Order, process, name=f"order-{queue}") for queue in QUEUES}
 RATES = Rates(kill=0.02, conflict=0.02, throttle=0.01, resend=0.03)
 TROUBLES = Troubles(lose=0.1, double=0.15, delay=0.2, refuse=0.02, lie=0.02)
 
@@ -99,7 +95,7 @@ class Platform:
     def __init__(self, run: Run, on: Any) -> None:
         now = run.clock
         self.store = JobStore(on, run.tables["JobsTable"])
-        dispatcher = Dispatcher(run.sqs, {queue: queue for queue in registry.QUEUES}, NoLambda, "w-%s", now)  # type: ignore[arg-type]
+        dispatcher = Dispatcher(run.sqs, {queue: queue for queue in job_queues.QUEUES}, NoLambda, "w-%s", now)  # type: ignore[arg-type]
         dependents = Dependents(self.store, dispatcher, now)
         limits = Limits(on, run.tables["SystemTable"], now)
         self.service = JobService(
@@ -356,6 +352,6 @@ def _of_one(job: Job, run: Run) -> list[str]:
     counted = [one.number for one in job.attempts if not (one.failure and one.failure.kind == "postponed")]
     if job.cycle == 0 and (counted != [*range(1, len(counted) + 1)] or len(counted) != job.attempt):
         problems.append(f"{job.payload['name']}: attempt {job.attempt}, counted {json.dumps(counted)}")
-    if job.attempt > registry.QUEUES[job.queue].policy.attempts:
+    if job.attempt > job_queues.QUEUES[job.queue].policy.attempts:
         problems.append(f"{job.payload['name']}: {job.attempt} attempts")
     return problems

@@ -12,9 +12,10 @@ import pytest
 
 from adbot_queue.core import telemetry
 from adbot_queue.core.ids import time_ordered_id
-from adbot_queue.jobs import execute, registry
+from adbot_queue.jobs import execute, job_types
 from adbot_queue.jobs.items import item_of
 from adbot_queue.jobs.model import Job
+from adbot_queue.system.limits import Rate
 from bench.pools import write
 from tests.builders.clocks import FakeClock
 from tests.builders.sqs import FakeSqs
@@ -87,7 +88,7 @@ class Load(Run):
 
 @pytest.fixture(autouse=True)
 def types() -> Iterator[None]:
-    with patch.dict(registry.TYPES, TYPES):
+    with patch.dict(job_types.LOADED, TYPES):
         yield
 
 
@@ -107,7 +108,7 @@ def test_twenty_urgent_jobs_are_done_before_a_tenth_of_the_backlog(endpoint: str
 
 def test_ten_thousand_jobs_of_one_tenant_do_not_make_another_tenants_one_wait_for_them(endpoint: str) -> None:
     load, number = Load(endpoint, "tenants"), 10_000
-    with patch.object(load.platform.service, "_rate", registry.Rate(20, number)):
+    with patch.object(load.platform.service, "_rate", Rate(20, number)):
         taken = [load.platform.service.admit("ada", 100) for _ in range(number // 100)]
         load.put([load.job(f"ada {n}", taken[n // 100].virtual_time_of(n % 100), tenant="ada") for n in range(number)])
         bob = load.job("bob", load.platform.service.admit("bob").virtual_time_ms, tenant="bob")

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import pytest
 
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_queues, job_types
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.store import JobStore
 from tests.concurrency import job_run
@@ -31,8 +31,8 @@ JOBS = int(os.environ.get("JOB_RUN_JOBS", "45"))
 
 @pytest.fixture(autouse=True)
 def types() -> Iterator[None]:
-    few = {name: registry.QUEUES[name] for name in job_run.QUEUES}
-    with patch.dict(registry.TYPES, TYPES), patch.dict(registry.QUEUES, few, clear=True):
+    few = {name: job_queues.QUEUES[name] for name in job_run.QUEUES}
+    with patch.dict(job_types.LOADED, TYPES), patch.dict(job_queues.QUEUES, few, clear=True):
         yield
 
 

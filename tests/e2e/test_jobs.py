@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_queues
 from tests.e2e.conftest import Api
 
 Eventually = Callable[..., Any]
@@ -172,4 +172,4 @@ def test_a_worker_has_its_own_queues_permissions_only(aws: Aws) -> None:
         for name in page["Functions"]
         if name["FunctionName"].endswith("Worker")
     }
-    assert len(roles) == len(set(roles.values())) == len(registry.QUEUES)
+    assert len(roles) == len(set(roles.values())) == len(job_queues.QUEUES)

@@ -11,7 +11,7 @@ import requests
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from adbot_queue.processors import token_2022
+from adbot_queue.tickets import token_2022
 from local.stack import Stack
 from tests.e2e.conftest import Api
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_queues
 from local.stack import Stack
 from tests.e2e.conftest import Api
 from tests.e2e.test_jobs import ended, mail, post, track
@@ -132,7 +132,7 @@ def test_prometheus_reads_the_figures(api: Api) -> None:
     )
     assert families["adbot_job_run_seconds"].type == "histogram"
     overview = api("viewer", "GET", "/admin/system/metrics").json()
-    assert len(overview["queues"]) == len(registry.QUEUES)
+    assert len(overview["queues"]) == len(job_queues.QUEUES)
     assert overview["mode"]["mode"] == "async_queue"
 
 

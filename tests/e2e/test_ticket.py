@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_types
 from local.stack import Stack
 from tests.e2e.conftest import Api, eventually
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(900)
 
 Aws = Callable[[str], Any]
 
-MINTS = "nft-mint" in registry.TYPES
+MINTS = job_types.get("nft-mint") is not None
 LATE = "hang=8x1"  # the first request is done at once and answered after 8 s: time to kill whoever waits
 STEP_S = 180  # the money queue's longest lease is about a minute; then there is a retry's delay, and the next hop
 

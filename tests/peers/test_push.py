@@ -14,7 +14,7 @@ from adbot_queue.core import outbound
 from adbot_queue.core.outbound import Outbound
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.retry import Permanent
-from adbot_queue.processors.push import SendPush, send_push
+from adbot_queue.messaging.jobs.send_push import SendPush, send_push
 from adbot_queue.providers import registry, web_push
 from local import seed
 from tests.support import peers

@@ -11,7 +11,7 @@ import pytest
 from werkzeug.serving import make_server
 
 from adbot_queue.core.errors import ProviderFailed
-from adbot_queue.processors import mail_templates
+from adbot_queue.messaging import mail_templates
 from adbot_queue.providers import registry, sendgrid_mail
 from adbot_queue.providers.sendgrid_mail import Message
 from local.stand_ins.app import StandIns

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from adbot_queue.jobs import execute, registry
+from adbot_queue.jobs import execute, job_queues
 from adbot_queue.jobs.intake import MOST_BATCH
 from local.openapi import all_routes
 from local.settings import ROOT
@@ -113,18 +113,18 @@ def test_every_consumer_reports_which_of_a_batch_failed() -> None:
         if event["Type"] in {"SQS", "DynamoDB"}
     ]
 
-    assert len(mappings) >= 4 + len(registry.QUEUES)
+    assert len(mappings) >= 4 + len(job_queues.QUEUES)
     assert all(mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"] for mapping in mappings)
 
 
-@pytest.mark.parametrize("queue", sorted(registry.QUEUES))
+@pytest.mark.parametrize("queue", sorted(job_queues.QUEUES))
 def test_every_job_queue_has_a_worker_that_outlives_its_longest_job(queue: str) -> None:
-    tier = registry.tier(queue)
+    tier = job_queues.logical_id(queue)
     (mapping,) = [mapping for name, source, mapping in consumers() if source == f"{tier}Queue"]
 
     assert mapping["Queue"] == get_att(f"{tier}Queue")
     worker = f"{tier}WorkerFunction"
-    needed = (registry.longest_run_ms(queue) + execute.RESERVE_MS) / 1000
+    needed = (1000 * job_queues.QUEUES[queue].max_run_s + execute.RESERVE_MS) / 1000
     assert timeout(worker) > needed + 10
     assert FUNCTIONS[worker]["FunctionName"] == {"Fn::Sub": "${AWS::StackName}-" + f"{tier}Worker"}
     assert number(mapping["BatchSize"]) <= execute.PARALLEL
@@ -132,7 +132,7 @@ def test_every_job_queue_has_a_worker_that_outlives_its_longest_job(queue: str) 
 
 def test_the_tiers_of_the_template_are_the_queues_of_the_registry() -> None:
     assert {tier: worker["Queue"] for tier, worker in TEMPLATE["Mappings"]["Tiers"].items()} == {
-        registry.tier(queue): queue for queue in registry.QUEUES
+        job_queues.logical_id(queue): queue for queue in job_queues.QUEUES
     }
     for tier in TEMPLATE["Mappings"]["Tiers"]:
         told = FUNCTIONS[f"{tier}WorkerFunction"]["Environment"]["Variables"]["JOB_QUEUE"]

@@ -16,9 +16,9 @@ from typing import Any
 
 from adbot_queue.core.errors import Forbidden
 from adbot_queue.core.http import Caller
-from adbot_queue.jobs.registry import Rate
-from adbot_queue.processors import currencies
+from adbot_queue.providers import stripe_currencies as currencies
 from adbot_queue.system import limits
+from adbot_queue.system.limits import Rate
 from adbot_queue.workflow.references import Absent, NoReference, Reference, follow, resolved
 
 SETTING = "OWNER_LIMIT"

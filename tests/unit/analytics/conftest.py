@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adbot_queue.analytics import snapshot
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_queues
 from tests.builders.analytics import Counting
 from tests.builders.world import World
 
@@ -13,7 +13,9 @@ from tests.builders.world import World
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     """An AWS in the process looks through a whole table for every Query: fewer queues, fewer hours."""
-    monkeypatch.setattr(registry, "QUEUES", {name: registry.QUEUES[name] for name in ("money", "email", "maintenance")})
+    monkeypatch.setattr(
+        job_queues, "QUEUES", {name: job_queues.QUEUES[name] for name in ("money", "email", "maintenance")}
+    )
     monkeypatch.setattr(snapshot, "FIRST_HOURS", 3)
 
 

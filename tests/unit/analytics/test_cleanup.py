@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from adbot_queue.analytics.model import DAY_MS
 from adbot_queue.core import aws
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.model import State
 from adbot_queue.jobs.retry import Permanent
 from adbot_queue.ledger import Actor
@@ -17,7 +17,7 @@ from adbot_queue.processors.maintenance import CleanupOldData
 from tests.builders.analytics import NOON, Counting, event
 from tests.builders.crash import Killed, crash_after
 from tests.builders.effects import charging
-from tests.builders.jobs import Jobs, job_types
+from tests.builders.jobs import Jobs, known_types
 from tests.builders.world import World
 
 RAW = {"what": ["raw-events"], "older_than_days": 5}
@@ -112,7 +112,7 @@ def test_old_days_go_with_their_articles_and_queues_and_younger_ones_stay(counti
     payload = {"what": ["aggregates"], "older_than_days": 90}
 
     total = clean(counting, "dry", **payload)["total"]
-    assert total == 1 + 3 + len(registry.QUEUES)
+    assert total == 1 + 3 + len(job_queues.QUEUES)
     result = clean(counting, "real", steps=2, **payload, **for_real(total))
 
     assert result["deleted"] == {"aggregates": total}
@@ -124,7 +124,7 @@ def test_old_days_go_with_their_articles_and_queues_and_younger_ones_stay(counti
 
 
 def test_ended_jobs_are_deleted_and_open_and_dead_ones_never_and_the_person_signs(on_aws: World) -> None:
-    with job_types(charging("note", "email")):
+    with known_types(charging("note", "email")):
         jobs = Jobs(on_aws)
         done, dead = jobs.enqueue("note", tenant="ada"), jobs.enqueue("note")
         waiting = jobs.enqueue("note")

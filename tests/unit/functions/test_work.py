@@ -13,7 +13,7 @@ from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.permit import Permit
 from adbot_queue.jobs.service import Enqueued, NewJob
 from tests.builders.effects import charging, new_provider
-from tests.builders.jobs import job_types
+from tests.builders.jobs import known_types
 from tests.builders.world import FakeContext, World
 
 JOB = "0193518a2c0012ab34cd56ef78"
@@ -61,7 +61,7 @@ def work(world: World, *bodies: Any) -> list[int]:
 )
 def test_a_wrong_message_fails_alone_and_all_others_of_a_full_batch_run(on_aws: World, wrong: Any) -> None:
     new_provider()
-    with job_types(charging()):
+    with known_types(charging()):
         jobs = enqueued(10)  # so many wait that the batch is full, and their order is looked at
 
         assert work(on_aws, wrong, *(Permit.for_job(job).message for job in jobs)) == [0]
@@ -71,7 +71,7 @@ def test_a_wrong_message_fails_alone_and_all_others_of_a_full_batch_run(on_aws: 
 
 def test_a_message_needs_no_rank(on_aws: World) -> None:
     new_provider()
-    with job_types(charging()):
+    with known_types(charging()):
         first, second = enqueued(2)
         bodies = [{"job": job.id, "queue": "money"} for job in (first, second)]
 

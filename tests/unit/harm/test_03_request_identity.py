@@ -8,12 +8,12 @@ from unittest.mock import patch
 import pytest
 
 from adbot_queue.core.errors import AppError, Conflict, IdempotencyMismatch, Unavailable
-from adbot_queue.jobs import intake, registry
+from adbot_queue.integrations.jobs import execute_plugin as plugin
+from adbot_queue.jobs import intake, job_types
+from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.registry import JobType
 from adbot_queue.jobs.retry import Permanent, Transient
 from adbot_queue.ledger import SYSTEM
-from adbot_queue.processors import plugin
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure
 from tests.builders.world import ADMIN, Answer, World
@@ -99,14 +99,14 @@ def test_an_equal_payload_without_a_key_is_another_job(world: World, name: str) 
 
 
 def test_only_a_mint_derives_a_key() -> None:
-    assert [name for name, known in registry.TYPES.items() if known.is_once] == ["nft-mint"]
-    assert sorted([*EQUAL, "nft-mint"]) == sorted(name for name, known in registry.TYPES.items() if not known.internal)
+    assert [name for name in job_types.names() if job_types.find(name).is_once] == ["nft-mint"]
+    assert sorted([*EQUAL, "nft-mint"]) == [known.name for known in job_types.public()]
 
 
 def test_a_repetition_answers_200_with_the_jobs_present_state(world: World, jobs: Jobs) -> None:
     first = post(world, EVENT, "k")
     waiting = post(world, EVENT, "k")
-    with patch.object(JobType, "load_processor", lambda _: lambda *_: {"done": True}):
+    with patch.object(JobType, "run", lambda *_: {"done": True}):
         jobs.drain("analytics")
     completed = post(world, EVENT, "k")
 
@@ -169,7 +169,7 @@ def ended(jobs: Jobs, end: str) -> Job:
         return {"mint": "m"}
 
     job = jobs.enqueue("nft-mint", MINT["payload"])
-    with patch.object(JobType, "load_processor", lambda _: process):
+    with patch.object(JobType, "run", process):
         if end != "cancelled":
             jobs.work(job)
         while end == "dead" and not jobs.get(job).is_terminal:

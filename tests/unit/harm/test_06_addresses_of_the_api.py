@@ -11,9 +11,8 @@ import pytest
 
 from adbot_queue.core import outbound
 from adbot_queue.core.errors import Invalid
-from adbot_queue.core.outbound import BadAddress, Outbound
+from adbot_queue.core.outbound import BadAddress, Outbound, check_url
 from adbot_queue.core.settings import settings
-from adbot_queue.processors.webhook import check_url
 from local.stand_ins.push import PushService
 from tests.builders.receiver import Receiver, only_loopback, receiving
 from tests.builders.tables import template

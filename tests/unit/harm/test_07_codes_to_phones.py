@@ -13,11 +13,10 @@ import pytest
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.dynamodb import Contended
 from adbot_queue.jobs import service as jobs_service
-from adbot_queue.jobs.registry import Rate
 from adbot_queue.otp import codes, numbers, service
 from adbot_queue.otp.codes import Codes
 from adbot_queue.otp.service import Otps
-from adbot_queue.system.limits import Limits
+from adbot_queue.system.limits import Limits, Rate
 from tests.builders.clocks import FakeClock
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure, empty, rows

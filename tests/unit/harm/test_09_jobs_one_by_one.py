@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -12,16 +13,17 @@ import pytest
 
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.errors import Conflict, Invalid, Unavailable
+from adbot_queue.jobs import job_types as registered
 from adbot_queue.jobs.clean import clean
+from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.letter_store import LetterStore
 from adbot_queue.jobs.letters import Wanted
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.permit import Permit
-from adbot_queue.jobs.registry import JobType
 from adbot_queue.jobs.schemas import CleanQuery
 from tests.builders import effects
 from tests.builders.effects import Provider, charging, new_provider
-from tests.builders.jobs import Jobs, job_types
+from tests.builders.jobs import Jobs, known_types
 from tests.builders.world import ADMIN, World
 
 Raw = dict[str, Any]
@@ -62,7 +64,7 @@ def provider() -> Provider:
 
 @pytest.fixture
 def jobs(on_aws: World, provider: Provider) -> Iterator[Jobs]:
-    with job_types(charging(), charging("mail", "email"), charging("note", "analytics")):
+    with known_types(charging(), charging("mail", "email"), charging("note", "analytics")):
         yield Jobs(on_aws)
 
 
@@ -245,17 +247,17 @@ def test_what_is_raised_and_is_no_exception_is_a_transient_failure_of_its_own_jo
     def process(payload: effects.Charge, context: Any) -> Any:
         raise raised("boom")
 
-    def load(declared: JobType) -> Any:
-        if declared.name == "mail":
-            return effects.charge
-        if where == "its import":
+    def broken_import(name: str) -> JobType | None:
+        if name == "broken":
             raise raised("boom")
-        return process
+        return known(name)
 
-    with job_types(charging("broken", "email")), patch.object(JobType, "load_processor", load):
+    known = registered.get
+    with known_types(replace(charging("broken", "email"), handler=process)):
         bad = jobs.enqueue("broken")
         good = [jobs.enqueue("mail", {"name": str(number)}) for number in range(9)]
-        jobs.worker.work([Permit(job.id, "email", job.rank) for job in (bad, *good)], lambda: 60_000)
+        with patch.object(registered, "get", broken_import if where == "its import" else known):
+            jobs.worker.work([Permit(job.id, "email", job.rank) for job in (bad, *good)], lambda: 60_000)
 
         assert {jobs.get(job).state for job in good} == {State.COMPLETED}
         failed = jobs.get(bad)
@@ -267,11 +269,11 @@ def test_what_is_raised_and_is_no_exception_is_a_transient_failure_of_its_own_jo
 def test_a_keyboard_interrupt_ends_the_worker(jobs: Jobs) -> None:
     job = jobs.enqueue("mail")
 
-    def process(payload: Any, context: Any) -> Any:
+    def process(*_: Any) -> Any:
         raise KeyboardInterrupt
 
     with (
-        patch.object(JobType, "load_processor", lambda _: process),
+        patch.object(JobType, "run", process),
         pytest.raises(KeyboardInterrupt),
     ):
         jobs.work(job)

@@ -13,12 +13,12 @@ import pytest
 from pydantic import BaseModel, create_model
 
 from adbot_queue.core import aws
-from adbot_queue.jobs import claims, intake, items, registry
+from adbot_queue.integrations.jobs import execute_plugin as plugin
+from adbot_queue.jobs import claims, intake, items, job_types
 from adbot_queue.jobs.intake import check_payload
+from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import UNSUPPORTED_MS, Job, State
 from adbot_queue.jobs.permit import Permit
-from adbot_queue.jobs.registry import JobType
-from adbot_queue.processors import plugin
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure
 from tests.builders.world import ADMIN, World
@@ -46,7 +46,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "cleanup-old-data": {"what": ["raw-events"], "older_than_days": 400, "dry_run": True},
     "generate-report": {"report": "orders", "from": "2025-11-01", "to": "2025-11-02"},
 }  # fmt: skip
-PUBLIC = sorted(name for name, known in registry.TYPES.items() if not known.internal)
+PUBLIC = [known.name for known in job_types.public()]
 
 NESTED: dict[str, dict[str, Any]] = {
     # fields of a newer version below the top
@@ -71,11 +71,11 @@ def ran() -> Iterator[list[BaseModel]]:
     """What the processors of all types got."""
     seen: list[BaseModel] = []
 
-    def process(payload: BaseModel, context: Any) -> dict[str, Any]:
+    def process(_: JobType, payload: BaseModel, context: Any) -> dict[str, Any]:
         seen.append(payload)
         return {"done": True}
 
-    with patch.object(JobType, "load_processor", lambda _: process):
+    with patch.object(JobType, "run", process):
         yield seen
 
 
@@ -106,12 +106,7 @@ def run_for(jobs: Jobs, queue: str, steps: int) -> None:
 def newer(name: str) -> Iterator[None]:
     """A version whose payload model takes anything."""
     anything = create_model("Anything", __config__={"extra": "allow"})
-    load = JobType.load_payload
-
-    def load_payload(declared: JobType) -> type[BaseModel]:
-        return anything if declared.name == name else load(declared)
-
-    with patch.object(JobType, "load_payload", load_payload):
+    with patch.dict(job_types.LOADED, {name: replace(job_types.find(name), payload=anything)}):
         yield
 
 
@@ -161,12 +156,12 @@ def test_unknown_fields_below_the_top_are_ignored_in_the_worker_and_refused_at_t
 
     assert (jobs.get(job).state, len(ran)) == (State.COMPLETED, 1)
     with pytest.raises(Exception, match=r"colour"):
-        check_payload(registry.TYPES[name], NESTED[name])
+        check_payload(job_types.find(name), NESTED[name])
 
 
 def unknown_value(name: str) -> dict[str, Any]:
     """A payload with a value that only a newer version knows: of an enum where the type has one."""
-    schema = registry.TYPES[name].load_payload().model_json_schema()["properties"]
+    schema = job_types.find(name).payload.model_json_schema()["properties"]
     for field, said in schema.items():
         options = [said, *said.get("anyOf", ())]
         if any("enum" in option for option in options):
@@ -203,7 +198,7 @@ def test_a_type_of_a_newer_version_waits_and_the_newer_worker_completes_it(jobs:
 
     waits = jobs.get(job)
     assert (waits.state, waits.attempt, waits.failure and waits.failure.error) == (State.WAITING, 0, "UnknownType")
-    with patch.dict(registry.TYPES, {"send-fax": replace(registry.TYPES["send-sms"], name="send-fax")}):
+    with patch.dict(job_types.LOADED, {"send-fax": replace(job_types.find("send-sms"), name="send-fax")}):
         run_for(jobs, job.queue, 1)
     assert (jobs.get(job).state, jobs.get(job).attempt) == (State.COMPLETED, 1)
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.core import aws, settings, telemetry
+from adbot_queue.jobs import job_types
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.permit import Permit
 from adbot_queue.providers import registry
@@ -334,9 +335,7 @@ def test_a_refusal_of_the_installation_closes_the_provider_with_that_reason(
 
 
 def registry_name(job_type: str) -> str:
-    from adbot_queue.jobs.registry import TYPES  # noqa: PLC0415
-
-    return TYPES[job_type].needs[0]
+    return job_types.find(job_type).needs[0]
 
 
 @pytest.mark.parametrize(

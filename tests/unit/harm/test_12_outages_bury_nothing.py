@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.core import aws, settings
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_types
 from adbot_queue.jobs.model import Failure, Job, Limit, State
 from adbot_queue.jobs.retry import RetryPolicy, Transient, decide, failure_of
 from adbot_queue.otp import codes
@@ -154,7 +154,7 @@ def weathered(jobs: Jobs, sky: Weather, job: Job, seconds: float) -> Job:
 def test_every_type_outlives_every_outage(jobs: Jobs, peers: Peers, sky: Weather, job_type: str, failure: str) -> None:
     job = begin(jobs, peers, job_type)
     sky.failure, began = failure, jobs.clock()
-    quick = registry.TYPES[job_type].retry_policy().attempts
+    quick = job_types.find(job_type).retry_policy().attempts
     job = attempt(jobs, job)
     assert (job.state, job.attempt) == (State.DELAYED, int(failure in SPENT))
     if failure in SPENT:  # as after the quick tries
@@ -195,14 +195,14 @@ def test_a_job_is_done_soon_after_the_outage(
     assert (done.state, effects(peers, sky, done)) == (State.COMPLETED, 1)
     assert done.finished_at is not None
     late_s = done.finished_at / 1000 - began / 1000 - minutes * MINUTE
-    assert 0 <= late_s <= registry.TYPES[job_type].cap_s + 300
+    assert 0 <= late_s <= job_types.find(job_type).cap_s + 300
 
 
 def test_the_table_has_every_public_type_and_each_has_a_horizon() -> None:
-    public = {name for name, known in registry.TYPES.items() if not known.internal}
+    public = {known.name for known in job_types.public()}
 
     assert PAYLOADS.keys() | ALONE == public | {"send-otp"}
-    assert [name for name in public if not registry.TYPES[name].horizon_s] == []
+    assert [name for name in public if not job_types.find(name).horizon_s] == []
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_the_table_has_every_public_type_and_each_has_a_horizon() -> None:
     ],
 )
 def test_a_job_is_tried_for_as_long_as_its_type_says_and_then_dead(job_type: str, horizon_s: int) -> None:
-    policy = registry.TYPES[job_type].retry_policy()
+    policy = job_types.find(job_type).retry_policy()
     down = Failure("transient", "Transient", "HTTP 503")
     number, age_ms = 0, 0
     while True:
@@ -247,7 +247,7 @@ def test_what_outlasts_the_horizon_is_dead_with_the_reason_and_can_be_replayed(
 ) -> None:
     sky.failure = failure
     job = begin(jobs, peers, job_type)
-    horizon = registry.TYPES[job_type].horizon_s
+    horizon = job_types.find(job_type).horizon_s
 
     dead = job
     while not dead.is_terminal:

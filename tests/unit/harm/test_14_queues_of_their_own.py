@@ -14,14 +14,14 @@ import pytest
 
 from adbot_queue.core import aws, outbound
 from adbot_queue.core.outbound import Place, Unreachable
-from adbot_queue.jobs import registry
+from adbot_queue.integrations.jobs.deliver_webhook import circuit_of
+from adbot_queue.jobs import job_types
 from adbot_queue.jobs import service as jobs_service
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.permit import Permit
 from adbot_queue.otp import codes, service
 from adbot_queue.otp.codes import Codes
 from adbot_queue.otp.service import Otps
-from adbot_queue.processors.webhook import circuit_of
 from adbot_queue.system import circuits
 from adbot_queue.system.circuits import LEAST_FAILURES, Circuits, CircuitState
 from tests.builders.jobs import Jobs
@@ -113,21 +113,21 @@ def test_a_code_is_sent_before_any_other_message_waits_for_a_receiver(on: World,
     asked = on.http("otp", "POST /otp", role="admin", body={"to": "+4915112345678", "purpose": "login"})
     assert asked.status == 202
 
-    assert one_batch(jobs, registry.TYPES["send-otp"].queue) == 1
+    assert one_batch(jobs, job_types.find("send-otp").queue) == 1
 
     assert [request for request in peers.requests if "hanging" in request] == []
     assert len(peers.texts) == 1
 
 
-@pytest.mark.parametrize("job_type", sorted(registry.TYPES.keys() - {"send-otp", "deliver-webhook"}))
+@pytest.mark.parametrize("job_type", sorted({*job_types.names()} - {"send-otp", "deliver-webhook"}))
 def test_no_other_type_shares_a_queue_with_codes_or_webhooks(job_type: str) -> None:
-    assert registry.TYPES[job_type].queue not in {
-        registry.TYPES[name].queue for name in ("send-otp", "deliver-webhook")
+    assert job_types.find(job_type).queue not in {
+        job_types.find(name).queue for name in ("send-otp", "deliver-webhook")
     }
 
 
 def test_codes_and_webhooks_have_a_queue_each() -> None:
-    assert (registry.TYPES["send-otp"].queue, registry.TYPES["deliver-webhook"].queue) == ("codes", "webhooks")
+    assert (job_types.find("send-otp").queue, job_types.find("deliver-webhook").queue) == ("codes", "webhooks")
 
 
 # A circuit for each receiver

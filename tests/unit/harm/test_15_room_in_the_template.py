@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.core.settings import Settings
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_queues
 from local.settings import ROOT
 from local.translate import expand, load, transform, unroll
 
@@ -144,11 +144,11 @@ def test_the_environment_of_every_function_has_room_with_every_parameter_set(fun
     assert size <= MAX_ENVIRONMENT, f"{function}: {size} bytes"
 
 
-@pytest.mark.parametrize("queue", sorted(registry.QUEUES))
+@pytest.mark.parametrize("queue", sorted(job_queues.QUEUES))
 def test_a_job_queues_address_follows_from_its_name(queue: str) -> None:
     pattern = environment("JobsFunction")["QUEUE_URL"]
 
-    assert registry.queue_urls(pattern)[queue] == name_of(f"{registry.tier(queue)}Queue")
+    assert job_queues.queue_urls(pattern)[queue] == name_of(f"{job_queues.logical_id(queue)}Queue")
 
 
 def test_the_addresses_of_the_main_jobs_queues_follow_from_their_names() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from adbot_queue.adbots import resolver
 from adbot_queue.core import consume
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_queues, job_types
 from adbot_queue.jobs.model import Failure, Limit, State
 from adbot_queue.jobs.retry import decide
 from local.settings import ROOT
@@ -72,8 +72,8 @@ def cycles() -> set[str]:
                 leads_to(following, seen)
         return seen
 
-    job_queues = {f"{registry.tier(queue)}Queue" for queue in registry.QUEUES}
-    return {"job queues" if queue in job_queues else queue for queue in consumers if queue in leads_to(queue, set())}
+    of_jobs = {f"{job_queues.logical_id(queue)}Queue" for queue in job_queues.QUEUES}
+    return {"job queues" if queue in of_jobs else queue for queue in consumers if queue in leads_to(queue, set())}
 
 
 def test_every_loop_of_messages_has_a_counter_that_ends_it() -> None:
@@ -95,9 +95,9 @@ def test_a_message_that_only_fails_is_received_a_few_times(queue: str) -> None:
 
 
 @pytest.mark.parametrize("limit", [Limit.ATTEMPTS, Limit.HORIZON])
-@pytest.mark.parametrize("name", sorted(registry.TYPES))
+@pytest.mark.parametrize("name", job_types.names())
 def test_a_job_that_only_fails_ends_with_its_tries_or_at_its_horizon(name: str, limit: Limit) -> None:
-    policy = registry.TYPES[name].retry_policy()
+    policy = job_types.find(name).retry_policy()
     failure = Failure("transient", "RuntimeError", "no luck", limit=limit)
     runs = age_ms = 0
     state = State.DELAYED
@@ -116,7 +116,7 @@ def test_a_job_that_only_fails_ends_with_its_tries_or_at_its_horizon(name: str, 
 
 @pytest.mark.parametrize("retry_after", [None, 0, -1, 0.001, 1])
 def test_a_job_that_is_put_back_without_an_attempt_waits_a_second_at_least(retry_after: float | None) -> None:
-    policy = next(iter(registry.TYPES.values())).retry_policy()
+    policy = job_types.find("send-email").retry_policy()
 
     verdict = decide(policy, 1, Failure("postponed", "Throttled", "later"), retry_after, 0)
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from adbot_queue.analytics.jobs.analytics_track import Track
 from adbot_queue.analytics.model import MOST_ARTICLE_ID, article_of
-from adbot_queue.processors.analytics import Track
 from tests.builders.world import World
 
 UNREADABLE = [

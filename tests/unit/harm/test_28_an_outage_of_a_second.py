@@ -27,7 +27,7 @@ from adbot_queue.jobs.model import State
 from adbot_queue.jobs.service import Enqueued, NewJob
 from tests.builders.calls import _Raw
 from tests.builders.effects import charging, new_provider
-from tests.builders.jobs import job_types
+from tests.builders.jobs import known_types
 from tests.builders.world import FakeContext, World
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -152,7 +152,7 @@ def test_an_outage_costs_a_job_no_attempt(on_aws: World, monkeypatch: pytest.Mon
     monkeypatch.setenv("JOB_QUEUE", "money")
     monkeypatch.setenv("JOB_BATCH", "10")
     provider = new_provider()
-    with job_types(charging()):
+    with known_types(charging()):
         (made,) = service.from_env().enqueue_many(
             [NewJob("charge", {"name": "a", "goes": []})], ledger.SYSTEM, lambda: 60_000
         )

@@ -11,7 +11,7 @@ from adbot_queue.core import aws
 from adbot_queue.system import circuits
 from adbot_queue.system.circuits import Circuits
 from tests.builders.effects import Provider, charging, new_provider
-from tests.builders.jobs import Jobs, job_types
+from tests.builders.jobs import Jobs, known_types
 from tests.builders.world import World
 
 
@@ -22,7 +22,7 @@ def provider() -> Provider:
 
 @pytest.fixture
 def jobs(on_aws: World, provider: Provider) -> Iterator[Jobs]:
-    with job_types(
+    with known_types(
         charging(),
         charging("mail", "email"),
         charging("note", "analytics"),

@@ -14,7 +14,7 @@ from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import Contended, put_if
 from adbot_queue.core.errors import NotFound
 from adbot_queue.core.settings import MissingSetting
-from adbot_queue.jobs import counters, queues, queues_control, registry
+from adbot_queue.jobs import counters, job_queues, queues, queues_control
 from adbot_queue.jobs.items import item_of
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.queues_control import PENDING, QueuesControl
@@ -72,7 +72,7 @@ def tally(*records: Any) -> None:
 
 def queue_of(world: World, name: str) -> Any:
     items = world.http("queues", "GET /queues", role="viewer").json["items"]
-    assert [item["name"] for item in items] == list(registry.QUEUES)
+    assert [item["name"] for item in items] == list(job_queues.QUEUES)
     return next(item for item in items if item["name"] == name)
 
 
@@ -115,8 +115,8 @@ def test_all_queues_are_read_with_the_same_calls_whatever_there_is(shop: World) 
 
     empty_handed = calls()
     keep(shop, *(job(number) for number in range(30)))
-    tally(*Stream().lives(10, random.Random(1), list(registry.QUEUES)[:4]))
-    assert calls() == empty_handed == ["BatchGetItem"] + ["Query"] * len(registry.QUEUES)
+    tally(*Stream().lives(10, random.Random(1), list(job_queues.QUEUES)[:4]))
+    assert calls() == empty_handed == ["BatchGetItem"] + ["Query"] * len(job_queues.QUEUES)
 
 
 def test_a_level_that_runs_ahead_of_its_records_is_not_shown_as_negative(shop: World) -> None:
@@ -189,7 +189,7 @@ def test_pausing_turns_the_mapping_off_and_resuming_on_and_both_are_signed(shop:
     assert paused.status == 200
     assert (paused.json["paused"], paused.json["mapping"]) == (True, "Disabled")
     assert mappings.state(mapped, "money") == "Disabled"
-    assert {mappings.state(mapped, name) for name in registry.QUEUES if name != "money"} == {"Enabled"}
+    assert {mappings.state(mapped, name) for name in job_queues.QUEUES if name != "money"} == {"Enabled"}
     told = queue_of(shop, "money")
     assert (told["paused"], told["switch"]["actor"], told["switch"]["reason"]) == (True, "ada", "provider is down")
     resumed = switch(shop, "resume")
@@ -321,7 +321,7 @@ def test_no_queue_is_known_that_the_registry_does_not_have(shop: World) -> None:
 
 def test_pauses_are_known_within_five_seconds_and_read_once_in_them(shop: World, mapped: dict[str, str]) -> None:
     clock = FakeClock()
-    known = Pauses(aws.dynamodb(), shop.env["SYSTEM_TABLE"], registry.QUEUES, clock.seconds)
+    known = Pauses(aws.dynamodb(), shop.env["SYSTEM_TABLE"], job_queues.QUEUES, clock.seconds)
     assert known.paused() == frozenset()
     queues_control.from_env().pause("money", "", ADMIN)
     queues_control.from_env().pause("ai-seo", "", ADMIN)

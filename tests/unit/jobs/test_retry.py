@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adbot_queue.core.errors import NotConfigured, ProviderFailed, Unavailable
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.model import Failure, State
 from adbot_queue.jobs.retry import (
     MOST_DELAY_MS,
@@ -40,7 +40,7 @@ TRANSIENT = Failure("transient", "Transient", "HTTP 503")
     ],
 )
 def test_every_queue_has_its_policy(queue: str, seconds: list[int]) -> None:
-    policy = registry.QUEUES[queue].policy
+    policy = job_queues.QUEUES[queue].policy
     verdicts = [decide(policy, attempt, TRANSIENT, None, 0.5) for attempt in range(1, policy.attempts + 1)]
 
     assert [verdict.delay_ms / 1000 for verdict in verdicts[:-1]] == seconds

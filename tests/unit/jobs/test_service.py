@@ -21,7 +21,7 @@ from adbot_queue.system.mode import Mode
 from tests.builders import effects
 from tests.builders.crash import sent_twice
 from tests.builders.effects import Provider, charging
-from tests.builders.jobs import Jobs, job_types
+from tests.builders.jobs import Jobs, known_types
 from tests.builders.payments import failing
 from tests.builders.world import ADMIN, World
 
@@ -377,7 +377,7 @@ def test_internal_types_are_the_platforms_own(jobs: Jobs) -> None:
 
 def test_a_processor_that_hangs_is_given_up_and_tried_again(jobs: Jobs) -> None:
     released = threading.Event()
-    with job_types(charging("hangs", timeout_s=1)), patch.object(effects, "PROVIDER") as stuck:
+    with known_types(charging("hangs", timeout_s=1)), patch.object(effects, "PROVIDER") as stuck:
         stuck.charge.side_effect = lambda *_: released.wait(30)
         job = jobs.run("hangs")
     released.set()

@@ -22,13 +22,13 @@ from hypothesis.stateful import (
 from moto.dynamodb.models import dynamodb_backends
 
 from adbot_queue.core.errors import Conflict
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.claims import TooEarly
 from adbot_queue.jobs.execute import LEASE_MARGIN_MS, Permit
 from adbot_queue.jobs.model import RETRYABLE, TERMINAL, Job, State
 from adbot_queue.jobs.sweep import Sweeper
 from tests.builders.effects import charging, new_provider
-from tests.builders.jobs import Jobs, job_types
+from tests.builders.jobs import Jobs, known_types
 from tests.builders.sqs import FakeSqs
 from tests.builders.world import ADMIN, World
 
@@ -304,8 +304,8 @@ FEW = settings(
 def on_one_queue(on_aws: World) -> Iterator[None]:
     Platform.on = on_aws
     with (
-        patch.dict(registry.QUEUES, {"email": registry.QUEUES["email"]}, clear=True),
-        job_types(charging("mail", "email")),
+        patch.dict(job_queues.QUEUES, {"email": job_queues.QUEUES["email"]}, clear=True),
+        known_types(charging("mail", "email")),
     ):
         yield
 

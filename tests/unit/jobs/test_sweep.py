@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from adbot_queue.core import aws
-from adbot_queue.jobs import registry, sweep
+from adbot_queue.jobs import job_queues, sweep
 from adbot_queue.jobs.model import Job, State
 from tests.builders.jobs import Jobs
 from tests.builders.payments import failing
@@ -105,7 +105,7 @@ def test_jobs_whose_change_fails_are_left_to_the_next_sweep_and_the_others_are_s
 def test_queues_take_turns_so_that_a_long_one_leaves_time_for_the_others(jobs: Jobs) -> None:
     many, few = later(jobs, 11), later(jobs, 2, "charge")
     jobs.advance(HOUR_S - 100)
-    a_turn_each = turns(len(registry.QUEUES))
+    a_turn_each = turns(len(job_queues.QUEUES))
 
     jobs.sweeper.sweep(a_turn_each)
 
@@ -119,12 +119,12 @@ def test_another_queue_is_first_each_minute(jobs: Jobs) -> None:
     def seen(queue: str, *_: Any) -> None:
         first.append(queue)
 
-    for _ in registry.QUEUES:
+    for _ in job_queues.QUEUES:
         with patch.object(jobs.sweeper, "_due", seen), patch.object(jobs.sweeper, "_waiting"):
             jobs.sweeper.sweep(turns(1))
         jobs.advance(60)
 
-    assert sorted(first) == sorted(registry.QUEUES)
+    assert sorted(first) == sorted(job_queues.QUEUES)
 
 
 @pytest.mark.parametrize("code", [None, "ServiceUnavailable"])

@@ -13,9 +13,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from adbot_queue.core import aws
+from adbot_queue.jobs import job_types
 from adbot_queue.jobs.model import Job, State, rank
 from adbot_queue.jobs.permit import Permit
-from adbot_queue.jobs.registry import JobType
 from adbot_queue.jobs.retry import Permanent
 from adbot_queue.jobs.service import Enqueued
 from adbot_queue.jobs.side_by_side import Ended, SideBySide, Threads
@@ -23,7 +23,7 @@ from adbot_queue.system.limits import Taken
 from tests.builders import effects
 from tests.builders.crash import crash_after, sent_twice
 from tests.builders.effects import Provider, charging
-from tests.builders.jobs import Jobs, job_types, states
+from tests.builders.jobs import Jobs, known_types, states
 from tests.builders.payments import failing
 from tests.builders.world import ADMIN
 
@@ -87,7 +87,7 @@ def test_the_jobs_of_a_batch_are_claimed_in_one_call_and_run_side_by_side(jobs: 
 
 def test_what_ends_together_is_written_in_one_call(jobs: Jobs) -> None:
     several = made(jobs, *([[]] * 5))
-    ends = patch.object(JobType, "load_processor", side_effect=Permanent("no"))  # before it begins
+    ends = patch("adbot_queue.jobs.execute._prepared", side_effect=Permanent("no"))  # before it begins
 
     with ends, crash_after(None) as calls:
         work(jobs, several)
@@ -98,7 +98,7 @@ def test_what_ends_together_is_written_in_one_call(jobs: Jobs) -> None:
 
 def test_retries_of_a_batch_are_sent_together(jobs: Jobs) -> None:
     several = made(jobs, *([[]] * 3))
-    with job_types(), patch.dict("adbot_queue.jobs.registry.TYPES") as types, crash_after(None) as calls:
+    with known_types(), patch.dict(job_types.LOADED) as types, crash_after(None) as calls:
         del types["charge"]  # a worker of an older version
         work(jobs, several)
 
@@ -299,7 +299,7 @@ def test_one_that_hangs_is_given_up_while_the_others_are_written_down(jobs: Jobs
             released.wait(30)
         return charge(key, payload)
 
-    with job_types(charging(timeout_s=1)), patch.object(effects.PROVIDER, "charge", stuck):
+    with known_types(charging(timeout_s=1)), patch.object(effects.PROVIDER, "charge", stuck):
         several = made(jobs, [], [], [])
         work(jobs, several)
         released.set()
@@ -324,7 +324,7 @@ def test_types_that_run_alone_follow_one_another_and_are_put_off_when_time_runs_
         running.pop()
         return answer
 
-    with job_types(charging(parallel=False)), patch.object(effects.PROVIDER, "charge", counted):
+    with known_types(charging(parallel=False)), patch.object(effects.PROVIDER, "charge", counted):
         several = made(jobs, [], [], [])
         work(jobs, several)
         assert (now(jobs, several), max(most)) == ([State.COMPLETED] * 3, 1)

@@ -15,11 +15,12 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from adbot_queue.core import aws, outbound, secrets
 from adbot_queue.core.errors import Invalid, NotConfigured
-from adbot_queue.core.outbound import Outbound
+from adbot_queue.core.outbound import Outbound, check_url
+from adbot_queue.integrations.jobs.deliver_webhook import DeliverWebhook, deliver
+from adbot_queue.integrations.standard_webhooks import signed, signing_secrets
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.retry import Permanent, Transient
-from adbot_queue.processors.webhook import DeliverWebhook, check_url, deliver, signed, signing_secrets
 from tests.builders.dead_letters import Office
 from tests.builders.jobs import Jobs
 from tests.builders.receiver import Receiver, only_loopback, receiving

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.errors import NotConfigured
+from adbot_queue.integrations.jobs.create_user import CreateUser
 from adbot_queue.jobs.model import Job
-from adbot_queue.processors.account import CreateUser
 from adbot_queue.providers import registry
 from tests.builders.calls import providers
 from tests.builders.crash import Killed, crash_after, every_call

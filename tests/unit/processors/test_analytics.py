@@ -10,8 +10,8 @@ from urllib3.exceptions import NewConnectionError
 from werkzeug.test import Client
 
 from adbot_queue.analytics import service
+from adbot_queue.analytics.jobs.analytics_track import MOST_PROPERTIES, Track
 from adbot_queue.core import aws, telemetry
-from adbot_queue.processors.analytics import MOST_PROPERTIES, Track
 from adbot_queue.providers import registry, segment
 from local.stand_ins.segment import Segment
 from tests.builders.payments import secret

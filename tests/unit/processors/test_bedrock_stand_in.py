@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 
-from adbot_queue.processors.ai import Content, Seo, schema_of
+from adbot_queue.integrations.ai import Content, Seo, schema_of
 from local.stand_ins.bedrock import Bedrock
 from local.stand_ins.reply import Reply
 

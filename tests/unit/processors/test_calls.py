@@ -10,8 +10,8 @@ import pytest
 
 from adbot_queue.core import aws
 from adbot_queue.core.errors import NotConfigured, ProviderFailed, Unavailable
+from adbot_queue.jobs.provider_call import calling
 from adbot_queue.jobs.retry import Permanent, Postponed, Transient
-from adbot_queue.processors.calls import calling
 from adbot_queue.providers import registry
 from adbot_queue.system import circuits, limits
 from adbot_queue.system.circuits import CircuitState

@@ -12,7 +12,7 @@ from adbot_queue.core import settings, telemetry
 from adbot_queue.delivery import service as deliveries
 from adbot_queue.delivery import suppressions
 from adbot_queue.delivery.sendgrid_events import read
-from adbot_queue.processors.email import SendEmail
+from adbot_queue.messaging.jobs.send_email import SendEmail
 from local.stand_ins import sendgrid_events
 from tests.builders.payments import secret
 from tests.builders.processors import failure, run

@@ -11,9 +11,10 @@ from jinja2 import meta
 from pydantic import ValidationError
 
 from adbot_queue.core.errors import Invalid
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_types
 from adbot_queue.jobs.intake import check_payload
-from adbot_queue.processors import email, mail_templates
+from adbot_queue.messaging import mail_templates
+from adbot_queue.messaging.jobs import send_email as email
 from tests.builders.processors import run
 from tests.builders.providers import Peers
 
@@ -47,7 +48,7 @@ FULL: dict[str, dict[str, Any]] = {
 def refused(payload: dict[str, Any]) -> dict[str, str]:
     """The fields that enqueueing such a mail names, and why."""
     with pytest.raises(Invalid) as error:
-        check_payload(registry.job_type("send-email"), {"to": "cara@example.com", **payload})
+        check_payload(job_types.find("send-email"), {"to": "cara@example.com", **payload})
     return {entry.field: entry.message for entry in error.value.errors}
 
 
@@ -154,7 +155,7 @@ def test_a_mail_says_things_itself_or_by_a_template_and_not_both(payload: dict[s
 @pytest.mark.parametrize("name", sorted(FULL))
 def test_what_is_kept_of_a_mail_until_it_is_sent_makes_the_same_mail(name: str) -> None:
     kept = check_payload(
-        registry.job_type("send-email"), {"to": "cara@example.com", "template": name, "variables": FULL[name]}
+        job_types.find("send-email"), {"to": "cara@example.com", "template": name, "variables": FULL[name]}
     )
 
     first = mail_templates.render(name, FULL[name])

@@ -14,7 +14,8 @@ from urllib3.exceptions import NewConnectionError
 
 from adbot_queue.core import telemetry
 from adbot_queue.delivery import messages
-from adbot_queue.processors.messages import SendSms, SendWhatsApp
+from adbot_queue.messaging.jobs.send_sms import SendSms
+from adbot_queue.messaging.jobs.send_whatsapp import SendWhatsApp
 from adbot_queue.providers import twilio
 from tests.builders.crash import Killed, crash_after
 from tests.builders.payments import USUAL_SECRETS, empty, secret

@@ -20,10 +20,11 @@ from solders.transaction import Transaction
 from urllib3.exceptions import NewConnectionError
 
 from adbot_queue.core import telemetry
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_types
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.retry import Cancelled, failure_of
-from adbot_queue.processors import nft, token_2022
+from adbot_queue.tickets import token_2022
+from adbot_queue.tickets.jobs import nft_mint as nft
 from local.stand_ins.solana import Solana
 from tests.builders.crash import Killed
 from tests.builders.payments import USUAL_SECRETS, secret
@@ -56,11 +57,11 @@ class Attempts:
         self.on_wait()
 
     def run(self, job: str = "job-1", *, cancelled: bool = False, cycle: int = 0, **changes: Any) -> dict[str, Any]:
-        known = registry.job_type("nft-mint")
+        known = job_types.find("nft-mint")
         key = f"{job}-{cycle}" if cycle else job
         deadline = self.now + known.timeout_s * 1000
         context = Context(job, 1, key, deadline, lambda: self.now, lambda: cancelled, lambda _percent, _note: None)
-        return known.load_processor()(known.load_payload().model_validate(GOOD | changes), context) or {}
+        return known.run(known.payload.model_validate(GOOD | changes), context) or {}
 
     def failure(self, job: str = "job-1", **options: Any) -> tuple[str, str, float | None]:
         """Kind and sentence as the platform stores them, and the seconds asked for."""

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from werkzeug.test import Client
 
 from adbot_queue.core import telemetry
-from adbot_queue.processors import currencies
-from adbot_queue.processors.payment import ProcessPayment
+from adbot_queue.payments.jobs.payment_process import ProcessPayment
+from adbot_queue.providers import stripe_currencies as currencies
 from tests.builders.payments import secret
 from tests.builders.processors import failure, run
 from tests.builders.providers import Peers, down, refusing

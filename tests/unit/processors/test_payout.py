@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from adbot_queue.core import telemetry
 from adbot_queue.jobs.model import State
-from adbot_queue.processors.payout import ProcessPayout
+from adbot_queue.payments.jobs.payout_process import ProcessPayout
 from adbot_queue.system.circuits import Circuits
 from tests.builders.jobs import Jobs
 from tests.builders.payments import secret

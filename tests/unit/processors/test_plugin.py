@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.errors import NotConfigured
-from adbot_queue.processors.plugin import ExecutePlugin
+from adbot_queue.integrations.jobs.execute_plugin import ExecutePlugin
 from adbot_queue.providers import registry
 from adbot_queue.system import event_log
 from adbot_queue.system.event_log import Kind

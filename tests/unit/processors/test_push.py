@@ -15,7 +15,7 @@ from py_vapid import Vapid02
 
 from adbot_queue.core import outbound, telemetry
 from adbot_queue.core.errors import Invalid
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_types
 from adbot_queue.jobs.intake import check_payload
 from adbot_queue.providers import web_push
 from adbot_queue.providers.web_push import MOST_BYTES, Browser, decode
@@ -124,7 +124,7 @@ def test_neither_results_nor_failures_hold_the_address(peers: Peers) -> None:
 )
 def test_an_address_that_may_not_be_posted_to_is_refused_when_the_job_is_enqueued(peers: Peers, endpoint: str) -> None:
     with pytest.raises(Invalid) as error:
-        check_payload(registry.job_type("send-push"), GOOD | {"subscription": browser(peers) | {"endpoint": endpoint}})
+        check_payload(job_types.find("send-push"), GOOD | {"subscription": browser(peers) | {"endpoint": endpoint}})
 
     assert [entry.field for entry in error.value.errors] == ["payload.subscription.endpoint"]
     assert peers.requests == []
@@ -183,7 +183,7 @@ def test_a_notification_that_breaks_a_rule_is_not_enqueued(
     peers: Peers, changes: dict[str, Any], field: str | None
 ) -> None:
     with pytest.raises(Invalid) as error:
-        check_payload(registry.job_type("send-push"), GOOD | {"subscription": browser(peers)} | changes)
+        check_payload(job_types.find("send-push"), GOOD | {"subscription": browser(peers)} | changes)
 
     assert [entry.field for entry in error.value.errors] == [f"payload.{field}" if field else "payload"]
 
@@ -194,7 +194,7 @@ def test_keys_that_are_none_are_refused_and_named(peers: Peers, name: str, text:
     to["keys"][name] = text
 
     with pytest.raises(Invalid) as error:
-        check_payload(registry.job_type("send-push"), GOOD | {"subscription": to})
+        check_payload(job_types.find("send-push"), GOOD | {"subscription": to})
 
     assert [entry.field for entry in error.value.errors] == [f"payload.subscription.keys.{name}"]
 
@@ -202,7 +202,7 @@ def test_keys_that_are_none_are_refused_and_named(peers: Peers, name: str, text:
 def test_what_is_kept_of_a_browsers_own_json_can_be_sent_to(peers: Peers) -> None:
     to = browser(peers) | {"expirationTime": 1_999_999_999_000}
 
-    kept = check_payload(registry.job_type("send-push"), GOOD | {"subscription": to})
+    kept = check_payload(job_types.find("send-push"), GOOD | {"subscription": to})
 
     assert run("send-push", kept)["status"] == 201
 
@@ -213,8 +213,8 @@ def test_the_largest_notification_is_taken_by_push_services(peers: Peers, title:
         return {"title": title, "data": {"text": "x" * filler}, "subscription": to}
 
     to = browser(peers)
-    known = registry.job_type("send-push")
-    room = MOST_BYTES - len(known.load_payload().model_validate(payload(0)).message("x" * 32))  # type: ignore[attr-defined]
+    known = job_types.find("send-push")
+    room = MOST_BYTES - len(known.payload.model_validate(payload(0)).message("x" * 32))  # type: ignore[attr-defined]
 
     assert run("send-push", payload(room))["status"] == 201
     with pytest.raises(Invalid):

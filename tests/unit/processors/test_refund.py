@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from adbot_queue.core import telemetry
 from adbot_queue.jobs.retry import failure_of
-from adbot_queue.processors import refund as processor
-from adbot_queue.processors.refund import ProcessRefund
+from adbot_queue.payments.jobs import refund_process as processor
+from adbot_queue.payments.jobs.refund_process import ProcessRefund
 from tests.builders.payments import secret
 from tests.builders.processors import failure, run
 from tests.builders.providers import Peers, down, refusing

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adbot_queue.processors.segments import BASIC, EXTENDED, Segments, count
+from adbot_queue.messaging.segments import BASIC, EXTENDED, Segments, count
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ from solders.transaction import Transaction
 from solders.transaction_metadata import TransactionMetadata
 
 from adbot_queue.core.errors import NotConfigured
-from adbot_queue.processors import nft, token_2022
-from adbot_queue.processors.token_2022 import Metadata, NotAMint, Parties
 from adbot_queue.providers import solana
+from adbot_queue.tickets import token_2022
+from adbot_queue.tickets.jobs import nft_mint as nft
+from adbot_queue.tickets.token_2022 import Metadata, NotAMint, Parties
 
 PAYER = Keypair.from_seed(bytes([7] * 32))
 TRY = 1500

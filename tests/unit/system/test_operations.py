@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import put_if
-from adbot_queue.jobs import counters, registry
+from adbot_queue.jobs import counters, job_queues
 from adbot_queue.jobs.items import item_of
 from adbot_queue.system import health_log, mode
 from adbot_queue.system.health_log import Level
@@ -118,7 +118,7 @@ def test_the_overview_has_mode_queues_rates_dead_letters_and_bots(shop: World) -
     assert told["dead_letters"] == 1
     assert (told["bots"]["queued"], told["bots"]["missing_sessions"]) == (1, 3)
     by_name = {queue["name"]: queue for queue in told["queues"]}
-    assert list(by_name) == list(registry.QUEUES)
+    assert list(by_name) == list(job_queues.QUEUES)
     money, email = by_name["money"], by_name["email"]
     assert (money["states"]["completed"], money["states"]["dead"], money["totals"]["enqueued"]) == (1, 1, 2)
     last = money["last_5_minutes"]
@@ -178,7 +178,7 @@ def test_prometheus_reads_levels_counters_and_histograms(shop: World) -> None:
 
 def test_prometheus_is_told_everything_about_an_empty_system_too(shop: World) -> None:
     families = scrape(shop)
-    assert len(families["adbot_jobs"].samples) == len(registry.QUEUES) * 7
+    assert len(families["adbot_jobs"].samples) == len(job_queues.QUEUES) * 7
     assert all(sample.value == 0 for sample in families["adbot_jobs"].samples)
 
 
@@ -191,4 +191,4 @@ def test_a_table_that_is_busy_is_503(shop: World) -> None:
 def test_jobs_table_and_queues_are_among_what_readiness_asks_for(shop: World) -> None:
     parts = shop.http("system", "GET /health/ready").json["parts"]
     assert parts["table:jobs"] == "ok"
-    assert {f"queue:{name}" for name in registry.QUEUES} <= parts.keys()
+    assert {f"queue:{name}" for name in job_queues.QUEUES} <= parts.keys()

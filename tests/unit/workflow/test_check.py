@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from adbot_queue.core.errors import Invalid
+from adbot_queue.jobs import job_types
 from adbot_queue.jobs.intake import check_payload
-from adbot_queue.jobs.registry import TYPES
 from tests.builders.jobs import Jobs
 from tests.builders.workflows import REFUSALS, job_of, start, step, ticket, workflow
 from tests.builders.world import ADMIN
@@ -23,7 +23,7 @@ def wrong(*steps: Any, **given: Any) -> dict[str, str]:
 
 def wrong_payload(payload: dict[str, Any]) -> dict[str, str]:
     try:
-        check_payload(TYPES["run-workflow"], payload)
+        check_payload(job_types.find("run-workflow"), payload)
     except Invalid as error:
         return {entry.field.removeprefix("payload."): entry.message for entry in error.errors}
     return {}
@@ -48,9 +48,9 @@ def test_a_workflow_is_taken_as_it_is_declared() -> None:
         },
     )
 
-    checked = check_payload(TYPES["run-workflow"], whole)
+    checked = check_payload(job_types.find("run-workflow"), whole)
 
-    assert check_payload(TYPES["run-workflow"], checked) == checked
+    assert check_payload(job_types.find("run-workflow"), checked) == checked
     assert checked["steps"][4]["payload"] == whole["steps"][4]["payload"]
     assert checked["steps"][4]["when"] == whole["steps"][4]["when"]
 

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from adbot_queue.core.clock import iso
+from adbot_queue.jobs import job_types as registered
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.permit import Permit
-from adbot_queue.jobs.registry import TYPES
 from adbot_queue.jobs.schemas import JobView
 from adbot_queue.system.mode import Mode
 from adbot_queue.workflow.run import StepFailed
 from tests.builders import workflows
 from tests.builders.effects import Provider
-from tests.builders.jobs import Jobs, job_types
-from tests.builders.workflows import REFUSALS, TICKET, job_of, start, states, step, ticket
+from tests.builders.jobs import Jobs, known_types
+from tests.builders.workflows import REFUSALS, TICKET, Later, job_of, start, states, step, ticket
 from tests.builders.world import ADMIN
 
 
@@ -190,7 +190,7 @@ def test_a_dead_step_gets_a_new_cycle_under_the_same_provider_key(jobs: Jobs, pr
     jobs.settle()
     assert (jobs.get(flow).state, job_of(jobs, flow, "mail").state) == (State.FAILED, State.DEAD)
 
-    with job_types(replace(TYPES["mail"], payload="tests.builders.workflows:Later")):
+    with known_types(replace(registered.find("mail"), payload=Later)):
         jobs.service.retry(flow.id, ADMIN)
         jobs.settle()
 

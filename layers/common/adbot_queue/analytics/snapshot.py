@@ -19,7 +19,7 @@ from adbot_queue.analytics.store import RAW_KEPT_MS, SHARDS, AnalyticsStore
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import day as day_of
 from adbot_queue.core.ids import time_ordered_id
-from adbot_queue.jobs import counters, registry
+from adbot_queue.jobs import counters, job_queues
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.counters import Counters
 from adbot_queue.jobs.retry import Permanent
@@ -160,7 +160,7 @@ class Snapshot:
         now = self._context.now()
         if day not in {day_of(now - DAY_MS), day_of(now)}:
             return
-        for queue in registry.QUEUES:
+        for queue in job_queues.QUEUES:
             self._store.publish_queue(day, queue, self._queues.day(queue, day), now)
 
     def _remember(self, hours: list[str]) -> None:

@@ -24,6 +24,8 @@ from http import HTTPStatus
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urljoin, urlsplit
 
+from adbot_queue.core.errors import Invalid
+
 MOST_URL = 2000
 MOST_REDIRECTS = 3
 MOST_REFUSAL = 1024
@@ -319,3 +321,15 @@ def local_receivers() -> dict[str, int]:
 def from_env() -> Outbound:
     """As the installation is set up."""
     return Outbound(receivers=local_receivers())
+
+
+def check_url(url: str, field: str = "webhook_url") -> None:
+    """Look at an address before anything is promised; whether its name is a public one shows when it is delivered to.
+
+    Raises:
+        Invalid: nothing would ever be sent there.
+    """
+    try:
+        from_env().place(url)
+    except BadAddress as error:
+        raise Invalid.field(field, str(error)) from error

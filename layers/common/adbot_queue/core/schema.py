@@ -16,12 +16,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StringConstraints,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
 )
 
 from adbot_queue.core.clock import DAY_MS, day_start, instant
+
+Phone = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{6,14}$")]
+"""A phone number in E.164: +, country code, number; at most 15 digits."""
 
 
 class View(BaseModel):

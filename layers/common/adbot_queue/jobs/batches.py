@@ -10,7 +10,7 @@ from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import AppError, IdempotencyMismatch
 from adbot_queue.core.http import Caller, Request
 from adbot_queue.core.ids import derived_id, fingerprint, time_ordered_id
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_types
 from adbot_queue.jobs.creation import Memory
 from adbot_queue.jobs.schemas import BatchItem, BatchView, EnqueueBatch
 from adbot_queue.jobs.service import Enqueued, JobService, NewJob
@@ -72,7 +72,7 @@ def permitted(jobs: JobService, caller: Caller, news: list[NewJob], prefix: str 
 def _whole(news: list[NewJob], last: list[NewJob], batch: str, now: int) -> Memory:
     """What the request's key is remembered by: all that it asks for, for as long as any of its jobs is."""
     asked = [[new.key, new.fingerprint] for new in (*news, *last)]
-    windows = [registry.job_type(new.type).window_s for new in (*news, *last)]
+    windows = [job_types.find(new.type).window_s for new in (*news, *last)]
     return Memory(derived_id("IDEM#", batch), fingerprint(json.dumps(asked)), now + max(windows) * 1000)
 
 

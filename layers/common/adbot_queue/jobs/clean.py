@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import Conflict
 from adbot_queue.core.telemetry import logger
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.schemas import CleanQuery
 from adbot_queue.jobs.service import JobService
@@ -49,7 +49,7 @@ def clean(jobs: JobService, queue: str, wanted: CleanQuery, actor: Actor, time_l
         Invalid: the cut-off is younger than the age that is asked for.
         Conflict: there are not as many as the caller confirms.
     """
-    registry.queue(queue)
+    job_queues.queue(queue)
     store, state, confirm = jobs.store, wanted.state, wanted.confirm
     before = wanted.before(jobs.now())
     cut_off = iso(before)

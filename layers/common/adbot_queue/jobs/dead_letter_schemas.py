@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Input, Period, Query, View
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_types
 from adbot_queue.jobs.dead_letters import Group
 from adbot_queue.jobs.letters import MESSAGE, NOWHERE, PREVIEW, DeadLetter, Letter, Wanted, died_at, letter_queues
 from adbot_queue.jobs.model import Job
@@ -24,8 +24,8 @@ def _queue(name: str) -> str:
 
 
 def _type(name: str) -> str:
-    if name != MESSAGE and name not in registry.TYPES:
-        raise ValueError(f"does not exist; types are {', '.join(sorted(registry.TYPES))} and {MESSAGE}")
+    if name != MESSAGE and job_types.get(name) is None:
+        raise ValueError(f"does not exist; types are {', '.join(job_types.names())} and {MESSAGE}")
     return name
 
 

@@ -18,7 +18,7 @@ from adbot_queue.core.errors import Conflict, Invalid, NotFound, Unavailable
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.core.queues import QueueRefused
 from adbot_queue.core.settings import settings
-from adbot_queue.jobs import registry, service
+from adbot_queue.jobs import job_queues, job_types, service
 from adbot_queue.jobs.intake import check_payload
 from adbot_queue.jobs.items import item_of
 from adbot_queue.jobs.letter_store import Entry, LetterStore
@@ -172,7 +172,7 @@ class DeadLetters:
         def again(job: Job) -> Job:
             _must_be_dead(job)
             if payload is not None:
-                check_payload(registry.job_type(job.type), payload, job)
+                check_payload(job_types.find(job.type), payload, job)
             return job.again(self._now(), payload)
 
         job = self._jobs.by_person(letter_id, "dead-letter.replay", again, actor, reason)
@@ -221,7 +221,7 @@ class DeadLetters:
             The job, still to be handed over; None when the transaction was refused.
         """
         now = self._now()
-        known = registry.TYPES["send-dead-letter"]
+        known = job_types.find("send-dead-letter")
         job = Job(time_ordered_id(now), known.name, known.queue, {"letter": before.id}, now).waiting(now)
         after = before.replayed(job.id, now, edited=body is not None, replay=replay)
 
@@ -308,7 +308,7 @@ def sources() -> dict[str, str]:
         "allocation": env.allocation_queue_url,
         "notices": env.notices_queue_url,
     }
-    return registry.queue_urls(env.queue_url) | others
+    return job_queues.queue_urls(env.queue_url) | others
 
 
 def _must_be_dead(dead: DeadLetter) -> None:

@@ -15,9 +15,9 @@ from adbot_queue.core import aws, queues
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
+from adbot_queue.jobs.job_queues import logical_id, queue_urls
 from adbot_queue.jobs.model import MOST_QUEUE_DELAY_MS, Job, Mode, State
 from adbot_queue.jobs.permit import Permit
-from adbot_queue.jobs.registry import queue_urls, tier
 from adbot_queue.system import mode as modes
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Dispatcher:
     def _invoke(self, job: Job, mode: Mode, kind: Any) -> bool:
         try:
             answer = self._functions().invoke(
-                FunctionName=self._worker % tier(job.queue),
+                FunctionName=self._worker % logical_id(job.queue),
                 InvocationType=kind,
                 Payload=json.dumps({"job": job.id, "queue": job.queue, "mode": mode.value}).encode(),
             )

@@ -20,16 +20,16 @@ from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.core.queues import QueueRefused
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
-from adbot_queue.jobs import dispatch, registry
+from adbot_queue.jobs import dispatch, job_queues, job_types
 from adbot_queue.jobs.claims import TooEarly
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.dependents import Dependents
 from adbot_queue.jobs.dispatch import Dispatcher
+from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.line import Line, Window
 from adbot_queue.jobs.long_running import Effects, NextRun, commit
 from adbot_queue.jobs.model import Failure, Job, Mode, State
 from adbot_queue.jobs.permit import Permit
-from adbot_queue.jobs.registry import JobType
 from adbot_queue.jobs.retry import Cancelled, Postponed, Transient, Waits, decide, failure_of
 from adbot_queue.jobs.side_by_side import Ended, SideBySide, Threads
 from adbot_queue.jobs.store import JobStore
@@ -114,7 +114,7 @@ class Worker:
 
     def _within_rate(self, queue: str, permits: Sequence[Permit]) -> Sequence[Permit]:
         """Those permits that the queue's rate allows now; the others are sent again for later, at no attempt's cost."""
-        rate = registry.QUEUES[queue].rate
+        rate = job_queues.QUEUES[queue].rate
         if rate is None:
             return permits
         allowed: list[Permit] = []
@@ -134,7 +134,7 @@ class Worker:
         """A job for each permit, as long as there are any. What goes wrong does not stop those that are claimed."""
         taken: list[Job] = []
         free = len(permits)
-        longest = registry.longest_run_ms(run.queue)
+        longest = 1000 * job_queues.QUEUES[run.queue].max_run_s
         try:
             while free and (ids := line.next(free)):
                 if run.time_left() < longest + RESERVE_MS:
@@ -202,7 +202,7 @@ class Worker:
             return _put_back(job, end.error, self._now())
         failure, retry_after = failure_of(end.error)
         now = self._now()
-        policy = registry.policy_of(job.type, job.queue)
+        policy = job_types.policy_of(job.type, job.queue)
         after = job.judged(
             decide(policy, job.attempt, failure, retry_after, self._chance.random(), job.age_ms(now)), failure, now
         )
@@ -261,7 +261,6 @@ class Worker:
         """Start the processor; how the attempt ended already when it cannot be started."""
         try:
             known, payload = _prepared(job)
-            processor = known.load_processor()
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001  a verdict on this job like what a processor raises
@@ -287,7 +286,7 @@ class Worker:
             logger.thread_safe_append_keys(job_id=job.id, job_type=job.type, queue=job.queue)
             if not known.parallel and run.time_left() < known.timeout_s * 1000:
                 raise Postponed("others of its type were running here", 1)
-            return processor(payload, context)
+            return known.run(payload, context)
 
         seconds = context.seconds_left() if known.parallel else known.timeout_s
         crew.start(job.id, call, seconds, alone=not known.parallel)
@@ -315,7 +314,7 @@ def _heeding(after: Job, now: int) -> Job:
     A job that leads others runs once more, to stop them.
     """
     again = after.state is State.DEAD or (after.state is State.DELAYED and not after.waits_for)
-    if not again or registry.leads_jobs(after.type):
+    if not again or job_types.spawns_jobs(after.type):
         return after
     return after.cancelled("cancelled while it ran", now)
 
@@ -370,9 +369,9 @@ def _prepared(job: Job) -> tuple[JobType, Any]:
         Cancelled: it is not to run any more.
         Unsupported: this version does not know its type, or cannot read its payload; the message names the fields.
     """
-    if job.cancel_requested and not (job.has_begun and registry.leads_jobs(job.type)):
+    if job.cancel_requested and not (job.has_begun and job_types.spawns_jobs(job.type)):
         raise Cancelled("cancelled before it ran")
-    known = registry.TYPES.get(job.type)
+    known = job_types.get(job.type)
     if known is None:
         raise Unsupported("UnknownType", f"this version knows no job type {job.type}")
     try:

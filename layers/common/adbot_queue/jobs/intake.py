@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from adbot_queue.core.errors import FieldError, Invalid
 from adbot_queue.core.ids import derived_id, fingerprint
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_types
 from adbot_queue.jobs.creation import Memory
+from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.registry import JobType
 from adbot_queue.providers import registry as providers
 
 MOST_PAYLOAD = 64 * 1024
@@ -130,7 +130,7 @@ def check_all(news: Sequence[NewJob], now: int, *, internal: bool, prefix: str =
         try:
             _check(new, now)
             if internal:
-                known = registry.job_type(new.type)
+                known = job_types.find(new.type)
                 check_payload(known, new.payload, tolerant=new.accepted)
             else:
                 known = wanted(new.type, new.payload)
@@ -150,12 +150,13 @@ def wanted(name: str, payload: dict[str, Any]) -> JobType:
         NotConfigured: it, or a job that it leads, needs a provider that has no credentials here.
         Unavailable: as `providers.check`.
     """
-    known = registry.job_type(name)
+    known = job_types.find(name)
     if known.internal:
         raise Invalid.field("type", "is the platform's own")
     _check_providers(known)
-    for led in known.led(check_payload(known, payload)):
-        _check_providers(registry.job_type(led))
+    checked = check_payload(known, payload)
+    for child in known.child_types(checked) if known.child_types else ():
+        _check_providers(job_types.find(child))
     return known
 
 
@@ -166,7 +167,7 @@ def _check_providers(known: JobType) -> None:
 
 def _check(new: NewJob, now: int) -> None:
     if new.webhook_url is not None:
-        from adbot_queue.processors.webhook import check_url  # noqa: PLC0415  few jobs have one
+        from adbot_queue.core.outbound import check_url  # noqa: PLC0415  few jobs have one
 
         check_url(new.webhook_url)
     run_at = new.time(now)
@@ -198,15 +199,14 @@ def check_payload(
     """
     try:
         text = _json(payload)
-        model = known.read(payload) if tolerant else known.load_payload().model_validate_json(text)
+        model = known.read(payload) if tolerant else known.payload.model_validate_json(text)
     except ValidationError as error:
         found = tuple(
             FieldError(".".join(["payload", *map(str, entry["loc"])]), entry["msg"])
             for entry in error.errors(include_url=False, include_input=False)[:20]
         )
         raise _invalid(found) from error
-    check = known.load_check()
-    if check and (broken := check(model, before)):
+    if known.check and (broken := known.check(model, before)):
         raise _invalid(broken)
     if (size := len(text)) > MOST_PAYLOAD:
         raise Invalid.field("payload", f"has {size} bytes, the limit is {MOST_PAYLOAD}")

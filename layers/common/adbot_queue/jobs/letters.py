@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.model import DECIDED_MS, Failure, Job
 
 PREFIX = "msg_"
@@ -39,7 +39,7 @@ EVENT_QUEUES = ("payments", "allocation", "notices")
 
 def letter_queues() -> set[str]:
     """Return the names of all queues, and of what else has dead letters."""
-    return {*registry.QUEUES, *EVENT_QUEUES, *NOWHERE}
+    return {*job_queues.QUEUES, *EVENT_QUEUES, *NOWHERE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,5 +147,5 @@ def died_at(dead: DeadLetter) -> int:
 
 def is_money(queue: str) -> bool:
     """Whether money hangs on a queue's messages."""
-    known = registry.QUEUES.get(queue)
-    return queue == "payments" or (known is not None and known.money)
+    known = job_queues.QUEUES.get(queue)
+    return queue == "payments" or (known is not None and known.is_money)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.settings import settings
-from adbot_queue.jobs import counters, registry
+from adbot_queue.jobs import counters, job_queues
 from adbot_queue.jobs.counters import Counters
 from adbot_queue.jobs.items import listing_of
 from adbot_queue.jobs.model import State
@@ -26,7 +26,7 @@ MOST_MINUTES = 1440
 
 def names() -> list[str]:
     """Names of all queues."""
-    return list(registry.QUEUES)
+    return list(job_queues.QUEUES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Queues:
         Raises:
             NotFound: there is no such queue.
         """
-        found = self._counters.minutes(registry.queue(name).name, minutes)
+        found = self._counters.minutes(job_queues.queue(name).name, minutes)
         return name, Period(minutes, summed(found.values())), found
 
     def periods(self, name: str, *lengths: int) -> list[Period]:

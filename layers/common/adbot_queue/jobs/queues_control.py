@@ -21,7 +21,7 @@ from adbot_queue.core.clock import Clock, iso, system_clock
 from adbot_queue.core.dynamodb import Contended, Refused, Transaction
 from adbot_queue.core.settings import MissingSetting, settings
 from adbot_queue.core.telemetry import count, logger
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_queues
 from adbot_queue.ledger import Actor, Entry, Ledger
 from adbot_queue.system import health_log
 from adbot_queue.system.health_log import HealthLog, Level
@@ -85,7 +85,7 @@ class QueuesControl:
         return self._set(queue, reason, actor, paused=False)
 
     def _set(self, queue: str, reason: str, actor: Actor, *, paused: bool) -> Switched:
-        name = registry.queue(queue).name
+        name = job_queues.queue(queue).name
         for _ in range(RACES):
             found = dynamodb.get(self._client, self._table, intent_key(name))
             intent = intent_of(found) if found else Intent()

@@ -11,7 +11,7 @@ from adbot_queue.core.dynamodb import Contended, Refused
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound, Unavailable
 from adbot_queue.core.ids import derived_id, time_ordered_id
 from adbot_queue.core.settings import settings
-from adbot_queue.jobs import registry, service
+from adbot_queue.jobs import job_types, service
 from adbot_queue.jobs.items import item_of
 from adbot_queue.jobs.letter_store import LetterStore
 from adbot_queue.jobs.letters import Wanted
@@ -84,7 +84,7 @@ class Replays:
         """
         now = self._now()
         replay_id = derived_id("rep_", actor.id, key) if key else f"rep_{time_ordered_id(now)}"
-        known = registry.TYPES["replay-dead-letters"]
+        known = job_types.find("replay-dead-letters")
         job = Job(time_ordered_id(now), known.name, known.queue, {"replay": replay_id}, now).waiting(now)
         replay = Replay(
             replay_id, wanted, rate, now, actor, reason, job.id, 0, total_exact=True, fingerprint=fingerprint

@@ -24,20 +24,19 @@ from adbot_queue.core.errors import (
 from adbot_queue.core.races import race
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count
-from adbot_queue.jobs import dispatch, registry
+from adbot_queue.jobs import dispatch, job_queues, job_types
 from adbot_queue.jobs.creation import Created, Draft, Known, Memory
 from adbot_queue.jobs.dependents import Dependents
 from adbot_queue.jobs.dispatch import Dispatcher
 from adbot_queue.jobs.drafts import drafts_of
 from adbot_queue.jobs.intake import NewJob, check_all, check_payload, derived_key, memory_key
 from adbot_queue.jobs.model import RETRYABLE, TERMINAL, Job, Mode, State
-from adbot_queue.jobs.registry import Rate
 from adbot_queue.jobs.store import JobStore, Listed, OtherRequest
 from adbot_queue.jobs.tellers import told
 from adbot_queue.ledger import Actor, Entry, Ledger
 from adbot_queue.system import health_log, limits, pauses
 from adbot_queue.system.health_log import Level
-from adbot_queue.system.limits import Limits, Taken
+from adbot_queue.system.limits import Limits, Rate, Taken
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -240,7 +239,7 @@ class JobService:
         for job in jobs:
             if job.state is not State.WAITING or job.queue in paused:
                 continue
-            known = registry.TYPES.get(job.type)
+            known = job_types.get(job.type)
             if time_left is None or known is None or known.timeout_s > DIRECT_S:
                 self.dispatcher.start(job, mode)
             elif time_left() > DIRECT_S * 1000 + RESERVE_MS and self.dispatcher.run(job, mode):
@@ -272,7 +271,7 @@ class JobService:
             NotFound: there is no such queue.
             Invalid: the cursor is not one of this list.
         """
-        registry.queue(queue)
+        job_queues.queue(queue)
         return self.store.page(queue, state, limit=limit, cursor=cursor)
 
     def long_running(self, limit: int, cursor: str | None) -> tuple[Listed, str | None]:
@@ -296,7 +295,7 @@ class JobService:
         """
 
         def cancelled(job: Job) -> Job | None:
-            leads = job.has_begun and registry.leads_jobs(job.type)
+            leads = job.has_begun and job_types.spawns_jobs(job.type)
             waits_to_stop = job.state is State.ACTIVE or (leads and job.state is State.WAITING)
             if job.state is State.CANCELLED or (job.cancel_requested and waits_to_stop):
                 return None
@@ -349,7 +348,7 @@ class JobService:
             self._must_be_the_one(job)
             tolerant = actor.role == ledgers.SYSTEM.role
             if payload is not None:
-                check_payload(registry.job_type(job.type), payload, job, tolerant=tolerant)
+                check_payload(job_types.find(job.type), payload, job, tolerant=tolerant)
             return job.again(self.now(), payload)
 
         job = self.by_person(job_id, "job.retry", again, actor, reason)
@@ -361,7 +360,7 @@ class JobService:
         Raises:
             Conflict: the job did nothing, and another one took the key.
         """
-        known = registry.TYPES.get(job.type)
+        known = job_types.get(job.type)
         if known is None or not known.is_once or job.idempotency_key is not None:
             return
         with suppress(ValidationError):  # it is put back when it is run

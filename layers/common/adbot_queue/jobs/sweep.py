@@ -10,7 +10,7 @@ from functools import lru_cache
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.ids import time_of
 from adbot_queue.core.telemetry import SECONDS, count, gauge, logger
-from adbot_queue.jobs import execute, registry, service
+from adbot_queue.jobs import execute, job_queues, job_types, service
 from adbot_queue.jobs.dependents import Dependents
 from adbot_queue.jobs.dispatch import Dispatcher
 from adbot_queue.jobs.execute import Worker
@@ -62,7 +62,7 @@ class Sweeper:
         """
         done = {"stalled": 0, "due": 0, "sent": 0, "started": 0, "failed": 0}
         now = self._oldest = self._now()
-        turns = deque((queue, self._turns(queue, done, time_left)) for queue in in_turn(tuple(registry.QUEUES), now))
+        turns = deque((queue, self._turns(queue, done, time_left)) for queue in in_turn(tuple(job_queues.QUEUES), now))
         while turns:
             if time_left() < RESERVE_MS:
                 logger.warning("sweep stopped early", left=[queue for queue, _ in turns])
@@ -128,7 +128,7 @@ class Sweeper:
 
     def _stalled(self, job: Job) -> None:
         """Its worker died: the attempt counts, and its effect may have happened."""
-        verdict = decide(registry.policy_of(job.type, job.queue), job.attempt, STALLED, None, 0.5)
+        verdict = decide(job_types.policy_of(job.type, job.queue), job.attempt, STALLED, None, 0.5)
         self._worker.finish(job, job.judged(verdict, STALLED, self._now()))
 
     def _waiting(self, queue: str, done: dict[str, int]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adbot_queue.core.ids import time_ordered_id
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_types
 from adbot_queue.jobs.model import Job
 
 
@@ -11,7 +11,7 @@ def told(job: Job, now: int) -> tuple[Job, tuple[Job, ...]]:
     """A job that is about to begin a cycle of attempts, and what has to be written with it so that its end is told."""
     if job.webhook_url is None:
         return job, ()
-    known = registry.TYPES["deliver-webhook"]
+    known = job_types.find("deliver-webhook")
     teller = Job(
         time_ordered_id(now),
         known.name,

@@ -7,9 +7,8 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from adbot_queue.core.clock import iso
-from adbot_queue.core.schema import Input, View
+from adbot_queue.core.schema import Input, Phone, View
 from adbot_queue.otp.service import RESEND_S, Asked
-from adbot_queue.processors.messages import Phone
 
 Purpose = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 

@@ -17,14 +17,13 @@ from adbot_queue.core.errors import Invalid, RateLimited
 from adbot_queue.core.http import Caller
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.jobs import service as jobs_service
-from adbot_queue.jobs.registry import Rate
 from adbot_queue.jobs.service import JobService, NewJob
 from adbot_queue.ledger import SYSTEM
 from adbot_queue.otp import codes, numbers
 from adbot_queue.otp.codes import Codes
 from adbot_queue.providers import registry as providers
 from adbot_queue.system import limits
-from adbot_queue.system.limits import Limits
+from adbot_queue.system.limits import Limits, Rate
 
 RESEND_S = 60
 

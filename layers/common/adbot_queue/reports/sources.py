@@ -12,9 +12,9 @@ from adbot_queue.analytics.model import days_between
 from adbot_queue.analytics.runs import Run, State
 from adbot_queue.analytics.store import AnalyticsStore
 from adbot_queue.core import clock
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.statistics import EVENTS
-from adbot_queue.processors import currencies
+from adbot_queue.providers import stripe_currencies as currencies
 from adbot_queue.reports.model import Table, by_day
 
 AT_ONCE = 100
@@ -132,7 +132,7 @@ def queues(store: AnalyticsStore, since: str, until: str) -> Table:
         until,
         ("day", "queue", *EVENTS),
         [(day, queue, *(counts.get(event, 0) for event in EVENTS)) for day, queue, counts in found],
-        f"Jobs completed, of {len(registry.QUEUES)} queues",
+        f"Jobs completed, of {len(job_queues.QUEUES)} queues",
         by_day(days, done),
         (f"Not counted by any snapshot: {', '.join(missing)}.",) if missing else (),
     )

@@ -23,7 +23,7 @@ from adbot_queue.analytics.store import RAW_KEPT_MS, SHARDS, AnalyticsStore
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.clock import day as day_of
 from adbot_queue.core.settings import settings
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.model import State as JobState
@@ -118,7 +118,7 @@ class EndedJobs:
     def __init__(self, store: JobStore, before: str) -> None:
         self._store = store
         self._before = hour_start(f"{before}T00")
-        self._lists = [(queue, state) for queue in registry.QUEUES for state in ENDED]
+        self._lists = [(queue, state) for queue in job_queues.QUEUES for state in ENDED]
 
     def pages(self, position: Any) -> Iterator[Page]:
         """The jobs from a position (list, cursor) on."""
@@ -184,7 +184,7 @@ class Cleanup:
             self._store.set_mark("CLEANED", f"{state['before']}T00")
         self._each("deleted", lambda kind, found: int(kind.delete(found)))
         for name, number in state["deleted"].items():
-            telemetry.count(f"Deleted{registry.tier(name)}", number)
+            telemetry.count(f"Deleted{job_queues.logical_id(name)}", number)
         return told | {"deleted": state["deleted"], "total": total}
 
     def _each(self, column: str, do: Callable[[Any, list[Any]], int]) -> None:

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue.core import aws
 from adbot_queue.core.settings import settings
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_queues
 
 CACHE_SECONDS = 5
 """How long an answer stands: the route is public, and nobody shall make us ask AWS more often than this."""
@@ -62,7 +62,7 @@ def from_env() -> Readiness:
         "payments": env.payments_queue_url,
         "allocation": env.allocation_queue_url,
         "notices": env.notices_queue_url,
-    } | registry.queue_urls(env.queue_url)
+    } | job_queues.queue_urls(env.queue_url)
     return Readiness(
         {f"table:{name}": _table(table) for name, table in tables.items()}
         | {f"queue:{name}": _queue(url) for name, url in queues.items()}

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.clock import Clock, system_clock
@@ -38,16 +38,12 @@ REMEMBERED = 1_000
 """Buckets of which a process remembers where they stood."""
 
 
-class Rate(Protocol):
-    """So many a second, so many at once after a pause."""
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A rate limit: tokens per second in the long run, and tokens in a full bucket."""
 
-    @property
-    def per_second(self) -> float:
-        """Tokens a second in the long run."""
-
-    @property
-    def burst(self) -> int:
-        """Tokens in a full bucket."""
+    per_second: float
+    burst: int
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

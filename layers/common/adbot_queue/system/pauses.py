@@ -17,7 +17,7 @@ from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.dynamodb import Item
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_queues
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -98,4 +98,4 @@ def queue_pauses() -> frozenset[str]:
 @lru_cache(maxsize=1)
 def from_env() -> Pauses:
     """The pauses as this process knows them."""
-    return Pauses(aws.dynamodb(), settings().system_table, registry.QUEUES)
+    return Pauses(aws.dynamodb(), settings().system_table, job_queues.QUEUES)

@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from adbot_queue.core.errors import FieldError, Invalid
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_types
+from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.registry import JobType
 from adbot_queue.workflow.declaration import RunWorkflow, Step, predecessors
 from adbot_queue.workflow.plan import StepState
 from adbot_queue.workflow.references import Absent, NoReference, Path, Reference, follow, references, resolved, texts
@@ -67,12 +67,12 @@ def _type(step: Step, at: Path) -> list[FieldError]:
     if step.type is None:
         return []
     try:
-        known = registry.job_type(step.type)
+        known = job_types.find(step.type)
     except Invalid as error:
         return [_error((*at, "type"), entry.message) for entry in error.errors]
     if known.internal:
         return [_error((*at, "type"), "is the platform's own")]
-    return [_error((*at, "type"), "cannot be a step: it has steps itself")] if known.leads else []
+    return [_error((*at, "type"), "cannot be a step: it has steps itself")] if known.child_types else []
 
 
 def _references(payload: RunWorkflow, step: Step, earlier: frozenset[str], at: Path) -> Iterator[FieldError]:
@@ -94,12 +94,12 @@ def _references(payload: RunWorkflow, step: Step, earlier: frozenset[str], at: P
 
 def _payload(payload: RunWorkflow, step: Step, at: Path) -> Iterator[FieldError]:
     """What the step's type has to say, as far as its payload is known now."""
-    known = registry.TYPES.get(step.type or "")
+    known = job_types.get(step.type or "")
     if known is None:
         return
     try:
         filled = resolved(step.payload, _input_only(payload))
-        known.load_payload().model_validate_json(json.dumps(filled))
+        known.payload.model_validate_json(json.dumps(filled))
     except Absent as error:
         yield _error((*at, "payload"), str(error))
     except ValidationError as error:

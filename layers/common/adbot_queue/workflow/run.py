@@ -14,7 +14,7 @@ from typing import Any
 from adbot_queue import ledger
 from adbot_queue.core.errors import AppError, Conflict, NotFound, Unavailable
 from adbot_queue.core.telemetry import count, logger
-from adbot_queue.jobs import registry, service
+from adbot_queue.jobs import job_types, service
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.model import Failure, Job
 from adbot_queue.jobs.retry import Cancelled, Permanent, Waits
@@ -186,7 +186,7 @@ class _Run:
             Unsupported: this version does not know the step's type, or cannot read what the door has seen of its
                 payload.
         """
-        known = registry.TYPES.get(new.type)
+        known = job_types.get(new.type)
         if known is None:
             self._keep()
             raise Unsupported("UnknownType", f"step {step.id}: this version knows no job type {new.type}")

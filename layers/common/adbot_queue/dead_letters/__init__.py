@@ -1,0 +1,1 @@
+"""Jobs that died or failed: groups and replay."""

@@ -1,0 +1,1 @@
+"""Services of others that jobs call: AI models, plugins, accounts, webhooks."""

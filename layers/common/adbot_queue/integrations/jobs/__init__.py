@@ -1,0 +1,1 @@
+"""Job types that call services of others."""

@@ -1,0 +1,148 @@
+"""`deliver-webhook`: tells an address how a job ended, signed as Standard Webhooks says (https://www.standardwebhooks.com).
+
+Two secrets may be valid at a time: everything is signed with both, so that receivers can change theirs when they like.
+
+Each receiver (host and port) has a circuit of its own. One that hangs, is not reached or answers 5xx opens it after a
+few deliveries; the others to it then wait at no attempt's cost, and hold up no delivery to anybody else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import Field
+
+from adbot_queue.core import outbound, telemetry
+from adbot_queue.core.clock import iso
+from adbot_queue.core.errors import NotFound
+from adbot_queue.core.schema import Input
+from adbot_queue.integrations.standard_webhooks import signed, signing_secrets
+from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.job_types import DAY_S, JobType
+from adbot_queue.jobs.model import Job
+from adbot_queue.jobs.provider_call import Guard, guarded
+from adbot_queue.jobs.retry import Permanent, Transient
+from adbot_queue.providers.waiting import retry_after
+from adbot_queue.system import circuits
+
+TIMEOUT_S = 15.0
+"""For all of a delivery, redirects included: what the standard advises."""
+
+_COME_AGAIN = {
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.TOO_EARLY,
+    HTTPStatus.TOO_MANY_REQUESTS,
+}
+
+
+class DeliverWebhook(Input):
+    """Which job's end to tell, that of which cycle of attempts, and whom."""
+
+    url: str = Field(min_length=1, max_length=outbound.MOST_URL)
+    job_id: str = Field(min_length=1, max_length=128)
+    cycle: int = Field(default=0, ge=0)
+
+
+def deliver(payload: DeliverWebhook, context: Context) -> dict[str, Any]:
+    """Send it.
+
+    Returns:
+        status: what the receiver answered; message_id: its `webhook-id`, the same at every attempt. Or `superseded`: a
+        person had the job retried before this end was told, and another job tells the next one.
+
+    Raises:
+        Permanent: the receiver does not want it, the address is not public, the job is gone.
+        Transient: nobody answered, or said to come again. CircuitIsOpen: the receiver is failing, and is not asked.
+        NotConfigured, Unavailable: as `signing_secrets`.
+    """
+    job = _job(payload.job_id)
+    if job.cycle != payload.cycle:
+        return {"superseded": True}
+    message_id = f"msg_{context.job_id}"
+    body = json.dumps(message(job), separators=(",", ":"), allow_nan=False)
+    headers = {
+        "content-type": "application/json",
+        "user-agent": "adbot-queue",
+        **signed(message_id, context.now(), body, signing_secrets()),
+    }
+    try:
+        place = outbound.from_env().place(payload.url)
+        with guarded(Guard("the receiver", circuit_of(place)), TIMEOUT_S, context) as seconds:
+            answer = _post(payload.url, body.encode(), headers, seconds, context)
+    except outbound.BadAddress as error:
+        raise Permanent(f"the webhook's address {error}") from error
+    status = answer.status
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        telemetry.count("WebhooksDelivered")
+        return {"status": status, "message_id": message_id}
+    if status in _COME_AGAIN or status < HTTPStatus.BAD_REQUEST:
+        raise _again(answer, context)
+    raise Permanent(f"the receiver refused it (HTTP {status})")
+
+
+def circuit_of(place: outbound.Place) -> str:
+    """Name the circuit of a receiver: of one length, whatever a caller gave as its host."""
+    return circuits.RECEIVER + hashlib.sha256(place.authority.encode()).hexdigest()[:24]
+
+
+def _post(url: str, body: bytes, headers: dict[str, str], seconds: float, context: Context) -> outbound.Answer:
+    """Post to the receiver.
+
+    Raises:
+        Transient: it failed, which its circuit counts. BadAddress: as `outbound`.
+    """
+    try:
+        answer = outbound.from_env().post(url, body, headers, seconds)
+    except outbound.Unreachable as error:
+        raise Transient(f"the receiver could not be reached: {error}") from error
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise _again(answer, context)
+    return answer
+
+
+def _again(answer: outbound.Answer, context: Context) -> Transient:
+    return Transient(f"the receiver answered HTTP {answer.status}", retry_after(answer.headers, context.now))
+
+
+def message(job: Job) -> dict[str, Any]:
+    """What is told of a job that has ended."""
+    failure = job.failure
+    finished_at = job.finished_at or job.created_at
+    return {
+        "type": f"job.{job.state}",
+        "timestamp": iso(finished_at),
+        "data": {
+            "id": job.id,
+            "type": job.type,
+            "queue": job.queue,
+            "state": job.state.value,
+            "result": job.result,
+            "error": {"kind": failure.kind, "error": failure.error, "message": failure.message} if failure else None,
+            "attempts": job.attempt,
+            "created_at": iso(job.created_at),
+            "finished_at": iso(finished_at),
+            "tags": list(job.tags),
+        },
+    }
+
+
+def _job(job_id: str) -> Job:
+    from adbot_queue.jobs import service  # noqa: PLC0415  the service knows the processors
+
+    try:
+        return service.from_env().job(job_id)
+    except NotFound as error:
+        raise Permanent("the job whose end was to be told is gone") from error
+
+
+JOB = JobType(
+    queue="webhooks",
+    payload=DeliverWebhook,
+    handler=deliver,
+    horizon_s=DAY_S,
+    internal=True,
+)

@@ -1,0 +1,191 @@
+"""Job types: a module each, found by its name and imported when it is used.
+
+`send-email` is `<capability>/jobs/send_email.py`: payload model, policy and handler together, declared as `JOB`.
+Importing all of them would add 300 ms to a cold start: only `GET /job-types` and the API document do.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any, Protocol
+
+from adbot_queue.core.errors import Invalid
+from adbot_queue.jobs.job_queues import QUEUES
+from adbot_queue.jobs.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from adbot_queue.core.errors import FieldError
+    from adbot_queue.jobs.context import Context
+    from adbot_queue.jobs.model import Job
+
+CAPABILITIES = (
+    "payments",
+    "messaging",
+    "tickets",
+    "integrations",
+    "workflow",
+    "analytics",
+    "dead_letters",
+    "operations",
+)
+"""The packages that have job types, in `<package>/jobs/`."""
+
+MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
+
+TOLERANT = {"unknown_fields": "ignored"}
+"""The context of a tolerant validation, for validators that validate something themselves."""
+
+LOADED: dict[str, JobType] = {}
+"""The types that this process has imported; tests add their own."""
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+class Handler(Protocol):
+    """Runs a job. Raises `Permanent`, `Transient`, `Postponed` or `Cancelled` (jobs.retry)."""
+
+    def __call__(self, payload: Any, context: Context) -> dict[str, Any] | None:
+        """Return the job's result: JSON, without secrets."""
+
+
+class Check(Protocol):
+    """Checks a payload that fits its model."""
+
+    def __call__(self, payload: Any, before: Job | None) -> Sequence[FieldError]:
+        """Return the rules that it breaks; `before` is the job that is to be retried with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobType:
+    """A job type. Its name is its module's: `send_email` -> `send-email`.
+
+    Attributes:
+        queue: where it runs (`jobs.job_queues`).
+        payload: its payload's model.
+        handler: runs it.
+        timeout_s: longest run; at most its queue's `max_run_s`.
+        window_s: for how long an idempotency key means the same job.
+        is_once: a second effect of the same payload is never wanted: equal payloads of a tenant are one job without a
+            key, too, unless the first one failed, or was cancelled before it ran.
+        policy: another one than the queue's.
+        horizon_s: how long after its first run a job is retried while a provider is down (`jobs.retry`); 0: as long as
+            its quick tries take.
+        cap_s: the longest delay between two of those tries.
+        parallel: several of a batch may run at once in one process.
+        internal: only the platform itself enqueues it.
+        long_running: its handler works in slices (`jobs.long_running`).
+        child_types: returns the types of the jobs that it enqueues for a payload. A handler that enqueues jobs stops
+            them when it is cancelled.
+        check: rules that the payload's model does not know.
+        needs: providers (`providers.registry`) without whose credentials no such job is accepted.
+        example: a payload, for people.
+    """
+
+    queue: str
+    payload: type[BaseModel]
+    handler: Handler
+    timeout_s: int = 20
+    window_s: int = DAY_S
+    is_once: bool = False
+    policy: RetryPolicy | None = None
+    horizon_s: int = 0
+    cap_s: int = HOUR_S
+    parallel: bool = True
+    internal: bool = False
+    long_running: bool = False
+    child_types: Callable[[Mapping[str, Any]], Iterable[str]] | None = None
+    check: Check | None = None
+    needs: tuple[str, ...] = ()
+    example: Mapping[str, Any] | None = None
+    name: str = ""
+
+    def retry_policy(self) -> RetryPolicy:
+        """Return the type's policy, or its queue's, up to the type's horizon."""
+        policy = self.policy or QUEUES[self.queue].policy
+        return replace(policy, horizon_ms=self.horizon_s * 1000, cap_ms=self.cap_s * 1000)
+
+    def run(self, payload: BaseModel, context: Context) -> dict[str, Any] | None:
+        """Run a job and return its result. Raises what the handler raises."""
+        return self.handler(payload, context)
+
+    def read(self, payload: dict[str, Any]) -> BaseModel:
+        """Return a payload that was accepted at the door, by this version or another; unknown fields are ignored.
+
+        Raises:
+            ValidationError: this version cannot read it.
+        """
+        return self.payload.model_validate_json(json.dumps(payload), extra="ignore", context=TOLERANT)
+
+
+def get(name: str) -> JobType | None:
+    """Return a job type, None when this version does not know it. Imports its module."""
+    if (known := LOADED.get(name)) is not None:
+        return known
+    module = _module(name)
+    if module is None:
+        return None
+    declared: JobType = import_module(module).JOB
+    return LOADED.setdefault(name, replace(declared, name=name))
+
+
+def find(name: str) -> JobType:
+    """Return a job type.
+
+    Raises:
+        Invalid: it does not exist.
+    """
+    found = get(name)
+    if found is None:
+        raise Invalid.field("type", "does not exist: GET /job-types lists the job types")
+    return found
+
+
+def names() -> list[str]:
+    """Return the names of all types, in order; imports none of their modules."""
+    return sorted({name for capability in CAPABILITIES for name in names_of(capability)} | LOADED.keys())
+
+
+def names_of(capability: str) -> list[str]:
+    """Return the names of a capability's types."""
+    return [module.name.replace("_", "-") for module in iter_modules(_package(capability).__path__)]
+
+
+def public() -> list[JobType]:
+    """Return the types that people may enqueue. Imports every type."""
+    return [known for known in map(find, names()) if not known.internal]
+
+
+def policy_of(type_name: str, queue_name: str) -> RetryPolicy:
+    """Return the retry policy of a job, also of one whose type this version does not know."""
+    known = get(type_name)
+    return known.retry_policy() if known else QUEUES[queue_name].policy
+
+
+def spawns_jobs(type_name: str) -> bool:
+    """Return whether jobs of the type enqueue jobs of their own."""
+    known = get(type_name)
+    return known is not None and known.child_types is not None
+
+
+@cache
+def _module(name: str) -> str | None:
+    if not _NAME.fullmatch(name):
+        return None
+    for capability in CAPABILITIES:
+        path = f"adbot_queue.{capability}.jobs.{name.replace('-', '_')}"
+        if find_spec(path):
+            return path
+    return None
+
+
+def _package(capability: str) -> Any:
+    return import_module(f"adbot_queue.{capability}.jobs")

@@ -1,0 +1,1 @@
+"""Mails, text messages, push and one-time codes."""

@@ -1,0 +1,1 @@
+"""Job types that send mails, messages and codes."""

@@ -1,0 +1,83 @@
+"""Messages through Twilio, each sent once: shared by `send-sms`, `send-whatsapp` and `send-otp`.
+
+Twilio has no idempotency keys. So an attempt notes what it begins before it asks Twilio, and one that finds such a note
+looks before it sends: has Twilio reported the message of this effect (its reports name the effect, when the API's
+public address is set), or is there one of the same text to the same phone, taken since, that is no other job's?
+
+What is left: a message goes out twice when Twilio took it, the answer was lost, and at the next attempt, 4 s later at
+the earliest, Twilio has neither reported nor listed it. A template's text is Twilio's, so that only reports help there;
+a text that Twilio redacts or rewrites (short links) is not recognised in the list either. And it may not go out at all
+when another job with the same text to the same phone has lost its answer and finds ours in the list, in the moment
+between Twilio's taking it and our writing that down.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+from adbot_queue.core import telemetry
+from adbot_queue.core.errors import ProviderFailed
+from adbot_queue.delivery import callbacks, messages
+from adbot_queue.delivery.messages import Begun
+from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.provider_call import calling, verdict
+from adbot_queue.providers import twilio
+
+MOST_TEXT = 1600
+"""Characters that Twilio takes in one message: https://www.twilio.com/docs/api/errors/21617."""
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=MOST_TEXT)]
+
+
+def send(message: twilio.Message, context: Context) -> twilio.Sent:
+    """Send a message whatever was sent before, and write it down; for what is new at each attempt.
+
+    Raises:
+        Permanent: refused for what was asked. Transient: Twilio is busy or was not reached.
+        NotConfigured, Unavailable: as `twilio.send`.
+    """
+    try:
+        with calling("twilio", twilio.TIMEOUT_S, context, message.channel) as seconds:
+            sent = twilio.send(message, seconds)
+    except ProviderFailed as error:
+        raise verdict(error) from error.__cause__ or error
+    messages.from_env().sent(sent.sid, _state(sent), context.idempotency_key, context.job_id)
+    return sent
+
+
+def send_once(message: twilio.Message, context: Context) -> twilio.Sent:
+    """Send a message unless an earlier attempt has. Raises as `send`."""
+    begun = messages.from_env().begin(context.idempotency_key)
+    before = _sent_before(message, begun, context) if begun else None
+    if before is None:
+        return send(message, context)
+    telemetry.count("MessagesRecovered")
+    return before
+
+
+def _sent_before(message: twilio.Message, begun: Begun, context: Context) -> twilio.Sent | None:
+    """The message that an earlier attempt sent, if it did."""
+    known = messages.from_env()
+    if begun.sid:
+        return twilio.Sent(begun.sid, known.delivery(begun.sid).state)
+    if message.text is None:
+        return None
+    try:
+        with calling("twilio", twilio.LOOK_S, context, message.channel) as seconds:
+            found = twilio.find(message, begun.begun_at, seconds)
+    except ProviderFailed as error:
+        raise verdict(error) from error.__cause__ or error
+    ours = (sent for sent in found if known.sent(sent.sid, _state(sent), context.idempotency_key, context.job_id))
+    return next(ours, None)
+
+
+def callback_url(context: Context) -> str:
+    """Return the address that Twilio reports to."""
+    return callbacks.address(context.job_id, context.idempotency_key)
+
+
+def _state(sent: twilio.Sent) -> str:
+    """Twilio's status; one that is not known here counts as the first."""
+    return sent.status if sent.status in messages.STEPS else "accepted"

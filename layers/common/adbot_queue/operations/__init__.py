@@ -1,0 +1,1 @@
+"""Running the platform: overview, metrics, cleanup, readiness."""
