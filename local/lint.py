@@ -2,7 +2,7 @@
 
 cfn-lint does not run SAM's transform, so of a function and its events it sees hardly anything: a misspelt permission,
 a batch that is too large, a visibility timeout below the function's own. What neither it nor SAM knows is checked here:
-expressions of EventBridge Scheduler.
+expressions of EventBridge Scheduler. And every job type is imported once: its queue, its timeout, its providers.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from pathlib import Path
 from cfnlint.api import ManualArgs
 from cfnlint.api import lint as cfn_lint
 
+from adbot_queue.jobs import job_types
 from adbot_queue.jobs.cron import BadExpression
+from adbot_queue.jobs.job_queues import QUEUES
 from adbot_queue.jobs.ticks import Plan
+from adbot_queue.providers.registry import PROVIDERS
 from local.settings import REGION, ROOT
 from local.translate import BadTemplate, Template, load, place_code, transform, unroll
 
@@ -54,10 +57,36 @@ def _bad_schedules(plain: Template) -> Iterator[str]:
             yield f"{where}: {expression} must be like rate(1 minute) or rate(5 minutes)"
 
 
+def bad_job_types() -> Iterator[str]:
+    """Yield what is wrong with the declarations of job types, a line each. Imports every type."""
+    declared: dict[str, str] = {}
+    for capability in job_types.CAPABILITIES:
+        for name in job_types.names_of(capability):
+            if name in declared:
+                yield f"job type {name}: declared in {declared[name]} and {capability}"
+            declared.setdefault(name, capability)
+    for name in job_types.names():
+        try:
+            known = job_types.find(name)
+        except AttributeError:
+            yield f"job type {name}: its module declares no JOB"
+            continue
+        queue = QUEUES.get(known.queue)
+        if queue is None:
+            yield f"job type {name}: queue {known.queue} does not exist"
+        elif known.timeout_s > queue.max_run_s:
+            yield f"job type {name}: timeout_s: must be at most {queue.max_run_s}, its queue's max_run_s"
+        yield from (
+            f"job type {name}: needs: provider {provider} does not exist"
+            for provider in known.needs
+            if provider not in PROVIDERS
+        )
+
+
 def main() -> int:
     """Print the findings; 1 when there are any."""
     file = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "infra" / "template.yaml"
-    found = findings(file.read_text())
+    found = [*findings(file.read_text()), *bad_job_types()]
     for line in found:
         print(line)
     return 1 if found else 0

@@ -8,6 +8,7 @@ from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
 from adbot_queue.core.schema import View
 from adbot_queue.jobs import schemas, service
 from adbot_queue.jobs.batches import enqueue_batch, permitted
+from adbot_queue.jobs.job_type_schemas import JobTypePage
 from adbot_queue.ledger import Actor
 from adbot_queue.system.limits import Taken
 
@@ -65,6 +66,12 @@ def list_jobs(request: Request[schemas.LongQuery]) -> schemas.JobPage:
     """Newest first, of all queues."""
     query = request.query
     return schemas.JobPage.of(*service.from_env().long_running(query.limit, query.cursor))
+
+
+@api.get("/job-types", roles=STAFF, returns=JobTypePage, summary="List the job types with their payload schemas")
+def types(_: Request[None]) -> JobTypePage:
+    """With queue, retries, idempotency window, needed providers and an example each."""
+    return JobTypePage.of_all()
 
 
 @api.get("/jobs/{id}", roles=STAFF, returns=schemas.JobView, summary="One job", raises=(NotFound,))

@@ -14,8 +14,8 @@ from adbot_queue.core.dynamodb import Transaction
 from adbot_queue.core.schema import Input
 from adbot_queue.jobs import long_running
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice
-from adbot_queue.jobs.registry import JobType
 from tests.builders.world import World
 
 
@@ -82,8 +82,7 @@ def count_items(payload: Items, context: Context) -> dict[str, Any]:
 
 def counting_items(name: str = "count-items", queue: str = "maintenance", **declared: Any) -> JobType:
     """Its declaration; nothing has happened yet."""
-    handler, payload = "tests.builders.long_work:count_items", "tests.builders.long_work:Items"
-    return JobType(name, queue, handler, payload, long_running=True, **declared)
+    return JobType(queue, Items, count_items, long_running=True, name=name, **declared)
 
 
 def new_script(world: World) -> Script:

@@ -12,7 +12,8 @@ import pytest
 from werkzeug.serving import make_server
 
 from adbot_queue.core import aws, telemetry
-from adbot_queue.integrations.ai import Content, Seo
+from adbot_queue.integrations.jobs.generate_content import Content
+from adbot_queue.integrations.jobs.optimize_seo import Seo
 from adbot_queue.system import event_log
 from adbot_queue.system.event_log import Kind
 from local.embedded import PYTHON, child, wait_until_listening

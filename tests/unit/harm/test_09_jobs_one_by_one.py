@@ -39,7 +39,7 @@ DAMAGE: dict[str, Raw | None] = {
     "payload that is no JSON": {"payload": {"S": "{"}},
     "payload that is no object": {"payload": {"S": "[1]"}},
     "payload as a map": {"payload": {"M": {"name": {"S": "a"}}}},
-    "record that is no object": {"record": {"S": "7"}},
+    "checkpoint that is no object": {"checkpoint": {"S": "7"}},
     "priority as text": {"priority": {"S": "high"}},
     "priority as a truth": {"priority": {"BOOL": True}},
     "lag with a fraction": {"lag": {"N": "1.5"}},

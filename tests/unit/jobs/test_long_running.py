@@ -12,7 +12,7 @@ import pytest
 from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import Contended, Transaction
 from adbot_queue.core.errors import Conflict
-from adbot_queue.jobs import registry
+from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.items import item_of
 from adbot_queue.jobs.long_running import MAX_CHECKPOINT_BYTES, Progress, Slice, next_at
 from adbot_queue.jobs.model import Job, State
@@ -21,7 +21,7 @@ from adbot_queue.jobs.schemas import JobView
 from adbot_queue.jobs.statistics import change_of
 from tests.builders import long_work
 from tests.builders.crash import Killed, crash_after, every_call, sent_twice
-from tests.builders.jobs import Jobs, job_types
+from tests.builders.jobs import Jobs, known_types
 from tests.builders.long_work import CountItems, Script, counting_items, new_script, times
 from tests.builders.world import ADMIN, World, empty
 
@@ -33,8 +33,11 @@ ATTEMPTS = 3
 @pytest.fixture(autouse=True)
 def _declared(on_aws: World) -> Iterator[None]:
     """Two queues are swept in a sixth of the time."""
-    few = {name: registry.QUEUES[name] for name in ("money", "maintenance")}
-    with job_types(counting_items(policy=RetryPolicy(ATTEMPTS, 1000))), patch.dict(registry.QUEUES, few, clear=True):
+    few = {name: job_queues.QUEUES[name] for name in ("money", "maintenance")}
+    with (
+        known_types(counting_items(policy=RetryPolicy(ATTEMPTS, 1000))),
+        patch.dict(job_queues.QUEUES, few, clear=True),
+    ):
         yield
 
 

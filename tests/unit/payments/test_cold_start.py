@@ -8,14 +8,15 @@ import sys
 from tests.builders.world import ROOT
 
 LOAD = """
-import importlib, sys
+import sys
 from pathlib import Path
+from adbot_queue.jobs import job_types
 from local.openapi import load_app
 already = set(sys.modules)
 for name in ("webhook", "settle_payments", "checkout", "sweep", "notify"):
     load_app(Path("functions") / name / "app.py")
-for name in ("payment", "email", "analytics"):
-    importlib.import_module(f"adbot_queue.processors.{name}")
+for name in ("payment-process", "send-email", "analytics-track"):
+    job_types.find(name)
 dear = {"stripe", "sendgrid", "requests", "boto3"}
 print(sorted(dear & (set(sys.modules) - already)))
 """

@@ -11,7 +11,9 @@ from pydantic import ValidationError
 
 from adbot_queue.core import telemetry
 from adbot_queue.core.errors import NotConfigured
-from adbot_queue.integrations.ai import Content, GenerateContent, OptimizeSeo, Seo, schema_of
+from adbot_queue.integrations.ai import schema_of
+from adbot_queue.integrations.jobs.generate_content import Content, GenerateContent
+from adbot_queue.integrations.jobs.optimize_seo import OptimizeSeo, Seo
 from adbot_queue.providers import registry
 from adbot_queue.system import event_log
 from adbot_queue.system.event_log import Kind

@@ -8,7 +8,9 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 
-from adbot_queue.integrations.ai import Content, Seo, schema_of
+from adbot_queue.integrations.ai import schema_of
+from adbot_queue.integrations.jobs.generate_content import Content
+from adbot_queue.integrations.jobs.optimize_seo import Seo
 from local.stand_ins.bedrock import Bedrock
 from local.stand_ins.reply import Reply
 

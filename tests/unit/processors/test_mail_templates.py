@@ -174,7 +174,7 @@ def test_a_template_that_asks_for_more_than_it_is_told_makes_no_mail(monkeypatch
 
 def test_checking_what_a_template_is_told_does_not_need_jinja() -> None:
     script = (
-        "import sys; from adbot_queue.processors.email import SendEmail; "
+        "import sys; from adbot_queue.messaging.jobs.send_email import SendEmail; "
         "SendEmail.model_validate({'to': 'a@b.example', 'template': 'welcome', "
         "'variables': {'name': 'x', 'sign_in_url': 'https://a.example'}}); "
         "sys.exit('jinja2' in sys.modules)"

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from adbot_queue.jobs.model import Job
 
 CAPABILITIES = (
-    "payments",
-    "messaging",
-    "tickets",
-    "integrations",
-    "workflow",
     "analytics",
     "dead_letters",
+    "integrations",
+    "messaging",
     "operations",
+    "payments",
+    "tickets",
+    "workflow",
 )
 """The packages that have job types, in `<package>/jobs/`."""
 
@@ -81,6 +81,7 @@ class JobType:
             its quick tries take.
         cap_s: the longest delay between two of those tries.
         parallel: several of a batch may run at once in one process.
+        cancellable: its handler stops when a running job is cancelled.
         internal: only the platform itself enqueues it.
         long_running: its handler works in slices (`jobs.long_running`).
         child_types: returns the types of the jobs that it enqueues for a payload. A handler that enqueues jobs stops
@@ -100,6 +101,7 @@ class JobType:
     horizon_s: int = 0
     cap_s: int = HOUR_S
     parallel: bool = True
+    cancellable: bool = False
     internal: bool = False
     long_running: bool = False
     child_types: Callable[[Mapping[str, Any]], Iterable[str]] | None = None
@@ -165,15 +167,25 @@ def public() -> list[JobType]:
 
 
 def policy_of(type_name: str, queue_name: str) -> RetryPolicy:
-    """Return the retry policy of a job, also of one whose type this version does not know."""
-    known = get(type_name)
+    """Return the retry policy of a job, also of one whose type this version does not know or cannot import."""
+    known = _importable(type_name)
     return known.retry_policy() if known else QUEUES[queue_name].policy
 
 
 def spawns_jobs(type_name: str) -> bool:
     """Return whether jobs of the type enqueue jobs of their own."""
-    known = get(type_name)
+    known = _importable(type_name)
     return known is not None and known.child_types is not None
+
+
+def _importable(name: str) -> JobType | None:
+    """Return a job type, None when it is not known or its module cannot be imported: the job's attempt reports that."""
+    try:
+        return get(name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001  a native library's panic is no Exception
+        return None
 
 
 @cache

@@ -94,4 +94,5 @@ JOB = JobType(
     horizon_s=DAY_S,
     cap_s=15 * MINUTE_S,
     needs=("segment",),
+    example={"event": "Sold", "user_id": "cara"},
 )

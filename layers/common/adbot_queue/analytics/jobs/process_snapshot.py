@@ -14,4 +14,6 @@ JOB = JobType(
     cap_s=15 * MINUTE_S,
     policy=exponential(10, 10),  # a job of many slices must survive that some of them die
     parallel=False,
+    cancellable=True,
+    example={"hour": "2026-11-22T05"},
 )

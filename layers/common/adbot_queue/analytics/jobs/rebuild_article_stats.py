@@ -14,4 +14,6 @@ JOB = JobType(
     cap_s=15 * MINUTE_S,
     policy=exponential(10, 10),
     parallel=False,
+    cancellable=True,
+    example={"article_id": "summer-sale"},
 )

@@ -107,4 +107,5 @@ JOB = JobType(
     horizon_s=DAY_S,
     cap_s=15 * MINUTE_S,
     needs=("cognito", "sendgrid"),
+    example={"email": "cara@example.com", "groups": ["customer"]},
 )

@@ -149,4 +149,5 @@ JOB = JobType(
     horizon_s=6 * HOUR_S,
     cap_s=15 * MINUTE_S,
     needs=("plugins",),
+    example={"plugin": "resize", "input": {"width": 640}},
 )

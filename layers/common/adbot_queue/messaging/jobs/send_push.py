@@ -198,4 +198,5 @@ JOB = JobType(
     horizon_s=HOUR_S,
     cap_s=5 * MINUTE_S,
     needs=("web-push",),
+    example={"user_id": "cara", "title": "Your bot is ready"},
 )

@@ -14,4 +14,6 @@ JOB = JobType(
     cap_s=15 * MINUTE_S,
     policy=exponential(10, 10),
     parallel=False,
+    cancellable=True,
+    example={"what": ["raw-events"], "older_than_days": 400, "dry_run": True},
 )

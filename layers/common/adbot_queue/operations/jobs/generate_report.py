@@ -14,4 +14,6 @@ JOB = JobType(
     cap_s=15 * MINUTE_S,
     policy=exponential(5, 10),
     parallel=False,
+    cancellable=True,
+    example={"report": "orders", "from": "2026-11-01", "to": "2026-11-02"},
 )

@@ -126,4 +126,5 @@ JOB = JobType(
     horizon_s=3 * DAY_S,
     cap_s=15 * MINUTE_S,
     needs=("stripe",),
+    example={"amount": 4900, "currency": "eur", "payment_method": "pm_card_visa"},
 )

@@ -136,4 +136,5 @@ JOB = JobType(
     horizon_s=3 * DAY_S,
     cap_s=15 * MINUTE_S,
     needs=("stripe",),
+    example={"kind": "payout", "amount": 100, "currency": "eur"},
 )

@@ -151,4 +151,6 @@ JOB = JobType(
     horizon_s=3 * DAY_S,
     cap_s=15 * MINUTE_S,
     needs=("stripe",),
+    cancellable=True,
+    example={"transaction_id": "pi_1", "reason": "duplicate"},
 )

@@ -345,4 +345,11 @@ JOB = JobType(
     horizon_s=3 * DAY_S,
     cap_s=15 * MINUTE_S,
     needs=("solana",),
+    cancellable=True,
+    example={
+        "owner": "9xQeWvG816bUx9EPjHmaT23yvVM2ZWbrrpZb9PusVFin",
+        "name": "Seat 1",
+        "symbol": "SEAT",
+        "uri": "https://example.com/1.json",
+    },
 )

@@ -15,4 +15,6 @@ JOB = JobType(
     cap_s=15 * MINUTE_S,
     check=check,
     child_types=types,
+    cancellable=True,
+    example={"name": "thanks", "steps": [{"id": "done", "set_status": "done"}]},
 )
