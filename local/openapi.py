@@ -1,33 +1,38 @@
-"""Writes functions/system/openapi.json and docs/api.md from the routes that the functions declare.
+"""Write functions/system/openapi.json and docs/api.md from the routes that the functions declare.
 
 python -m local.openapi           write both
-python -m local.openapi --check   exit 1 when they are not up to date
+python -m local.openapi --check   exit 1 if they are not up to date
+
+Both refuse a document that breaks a rule of `local.openapi_rules`.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
-import re
 import sys
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from adbot_queue.core.errors import (
     AppError,
     Forbidden,
+    Internal,
     Invalid,
     Malformed,
     NotFound,
+    RateLimited,
     TooLarge,
     Unauthenticated,
     Unavailable,
 )
 from adbot_queue.core.http import Api, Route
+from local.openapi_rules import violations
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "functions" / "system" / "openapi.json"
@@ -55,55 +60,104 @@ def load_app(path: Path) -> Any:
     return module
 
 
+TAGS = {
+    "Bots": "Bots that customers bought or operators created",
+    "Orders": "Orders, and those that need a decision",
+    "Plans and checkout": "What is for sale, and paying for it",
+    "Stock": "Sessions and their pools",
+    "Bot queue": "Bots waiting for sessions, and their allocation",
+    "Jobs": "Background jobs",
+    "Queues": "Queues of jobs: figures, pause, clean",
+    "Schedules": "Jobs at recurring times",
+    "Dead letters": "Jobs that need a decision: groups, replay, discard",
+    "Messages": "Mails and text messages: deliveries and suppressions",
+    "Push notifications": "Browsers of the caller",
+    "One-time codes": "Codes sent to phones",
+    "Analytics": "Tracked events and articles",
+    "Reports": "Generated files",
+    "Webhooks": "Called by providers, authenticated by signature",
+    "Ledger": "Who changed what, when and why",
+    "System": "Mode, health, figures, call logs",
+}
+"""Chapter of the document -> what is in it, in the order of their appearance."""
+
+
 def document(routes: list[Route]) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of these routes."""
-    inputs = {model for route in routes if (model := route.body)}
-    outputs = {model for route in routes if (model := route.returns)}
-    _, schemas = models_json_schema(
-        [(model, "validation") for model in sorted(inputs, key=_name)]
-        + [(model, "serialization") for model in sorted(outputs, key=_name)],
-        ref_template=REF,
-    )
+    """Return the OpenAPI 3.1 document of these routes.
+
+    Raises:
+        ValueError: two models have one name.
+    """
+    schemas = _schemas(routes)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
-    made: dict[str, Any] = {
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+    for name in {_name(route.query) for route in routes if route.query}:
+        del schemas[name]  # spread into parameters
+    return {
         "openapi": "3.1.0",
         "info": {
             "title": "AdBot Queue",
             "version": "1",
             "description": "Paid orders become bots, first in, first out.",
         },
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
         "components": {
-            "schemas": {"Problem": PROBLEM, **schemas["$defs"]},
+            "schemas": {"Problem": PROBLEM, "FieldError": FIELD_ERROR, **schemas},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
     }
-    lost = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(made))) - made["components"]["schemas"].keys()
-    if lost:
-        raise ValueError(f"models of the same name as others: {', '.join(sorted(lost))}")
-    return made
 
+
+class _WithoutFieldTitles(GenerateJsonSchema):
+    """Pydantic titles the field `job_id` "Job Id", which tells nobody anything."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
+        return False
+
+
+def _schemas(routes: list[Route]) -> dict[str, Any]:
+    """Return every model, and what it refers to, by name. Pydantic puts module paths into names that are not unique."""
+    inputs = {model for route in routes for model in (route.body, route.query) if model}
+    outputs = {model for route in routes if (model := route.returns)}
+    _, made = models_json_schema(
+        [(model, "validation") for model in sorted(inputs, key=_name)]
+        + [(model, "serialization") for model in sorted(outputs, key=_name)],
+        ref_template=REF,
+        schema_generator=_WithoutFieldTitles,
+    )
+    found: dict[str, Any] = made["$defs"]
+    if doubled := sorted(name for name in found if "__" in name):
+        raise ValueError(f"models of one name, or one model taken and returned: {', '.join(doubled)}")
+    return found
+
+
+FIELD_ERROR: dict[str, Any] = {
+    "title": "FieldError",
+    "type": "object",
+    "description": "What is wrong with one field, and what is allowed",
+    "required": ["field", "message"],
+    "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+}
 
 PROBLEM: dict[str, Any] = {
+    "title": "Problem",
     "type": "object",
-    "description": "RFC 9457 problem document",
-    "required": ["type", "title", "status", "detail", "request_id"],
+    "description": "RFC 9457 problem document, sent as application/problem+json with `type`, `title`, `status`, "
+    "`detail` and `request_id`. API Gateway's own answers (application/json) have `message` alone.",
     "properties": {
-        "type": {"type": "string"},
+        "type": {"type": "string", "description": "urn:adbot-queue:problem:<name>, a stable name"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
-        "detail": {"type": "string"},
+        "detail": {"type": "string", "description": "What is wrong, in one sentence"},
         "request_id": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
-            },
-        },
+        "errors": {"type": "array", "items": {"$ref": REF.format(model="FieldError")}},
+        "message": {"type": "string", "description": "API Gateway's own answers only"},
     },
+    "required": [],
+    "dependentRequired": {"type": ["title", "status", "detail", "request_id"]},
+    "minProperties": 1,
     "additionalProperties": True,
 }
 
@@ -112,103 +166,141 @@ def _name(model: type[BaseModel]) -> str:
     return model.__name__
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def operation_id(route: Route) -> str:
+    """Return the handler's name in camel case."""
+    first, *words = route.handler.__name__.split("_")
+    return first + "".join(word.title() for word in words)
+
+
+def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
-        "operationId": f"{route.method.lower()}{route.path}".replace("/", "_").replace("{", "").replace("}", ""),
+        "operationId": operation_id(route),
+        "tags": [route.tag],
         "summary": route.summary,
-        "description": (route.handler.__doc__ or "").strip(),
-        "parameters": _parameters(route),
+        "description": inspect.getdoc(route.handler) or "",
+        "parameters": _parameters(route, schemas),
         "responses": _responses(route),
+        "security": [{"bearer": []}] if route.roles else [],
     }
     if route.roles:
-        operation["security"] = [{"bearer": []}]
         operation["x-roles"] = sorted(route.roles)
     if route.body:
+        needed = any(field.is_required() for field in route.body.model_fields.values())
         schema = {"$ref": REF.format(model=_name(route.body))}
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        operation["requestBody"] = {"required": needed, "content": {"application/json": {"schema": schema}}}
     elif route.raw:
-        operation["requestBody"] = {"required": True, "content": {route.raw: {"schema": {"type": "string"}}}}
+        content = {media: {"schema": schema} for media, schema in route.raw.items()}
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 
-def _parameters(route: Route) -> list[dict[str, Any]]:
+def _parameters(route: Route, schemas: dict[str, Any]) -> list[dict[str, Any]]:
     names = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
     found: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
     ]
     if route.query:
-        schema = route.query.model_json_schema(ref_template=REF)
-        definitions = schema.get("$defs", {})
-        for name, declared in schema["properties"].items():
-            found.append({"name": name, "in": "query", "required": False, "schema": _inlined(declared, definitions)})
+        query = schemas[_name(route.query)]
+        for name, declared in query["properties"].items():
+            required = name in query.get("required", ())
+            found.append({"name": name, "in": "query", "required": required, "schema": _without_null(declared)})
     if route.method != "GET" and route.roles:
         key = {"type": "string", "minLength": 1, "maxLength": 255}
         found.append({"name": "Idempotency-Key", "in": "header", "required": False, "schema": key})
     return found
 
 
-def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
-    """A parameter's schema without references: its definitions are not among the components."""
-    if isinstance(schema, dict):
-        if reference := schema.get("$ref"):
-            return _inlined(definitions[reference.rsplit("/", 1)[-1]], definitions)
-        return {name: _inlined(value, definitions) for name, value in schema.items()}
-    return [_inlined(value, definitions) for value in schema] if isinstance(schema, list) else schema
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a query parameter's schema: a parameter is left out, never null."""
+    options: list[dict[str, Any]] = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    rest = {name: value for name, value in schema.items() if name != "anyOf" and (name, value) != ("default", None)}
+    if len(options) == 1:
+        return options[0] | rest
+    return rest | {"anyOf": options} if options else rest
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    model = {"$ref": REF.format(model=_name(route.returns))} if route.returns else {"type": "object"}
-    if route.produces.startswith("text/"):
-        model = {"type": "string"}
-    answers: dict[str, Any] = {
-        str(int(status)): {
-            "description": HTTPStatus(status).phrase,
-            **({} if status == HTTPStatus.NO_CONTENT else {"content": {route.produces: {"schema": model}}}),
-        }
-        for status in (route.status, *route.also)
-    }
-    problems: list[type[AppError]] = [Unavailable, Malformed, *route.raises]  # any query may be no UTF-8
-    if route.roles:
-        problems += [Forbidden]
-        # API Gateway itself refuses a missing or bad token, with a body of its own.
-        answers["401"] = {"description": HTTPStatus(Unauthenticated.status).phrase}
-    if route.body or route.query or route.raw or "{" in route.path:
-        problems += [Invalid]
-    if "{" in route.path:
-        problems += [NotFound]  # an id that is too long for any
-    if route.body or route.raw:
-        problems += [TooLarge]
-    for problem in problems:
-        body = {"application/problem+json": {"schema": {"$ref": REF.format(model="Problem")}}}
-        answers.setdefault(str(int(problem.status)), {"description": problem.status.phrase, "content": body})
-    answers["429"] = {"description": "Too many requests: the route's throttle"}
+    answers: dict[str, Any] = {}
+    for status in (route.status, *route.also):
+        content = {route.produces: {"schema": _good(route, status)}} if status != HTTPStatus.NO_CONTENT else {}
+        answers[str(int(status))] = {"description": HTTPStatus(status).phrase, "content": content}
+    problem = {"schema": {"$ref": REF.format(model="Problem")}}
+    by_status: dict[HTTPStatus, list[str]] = {}
+    for error in _problems(route):
+        if error.slug not in (slugs := by_status.setdefault(error.status, [])):
+            slugs.append(error.slug)
+    for status, slugs in by_status.items():
+        media = ["application/problem+json", *(["application/json"] if status in BY_GATEWAY else [])]
+        named = ", ".join(f"`{slug}`" for slug in sorted(slugs))
+        answers.setdefault(
+            str(int(status)), {"description": f"{status.phrase}: {named}", "content": dict.fromkeys(media, problem)}
+        )
     return dict(sorted(answers.items()))
 
 
+def _good(route: Route, status: int) -> dict[str, Any]:
+    if route.returns is None:
+        return {"type": "string"}
+    model: dict[str, Any] = {"$ref": REF.format(model=_name(route.returns))}
+    if status < HTTPStatus.BAD_REQUEST:
+        return model
+    return {"anyOf": [model, {"$ref": REF.format(model="Problem")}]}
+
+
+BY_GATEWAY = {
+    HTTPStatus.UNAUTHORIZED,  # no token, or a bad one
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,  # 10 MB
+    HTTPStatus.TOO_MANY_REQUESTS,  # the throttle of the route
+    HTTPStatus.INTERNAL_SERVER_ERROR,  # the function failed
+    HTTPStatus.SERVICE_UNAVAILABLE,  # the function was throttled or timed out
+}
+"""Statuses that API Gateway itself may answer with, in its own words."""
+
+
+def _problems(route: Route) -> list[type[AppError]]:
+    """Return the problems that a route may answer with: those it declares, and those that any such route may."""
+    found: list[type[AppError]] = [Malformed, RateLimited, Internal, Unavailable, *route.raises]
+    if route.roles:
+        found += [Unauthenticated, Forbidden]
+    if route.roles or route.body or route.query or route.raw:
+        found += [Invalid]  # an unknown query parameter is refused wherever a token is needed
+    if "{" in route.path:
+        found += [NotFound]  # an id longer than any
+    if route.method != "GET":
+        found += [TooLarge]
+    return found
+
+
 def table(routes: dict[str, tuple[str, Route]]) -> str:
-    """The routes as a Markdown table."""
-    rows = [
-        f"| `{key}` | {', '.join(sorted(route.roles)) or 'public'} "
-        f"| {int(route.status)} | {route.summary} | `{function}` |"
-        for key, (function, route) in sorted(routes.items(), key=lambda entry: (entry[1][1].path, entry[0]))
-    ]
-    head = [
+    """Return the routes as Markdown, a table for each chapter."""
+    lines = [
         "# HTTP API",
         "",
-        "Made by `make docs` from the routes that `functions/*/app.py` declare. In full: `GET /openapi.json`.",
-        "",
-        "| route | roles | status | what it does | function |",
-        "|---|---|---|---|---|",
+        "Generated by `make docs` from the routes that `functions/*/app.py` declare. In full: `GET /openapi.json`.",
+        "`openapi-python-client` and `@hey-api/openapi-ts` generate clients from it: one call per operation.",
     ]
-    return "\n".join([*head, *rows, ""])
+    for tag, text in TAGS.items():
+        lines += ["", f"## {tag}", "", f"{text}.", ""]
+        lines += ["| route | operation | roles | status | what it does | function |", "|---|---|---|---|---|---|"]
+        lines += [
+            f"| `{key}` | `{operation_id(route)}` | {', '.join(sorted(route.roles)) or 'public'} "
+            f"| {int(route.status)} | {route.summary} | `{function}` |"
+            for key, (function, route) in sorted(routes.items(), key=lambda entry: (entry[1][1].path, entry[0]))
+            if route.tag == tag
+        ]
+    return "\n".join([*lines, ""])
 
 
 def main() -> int:
     """Write the files, or check them."""
     routes = all_routes()
-    ordered = [route for _, route in (routes[key] for key in sorted(routes))]
+    made = document([route for _, (_, route) in sorted(routes.items())])
+    if broken := violations(made):
+        print(*broken, sep="\n")
+        return 1
     wanted = {
-        DOCUMENT: json.dumps(document(ordered), indent=1, sort_keys=True) + "\n",
+        DOCUMENT: json.dumps(made, indent=1, sort_keys=True) + "\n",
         TABLE: table(routes),
     }
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]

@@ -7,7 +7,7 @@ from adbot_queue.adbots import requests, schemas, service
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
 from adbot_queue.core.http import ADMINS, CUSTOMERS, STAFF, Api, Request, Response
 
-api = Api()
+api = Api("Bots")
 
 
 @api.get(
@@ -15,7 +15,7 @@ api = Api()
     roles=STAFF | CUSTOMERS,
     query=schemas.AdbotsPage,
     returns=schemas.AdbotList,
-    summary="Own bots; all for staff",
+    summary="List bots (customers see their own)",
 )
 def list_adbots(request: Request[None]) -> schemas.AdbotList:
     """Newest first."""
@@ -24,24 +24,38 @@ def list_adbots(request: Request[None]) -> schemas.AdbotList:
     return schemas.AdbotList(items=[schemas.AdbotView.of(adbot) for adbot in found], next=following)
 
 
-@api.get("/adbots/{id}", roles=STAFF | CUSTOMERS, returns=schemas.AdbotView, summary="One bot", raises=(NotFound,))
+@api.get("/adbots/{id}", roles=STAFF | CUSTOMERS, returns=schemas.AdbotView, summary="Get a bot", raises=(NotFound,))
 def get_adbot(request: Request[None]) -> schemas.AdbotView:
-    """Staff also see which sessions it has."""
+    """Staff also see its sessions."""
     adbots = service.from_env()
     adbot = adbots.adbot(request.path["id"], request.caller.sees_only)
     return schemas.AdbotView.of(adbot, adbots.stock.session_ids(adbot.runs) if request.caller.is_staff else None)
 
 
-@api.get("/orders", roles=STAFF, query=schemas.OrdersPage, returns=schemas.OrderList, summary="Orders in REVIEW")
+@api.get(
+    "/orders",
+    roles=STAFF,
+    query=schemas.OrdersPage,
+    returns=schemas.OrderList,
+    summary="List orders in REVIEW",
+    tag="Orders",
+)
 def list_orders(request: Request[None]) -> schemas.OrderList:
-    """Those that wait for a person, newest first."""
+    """Newest first."""
     found, following = service.from_env().store.orders_in_review(request.query.limit, request.query.cursor)
     return schemas.OrderList(items=[schemas.OrderView.of(order) for order in found], next=following)
 
 
-@api.get("/orders/{id}", roles=STAFF | CUSTOMERS, returns=schemas.OrderView, summary="One order", raises=(NotFound,))
+@api.get(
+    "/orders/{id}",
+    roles=STAFF | CUSTOMERS,
+    returns=schemas.OrderView,
+    summary="Get an order",
+    tag="Orders",
+    raises=(NotFound,),
+)
 def get_order(request: Request[None]) -> schemas.OrderView:
-    """Own orders; all for staff."""
+    """Customers see their own, staff all."""
     return schemas.OrderView.of(service.from_env().order(request.path["id"], request.caller.sees_only))
 
 
@@ -50,11 +64,11 @@ def get_order(request: Request[None]) -> schemas.OrderView:
     roles=ADMINS,
     body=requests.Because,
     returns=schemas.AdbotView,
-    summary="End a bot; its sessions go back to stock",
+    summary="Cancel a bot and return its sessions to stock",
     raises=(NotFound, IdempotencyMismatch),
 )
-def cancel(request: Request[requests.Because]) -> Response:
-    """A cancelled bot stays as it is. Above the limit the owner alone ends what was paid for."""
+def cancel_adbot(request: Request[requests.Because]) -> Response:
+    """Cancelling twice changes nothing. Above the money limit a paid bot needs the owner."""
     adbots, adbot_id = service.from_env(), request.path["id"]
     order = adbots.order(adbots.adbot(adbot_id, None).order_id)
     owner.check_end(request.caller, order.amount - order.amount_refunded, order.currency)
@@ -66,11 +80,11 @@ def cancel(request: Request[requests.Because]) -> Response:
     roles=ADMINS,
     body=schemas.Reassign,
     returns=schemas.AdbotView,
-    summary="Give a bot named free sessions, take named ones back to stock",
+    summary="Assign free sessions to a bot by name, or take sessions back",
     raises=(NotFound, Conflict, IdempotencyMismatch),
 )
-def reassign(request: Request[schemas.Reassign]) -> Response:
-    """All of it or nothing."""
+def reassign_sessions(request: Request[schemas.Reassign]) -> Response:
+    """All changes apply, or none."""
     body = request.body
     command = requests.command_of(request, body.reason)
     return schemas.done(service.from_env().reassign(request.path["id"], body.add, body.remove, command))

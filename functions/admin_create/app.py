@@ -8,7 +8,7 @@ from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
 from adbot_queue.core.http import ADMINS, Api, Request, Response
 from adbot_queue.core.settings import settings
 
-api = Api()
+api = Api("Bots")
 
 
 @api.post(
@@ -20,8 +20,8 @@ api = Api()
     summary="Create a bot with an order of amount 0, or for an order in REVIEW",
     raises=(NotFound, Conflict, IdempotencyMismatch),
 )
-def create(request: Request[schemas.CreateAdbot]) -> Response:
-    """Always creates order and bot; the answer shows whether it is READY or QUEUED."""
+def create_adbot(request: Request[schemas.CreateAdbot]) -> Response:
+    """Always creates order and bot; the answer shows whether the bot is READY or QUEUED."""
     body = request.body
     pool = body.pool or (None if body.order_id else settings().default_pool)
     wanted = Wanted(body.user_id, body.required_sessions, pool, body.order_id)

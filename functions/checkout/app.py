@@ -7,7 +7,7 @@ from adbot_queue.core.http import ADMINS, CUSTOMERS, STAFF, Api, Request, Respon
 from adbot_queue.ledger import Actor
 from adbot_queue.payments import checkout, plans, schemas
 
-api = Api()
+api = Api("Plans and checkout")
 
 
 @api.post(
@@ -16,21 +16,19 @@ api = Api()
     body=schemas.StartCheckout,
     returns=schemas.CheckoutView,
     status=201,
-    summary="Start buying a plan: a Stripe Checkout session to send the customer to",
+    summary="Start a Stripe Checkout session for a plan",
     raises=(NotFound, Conflict, IdempotencyMismatch, NotConfigured, ProviderFailed),
 )
 def start_checkout(request: Request[schemas.StartCheckout]) -> schemas.CheckoutView:
-    """The same Idempotency-Key gives the same session."""
+    """The same Idempotency-Key returns the same session."""
     body, key = request.body, request.idempotency_key or request.request_id
     begun = checkout.from_env().start(request.caller.id, body.plan_id, body.success_url, body.cancel_url, key)
     return schemas.CheckoutView.of(begun)
 
 
-@api.get(
-    "/plans", roles=STAFF | CUSTOMERS, query=schemas.PlanPage, returns=schemas.PlanList, summary="What can be bought"
-)
+@api.get("/plans", roles=STAFF | CUSTOMERS, query=schemas.PlanPage, returns=schemas.PlanList, summary="List plans")
 def list_plans(request: Request[None]) -> schemas.PlanList:
-    """Staff also see what is not for sale."""
+    """Staff also see plans that are not for sale."""
     page, everything = request.query, request.caller.is_staff
     return schemas.PlanList.of(*plans.from_env().list(page.limit, page.cursor, only_active=not everything))
 
@@ -40,18 +38,18 @@ def list_plans(request: Request[None]) -> schemas.PlanList:
     roles=ADMINS,
     body=schemas.PlanBody,
     returns=schemas.PlanView,
-    summary="Set a plan",
+    summary="Create or replace a plan",
     also=(201,),
 )
 def put_plan(request: Request[schemas.PlanBody]) -> Response:
-    """201 when it is new, 200 when it was there. What was bought before stays as it was bought."""
+    """201 if the plan is new, 200 if it existed. Earlier purchases keep their terms."""
     plan, new = plans.from_env().put(request.path["id"], request.body.model_dump(), Actor.behind(request))
     return Response(schemas.PlanView.of(plan), 201 if new else 200)
 
 
-@api.delete("/admin/plans/{id}", roles=ADMINS, returns=schemas.PlanView, summary="Remove a plan", raises=(NotFound,))
-def remove_plan(request: Request[None]) -> schemas.PlanView:
-    """Answers with the plan as it was."""
+@api.delete("/admin/plans/{id}", roles=ADMINS, returns=schemas.PlanView, summary="Delete a plan", raises=(NotFound,))
+def delete_plan(request: Request[None]) -> schemas.PlanView:
+    """Returns the deleted plan."""
     return schemas.PlanView.of(plans.from_env().remove(request.path["id"], Actor.behind(request)))
 
 

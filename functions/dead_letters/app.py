@@ -12,7 +12,7 @@ from adbot_queue.jobs import dead_letters, replays
 from adbot_queue.jobs import service as jobs
 from adbot_queue.ledger import Actor
 
-api = Api()
+api = Api("Dead letters")
 
 
 @api.get(
@@ -20,9 +20,9 @@ api = Api()
     roles=STAFF,
     query=schemas.LetterQuery,
     returns=schemas.DeadLetterPage,
-    summary="Dead letters that wait for a decision, or their groups",
+    summary="List dead letters, or their groups",
 )
-def page(request: Request[None]) -> schemas.DeadLetterPage:
+def list_dead_letters(request: Request[None]) -> schemas.DeadLetterPage:
     """Dead jobs and dead messages in one list, newest first."""
     query, service = request.query, dead_letters.from_env()
     if query.group:
@@ -37,10 +37,10 @@ def page(request: Request[None]) -> schemas.DeadLetterPage:
     "/dead-letters/{id}",
     roles=STAFF,
     returns=schemas.DeadLetterView,
-    summary="One dead letter, with its whole payload or body",
+    summary="Get a dead letter with its whole payload",
     raises=(NotFound,),
 )
-def show(request: Request[None]) -> schemas.DeadLetterView:
+def get_dead_letter(request: Request[None]) -> schemas.DeadLetterView:
     """Also one that was decided about, while it is kept; a job that was replayed is a job again."""
     found, body = dead_letters.from_env().show(request.path["id"])
     return schemas.DeadLetterView.of(found, body, whole=True)
@@ -53,11 +53,11 @@ def show(request: Request[None]) -> schemas.DeadLetterView:
     returns=schemas.DeadLetterView,
     limit=2 * 1024 * 1024,
     status=202,
-    summary="Have a dead job run again, or a dead message sent back to its queue, edited or not",
+    summary="Replay a dead letter, optionally edited",
     raises=(NotFound, Conflict),
     also=(201,),
 )
-def replay(request: Request[schemas.ReplayLetter]) -> Response:
+def replay_dead_letter(request: Request[schemas.ReplayLetter]) -> Response:
     """201 when it was done within the request. Money above the limit needs the owner, edited or not."""
     body = request.body
     if job := jobs.from_env().store.get(request.path["id"]):
@@ -79,10 +79,10 @@ def replay(request: Request[schemas.ReplayLetter]) -> Response:
     roles=ADMINS,
     query=schemas.ReasonQuery,
     returns=schemas.DeadLetterView,
-    summary="Discard a dead letter; it is kept for 90 days",
+    summary="Discard a dead letter (kept for 90 days)",
     raises=(NotFound, Conflict),
 )
-def discard(request: Request[None]) -> schemas.DeadLetterView:
+def discard_dead_letter(request: Request[None]) -> schemas.DeadLetterView:
     """Discarding twice changes nothing. More than 100 a day need the owner."""
     owner.check_discard(request.caller)
     discarded = dead_letters.from_env().discard(request.path["id"], Actor.behind(request), request.query.reason)
@@ -95,11 +95,11 @@ def discard(request: Request[None]) -> schemas.DeadLetterView:
     body=schemas.StartReplay,
     returns=schemas.ReplayView,
     status=202,
-    summary="Replay all dead letters that match, at a rate; 200 when it is a dry run, which only counts",
+    summary="Replay all dead letters that match, at a rate (200: dry run)",
     raises=(IdempotencyMismatch,),
     also=(200,),
 )
-def start(request: Request[schemas.StartReplay]) -> Response:
+def start_replay(request: Request[schemas.StartReplay]) -> Response:
     """The same Idempotency-Key answers with the first replay."""
     body, service = request.body, replays.from_env()
     wanted, rate = body.filter.wanted(), body.rate_per_second
@@ -125,10 +125,10 @@ def start(request: Request[schemas.StartReplay]) -> Response:
     "/dead-letters/replays/{id}",
     roles=STAFF,
     returns=schemas.ReplayView,
-    summary="How far a replay is",
+    summary="Get the progress of a replay",
     raises=(NotFound,),
 )
-def progress(request: Request[None]) -> schemas.ReplayView:
+def get_replay(request: Request[None]) -> schemas.ReplayView:
     """Exact: every letter's replay and the count of it are one transaction."""
     return schemas.ReplayView.of(replays.from_env().show(request.path["id"]))
 
@@ -138,10 +138,10 @@ def progress(request: Request[None]) -> schemas.ReplayView:
     roles=ADMINS,
     query=schemas.ReasonQuery,
     returns=schemas.ReplayView,
-    summary="Cancel a replay: it stops before the next letter",
+    summary="Cancel a replay",
     raises=(NotFound, Conflict),
 )
-def cancel(request: Request[None]) -> schemas.ReplayView:
+def cancel_replay(request: Request[None]) -> schemas.ReplayView:
     """Cancelling twice changes nothing."""
     cancelled = replays.from_env().cancel(request.path["id"], Actor.behind(request), request.query.reason)
     return schemas.ReplayView.of(cancelled)

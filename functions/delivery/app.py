@@ -12,20 +12,21 @@ from adbot_queue.push import subscriptions
 
 MOST_BYTES = 4 * 1024 * 1024
 
-api = Api()
+api = Api("Messages")
 
 
 @api.post(
     callbacks.PATH,
     roles=PUBLIC,
-    raw="application/x-www-form-urlencoded",
+    raw={"application/x-www-form-urlencoded": {"type": "object", "additionalProperties": {"type": "string"}}},
     limit=callbacks.MOST_BYTES,
     status=204,
-    summary="How far a message came, as Twilio reports it under its signature",
+    summary="Receive a delivery report from Twilio (signed)",
+    tag="Webhooks",
     raises=(BadSignature, Malformed, TooLarge, NotConfigured, Unavailable),
 )
-def twilio(request: Request[None]) -> Response:
-    """What comes twice or too late changes nothing."""
+def receive_twilio_report(request: Request[None]) -> Response:
+    """A repeated or late report changes nothing."""
     callbacks.receive(request.raw, request.query_string, request.domain, request.header("x-twilio-signature"))
     return Response(None)
 
@@ -34,25 +35,26 @@ def twilio(request: Request[None]) -> Response:
     "/messages/{id}",
     roles=STAFF,
     returns=schemas.MessageView,
-    summary="How far a message came, by the provider's id or by its job's",
+    summary="Get the delivery state of a text message",
     raises=(NotFound,),
 )
-def show(request: Request[None]) -> schemas.MessageView:
-    """Known for 30 days."""
+def get_message(request: Request[None]) -> schemas.MessageView:
+    """By the id of the provider or of the job. Kept for 30 days."""
     return schemas.MessageView.of(messages.from_env().delivery(request.path["id"]))
 
 
 @api.post(
     "/webhooks/sendgrid",
     roles=PUBLIC,
-    raw="application/json",
+    raw={"application/json": {"type": "array", "items": {"type": "object"}}},
     limit=MOST_BYTES,
     returns=delivery_schemas.EventsReceived,
-    summary="What SendGrid reports of mails, under its signature",
+    summary="Receive mail events from SendGrid (signed)",
+    tag="Webhooks",
     raises=(BadSignature, Malformed, TooLarge, NotConfigured, Unavailable),
 )
-def sendgrid(request: Request[None]) -> delivery_schemas.EventsReceived:
-    """200 means written down; anything else makes SendGrid send the batch again."""
+def receive_sendgrid_events(request: Request[None]) -> delivery_schemas.EventsReceived:
+    """200 means recorded; SendGrid sends the batch again after any other status."""
     signature, timestamp = request.header(sendgrid_webhook.SIGNATURE), request.header(sendgrid_webhook.TIMESTAMP)
     return delivery_schemas.EventsReceived.model_validate(
         reception.from_env().sendgrid(request.raw, signature, timestamp)
@@ -63,10 +65,10 @@ def sendgrid(request: Request[None]) -> delivery_schemas.EventsReceived:
     "/deliveries/{job}",
     roles=STAFF,
     returns=delivery_schemas.DeliveryList,
-    summary="The messages that a job sent, and what became of them",
+    summary="List the messages that a job sent",
 )
-def of_job(request: Request[None]) -> delivery_schemas.DeliveryList:
-    """Empty until a provider took one."""
+def list_deliveries(request: Request[None]) -> delivery_schemas.DeliveryList:
+    """Empty until a provider accepts one."""
     found = service.from_env().of_job(request.path["job"])
     return delivery_schemas.DeliveryList(items=[delivery_schemas.DeliveryView.of(delivery) for delivery in found])
 
@@ -76,11 +78,11 @@ def of_job(request: Request[None]) -> delivery_schemas.DeliveryList:
     roles=STAFF,
     query=delivery_schemas.AddressQuery,
     returns=delivery_schemas.SuppressionList,
-    summary="Look up for which messages an address is suppressed, and why",
+    summary="List the suppressions of an address",
     raises=(NotConfigured,),
 )
-def look_up(request: Request[None]) -> delivery_schemas.SuppressionList:
-    """By the address: the list itself does not know it."""
+def list_suppressions(request: Request[None]) -> delivery_schemas.SuppressionList:
+    """An entry can only be found by its address: the list stores a keyed hash of it."""
     found = suppressions.from_env().entries(request.query.channel, request.query.address)
     return delivery_schemas.SuppressionList(items=[delivery_schemas.SuppressionView.of(entry) for entry in found])
 
@@ -90,11 +92,11 @@ def look_up(request: Request[None]) -> delivery_schemas.SuppressionList:
     roles=ADMINS,
     query=delivery_schemas.LiftQuery,
     returns=delivery_schemas.SuppressionView,
-    summary="Let an address be written to again; SendGrid's own list is apart from this one",
+    summary="Remove a suppression (SendGrid keeps a list of its own)",
     raises=(NotFound,),
 )
-def lift(request: Request[None]) -> delivery_schemas.SuppressionView:
-    """Doing it twice changes nothing."""
+def remove_suppression(request: Request[None]) -> delivery_schemas.SuppressionView:
+    """Removing it twice changes nothing."""
     lifted = suppressions.from_env().lift(request.path["id"], request.query.reason, Actor.behind(request))
     return delivery_schemas.SuppressionView.of(lifted)
 
@@ -103,11 +105,12 @@ def lift(request: Request[None]) -> delivery_schemas.SuppressionView:
     "/push/key",
     roles=STAFF | CUSTOMERS,
     returns=push.PushKey,
-    summary="What a browser subscribes to notifications with",
+    summary="Get the public key that browsers subscribe with",
+    tag="Push notifications",
     raises=(NotConfigured,),
 )
-def push_key(_request: Request[None]) -> push.PushKey:
-    """With another key all subscriptions are worthless."""
+def get_push_key(_request: Request[None]) -> push.PushKey:
+    """A new key makes all existing subscriptions useless."""
     return push.PushKey(public_key=web_push.public_key())
 
 
@@ -117,10 +120,11 @@ def push_key(_request: Request[None]) -> push.PushKey:
     body=push.BrowserBody,
     returns=push.SubscriptionView,
     status=201,
-    summary="Have a browser of one's own notified",
+    summary="Subscribe a browser",
+    tag="Push notifications",
 )
-def subscribe(request: Request[push.BrowserBody]) -> push.SubscriptionView:
-    """The same browser again is the same subscription; of more than 20 the oldest goes."""
+def subscribe_browser(request: Request[push.BrowserBody]) -> push.SubscriptionView:
+    """The same browser keeps its subscription. Of more than 20 the oldest is removed."""
     return push.SubscriptionView.of(subscriptions.from_env().add(request.caller.id, request.body.browser()))
 
 
@@ -128,10 +132,11 @@ def subscribe(request: Request[push.BrowserBody]) -> push.SubscriptionView:
     "/push/subscriptions/{id}",
     roles=STAFF | CUSTOMERS,
     returns=push.SubscriptionList,
-    summary="Have a browser of one's own notified no more",
+    summary="Unsubscribe a browser",
+    tag="Push notifications",
 )
-def unsubscribe(request: Request[None]) -> push.SubscriptionList:
-    """Answers with those that are left. Doing it twice changes nothing."""
+def unsubscribe_browser(request: Request[None]) -> push.SubscriptionList:
+    """Returns the remaining subscriptions. Unsubscribing twice changes nothing."""
     known, user = subscriptions.from_env(), request.caller.id
     known.remove(user, request.path["id"])
     return push.SubscriptionList(items=[push.SubscriptionView.of(one) for one in known.of_user(user)])

@@ -8,7 +8,7 @@ from adbot_queue.core.http import STAFF, Api, Request
 from adbot_queue.reports import schemas as report_schemas
 from adbot_queue.reports import service as reports
 
-api = Api()
+api = Api("Analytics")
 
 
 @api.get(
@@ -16,10 +16,10 @@ api = Api()
     roles=STAFF,
     query=schemas.AnalyticsQuery,
     returns=schemas.AnalyticsView,
-    summary="Tracked events and people by hour (up to 7 days) or by day (up to 31)",
+    summary="Count tracked events and people by hour (up to 7 days) or day (up to 31)",
 )
-def analytics(request: Request[None]) -> schemas.AnalyticsView:
-    """As of the last snapshot; one Query by the day, one a day by the hour."""
+def get_analytics(request: Request[None]) -> schemas.AnalyticsView:
+    """As of the last snapshot."""
     return service.from_env().show(request.query)
 
 
@@ -27,11 +27,11 @@ def analytics(request: Request[None]) -> schemas.AnalyticsView:
     "/articles/{id}/stats",
     roles=STAFF,
     returns=schemas.ArticleView,
-    summary="Views and readers of an article, in all and by day",
+    summary="Get views and readers of an article, in total and by day",
     raises=(NotFound,),
 )
-def article(request: Request[None]) -> schemas.ArticleView:
-    """As the job rebuild-article-stats has put it together last."""
+def get_article_stats(request: Request[None]) -> schemas.ArticleView:
+    """As of the last run of the job `rebuild-article-stats`."""
     return service.from_env().article(request.path["id"])
 
 
@@ -39,11 +39,12 @@ def article(request: Request[None]) -> schemas.ArticleView:
     "/reports/{id}",
     roles=STAFF,
     returns=report_schemas.ReportView,
-    summary="Fresh links to the files that the job generate-report has made; good for 15 minutes",
+    summary="Get download links of a report (valid for 15 minutes)",
+    tag="Reports",
     raises=(NotFound,),
 )
-def report(request: Request[None]) -> report_schemas.ReportView:
-    """The id is the job's."""
+def get_report(request: Request[None]) -> report_schemas.ReportView:
+    """The id is that of the job `generate-report`."""
     return report_schemas.ReportView.of(reports.from_env().show(request.path["id"]))
 
 

@@ -12,7 +12,7 @@ from adbot_queue.jobs.job_type_schemas import JobTypePage
 from adbot_queue.ledger import Actor
 from adbot_queue.system.limits import Taken
 
-api = Api()
+api = Api("Jobs")
 
 
 @api.post(
@@ -21,12 +21,12 @@ api = Api()
     body=schemas.EnqueueJob,
     returns=schemas.JobView,
     status=202,
-    summary="Enqueue a job; 201 when it was executed within the request, 200 when it was enqueued before",
+    summary="Enqueue a job (201: executed within the request)",
     raises=(RateLimited, Conflict, IdempotencyMismatch, NotConfigured),
     also=(200, 201),
 )
-def enqueue(request: Request[schemas.EnqueueJob]) -> Response:
-    """The same request with the same Idempotency-Key answers 200 with the first job as it is now."""
+def enqueue_job(request: Request[schemas.EnqueueJob]) -> Response:
+    """The same request with the same Idempotency-Key answers 200 with the current state of the first job."""
     jobs, user = service.from_env(), request.caller.id
     wanted = request.body.new(user, request.idempotency_key)
     (new,) = permitted(jobs, request.caller, [wanted])
@@ -50,12 +50,12 @@ def _enqueued(view: View, taken: Taken, *, replayed: bool, ended: bool) -> Respo
     returns=schemas.BatchView,
     limit=5 * 1024 * 1024,
     status=202,
-    summary="Enqueue up to 100 jobs; 201 when all were executed within the request, 200 when all were enqueued before",
+    summary="Enqueue up to 100 jobs (201: all executed within the request)",
     raises=(RateLimited, Conflict, IdempotencyMismatch, NotConfigured),
     also=(200, 201),
 )
-def enqueue_many(request: Request[schemas.EnqueueBatch]) -> Response:
-    """One invalid job refuses all of them; a reused key refuses its job alone."""
+def enqueue_jobs(request: Request[schemas.EnqueueBatch]) -> Response:
+    """One invalid job rejects the whole batch; a reused key rejects its own job alone."""
     batch = enqueue_batch(service.from_env(), request)
     ended = all(item.state in service.TERMINAL for item in batch.view.items)
     return _enqueued(batch.view, batch.taken, replayed=batch.replayed, ended=ended)
@@ -69,13 +69,13 @@ def list_jobs(request: Request[schemas.LongQuery]) -> schemas.JobPage:
 
 
 @api.get("/job-types", roles=STAFF, returns=JobTypePage, summary="List the job types with their payload schemas")
-def types(_: Request[None]) -> JobTypePage:
+def list_job_types(_: Request[None]) -> JobTypePage:
     """With queue, retries, idempotency window, needed providers and an example each."""
     return JobTypePage.of_all()
 
 
-@api.get("/jobs/{id}", roles=STAFF, returns=schemas.JobView, summary="One job", raises=(NotFound,))
-def show(request: Request[None]) -> schemas.JobView:
+@api.get("/jobs/{id}", roles=STAFF, returns=schemas.JobView, summary="Get a job", raises=(NotFound,))
+def get_job(request: Request[None]) -> schemas.JobView:
     """With all its attempts."""
     return schemas.JobView.of(service.from_env().job(request.path["id"]))
 
@@ -84,11 +84,11 @@ def show(request: Request[None]) -> schemas.JobView:
     "/jobs/{id}",
     roles=ADMINS,
     returns=schemas.JobView,
-    summary="Cancel a job; 202 when it is running and was asked to stop",
+    summary="Cancel a job (202: it is running and will stop)",
     raises=(NotFound, Conflict),
     also=(202,),
 )
-def cancel(request: Request[None]) -> Response:
+def cancel_job(request: Request[None]) -> Response:
     """Cancelling twice changes nothing."""
     job = service.from_env().cancel(request.path["id"], Actor.behind(request))
     return Response(schemas.JobView.of(job), 200 if job.is_terminal else 202)
@@ -100,12 +100,12 @@ def cancel(request: Request[None]) -> Response:
     body=schemas.RetryJob,
     returns=schemas.JobView,
     status=202,
-    summary="Have a failed, dead or cancelled job run again",
+    summary="Retry a failed, dead or cancelled job",
     raises=(NotFound, Conflict),
     also=(201,),
 )
-def retry(request: Request[schemas.RetryJob]) -> Response:
-    """A new cycle of attempts, on request with another payload; money above the limit needs the owner again."""
+def retry_job(request: Request[schemas.RetryJob]) -> Response:
+    """Starts a new cycle of attempts, optionally with another payload. Money above the limit needs the owner again."""
     body = request.body
     jobs = service.from_env()
     before = jobs.job(request.path["id"])

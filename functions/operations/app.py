@@ -8,12 +8,12 @@ from adbot_queue.system import event_log, event_schemas, health_log, mode, overv
 from adbot_queue.system import operations_schemas as schemas
 from adbot_queue.system.event_log import Kind
 
-api = Api()
+api = Api("System")
 
 
-@api.get("/admin/system/mode", roles=STAFF, returns=schemas.ModeView, summary="Queued or direct processing")
-def read_mode(_request: Request[None]) -> schemas.ModeView:
-    """As it stands, not as some process remembers it."""
+@api.get("/admin/system/mode", roles=STAFF, returns=schemas.ModeView, summary="Get the processing mode")
+def get_mode(_request: Request[None]) -> schemas.ModeView:
+    """Reads the stored mode, not a cached one."""
     return schemas.ModeView.of(mode.from_env().read())
 
 
@@ -22,10 +22,10 @@ def read_mode(_request: Request[None]) -> schemas.ModeView:
     roles=OWNERS,
     body=schemas.SetMode,
     returns=schemas.ModeView,
-    summary="The kill switch: everybody follows within 5 seconds",
+    summary="Set the processing mode (kill switch; in force within 5 seconds)",
 )
 def set_mode(request: Request[schemas.SetMode]) -> schemas.ModeView:
-    """The same mode again changes nothing."""
+    """Setting the same mode again changes nothing."""
     wanted = request.body
     return schemas.ModeView.of(mode.from_env().set(wanted.mode, wanted.reason, Actor.behind(request)))
 
@@ -35,9 +35,9 @@ def set_mode(request: Request[schemas.SetMode]) -> schemas.ModeView:
     roles=STAFF,
     query=schemas.LogsQuery,
     returns=schemas.LogPage,
-    summary="What the system noticed about itself in the last 7 days",
+    summary="List health log entries of the last 7 days",
 )
-def read_logs(request: Request[None]) -> schemas.LogPage:
+def list_logs(request: Request[None]) -> schemas.LogPage:
     """Newest first."""
     page = request.query
     found, following = health_log.from_env().read(page.level, page.limit, page.cursor)
@@ -49,9 +49,9 @@ def read_logs(request: Request[None]) -> schemas.LogPage:
     roles=STAFF,
     query=event_schemas.EventsQuery,
     returns=event_schemas.AiEventPage,
-    summary="Calls of models in the last 90 days: tokens, cost, duration",
+    summary="List model calls of the last 90 days with tokens, cost and duration",
 )
-def read_ai_events(request: Request[None]) -> event_schemas.AiEventPage:
+def list_ai_events(request: Request[None]) -> event_schemas.AiEventPage:
     """Newest first. Prompts and answers are not kept here."""
     page = request.query
     found, following = event_log.from_env().read(Kind.AI, page.since, page.until, page.limit, page.cursor)
@@ -63,23 +63,25 @@ def read_ai_events(request: Request[None]) -> event_schemas.AiEventPage:
     roles=STAFF,
     query=event_schemas.EventsQuery,
     returns=event_schemas.ExecutionPage,
-    summary="Executions of plugins in the last 90 days: who, which, how long, how it went",
+    summary="List plugin executions of the last 90 days",
 )
-def read_executions(request: Request[None]) -> event_schemas.ExecutionPage:
+def list_plugin_executions(request: Request[None]) -> event_schemas.ExecutionPage:
     """Newest first."""
     page = request.query
     found, following = event_log.from_env().read(Kind.PLUGIN, page.since, page.until, page.limit, page.cursor)
     return event_schemas.ExecutionPage.model_validate({"items": found, "next": following})
 
 
-@api.get("/admin/system/metrics", roles=STAFF, returns=schemas.OverviewView, summary="The whole system in figures")
-def figures(_request: Request[None]) -> schemas.OverviewView:
+@api.get(
+    "/admin/system/metrics", roles=STAFF, returns=schemas.OverviewView, summary="Get the overview of the whole system"
+)
+def get_overview(_request: Request[None]) -> schemas.OverviewView:
     """Mode, queues with the last 5 and 60 minutes, dead letters, bots."""
     return schemas.OverviewView.of(overview.gather(), overview.recent())
 
 
-@api.get("/metrics", roles=STAFF, produces="text/plain", summary="The whole system in figures, for Prometheus")
-def metrics(_request: Request[None]) -> Response:
+@api.get("/metrics", roles=STAFF, produces="text/plain", summary="Get the metrics in the Prometheus text format")
+def get_metrics(_request: Request[None]) -> Response:
     """Totals of all processes together."""
     return Response(prometheus.exposition(overview.gather()), headers={"content-type": prometheus.CONTENT_TYPE})
 

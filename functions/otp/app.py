@@ -6,7 +6,7 @@ from adbot_queue.core.errors import Invalid, NotConfigured, RateLimited, Unavail
 from adbot_queue.core.http import ADMINS, CUSTOMERS, Api, Request
 from adbot_queue.otp import schemas, service
 
-api = Api()
+api = Api("One-time codes")
 
 
 @api.post(
@@ -15,11 +15,11 @@ api = Api()
     body=schemas.AskOtp,
     returns=schemas.OtpAsked,
     status=202,
-    summary="Send a code of six digits to a phone: good once, for 5 minutes, with 5 tries",
+    summary="Send a one-time code to a phone (valid for 5 minutes, 5 tries)",
     raises=(Invalid, RateLimited, NotConfigured, Unavailable),
 )
-def ask(request: Request[schemas.AskOtp]) -> schemas.OtpAsked:
-    """A code that was sent before for the same purpose is worthless. The limits stand in `otp.service`."""
+def send_otp(request: Request[schemas.AskOtp]) -> schemas.OtpAsked:
+    """Sending again for the same purpose invalidates the earlier code."""
     body = request.body
     asked = service.from_env().ask(request.caller, body.purpose, body.to, request.time_left)
     return schemas.OtpAsked.of(asked)
@@ -30,11 +30,11 @@ def ask(request: Request[schemas.AskOtp]) -> schemas.OtpAsked:
     roles=ADMINS | CUSTOMERS,
     body=schemas.VerifyOtp,
     returns=schemas.OtpVerified,
-    summary="Use a code up; 422 when it is wrong, used or too old",
+    summary="Verify a code (single use)",
     raises=(Invalid, NotConfigured, Unavailable),
 )
-def verify(request: Request[schemas.VerifyOtp]) -> schemas.OtpVerified:
-    """Only who asked for a code can use it; those of staff are one another's."""
+def verify_otp(request: Request[schemas.VerifyOtp]) -> schemas.OtpVerified:
+    """422 if the code is wrong, used or expired. It is valid for the caller who requested it; staff share theirs."""
     body = request.body
     service.from_env().verify(request.caller, body.purpose, body.to, body.code)
     return schemas.OtpVerified()

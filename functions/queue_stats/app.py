@@ -6,7 +6,7 @@ from adbot_queue.adbots import service, stock_schemas
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.http import STAFF, Api, Request
 
-api = Api()
+api = Api("Bot queue")
 
 
 @api.get(
@@ -14,10 +14,10 @@ api = Api()
     roles=STAFF,
     query=stock_schemas.PoolQuery,
     returns=stock_schemas.BotQueueStats,
-    summary="Queue length, missing sessions, oldest age and free stock, per pool and in sum",
+    summary="Get queue length, missing sessions and free stock, by pool and in total",
 )
-def stats(request: Request[None]) -> stock_schemas.BotQueueStats:
-    """The headers of the pools hold all of it."""
+def get_bot_queue_stats(request: Request[None]) -> stock_schemas.BotQueueStats:
+    """Reads the headers of the pools only."""
     pools = service.from_env().pools
     headers, unreadable = ([pools.header(request.query.pool)], []) if request.query.pool else pools.readable()
     figures = [stock_schemas.PoolStats.of(header, system_clock()) for header in headers]

@@ -8,12 +8,12 @@ from adbot_queue.core.http import ADMINS, OWNERS, STAFF, Api, Request
 from adbot_queue.jobs import clean, queue_schemas, queues, queues_control, schemas, service
 from adbot_queue.ledger import Actor
 
-api = Api()
+api = Api("Queues")
 
 
-@api.get("/queues", roles=STAFF, returns=queue_schemas.QueueList, summary="All queues in figures")
+@api.get("/queues", roles=STAFF, returns=queue_schemas.QueueList, summary="List queues with their counts")
 def list_queues(_request: Request[None]) -> queue_schemas.QueueList:
-    """Reads the same number of items however many jobs there are."""
+    """Reads the same number of items regardless of how many jobs there are."""
     return queue_schemas.QueueList.of(queues.from_env().standings(), system_clock())
 
 
@@ -22,10 +22,10 @@ def list_queues(_request: Request[None]) -> queue_schemas.QueueList:
     roles=STAFF,
     query=queue_schemas.StatsQuery,
     returns=queue_schemas.QueueStats,
-    summary="What a queue did in the last minutes: counts, throughput, waiting and running times",
+    summary="Get throughput, wait and run times of a queue",
     raises=(NotFound,),
 )
-def stats(request: Request[None]) -> queue_schemas.QueueStats:
+def get_queue_stats(request: Request[None]) -> queue_schemas.QueueStats:
     """Percentiles are exact to the bucket of a histogram."""
     return queue_schemas.QueueStats.told(*queues.from_env().stats(request.path["name"], request.query.minutes))
 
@@ -35,11 +35,11 @@ def stats(request: Request[None]) -> queue_schemas.QueueStats:
     roles=ADMINS,
     body=queue_schemas.SwitchQueue,
     returns=queue_schemas.SwitchView,
-    summary="Let a queue stand still; jobs that run are not touched",
+    summary="Pause a queue (running jobs finish)",
     raises=(NotFound,),
 )
-def pause(request: Request[queue_schemas.SwitchQueue]) -> queue_schemas.SwitchView:
-    """Saying it twice changes nothing."""
+def pause_queue(request: Request[queue_schemas.SwitchQueue]) -> queue_schemas.SwitchView:
+    """Pausing twice changes nothing."""
     return queue_schemas.SwitchView.of(
         queues_control.from_env().pause(request.path["name"], request.body.reason, Actor.behind(request))
     )
@@ -50,11 +50,11 @@ def pause(request: Request[queue_schemas.SwitchQueue]) -> queue_schemas.SwitchVi
     roles=ADMINS,
     body=queue_schemas.SwitchQueue,
     returns=queue_schemas.SwitchView,
-    summary="Let a queue go on",
+    summary="Resume a queue",
     raises=(NotFound,),
 )
-def resume(request: Request[queue_schemas.SwitchQueue]) -> queue_schemas.SwitchView:
-    """Saying it twice changes nothing."""
+def resume_queue(request: Request[queue_schemas.SwitchQueue]) -> queue_schemas.SwitchView:
+    """Resuming twice changes nothing."""
     return queue_schemas.SwitchView.of(
         queues_control.from_env().resume(request.path["name"], request.body.reason, Actor.behind(request))
     )
@@ -65,11 +65,11 @@ def resume(request: Request[queue_schemas.SwitchQueue]) -> queue_schemas.SwitchV
     roles=STAFF,
     query=schemas.ListQuery,
     returns=schemas.JobPage,
-    summary="Jobs of a queue in a state, newest first",
+    summary="List the jobs of a queue in one state",
     raises=(NotFound,),
 )
-def list_jobs(request: Request[None]) -> schemas.JobPage:
-    """A page may be shorter than its limit while more follow."""
+def list_queue_jobs(request: Request[None]) -> schemas.JobPage:
+    """Newest first. A page may be shorter than its limit while more follow."""
     query = request.query
     return schemas.JobPage.of(*service.from_env().page(request.path["name"], query.state, query.limit, query.cursor))
 
@@ -79,11 +79,11 @@ def list_jobs(request: Request[None]) -> schemas.JobPage:
     roles=OWNERS,
     query=schemas.CleanQuery,
     returns=schemas.CleanView,
-    summary="Delete ended jobs that are old enough; without `confirm` count them",
+    summary="Delete old jobs that have ended (without `confirm`: only count them)",
     raises=(NotFound, Conflict),
 )
 def clean_queue(request: Request[None]) -> schemas.CleanView:
-    """`confirm` and `cut_off`: as an answer without them told (`count`, `cut_off`); 409 when another number matches."""
+    """`confirm` and `cut_off` are those of the dry run (`count`, `cut_off`); 409 if another number matches."""
     found = clean.clean(
         service.from_env(), request.path["name"], request.query, Actor.behind(request), request.time_left
     )

@@ -10,7 +10,7 @@ from adbot_queue.core.http import ADMINS, Api, Request
 
 RESERVE_SECONDS = 10
 
-api = Api()
+api = Api("Bot queue")
 
 
 @api.post(
@@ -18,10 +18,10 @@ api = Api()
     roles=ADMINS,
     query=stock_schemas.PoolQuery,
     returns=stock_schemas.Reconciled,
-    summary="Rebuild a pool from its ledger, owner index and items, and compare",
+    summary="Rebuild a pool from its history and compare",
 )
-def check(request: Request[None]) -> stock_schemas.Reconciled:
-    """What is not as it should be; empty when all adds up. A pool too large for one answer is left to the schedule."""
+def reconcile_pool(request: Request[None]) -> stock_schemas.Reconciled:
+    """Reports drift and corrects nothing. A pool too large for one request is left to the schedule."""
     return stock_schemas.Reconciled.of(reconcile.from_env().pool(request.query.pool_or_default))
 
 

@@ -9,7 +9,7 @@ from adbot_queue.core import events
 from adbot_queue.core.errors import Conflict, NotFound
 from adbot_queue.core.http import ADMINS, Api, Request
 
-api = Api()
+api = Api("Bot queue")
 
 
 @api.post(
@@ -18,11 +18,11 @@ api = Api()
     body=stock_schemas.Resolve,
     returns=stock_schemas.Asked,
     status=202,
-    summary="Ask for a resolver run of one pool or all; optionally let a parked bot wait again",
+    summary="Request an allocation run for one pool or all; optionally unpark a bot",
     raises=(NotFound, Conflict),
 )
-def resolve(request: Request[stock_schemas.Resolve]) -> stock_schemas.Asked:
-    """Answers at once; the allocator does the work."""
+def resolve_queue(request: Request[stock_schemas.Resolve]) -> stock_schemas.Asked:
+    """Returns at once; the allocator does the work."""
     adbots, body = service.from_env(), request.body
     if body.unpark:
         adbots.unpark(body.unpark, requests.command_of(request, body.reason))

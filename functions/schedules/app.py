@@ -16,7 +16,7 @@ from adbot_queue.jobs.schedule_model import Wanted
 from adbot_queue.jobs.schedules import Command
 from adbot_queue.ledger import Actor
 
-api = Api()
+api = Api("Schedules")
 REPLAYED = {"idempotent-replayed": "true"}
 
 
@@ -30,7 +30,7 @@ def _permitted(request: Request[Any]) -> Wanted:
     return dataclasses.replace(wanted, payload=owner.permitted(request.caller, wanted.type, wanted.payload))
 
 
-@api.get("/schedules", roles=STAFF, query=schemas.SchedulePage, returns=schemas.ScheduleList, summary="All schedules")
+@api.get("/schedules", roles=STAFF, query=schemas.SchedulePage, returns=schemas.ScheduleList, summary="List schedules")
 def list_schedules(request: Request[None]) -> schemas.ScheduleList:
     """In the order of their making."""
     found, following = schedules.from_env().page(request.query.limit, request.query.cursor)
@@ -44,10 +44,10 @@ def list_schedules(request: Request[None]) -> schemas.ScheduleList:
     body=schemas.CreateSchedule,
     returns=schemas.ScheduleView,
     status=201,
-    summary="Make a schedule; the answer says when it runs next",
+    summary="Create a schedule",
     raises=(Conflict, IdempotencyMismatch, NotConfigured),
 )
-def create(request: Request[schemas.CreateSchedule]) -> Response:
+def create_schedule(request: Request[schemas.CreateSchedule]) -> Response:
     """The same Idempotency-Key answers with the first one."""
     made = schedules.from_env().create(request.body.name, _permitted(request), _command(request))
     view = schemas.ScheduleView.of(made.schedule, system_clock())
@@ -58,10 +58,10 @@ def create(request: Request[schemas.CreateSchedule]) -> Response:
     "/schedules/{name}",
     roles=STAFF,
     returns=schemas.ScheduleDetail,
-    summary="A schedule, and what became of its latest ticks",
+    summary="Get a schedule with its latest ticks",
     raises=(NotFound,),
 )
-def show(request: Request[None]) -> schemas.ScheduleDetail:
+def get_schedule(request: Request[None]) -> schemas.ScheduleDetail:
     """The next five runs, the last ten ticks."""
     service = schedules.from_env()
     schedule = service.get(request.path["name"])
@@ -74,10 +74,10 @@ def show(request: Request[None]) -> schemas.ScheduleDetail:
     roles=ADMINS,
     body=schemas.ReplaceSchedule,
     returns=schemas.ScheduleView,
-    summary="Replace what a schedule says",
+    summary="Replace a schedule",
     raises=(NotFound, Conflict, NotConfigured),
 )
-def replace(request: Request[schemas.ReplaceSchedule]) -> schemas.ScheduleView:
+def replace_schedule(request: Request[schemas.ReplaceSchedule]) -> schemas.ScheduleView:
     """Saying it twice changes nothing. Of two at the same time one gets 409."""
     body, actor = request.body, Actor.behind(request)
     changed = schedules.from_env().change(request.path["name"], _permitted(request), body.version, actor)
@@ -88,10 +88,10 @@ def replace(request: Request[schemas.ReplaceSchedule]) -> schemas.ScheduleView:
     "/schedules/{name}",
     roles=ADMINS,
     returns=schemas.ScheduleView,
-    summary="Remove a schedule",
+    summary="Delete a schedule",
     raises=(NotFound, Conflict),
 )
-def remove(request: Request[None]) -> schemas.ScheduleView:
+def delete_schedule(request: Request[None]) -> schemas.ScheduleView:
     """Answers with the schedule as it was. Its jobs stay."""
     removed = schedules.from_env().remove(request.path["name"], Actor.behind(request))
     return schemas.ScheduleView.of(removed, system_clock())
@@ -103,10 +103,10 @@ def remove(request: Request[None]) -> schemas.ScheduleView:
     returns=schemas.StartedView,
     status=202,
     also=(200, 201),
-    summary="Enqueue a schedule's job now, beside its ticks",
+    summary="Run the job of a schedule now",
     raises=(NotFound, Conflict, IdempotencyMismatch, RateLimited, NotConfigured),
 )
-def run(request: Request[None]) -> Response:
+def run_schedule(request: Request[None]) -> Response:
     """Also of a schedule that is switched off. 201 when the job was executed within the request, 200 when before."""
     name, service = request.path["name"], schedules.from_env()
     wanted = service.get(name).wanted

@@ -8,7 +8,7 @@ from adbot_queue.adbots import requests, schemas, service
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
 from adbot_queue.core.http import ADMINS, CUSTOMERS, Api, Request, Response
 
-api = Api()
+api = Api("Bots")
 declared: dict[str, Any] = {
     "roles": ADMINS | CUSTOMERS,
     "returns": schemas.AdbotView,
@@ -20,15 +20,15 @@ def _owner(request: Request[Any]) -> str | None:
     return None if request.caller.is_admin else request.caller.id
 
 
-@api.post("/adbots/{id}/start", summary="Start a bot; 403 with what is missing while it is QUEUED", **declared)
-def start(request: Request[None]) -> Response:
-    """READY or STOPPED becomes RUNNING."""
+@api.post("/adbots/{id}/start", summary="Start a bot (403 while it is QUEUED)", **declared)
+def start_adbot(request: Request[None]) -> Response:
+    """READY or STOPPED becomes RUNNING. 403 tells how many sessions are missing, and why."""
     command = requests.command_of(request)
     return schemas.done(service.from_env().start(request.path["id"], command, _owner(request)))
 
 
 @api.post("/adbots/{id}/stop", summary="Stop a running bot", **declared)
-def stop(request: Request[None]) -> Response:
+def stop_adbot(request: Request[None]) -> Response:
     """RUNNING becomes STOPPED."""
     command = requests.command_of(request)
     return schemas.done(service.from_env().stop(request.path["id"], command, _owner(request)))

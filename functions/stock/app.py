@@ -9,7 +9,7 @@ from adbot_queue.core.errors import Conflict, Malformed, NotFound, TooLarge
 from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
 from adbot_queue.core.settings import settings
 
-api = Api()
+api = Api("Stock")
 
 
 @api.post(
@@ -18,12 +18,12 @@ api = Api()
     body=stock_schemas.UploadSession,
     returns=stock_schemas.UploadView,
     status=201,
-    summary="Upload one session",
+    summary="Upload a session",
     raises=(Conflict,),
     also=(200,),
 )
-def upload_one(request: Request[stock_schemas.UploadSession]) -> Response:
-    """409 when a session of that id was uploaded before, with its state; 200 when the Idempotency-Key was."""
+def upload_session(request: Request[stock_schemas.UploadSession]) -> Response:
+    """409 with its state if the session was uploaded before; 200 if the Idempotency-Key was used before."""
     body = request.body.model_dump()
     pool = body.pop("pool") or settings().default_pool
     uploaded = service.from_env().stock.upload(pool, upload.parse_objects([body]), requests.command_of(request))
@@ -33,15 +33,26 @@ def upload_one(request: Request[stock_schemas.UploadSession]) -> Response:
 @api.post(
     "/admin/stock/sessions/bulk",
     roles=ADMINS,
-    raw="application/x-ndjson",
+    raw={
+        "application/json": {"type": "array", "items": {"$ref": "#/components/schemas/UploadSession"}},
+        "application/octet-stream": {"type": "string", "format": "binary"},
+        "multipart/form-data": {
+            "type": "object",
+            "required": ["file"],
+            "properties": {"file": {"type": "string", "format": "binary"}},
+        },
+    },
     limit=5 * 1024 * 1024,
     query=stock_schemas.PoolQuery,
     returns=stock_schemas.UploadView,
-    summary="Upload up to 10,000 sessions (CSV, JSON lines, JSON array, ids, or a form with one of these)",
+    summary="Upload up to 10,000 sessions (CSV, JSON lines, JSON array, ids, form)",
     raises=(Conflict, Malformed, TooLarge),
 )
-def upload_bulk(request: Request[None]) -> Response:
-    """Answer a verdict for every record, under its line in the file. A bad record loses no other."""
+def upload_sessions(request: Request[None]) -> Response:
+    """A file may also come as `text/csv`, `application/x-ndjson` and the like: its format is detected.
+
+    Returns a verdict for every record, under its line in the file. A bad record rejects no other.
+    """
     lines = upload.parse(request.raw, request.header("content-type") or "")
     pool = request.query.pool_or_default
     return _answer(pool, service.from_env().stock.upload(pool, lines, requests.command_of(request)), 200)
@@ -52,17 +63,19 @@ def _answer(pool: str, uploaded: Uploaded, status: int) -> Response:
     return Response(view, 200, {"idempotent-replayed": "true"}) if uploaded.replayed else Response(view, status)
 
 
-@api.get("/admin/stock", roles=STAFF, returns=stock_schemas.PoolList, summary="All pools with their stock")
+@api.get("/admin/stock", roles=STAFF, returns=stock_schemas.PoolList, summary="List pools with their stock")
 def list_pools(_request: Request[None]) -> stock_schemas.PoolList:
-    """One read a pool."""
+    """One read per pool."""
     headers, unreadable = service.from_env().pools.readable()
     figures = [stock_schemas.PoolStats.of(header, system_clock()) for header in headers]
     return stock_schemas.PoolList(items=figures, unreadable=unreadable)
 
 
-@api.put("/admin/stock/pools/{pool}", roles=ADMINS, returns=stock_schemas.PoolStats, summary="Make a pool", also=(201,))
+@api.put(
+    "/admin/stock/pools/{pool}", roles=ADMINS, returns=stock_schemas.PoolStats, summary="Create a pool", also=(201,)
+)
 def create_pool(request: Request[None]) -> Response:
-    """201 when it is new, 200 when it was there."""
+    """201 if the pool is new, 200 if it existed."""
     header, new = service.from_env().pools.create(request.path["pool"], requests.command_of(request))
     return Response(stock_schemas.PoolStats.of(header, system_clock()), 201 if new else 200)
 
@@ -71,11 +84,11 @@ def create_pool(request: Request[None]) -> Response:
     "/admin/stock/sessions/{id}",
     roles=STAFF,
     returns=stock_schemas.SessionView,
-    summary="Where a session is",
+    summary="Get the state of a session",
     raises=(NotFound,),
 )
-def locate(request: Request[None]) -> stock_schemas.SessionView:
-    """Free, assigned (to which bot), lost."""
+def get_session(request: Request[None]) -> stock_schemas.SessionView:
+    """Free, assigned (with its bot) or lost."""
     session_id = request.path["id"]
     return stock_schemas.SessionView.of(session_id, service.from_env().stock.locate(session_id))
 
@@ -85,11 +98,11 @@ def locate(request: Request[None]) -> stock_schemas.SessionView:
     roles=ADMINS,
     body=requests.Because,
     returns=stock_schemas.SessionView,
-    summary="A session is gone for good; its bot waits for another",
+    summary="Mark a session as lost (its bot gets another)",
     raises=(NotFound, Conflict),
 )
-def lose(request: Request[requests.Because]) -> stock_schemas.SessionView:
-    """Saying it twice changes nothing."""
+def mark_session_lost(request: Request[requests.Because]) -> stock_schemas.SessionView:
+    """Marking it twice changes nothing."""
     adbots, session_id = service.from_env(), request.path["id"]
     adbots.lose_session(session_id, requests.command_of(request, request.body.reason))
     return stock_schemas.SessionView.of(session_id, adbots.stock.locate(session_id))

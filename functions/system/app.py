@@ -9,18 +9,24 @@ from adbot_queue import ledger
 from adbot_queue.core.http import PUBLIC, STAFF, Api, Request, Response
 from adbot_queue.system import health, schemas
 
-api = Api()
+api = Api("System")
 
 
-@api.get("/health", roles=PUBLIC, returns=schemas.Health, summary="The process answers")
-def alive(_request: Request[None]) -> schemas.Health:
-    """Touches nothing."""
+@api.get("/health", roles=PUBLIC, returns=schemas.Health, summary="Check that the API answers")
+def get_health(_request: Request[None]) -> schemas.Health:
+    """Touches no dependency."""
     return schemas.Health()
 
 
-@api.get("/health/ready", roles=PUBLIC, returns=schemas.Ready, summary="Tables and queues are there", also=(503,))
-def ready(_request: Request[None]) -> Response:
-    """503 and the names of the parts that are not."""
+@api.get(
+    "/health/ready",
+    roles=PUBLIC,
+    returns=schemas.Ready,
+    summary="Check that tables and queues are reachable",
+    also=(503,),
+)
+def get_readiness(_request: Request[None]) -> Response:
+    """503 names the parts that are not."""
     parts = health.from_env().check()
     good = all(outcome == "ok" for outcome in parts.values())
     return Response(schemas.Ready(status="ready" if good else "not ready", parts=parts), 200 if good else 503)
@@ -31,14 +37,21 @@ def _document() -> str:
     return Path(__file__).with_name("openapi.json").read_text()
 
 
-@api.get("/openapi.json", roles=PUBLIC, summary="This description")
-def openapi(_request: Request[None]) -> Response:
-    """Made from the routes' declarations by `make docs`."""
+@api.get("/openapi.json", roles=PUBLIC, returns=schemas.ApiDocument, summary="Get this document")
+def get_openapi(_request: Request[None]) -> Response:
+    """Generated from the declared routes by `make docs`."""
     return Response(_document(), headers={"cache-control": "public, max-age=300"})
 
 
-@api.get("/admin/ledger", roles=STAFF, query=schemas.LedgerQuery, returns=schemas.LedgerPage, summary="Who did what")
-def read_ledger(request: Request[None]) -> schemas.LedgerPage:
+@api.get(
+    "/admin/ledger",
+    roles=STAFF,
+    query=schemas.LedgerQuery,
+    returns=schemas.LedgerPage,
+    summary="List ledger entries: who changed what, when and why",
+    tag="Ledger",
+)
+def list_ledger_entries(request: Request[None]) -> schemas.LedgerPage:
     """Newest first; filters combine."""
     found, following = ledger.from_env().read(**request.query.model_dump())
     return schemas.LedgerPage.model_validate({"items": found, "next": following})

@@ -8,20 +8,20 @@ from adbot_queue.payments import service, webhook_schemas
 
 MOST_BYTES = 256 * 1024
 
-api = Api()
+api = Api("Webhooks")
 
 
 @api.post(
     "/webhooks/stripe",
     roles=PUBLIC,
-    raw="application/json",
+    raw={"application/json": {"type": "object"}},
     limit=MOST_BYTES,
     returns=webhook_schemas.Received,
-    summary="What Stripe reports, under its signature",
+    summary="Receive an event from Stripe (signed)",
     raises=(BadSignature, Malformed, TooLarge, NotConfigured, Unavailable),
 )
-def stripe(request: Request[None]) -> webhook_schemas.Received:
-    """200 means recorded; anything else makes Stripe send it again."""
+def receive_stripe_event(request: Request[None]) -> webhook_schemas.Received:
+    """200 means recorded; Stripe sends the event again after any other status."""
     receipt = service.from_env().receive(request.raw, request.header("stripe-signature"))
     return webhook_schemas.Received.model_validate(receipt, from_attributes=True)
 

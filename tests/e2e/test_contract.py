@@ -7,7 +7,6 @@ Schemathesis makes the requests out of the document: of each route one for every
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -55,7 +54,6 @@ def ask(stack: Stack, folder: Path, *options: str) -> str:
             *options,
         ],
         cwd=folder,
-        env={**os.environ, "SCHEMATHESIS_HOOKS": str(ROOT / "tests" / "e2e" / "schemathesis_hooks.py")},
         capture_output=True,
         text=True,
         check=False,

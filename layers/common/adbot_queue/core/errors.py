@@ -127,6 +127,13 @@ class Unavailable(AppError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
+class Internal(AppError):
+    """An error that nobody expected; the log has it under the request id."""
+
+    slug = "internal"
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 class NotConfigured(AppError):
     """A provider has no credentials here; the sentence names the setting."""
 

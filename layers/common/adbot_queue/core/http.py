@@ -26,6 +26,7 @@ from adbot_queue.core.errors import (
     AppError,
     FieldError,
     Forbidden,
+    Internal,
     Invalid,
     Malformed,
     NotFound,
@@ -154,11 +155,13 @@ class Response:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Route:
-    """One route's declaration.
+    """One route's declaration. The handler's name is the operation's id in the API document.
 
     Attributes:
         roles: groups that may call; empty: public.
-        body: model of a JSON body; None with `raw`: the handler reads the bytes itself; None without: no body.
+        tag: the chapter of the API document.
+        body: model of a JSON body.
+        raw: media types of a body that the handler reads itself, with their JSON schemas. Neither: no body.
         raises: problems it may answer with, beside those that every route may.
         produces: media type of its good answers.
     """
@@ -169,8 +172,9 @@ class Route:
     roles: frozenset[str]
     summary: str
     status: int
+    tag: str
     body: type[BaseModel] | None = None
-    raw: str | None = None
+    raw: Mapping[str, dict[str, Any]] | None = None
     limit: int = MOST_BODY
     query: type[BaseModel] | None = None
     returns: type[BaseModel] | None = None
@@ -185,9 +189,14 @@ class Route:
 
 
 class Api:
-    """The routes of one function, and the function's entry."""
+    """The routes of one function, and the function's entry.
 
-    def __init__(self) -> None:
+    Args:
+        tag: the chapter of the API document where a route does not name another.
+    """
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
         self.routes: dict[str, Route] = {}
 
     def get(self, path: str, **declared: Any) -> Callable[[Handler], Handler]:
@@ -209,6 +218,7 @@ class Api:
     def _route(self, method: str, path: str, declared: dict[str, Any]) -> Callable[[Handler], Handler]:
         def register(handler: Handler) -> Handler:
             declared.setdefault("status", HTTPStatus.OK)
+            declared.setdefault("tag", self.tag)
             route = Route(method, path, handler, **declared)
             self.routes[route.key] = route
             return handler
@@ -386,7 +396,7 @@ def _problem(error: Exception, request_id: str) -> dict[str, Any]:
     if known is None:
         logger.exception("unexpected error")
         telemetry.count("UnexpectedErrors")
-        known = _Internal("something went wrong on our side; the request id helps us to find it")
+        known = Internal("internal error; quote request_id to support")
     if known.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["retry-after"] = "1"
     document: dict[str, Any] = {
@@ -400,11 +410,6 @@ def _problem(error: Exception, request_id: str) -> dict[str, Any]:
     if known.errors:
         document["errors"] = [{"field": entry.field, "message": entry.message} for entry in known.errors]
     return {"statusCode": int(known.status), "headers": headers, "body": json.dumps(document, default=str)}
-
-
-class _Internal(AppError):
-    slug = "internal"
-    status = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _known(error: Exception) -> AppError | None:

@@ -22,6 +22,16 @@ class Ready(View):
     parts: dict[str, str]
 
 
+class ApiDocument(View):
+    """The OpenAPI document of this API."""
+
+    openapi: str
+    info: dict[str, Any]
+    tags: list[dict[str, Any]]
+    paths: dict[str, Any]
+    components: dict[str, Any]
+
+
 class LedgerQuery(Query, Period):
     """Filters; all of them combine. Without actor, action or target: one day (today by default)."""
 
