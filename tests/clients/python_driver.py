@@ -1,0 +1,50 @@
+"""Run in the generator's environment: make calls with the generated Python client, say what came back.
+
+stdin: {"url", "token", "calls": [{"operation", "tag", "arguments", "body": {"model", "value"}}]}
+stdout: [{"operation", "status", "type", "same", "detail"}]; `same`: the typed object holds all that was sent.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from typing import Any
+
+import generated.models
+from generated.client import AuthenticatedClient
+
+
+def snake(name: str) -> str:
+    """A module's name for an operation's id or a tag."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[ -]", "_", name).lower()
+
+
+def call(client: AuthenticatedClient, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Make one call."""
+    module = importlib.import_module(f"generated.api.{snake(wanted['tag'])}.{snake(wanted['operation'])}")
+    arguments = dict(wanted["arguments"])
+    if body := wanted.get("body"):
+        arguments["body"] = getattr(generated.models, body["model"]).from_dict(body["value"])
+    answer = module.sync_detailed(client=client, **arguments)
+    parsed = answer.parsed
+    text = isinstance(parsed, str)
+    return {
+        "operation": wanted["operation"],
+        "status": int(answer.status_code),
+        "type": type(parsed).__name__,
+        "same": parsed == answer.content.decode() if text else parsed.to_dict() == json.loads(answer.content),
+        "detail": getattr(parsed, "detail", None),
+    }
+
+
+def main() -> None:
+    """Make the calls of stdin."""
+    plan = json.load(sys.stdin)
+    with AuthenticatedClient(plan["url"], plan["token"], raise_on_unexpected_status=True) as client:
+        json.dump([call(client, wanted) for wanted in plan["calls"]], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
