@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adbot_queue.adbots import items
 from adbot_queue.adbots.allocation import Header, QueueEntry, Segment
-from adbot_queue.adbots.model import Adbot, CreationSource, ExecutionMode, QueuedReason, Run, Status
+from adbot_queue.adbots.model import Adbot, AdbotStatus, CreationSource, ExecutionMode, QueuedReason, Run
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import Item
 from adbot_queue.core.ids import derived_id
@@ -62,7 +62,7 @@ def _bot_items(pool: str, seq: int, required: int) -> Iterator[Item]:
         order_id=derived_id("ord_", pool, str(seq)),
         user_id="00000000-0000-0000-0000-000000000000",
         pool=pool,
-        status=Status.QUEUED,
+        status=AdbotStatus.QUEUED,
         required=required,
         assigned=0,
         missing=required,

@@ -72,7 +72,7 @@ class Jobs:
     def __init__(self, world: World, seed: int = 1) -> None:
         self.world = world
         self.clock = Clock()
-        self.mode = modes.Mode.ASYNC_QUEUE
+        self.mode = modes.ProcessingMode.ASYNC_QUEUE
         self.paused: set[str] = set()
         self.functions = FakeLambda(self)
         self.chance = random.Random(seed)

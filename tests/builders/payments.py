@@ -25,7 +25,7 @@ from adbot_queue.adbots.model import Adbot, Order, OrderStatus
 from adbot_queue.core import aws, secrets
 from adbot_queue.core.dynamodb import decode, encode
 from adbot_queue.payments.model import bot_id_of, order_id_of
-from adbot_queue.payments.plans import Interval, Mode, Plan
+from adbot_queue.payments.plans import BillingInterval, CheckoutMode, Plan
 from adbot_queue.system import circuits, limits
 from local.stand_ins import sendgrid_events
 from tests.builders.world import REGION, Answer, FakeContext, World
@@ -62,7 +62,7 @@ PLANS = {
     plan.id: plan
     for plan in (
         Plan("starter", "Starter", "standard", 5, 4900, "eur"),
-        Plan("monthly", "Monthly", "standard", 5, 4900, "eur", Mode.SUBSCRIPTION, Interval.MONTH),
+        Plan("monthly", "Monthly", "standard", 5, 4900, "eur", CheckoutMode.SUBSCRIPTION, BillingInterval.MONTH),
     )
 }
 """What a `Purchase` buys, unless it says otherwise."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from adbot_queue.adbots import items
 from adbot_queue.adbots.findings import Snapshot
-from adbot_queue.adbots.model import Run, Status
+from adbot_queue.adbots.model import AdbotStatus, Run
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.core import dynamodb
 
@@ -40,7 +40,7 @@ def broken(promises: Promises, snapshot: Snapshot, service: AdbotService) -> Ite
             yield f"bot {name} for {required} sessions was acknowledged and is {bot}"
     for name in promises.cancelled:
         bot = snapshot.adbots.get(name)
-        if bot is None or bot.status is not Status.CANCELLED:
+        if bot is None or bot.status is not AdbotStatus.CANCELLED:
             yield f"bot {name} was cancelled and is {bot}"
     for upload, ids in promises.accepted.items():
         if (signed := snapshot.accepted.get(upload)) != len(ids):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from adbot_queue.adbots import changes
 from adbot_queue.adbots.allocation import STEP_ITEMS, Header, InboxEntry, QueueEntry, Segment, Step, plan
 from adbot_queue.adbots.changes import Change, Place
-from adbot_queue.adbots.model import Adbot, CreationSource, ExecutionMode, QueuedReason, Run, Status
+from adbot_queue.adbots.model import Adbot, AdbotStatus, CreationSource, ExecutionMode, QueuedReason, Run
 
 Position = tuple[str, int]
 
@@ -35,7 +35,7 @@ class PoolInMemory:
             order_id=f"ord-{name}",
             user_id="u",
             pool="p",
-            status=Status.QUEUED,
+            status=AdbotStatus.QUEUED,
             required=required,
             assigned=0,
             missing=required,
@@ -76,7 +76,7 @@ class PoolInMemory:
         placed = {placement.inbox.id: placement for placement in step.placements}
         for given in step.assignments:
             bot = self.bots[given.adbot_id]
-            assert (bot.status, bot.missing) == (Status.QUEUED, given.missing_before)
+            assert (bot.status, bot.missing) == (AdbotStatus.QUEUED, given.missing_before)
             if given.inbox:
                 self.inbox.remove(given.inbox)
                 self.line.append(bot.id)
@@ -93,7 +93,7 @@ class PoolInMemory:
                 assigned=bot.assigned + given.count,
                 missing=given.missing_after,
                 runs=(*bot.runs, *given.runs),
-                status=Status.QUEUED if given.missing_after else Status.READY,
+                status=AdbotStatus.QUEUED if given.missing_after else AdbotStatus.READY,
                 queued_reason=QueuedReason.INSUFFICIENT_STOCK if given.missing_after else None,
                 version=bot.version + 1,
             )
@@ -180,6 +180,6 @@ class PoolInMemory:
         assert header.stock_total == len(owned) + len(self.free)
         for bot in self.bots.values():
             assert bot.assigned == sum(run.count for run in bot.runs)
-            assert (bot.status is Status.QUEUED) == (bot.missing > 0)
-            if bot.status is not Status.CANCELLED:
+            assert (bot.status is AdbotStatus.QUEUED) == (bot.missing > 0)
+            if bot.status is not AdbotStatus.CANCELLED:
                 assert bot.missing == bot.required - bot.assigned

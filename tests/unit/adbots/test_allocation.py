@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from adbot_queue.adbots import changes
 from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry, Segment, plan
-from adbot_queue.adbots.model import Run, Status
+from adbot_queue.adbots.model import AdbotStatus, Run
 from tests.unit.adbots.pool_in_memory import PoolInMemory
 
 
@@ -22,7 +22,7 @@ def test_a_bot_bought_while_there_is_stock_is_served_without_ever_queueing() -> 
     step = pool.step()
 
     assert not step.placements
-    assert pool.bots[name].status is Status.READY
+    assert pool.bots[name].status is AdbotStatus.READY
     assert pool.bots[name].runs == (Run("up0", 0, 4),)
     assert (pool.header.free, pool.header.queue_length) == (6, 0)
 
@@ -35,7 +35,7 @@ def test_a_bot_bought_while_stock_is_short_gets_what_there_is_and_waits_for_the_
     pool.step()
 
     bot = pool.bots[name]
-    assert (bot.status, bot.assigned, bot.missing) == (Status.QUEUED, 3, 2)
+    assert (bot.status, bot.assigned, bot.missing) == (AdbotStatus.QUEUED, 3, 2)
     assert (pool.header.queue_length, pool.header.missing_total, pool.header.free) == (1, 2, 0)
 
 
@@ -51,7 +51,7 @@ def test_nobody_behind_the_head_gets_anything_before_the_head_is_complete() -> N
 
     pool.upload(2)
     pool.step()
-    assert pool.bots[big].status is pool.bots[small].status is Status.READY
+    assert pool.bots[big].status is pool.bots[small].status is AdbotStatus.READY
 
 
 def test_places_are_stamped_in_order_even_when_the_clock_goes_back() -> None:
@@ -85,7 +85,7 @@ def test_a_step_stays_within_its_items_and_the_next_goes_on_where_it_stopped() -
     assert pool.bots[name].assigned == 96  # header, inbox entry, place, bot: 4 of 100
     pool.step(budget=100, segments_read=102)
 
-    assert pool.bots[name].status is Status.READY
+    assert pool.bots[name].status is AdbotStatus.READY
 
 
 def test_buyers_get_their_place_while_a_long_queue_is_served() -> None:
@@ -168,7 +168,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         bot = self.pool.bots[data.draw(st.sampled_from(sorted(self.pool.bots)))]
-        if bot.status is not Status.CANCELLED:
+        if bot.status is not AdbotStatus.CANCELLED:
             self.pool.apply(changes.cancel(self.pool.header, bot, self.pool.following(), self.pool.now))
 
     @precondition(lambda self: any(bot.runs for bot in self.pool.bots.values()))
@@ -191,10 +191,10 @@ class PoolMachine(RuleBasedStateMachine):
         self.pool.free.remove(position)
         self.pool.lost.add(position)
 
-    @precondition(lambda self: any(bot.status is not Status.CANCELLED for bot in self.pool.bots.values()))
+    @precondition(lambda self: any(bot.status is not AdbotStatus.CANCELLED for bot in self.pool.bots.values()))
     @rule(data=st.data())
     def reassign(self, data: st.DataObject) -> None:
-        alive = sorted(name for name, bot in self.pool.bots.items() if bot.status is not Status.CANCELLED)
+        alive = sorted(name for name, bot in self.pool.bots.items() if bot.status is not AdbotStatus.CANCELLED)
         bot = self.pool.bots[data.draw(st.sampled_from(alive))]
         remove = [self._any_position(data, bot.id)] if bot.runs and data.draw(st.booleans()) else []
         room = min(bot.missing + len(remove), len(self.pool.free))

@@ -14,13 +14,13 @@ from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.findings import Code, Grant, Kind, Loss, Snapshot
 from adbot_queue.adbots.model import (
     Adbot,
+    AdbotStatus,
     CreationSource,
     ExecutionMode,
     Order,
     OrderStatus,
     QueuedReason,
     Run,
-    Status,
 )
 from adbot_queue.adbots.reconcile import Reconciler
 from adbot_queue.core import dynamodb
@@ -42,8 +42,8 @@ def _play(on: World) -> None:
     head = on.create(20)
     on.create(5)
     buy(on, 7)
-    assert on.bot(first.id).status is Status.READY
-    assert (on.bot(head.id).status, on.bot(head.id).assigned) == (Status.QUEUED, 10)
+    assert on.bot(first.id).status is AdbotStatus.READY
+    assert (on.bot(head.id).status, on.bot(head.id).assigned) == (AdbotStatus.QUEUED, 10)
 
 
 def buy(on: World, required: int) -> Adbot:
@@ -72,7 +72,7 @@ def good() -> Snapshot:
         return reconciler(on).read("standard")
 
 
-def having(status: Status, snapshot: Snapshot) -> Adbot:
+def having(status: AdbotStatus, snapshot: Snapshot) -> Adbot:
     return next(bot for bot in snapshot.adbots.values() if bot.status is status)
 
 
@@ -114,7 +114,7 @@ def segment_ahead(snapshot: Snapshot) -> Snapshot:
 
 
 def a_run(snapshot: Snapshot) -> Run:
-    return having(Status.READY, snapshot).runs[0]
+    return having(AdbotStatus.READY, snapshot).runs[0]
 
 
 def took_anothers_session(snapshot: Snapshot) -> Snapshot:
@@ -169,7 +169,7 @@ def without_inbox(snapshot: Snapshot) -> Snapshot:
 
 
 def without_bot(snapshot: Snapshot) -> Snapshot:
-    gone = having(Status.CANCELLED, snapshot).id
+    gone = having(AdbotStatus.CANCELLED, snapshot).id
     return replace(snapshot, adbots={name: bot for name, bot in snapshot.adbots.items() if name != gone})
 
 
@@ -192,7 +192,7 @@ BROKEN: dict[Code, Callable[[Snapshot], Snapshot]] = {
     Code.OWNER_INDEX_GAP: lambda s: with_grants(s, lambda grant: None if grant.adbot_id == head(s).id else grant),
     Code.ADBOT_ASSIGNED: lambda s: with_bot(s, head(s), assigned=head(s).assigned + 1),
     Code.ADBOT_MISSING: lambda s: with_bot(s, head(s), missing=head(s).missing - 1),
-    Code.ADBOT_STATUS: lambda s: with_bot(s, head(s), status=Status.READY),
+    Code.ADBOT_STATUS: lambda s: with_bot(s, head(s), status=AdbotStatus.READY),
     Code.ADBOT_WITHOUT_PLACE: without_inbox,
     Code.ENTRY_STRAY: lambda s: replace(s, queue=[*s.queue, QueueEntry(s.header.queue_tail, a_bot(s), 1, 9**12)]),
     Code.ENTRY_MISSING: lambda s: with_header(s, head_missing=head(s).missing + 1),
@@ -218,7 +218,7 @@ BROKEN: dict[Code, Callable[[Snapshot], Snapshot]] = {
 
 
 def a_bot(snapshot: Snapshot) -> str:
-    return having(Status.READY, snapshot).id
+    return having(AdbotStatus.READY, snapshot).id
 
 
 def codes(snapshot: Snapshot) -> set[Code]:
@@ -232,7 +232,11 @@ def test_a_good_history_adds_up() -> None:
 
 def test_the_good_history_has_something_for_every_rule() -> None:
     story = good()
-    assert {bot.status for bot in story.adbots.values()} >= {Status.READY, Status.QUEUED, Status.CANCELLED}
+    assert {bot.status for bot in story.adbots.values()} >= {
+        AdbotStatus.READY,
+        AdbotStatus.QUEUED,
+        AdbotStatus.CANCELLED,
+    }
     assert len(story.waiting) == 2
     assert len(story.inbox) == 1
     assert len(story.losses) == 2
@@ -263,7 +267,7 @@ def test_an_inbox_entry_of_a_cancelled_bot_is_stray_and_one_that_wants_another_n
     story = good()
     (arrival,) = story.inbox
     bot = story.adbots[arrival.adbot_id]
-    assert Code.ENTRY_STRAY in codes(with_bot(story, bot, status=Status.CANCELLED))
+    assert Code.ENTRY_STRAY in codes(with_bot(story, bot, status=AdbotStatus.CANCELLED))
     assert Code.ENTRY_MISSING in codes(replace(story, inbox=[replace(arrival, required=arrival.required + 1)]))
     assert Code.ADBOT_GONE in codes(replace(story, inbox=[arrival, InboxEntry("x", "bot_none", 1, 1)]))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from adbot_queue.adbots.commands import Command
-from adbot_queue.adbots.model import Status
+from adbot_queue.adbots.model import AdbotStatus
 from adbot_queue.adbots.service import Wanted
 from adbot_queue.adbots.upload import Verdict
 from tests.builders.crash import Killed, crash_after
@@ -27,7 +27,7 @@ class Story:
 def _bought(on_aws: World, _: str) -> None:
     on_aws.resolve()
     (bot,) = on_aws.adbots.list_adbots(None, None, 10, None)[0]
-    assert (bot.status, bot.assigned, bot.missing) == (Status.QUEUED, 1, 1)
+    assert (bot.status, bot.assigned, bot.missing) == (AdbotStatus.QUEUED, 1, 1)
     assert len(on_aws.ledger(action="adbot.create")) == 1
 
 
@@ -77,13 +77,13 @@ def _ready_bot(on_aws: World) -> str:
 
 def _cancelled(on_aws: World, name: str) -> None:
     header = on_aws.adbots.pools.header("standard")
-    assert (on_aws.bot(name).status, header.free, header.stock_total) == (Status.CANCELLED, 2, 2)
+    assert (on_aws.bot(name).status, header.free, header.stock_total) == (AdbotStatus.CANCELLED, 2, 2)
     assert len(on_aws.ledger(action="adbot.cancel")) == 1
 
 
 def _lost(on_aws: World, name: str) -> None:
     bot, header = on_aws.bot(name), on_aws.adbots.pools.header("standard")
-    assert (bot.status, bot.missing, header.stock_total, header.queue_length) == (Status.QUEUED, 1, 1, 1)
+    assert (bot.status, bot.missing, header.stock_total, header.queue_length) == (AdbotStatus.QUEUED, 1, 1, 1)
     assert len(on_aws.ledger(action="session.lost")) == 1
 
 

@@ -11,7 +11,7 @@ import pytest
 from adbot_queue.adbots import items
 from adbot_queue.adbots.announce import Announcer
 from adbot_queue.adbots.events import events_of
-from adbot_queue.adbots.model import Adbot, CreationSource, ExecutionMode, QueuedReason, Run, Status
+from adbot_queue.adbots.model import Adbot, AdbotStatus, CreationSource, ExecutionMode, QueuedReason, Run
 from adbot_queue.core.dynamodb import encode
 from adbot_queue.core.errors import Unavailable
 
@@ -20,7 +20,7 @@ BOUGHT = Adbot(
     order_id="ord_1",
     user_id="cara",
     pool="standard",
-    status=Status.QUEUED,
+    status=AdbotStatus.QUEUED,
     required=2,
     assigned=0,
     missing=2,
@@ -32,13 +32,13 @@ BOUGHT = Adbot(
 )
 WAITING = replace(BOUGHT, version=2, queued_reason=QueuedReason.INSUFFICIENT_STOCK, seq=0, queued_at=2, inbox_id=None)
 READY = replace(
-    WAITING, version=3, status=Status.READY, missing=0, assigned=2, runs=(Run("u", 0, 2),), queued_reason=None
+    WAITING, version=3, status=AdbotStatus.READY, missing=0, assigned=2, runs=(Run("u", 0, 2),), queued_reason=None
 )
-RUNNING = replace(READY, version=4, status=Status.RUNNING)
+RUNNING = replace(READY, version=4, status=AdbotStatus.RUNNING)
 LOST = replace(
     RUNNING,
     version=5,
-    status=Status.QUEUED,
+    status=AdbotStatus.QUEUED,
     missing=1,
     assigned=1,
     runs=(Run("u", 1, 1),),
@@ -56,11 +56,11 @@ PARKED = replace(WAITING, version=3, queued_reason=QueuedReason.PARKED)
         (WAITING, replace(WAITING, assigned=1, missing=1), []),
         (WAITING, READY, ["adbot.resolved"]),
         (READY, RUNNING, ["adbot.started"]),
-        (RUNNING, replace(RUNNING, status=Status.STOPPED), ["adbot.stopped"]),
+        (RUNNING, replace(RUNNING, status=AdbotStatus.STOPPED), ["adbot.stopped"]),
         (RUNNING, LOST, ["adbot.queued"]),
         (LOST, replace(LOST, queued_reason=QueuedReason.REASSIGNED), []),
         (RUNNING, replace(RUNNING, runs=(Run("u", 5, 2),)), ["adbot.sessions_changed"]),
-        (WAITING, replace(WAITING, status=Status.CANCELLED, missing=0), ["adbot.cancelled"]),
+        (WAITING, replace(WAITING, status=AdbotStatus.CANCELLED, missing=0), ["adbot.cancelled"]),
         (WAITING, PARKED, ["adbot.parked"]),
         (PARKED, replace(WAITING, version=4), []),
         (READY, replace(READY, on_hold=True), []),

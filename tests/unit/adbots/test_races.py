@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 
 from adbot_queue.adbots.audit import audit
 from adbot_queue.adbots.commands import Command
-from adbot_queue.adbots.model import CreationSource, Order, OrderStatus, Status
+from adbot_queue.adbots.model import AdbotStatus, CreationSource, Order, OrderStatus
 from adbot_queue.adbots.reconcile import Reconciler
 from adbot_queue.adbots.service import Wanted
 from adbot_queue.adbots.stock import STAGED_FOR_MS, Located, Stock, Uploaded
@@ -28,13 +28,13 @@ def test_a_free_session_that_is_given_away_while_it_is_being_lost_is_taken_from_
         located = locate(self, session_id)
         monkeypatch.undo()
         bot = on_aws.create(1)
-        assert bot.status is Status.READY
+        assert bot.status is AdbotStatus.READY
         return located
 
     monkeypatch.setattr(Stock, "locate", and_then_a_bot_is_served)
     loser = on_aws.adbots.lose_session("s0", Command(ADMIN))
     assert loser is not None
-    assert (loser.status, loser.missing) == (Status.QUEUED, 1)
+    assert (loser.status, loser.missing) == (AdbotStatus.QUEUED, 1)
     assert audit(Reconciler(on_aws.adbots.store, on_aws.adbots.ledger).read("standard")) == []
 
 

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from adbot_queue.adbots import items
 from adbot_queue.adbots.commands import Command
-from adbot_queue.adbots.model import OrderStatus, QueuedReason, Status
+from adbot_queue.adbots.model import AdbotStatus, OrderStatus, QueuedReason
 from adbot_queue.adbots.service import Wanted
 from adbot_queue.adbots.upload import Verdict, parse_objects
 from adbot_queue.core import aws
@@ -29,7 +29,7 @@ def test_a_bot_made_while_there_is_stock_is_ready_in_the_answer(on_aws: World) -
 
     bot = on_aws.create(2)
 
-    assert (bot.status, bot.assigned, bot.missing, bot.queued_reason) == (Status.READY, 2, 0, None)
+    assert (bot.status, bot.assigned, bot.missing, bot.queued_reason) == (AdbotStatus.READY, 2, 0, None)
     assert on_aws.sessions_of(bot.id) == ["s1", "s2"]
     assert on_aws.adbots.order(bot.order_id).amount == 0
 
@@ -38,13 +38,13 @@ def test_a_bot_made_while_stock_is_short_waits_with_what_there_is_and_completes_
     on_aws.pool()
     on_aws.upload("s1")
     bot = on_aws.create(3)
-    assert (bot.status, bot.assigned, bot.missing) == (Status.QUEUED, 1, 2)
+    assert (bot.status, bot.assigned, bot.missing) == (AdbotStatus.QUEUED, 1, 2)
     assert bot.queued_reason is QueuedReason.INSUFFICIENT_STOCK
 
     on_aws.upload("s2", "s3", "s4")
     on_aws.resolve()
 
-    assert on_aws.bot(bot.id).status is Status.READY
+    assert on_aws.bot(bot.id).status is AdbotStatus.READY
     assert on_aws.sessions_of(bot.id) == ["s1", "s2", "s3"]
 
 
@@ -146,7 +146,7 @@ def test_a_ready_bot_starts_stops_and_starts_again(on_aws: World) -> None:
         on_aws.adbots.stop(bot.id, Command(CARA), "cara").adbot.status,
         on_aws.adbots.start(bot.id, Command(CARA), "cara").adbot.status,
     ]
-    assert states == [Status.RUNNING, Status.STOPPED, Status.RUNNING]
+    assert states == [AdbotStatus.RUNNING, AdbotStatus.STOPPED, AdbotStatus.RUNNING]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_cancelled_bot_gives_its_sessions_back_and_the_next_in_line_gets_them(
     on_aws.adbots.cancel(first.id, Command(ADMIN, "refund"))
     on_aws.resolve()
 
-    assert on_aws.bot(first.id).status is Status.CANCELLED
+    assert on_aws.bot(first.id).status is AdbotStatus.CANCELLED
     assert on_aws.sessions_of(second.id) == ["s1", "s2"]
 
 
@@ -205,7 +205,7 @@ def test_cancelling_a_waiting_bot_lets_the_next_one_be_head(on_aws: World) -> No
     on_aws.adbots.cancel(first.id, Command(ADMIN))
     on_aws.upload("s1")
     on_aws.resolve()
-    assert on_aws.bot(second.id).status is Status.READY
+    assert on_aws.bot(second.id).status is AdbotStatus.READY
     assert on_aws.adbots.pools.header("standard").queue_length == 0
 
 
@@ -226,7 +226,7 @@ def test_a_bot_that_loses_a_session_waits_at_the_tail_and_gets_another(on_aws: W
     lost = on_aws.adbots.lose_session("s1", Command(ADMIN))
 
     assert lost is not None
-    assert (lost.status, lost.queued_reason, lost.missing) == (Status.QUEUED, QueuedReason.SESSION_LOST, 1)
+    assert (lost.status, lost.queued_reason, lost.missing) == (AdbotStatus.QUEUED, QueuedReason.SESSION_LOST, 1)
     on_aws.upload("s3", "s4")
     on_aws.resolve()
     assert on_aws.sessions_of(waiting.id) == ["s3"]
@@ -261,7 +261,7 @@ def test_reassign_that_only_takes_makes_the_bot_wait_and_the_next_run_fills_it(o
     on_aws.upload("s1", "s2", "s3")
     bot = on_aws.create(2)
     after = on_aws.adbots.reassign(bot.id, [], ["s1"], Command(ADMIN)).adbot
-    assert (after.status, after.queued_reason) == (Status.QUEUED, QueuedReason.REASSIGNED)
+    assert (after.status, after.queued_reason) == (AdbotStatus.QUEUED, QueuedReason.REASSIGNED)
     on_aws.resolve()
     assert on_aws.sessions_of(bot.id) == ["s2", "s3"]
 
@@ -373,7 +373,7 @@ def test_a_bot_whose_record_is_wrong_is_set_aside_after_three_strikes_and_blocks
 
     on_aws.resolve()
 
-    assert on_aws.bot(good.id).status is Status.READY
+    assert on_aws.bot(good.id).status is AdbotStatus.READY
     assert on_aws.bot(bad.id).queued_reason is QueuedReason.PARKED
     header = on_aws.adbots.pools.header("standard")
     assert (header.parked, header.queue_length, header.free) == (1, 0, 1)
@@ -393,7 +393,7 @@ def test_an_operator_lets_a_parked_bot_wait_again(on_aws: World) -> None:
     on_aws.adbots.unpark(bot.id, Command(ADMIN))
     on_aws.resolve()
 
-    assert on_aws.bot(bot.id).status is Status.READY
+    assert on_aws.bot(bot.id).status is AdbotStatus.READY
     assert on_aws.adbots.pools.header("standard").parked == 0
     with pytest.raises(Conflict, match="is not parked"):
         on_aws.adbots.unpark(bot.id, Command(ADMIN))
@@ -423,7 +423,7 @@ def test_when_sqs_is_down_the_command_is_done_and_the_schedule_comes_by(
 
     monkeypatch.setattr(aws.sqs(), "send_message", refuse)
     bot = on_aws.create(1)
-    assert bot.status is Status.QUEUED
+    assert bot.status is AdbotStatus.QUEUED
     assert on_aws.adbots.pools.with_work() == ["standard"]
 
 
@@ -439,9 +439,9 @@ def test_when_allocation_fails_inside_the_request_the_bot_is_there_and_waits(
     with monkeypatch.context() as patched:
         patched.setattr(on_aws.adbots.pools, "resolve", fail)
         bot = on_aws.create(1)
-    assert (bot.status, bot.queued_reason) == (Status.QUEUED, QueuedReason.SEQUENCING)
+    assert (bot.status, bot.queued_reason) == (AdbotStatus.QUEUED, QueuedReason.SEQUENCING)
     on_aws.resolve()
-    assert on_aws.bot(bot.id).status is Status.READY
+    assert on_aws.bot(bot.id).status is AdbotStatus.READY
 
 
 def test_a_run_that_has_no_time_left_nudges_again_and_the_next_one_goes_on(on_aws: World) -> None:
@@ -453,7 +453,7 @@ def test_a_run_that_has_no_time_left_nudges_again_and_the_next_one_goes_on(on_aw
     assert (outcome.finished, outcome.steps) == (False, 0)
     assert on_aws.messages("allocation") == [{"pool": "standard"}]
     on_aws.resolve()
-    assert on_aws.bot(bot.id).status is Status.READY
+    assert on_aws.bot(bot.id).status is AdbotStatus.READY
 
 
 def test_an_order_in_review_gets_its_bot_from_an_operator(on_aws: World) -> None:
@@ -528,7 +528,7 @@ def test_a_run_that_is_throttled_a_few_times_still_gets_through(on_aws: World, m
     monkeypatch.setattr(aws.dynamodb(), "transact_write_items", throttle)
     outcome = on_aws.adbots.pools.resolve("standard", on_aws.time_left)
     assert (outcome.conflicts, outcome.completed) == (3, 1)
-    assert on_aws.bot(bot.id).status is Status.READY
+    assert on_aws.bot(bot.id).status is AdbotStatus.READY
 
 
 def test_a_pool_where_every_commit_is_refused_is_given_up_and_left_as_it_was(

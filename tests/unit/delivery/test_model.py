@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adbot_queue.delivery.model import MOST_HISTORY, Delivery, Report, Status, Told
+from adbot_queue.delivery.model import MOST_HISTORY, Delivery, DeliveryStatus, Report, Told
 
-FIRST = Told("email", "job-1", "job-1", "m-1", Report("e-0", Status.ACCEPTED, 1000))
+FIRST = Told("email", "job-1", "job-1", "m-1", Report("e-0", DeliveryStatus.ACCEPTED, 1000))
 
 
 def after(*reports: Report) -> Delivery:
@@ -19,7 +19,9 @@ def after(*reports: Report) -> Delivery:
 
 
 stories = st.lists(
-    st.builds(Report, st.uuids().map(str), st.sampled_from(Status), st.integers(0, 50), st.sampled_from(["", "5.1.1"])),
+    st.builds(
+        Report, st.uuids().map(str), st.sampled_from(DeliveryStatus), st.integers(0, 50), st.sampled_from(["", "5.1.1"])
+    ),
     min_size=1,
     max_size=2 * MOST_HISTORY,
     unique_by=lambda report: report.event_id,
@@ -41,7 +43,7 @@ def test_order_and_repetition_and_batches_change_nothing(data: st.DataObject, st
 
 @given(story=stories)
 def test_a_status_never_goes_back(story: list[Report]) -> None:
-    known, ranks = Delivery.of(FIRST), list(Status)
+    known, ranks = Delivery.of(FIRST), list(DeliveryStatus)
     for report in story:
         further = known.told([report])
         assert ranks.index(further.furthest.status) >= ranks.index(known.furthest.status)
@@ -75,6 +77,6 @@ def test_the_history_is_the_latest_in_the_order_in_which_it_happened(story: list
     ],
 )
 def test_the_furthest_report_is_the_status(course: list[str], status: str) -> None:
-    reports = [Report(f"e-{number}", Status(name), 2000 + number) for number, name in enumerate(course, 1)]
+    reports = [Report(f"e-{number}", DeliveryStatus(name), 2000 + number) for number, name in enumerate(course, 1)]
 
     assert after(*reports).furthest.status == status

@@ -13,7 +13,7 @@ from sendgrid import EventWebhook
 
 from adbot_queue.core import aws, telemetry
 from adbot_queue.delivery import service
-from adbot_queue.delivery.model import Report, Status, Told
+from adbot_queue.delivery.model import DeliveryStatus, Report, Told
 from adbot_queue.providers import sendgrid_webhook
 from local.stand_ins import sendgrid_events
 from tests.builders.payments import SENDGRID_KEY, failing, rows, secret
@@ -268,7 +268,7 @@ def test_of_two_that_write_at_the_same_time_both_count(
     aws_with_secrets: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = [
-        Told("email", "job-1", "job-1", "m-1", Report(f"e-{name}", Status(name), 1000))
+        Told("email", "job-1", "job-1", "m-1", Report(f"e-{name}", DeliveryStatus(name), 1000))
         for name in ("processed", "delivered")
     ]
     deliveries_, write = service.from_env(), service.DeliveryStore.put
@@ -284,7 +284,7 @@ def test_of_two_that_write_at_the_same_time_both_count(
     deliveries_.record(told[:1])
 
     (found,) = deliveries_.of_job("job-1")
-    assert (found.furthest.status, len(found.history)) == (Status.DELIVERED, 2)
+    assert (found.furthest.status, len(found.history)) == (DeliveryStatus.DELIVERED, 2)
 
 
 def test_that_a_mail_was_accepted_is_noted_if_possible_and_never_a_failure(aws_with_secrets: World) -> None:

@@ -11,12 +11,12 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adbot_queue.adbots.model import Status
+from adbot_queue.adbots.model import AdbotStatus
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.clock import system_clock
 from adbot_queue.payments import checks
 from adbot_queue.payments.model import Judgement, apply
-from adbot_queue.payments.plans import Interval, Mode, Plan
+from adbot_queue.payments.plans import BillingInterval, CheckoutMode, Plan
 from adbot_queue.payments.stripe_events import interpret
 from tests.builders.payments import (
     SECRET,
@@ -77,7 +77,9 @@ def metrics(capsys: pytest.CaptureFixture[str]) -> Any:
 
 CATALOGUE = {
     "starter": [Plan("starter", "Starter", "standard", 5, 4900, "eur")],
-    "monthly": [Plan("monthly", "Monthly", "standard", 5, 4900, "eur", Mode.SUBSCRIPTION, Interval.MONTH)],
+    "monthly": [
+        Plan("monthly", "Monthly", "standard", 5, 4900, "eur", CheckoutMode.SUBSCRIPTION, BillingInterval.MONTH)
+    ],
     "yen": [Plan("yen", "Yen", "standard", 5, 4900, "jpy")],
 }
 
@@ -394,7 +396,7 @@ def test_a_renewal_that_does_not_fit_is_looked_at_and_its_bot_runs_on(
 ) -> None:
     happen(shop, subscribed(), renewal(**changes))
     found = audit(shop)
-    assert (found.order.status, found.bot.status) == ("REVIEW", Status.QUEUED)
+    assert (found.order.status, found.bot.status) == ("REVIEW", AdbotStatus.QUEUED)
     assert said in (found.order.review_reason or "")
 
 

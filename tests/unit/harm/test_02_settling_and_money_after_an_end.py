@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adbot_queue.adbots.commands import Command
-from adbot_queue.adbots.model import Order, OrderStatus, Status
+from adbot_queue.adbots.model import AdbotStatus, Order, OrderStatus
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import system_clock
 from adbot_queue.payments import service as payments
@@ -151,7 +151,7 @@ def test_money_after_an_end_is_looked_at_whatever_is_told_first(shop: World, kin
     links = [buys.link(1)] if kind == "lost" else []
     happen(shop, *links, at(buys.checkout(), 0), *(events[index] for index in order))
     found = audit(shop)
-    assert (found.order.status, found.bot.status) == (OrderStatus.REVIEW, Status.CANCELLED)
+    assert (found.order.status, found.bot.status) == (OrderStatus.REVIEW, AdbotStatus.CANCELLED)
     assert "4900 eur paid on 2025-12-22" in (found.order.review_reason or "")
     assert found.order.amount == 9800
 
@@ -188,7 +188,7 @@ def test_what_was_paid_before_an_end_or_for_the_time_before_it_needs_no_person(
     buys = Purchase(subscription=True)
     events = [at(buys.deleted(), 20), invoice(buys)]
     happen(shop, at(buys.checkout(), 0), at(buys.invoice(1), 0), *(events[index] for index in told))
-    assert (audit(shop).order.status, audit(shop).bot.status) == (OrderStatus.ENDED, Status.CANCELLED)
+    assert (audit(shop).order.status, audit(shop).bot.status) == (OrderStatus.ENDED, AdbotStatus.CANCELLED)
 
 
 def test_every_payment_after_an_end_is_looked_at_again_after_a_person_has_settled_the_last(shop: World) -> None:
@@ -197,7 +197,7 @@ def test_every_payment_after_an_end_is_looked_at_again_after_a_person_has_settle
     assert settle(shop, audit(shop).order).status == 201
     happen(shop, {**at(buys.invoice(2), 30), "id": "evt_told_again"})
     assert shop.adbots.order(buys.order_id).status is OrderStatus.ENDED
-    (bot,) = [bot for bot in audit_bots(shop) if bot.status is not Status.CANCELLED]
+    (bot,) = [bot for bot in audit_bots(shop) if bot.status is not AdbotStatus.CANCELLED]
     assert bot.user_id == "cara"
 
 

@@ -12,7 +12,7 @@ import pytest
 from adbot_queue.adbots import items
 from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry, Segment, plan
 from adbot_queue.adbots.commands import Command
-from adbot_queue.adbots.model import Adbot, Run, Status
+from adbot_queue.adbots.model import Adbot, AdbotStatus, Run
 from adbot_queue.adbots.pool_store import PoolStore
 from adbot_queue.adbots.pools import Pools
 from adbot_queue.adbots.reconcile import Reconciler
@@ -98,8 +98,8 @@ def test_whatever_happens_between_two_reads_no_item_is_named_twice_and_all_adds_
             on_aws.upload(*(f"end-{read}-{after}-{number}" for number in range(8)))
             on_aws.resolve()
             now = [on_aws.bot(bot.id) for bot in pool_bots]
-            assert {bot.status for bot in now} <= {Status.READY, Status.CANCELLED}, (read, after)
-            served = [bot.seq for bot in now if bot.status is Status.READY]
+            assert {bot.status for bot in now} <= {AdbotStatus.READY, AdbotStatus.CANCELLED}, (read, after)
+            served = [bot.seq for bot in now if bot.status is AdbotStatus.READY]
             assert served == sorted(served, key=lambda seq: seq or 0), (read, after)
             report = Reconciler(on_aws.adbots.store, on_aws.adbots.ledger, lambda _: None).pool("standard")
             assert (report.conclusive, report.findings) == (True, [])
@@ -160,7 +160,7 @@ def test_a_bot_that_stands_twice_in_its_queue_is_served_once_and_the_later_entry
     on_aws.resolve()
 
     header = on_aws.adbots.pools.header("standard")
-    assert [on_aws.bot(bot.id).status for bot in (first, second)] == [Status.READY, Status.READY]
+    assert [on_aws.bot(bot.id).status for bot in (first, second)] == [AdbotStatus.READY, AdbotStatus.READY]
     assert (header.parked, header.queue_length, header.missing_total, header.free) == (1, 0, 0, 1)
     assert all(len(set(keys)) == len(keys) for keys in sent)
 

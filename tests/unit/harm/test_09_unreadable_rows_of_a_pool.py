@@ -15,7 +15,7 @@ import pytest
 from adbot_queue.adbots import items
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.findings import Code, Finding
-from adbot_queue.adbots.model import Adbot, Status
+from adbot_queue.adbots.model import Adbot, AdbotStatus
 from adbot_queue.adbots.pools import Pools
 from adbot_queue.adbots.reconcile import Reconciler
 from adbot_queue.core import aws, telemetry
@@ -125,7 +125,7 @@ def pools(world: World, prefix: str) -> Iterator[str]:
 
 def served(world: World, bots: list[Adbot]) -> list[int | None]:
     now = [world.bot(bot.id) for bot in bots]
-    assert [bot.status for bot in now] == [Status.READY] * len(now)
+    assert [bot.status for bot in now] == [AdbotStatus.READY] * len(now)
     return [bot.seq for bot in now]
 
 
@@ -163,7 +163,7 @@ def check_in_order(world: World, rows: Rows, where: str, spoils: dict[str, list[
             rows.put(was)
         world.adbots.unpark(bad.id, Command(ADMIN))
         world.resolve(pool)
-        assert world.bot(bad.id).status is Status.READY, case
+        assert world.bot(bad.id).status is AdbotStatus.READY, case
         assert world.adbots.pools.header(pool).parked == 0, case
         assert findings(world, pool) == [], case
 
@@ -262,7 +262,7 @@ def test_a_bot_that_a_newer_version_served_meanwhile_only_leaves_the_park(on_aws
 
     on_aws.adbots.unpark(bot.id, Command(ADMIN))
 
-    assert on_aws.bot(bot.id).status is Status.CANCELLED
+    assert on_aws.bot(bot.id).status is AdbotStatus.CANCELLED
     assert on_aws.adbots.pools.header("standard").parked == 0
     with pytest.raises(Conflict):
         on_aws.adbots.unpark(bot.id, Command(ADMIN))
@@ -310,7 +310,7 @@ def test_an_unreadable_segment_is_skipped_counted_apart_and_comes_back(
         for number in range(3):
             on_aws.upload(*(f"{pool}-{number}-{n}" for n in range(3)), pool=pool)
         first = on_aws.create(1, pool=pool)
-        assert first.status is Status.READY
+        assert first.status is AdbotStatus.READY
         bad = 0 if name == "ranges" else 1  # 0: partly served already
         was = rows.spoil(items.segment_key(pool, bad), name, value)
         counted.clear()
@@ -319,7 +319,7 @@ def test_an_unreadable_segment_is_skipped_counted_apart_and_comes_back(
         held = 2 if bad == 0 else 3
         header = on_aws.adbots.pools.header(pool)
         assert (bot.assigned, header.free, header.set_aside, header.stock_total) == (8 - held, 0, held, 9) or (
-            bot.status is Status.READY and header.set_aside == held
+            bot.status is AdbotStatus.READY and header.set_aside == held
         ), case
         assert counted["RowsUnreadable"] >= 1, case
         assert others(findings(on_aws, pool), f"{bad:08d}", "owner of") == [], case
@@ -331,7 +331,7 @@ def test_an_unreadable_segment_is_skipped_counted_apart_and_comes_back(
         header = on_aws.adbots.pools.header(pool)
         assert (header.set_aside, header.aside, header.stock_total) == (0, (), 9), case
         more = on_aws.create(2, pool=pool)
-        assert (on_aws.bot(bot.id).status, more.status) == (Status.READY, Status.READY), case
+        assert (on_aws.bot(bot.id).status, more.status) == (AdbotStatus.READY, AdbotStatus.READY), case
         sessions = [one for made in (first, bot, more) for one in on_aws.sessions_of(made.id)]
         assert len(set(sessions)) == len(sessions) == 9, case
         assert findings(on_aws, pool) == [], case
@@ -343,12 +343,12 @@ def test_a_session_in_a_segment_that_came_back_is_found_and_can_be_lost(on_aws: 
     on_aws.upload("s0", "s1")
     was = rows.spoil(items.segment_key("standard", 0), "ranges", DROP)
     waiting = on_aws.create(1)
-    assert waiting.status is Status.QUEUED
+    assert waiting.status is AdbotStatus.QUEUED
     assert on_aws.adbots.stock.locate("s1").place is None
     rows.put(was)
     on_aws.resolve()
 
-    assert on_aws.bot(waiting.id).status is Status.READY
+    assert on_aws.bot(waiting.id).status is AdbotStatus.READY
     assert on_aws.adbots.lose_session("s1", Command(ADMIN)) is None
     assert findings(on_aws, "standard") == []
 
@@ -386,7 +386,7 @@ def test_money_that_was_taken_becomes_a_bot_although_the_header_is_unreadable(on
     on_aws.upload("s0")
     on_aws.resolve()
 
-    assert on_aws.bot(bot.id).status is Status.READY
+    assert on_aws.bot(bot.id).status is AdbotStatus.READY
 
 
 def test_a_list_leaves_an_unreadable_bot_out_and_the_bot_itself_is_answered_in_words(

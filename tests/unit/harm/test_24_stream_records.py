@@ -13,7 +13,7 @@ import pytest
 
 from adbot_queue.adbots import items
 from adbot_queue.adbots.announce import Announcer
-from adbot_queue.adbots.model import Adbot, CreationSource, ExecutionMode, QueuedReason, Run, Status
+from adbot_queue.adbots.model import Adbot, AdbotStatus, CreationSource, ExecutionMode, QueuedReason, Run
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.dynamodb import decode, encode
 from adbot_queue.core.errors import Unavailable
@@ -53,7 +53,7 @@ def bot(number: int) -> Adbot:
         order_id=f"ord_{number}",
         user_id="cara",
         pool="standard",
-        status=Status.QUEUED,
+        status=AdbotStatus.QUEUED,
         required=2,
         assigned=0,
         missing=2,
@@ -68,7 +68,7 @@ def bot(number: int) -> Adbot:
 def bot_record(number: int) -> Record:
     """A bot that waited and is complete."""
     before = bot(number)
-    after = replace(before, status=Status.READY, assigned=2, missing=0, runs=(Run("u", 0, 2),), version=2)
+    after = replace(before, status=AdbotStatus.READY, assigned=2, missing=0, runs=(Run("u", 0, 2),), version=2)
     body = {
         "ApproximateCreationDateTime": 1_763_769_600,
         "Keys": encode(items.adbot_key(before.id)),

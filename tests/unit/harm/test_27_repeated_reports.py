@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adbot_queue.delivery.model import MOST_HISTORY, Delivery, Report, Status, Told
+from adbot_queue.delivery.model import MOST_HISTORY, Delivery, DeliveryStatus, Report, Told
 from local.stand_ins import sendgrid_events
 from tests.builders.payments import SENDGRID_KEY, configure, empty, rows
 from tests.builders.world import World, world
 
 COPIES = 2 * MOST_HISTORY
-FIRST = Report("e-0", Status.DEFERRED, 1000, "4.2.2")
+FIRST = Report("e-0", DeliveryStatus.DEFERRED, 1000, "4.2.2")
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +40,15 @@ def copies(report: Report, number: int = COPIES) -> list[Report]:
     return [Report(f"copy-{copy}", report.status, report.at, report.reason) for copy in range(number)]
 
 
-@pytest.mark.parametrize("status", list(Status))
+@pytest.mark.parametrize("status", list(DeliveryStatus))
 @pytest.mark.parametrize("reason", ["", "4.2.2", "5.1.1 Invalid Address"])
-def test_copies_of_a_report_push_no_other_out(status: Status, reason: str) -> None:
+def test_copies_of_a_report_push_no_other_out(status: DeliveryStatus, reason: str) -> None:
     report = Report("e-1", status, 2000, reason)
 
     after = known().told(copies(report))
 
     assert [(one.status, one.at, one.reason) for one in after.history] == [
-        (Status.DEFERRED, 1000, "4.2.2"),
+        (DeliveryStatus.DEFERRED, 1000, "4.2.2"),
         (status, 2000, reason),
     ]
 
@@ -56,9 +56,9 @@ def test_copies_of_a_report_push_no_other_out(status: Status, reason: str) -> No
 @pytest.mark.parametrize(
     "other",
     [
-        Report("e-0", Status.DELIVERED, 1000, "4.2.2"),
-        Report("e-0", Status.DEFERRED, 1001, "4.2.2"),
-        Report("e-0", Status.DEFERRED, 1000, "4.4.1"),
+        Report("e-0", DeliveryStatus.DELIVERED, 1000, "4.2.2"),
+        Report("e-0", DeliveryStatus.DEFERRED, 1001, "4.2.2"),
+        Report("e-0", DeliveryStatus.DEFERRED, 1000, "4.4.1"),
     ],
 )
 def test_reports_that_say_something_else_are_different_whatever_their_id(other: Report) -> None:
@@ -67,7 +67,9 @@ def test_reports_that_say_something_else_are_different_whatever_their_id(other: 
 
 @given(
     said=st.lists(
-        st.tuples(st.sampled_from(Status), st.integers(1, 9), st.sampled_from(["", "5.1.1"])), unique=True, max_size=30
+        st.tuples(st.sampled_from(DeliveryStatus), st.integers(1, 9), st.sampled_from(["", "5.1.1"])),
+        unique=True,
+        max_size=30,
     ),
     data=st.data(),
 )

@@ -12,7 +12,7 @@ from adbot_queue.core.errors import AppError, Conflict, IdempotencyMismatch, Inv
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.service import Enqueued, NewJob
 from adbot_queue.ledger import SYSTEM
-from adbot_queue.system.mode import Mode
+from adbot_queue.system.mode import ProcessingMode
 from tests.builders.crash import before_transactions, busy_parents, conflict, crash_after, tells_parents
 from tests.builders.effects import Provider
 from tests.builders.jobs import Jobs, states
@@ -57,7 +57,7 @@ def test_a_callback_is_made_while_workers_are_at_its_members(jobs: Jobs, number:
 
 
 def test_a_callback_whose_members_end_in_that_moment_is_started_by_the_sweeper_in_direct_mode(jobs: Jobs) -> None:
-    jobs.mode = Mode.SYNC_DIRECT
+    jobs.mode = ProcessingMode.SYNC_DIRECT
     jobs.paused.add("money")
     made = members(jobs, 3)
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from adbot_queue.core.errors import Conflict
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.service import NewJob
-from adbot_queue.system.mode import Mode
+from adbot_queue.system.mode import ProcessingMode
 from tests.builders.crash import Killed, before_transactions, busy_parents, crash_after, every_call
 from tests.builders.effects import Provider, charging, new_provider
 from tests.builders.jobs import Jobs, known_types
@@ -122,7 +122,7 @@ def retry(jobs: Jobs) -> None:
 
 
 def direct(jobs: Jobs) -> None:
-    jobs.mode = Mode.SYNC_DIRECT
+    jobs.mode = ProcessingMode.SYNC_DIRECT
 
 
 def queue_down(step: Step) -> Step:
@@ -213,7 +213,7 @@ def test_a_crash_after_any_call_loses_nothing_and_repeats_nothing(on_aws: World,
     story.before(jobs)
     with crash_after(None) as calls:
         story.act(jobs)
-    jobs.mode = Mode.ASYNC_QUEUE
+    jobs.mode = ProcessingMode.ASYNC_QUEUE
     settle(jobs)
     expected = outcome(jobs, provider)
     assert calls.names
@@ -225,7 +225,7 @@ def test_a_crash_after_any_call_loses_nothing_and_repeats_nothing(on_aws: World,
             story.act(jobs)
         if story.again:
             story.act(jobs)
-        jobs.mode = Mode.ASYNC_QUEUE
+        jobs.mode = ProcessingMode.ASYNC_QUEUE
         settle(jobs)
         assert outcome(jobs, provider) == expected, f"died after call {call}, {calls.names[call - 1]}"
 

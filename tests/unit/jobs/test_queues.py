@@ -223,7 +223,7 @@ def test_when_lambda_refuses_the_intent_stands_and_the_sweeper_does_the_rest(
         answer = switch(shop, "pause")
     assert (answer.status, answer.json["paused"], answer.json["mapping"]) == (200, True, PENDING)
     assert mappings.state(mapped, "money") == "Enabled"
-    (entry,), _ = health_log.from_env().read(health_log.Level.WARNING, 10, None)
+    (entry,), _ = health_log.from_env().read(health_log.LogLevel.WARNING, 10, None)
     assert entry["detail"] == {"queue": "money", "error": "ResourceInUseException"}
     assert queues_control.reconcile() == ["money"]
     assert mappings.state(mapped, "money") == "Disabled"

@@ -17,7 +17,7 @@ from adbot_queue.jobs.schemas import CleanQuery
 from adbot_queue.jobs.service import Enqueued
 from adbot_queue.ledger import SYSTEM
 from adbot_queue.system import health_log
-from adbot_queue.system.mode import Mode
+from adbot_queue.system.mode import ProcessingMode
 from tests.builders import effects
 from tests.builders.crash import sent_twice
 from tests.builders.effects import Provider, charging
@@ -228,7 +228,7 @@ def test_a_failed_job_is_retried_under_another_provider_key_and_a_dead_one_under
 
 
 def test_in_direct_mode_the_request_executes_the_job(jobs: Jobs) -> None:
-    jobs.mode = Mode.SYNC_DIRECT
+    jobs.mode = ProcessingMode.SYNC_DIRECT
 
     job = jobs.enqueue("charge")
 
@@ -339,7 +339,7 @@ def test_when_the_queue_refuses_the_request_executes_the_job_and_says_so(jobs: J
 
 
 def test_jobs_of_a_paused_queue_wait_even_in_direct_mode(jobs: Jobs) -> None:
-    jobs.mode = Mode.SYNC_DIRECT
+    jobs.mode = ProcessingMode.SYNC_DIRECT
     jobs.paused.add("money")
 
     assert jobs.enqueue("charge").state is State.WAITING

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adbot_queue.adbots.model import Order, Status
+from adbot_queue.adbots.model import AdbotStatus, Order
 from adbot_queue.payments.model import Fact, Payment, Step, apply, order_id_of
 from adbot_queue.payments.store import Gathered, Known, PaymentStore
 from adbot_queue.payments.stripe_events import interpret
@@ -50,7 +50,7 @@ class Shop:
     def __init__(self) -> None:
         self.store = InMemory()
         self.orders: dict[str, Order] = {}
-        self.bots: dict[str, tuple[Status, bool]] = {}
+        self.bots: dict[str, tuple[AdbotStatus, bool]] = {}
 
     def settle(self, event: Event) -> None:
         fact = interpret(event)
@@ -66,7 +66,7 @@ class Shop:
             before
             and before.adbot_id
             and fact.told.paid.keys() - gathered.home.payment.paid.keys()
-            and self.bots[before.adbot_id][0] is Status.CANCELLED
+            and self.bots[before.adbot_id][0] is AdbotStatus.CANCELLED
         )
         decision = apply(gathered.home.key, payment, fact, before, 1, default_pool="standard", bot_is_gone=gone)
         self.store.keep(gathered, payment)
@@ -76,9 +76,9 @@ class Shop:
         self.orders[order.id] = order
         if decision.step is Step.CREATE:
             assert order.adbot_id not in self.bots
-            self.bots[str(order.adbot_id)] = (Status.QUEUED, order.disputed)
+            self.bots[str(order.adbot_id)] = (AdbotStatus.QUEUED, order.disputed)
         elif decision.step is Step.CANCEL:
-            self.bots[str(order.adbot_id)] = (Status.CANCELLED, False)
+            self.bots[str(order.adbot_id)] = (AdbotStatus.CANCELLED, False)
         elif decision.step is not Step.NONE:
             status, _ = self.bots[str(order.adbot_id)]
             self.bots[str(order.adbot_id)] = (status, decision.step is Step.HOLD)
@@ -172,4 +172,8 @@ def test_a_refund_finds_its_subscription_on_aws_whatever_comes_first(shop: World
         events = [buys.invoice(), buys.link(), buys.refund()]
         happen(shop, *(events[index] for index in order), buys.checkout())
         found = audit(shop)
-        assert (found.order.id, found.order.status, found.bot.status) == (buys.order_id, "REFUNDED", Status.CANCELLED)
+        assert (found.order.id, found.order.status, found.bot.status) == (
+            buys.order_id,
+            "REFUNDED",
+            AdbotStatus.CANCELLED,
+        )

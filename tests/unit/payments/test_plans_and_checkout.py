@@ -166,7 +166,9 @@ def test_a_checkout_carries_what_was_bought_to_every_later_event(shop: World, pe
 
 def test_a_subscription_puts_the_metadata_on_the_subscription() -> None:
     params = checkout.params_of(
-        plans.Plan("pro", "Pro", "standard", 25, 100, "eur", plans.Mode.SUBSCRIPTION, plans.Interval.MONTH),
+        plans.Plan(
+            "pro", "Pro", "standard", 25, 100, "eur", plans.CheckoutMode.SUBSCRIPTION, plans.BillingInterval.MONTH
+        ),
         "cara",
         "s",
         "c",

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from adbot_queue.adbots.commands import Command
-from adbot_queue.adbots.model import OrderStatus, Status
+from adbot_queue.adbots.model import AdbotStatus, OrderStatus
 from adbot_queue.core import aws
 from adbot_queue.payments import service as payments
 from tests.builders.payments import Purchase, audit, happen, metadata, rows, sample
 from tests.builders.world import ADMIN, World
 
 
-def status(shop: World) -> tuple[OrderStatus, Status]:
+def status(shop: World) -> tuple[OrderStatus, AdbotStatus]:
     found = audit(shop)
     return found.order.status, found.bot.status
 
@@ -29,7 +29,7 @@ def test_an_unpaid_checkout_is_pending_until_the_money_comes(shop: World) -> Non
     happen(shop, buys.unpaid())
     assert (audit(shop).order.status, audit(shop).bots) == (OrderStatus.PENDING, [])
     happen(shop, buys.succeeded())
-    assert status(shop) == (OrderStatus.PAID, Status.QUEUED)
+    assert status(shop) == (OrderStatus.PAID, AdbotStatus.QUEUED)
 
 
 def test_a_payment_that_fails_after_all_leaves_a_failed_order_without_a_bot(shop: World) -> None:
@@ -45,10 +45,10 @@ def test_a_partial_refund_leaves_the_bot_alone_and_a_full_one_cancels_it(shop: W
     happen(shop, buys.checkout())
     shop.resolve()
     happen(shop, buys.refund(1000))
-    assert status(shop) == (OrderStatus.PARTIALLY_REFUNDED, Status.READY)
+    assert status(shop) == (OrderStatus.PARTIALLY_REFUNDED, AdbotStatus.READY)
     assert shop.adbots.pools.header("standard").free == 0
     happen(shop, buys.refund())
-    assert status(shop) == (OrderStatus.REFUNDED, Status.CANCELLED)
+    assert status(shop) == (OrderStatus.REFUNDED, AdbotStatus.CANCELLED)
     assert shop.adbots.pools.header("standard").free == 5
 
 
@@ -59,23 +59,23 @@ def test_a_dispute_stops_a_running_bot_and_a_won_one_lets_it_start_again(shop: W
     shop.resolve()
     shop.adbots.start(buys.bot_id, Command(ADMIN), None)
     happen(shop, buys.dispute())
-    assert status(shop) == (OrderStatus.DISPUTED, Status.STOPPED)
+    assert status(shop) == (OrderStatus.DISPUTED, AdbotStatus.STOPPED)
     assert shop.http("start", "POST /adbots/{id}/start", role="admin", id=buys.bot_id).status == 409
     happen(shop, buys.dispute("won"))
-    assert status(shop) == (OrderStatus.PAID, Status.STOPPED)
+    assert status(shop) == (OrderStatus.PAID, AdbotStatus.STOPPED)
     assert shop.http("start", "POST /adbots/{id}/start", role="admin", id=buys.bot_id).status == 200
 
 
 def test_a_lost_dispute_cancels_the_bot(shop: World) -> None:
     buys = Purchase()
     happen(shop, buys.checkout(), buys.dispute(), buys.dispute("lost"))
-    assert status(shop) == (OrderStatus.REFUNDED, Status.CANCELLED)
+    assert status(shop) == (OrderStatus.REFUNDED, AdbotStatus.CANCELLED)
 
 
 def test_a_dispute_that_is_won_before_it_is_heard_of_holds_nothing_up(shop: World) -> None:
     buys = Purchase()
     happen(shop, buys.checkout(), buys.dispute("won"), buys.dispute())
-    assert status(shop) == (OrderStatus.PAID, Status.QUEUED)
+    assert status(shop) == (OrderStatus.PAID, AdbotStatus.QUEUED)
     assert not audit(shop).bot.on_hold
 
 
@@ -102,7 +102,7 @@ def test_a_renewal_adds_its_invoice_once_and_makes_no_second_bot(shop: World) ->
 def test_the_end_of_a_subscription_cancels_its_bot(shop: World) -> None:
     buys = Purchase(subscription=True)
     happen(shop, buys.checkout(), buys.invoice(), buys.deleted())
-    assert status(shop) == (OrderStatus.ENDED, Status.CANCELLED)
+    assert status(shop) == (OrderStatus.ENDED, AdbotStatus.CANCELLED)
 
 
 @pytest.mark.parametrize("api", ["new", "old"])
@@ -111,9 +111,9 @@ def test_refunds_of_all_months_add_up_to_a_full_refund(shop: World, api: str) ->
     links = [] if old else [buys.link(1), buys.link(2)]
     renewal = buys.invoice(2, old=old, billing_reason="subscription_cycle")
     happen(shop, buys.checkout(), buys.invoice(1, old=old), renewal, *links, buys.refund(invoice=1))
-    assert status(shop) == (OrderStatus.PARTIALLY_REFUNDED, Status.QUEUED)
+    assert status(shop) == (OrderStatus.PARTIALLY_REFUNDED, AdbotStatus.QUEUED)
     happen(shop, buys.refund(invoice=2))
-    assert status(shop) == (OrderStatus.REFUNDED, Status.CANCELLED)
+    assert status(shop) == (OrderStatus.REFUNDED, AdbotStatus.CANCELLED)
 
 
 def test_money_that_comes_for_a_cancelled_bot_makes_a_person_look(shop: World) -> None:
@@ -132,7 +132,7 @@ def test_money_that_comes_for_a_cancelled_bot_makes_a_person_look(shop: World) -
 def test_the_last_invoice_of_an_ended_subscription_needs_no_person(shop: World) -> None:
     buys = Purchase(subscription=True)
     happen(shop, buys.checkout(), buys.invoice(), buys.deleted(), buys.invoice(2))
-    assert status(shop) == (OrderStatus.ENDED, Status.CANCELLED)
+    assert status(shop) == (OrderStatus.ENDED, AdbotStatus.CANCELLED)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_an_operator_gives_an_order_in_review_its_bot_and_later_events_know_it(s
     found = audit(shop)
     assert (found.order.status, found.bot.id) == (OrderStatus.PARTIALLY_REFUNDED, made.json["id"])
     happen(shop, buys.refund())
-    assert status(shop) == (OrderStatus.REFUNDED, Status.CANCELLED)
+    assert status(shop) == (OrderStatus.REFUNDED, AdbotStatus.CANCELLED)
 
 
 def test_an_order_in_review_mends_itself_when_usable_metadata_comes_later(shop: World) -> None:
@@ -186,7 +186,7 @@ def test_an_order_in_review_mends_itself_when_usable_metadata_comes_later(shop: 
     happen(shop, bare.invoice())
     assert audit(shop).order.status is OrderStatus.REVIEW
     happen(shop, buys.checkout())
-    assert status(shop) == (OrderStatus.PAID, Status.QUEUED)
+    assert status(shop) == (OrderStatus.PAID, AdbotStatus.QUEUED)
     assert audit(shop).order.review_reason is None
 
 
@@ -204,13 +204,13 @@ def test_what_ended_before_it_was_paid_gets_a_bot_that_is_cancelled_at_once(shop
     buys = Purchase(subscription=first == "deleted")
     event = {"refund": buys.refund, "dispute": lambda: buys.dispute("lost"), "deleted": buys.deleted}[first]()
     happen(shop, event, buys.checkout())
-    assert audit(shop).bot.status is Status.CANCELLED
+    assert audit(shop).bot.status is AdbotStatus.CANCELLED
 
 
 def test_a_refund_that_comes_before_its_subscription_is_known_finds_it_by_the_invoice(shop: World) -> None:
     buys = Purchase(subscription=True)
     happen(shop, buys.refund(), buys.link(), buys.checkout())
-    assert status(shop) == (OrderStatus.REFUNDED, Status.CANCELLED)
+    assert status(shop) == (OrderStatus.REFUNDED, AdbotStatus.CANCELLED)
 
 
 def test_facts_about_what_was_never_sold_here_expire(shop: World) -> None:
@@ -226,7 +226,7 @@ def test_a_link_to_facts_that_have_expired_still_leads_to_one_payment(shop: Worl
     happen(shop, buys.link())
     aws.dynamodb().delete_item(TableName=shop.env["PAYMENTS_TABLE"], Key={"pk": {"S": "PAYMENT#stripe#pi_1_1"}})
     happen(shop, buys.invoice(), buys.refund())
-    assert status(shop) == (OrderStatus.REFUNDED, Status.CANCELLED)
+    assert status(shop) == (OrderStatus.REFUNDED, AdbotStatus.CANCELLED)
 
 
 def test_a_settled_event_is_kept_for_400_days_and_an_unsettled_one_for_good(shop: World) -> None:
@@ -250,7 +250,7 @@ def test_a_refund_that_fails_days_later_is_told_once_and_what_it_cancelled_stays
     assert (entry["actor"], entry["target"]) == ("stripe", "job:019aaf0c1e2a7c3d9b8e4f5a6b")
     assert (entry["after"]["amount"], entry["reason"]) == (4900, "expired_or_canceled_card")
     assert metrics()["MoneyCameBack"] == 1
-    assert status(shop) == (OrderStatus.REFUNDED, Status.CANCELLED)
+    assert status(shop) == (OrderStatus.REFUNDED, AdbotStatus.CANCELLED)
 
 
 def test_no_personal_data_leaves_the_recorded_event(shop: World) -> None:

@@ -67,7 +67,7 @@ def other(system: World, clock: FakeClock, process: Process) -> Process:
 
 def written(level: str) -> list[str]:
     health_log.from_env.cache_clear()
-    found, _ = health_log.from_env().read(health_log.Level(level), 100, None)
+    found, _ = health_log.from_env().read(health_log.LogLevel(level), 100, None)
     return [entry["event"] for entry in found]
 
 

@@ -10,8 +10,8 @@ from adbot_queue import ledger
 from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import Contended
 from adbot_queue.ledger import Actor
-from adbot_queue.system.health_log import HealthLog, Level
-from adbot_queue.system.mode import Mode, Modes
+from adbot_queue.system.health_log import HealthLog, LogLevel
+from adbot_queue.system.mode import Modes, ProcessingMode
 from tests.builders.clocks import FakeClock
 from tests.builders.crash import Killed, crash_after
 from tests.builders.payments import failing, rows
@@ -33,20 +33,25 @@ def process(world: World, clock: FakeClock) -> Modes:
 
 def test_work_is_queued_until_somebody_switches(system: World, clock: FakeClock) -> None:
     modes = process(system, clock)
-    assert modes.current() is Mode.ASYNC_QUEUE
+    assert modes.current() is ProcessingMode.ASYNC_QUEUE
     assert (modes.read().changed_at, modes.read().version) == (None, 0)
 
 
 def test_switching_is_signed_and_stands_in_the_health_log_in_one_transaction(system: World, clock: FakeClock) -> None:
     modes = process(system, clock)
     with crash_after(None) as calls:
-        switch = modes.set(Mode.SYNC_DIRECT, "SQS is down", ADMIN)
+        switch = modes.set(ProcessingMode.SYNC_DIRECT, "SQS is down", ADMIN)
     assert calls.names == ["GetItem", "TransactWriteItems"]
-    assert (switch.mode, switch.actor, switch.reason, switch.version) == (Mode.SYNC_DIRECT, "ada", "SQS is down", 1)
+    assert (switch.mode, switch.actor, switch.reason, switch.version) == (
+        ProcessingMode.SYNC_DIRECT,
+        "ada",
+        "SQS is down",
+        1,
+    )
     (entry,) = system.ledger(action="mode.set")
     assert (entry["actor"], entry["reason"], entry["target"]) == ("ada", "SQS is down", "system:mode")
     assert (entry["before"], entry["after"]) == ({"mode": "async_queue"}, {"mode": "sync_direct"})
-    (logged,), _ = HealthLog(aws.dynamodb(), system.env["SYSTEM_TABLE"], clock).read(Level.SWITCH, 10, None)
+    (logged,), _ = HealthLog(aws.dynamodb(), system.env["SYSTEM_TABLE"], clock).read(LogLevel.SWITCH, 10, None)
     assert logged["detail"] == {
         "before": "async_queue",
         "after": "sync_direct",
@@ -57,42 +62,42 @@ def test_switching_is_signed_and_stands_in_the_health_log_in_one_transaction(sys
 
 def test_the_same_mode_again_changes_nothing(system: World, clock: FakeClock) -> None:
     modes = process(system, clock)
-    modes.set(Mode.ASYNC_QUEUE, "as it is", ADMIN)
+    modes.set(ProcessingMode.ASYNC_QUEUE, "as it is", ADMIN)
     assert rows(system.env["SYSTEM_TABLE"]) == []
-    first = modes.set(Mode.SYNC_DIRECT, "why", ADMIN)
-    again = modes.set(Mode.SYNC_DIRECT, "again", BOB)
+    first = modes.set(ProcessingMode.SYNC_DIRECT, "why", ADMIN)
+    again = modes.set(ProcessingMode.SYNC_DIRECT, "again", BOB)
     assert (again.actor, again.version) == (first.actor, 1)
     assert len(system.ledger(action="mode.set")) == 1
 
 
 def test_there_and_back_are_two_entries(system: World, clock: FakeClock) -> None:
     modes = process(system, clock)
-    modes.set(Mode.SYNC_DIRECT, "", ADMIN)
-    assert modes.set(Mode.ASYNC_QUEUE, "", ADMIN).version == 2
+    modes.set(ProcessingMode.SYNC_DIRECT, "", ADMIN)
+    assert modes.set(ProcessingMode.ASYNC_QUEUE, "", ADMIN).version == 2
     assert len(system.ledger(action="mode.set")) == 2
 
 
 def test_who_switches_knows_at_once_and_everybody_else_within_five_seconds(system: World, clock: FakeClock) -> None:
     ours, theirs = process(system, clock), process(system, clock)
-    assert theirs.current() is Mode.ASYNC_QUEUE
-    ours.set(Mode.SYNC_DIRECT, "", ADMIN)
-    assert (ours.current(), theirs.current()) == (Mode.SYNC_DIRECT, Mode.ASYNC_QUEUE)
+    assert theirs.current() is ProcessingMode.ASYNC_QUEUE
+    ours.set(ProcessingMode.SYNC_DIRECT, "", ADMIN)
+    assert (ours.current(), theirs.current()) == (ProcessingMode.SYNC_DIRECT, ProcessingMode.ASYNC_QUEUE)
     clock.advance(5_000)
     with crash_after(None) as calls:
-        assert [theirs.current() for _ in range(3)] == [Mode.SYNC_DIRECT] * 3
+        assert [theirs.current() for _ in range(3)] == [ProcessingMode.SYNC_DIRECT] * 3
     assert calls.names == ["GetItem"]
 
 
 @pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "InternalServerError", None])
 def test_while_it_cannot_be_read_the_last_known_mode_stands(system: World, clock: FakeClock, code: str | None) -> None:
     modes = process(system, clock)
-    modes.set(Mode.SYNC_DIRECT, "", ADMIN)
+    modes.set(ProcessingMode.SYNC_DIRECT, "", ADMIN)
     clock.advance(60_000)
     with failing(aws.dynamodb(), "GetItem", code=code) as calls:
-        assert modes.current() is Mode.SYNC_DIRECT
+        assert modes.current() is ProcessingMode.SYNC_DIRECT
         asked = len(calls)
-        assert modes.current() is Mode.SYNC_DIRECT
-        assert process(system, clock).current() is Mode.ASYNC_QUEUE
+        assert modes.current() is ProcessingMode.SYNC_DIRECT
+        assert process(system, clock).current() is ProcessingMode.ASYNC_QUEUE
         assert len(calls) >= asked
     assert asked == 1
 
@@ -106,11 +111,11 @@ def test_of_two_who_switch_at_once_both_are_signed_with_what_was_before(
     def and_then_somebody_else_switches(self: Modes) -> Any:
         found = read(self)
         monkeypatch.undo()
-        theirs.set(Mode.SYNC_DIRECT, "theirs", BOB)
+        theirs.set(ProcessingMode.SYNC_DIRECT, "theirs", BOB)
         return found
 
     monkeypatch.setattr(Modes, "read", and_then_somebody_else_switches)
-    assert ours.set(Mode.SYNC_DIRECT, "ours", ADMIN).actor == "bob"
+    assert ours.set(ProcessingMode.SYNC_DIRECT, "ours", ADMIN).actor == "bob"
     assert [entry["actor"] for entry in system.ledger(action="mode.set")] == ["bob"]
 
 
@@ -118,16 +123,16 @@ def test_a_switch_that_is_always_overtaken_is_contention(
     system: World, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modes, stale = process(system, clock), process(system, clock).read()
-    process(system, clock).set(Mode.SYNC_DIRECT, "", BOB)
+    process(system, clock).set(ProcessingMode.SYNC_DIRECT, "", BOB)
     monkeypatch.setattr(Modes, "read", lambda _: stale)
     with pytest.raises(Contended):
-        modes.set(Mode.SYNC_DIRECT, "", ADMIN)
+        modes.set(ProcessingMode.SYNC_DIRECT, "", ADMIN)
 
 
 def test_killed_before_the_transaction_nothing_is_said_and_after_it_all_is(system: World, clock: FakeClock) -> None:
     for call, entries in ((1, 0), (2, 1)):
         with crash_after(call), pytest.raises(Killed):
-            process(system, clock).set(Mode.SYNC_DIRECT, "", ADMIN)
+            process(system, clock).set(ProcessingMode.SYNC_DIRECT, "", ADMIN)
         assert len(system.ledger(action="mode.set")) == entries
         assert len(rows(system.env["SYSTEM_TABLE"], "HEALTH#")) == entries
-        assert (process(system, clock).read().mode is Mode.SYNC_DIRECT) == bool(entries)
+        assert (process(system, clock).read().mode is ProcessingMode.SYNC_DIRECT) == bool(entries)

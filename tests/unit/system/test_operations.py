@@ -12,7 +12,7 @@ from adbot_queue.core.dynamodb import put_if
 from adbot_queue.jobs import counters, job_queues
 from adbot_queue.jobs.items import item_of
 from adbot_queue.system import health_log, mode
-from adbot_queue.system.health_log import Level
+from adbot_queue.system.health_log import LogLevel
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.crash import crash_after
 from tests.builders.job_stream import Stream, claimed, died, job
@@ -75,7 +75,7 @@ def test_a_bad_switch_is_refused_and_the_field_is_named(shop: World, body: dict[
 def test_the_health_log_is_read_page_by_page(shop: World) -> None:
     log = health_log.from_env()
     for number in range(5):
-        log.record(Level.WARNING if number % 2 else Level.INFO, f"e{number}", "something")
+        log.record(LogLevel.WARNING if number % 2 else LogLevel.INFO, f"e{number}", "something")
     first = get(shop, "/admin/system/logs", limit="3").json
     second = get(shop, "/admin/system/logs", limit="3", cursor=first["next"]).json
     assert sorted(entry["event"] for page in (first, second) for entry in page["items"]) == [f"e{n}" for n in range(5)]

@@ -13,7 +13,7 @@ from adbot_queue.jobs import job_types as registered
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.permit import Permit
 from adbot_queue.jobs.schemas import JobView
-from adbot_queue.system.mode import Mode
+from adbot_queue.system.mode import ProcessingMode
 from adbot_queue.workflow.run import StepFailed
 from tests.builders import workflows
 from tests.builders.effects import Provider
@@ -437,7 +437,7 @@ def test_cancelling_twice_is_cancelling_once(jobs: Jobs) -> None:
 
 
 def test_while_the_queues_are_switched_off_it_goes_on_by_the_sweeper(jobs: Jobs, provider: Provider) -> None:
-    jobs.mode = Mode.SYNC_DIRECT
+    jobs.mode = ProcessingMode.SYNC_DIRECT
     flow = start(jobs, *ticket())
 
     for _ in range(12):

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from adbot_queue.adbots import changes, items
 from adbot_queue.adbots.allocation import Header, QueueEntry, Segment
-from adbot_queue.adbots.model import Adbot, Status, summary
+from adbot_queue.adbots.model import Adbot, AdbotStatus, summary
 from adbot_queue.adbots.pool_store import Extra, PoolView
 from adbot_queue.adbots.rows import UnreadableRow, number_in, text_in
 from adbot_queue.adbots.store import AdbotStore, parked_as
@@ -96,7 +96,7 @@ class Aside:
             adbot = self._store.adbot(adbot_id) if adbot_id else None
         except UnreadableRow:
             return None
-        if adbot is None or adbot.status is not Status.QUEUED or adbot.is_parked:
+        if adbot is None or adbot.status is not AdbotStatus.QUEUED or adbot.is_parked:
             return None
         here = adbot.inbox_id == row["sk"] if from_inbox else f"{adbot.seq or 0:012d}" == row["sk"]
         return adbot if here else None

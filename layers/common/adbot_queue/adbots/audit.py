@@ -12,7 +12,7 @@ from itertools import accumulate
 
 from adbot_queue.adbots.allocation import Header, Segment
 from adbot_queue.adbots.findings import Code, Finding, Snapshot
-from adbot_queue.adbots.model import Adbot, Run, Status, joined
+from adbot_queue.adbots.model import Adbot, AdbotStatus, Run, joined
 
 _PLACE_DIGITS = 12
 """Length of a queue entry's sort key; an inbox entry's is longer."""
@@ -41,11 +41,11 @@ def _bots(snapshot: Snapshot) -> Iterator[Finding]:
         held = sum(run.count for run in bot.runs)
         if bot.assigned != held:
             yield Finding(Code.ADBOT_ASSIGNED, bot.id, f"assigned is {bot.assigned}, its runs hold {held}")
-        cancelled = bot.status is Status.CANCELLED
+        cancelled = bot.status is AdbotStatus.CANCELLED
         missing = 0 if cancelled else bot.required - held
         if bot.missing != missing:
             yield Finding(Code.ADBOT_MISSING, bot.id, f"missing is {bot.missing}, required less held is {missing}")
-        if (bot.status is Status.QUEUED) != (bot.missing > 0) or (cancelled and held):
+        if (bot.status is AdbotStatus.QUEUED) != (bot.missing > 0) or (cancelled and held):
             yield Finding(Code.ADBOT_STATUS, bot.id, f"{bot.status} with {bot.missing} missing and {held} held")
 
 
@@ -58,7 +58,7 @@ def _places(snapshot: Snapshot) -> Iterator[Finding]:
     for bot in snapshot.adbots.values():
         keys = {bot.inbox_id, None if bot.seq is None else f"{bot.seq:012d}"}
         at_bad_place = bool(keys & snapshot.bad_places) and not bot.is_parked
-        if bot.status is Status.QUEUED and places[bot.id] + at_bad_place != 1:
+        if bot.status is AdbotStatus.QUEUED and places[bot.id] + at_bad_place != 1:
             yield Finding(Code.ADBOT_WITHOUT_PLACE, bot.id, f"waits in {places[bot.id]} places")
     for entry in standing:
         bot_there = snapshot.adbots.get(entry.adbot_id)
@@ -68,7 +68,7 @@ def _places(snapshot: Snapshot) -> Iterator[Finding]:
         yield from _entry(snapshot, f"place {entry.seq}", entry.adbot_id, bot_there if right else None, lacks)
     for arrival in snapshot.inbox:
         arrived = snapshot.adbots.get(arrival.adbot_id)
-        right = arrived is not None and (arrived.status, arrived.inbox_id) == (Status.QUEUED, arrival.id)
+        right = arrived is not None and (arrived.status, arrived.inbox_id) == (AdbotStatus.QUEUED, arrival.id)
         yield from _entry(snapshot, "the inbox", arrival.adbot_id, arrived if right else None, arrival.required)
     for adbot_id in snapshot.parked:
         aside = snapshot.adbots.get(adbot_id)
@@ -347,14 +347,14 @@ def _makings(snapshot: Snapshot) -> Iterator[Finding]:
     for bot in adbots.values():
         order = snapshot.orders.get(bot.order_id)
         # An order that was paid again after its bot was cancelled got another one.
-        replaced = order is not None and order.adbot_id != bot.id and bot.status is Status.CANCELLED
+        replaced = order is not None and order.adbot_id != bot.id and bot.status is AdbotStatus.CANCELLED
         gone = order is None or (order.adbot_id != bot.id and not replaced)
         if gone and bot.order_id not in snapshot.unreadable:
             yield Finding(Code.ORDER_GONE, bot.id, f"order {bot.order_id} is not there or not this bot's")
         if (times := snapshot.created.get(bot.id, 0)) != 1:
             yield Finding(Code.CREATE_UNSIGNED, bot.id, f"{times} ledger entries of its making")
         times = snapshot.cancelled.get(bot.id, 0)
-        if times != (1 if bot.status is Status.CANCELLED else 0):
+        if times != (1 if bot.status is AdbotStatus.CANCELLED else 0):
             yield Finding(Code.CANCEL_UNSIGNED, bot.id, f"{bot.status}, with {times} ledger entries of a cancellation")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from adbot_queue.adbots.allocation import Header, QueueEntry, Segment
-from adbot_queue.adbots.model import Adbot, QueuedReason, Run, Status, joined, without
+from adbot_queue.adbots.model import Adbot, AdbotStatus, QueuedReason, Run, joined, without
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -89,7 +89,7 @@ def unpark(header: Header, adbot: Adbot, now: int) -> Change:
 
     One that lacks nothing (a newer version served it, or cancelled it) only leaves the park.
     """
-    if adbot.status is not Status.QUEUED or not adbot.missing:
+    if adbot.status is not AdbotStatus.QUEUED or not adbot.missing:
         after = replace(header, version=header.version + 1, parked=header.parked - 1)
         return Change(header, after, adbot, replace(adbot, version=adbot.version + 1), unparks=True)
     entry, header_after = _join_tail(header, adbot.id, adbot.missing, now)
@@ -156,7 +156,7 @@ def _move(
     if back:
         released = Segment(header.next_segment, _difference(adbot.runs, kept))
         header_after = replace(header_after, next_segment=header.next_segment + 1)
-    status = Status.CANCELLED if cancelled else adbot.status
+    status = AdbotStatus.CANCELLED if cancelled else adbot.status
     after = replace(
         adbot,
         status=status,
@@ -211,13 +211,13 @@ def _join_tail(header: Header, adbot_id: str, missing: int, now: int) -> tuple[Q
 
 def _queued(adbot: Adbot, entry: QueueEntry, reason: QueuedReason) -> Adbot:
     return replace(
-        adbot, status=Status.QUEUED, seq=entry.seq, queued_at=entry.queued_at, queued_reason=reason, inbox_id=None
+        adbot, status=AdbotStatus.QUEUED, seq=entry.seq, queued_at=entry.queued_at, queued_reason=reason, inbox_id=None
     )
 
 
 def _complete(adbot: Adbot) -> Adbot:
     """A bot that lacks nothing (any more): it does not wait, and a cancelled one stays cancelled."""
-    status = Status.READY if adbot.status is Status.QUEUED else adbot.status
+    status = AdbotStatus.READY if adbot.status is AdbotStatus.QUEUED else adbot.status
     return replace(adbot, status=status, queued_reason=None, inbox_id=None)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from adbot_queue.adbots.model import Adbot, QueuedReason, Status
+from adbot_queue.adbots.model import Adbot, AdbotStatus, QueuedReason
 from adbot_queue.core.clock import iso
 
 
@@ -37,7 +37,7 @@ def events_of(before: Adbot | None, after: Adbot | None) -> list[DomainEvent]:
     names: list[str] = []
     if before is None:
         names.append("adbot.created")
-    if after.status is Status.QUEUED and _waits_anew(before, after):
+    if after.status is AdbotStatus.QUEUED and _waits_anew(before, after):
         names.append("adbot.queued")
     if before is not None and after.is_parked and not before.is_parked:
         names.append("adbot.parked")
@@ -49,10 +49,10 @@ def events_of(before: Adbot | None, after: Adbot | None) -> list[DomainEvent]:
 
 
 _ARRIVALS = {
-    Status.READY: "adbot.resolved",
-    Status.RUNNING: "adbot.started",
-    Status.STOPPED: "adbot.stopped",
-    Status.CANCELLED: "adbot.cancelled",
+    AdbotStatus.READY: "adbot.resolved",
+    AdbotStatus.RUNNING: "adbot.started",
+    AdbotStatus.STOPPED: "adbot.stopped",
+    AdbotStatus.CANCELLED: "adbot.cancelled",
 }
 
 
@@ -63,7 +63,7 @@ def _waits_anew(before: Adbot | None, after: Adbot) -> bool:
     """
     if after.queued_reason in {QueuedReason.SEQUENCING, QueuedReason.PARKED}:
         return False
-    return before is None or before.status is not Status.QUEUED or before.queued_reason is QueuedReason.SEQUENCING
+    return before is None or before.status is not AdbotStatus.QUEUED or before.queued_reason is QueuedReason.SEQUENCING
 
 
 def _detail(adbot: Adbot) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from typing import Any
 from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry, Segment
 from adbot_queue.adbots.model import (
     Adbot,
+    AdbotStatus,
     CreationSource,
     ExecutionMode,
     Movement,
@@ -33,7 +34,6 @@ from adbot_queue.adbots.model import (
     OrderStatus,
     QueuedReason,
     Run,
-    Status,
 )
 from adbot_queue.adbots.rows import Reader, UnreadableRow
 from adbot_queue.core.clock import iso
@@ -273,7 +273,7 @@ def adbot_of(item: Item) -> Adbot:
         order_id=row.text("order_id"),
         user_id=row.text("user_id"),
         pool=row.text("pool"),
-        status=row.choice("status", Status),
+        status=row.choice("status", AdbotStatus),
         required=row.number("required", 1),
         assigned=row.number("assigned"),
         missing=row.number("missing"),

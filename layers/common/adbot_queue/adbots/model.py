@@ -11,7 +11,7 @@ MAX_SESSIONS = 500
 """The most sessions one bot may have. Bounds the owner index's look-back and the size of a bot's item."""
 
 
-class Status(StrEnum):
+class AdbotStatus(StrEnum):
     """A bot's state. QUEUED if and only if sessions are missing."""
 
     QUEUED = "QUEUED"
@@ -114,7 +114,7 @@ class Adbot:
     order_id: str
     user_id: str
     pool: str
-    status: Status
+    status: AdbotStatus
     required: int
     assigned: int
     missing: int
@@ -133,7 +133,9 @@ class Adbot:
     @property
     def waits_in_queue(self) -> bool:
         """It has a place in the queue of its pool."""
-        return self.status is Status.QUEUED and self.seq is not None and self.queued_reason is not QueuedReason.PARKED
+        return (
+            self.status is AdbotStatus.QUEUED and self.seq is not None and self.queued_reason is not QueuedReason.PARKED
+        )
 
     @property
     def is_parked(self) -> bool:
@@ -202,9 +204,13 @@ def started(adbot: Adbot) -> Adbot:
     Raises:
         NotStartable: QUEUED (asked before anything else), on hold, cancelled or running already.
     """
-    if adbot.status is Status.QUEUED or adbot.on_hold or adbot.status not in {Status.READY, Status.STOPPED}:
+    if (
+        adbot.status is AdbotStatus.QUEUED
+        or adbot.on_hold
+        or adbot.status not in {AdbotStatus.READY, AdbotStatus.STOPPED}
+    ):
         raise NotStartable(adbot)
-    return replace(adbot, status=Status.RUNNING, version=adbot.version + 1)
+    return replace(adbot, status=AdbotStatus.RUNNING, version=adbot.version + 1)
 
 
 def stopped(adbot: Adbot) -> Adbot:
@@ -213,9 +219,9 @@ def stopped(adbot: Adbot) -> Adbot:
     Raises:
         NotStartable: it does not run.
     """
-    if adbot.status is not Status.RUNNING:
+    if adbot.status is not AdbotStatus.RUNNING:
         raise NotStartable(adbot)
-    return replace(adbot, status=Status.STOPPED, version=adbot.version + 1)
+    return replace(adbot, status=AdbotStatus.STOPPED, version=adbot.version + 1)
 
 
 def summary(adbot: Adbot) -> dict[str, Any]:

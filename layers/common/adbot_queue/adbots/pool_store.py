@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from adbot_queue.adbots import items
 from adbot_queue.adbots.allocation import Assignment, Header, InboxEntry, QueueEntry, Segment, Step
-from adbot_queue.adbots.model import QueuedReason, Run, Status
+from adbot_queue.adbots.model import AdbotStatus, QueuedReason, Run
 from adbot_queue.adbots.rows import ROW_VERSION, Found, UnreadableRow, number_in, read_each
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import Item, Refused, Transaction
@@ -230,7 +230,7 @@ class PoolStore:
                 at=entry.queued_at,
                 reason=QueuedReason.INSUFFICIENT_STOCK,
                 one=1,
-                queued=Status.QUEUED,
+                queued=AdbotStatus.QUEUED,
                 inbox=placement.inbox.id,
                 missing=entry.missing,
             )
@@ -263,13 +263,13 @@ class PoolStore:
             "after": assignment.missing_after,
             "runs": items.runs_list(assignment.runs),
             "one": 1,
-            "queued": Status.QUEUED,
+            "queued": AdbotStatus.QUEUED,
             "before": assignment.missing_before,
         }
         condition = "#status = :queued AND #missing = :before AND seq = :seq"
         if not partial:
             changes += ", #status = :ready"
-            values["ready"] = Status.READY
+            values["ready"] = AdbotStatus.READY
         if assignment.inbox:
             self._take_out_of_inbox(transaction, pool, assignment.inbox)
             condition = "#status = :queued AND #missing = :before AND inbox_id = :inbox"

@@ -19,7 +19,7 @@ from adbot_queue.adbots import items
 from adbot_queue.adbots.allocation import Header
 from adbot_queue.adbots.audit import audit
 from adbot_queue.adbots.findings import Finding, Grant, Loss, Snapshot
-from adbot_queue.adbots.model import Adbot, QueuedReason, Run, Status
+from adbot_queue.adbots.model import Adbot, AdbotStatus, QueuedReason, Run
 from adbot_queue.adbots.rows import Reader, Row, number_in, read_each
 from adbot_queue.adbots.store import AdbotStore
 from adbot_queue.adbots.verdicts import Verdicts
@@ -308,7 +308,7 @@ def _as_parked(adbots: list[Adbot], park: list[Item]) -> list[Adbot]:
     names = {row["sk"] for row in park}
     return [
         replace(bot, queued_reason=QueuedReason.PARKED, inbox_id=None)
-        if bot.status is Status.QUEUED and names & _park_names(bot)
+        if bot.status is AdbotStatus.QUEUED and names & _park_names(bot)
         else bot
         for bot in adbots
     ]

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from adbot_queue.adbots.commands import Done
 from adbot_queue.adbots.fields import PoolName, Reason, SessionId
-from adbot_queue.adbots.model import MAX_SESSIONS, Adbot, Order, OrderStatus, QueuedReason, Status
+from adbot_queue.adbots.model import MAX_SESSIONS, Adbot, AdbotStatus, Order, OrderStatus, QueuedReason
 from adbot_queue.core.clock import iso
 from adbot_queue.core.http import Response
 from adbot_queue.core.schema import Input, Query, View
@@ -28,7 +28,7 @@ class Page(Query):
 class AdbotsPage(Page):
     """Which page of the list of bots."""
 
-    status: Status | None = None
+    status: AdbotStatus | None = None
 
 
 class OrdersPage(Page):
@@ -68,7 +68,7 @@ class AdbotView(View):
     order_id: str
     user_id: str
     pool: str
-    status: Status
+    status: AdbotStatus
     required_sessions: int
     sessions_assigned: int
     missing_sessions_count: int

@@ -16,13 +16,13 @@ from adbot_queue.adbots.commands import Command, Done, race
 from adbot_queue.adbots.model import (
     MAX_SESSIONS,
     Adbot,
+    AdbotStatus,
     CreationSource,
     ExecutionMode,
     NotStartable,
     Order,
     OrderStatus,
     QueuedReason,
-    Status,
     summary,
 )
 from adbot_queue.adbots.nudge import Nudge
@@ -111,7 +111,7 @@ class AdbotService:
             order_id=order.id,
             user_id=order.user_id,
             pool=order.pool,
-            status=Status.QUEUED,
+            status=AdbotStatus.QUEUED,
             required=order.required_sessions,
             assigned=0,
             missing=order.required_sessions,
@@ -231,7 +231,7 @@ class AdbotService:
         return self._change(adbot_id, command, "adbot.cancel", self._plan_cancel, extras)
 
     def _plan_cancel(self, adbot: Adbot, header: Header) -> Change | None:
-        if adbot.status is Status.CANCELLED:
+        if adbot.status is AdbotStatus.CANCELLED:
             return None
         following = self._following(header) if adbot.waits_in_queue else None
         change = changes.cancel(header, adbot, following, self._now())
@@ -252,7 +252,7 @@ class AdbotService:
             raise Invalid.field("add, remove", "name each session once")
 
         def plan(adbot: Adbot, header: Header) -> Change:
-            if adbot.status is Status.CANCELLED:
+            if adbot.status is AdbotStatus.CANCELLED:
                 raise Conflict(f"adbot {adbot.id} is cancelled")
             positions = [self.stock.position(adbot.pool, session) for session in remove]
             for session, position in zip(remove, positions, strict=True):
@@ -312,7 +312,7 @@ class AdbotService:
 
         def attempt() -> Done:
             before = self._adbot(adbot_id)
-            status = Status.STOPPED if held and before.status is Status.RUNNING else before.status
+            status = AdbotStatus.STOPPED if held and before.status is AdbotStatus.RUNNING else before.status
             after = replace(before, on_hold=held, status=status, version=before.version + 1)
             transaction = self.store.transaction()
             self.store.replace_adbot(transaction, before, after)
@@ -366,7 +366,7 @@ class AdbotService:
         return order
 
     def list_adbots(
-        self, owner: str | None, status: Status | None, limit: int, cursor: str | None
+        self, owner: str | None, status: AdbotStatus | None, limit: int, cursor: str | None
     ) -> tuple[list[Adbot], str | None]:
         """A page of bots, newest first. With a status, pages are read until one holds something, ten at the most."""
         for _ in range(10):
@@ -396,7 +396,7 @@ class AdbotService:
                 return replayed
             adbot = self._adbot(adbot_id)
             place = self.store.place_in_park(adbot) if misplaced or adbot.is_parked else None
-            if place is not None and adbot.status is Status.QUEUED:
+            if place is not None and adbot.status is AdbotStatus.QUEUED:
                 # Set aside while this version could not read it: its own row says still where it waited before.
                 adbot = replace(adbot, queued_reason=QueuedReason.PARKED, inbox_id=None)
             header = self.pools.header(adbot.pool)
@@ -457,7 +457,7 @@ def _bind(extra: Callable[[Transaction, Adbot], None], adbot: Adbot) -> Extra:
 
 
 def _refusal(adbot: Adbot, action: str) -> AppError:
-    if action == "adbot.start" and adbot.status is Status.QUEUED:
+    if action == "adbot.start" and adbot.status is AdbotStatus.QUEUED:
         return Forbidden(
             f"adbot {adbot.id} is QUEUED: {adbot.missing} of {adbot.required} sessions are missing",
             missing_sessions_count=adbot.missing,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from adbot_queue.adbots import items
 from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry, Segment
 from adbot_queue.adbots.changes import Change
-from adbot_queue.adbots.model import Adbot, Movement, Order, QueuedReason, Run, Status
+from adbot_queue.adbots.model import Adbot, AdbotStatus, Movement, Order, QueuedReason, Run
 from adbot_queue.adbots.pool_store import Extra, PoolStore, Stale
 from adbot_queue.adbots.rows import Found, Row, read_each
 from adbot_queue.core import dynamodb, telemetry
@@ -135,7 +135,7 @@ class AdbotStore(PoolStore):
                 "queued_at": entry.queued_at,
             },
         )
-        if adbot and adbot.status is Status.QUEUED:
+        if adbot and adbot.status is AdbotStatus.QUEUED:
             self._mark_parked(transaction, adbot)
         for extra in extras:
             extra(transaction)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Query, View
-from adbot_queue.delivery.model import Delivery, Report, Status
+from adbot_queue.delivery.model import Delivery, DeliveryStatus, Report
 from adbot_queue.delivery.suppressions import Suppression
 
 Channel = Literal["email"]
@@ -24,7 +24,7 @@ class EventsReceived(View):
 class DeliveryReportView(View):
     """One report of the provider's; `reason` is a code or a fixed word."""
 
-    status: Status
+    status: DeliveryStatus
     at: str
     reason: str
 
@@ -39,7 +39,7 @@ class DeliveryView(View):
 
     message_id: str
     channel: str
-    status: Status
+    status: DeliveryStatus
     at: str
     reason: str
     history: list[DeliveryReportView]

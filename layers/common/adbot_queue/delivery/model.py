@@ -15,7 +15,7 @@ MOST_HISTORY = 20
 """Reports that are shown; a mail that is deferred for three days has more."""
 
 
-class Status(StrEnum):
+class DeliveryStatus(StrEnum):
     """How far a message is. Each is further than those before it, and none goes back."""
 
     ACCEPTED = "accepted"  # the provider answered yes; all else is reported later
@@ -29,7 +29,7 @@ class Status(StrEnum):
     REPORTED = "reported"  # as spam
 
 
-_RANK = {status: rank for rank, status in enumerate(Status)}
+_RANK = {status: rank for rank, status in enumerate(DeliveryStatus)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Report:
     """
 
     event_id: str = field(compare=False)
-    status: Status
+    status: DeliveryStatus
     at: int
     reason: str = ""
 

@@ -16,19 +16,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from adbot_queue.core.clock import system_clock
-from adbot_queue.delivery.model import Report, Status, Told
+from adbot_queue.delivery.model import DeliveryStatus, Report, Told
 
 CHANNEL = "email"
 
 _STATUSES = {
-    "processed": Status.PROCESSED,
-    "deferred": Status.DEFERRED,
-    "delivered": Status.DELIVERED,
-    "dropped": Status.DROPPED,
-    "bounce": Status.BOUNCED,
-    "spamreport": Status.REPORTED,
-    "unsubscribe": Status.UNSUBSCRIBED,
-    "group_unsubscribe": Status.UNSUBSCRIBED,
+    "processed": DeliveryStatus.PROCESSED,
+    "deferred": DeliveryStatus.DEFERRED,
+    "delivered": DeliveryStatus.DELIVERED,
+    "dropped": DeliveryStatus.DROPPED,
+    "bounce": DeliveryStatus.BOUNCED,
+    "spamreport": DeliveryStatus.REPORTED,
+    "unsubscribe": DeliveryStatus.UNSUBSCRIBED,
+    "group_unsubscribe": DeliveryStatus.UNSUBSCRIBED,
 }
 _SUPPRESSING = {"bounce", "spamreport", "unsubscribe", "group_unsubscribe"}
 _GROUP_UNSUBSCRIBE, _GROUP_RESUBSCRIBE = "group_unsubscribe", "group_resubscribe"
@@ -101,7 +101,7 @@ def read(event: Any, received_at: int | None = None) -> Read | None:
     if job and key and message_id:
         told = Told(CHANNEL, job, key, message_id, Report(event_id or "", status, at, _reason(event)))
     unwanted = None
-    if address and kind in _SUPPRESSING and status is not Status.BLOCKED:
+    if address and kind in _SUPPRESSING and status is not DeliveryStatus.BLOCKED:
         # Every event of a mail names the mail's group; only these two are about it.
         unwanted = Unwanted(address, kind, at, job, group if kind == _GROUP_UNSUBSCRIBE else None)
     if told is None and unwanted is None and (stated is None or event_id is None):
@@ -129,10 +129,10 @@ def _kind(event: Any) -> str:
     return _text(event.get("event")) if isinstance(event, dict) else ""
 
 
-def _status(event: Any) -> Status | None:
+def _status(event: Any) -> DeliveryStatus | None:
     status = _STATUSES.get(_kind(event))
-    if status is Status.BOUNCED and _text(event.get("type")) == "blocked":
-        return Status.BLOCKED
+    if status is DeliveryStatus.BOUNCED and _text(event.get("type")) == "blocked":
+        return DeliveryStatus.BLOCKED
     return status
 
 

@@ -14,7 +14,7 @@ from adbot_queue.core.dynamodb import ConditionFailed, Contended
 from adbot_queue.core.errors import AppError
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
-from adbot_queue.delivery.model import Delivery, Report, Status, Told
+from adbot_queue.delivery.model import Delivery, DeliveryStatus, Report, Told
 from adbot_queue.delivery.store import DeliveryStore, Kept, Unreadable
 
 RACES = 5
@@ -40,7 +40,7 @@ class DeliveryService:
 
     def accepted(self, channel: str, job: str, key: str, message_id: str) -> None:
         """The provider took a message. Never raises: it did, whether or not this can be written down."""
-        report = Report(f"accepted-{message_id}", Status.ACCEPTED, self._now())
+        report = Report(f"accepted-{message_id}", DeliveryStatus.ACCEPTED, self._now())
         try:
             self.record([Told(channel, job, key, message_id, report)])
         except (ClientError, BotoCoreError, Contended) as error:

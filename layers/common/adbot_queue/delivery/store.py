@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import Item
 from adbot_queue.core.telemetry import logger
-from adbot_queue.delivery.model import Delivery, Report, Status
+from adbot_queue.delivery.model import Delivery, DeliveryStatus, Report
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -87,7 +87,7 @@ def _item(report: Report) -> Item:
 
 
 def _report(item: Mapping[str, Any]) -> Report:
-    return Report(item["id"], Status(item["status"]), item["at"], item["reason"])
+    return Report(item["id"], DeliveryStatus(item["status"]), item["at"], item["reason"])
 
 
 def _job(item: Mapping[str, Any]) -> str:

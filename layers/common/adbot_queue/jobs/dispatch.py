@@ -35,7 +35,7 @@ class Dispatcher:
         functions: Callable[[], LambdaClient],
         worker: str,
         now: Clock = system_clock,
-        mode: Callable[[], modes.Mode] = lambda: modes.Mode.ASYNC_QUEUE,
+        mode: Callable[[], modes.ProcessingMode] = lambda: modes.ProcessingMode.ASYNC_QUEUE,
     ) -> None:
         self._sqs = sqs
         self._urls = urls
@@ -47,7 +47,7 @@ class Dispatcher:
     @property
     def is_direct(self) -> bool:
         """The queues are switched off: nothing is sent to them."""
-        return self._mode() is modes.Mode.SYNC_DIRECT
+        return self._mode() is modes.ProcessingMode.SYNC_DIRECT
 
     def send(self, jobs: Iterable[Job]) -> list[Job]:
         """Send a message for each job that may run now or within SQS's longest delay.

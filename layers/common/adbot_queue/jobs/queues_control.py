@@ -24,7 +24,7 @@ from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs import job_queues
 from adbot_queue.ledger import Actor, Entry, Ledger
 from adbot_queue.system import health_log
-from adbot_queue.system.health_log import HealthLog, Level
+from adbot_queue.system.health_log import HealthLog, LogLevel
 from adbot_queue.system.pauses import Intent, Pauses, intent_item, intent_key, intent_of
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class QueuesControl:
         except (ClientError, BotoCoreError) as error:
             # As a rule it is being changed this very moment (ResourceInUseException).
             message = f"the event source mapping of {queue} could not be changed; the sweeper tries again"
-            self._log.record(Level.WARNING, "queue.mapping", message, queue=queue, error=_name(error))
+            self._log.record(LogLevel.WARNING, "queue.mapping", message, queue=queue, error=_name(error))
             return PENDING
         return str(answer["State"])
 
@@ -139,7 +139,7 @@ class QueuesControl:
             if state in _RIGHT[intent.paused] or state not in _SETTLED:
                 continue
             message = f"the event source mapping of {queue} was {state}; it is set right"
-            self._log.record(Level.WARNING, "queue.mapping", message, queue=queue, paused=intent.paused)
+            self._log.record(LogLevel.WARNING, "queue.mapping", message, queue=queue, paused=intent.paused)
             if self._apply(queue, paused=intent.paused) != PENDING:
                 repaired.append(queue)
         count("MappingsRepaired", len(repaired))

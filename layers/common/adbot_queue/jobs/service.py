@@ -35,7 +35,7 @@ from adbot_queue.jobs.store import JobStore, Listed, OtherRequest
 from adbot_queue.jobs.tellers import told
 from adbot_queue.ledger import Actor, Entry, Ledger
 from adbot_queue.system import health_log, limits, pauses
-from adbot_queue.system.health_log import Level
+from adbot_queue.system.health_log import LogLevel
 from adbot_queue.system.limits import Limits, Rate, Taken
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ class JobService:
                 return {}
             count("QueueRefusals", len(refused))
             health_log.record(
-                Level.WARNING,
+                LogLevel.WARNING,
                 "queue.refused",
                 f"SQS refused {len(refused)} jobs; they are executed directly",
                 queue=refused[0].queue,

@@ -10,7 +10,7 @@ from adbot_queue.core.errors import Conflict, NotConfigured
 from adbot_queue.core.ids import derived_id
 from adbot_queue.core.settings import variable
 from adbot_queue.payments import plans, stripe_api
-from adbot_queue.payments.plans import Mode, Plan, Plans
+from adbot_queue.payments.plans import CheckoutMode, Plan, Plans
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,9 @@ def params_of(plan: Plan, user_id: str, success_url: str, cancel_url: str) -> di
         "unit_amount": plan.amount,
         "product_data": {"name": plan.name},
     }
-    if plan.mode is Mode.SUBSCRIPTION:
+    if plan.mode is CheckoutMode.SUBSCRIPTION:
         price["recurring"] = {"interval": plan.interval}
-    lasting = "subscription_data" if plan.mode is Mode.SUBSCRIPTION else "payment_intent_data"
+    lasting = "subscription_data" if plan.mode is CheckoutMode.SUBSCRIPTION else "payment_intent_data"
     return {
         "mode": plan.mode.value,
         "line_items": [{"quantity": 1, "price_data": price}],

@@ -27,14 +27,14 @@ MAX_VERSIONS = 500
 """Former prices that are looked at, the newest first."""
 
 
-class Mode(StrEnum):
+class CheckoutMode(StrEnum):
     """How a plan is paid: once, or again and again."""
 
     PAYMENT = "payment"
     SUBSCRIPTION = "subscription"
 
 
-class Interval(StrEnum):
+class BillingInterval(StrEnum):
     """How often a subscription is paid."""
 
     DAY = "day"
@@ -53,8 +53,8 @@ class Plan:
     required_sessions: int
     amount: int
     currency: str
-    mode: Mode = Mode.PAYMENT
-    interval: Interval | None = None
+    mode: CheckoutMode = CheckoutMode.PAYMENT
+    interval: BillingInterval | None = None
     active: bool = True
     version: int = 1
 
@@ -195,7 +195,9 @@ def _former(plan: Plan) -> Item:
 def _plan(item: Item) -> Plan:
     values = {name: item[name] for name in Plan.__slots__ if name in item}
     interval = item.get("interval")
-    return Plan(**values | {"mode": Mode(item["mode"]), "interval": Interval(interval) if interval else None})
+    return Plan(
+        **values | {"mode": CheckoutMode(item["mode"]), "interval": BillingInterval(interval) if interval else None}
+    )
 
 
 def _shown(plan: Plan | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from adbot_queue.adbots.model import MAX_SESSIONS
 from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Input, Query, View
 from adbot_queue.payments.checkout import Checkout
-from adbot_queue.payments.plans import Interval, Mode, Plan
+from adbot_queue.payments.plans import BillingInterval, CheckoutMode, Plan
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -59,13 +59,13 @@ class PlanBody(Input):
     required_sessions: int = Field(ge=1, le=MAX_SESSIONS)
     amount: int = Field(ge=1, le=99_999_999, description="Stripe's own least amount depends on the currency")
     currency: str = Field(pattern=r"^[a-z]{3}$")
-    mode: Mode = Field(Mode.PAYMENT, strict=False)
-    interval: Interval | None = Field(None, strict=False, description="of a subscription, and only of one")
+    mode: CheckoutMode = Field(CheckoutMode.PAYMENT, strict=False)
+    interval: BillingInterval | None = Field(None, strict=False, description="of a subscription, and only of one")
     active: bool = True
 
     @model_validator(mode="after")
     def _interval_goes_with_subscription(self) -> Self:
-        if (self.mode is Mode.SUBSCRIPTION) != (self.interval is not None):
+        if (self.mode is CheckoutMode.SUBSCRIPTION) != (self.interval is not None):
             raise ValueError("interval belongs to a subscription, and only to one")
         return self
 
@@ -79,8 +79,8 @@ class PlanView(View):
     required_sessions: int
     amount: int
     currency: str
-    mode: Mode
-    interval: Interval | None
+    mode: CheckoutMode
+    interval: BillingInterval | None
     active: bool
     version: int
 

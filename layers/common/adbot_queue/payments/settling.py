@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from adbot_queue.adbots.commands import Command, race
-from adbot_queue.adbots.model import ExecutionMode, Order, OrderStatus, Status
+from adbot_queue.adbots.model import AdbotStatus, ExecutionMode, Order, OrderStatus
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import Clock, instant
@@ -162,7 +162,7 @@ class Settling:
         """Whether the event brings new money for a bot that is cancelled."""
         if before is None or before.adbot_id is None or not fact.told.paid.keys() - known.paid.keys():
             return False
-        return self._adbots.adbot(before.adbot_id, None).status is Status.CANCELLED
+        return self._adbots.adbot(before.adbot_id, None).status is AdbotStatus.CANCELLED
 
     def _write(self, this: _Round, decision: Decision, mode: ExecutionMode) -> None:
         """Write one round.

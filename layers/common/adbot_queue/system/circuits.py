@@ -41,7 +41,7 @@ from adbot_queue.core.errors import AppError
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.system import health_log
-from adbot_queue.system.health_log import Level
+from adbot_queue.system.health_log import LogLevel
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -254,7 +254,7 @@ class Circuits:
             return _seconds(max(stood.get("not_before", 0), until) - now)
         self._remember(provider, written)
         if number > 1 or until - now >= LOOK_MS:
-            _note(Level.WARNING, "provider.throttles", f"{provider} throttles until {iso(until)}", provider=provider)
+            _note(LogLevel.WARNING, "provider.throttles", f"{provider} throttles until {iso(until)}", provider=provider)
         return _seconds(until - now)
 
     def refused(self, provider: str, reason: str, secret: str, *, probe: bool) -> float:
@@ -288,7 +288,7 @@ class Circuits:
         self._looked[provider] = now
         count("ProvidersClosed")
         _note(
-            Level.ERROR,
+            LogLevel.ERROR,
             "provider.closed",
             f"{provider} is closed: {reason}. Its jobs wait until the secret changes or a probe passes",
             provider=provider,
@@ -394,7 +394,7 @@ class Circuits:
         self._remember(provider, opened)
         count("ReceiversFailing" if provider.startswith(RECEIVER) else "CircuitsOpened")
         _note(
-            Level.ERROR,
+            LogLevel.ERROR,
             "circuit.opened",
             f"{provider} is failing: circuit open until {iso(now + OPEN_MS)}",
             provider=provider,
@@ -421,7 +421,7 @@ class Circuits:
             count("ProvidersClosed")
             still = f"is still closed: {closed['reason']}"
         _note(
-            Level.WARNING,
+            LogLevel.WARNING,
             "circuit.probed",
             f"{provider} {still}; asked again in {period // 1000} s",
             provider=provider,
@@ -434,7 +434,7 @@ class Circuits:
             "row_since, #reason, #secret"
         )
         if self._end_probe(provider, gone):
-            _note(Level.INFO, "circuit.closed", f"{provider} answers again", provider=provider)
+            _note(LogLevel.INFO, "circuit.closed", f"{provider} answers again", provider=provider)
 
     def _end_probe(self, provider: str, expression: str, **values: Any) -> bool:
         try:
@@ -455,7 +455,7 @@ class Circuits:
         return dynamodb.update_if(self._client, self._table, _key(provider), expression, condition=condition, **values)
 
 
-def _note(level: Level, event: str, text: str, *, provider: str, **more: Any) -> None:
+def _note(level: LogLevel, event: str, text: str, *, provider: str, **more: Any) -> None:
     """Tell operators, of what is their concern."""
     if provider.startswith(RECEIVER):
         logger.info(event, circuit=provider, **more)

@@ -35,7 +35,7 @@ LONGEST = 1_000
 """Characters of a text in an entry."""
 
 
-class Level(StrEnum):
+class LogLevel(StrEnum):
     """How much an entry matters. SWITCH: the mode was changed."""
 
     INFO = "INFO"
@@ -69,7 +69,7 @@ class HealthLog:
         self._seconds = seconds
         self._spells: dict[tuple[str, str], _Spell] = {}
 
-    def record(self, level: Level, event: str, message: str, **detail: Any) -> None:
+    def record(self, level: LogLevel, event: str, message: str, **detail: Any) -> None:
         """Write an entry. Never raises: one that cannot be written is logged.
 
         Args:
@@ -78,7 +78,7 @@ class HealthLog:
             message: one sentence for a person, without personal data.
             detail: ids, counts, reasons.
         """
-        severity = {Level.WARNING: logger.warning, Level.ERROR: logger.error}.get(level, logger.info)
+        severity = {LogLevel.WARNING: logger.warning, LogLevel.ERROR: logger.error}.get(level, logger.info)
         severity(message, event=event, detail=detail)
         try:
             left_out = self._admit(level, event)
@@ -92,11 +92,11 @@ class HealthLog:
         except Exception:  # noqa: BLE001  whoever records something has trouble enough
             logger.exception("health log entry not written", event=event)
 
-    def add(self, transaction: Transaction, level: Level, event: str, message: str, **detail: Any) -> None:
+    def add(self, transaction: Transaction, level: LogLevel, event: str, message: str, **detail: Any) -> None:
         """Add an entry to a transaction: it is written exactly if its effect is."""
         transaction.create("health", self._table, self._entry(level, event, message, detail))
 
-    def _entry(self, level: Level, event: str, message: str, detail: dict[str, Any]) -> Item:
+    def _entry(self, level: LogLevel, event: str, message: str, detail: dict[str, Any]) -> Item:
         now = self._now()
         return {
             "pk": _pk(level),
@@ -109,7 +109,7 @@ class HealthLog:
             "expires_at": (now + KEPT_MS) // 1000,
         }
 
-    def _admit(self, level: Level, event: str) -> int | None:
+    def _admit(self, level: LogLevel, event: str) -> int | None:
         """How many of its kind were left out before it; None when it is to be left out itself."""
         now = self._seconds()
         spell = self._spells.setdefault((level.value, event), _Spell(now))
@@ -122,7 +122,7 @@ class HealthLog:
         left_out, spell.left_out = spell.left_out, 0
         return left_out
 
-    def read(self, level: Level | None, limit: int, cursor: str | None) -> tuple[list[Item], str | None]:
+    def read(self, level: LogLevel | None, limit: int, cursor: str | None) -> tuple[list[Item], str | None]:
         """A page of entries of the last 7 days, newest first, and the cursor of the next one, None after the last.
 
         One Query for a level, four for all.
@@ -135,14 +135,14 @@ class HealthLog:
         if high < low:
             return [], None
         found: list[Item] = []
-        for one in [level] if level else Level:
+        for one in [level] if level else LogLevel:
             found += self._query(one, low, high, limit + 1)
         found.sort(key=lambda entry: str(entry["sk"]), reverse=True)
         page = found[:limit]
         following = dynamodb.make_cursor({"before": page[-1]["sk"]}) if len(found) > limit else None
         return [_shown(entry) for entry in page], following
 
-    def _query(self, level: Level, low: str, high: str, limit: int) -> list[Item]:
+    def _query(self, level: LogLevel, low: str, high: str, limit: int) -> list[Item]:
         # Between includes both ends; the entry at the high end was shown on the page before.
         condition = "pk = :pk AND sk BETWEEN :low AND :high"
         values: dict[str, Any] = {"pk": _pk(level), "low": low, "high": high}
@@ -157,7 +157,7 @@ def _position(cursor: str) -> str:
     return before
 
 
-def _pk(level: Level) -> str:
+def _pk(level: LogLevel) -> str:
     return f"HEALTH#{level}"
 
 
@@ -169,7 +169,7 @@ def _shown(entry: Item) -> Item:
     return {name: entry[name] for name in ("at", "level", "event", "message", "detail")}
 
 
-def record(level: Level, event: str, message: str, **detail: Any) -> None:
+def record(level: LogLevel, event: str, message: str, **detail: Any) -> None:
     """Write an entry to this process's log; never raises, wherever it is called."""
     try:
         log = from_env()

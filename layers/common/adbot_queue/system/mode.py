@@ -22,7 +22,7 @@ from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
 from adbot_queue.ledger import Actor, Entry, Ledger
 from adbot_queue.system import health_log
-from adbot_queue.system.health_log import HealthLog, Level
+from adbot_queue.system.health_log import HealthLog, LogLevel
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -32,7 +32,7 @@ RACES = 5
 KEY: Item = {"pk": "MODE", "sk": "M"}
 
 
-class Mode(StrEnum):
+class ProcessingMode(StrEnum):
     """How work is done: by workers behind queues, or within the request."""
 
     ASYNC_QUEUE = "async_queue"
@@ -43,7 +43,7 @@ class Mode(StrEnum):
 class Switch:
     """The switch as it stands; without `changed_at` nobody has touched it yet."""
 
-    mode: Mode = Mode.ASYNC_QUEUE
+    mode: ProcessingMode = ProcessingMode.ASYNC_QUEUE
     changed_at: str | None = None
     actor: str | None = None
     reason: str = ""
@@ -68,10 +68,10 @@ class Modes:
         self._log = log
         self._now = now
         self._seconds = seconds
-        self._mode = Mode.ASYNC_QUEUE
+        self._mode = ProcessingMode.ASYNC_QUEUE
         self._asked_at: float | None = None
 
-    def current(self) -> Mode:
+    def current(self) -> ProcessingMode:
         """The mode, at most 5 s old. While it cannot be read the last known one stands, at first async_queue."""
         now = self._seconds()
         if self._asked_at is None or now - self._asked_at >= CACHE_SECONDS:
@@ -87,9 +87,11 @@ class Modes:
         found = dynamodb.get(self._client, self._table, KEY)
         if found is None:
             return Switch()
-        return Switch(Mode(found["mode"]), found["changed_at"], found["actor"], found["reason"], found["version"])
+        return Switch(
+            ProcessingMode(found["mode"]), found["changed_at"], found["actor"], found["reason"], found["version"]
+        )
 
-    def set(self, mode: Mode, reason: str, actor: Actor) -> Switch:
+    def set(self, mode: ProcessingMode, reason: str, actor: Actor) -> Switch:
         """Set the mode; the same again changes nothing. Every process follows within 5 s.
 
         Raises:
@@ -129,7 +131,7 @@ class Modes:
         self._ledger.sign(transaction, entry)
         message = f"mode switched from {was} to {becomes}"
         detail = {"before": was, "after": becomes, "actor": actor.id, "reason": after.reason}
-        self._log.add(transaction, Level.SWITCH, "mode.set", message, **detail)
+        self._log.add(transaction, LogLevel.SWITCH, "mode.set", message, **detail)
         return transaction
 
 

@@ -12,22 +12,22 @@ from adbot_queue.core.schema import Input, Query, View
 from adbot_queue.jobs.queue_schemas import PeriodView, QueueView
 from adbot_queue.jobs.queues import Period
 from adbot_queue.system.circuits import Circuit, CircuitState
-from adbot_queue.system.health_log import Level
-from adbot_queue.system.mode import Mode, Switch
+from adbot_queue.system.health_log import LogLevel
+from adbot_queue.system.mode import ProcessingMode, Switch
 from adbot_queue.system.overview import Overview
 
 
 class SetMode(Input):
     """The mode that is to be, and why."""
 
-    mode: Mode
+    mode: ProcessingMode
     reason: str = Field(min_length=1, max_length=500)
 
 
 class ModeView(View):
     """The mode; who set it, when and why is null where nobody ever did."""
 
-    mode: Mode
+    mode: ProcessingMode
     changed_at: str | None
     actor: str | None
     reason: str
@@ -41,7 +41,7 @@ class ModeView(View):
 class LogsQuery(Query):
     """Which entries."""
 
-    level: Level | None = None
+    level: LogLevel | None = None
     limit: int = Field(50, ge=1, le=100)
     cursor: str | None = Field(None, max_length=2000)
 
@@ -50,7 +50,7 @@ class LogEntry(View):
     """What the system noticed about itself."""
 
     at: str
-    level: Level
+    level: LogLevel
     event: str
     message: str
     detail: dict[str, Any]

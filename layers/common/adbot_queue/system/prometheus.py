@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from adbot_queue.jobs.statistics import RUN, WAIT
 from adbot_queue.system.circuits import CircuitState
-from adbot_queue.system.mode import Mode
+from adbot_queue.system.mode import ProcessingMode
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import HistogramMetricFamily, Metric
@@ -96,7 +96,7 @@ class _Once:
         from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415
 
         modes = GaugeMetricFamily("adbot_mode", "1 for the mode that is on", labels=["mode"])
-        for mode in Mode:
+        for mode in ProcessingMode:
             modes.add_metric([mode.value], mode is self._overview.switch.mode)
         yield modes
         states = GaugeMetricFamily(
