@@ -113,6 +113,7 @@ def some_of_everything(on: World) -> dict[str, dict[str, str]]:
         "getSession": {"id": "s1"},
         "getJob": {"id": dead.id},
         "getQueueStats": {"name": "money"},
+        "listJobs": {"long": "true"},
         "listQueueJobs": {"name": "money"},
         "getSchedule": {"name": "nightly"},
         "getDeadLetter": {"id": dead.id},
