@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from moto.core.botocore_stubber import BotocoreStubber
 
+from tests.support import moto_speed
+
 # Logger and Metrics read their names when adbot_queue is imported, which is before any fixture runs.
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "adbot-queue")
 os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "AdBotQueue")
@@ -47,3 +49,4 @@ def _one_call_at_a_time() -> None:
 
 
 _one_call_at_a_time()
+moto_speed.install()

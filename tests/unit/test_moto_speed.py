@@ -1,0 +1,180 @@
+"""What `tests.support.moto_speed` replaces answers as moto does."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import cache
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.builders.world import World
+from tests.support import moto_speed
+
+KINDS: dict[str, Any] = {
+    "s": {"S": "é"},
+    "n": {"N": "1.50"},
+    "b": {"B": b"\x00\xff"},
+    "bool": {"BOOL": False},
+    "null": {"NULL": True},
+    "ss": {"SS": ["x", "y"]},
+    "ns": {"NS": ["1", "2"]},
+    "bs": {"BS": [b"x", b"\xfe"]},
+    "l": {"L": [{"S": "x"}, {"M": {"n": {"N": "1"}, "e": {"L": []}}}, {"B": b"\x01"}]},
+    "m": {"M": {"n": {"N": "1"}, "m": {"M": {}}, "s": {"S": ""}, "b": {"B": b"\x02"}}},
+}
+
+
+@cache
+def client() -> Any:
+    """Return a client of boto3's own: the layer's sends no binary values."""
+    return boto3.client("dynamodb")
+
+
+def key(pk: str, sk: str = "0") -> dict[str, Any]:
+    return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
+@pytest.fixture(params=["moto", "replaced"])
+def table(on_aws: World, request: pytest.FixtureRequest) -> Any:
+    name = on_aws.env["SYSTEM_TABLE"]
+    for pk in ("a", "b", "c"):
+        for sk in ("2", "1", "3"):
+            client().put_item(TableName=name, Item=key(pk, sk) | KINDS)
+    with moto_speed.originals() if request.param == "moto" else nullcontext():
+        yield name
+
+
+def rows(table: str) -> list[dict[str, Any]]:
+    return client().scan(TableName=table, ConsistentRead=True)["Items"]
+
+
+def put(table: str, pk: str, sk: str, **more: Any) -> dict[str, Any]:
+    return {"Put": {"TableName": table, "Item": key(pk, sk) | more}}
+
+
+def update(table: str, pk: str, sk: str, **more: Any) -> dict[str, Any]:
+    values = {":v": {"S": "new"}, ":l": {"L": [{"S": "more"}]}}
+    expression = "SET s = :v, m.s = :v, l = list_append(if_not_exists(l, :l), :l) REMOVE n"
+    operation = {"UpdateExpression": expression, "ExpressionAttributeValues": values}
+    return {"Update": {"TableName": table, "Key": key(pk, sk)} | operation | more}
+
+
+def delete(table: str, pk: str, sk: str) -> dict[str, Any]:
+    return {"Delete": {"TableName": table, "Key": key(pk, sk)}}
+
+
+def check(table: str, pk: str, sk: str, condition: str, **more: Any) -> dict[str, Any]:
+    return {"ConditionCheck": {"TableName": table, "Key": key(pk, sk), "ConditionExpression": condition} | more}
+
+
+def test_a_transaction_that_succeeds_writes_all(table: str) -> None:
+    before = {(row["pk"]["S"], row["sk"]["S"]): row for row in rows(table)}
+
+    client().transact_write_items(
+        TransactItems=[
+            put(table, "a", "1", s={"S": "other"}),
+            put(table, "d", "1"),
+            update(table, "b", "1"),
+            delete(table, "c", "1"),
+            check(table, "c", "2", "attribute_exists(pk)"),
+        ]
+    )
+
+    after = {(row["pk"]["S"], row["sk"]["S"]): row for row in rows(table)}
+    assert {at for at in before | after if before.get(at) != after.get(at)} == {
+        ("a", "1"),
+        ("d", "1"),
+        ("b", "1"),
+        ("c", "1"),
+    }
+    assert after["a", "1"] == key("a", "1") | {"s": {"S": "other"}}
+    changed = {"s": {"S": "new"}, "l": {"L": [*KINDS["l"]["L"], {"S": "more"}]}}
+    changed["m"] = {"M": KINDS["m"]["M"] | {"s": {"S": "new"}}}
+    expected = key("b", "1") | KINDS | changed
+    del expected["n"]
+    assert after["b", "1"] == expected
+
+
+def test_a_refused_transaction_writes_nothing_and_says_which_item_refused_it(table: str) -> None:
+    before = rows(table)
+
+    with pytest.raises(ClientError) as refused:
+        client().transact_write_items(
+            TransactItems=[
+                put(table, "a", "1"),
+                put(table, "d", "1"),
+                update(table, "b", "1"),
+                delete(table, "c", "1"),
+                check(table, "c", "2", "attribute_not_exists(pk)", ReturnValuesOnConditionCheckFailure="ALL_OLD"),
+                check(table, "c", "9", "attribute_exists(pk)", ReturnValuesOnConditionCheckFailure="ALL_OLD"),
+            ]
+        )
+
+    assert refused.value.response["Error"]["Code"] == "TransactionCanceledException"
+    reasons = refused.value.response["CancellationReasons"]  # type: ignore[typeddict-item]
+    assert [reason["Code"] for reason in reasons] == ["None"] * 4 + ["ConditionalCheckFailed"] * 2
+    assert [reason.get("Item") for reason in reasons] == [None] * 4 + [key("c", "2") | KINDS, None]
+    assert rows(table) == before
+    client().transact_write_items(TransactItems=[put(table, "d", "1"), delete(table, "c", "1")])
+    assert len(rows(table)) == len(before)
+
+
+@pytest.mark.parametrize("fault", ["same item twice", "no such attribute", "no such table", "no key"])
+def test_a_faulty_transaction_writes_nothing(table: str, fault: str) -> None:
+    before = rows(table)
+    last = {
+        "same item twice": put(table, "d", "1", s={"S": "again"}),
+        "no such attribute": update(table, "a", "1", UpdateExpression="SET #x = :v"),
+        "no such table": put("nowhere", "a", "1"),
+        "no key": {"Put": {"TableName": table, "Item": {"sk": {"S": "1"}}}},
+    }[fault]
+
+    with pytest.raises(ClientError):
+        client().transact_write_items(
+            TransactItems=[put(table, "d", "1"), update(table, "b", "1"), delete(table, "c", "1"), last]
+        )
+
+    assert rows(table) == before
+
+
+def test_a_query_answers_its_partition_in_order_page_by_page(table: str) -> None:
+    asked = {
+        "TableName": table,
+        "KeyConditionExpression": "pk = :p AND sk >= :s",
+        "ExpressionAttributeValues": {":p": {"S": "b"}, ":s": {"S": "2"}},
+    }
+    assert client().query(**asked)["Items"] == [key("b", sk) | KINDS for sk in ("2", "3")]
+    first = client().query(**asked, Limit=1, ScanIndexForward=False)
+    assert (first["Items"], first["LastEvaluatedKey"]) == ([key("b", "3") | KINDS], key("b", "3"))
+    rest = client().query(**asked, ScanIndexForward=False, ExclusiveStartKey=first["LastEvaluatedKey"])
+    assert (rest["Items"], rest.get("LastEvaluatedKey")) == ([key("b", "2") | KINDS], None)
+    nothing = asked["ExpressionAttributeValues"] | {":p": {"S": "nowhere"}}
+    assert client().query(**asked | {"ExpressionAttributeValues": nothing})["Items"] == []
+
+
+def test_every_kind_of_value_comes_back_as_it_was_written(table: str) -> None:
+    written = key("b", "1") | KINDS
+    assert client().get_item(TableName=table, Key=key("b", "1"))["Item"] == written
+    batch = client().batch_get_item(RequestItems={table: {"Keys": [key("b", "1")]}})
+    assert batch["Responses"][table] == [written]
+    together = client().transact_get_items(TransactItems=[{"Get": {"TableName": table, "Key": key("b", "1")}}])
+    assert together["Responses"] == [{"Item": written}]
+    old = client().put_item(TableName=table, Item=key("b", "1"), ReturnValues="ALL_OLD")
+    assert old["Attributes"] == written
+    deleted = client().delete_item(TableName=table, Key=key("c", "1"), ReturnValues="ALL_OLD")
+    assert deleted["Attributes"] == key("c", "1") | KINDS
+
+
+def test_a_refused_write_hands_the_old_item_back(table: str) -> None:
+    with pytest.raises(ClientError) as refused:
+        client().put_item(
+            TableName=table,
+            Item=key("b", "1"),
+            ConditionExpression="attribute_not_exists(pk)",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+
+    assert refused.value.response["Item"] == key("b", "1") | KINDS  # type: ignore[typeddict-item]
