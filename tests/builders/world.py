@@ -292,7 +292,7 @@ def world() -> Iterator[World]:
             "ANALYTICS_TABLE": tables["AnalyticsTable"],
             "QUEUE_URL": queues["payments"].replace("payments", "%s"),
         }
-        # The replacements of tests.support.moto_speed undo a transaction item by item: no other thread may write.
+        # One writer: the calls of an upload come in one order, for tests that stop it after each.
         with patch.dict(os.environ, env), patch.object(stock, "WRITERS", 1), _unsigned():
             yield World(env, queues, service.from_env())
         forget_cached()
