@@ -10,9 +10,14 @@ from typing import Any
 from adbot_queue.analytics import store as stores
 from adbot_queue.analytics.model import VIEWED, Event, hour_start, person_of
 from adbot_queue.analytics.store import AnalyticsStore
-from adbot_queue.jobs import job_types
+from adbot_queue.core.dynamodb import encode
+from adbot_queue.core.settings import settings
+from adbot_queue.jobs import job_types, long_running
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.items import item_of
+from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.retry import Postponed
+from adbot_queue.jobs.store import JobStore
 from tests.builders.jobs import Clock
 
 TODAY = "2025-11-22"
@@ -32,22 +37,32 @@ class Counting:
 
     clock: Clock = field(default_factory=lambda: Clock(NOON + 600_000))
     store: AnalyticsStore = field(default_factory=stores.from_env)
-    notes: list[tuple[int, str]] = field(default_factory=list)
 
     def record(self, *events: Event) -> None:
         for one in events:
             self.store.record(one, self.clock.now)
 
-    def context(self, job: str, steps: int | None = None) -> Context:
-        """A job's context; after so many looks at the time there is too little of it left."""
+    def context(self, job: str, job_type: str = "process-snapshot", steps: int | None = None) -> Context:
+        """The context of a job that a worker has claimed; after so many looks at the time too little of it is left."""
         looks = iter(range(steps)) if steps is not None else None
 
         class Hurried(Context):
             def seconds_left(self) -> float:
                 return 20.0 if looks is None or next(looks, None) is not None else 1.0
 
-        now = self.clock
-        return Hurried(job, 1, job, now() + 20_000, now, lambda: False, lambda *told: self.notes.append(told))
+        jobs, now = JobStore(self.store.client, settings().jobs_table), self.clock
+        row = jobs.get(job) or Job(job, job_type, "analytics", {}, now(), long_running=True)
+        if row.lease is None:
+            row = row.changed(state=State.ACTIVE, lease="lease", lease_until=now() + 86_400_000, rank=None)
+            self.store.client.put_item(TableName=jobs.table, Item=encode(item_of(row)))
+        made = Hurried(job, 1, job, now() + 20_000, now, lambda: False, lambda *_: None, tenant=row.tenant, job=row)
+
+        def commit_slice(checkpoint: dict[str, Any], effects: long_running.Effects | None) -> None:
+            assert made.job
+            made.job = long_running.commit(jobs, made.job, checkpoint, effects)
+
+        made.commit_slice = commit_slice
+        return made
 
     def run(
         self, job_type: str, payload: dict[str, Any] | None = None, job: str = "job-1", steps: int | None = None
@@ -64,7 +79,7 @@ class Counting:
         self, job_type: str, payload: dict[str, Any] | None = None, job: str = "job-1", steps: int | None = None
     ) -> Any:
         known = job_types.find(job_type)
-        return known.run(known.payload.model_validate(payload or {}), self.context(job, steps))
+        return known.run(known.payload.model_validate(payload or {}), self.context(job, job_type, steps))
 
     def hours(self, day: str = TODAY) -> dict[str, dict[str, int]]:
         """What is counted by hour."""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from adbot_queue.analytics import snapshot, store
 from adbot_queue.analytics.model import DAY_MS, HOUR_MS, Event, hour_start, person_of
 from adbot_queue.core import aws
-from adbot_queue.jobs import counters
+from adbot_queue.jobs import counters, long_running
 from adbot_queue.jobs.retry import Permanent, Postponed
 from adbot_queue.processors.aggregates import ProcessSnapshot
 from tests.builders.analytics import NOON, TODAY, Counting, event, naive
@@ -175,7 +175,8 @@ def test_a_snapshot_that_dies_after_any_call_ends_right_when_it_is_tried_again(m
 def test_a_slow_snapshot_does_not_take_the_place_of_a_newer_one(counting: Counting) -> None:
     hour = f"{TODAY}T12"
     counting.record(event("1"))
-    slow = snapshot.Snapshot(counting.store, counters.from_env(), counting.context("slow"), (hour, hour))
+    context = counting.context("slow")
+    slow = snapshot.Snapshot(counting.store, counters.from_env(), context, (hour, hour))
     read = counting.store.events
     pages = [read(hour, shard) for shard in range(store.SHARDS)]
 
@@ -191,7 +192,7 @@ def test_a_slow_snapshot_does_not_take_the_place_of_a_newer_one(counting: Counti
         events = staticmethod(late_answers)  # type: ignore[assignment]
 
     slow._store = Slow(counting.store.client, counting.store.table)
-    slow.count()
+    long_running.run(slow, context)
 
     assert counting.hours() == {hour: {"Article Viewed": 2}}
 

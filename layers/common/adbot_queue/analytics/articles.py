@@ -7,11 +7,13 @@ from typing import Any
 
 from adbot_queue.analytics import store as stores
 from adbot_queue.analytics.model import Aggregate, days_between
-from adbot_queue.analytics.runs import Run
 from adbot_queue.analytics.store import AnalyticsStore, ArticleCounted
 from adbot_queue.core import telemetry
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice, run
 from adbot_queue.jobs.retry import Permanent
+
+ARTICLES_PER_SLICE = 100
 
 
 def rebuild_one(article: str, context: Context, store: AnalyticsStore | None = None) -> dict[str, Any]:
@@ -31,31 +33,45 @@ def rebuild_one(article: str, context: Context, store: AnalyticsStore | None = N
     return {"articles": 1, "article_id": article, **shown}
 
 
-def rebuild_window(first: str, last: str, context: Context, store: AnalyticsStore | None = None) -> dict[str, Any]:
-    """Put together every article that something happened to between two days, both included; each over all its days.
+class RebuildWindow(LongRunningJob):
+    """Every article that something happened to between two days, both included; each over all its days.
 
-    Returns:
-        articles: how many; from, to.
+    The cursor is the last article.
+    """
+
+    def __init__(self, store: AnalyticsStore, first: str, last: str, context: Context) -> None:
+        self._store = store
+        self._first = first
+        self._last = last
+        self._context = context
+
+    def next_slice(self, progress: Progress) -> Slice:
+        """Put the next articles together, as many as there is time for."""
+        last, done = progress.cursor, 0
+        days = days_between(self._first, self._last)
+        # Every day's list is in the order of ids, so that an article of many days comes once.
+        for article in heapq.merge(*(self._store.articles_after(day, last) for day in days)):
+            if article == last:
+                continue
+            if done and (done == ARTICLES_PER_SLICE or self._context.seconds_left() < self.reserve_s):
+                return Slice(last, done=done)
+            _rebuild(self._store, article, self._context)
+            last, done = article, done + 1
+        return Slice(last, done=done, is_last=True)
+
+    def result(self, progress: Progress) -> dict[str, Any]:
+        """Return articles: how many; from, to."""
+        telemetry.count("ArticlesRebuilt", progress.done)
+        return {"articles": progress.done, "from": self._first, "to": self._last}
+
+
+def rebuild_window(first: str, last: str, context: Context) -> dict[str, Any]:
+    """Put together every article that something happened to between two days, both included.
 
     Raises:
-        Postponed: the next attempt goes on. Cancelled: somebody asked for it.
+        NextRun, Cancelled: as `long_running.run`.
     """
-    store = store or stores.from_env()
-    run = Run(store.client, store.table, context, lambda: {"after": None, "articles": 0})
-    state = run.state
-    days = days_between(first, last)
-    # Every day's list is in the order of ids, so that an article of many days comes once.
-    for article in heapq.merge(*(store.articles_after(day, state["after"]) for day in days)):
-        if article == state["after"]:
-            continue
-        _rebuild(store, article, context)
-        state |= {"after": article, "articles": state["articles"] + 1}
-        if state["articles"] % 100 == 0:
-            run.save()
-            context.set_progress(0, f"{state['articles']} articles")
-        run.pause_if_short()
-    telemetry.count("ArticlesRebuilt", state["articles"])
-    return {"articles": state["articles"], "from": first, "to": last}
+    return run(RebuildWindow(stores.from_env(), first, last, context), context)
 
 
 def _rebuild(store: AnalyticsStore, article: str, context: Context) -> ArticleCounted | None:

@@ -1,6 +1,6 @@
 """`process-snapshot` and `rebuild-article-stats`: what is counted of tracked events. No provider is asked.
 
-Both go on in another attempt, at no attempt's cost, where time runs out, and bear to be done twice.
+Both are long-running jobs.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def process_snapshot(payload: ProcessSnapshot, context: Context) -> dict[str, An
         hours, days, events, from, to.
 
     Raises:
-        Permanent: events of the window have gone. Postponed: goes on later. Cancelled: on request.
+        Permanent: events of the window have gone. NextRun: there is more to do. Cancelled: on request.
     """
     return snapshot.snapshot(payload.window, context)
 
@@ -113,7 +113,7 @@ def rebuild_article_stats(payload: RebuildArticleStats, context: Context) -> dic
         articles: how many, and which one or which days.
 
     Raises:
-        Permanent: nothing is known of the article. Postponed: goes on later. Cancelled: on request.
+        Permanent: nothing is known of the article. NextRun: there is more to do. Cancelled: on request.
     """
     if payload.article_id:
         return articles.rebuild_one(payload.article_id, context)

@@ -1,6 +1,6 @@
 """`cleanup-old-data` and `generate-report`. No provider is asked.
 
-Both go on in another attempt, at no attempt's cost, where time runs out, and bear to be done twice.
+Both are long-running jobs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from adbot_queue.analytics.schemas import Day
 from adbot_queue.core.clock import day
 from adbot_queue.core.schema import Input
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.long_running import run
 from adbot_queue.reports import service as reports
 from adbot_queue.system import cleanup
 
@@ -67,7 +68,7 @@ def cleanup_old_data(payload: CleanupOldData, context: Context) -> dict[str, Any
         before, matching, deleted, total.
 
     Raises:
-        Permanent: there are not as many as confirmed. Postponed: goes on later. Cancelled: on request.
+        Permanent: there are not as many as confirmed. NextRun: there is more to do. Cancelled: on request.
     """
     return cleanup.clean(sorted(payload.what), payload.older_than_days, payload.confirm, context)
 
@@ -79,9 +80,10 @@ def generate_report(payload: GenerateReport, context: Context) -> dict[str, Any]
         report, from, to, rows, files with links that live for minutes.
 
     Raises:
-        Postponed: goes on later. Cancelled: on request.
+        NextRun: there is more to do. Cancelled: on request.
     """
     now = context.now()
     since = payload.since or day(now - (USUAL_DAYS - 1) * DAY_MS)
-    formats = ["csv", "html"] if payload.format == "both" else [payload.format]
-    return reports.from_env().make(payload.report, since, payload.until or day(now), formats, context)
+    formats: list[str] = ["csv", "html"] if payload.format == "both" else [payload.format]
+    days = (since, payload.until or day(now))
+    return run(reports.GenerateReport(reports.from_env(), payload.report, days, formats, context), context)

@@ -18,13 +18,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 from adbot_queue.adbots.store import AdbotStore
 from adbot_queue.analytics import store as stores
-from adbot_queue.analytics.runs import Run
 from adbot_queue.analytics.store import AnalyticsStore
 from adbot_queue.core import aws, dynamodb, telemetry
 from adbot_queue.core.clock import Clock, iso, system_clock
 from adbot_queue.core.errors import NotFound
 from adbot_queue.core.settings import MissingSetting, settings
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice
 from adbot_queue.reports import sources
 from adbot_queue.reports.model import Table, write_csv, write_html
 
@@ -64,21 +64,17 @@ class Reports:
     """The bucket, and what is known of what lies in it."""
 
     def __init__(self, store: AnalyticsStore, s3: S3Client, bucket: str, now: Clock = system_clock) -> None:
-        self._store = store
+        self.store = store
         self._s3 = s3
         self._bucket = bucket
         self._now = now
 
-    def make(self, name: str, since: str, until: str, formats: Iterable[str], context: Context) -> dict[str, Any]:
-        """Make a report's files; the same job writes the same ones.
+    def make(self, table: Table, formats: Iterable[str], context: Context) -> dict[str, Any]:
+        """Write a report's files; the same job writes the same ones.
 
         Returns:
             report, from, to, rows, files (format, key, size, url, expires_at); `GET /reports/{job}` has fresh links.
-
-        Raises:
-            Postponed: the next attempt goes on. Cancelled: somebody asked for it.
         """
-        table = self._table(name, since, until, context)
         made_at = context.now()
         writers: dict[str, Callable[[IO[bytes]], None]] = {
             "csv": lambda file: write_csv(table, file),
@@ -87,20 +83,21 @@ class Reports:
         files = {one: self._put(context.job_id, table, one, writers[one]) for one in formats}
         item = {
             **_key(context.job_id),
-            "name": name,
-            "since": since,
-            "until": until,
+            "name": table.name,
+            "since": table.since,
+            "until": table.until,
             "made_at": made_at,
             "files": files,
             "expires_at": made_at // 1000 + KEPT_S,
         }
-        self._store.client.put_item(TableName=self._store.table, Item=dynamodb.encode(item))
+        self.store.client.put_item(TableName=self.store.table, Item=dynamodb.encode(item))
         telemetry.count("ReportsMade")
         shown = [
             {"format": one.format, "key": one.key, "size": one.size, "url": one.url, "expires_at": iso(one.expires_at)}
             for one in self._links(context.job_id, files)
         ]
-        return {"report": name, "from": since, "to": until, "rows": len(table.rows), "files": shown}
+        ends = {"from": table.since, "to": table.until}
+        return {"report": table.name, **ends, "rows": len(table.rows), "files": shown}
 
     def show(self, job_id: str) -> Report:
         """A report with fresh links.
@@ -108,20 +105,11 @@ class Reports:
         Raises:
             NotFound: no such job has made one, or it is gone.
         """
-        item = dynamodb.get(self._store.client, self._store.table, _key(job_id))
+        item = dynamodb.get(self.store.client, self.store.table, _key(job_id))
         if item is None or item["expires_at"] * 1000 <= self._now():
             raise NotFound("there is no such report; they are kept for 30 days")
         links = self._links(job_id, item["files"])
         return Report(job_id, item["name"], item["since"], item["until"], item["made_at"], links)
-
-    def _table(self, name: str, since: str, until: str, context: Context) -> Table:
-        match name:
-            case "orders":
-                run = Run(self._store.client, self._store.table, context, sources.start)
-                return sources.orders(AdbotStore(aws.dynamodb(), settings().adbots_table), run, since, until)
-            case "queues":
-                return sources.queues(self._store, since, until)
-        return sources.analytics(self._store, since, until)
 
     def _put(self, job_id: str, table: Table, form: str, write: Callable[[IO[bytes]], None]) -> int:
         """Write a file of a report by way of the disk; its size."""
@@ -147,6 +135,36 @@ class Reports:
             url = self._s3.generate_presigned_url("get_object", Params=params, ExpiresIn=LINK_S)
             found.append(Link(form, key, size, url, now + LINK_S * 1000))
         return found
+
+
+class GenerateReport(LongRunningJob):
+    """One job's report: its figures slice by slice, then its files."""
+
+    def __init__(
+        self, reports: Reports, name: str, days: tuple[str, str], formats: list[str], context: Context
+    ) -> None:
+        self._reports = reports
+        self._name = name
+        self._days = days
+        self._formats = formats
+        self._context = context
+
+    def next_slice(self, progress: Progress) -> Slice:
+        """Count the next pages of orders; what was counted by day before is read at once."""
+        if self._name != "orders":
+            return Slice(None, is_last=True)
+        return sources.next_orders(AdbotStore(aws.dynamodb(), settings().adbots_table), progress, *self._days)
+
+    def result(self, progress: Progress) -> dict[str, Any]:
+        """Write the files; as `Reports.make`."""
+        match self._name:
+            case "orders":
+                table = sources.orders(progress, *self._days)
+            case "queues":
+                table = sources.queues(self._reports.store, *self._days)
+            case _:
+                table = sources.analytics(self._reports.store, *self._days)
+        return self._reports.make(table, self._formats, self._context)
 
 
 def _key(job_id: str) -> dict[str, str]:

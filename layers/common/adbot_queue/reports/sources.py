@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
 from adbot_queue.adbots.model import Order, OrderStatus
 from adbot_queue.adbots.store import AdbotStore
 from adbot_queue.analytics.model import days_between
-from adbot_queue.analytics.runs import Run, State
 from adbot_queue.analytics.store import AnalyticsStore
 from adbot_queue.core import clock
 from adbot_queue.jobs import job_queues
+from adbot_queue.jobs.long_running import Progress, Slice
 from adbot_queue.jobs.statistics import EVENTS
 from adbot_queue.providers import stripe_currencies as currencies
 from adbot_queue.reports.model import Table, by_day
@@ -20,34 +21,44 @@ from adbot_queue.reports.model import Table, by_day
 AT_ONCE = 100
 """Bots of one page: what one BatchGetItem reads, of the bots and of their orders."""
 
+PAGES_PER_SLICE = 20
+
+KINDS = ("ADBOT", "REVIEW", "MONEY")
+
+Cursor = dict[str, Any]
+"""kind: its number; page: where its next page begins; days: what is counted, by day and currency."""
+
 NOT_PAID = {OrderStatus.PENDING, OrderStatus.FAILED}
 
 BOTS, ORDERS, AMOUNT, REFUNDED = range(4)
 
 
-def orders(adbots: AdbotStore, run: Run, since: str, until: str) -> Table:
-    """Bots, orders and money by day and currency. A page is a Query of the index by kind and up to two BatchGetItem.
+def next_orders(adbots: AdbotStore, progress: Progress, since: str, until: str) -> Slice:
+    """Count the next pages of bots, orders and money: each a Query of the index by kind and up to two BatchGetItem."""
+    state: Cursor = progress.cursor or {"kind": 0, "page": None, "days": {}}
+    state = state | {"days": {day: {**found} for day, found in state["days"].items()}}
+    number = 0
+    for _ in range(PAGES_PER_SLICE):
+        number += _page(adbots, state, KINDS[state["kind"]], since, until)
+        if state["page"] is None:
+            state["kind"] += 1
+            if state["kind"] == len(KINDS):
+                return Slice(state, done=number, is_last=True)
+    return Slice(state, done=number)
+
+
+def orders(progress: Progress, since: str, until: str) -> Table:
+    """Bots, orders and money by day and currency.
 
     Money counts on the day on which it came in or went out, whenever its order was made: a renewal in its own month.
-
-    Raises:
-        Postponed: the next attempt goes on with the next page. Cancelled: somebody asked for it.
     """
-    state = run.state
-    for kind in ("ADBOT", "REVIEW", "MONEY"):
-        while kind not in state["done"]:
-            run.pause_if_short()
-            cursor = _page(adbots, state, kind, since, until)
-            state["cursor"] = cursor
-            if cursor is None:
-                state["done"].append(kind)
-            run.context.set_progress(0, max(state["days"], default=""))
-    rows = [
+    counted: dict[str, dict[str, list[int]]] = progress.cursor["days"]
+    rows: list[tuple[str | int | Decimal, ...]] = [
         (day, currency, numbers[BOTS], numbers[ORDERS], *_money(numbers, currency))
-        for day in sorted(state["days"])
-        for currency, numbers in sorted(state["days"][day].items())
+        for day in sorted(counted)
+        for currency, numbers in sorted(counted[day].items())
     ]
-    made = Counter({day: sum(numbers[BOTS] for numbers in found.values()) for day, found in state["days"].items()})
+    made = Counter({day: sum(numbers[BOTS] for numbers in found.values()) for day, found in counted.items()})
     return Table(
         "orders",
         since,
@@ -63,24 +74,19 @@ def orders(adbots: AdbotStore, run: Run, since: str, until: str) -> Table:
     )
 
 
-def start() -> State:
-    """How a report of orders begins."""
-    return {"cursor": None, "done": [], "days": {}}
-
-
-def _page(adbots: AdbotStore, state: State, kind: str, since: str, until: str) -> str | None:
-    """Count a page of a kind; the cursor of the next, None after the last."""
+def _page(adbots: AdbotStore, state: Cursor, kind: str, since: str, until: str) -> int:
+    """Count a page of a kind and move on to the next, None after the last; how many there were."""
     if kind == "MONEY":
-        moved, cursor = adbots.movements_between(since, until, AT_ONCE, state["cursor"])
+        moved, state["page"] = adbots.movements_between(since, until, AT_ONCE, state["page"])
         for movement in moved:
             _move(state, clock.day(movement.at), movement.currency, movement.received, movement.returned)
-        return cursor
-    ids, cursor = adbots.listed_between(kind, since, until, AT_ONCE, state["cursor"])
+        return len(moved)
+    ids, state["page"] = adbots.listed_between(kind, since, until, AT_ONCE, state["page"])
     for day, order, bots in _bots(adbots, ids) if kind == "ADBOT" else _in_review(adbots, ids):
         _add(state, day, order, bots)
         if order and not order.dated and order.status not in NOT_PAID:  # from before there were movements
             _move(state, day, order.currency, order.amount, order.amount_refunded)
-    return cursor
+    return len(ids)
 
 
 def _bots(adbots: AdbotStore, ids: list[str]) -> Iterator[tuple[str, Order | None, int]]:
@@ -96,19 +102,19 @@ def _in_review(adbots: AdbotStore, ids: list[str]) -> Iterator[tuple[str, Order 
             yield clock.day(order.created_at), order, 0
 
 
-def _add(state: State, day: str, order: Order | None, bots: int) -> None:
+def _add(state: Cursor, day: str, order: Order | None, bots: int) -> None:
     numbers = _numbers(state, day, order.currency if order else "")
     numbers[BOTS] += bots
     numbers[ORDERS] += 1 if order else 0
 
 
-def _move(state: State, day: str, currency: str, received: int, returned: int) -> None:
+def _move(state: Cursor, day: str, currency: str, received: int, returned: int) -> None:
     numbers = _numbers(state, day, currency)
     numbers[AMOUNT] += received
     numbers[REFUNDED] += returned
 
 
-def _numbers(state: State, day: str, currency: str) -> list[int]:
+def _numbers(state: Cursor, day: str, currency: str) -> list[int]:
     found: list[int] = state["days"].setdefault(day, {}).setdefault(currency, [0, 0, 0, 0])
     return found
 

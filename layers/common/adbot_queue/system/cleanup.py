@@ -12,19 +12,19 @@ signed for in the ledger and begins. Dead jobs and messages are not touched: a p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from adbot_queue import ledger as ledgers
 from adbot_queue.analytics import store as stores
 from adbot_queue.analytics.model import DAY_MS, HOUR_MS, Event, hour_of, hour_start, hours_between
-from adbot_queue.analytics.runs import Run, State
 from adbot_queue.analytics.store import RAW_KEPT_MS, SHARDS, AnalyticsStore
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.clock import day as day_of
 from adbot_queue.core.settings import settings
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice, run
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.model import State as JobState
 from adbot_queue.jobs.retry import Permanent
@@ -38,11 +38,18 @@ OVERDUE_MS = 3 * DAY_MS
 """How late DynamoDB may be with deleting what has expired."""
 
 AT_ONCE = 100
+"""Items of a page, and of a slice at the least."""
+
+PAGES_AT_ONCE = 50
+"""Pages of a slice: most hours of events that are long gone are empty."""
 
 ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 
 Page = tuple[Any, list[Any]]
 """Where the next page begins, and what is on this one."""
+
+Cursor = dict[str, Any]
+"""phase: matching or deleted; kind: its number; page: where its next page begins; before: the day; now: in ms."""
 
 
 class Events:
@@ -139,96 +146,107 @@ class EndedJobs:
         return sum(self._store.delete(job) for job in found)
 
 
-class Cleanup:
-    """One job's deleting."""
+class Cleanup(LongRunningJob):
+    """One job's deleting: counts everything, then signs, then deletes.
+
+    Its outcomes are `matching <kind>` and `deleted <kind>`. What a run has deleted that then died is not in the latter.
+    """
 
     def __init__(
-        self, store: AnalyticsStore, jobs: JobStore, ledger: Ledger, context: Context, what: list[str], days: int
+        self,
+        store: AnalyticsStore,
+        jobs: JobStore,
+        ledger: Ledger,
+        context: Context,
+        what: list[str],
+        days: int,
+        confirm: int | None,
     ) -> None:
         self._store = store
         self._jobs = jobs
         self._ledger = ledger
         self._context = context
         self._what = what
-        self._run = Run(store.client, store.table, context, lambda: self._plan(days))
+        self._days = days
+        self._confirm = confirm
 
-    def _plan(self, days: int) -> State:
-        # A whole day, so that what is counted today and confirmed a minute later is the same.
-        now = self._context.now()
-        return {"before": day_of(now - days * DAY_MS), "now": now, "at": {}, "matching": {}, "deleted": {}}
-
-    def run(self, confirm: int | None) -> dict[str, Any]:
-        """Count everything; with the right number to confirm it, delete it.
-
-        Returns:
-            before: the day; matching, deleted: how many of each kind; total of matching. What an attempt has deleted
-            that then died is not in `deleted`.
+    def next_slice(self, progress: Progress) -> Slice:
+        """Count or delete the next pages.
 
         Raises:
             Permanent: there are not as many as the person confirms; nothing is deleted.
-            Postponed: the next attempt goes on. Cancelled: somebody asked for it.
         """
-        state = self._run.state
-        if not state.get("signed"):
-            self._each("matching", lambda _kind, found: len(found))
-        total = sum(state["matching"].values())
-        told = {"before": state["before"], "matching": state["matching"]}
-        if confirm is None:
-            return told | {"deleted": {}, "total": total}
-        if not state.get("signed"):
-            if confirm != total:
-                raise Permanent(f"{total} match, not {confirm}; nothing is deleted")
-            self._begin(total)
+        at: Cursor = dict(progress.cursor or self._start())
+        if at["kind"] == len(self._what):
+            return self._counted(at, progress)
+        name = self._what[at["kind"]]
+        kind, is_counting = self._kind(name, at), at["phase"] == "matching"
+        number, page = 0, at["page"]
+        for looked, (following, found) in enumerate(kind.pages(page), 1):
+            at["page"] = following
+            number += len(found) if is_counting else kind.delete(found)
+            if number >= AT_ONCE or looked == PAGES_AT_ONCE:
+                break
+        else:
+            at |= {"kind": at["kind"] + 1, "page": None}
+        return Slice(
+            at,
+            done=number if is_counting == (self._confirm is None) else 0,
+            outcomes={f"{at['phase']} {name}": number},
+            cut_off=hour_start(f"{at['before']}T00"),
+        )
+
+    def result(self, progress: Progress) -> dict[str, Any]:
+        """Return before: the day; matching, deleted: how many of each kind; total of matching."""
+        matching = self._numbers("matching", progress)
+        deleted = {} if self._confirm is None else self._numbers("deleted", progress)
+        for name, number in deleted.items():
+            telemetry.count(f"Deleted{job_queues.logical_id(name)}", number)
+        before = progress.cursor["before"]
+        return {"before": before, "matching": matching, "deleted": deleted, "total": sum(matching.values())}
+
+    def _start(self) -> Cursor:
+        # A whole day, so that what is counted today and confirmed a minute later is the same.
+        now = self._context.now()
+        return {"phase": "matching", "kind": 0, "page": None, "before": day_of(now - self._days * DAY_MS), "now": now}
+
+    def _numbers(self, phase: str, progress: Progress) -> dict[str, int]:
+        return {name: progress.outcomes.get(f"{phase} {name}", 0) for name in self._what}
+
+    def _counted(self, at: Cursor, progress: Progress) -> Slice:
+        """All kinds are gone through: the end, or the beginning of the deletion."""
+        total = sum(self._numbers("matching", progress).values())
+        if at["phase"] == "deleted" or self._confirm is None:
+            return Slice(at, of=total, is_last=True)
+        if self._confirm != total:
+            raise Permanent(f"{total} match, not {self._confirm}; nothing is deleted")
         if "raw-events" in self._what:
             # Before the first is deleted: no snapshot may take what is left of an hour for the hour.
-            self._store.set_mark("CLEANED", f"{state['before']}T00")
-        self._each("deleted", lambda kind, found: int(kind.delete(found)))
-        for name, number in state["deleted"].items():
-            telemetry.count(f"Deleted{job_queues.logical_id(name)}", number)
-        return told | {"deleted": state["deleted"], "total": total}
+            self._store.set_mark("CLEANED", f"{at['before']}T00")
+        after = {"what": self._what, "created_before": at["before"], "items": total}
+        entry = Entry(self._actor(), "data.clean", f"job:{self._context.job_id}", after=after)
+        following = at | {"phase": "deleted", "kind": 0}
+        return Slice(following, of=total, effects=lambda transaction: self._ledger.sign(transaction, entry))
 
-    def _each(self, column: str, do: Callable[[Any, list[Any]], int]) -> None:
-        state = self._run.state
-        for name in self._what:
-            kind = self._kind(name)
-            position = state["at"].get(f"{column} {name}")
-            state[column].setdefault(name, 0)
-            if position == "done":
-                continue
-            for following, found in kind.pages(position):
-                self._run.pause_if_short()
-                state[column][name] += do(kind, found)
-                state["at"][f"{column} {name}"] = following
-            state["at"][f"{column} {name}"] = "done"
-            self._context.set_progress(50 if column == "matching" else 90, f"{column}: {name}")
-
-    def _kind(self, name: str) -> Any:
-        before: str = self._run.state["before"]
+    def _kind(self, name: str, at: Cursor) -> Any:
         match name:
             case "raw-events":
-                return Events(self._store, before, self._run.state["now"])
+                return Events(self._store, at["before"], at["now"])
             case "aggregates":
-                return Aggregates(self._store, before)
-        return EndedJobs(self._jobs, before)
-
-    def _begin(self, total: int) -> None:
-        """Sign, once however often the job is tried, before anything is deleted."""
-        state = self._run.state
-        after = {"what": self._what, "created_before": state["before"], "items": total}
-        entry = Entry(self._actor(), "data.clean", f"job:{self._context.job_id}", after=after)
-        self._run.begin(lambda transaction: self._ledger.sign(transaction, entry))
+                return Aggregates(self._store, at["before"])
+        return EndedJobs(self._jobs, at["before"])
 
     def _actor(self) -> Actor:
         """Whoever enqueued the job; `job.enqueue` in the ledger has their role."""
-        job = self._jobs.get(self._context.job_id)
-        return SYSTEM if job is None or job.tenant == SYSTEM.id else Actor(job.tenant, "job", job.id)
+        tenant, job_id = self._context.tenant, self._context.job_id
+        return SYSTEM if tenant == SYSTEM.id else Actor(tenant, "job", job_id)
 
 
 def clean(what: list[str], days: int, confirm: int | None, context: Context) -> dict[str, Any]:
     """Delete what is older than so many days; without a number to confirm only count it.
 
     Raises:
-        Permanent, Postponed, Cancelled: as `Cleanup.run`.
+        Permanent: as `Cleanup.next_slice`. NextRun, Cancelled: as `long_running.run`.
     """
     jobs = JobStore(aws.dynamodb(), settings().jobs_table)
-    return Cleanup(stores.from_env(), jobs, ledgers.from_env(), context, what, days).run(confirm)
+    return run(Cleanup(stores.from_env(), jobs, ledgers.from_env(), context, what, days, confirm), context)

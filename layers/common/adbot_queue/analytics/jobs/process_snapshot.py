@@ -15,5 +15,6 @@ JOB = JobType(
     policy=exponential(10, 10),  # a job of many slices must survive that some of them die
     parallel=False,
     cancellable=True,
+    long_running=True,
     example={"hour": "2026-11-22T05"},
 )

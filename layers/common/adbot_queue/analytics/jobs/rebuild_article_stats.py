@@ -15,5 +15,6 @@ JOB = JobType(
     policy=exponential(10, 10),
     parallel=False,
     cancellable=True,
+    long_running=True,
     example={"article_id": "summer-sale"},
 )

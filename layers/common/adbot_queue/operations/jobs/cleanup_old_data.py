@@ -15,5 +15,6 @@ JOB = JobType(
     policy=exponential(10, 10),
     parallel=False,
     cancellable=True,
+    long_running=True,
     example={"what": ["raw-events"], "older_than_days": 400, "dry_run": True},
 )

@@ -15,5 +15,6 @@ JOB = JobType(
     policy=exponential(5, 10),
     parallel=False,
     cancellable=True,
+    long_running=True,
     example={"report": "orders", "from": "2026-11-01", "to": "2026-11-02"},
 )
