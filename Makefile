@@ -55,7 +55,7 @@ lock: .venv/.complete ## pin again what the requirements-*.in ask for (UPGRADE=-
 # ---- checks and tests
 
 .PHONY: check
-check: .venv/.complete ## formatting, lint, types, import rules, template
+check: .venv/.complete ## formatting, lint, types, import rules, template, API document, words
 	ruff format --check .
 	ruff check .
 	mypy
@@ -64,6 +64,8 @@ check: .venv/.complete ## formatting, lint, types, import rules, template
 	sam validate --lint
 	$(RUN) local.lint
 	$(RUN) local.openapi --check
+	codespell
+	$(RUN) local.wording
 
 .PHONY: docs
 docs: .venv/.complete ## functions/system/openapi.json and docs/api.md, from the routes that the code declares
