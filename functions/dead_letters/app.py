@@ -18,19 +18,19 @@ api = Api("Dead letters")
 @api.get(
     "/dead-letters",
     roles=STAFF,
-    query=schemas.LetterQuery,
+    query=schemas.DeadLetterQuery,
     returns=schemas.DeadLetterPage,
     summary="List dead letters, or their groups",
 )
 def list_dead_letters(request: Request[None]) -> schemas.DeadLetterPage:
-    """Dead jobs and dead messages in one list, newest first."""
+    """Jobs in `dead` or `failed` without a decision, newest first."""
     query, service = request.query, dead_letters.from_env()
     if query.group:
         groups, complete = service.groups(query.wanted())
         views = [schemas.GroupView.of(group) for group in groups]
         return schemas.DeadLetterPage(items=[], next=None, groups=views, complete=complete)
     found, following = service.page(query.wanted(), query.limit, query.cursor)
-    return schemas.DeadLetterPage(items=[schemas.DeadLetterView.of(dead) for dead in found], next=following)
+    return schemas.DeadLetterPage(items=[schemas.DeadLetterView.of(job) for job in found], next=following)
 
 
 @api.get(
@@ -41,37 +41,31 @@ def list_dead_letters(request: Request[None]) -> schemas.DeadLetterPage:
     raises=(NotFound,),
 )
 def get_dead_letter(request: Request[None]) -> schemas.DeadLetterView:
-    """Also one that was decided about, while it is kept; a job that was replayed is a job again."""
-    found, body = dead_letters.from_env().show(request.path["id"])
-    return schemas.DeadLetterView.of(found, body, whole=True)
+    """Also one that was discarded, while its row is kept. A replayed one is an ordinary job again."""
+    return schemas.DeadLetterView.of(dead_letters.from_env().show(request.path["id"]), whole=True)
 
 
 @api.post(
     "/dead-letters/{id}/replay",
     roles=ADMINS,
-    body=schemas.ReplayLetter,
+    body=schemas.ReplayDeadLetter,
     returns=schemas.DeadLetterView,
     limit=2 * 1024 * 1024,
     status=202,
-    summary="Replay a dead letter, optionally edited",
+    summary="Replay a dead letter, optionally with another payload",
     raises=(NotFound, Conflict),
     also=(201,),
 )
-def replay_dead_letter(request: Request[schemas.ReplayLetter]) -> Response:
+def replay_dead_letter(request: Request[schemas.ReplayDeadLetter]) -> Response:
     """201 when it was done within the request. Money above the limit needs the owner, edited or not."""
     body = request.body
     if job := jobs.from_env().store.get(request.path["id"]):
         owner.check(request.caller, job.type, job.payload if body.payload is None else body.payload)
-    decided = dead_letters.from_env().replay(
-        request.path["id"],
-        Actor.behind(request),
-        body.reason,
-        payload=body.payload,
-        body=body.body,
-        time_left=request.time_left,
+    job = dead_letters.from_env().replay(
+        request.path["id"], Actor.behind(request), body.reason, payload=body.payload, time_left=request.time_left
     )
-    status = HTTPStatus.CREATED if decided.job.is_terminal else HTTPStatus.ACCEPTED
-    return Response(schemas.DeadLetterView.of(decided.letter), status)
+    status = HTTPStatus.CREATED if job.is_terminal else HTTPStatus.ACCEPTED
+    return Response(schemas.DeadLetterView.of(job), status)
 
 
 @api.delete(
@@ -129,7 +123,7 @@ def start_replay(request: Request[schemas.StartReplay]) -> Response:
     raises=(NotFound,),
 )
 def get_replay(request: Request[None]) -> schemas.ReplayView:
-    """Exact: every letter's replay and the count of it are one transaction."""
+    """Exact: each replay and its count are one transaction."""
     return schemas.ReplayView.of(replays.from_env().show(request.path["id"]))
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from adbot_queue.core.consume import TimeLeft, messages
 from adbot_queue.system import notices
 
 
-def notify(message: dict[str, Any], _time_left: TimeLeft) -> None:
+def notify(minute: str, _time_left: TimeLeft) -> None:
     """One minute; a second copy of the message finds its mail sent."""
-    notices.from_env().send(message["minute"])
+    notices.from_env().send(minute)
 
 
-handler = messages(notify)
+handler = messages(notify, "minute")

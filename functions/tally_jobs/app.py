@@ -1,18 +1,8 @@
-"""Consumer of the Jobs table's stream: statistics, and whoever else wants to know of jobs' changes."""
+"""Consumer of the Jobs table's stream: statistics."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from adbot_queue.core.consume import stream
-from adbot_queue.jobs import alerts, counters
+from adbot_queue.jobs import counters
 
-
-def work(records: list[dict[str, Any]]) -> None:
-    """A batch of records. Each consumer must bear to see it again, longer or shorter, when a later one fails."""
-    counters.from_env().tally(records)
-    if died := alerts.arrivals(records):
-        alerts.from_env().tell(died)
-
-
-handler = stream(work)
+handler = stream(lambda records: counters.from_env().tally(records))

@@ -1,4 +1,4 @@
-"""Dead letters of both kinds, on the job platform in the process."""
+"""Dead letters, on the job platform in the process."""
 
 from __future__ import annotations
 
@@ -9,28 +9,24 @@ from adbot_queue import ledger
 from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import encode
 from adbot_queue.core.ids import time_ordered_id
-from adbot_queue.jobs import dead_letters
 from adbot_queue.jobs.alerts import Alerts
-from adbot_queue.jobs.bury import Undertaker
 from adbot_queue.jobs.dead_letters import DeadLetters
 from adbot_queue.jobs.items import item_of
-from adbot_queue.jobs.letter_store import LetterStore
-from adbot_queue.jobs.letters import Letter, Wanted
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.letter_store import DeadLetterStore
+from adbot_queue.jobs.letters import DeadLetterFilter
+from adbot_queue.jobs.model import BAD_ENDS, Job
 from adbot_queue.jobs.permit import Permit
 from adbot_queue.jobs.replay_model import Replay
 from adbot_queue.jobs.replay_store import ReplayStore
 from adbot_queue.jobs.replays import Replays
 from adbot_queue.ledger import Actor
-from tests.builders.job_stream import claimed, died
+from tests.builders.job_stream import claimed, died, failed
 from tests.builders.jobs import Jobs
 from tests.builders.world import ADMIN
 
-SOURCES = {"dead-money": "money", "dead-email": "email", "dead-allocation.fifo": "allocation", "dead-tally": "tally"}
 
-
-class Office:
-    """Where dead letters are looked after, on the clock of the jobs."""
+class DeadLetterHarness:
+    """Dead letters, their alerts and their replays, on the clock of the jobs."""
 
     def __init__(self, jobs: Jobs) -> None:
         self.jobs = jobs
@@ -42,12 +38,9 @@ class Office:
             "QueueArn"
         ]
         aws.sns().subscribe(TopicArn=self.topic, Protocol="sqs", Endpoint=arn)
-        self.store = LetterStore(client, env["JOBS_TABLE"])
-        self.alerts = Alerts(aws.sns, self.topic, client, env["SYSTEM_TABLE"], jobs.clock)
-        self.undertaker = Undertaker(self.store, self.alerts, jobs.clock)
-        self.letters = DeadLetters(
-            jobs.service, self.store, ledger.from_env(), aws.sqs(), dead_letters.sources(), jobs.clock
-        )
+        self.store = DeadLetterStore(client, env["JOBS_TABLE"])
+        self.alerts = Alerts(aws.sns, self.topic, self.store, client, env["SYSTEM_TABLE"])
+        self.letters = DeadLetters(jobs.service, self.store, jobs.clock)
         self.replay_store = ReplayStore(client, env["JOBS_TABLE"])
         self.replays = Replays(jobs.service, self.store, self.replay_store, ledger.from_env(), jobs.clock)
 
@@ -57,8 +50,12 @@ class Office:
         self.die(job)
         return self.jobs.get(job)
 
+    def failed_job(self, job_type: str = "mail", name: str = "a", **options: Any) -> Job:
+        """A job that its provider refused for good; it goes well from then on."""
+        return self.jobs.run(job_type, {"name": name, "goes": ["permanent"]}, **options)
+
     def die(self, *jobs: Job) -> None:
-        """Work until these are dead."""
+        """Work until these are dead or failed."""
         for _ in range(20):
             alive = [job for job in map(self.jobs.get, jobs) if not job.is_terminal]
             if not alive:
@@ -67,40 +64,31 @@ class Office:
                 if job.run_at:
                     self.jobs.clock.now = max(self.jobs.clock.now, job.run_at)
                 self.jobs.work(job)
-        assert {self.jobs.get(job).state for job in jobs} <= {State.DEAD}
+        assert {self.jobs.get(job).state for job in jobs} <= BAD_ENDS
 
-    def lay(self, number: int, goes: int = 0) -> list[Job]:
-        """Jobs that are dead, as their last failed attempt leaves them; retried they fail so often and then go well."""
+    def lay(
+        self, number: int, goes: int = 0, queue: str = "email", at: int | None = None, kind: str = "transient"
+    ) -> list[Job]:
+        """Dead letters, as their last attempt leaves them; retried they fail so often and then go well."""
         made = []
         for one in range(number):
-            now = self.jobs.clock()
+            now = self.jobs.clock() if at is None else at
             payload = {"name": f"n{one}", "goes": ["transient"] * goes}
-            new = Job(time_ordered_id(now), "mail", "email", payload, now).waiting(now)
+            new = Job(time_ordered_id(now), "mail" if queue == "email" else "charge", queue, payload, now).waiting(now)
             last = claimed(new, now).changed(attempt=3)
-            made.append(died(last, now))
+            made.append(failed(last, now, kind) if kind == "permanent" else died(last, now))
             aws.dynamodb().put_item(TableName=self.store.table, Item=encode(item_of(made[-1])))
         self.jobs.advance(1)
         return made
 
-    def dead_message(
-        self, body: str = "not json", queue: str = "dead-money", message_id: str = "m1", **options: str
-    ) -> Letter:
-        assert self.bury(record(body, queue, message_id, **options)) == []
-        found = self.store.get(f"msg_{message_id}")
-        assert found
-        return found
-
-    def bury(self, *records: dict[str, Any]) -> list[str]:
-        return self.undertaker.bury(records, SOURCES)
-
     def listed(self, **wanted: Any) -> list[str]:
-        """Ids of all letters that match, newest first."""
-        found, cursor = self.letters.page(Wanted(**wanted), 100, None)
+        """Ids of all dead letters that match, newest first."""
+        found, cursor = self.letters.page(DeadLetterFilter(**wanted), 100, None)
         assert cursor is None
-        return [dead.id for dead in found]
+        return [job.id for job in found]
 
     def start(self, rate: float = 100, actor: Actor = ADMIN, **wanted: Any) -> Replay:
-        return self.replays.start(Wanted(**wanted), rate, "fixed", actor).replay
+        return self.replays.start(DeadLetterFilter(**wanted), rate, "fixed", actor).replay
 
     def go_on(self, replay: Replay) -> Job:
         """One slice of a replay; its job as it is then."""
@@ -126,16 +114,3 @@ class Office:
                 found.append((told["Subject"], told["Message"]))
                 aws.sqs().delete_message(QueueUrl=self.mailbox, ReceiptHandle=message["ReceiptHandle"])
         return found
-
-
-def record(
-    body: str, queue: str = "dead-money", message_id: str = "m1", group: str | None = None, received: int = 5
-) -> dict[str, Any]:
-    """A message of a dead-letter queue, as Lambda hands it over."""
-    attributes = {"ApproximateReceiveCount": str(received), "SentTimestamp": "1790000000000"}
-    return {
-        "messageId": message_id,
-        "body": body,
-        "attributes": attributes | ({"MessageGroupId": group} if group else {}),
-        "eventSourceARN": f"arn:aws:sqs:eu-central-1:123456789012:{queue}",
-    }

@@ -20,7 +20,7 @@ from adbot_queue.jobs.model import Job, State
 from adbot_queue.ledger import Actor
 from adbot_queue.owner import OwnerLimit, needs_owner
 from local.openapi import all_routes
-from tests.builders.dead_letters import Office
+from tests.builders.dead_letters import DeadLetterHarness
 from tests.builders.job_stream import claimed, died
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure, empty
@@ -263,7 +263,7 @@ def test_an_admins_replay_of_many_leaves_to_the_owner_what_is_the_owners(
     on: World, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     empty()
-    office = Office(jobs)
+    office = DeadLetterHarness(jobs)
     monkeypatch.setattr(service, "from_env", lambda: jobs.service)
     small, large = dead(on, payout(amount=100_000)), dead(on, payout(amount=100_001))
     moved: dict[str, list[State]] = {}

@@ -16,8 +16,8 @@ from adbot_queue.core.errors import Conflict, Invalid, Unavailable
 from adbot_queue.jobs import job_types as registered
 from adbot_queue.jobs.clean import clean
 from adbot_queue.jobs.job_types import JobType
-from adbot_queue.jobs.letter_store import LetterStore
-from adbot_queue.jobs.letters import Wanted
+from adbot_queue.jobs.letter_store import DeadLetterStore
+from adbot_queue.jobs.letters import DeadLetterFilter
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.permit import Permit
 from adbot_queue.jobs.schemas import CleanQuery
@@ -204,7 +204,7 @@ def test_dead_letters_are_listed_beside_an_unreadable_one(jobs: Jobs) -> None:
     jobs.settle()
     damage(jobs, dead[1], {"failure": {"S": "no"}})
 
-    found, _ = LetterStore(aws.dynamodb(), jobs.store.table).page(Wanted(), 10, None)
+    found, _ = DeadLetterStore(aws.dynamodb(), jobs.store.table).page(DeadLetterFilter(), 10, None)
 
     assert {letter.id for letter in found} == {dead[0].id, dead[2].id}
 

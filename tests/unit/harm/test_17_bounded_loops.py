@@ -88,8 +88,7 @@ def test_lambda_does_not_end_chains_of_messages_itself() -> None:
 def test_a_message_that_only_fails_is_received_a_few_times(queue: str) -> None:
     properties = RESOURCES[queue]["Properties"]
     if queue.endswith("DeadLetters"):
-        assert receives()[queue] == ["BuryFunction"]
-        assert queue not in {sent for function, sent in sends() if function == "BuryFunction"}
+        assert queue not in receives()
     else:
         assert properties["RedrivePolicy"]["maxReceiveCount"] == consume.MAX_RECEIVES
 

@@ -15,6 +15,8 @@ from moto.sqs import sqs_backends
 
 from adbot_queue.adbots.pools import Pools
 from adbot_queue.core import aws, consume
+from adbot_queue.core.errors import TargetGone
+from adbot_queue.payments.service import PaymentService
 from local.settings import ROOT
 from local.translate import load, unroll
 from tests.builders.world import REGION, FakeContext, World, empty, world
@@ -118,6 +120,8 @@ class Runs:
 
         def resolve(_pools: Pools, pool: str, _time_left: Callable[[], int]) -> None:
             self.tried.append(pool)
+            if pool == "gone":
+                raise TargetGone("there is no pool gone")
             if self.failures[pool]:
                 self.failures[pool] -= 1
                 raise RuntimeError("no luck")
@@ -134,14 +138,28 @@ def runs(allocation: Queue, monkeypatch: pytest.MonkeyPatch) -> Runs:
     return Runs(allocation, monkeypatch)
 
 
-POISON = ["no JSON", "{}", "[]", "null", '"pool"', '{"pool": ', '{"pool": "poison"}']
+NOWHERE = ["no JSON", "{}", "[]", "null", '"pool"', '{"pool": ', '{"pool": 5}', '{"pool": "gone"}']
+"""Bodies that point to nothing."""
 
 
-@pytest.mark.parametrize("poison", POISON)
+@pytest.mark.parametrize("body", NOWHERE)
+def test_a_message_that_points_to_nothing_is_dropped_at_once_and_holds_up_nobody(
+    shop: World, allocation: Queue, runs: Runs, body: str
+) -> None:
+    allocation.send(body, "group")
+    allocation.send('{"pool": "behind"}', "group")
+
+    allocation.run(shop.app("allocate").handler)
+
+    assert runs.when("behind") == 0
+    assert allocation.dead_letters() == []
+
+
 @pytest.mark.parametrize("before", [0, 1])
 def test_a_poison_message_dies_in_a_minute_and_those_behind_it_are_served(
-    shop: World, allocation: Queue, runs: Runs, poison: str, before: int
+    shop: World, allocation: Queue, runs: Runs, before: int
 ) -> None:
+    poison = '{"pool": "poison"}'
     runs.failures["poison"] = 1000
     for number in range(before):
         allocation.send(json.dumps({"pool": f"before-{number}"}), "group")
@@ -158,13 +176,14 @@ def test_a_poison_message_dies_in_a_minute_and_those_behind_it_are_served(
     assert allocation.dead_letters() == [poison]
 
 
-def test_a_poison_message_is_a_dead_letter_after_about_a_minute(shop: World, allocation: Queue, runs: Runs) -> None:
-    allocation.send("{}", "group")
+def test_a_poison_message_is_in_the_dlq_after_about_a_minute(shop: World, allocation: Queue, runs: Runs) -> None:
+    runs.failures["poison"] = 1000
+    allocation.send('{"pool": "poison"}', "group")
 
     allocation.run(shop.app("allocate").handler, seconds=70)
 
     assert runs.served == []
-    assert allocation.dead_letters() == ["{}"]
+    assert allocation.dead_letters() == ['{"pool": "poison"}']
 
 
 @pytest.mark.parametrize("failures", [1, 2, 3, 4])
@@ -217,6 +236,10 @@ def test_no_message_is_tried_before_the_failed_one_in_front_of_it(shop: World, a
     assert runs.tried == ["first"]
 
 
+def no_luck(*_: Any, **__: Any) -> None:
+    raise RuntimeError("no luck")
+
+
 @pytest.mark.parametrize(("received", "wait"), [(1, 2), (2, 4), (3, 8), (4, 16), (5, 32), (6, 60), (7, 60), (999, 60)])
 @pytest.mark.parametrize("function", ["allocate", "settle_payments"])
 def test_a_failed_message_says_when_it_comes_back(
@@ -227,7 +250,10 @@ def test_a_failed_message_says_when_it_comes_back(
     queue = {"allocate": "allocation", "settle_payments": "payments"}[function]
     arn = Queue._attribute(shop.queues[queue], "QueueArn")
     attributes = {"ApproximateReceiveCount": str(received), "MessageGroupId": "g"}
-    record = {"messageId": "m", "receiptHandle": "r", "body": "{}", "attributes": attributes, "eventSourceARN": arn}
+    monkeypatch.setattr(Pools, "resolve", no_luck)
+    monkeypatch.setattr(PaymentService, "settle", no_luck)
+    body = json.dumps({"pool": "p", "event": "e"})
+    record = {"messageId": "m", "receiptHandle": "r", "body": body, "attributes": attributes, "eventSourceARN": arn}
 
     answer = shop.app(function).handler({"Records": [record]}, FakeContext())
 
@@ -237,13 +263,22 @@ def test_a_failed_message_says_when_it_comes_back(
     assert request["Entries"] == [{"Id": "0", "ReceiptHandle": "r", "VisibilityTimeout": wait}]
 
 
-def test_a_payment_that_cannot_be_settled_dies_in_a_minute_and_holds_up_no_other(shop: World, payments: Queue) -> None:
-    payments.send("{}")
-    payments.send('{"event": "EVENT#stripe#evt_none"}')
+def test_a_payment_that_cannot_be_settled_is_in_the_dlq_in_a_minute_and_holds_up_no_other(
+    shop: World, payments: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled: list[str] = []
+
+    def settle(_service: PaymentService, event: str, **_: Any) -> None:
+        settled.append(event) if event == "good" else no_luck()
+
+    monkeypatch.setattr(PaymentService, "settle", settle)
+    payments.send('{"event": "bad"}')
+    payments.send('{"event": "good"}')
 
     payments.run(shop.app("settle_payments").handler, seconds=70)
 
-    assert "{}" in payments.dead_letters()
+    assert settled == ["good"]
+    assert payments.dead_letters() == ['{"event": "bad"}']
 
 
 def test_messages_that_sqs_will_not_give_back_early_are_reported_all_the_same(

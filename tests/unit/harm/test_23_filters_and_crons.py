@@ -56,7 +56,8 @@ def test_public_pages_ignore_parameters_that_links_bring_along(on_aws: World) ->
 
 NOWHERE = [
     *(("GET /dead-letters", "queue", value) for value in ("moneyy", "Money", "", "money,email", "x" * 65)),
-    *(("GET /dead-letters", "type", value) for value in ("send-mail", "Send-Email", "", "a,b")),
+    *(("GET /dead-letters", "queue", value) for value in ("payments", "allocation", "tally")),
+    *(("GET /dead-letters", "type", value) for value in ("send-mail", "Send-Email", "", "a,b", "message")),
     *(("GET /admin/queue/stats", "pool", value) for value in ("nowhere", "", "Standard")),
     *(("POST /admin/queue/reconcile", "pool", value) for value in ("nowhere", "")),
     *(("POST /admin/stock/sessions/bulk", "pool", value) for value in ("nowhere", "")),
@@ -92,8 +93,8 @@ def test_a_replay_of_letters_that_cannot_be_is_refused(on_aws: World, name: str,
     assert (answer.status, answer.fields) == (422, [f"filter.{name}"])
 
 
-@pytest.mark.parametrize("queue", ["money", "accounts", "payments", "allocation", "tally"])
-def test_whatever_has_dead_letters_can_be_asked_for(on_aws: World, queue: str) -> None:
+@pytest.mark.parametrize("queue", ["money", "accounts"])
+def test_dead_letters_of_a_queue_can_be_asked_for(on_aws: World, queue: str) -> None:
     assert on_aws.http("dead_letters", "GET /dead-letters", role="viewer", query={"queue": queue}).status == 200
 
 

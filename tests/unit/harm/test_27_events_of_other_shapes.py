@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 
-from adbot_queue.core import aws, settings
+from adbot_queue.core import aws, settings, telemetry
 from adbot_queue.providers import registry
 from local.settings import ROOT
 from tests.builders.payments import configure
@@ -26,7 +27,6 @@ TICK = {"version": "0", "id": "1", "detail-type": "Scheduled Event", "source": "
 ENVIRONMENT = {
     "JOB_QUEUE": "money",
     "JOB_BATCH": "10",
-    "DEAD_LETTER_SOURCES": "{}",
     "OTP_SECRET_ID": "otp",
 }
 
@@ -158,7 +158,7 @@ def test_an_event_of_another_shape_is_answered_or_ignored_in_words(on: World, fu
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_the_event_of_another_kind_of_function_is_answered_or_ignored_in_words(on: World, function: str) -> None:
-    for event in (HTTP, MESSAGES, STREAM, TICK, SAMPLES["run_schedule"], SAMPLES["bury"]):
+    for event in (HTTP, MESSAGES, STREAM, TICK, SAMPLES["run_schedule"]):
         told(on, function, event)
 
 
@@ -213,21 +213,43 @@ def test_a_missing_path_parameter_is_named(on: World) -> None:
     assert (answer["statusCode"], json.loads(answer["body"])["detail"]) == (400, "pathParameters: id is missing")
 
 
-CONSUMERS = ["allocate", "settle_payments", "notify", "work", "bury"]
+CONSUMERS = ["allocate", "settle_payments", "notify", "work"]
 
 
 @pytest.mark.parametrize("function", CONSUMERS)
 @pytest.mark.parametrize("odd", [{"body": ...}, {"body": None}, {"body": {}}, {"attributes": []}, {"body": 7}], ids=str)
-def test_a_message_that_lacks_what_its_consumer_reads_fails_alone(
-    on: World, function: str, odd: dict[str, Any]
+def test_a_message_that_lacks_what_its_consumer_reads_is_dropped_and_counted(
+    on: World, function: str, odd: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    counted: list[tuple[str, int]] = []
+    monkeypatch.setattr(telemetry, "count", lambda name, value=1: counted.append((name, value)))
     ((name, value),) = odd.items()
     broken = changed(SAMPLES[function]["Records"][0], name, to=value)
     answer = on.app(function).handler({"Records": [broken]}, FakeContext())
-    assert answer == {"batchItemFailures": [{"itemIdentifier": broken["messageId"]}]}
+    assert answer == {"batchItemFailures": []}
+    assert counted == [("MessagesDropped", 1)]
 
 
-@pytest.mark.parametrize("function", ["allocate", "settle_payments", "notify", "work", "bury", "tally", "tally_jobs"])
+BODIES = ["", "not json", "[" * 20_000, "[]", "null", "7", '"text"', "{}", '{"event": 5}', '{"pool": null}', "{" * 500]
+
+
+@pytest.mark.parametrize("function", CONSUMERS)
+def test_a_message_whose_body_cannot_be_read_is_dropped_and_counted(
+    on: World, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: Counter[str] = Counter()
+    monkeypatch.setattr(telemetry, "count", lambda name, value=1: counted.update({name: value}))
+    sample = SAMPLES[function]["Records"][0]
+    records = [sample | {"messageId": f"m{number}", "body": body} for number, body in enumerate(BODIES)]
+
+    answer = on.app(function).handler({"Records": records}, FakeContext())
+
+    assert answer == {"batchItemFailures": []}
+    assert counted["MessagesDropped"] == len(BODIES)
+    assert not counted["MessagesFailed"]
+
+
+@pytest.mark.parametrize("function", ["allocate", "settle_payments", "notify", "work", "tally", "tally_jobs"])
 def test_an_empty_batch_is_done(on: World, function: str) -> None:
     assert on.app(function).handler({"Records": []}, FakeContext()) == {"batchItemFailures": []}
 

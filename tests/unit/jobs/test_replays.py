@@ -14,7 +14,7 @@ from adbot_queue.jobs import dead_letters, replay_slice
 from adbot_queue.jobs.model import State
 from adbot_queue.jobs.replay_model import Replay, ReplayState
 from tests.builders.crash import Killed, crash_after, every_call
-from tests.builders.dead_letters import Office, record
+from tests.builders.dead_letters import DeadLetterHarness
 from tests.builders.effects import Provider, new_provider
 from tests.builders.jobs import Jobs
 from tests.builders.payments import empty, snapshot
@@ -22,20 +22,19 @@ from tests.builders.world import ADMIN
 
 
 @pytest.fixture
-def office(jobs: Jobs) -> Office:
-    return Office(jobs)
+def office(jobs: Jobs) -> DeadLetterHarness:
+    return DeadLetterHarness(jobs)
 
 
-def retried(office: Office, replay: Replay) -> list[str]:
+def retried(office: DeadLetterHarness, replay: Replay) -> list[str]:
     """Jobs that the ledger says this replay had retried."""
     entries = office.jobs.world.ledger(action="dead-letter.replay")
     return [entry["target"] for entry in entries if entry["after"].get("replay") == replay.id]
 
 
-def test_a_replay_retries_what_matches_and_nothing_else(office: Office, provider: Provider) -> None:
-    mails = office.lay(6)
-    office.dead_message()
-    office.jobs.advance(1)
+def test_a_replay_retries_what_matches_and_nothing_else(office: DeadLetterHarness, provider: Provider) -> None:
+    mails = [*office.lay(4), *office.lay(2, kind="permanent")]
+    (other,) = office.lay(1, queue="money")
     replay = office.start(queue="email", rate=100)
     assert (replay.total, replay.total_exact) == (6, True)
 
@@ -44,30 +43,17 @@ def test_a_replay_retries_what_matches_and_nothing_else(office: Office, provider
 
     assert (ended.state, ended.progress.replayed) == (ReplayState.COMPLETED, 6)
     assert {office.jobs.get(job).state for job in mails} == {State.COMPLETED}
-    assert office.listed() == ["msg_m1"]
-    assert provider.effects == {f"n{one}": 1 for one in range(6)}
+    assert office.listed() == [other.id]
+    assert provider.effects == {"n0": 2, "n1": 2, "n2": 1, "n3": 1}
     assert office.jobs.get(replay.job).result == {"state": "completed", "replayed": 6, "skipped": 0, "failed": 0}
     entries = office.jobs.world.ledger(action="dead-letter.replay")
     assert {(entry["actor"], entry["role"], entry["reason"]) for entry in entries} == {("ada", "admin", "fixed")}
 
 
-def test_messages_are_sent_back_by_a_replay_and_those_that_cannot_be_stay(office: Office) -> None:
-    body = '{"job": "j", "queue": "money"}'
-    office.bury(*(record(body, "dead-money", f"m{one}") for one in range(3)), record("{}", "dead-tally", "t1"))
-    office.jobs.advance(1)
-
-    ended = office.finish(office.start(type="message"))
-    office.jobs.drain("maintenance")
-
-    assert (ended.progress.replayed, ended.progress.failed) == (3, 1)
-    assert len(office.jobs.receive("money")) == 3
-    assert office.listed() == ["msg_t1"]
-
-
-def test_what_dies_after_the_start_is_not_replayed(office: Office) -> None:
+def test_what_dies_after_the_start_is_not_replayed(office: DeadLetterHarness) -> None:
     replay = office.start()
     office.jobs.advance(1)
-    late = office.dead_message()
+    (late,) = office.lay(1)
 
     ended = office.finish(replay)
 
@@ -75,7 +61,7 @@ def test_what_dies_after_the_start_is_not_replayed(office: Office) -> None:
     assert office.listed() == [late.id]
 
 
-def test_a_job_that_dies_again_is_not_replayed_again(office: Office) -> None:
+def test_a_job_that_dies_again_is_not_replayed_again(office: DeadLetterHarness) -> None:
     jobs = office.lay(3, goes=20)
     replay = office.start(rate=1)
     office.go_on(replay)
@@ -88,7 +74,7 @@ def test_a_job_that_dies_again_is_not_replayed_again(office: Office) -> None:
     assert sorted(retried(office, replay)) == sorted(f"job:{job.id}" for job in jobs)
 
 
-def test_a_job_that_dies_again_on_a_clock_that_is_behind_is_known_by_its_mark(office: Office) -> None:
+def test_a_job_that_dies_again_on_a_clock_that_is_behind_is_known_by_its_mark(office: DeadLetterHarness) -> None:
     (job,) = office.lay(1, goes=20)
     replay = office.start(rate=1)
     office.go_on(replay)
@@ -106,7 +92,7 @@ def test_a_job_that_dies_again_on_a_clock_that_is_behind_is_known_by_its_mark(of
     assert (ended.progress.replayed, len(retried(office, replay))) == (1, 1)
 
 
-def test_the_rate_is_kept(office: Office) -> None:
+def test_the_rate_is_kept(office: DeadLetterHarness) -> None:
     office.lay(15)
     replay = office.start(rate=5)
     began = office.jobs.clock()
@@ -123,7 +109,7 @@ def test_the_rate_is_kept(office: Office) -> None:
     assert office.jobs.get(replay.job).attempt == 1
 
 
-def test_a_pause_is_not_made_up_for(office: Office) -> None:
+def test_a_pause_is_not_made_up_for(office: DeadLetterHarness) -> None:
     office.lay(15)
     replay = office.start(rate=1)
     office.go_on(replay)
@@ -134,7 +120,7 @@ def test_a_pause_is_not_made_up_for(office: Office) -> None:
     assert office.replays.show(replay.id).progress.replayed <= 8
 
 
-def test_a_cancel_stops_before_the_next_letter(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cancel_stops_before_the_next_letter(office: DeadLetterHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = office.lay(10)
     replay = office.start()
     office.jobs.advance(5)
@@ -157,7 +143,7 @@ def test_a_cancel_stops_before_the_next_letter(office: Office, monkeypatch: pyte
     assert office.replays.cancel(replay.id, ADMIN).state is ReplayState.CANCELLED
 
 
-def test_a_completed_replay_cannot_be_cancelled_and_an_unknown_one_not_be_found(office: Office) -> None:
+def test_a_completed_replay_cannot_be_cancelled_and_an_unknown_one_not_be_found(office: DeadLetterHarness) -> None:
     replay = office.start()
     office.finish(replay)
 
@@ -167,7 +153,7 @@ def test_a_completed_replay_cannot_be_cancelled_and_an_unknown_one_not_be_found(
         office.replays.show("rep_none")
 
 
-def test_two_replays_of_the_same_letters_retry_each_once_together(office: Office) -> None:
+def test_two_replays_of_the_same_letters_retry_each_once_together(office: DeadLetterHarness) -> None:
     jobs = office.lay(10)
     one, two = office.start(rate=3), office.start(rate=2)
 
@@ -183,7 +169,7 @@ def test_two_replays_of_the_same_letters_retry_each_once_together(office: Office
     assert sum(end.progress.replayed for end in ends) == 10
 
 
-def test_what_others_decided_meanwhile_is_skipped(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_others_decided_meanwhile_is_skipped(office: DeadLetterHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = office.lay(3)
     replay = office.start()
     office.jobs.advance(5)
@@ -204,11 +190,11 @@ def test_what_others_decided_meanwhile_is_skipped(office: Office, monkeypatch: p
     assert office.jobs.get(jobs[1]).decision == "discarded"
 
 
-def test_the_same_key_is_the_same_replay(office: Office) -> None:
-    from adbot_queue.jobs.letters import Wanted  # noqa: PLC0415
+def test_the_same_key_is_the_same_replay(office: DeadLetterHarness) -> None:
+    from adbot_queue.jobs.letters import DeadLetterFilter  # noqa: PLC0415
 
     def start() -> str:
-        return office.replays.start(Wanted(), 5, "", ADMIN, key="k", fingerprint="f").replay.id
+        return office.replays.start(DeadLetterFilter(), 5, "", ADMIN, key="k", fingerprint="f").replay.id
 
     assert start() == start()
     assert len([job for job in office.jobs.all() if job.type == "replay-dead-letters"]) == 1
@@ -217,20 +203,20 @@ def test_the_same_key_is_the_same_replay(office: Office) -> None:
 # Killed
 
 
-def finish_whatever_dies(office: Office) -> None:
+def finish_whatever_dies(office: DeadLetterHarness) -> None:
     """What queues, workers and the sweeper do after a crash."""
     for _ in range(9):
         office.jobs.advance(70)
         office.jobs.sweep()
-        if not sum(office.jobs.drain(queue) for queue in ("maintenance", "email")) and not office.jobs.open():
+        if not sum(office.jobs.drain(queue) for queue in ("maintenance", "email", "money")) and not office.jobs.open():
             return
     raise AssertionError(f"still open: {office.jobs.open()}")
 
 
-def test_killed_after_any_call_of_a_slice_nothing_is_lost_and_nothing_done_twice(office: Office) -> None:
-    office.lay(2)
-    office.bury(record('{"job": "x", "queue": "money"}'))
-    office.jobs.advance(1)
+def test_killed_after_any_call_of_a_slice_nothing_is_lost_and_nothing_done_twice(office: DeadLetterHarness) -> None:
+    office.lay(1)
+    office.lay(1, kind="permanent", queue="money")
+    office.lay(1, kind="permanent", queue="email")
     replay = office.start()
     restore, clock = snapshot(), office.jobs.clock.now
     with crash_after(None) as calls:
@@ -247,64 +233,42 @@ def test_killed_after_any_call_of_a_slice_nothing_is_lost_and_nothing_done_twice
         ended = office.replays.show(replay.id)
         assert (ended.state, ended.progress.replayed) == (ReplayState.COMPLETED, 3), f"after call {call}"
         assert (ended.progress.skipped, ended.progress.failed) == (0, 0), f"after call {call}"
-        assert provider.effects == {"n0": 1, "n1": 1}, f"after call {call}"
+        assert provider.effects == {"n0": 3}, f"after call {call}"
         targets = retried(office, replay)
         assert len(targets) == len(set(targets)) == 3, f"after call {call}"
         assert office.listed() == []
 
 
-def test_killed_after_any_call_of_replaying_one_it_happens_once(office: Office, provider: Provider) -> None:
-    (job,) = office.lay(1)
-    letter = office.dead_message('{"job": "x", "queue": "money"}')
+@pytest.mark.parametrize("kind", ["transient", "permanent"])
+def test_killed_after_any_call_of_replaying_one_it_happens_once(
+    office: DeadLetterHarness, provider: Provider, kind: str
+) -> None:
+    (job,) = office.lay(1, kind=kind)
     restore, clock = snapshot(), office.jobs.clock.now
     with crash_after(None) as calls:
         office.letters.replay(job.id, ADMIN)
-        office.letters.replay(letter.id, ADMIN)
     for call in every_call(len(calls.names)):
         restore()
         office.jobs.clock.now = clock
         after = new_provider()
-        for letter_id in (job.id, letter.id):
-            with crash_after(call), suppress(Killed):
-                office.letters.replay(letter_id, ADMIN)
-            with suppress(Conflict):  # the person asks again
-                office.letters.replay(letter_id, ADMIN)
-        finish_whatever_dies(office)
-        assert office.jobs.get(job).state is State.COMPLETED, f"after call {call}"
-        assert after.effects == {"n0": 1}
-        stands = office.store.get(letter.id)
-        assert stands
-        assert stands.job
-        assert office.jobs.get(stands.job).state is State.COMPLETED
-        assert [job.type for job in office.jobs.all()].count("send-dead-letter") == 1
-
-
-def test_killed_after_any_call_of_burying_the_letters_are_kept_once_and_told(office: Office) -> None:
-    batch = [record("x", "dead-money", "m1"), record("y", "dead-email", "e1")]
-    restore = snapshot()
-    with crash_after(None) as calls:
-        office.bury(*batch)
-    office.mails()
-    for call in every_call(len(calls.names)):
-        restore()
         with crash_after(call), suppress(Killed):
-            office.bury(*batch)
-        assert office.bury(*batch) == []
-        assert sorted(office.listed()) == ["msg_e1", "msg_m1"], f"after call {call}"
-        subjects = [subject for subject, _ in office.mails()]
-        # Told at least once; twice only when it died between telling and marking.
-        assert {subject[:7] for subject in subjects} == {"[MONEY]", "AdBot Q"}, f"after call {call}"
-        assert len(subjects) <= 3
+            office.letters.replay(job.id, ADMIN)
+        with suppress(Conflict):  # the person asks again
+            office.letters.replay(job.id, ADMIN)
+        finish_whatever_dies(office)
+        stands = office.jobs.get(job)
+        assert (stands.state, stands.cycle) == (State.COMPLETED, 1), f"after call {call}"
+        assert after.effects == {"n0": 1}
 
 
-def test_killed_after_any_call_of_starting_a_replay_it_is_started_once(office: Office) -> None:
-    from adbot_queue.jobs.letters import Wanted  # noqa: PLC0415
+def test_killed_after_any_call_of_starting_a_replay_it_is_started_once(office: DeadLetterHarness) -> None:
+    from adbot_queue.jobs.letters import DeadLetterFilter  # noqa: PLC0415
 
     office.lay(2)
     restore, clock = snapshot(), office.jobs.clock.now
 
     def start() -> Replay:
-        return office.replays.start(Wanted(), 100, "", ADMIN, key="k", fingerprint="f").replay
+        return office.replays.start(DeadLetterFilter(), 100, "", ADMIN, key="k", fingerprint="f").replay
 
     with crash_after(None) as calls:
         start()
@@ -322,7 +286,7 @@ def test_killed_after_any_call_of_starting_a_replay_it_is_started_once(office: O
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.randoms(use_true_random=False), st.integers(1, 4), st.booleans())
 def test_with_random_kills_and_a_second_worker_each_job_is_retried_at_most_once(
-    office: Office, chance: random.Random, number: int, again: bool
+    office: DeadLetterHarness, chance: random.Random, number: int, again: bool
 ) -> None:
     """`again`: the jobs die again, at once, while the replay runs."""
     empty()
@@ -342,12 +306,12 @@ def test_with_random_kills_and_a_second_worker_each_job_is_retried_at_most_once(
     assert {office.jobs.get(job).cycle for job in jobs} == {1}
 
 
-def _go_on_with_a_rival(office: Office, replay: Replay, kill: int | None, chance: random.Random) -> None:
+def _go_on_with_a_rival(office: DeadLetterHarness, replay: Replay, kill: int | None, chance: random.Random) -> None:
     """A slice that may be killed, and in the middle of which another worker may do one of its own."""
-    store = dead_letters.LetterStore
+    store = dead_letters.DeadLetterStore
     rows, rival = store.rows, chance.random() < 0.3
 
-    def interrupted(self: dead_letters.LetterStore, entries: object) -> object:
+    def interrupted(self: dead_letters.DeadLetterStore, entries: object) -> object:
         nonlocal rival
         found = rows(self, entries)  # type: ignore[arg-type]
         if rival:
@@ -367,6 +331,6 @@ def _go_on_with_a_rival(office: Office, replay: Replay, kill: int | None, chance
                 office.go_on(replay)
 
 
-def _context(office: Office) -> replay_slice.Context:
+def _context(office: DeadLetterHarness) -> replay_slice.Context:
     now = office.jobs.clock
     return replay_slice.Context("rival", 1, "k", now() + 30_000, now, lambda: False, lambda _percent, _note: None)

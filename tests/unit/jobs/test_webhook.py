@@ -21,7 +21,7 @@ from adbot_queue.integrations.standard_webhooks import signed, signing_secrets
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.retry import Permanent, Transient
-from tests.builders.dead_letters import Office
+from tests.builders.dead_letters import DeadLetterHarness
 from tests.builders.jobs import Jobs
 from tests.builders.receiver import Receiver, only_loopback, receiving
 from tests.builders.world import ADMIN, World
@@ -229,7 +229,7 @@ def test_when_a_job_is_retried_after_its_end_was_told_the_next_end_is_told_too(j
 def test_when_a_dead_one_is_replayed_its_next_end_is_told(jobs: Jobs, receiver: Receiver) -> None:
     job, _ = told(jobs, receiver, {"goes": ["transient"] * 10})
     hours_later(jobs)
-    office = Office(jobs)
+    office = DeadLetterHarness(jobs)
     jobs.advance(1)
     assert office.finish(office.start()).progress.replayed == 1
     hours_later(jobs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from adbot_queue.adbots.model import ExecutionMode, OrderStatus
-from adbot_queue.core import aws
+from adbot_queue.core import aws, telemetry
 from tests.builders.payments import SECRET, Purchase, audit, consume, deliver, failing, rows, sample, secret, signature
 from tests.builders.world import World
 
@@ -156,15 +157,16 @@ def test_a_message_that_sqs_delivers_twice_is_settled_once(shop: World) -> None:
     assert audit(shop).actions.count("adbot.create") == 1
 
 
-def test_a_message_about_an_event_that_nobody_recorded_fails_and_will_be_a_dead_letter(shop: World) -> None:
-    aws.sqs().send_message(QueueUrl=shop.queues["payments"], MessageBody='{"event": "EVENT#stripe#evt_none"}')
-    assert consume(shop) == ["m0"]
-
-
-def test_one_bad_message_does_not_hold_up_the_others(shop: World) -> None:
-    aws.sqs().send_message(QueueUrl=shop.queues["payments"], MessageBody='{"event": "EVENT#stripe#evt_none"}')
+@pytest.mark.parametrize("body", ['{"event": "EVENT#stripe#evt_none"}', "{}"])
+def test_a_message_that_points_to_no_event_is_dropped_and_counted_and_holds_up_no_other(
+    shop: World, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    counted: Counter[str] = Counter()
+    monkeypatch.setattr(telemetry, "count", lambda name, value=1: counted.update({name: value}))
+    aws.sqs().send_message(QueueUrl=shop.queues["payments"], MessageBody=body)
     deliver(shop, PAYLOAD)
-    assert len(consume(shop)) == 1
+    assert consume(shop) == []
+    assert (counted["MessagesDropped"], counted["MessagesFailed"]) == (1, 0)
     assert audit(shop).order.status is OrderStatus.PAID
 
 

@@ -20,7 +20,7 @@ from adbot_queue.adbots.store import AdbotStore
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import Clock
 from adbot_queue.core.dynamodb import Contended, Transaction
-from adbot_queue.core.errors import Unavailable
+from adbot_queue.core.errors import TargetGone, Unavailable
 from adbot_queue.core.telemetry import logger
 from adbot_queue.ledger import SYSTEM, Entry, Ledger
 
@@ -103,11 +103,12 @@ class Resolver:
         self._aside = Aside(store, ledger)
 
     def run(self, pool: str, time_left: TimeLeft) -> Outcome:
-        """Resolve one pool. An unknown pool is nothing to do.
+        """Resolve one pool.
 
         Nudges for another run when it stops for lack of time.
 
         Raises:
+            TargetGone: there is no such pool.
             Unavailable: `MOST_CONFLICTS` commits in a row were refused by contention or throttling. Other AWS errors
                 pass through. Either way the message comes back and the next run starts where this one stopped.
         """
@@ -158,7 +159,7 @@ class Resolver:
             telemetry.count("RowsUnreadable")
             return None
         if view is None:
-            return None
+            raise TargetGone(f"there is no pool {pool}")
         step = plan(view.header, view.inbox, view.queue, view.segments, self._now())
         if step.changes_nothing:
             return None if known is None else self._decide(course, time_left)  # stock may have come meanwhile

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from adbot_queue.core import aws, events, queues, telemetry
+from adbot_queue.core.errors import TargetGone
 from adbot_queue.core.telemetry import logger
 
 Entry = Callable[[dict[str, Any], Any], Any]
@@ -16,17 +17,22 @@ Message = TypeVar("Message")
 MESSAGES = "messages of an SQS queue"
 RECORDS = "records of a DynamoDB stream"
 MAX_RECEIVES = 5
-"""How often SQS delivers a message before it is a dead letter: `maxReceiveCount` in the template."""
+"""How often SQS delivers a message before it moves it to the DLQ: `maxReceiveCount` in the template."""
 MAX_WAIT_S = 60
 
 
-def messages(work: Callable[[dict[str, Any], TimeLeft], None], *, fifo: bool = False, soon: bool = False) -> Entry:
+def messages(work: Callable[[str, TimeLeft], None], pointer: str, *, fifo: bool = False, soon: bool = False) -> Entry:
     """The entry of a function on a queue: each message is done or reported as failed (partial batch response).
 
+    A message that points to nothing, because its body cannot be read or its row does not exist, is dropped
+    (`events.drop`): no repetition helps it, and the sweeper sends a message for every row that waits.
+
     Args:
-        work: gets a message's JSON body and the milliseconds left; raising means not done: deliver it again.
+        work: gets what a message points to and the milliseconds left. Raising means not done: deliver it again;
+            `TargetGone` means that there is nothing to do.
+        pointer: the field of a body that says what the message points to.
         fifo: order holds in a message group. After a failure the later messages of its group wait for it and go back
-            at once; after a message's last receive they wait no longer, or they would end as dead letters with it.
+            at once; after a message's last receive they wait no longer, or they would be moved to the DLQ with it.
         soon: a failed message comes back after `wait_of` seconds, not after the queue's visibility timeout. On a FIFO
             queue it always does: until then its group stands still.
     """
@@ -37,13 +43,15 @@ def messages(work: Callable[[dict[str, Any], TimeLeft], None], *, fifo: bool = F
             return nothing_done(event, MESSAGES)
         waits: dict[str, int] = {}
         blocked: set[str] = set()
-        for record in found.good:
+        for record in found:
             group = record.get("attributes", {}).get("MessageGroupId", "")
             if fifo and group in blocked:
                 waits[record["messageId"]] = 0
                 continue
             try:
-                work(json.loads(record["body"]), context.get_remaining_time_in_millis)
+                work(_target(record["body"], pointer), context.get_remaining_time_in_millis)
+            except TargetGone as gone:
+                events.drop([record["messageId"]], str(gone))
             except Exception:  # noqa: BLE001  whatever it is: reported to SQS, which delivers again
                 logger.exception("message failed", message_id=record["messageId"])
                 telemetry.count("MessagesFailed")
@@ -51,11 +59,27 @@ def messages(work: Callable[[dict[str, Any], TimeLeft], None], *, fifo: bool = F
                 if received(record) < MAX_RECEIVES:
                     blocked.add(group)
         if fifo or soon:
-            come_back(found.good, waits)
+            come_back(found, waits)
         telemetry.flush()
-        return failed_answer([*waits, *found.failed])
+        return failed_answer(list(waits))
 
     return handle
+
+
+def _target(body: str, pointer: str) -> str:
+    """What a message points to.
+
+    Raises:
+        TargetGone: its body does not say.
+    """
+    try:
+        read = json.loads(body)
+    except (ValueError, RecursionError):  # the latter: nested too deep
+        read = None
+    target = read.get(pointer) if isinstance(read, dict) else None
+    if not isinstance(target, str):
+        raise TargetGone(f"body: must be a JSON object with a text {pointer}")
+    return target
 
 
 def received(record: Mapping[str, Any]) -> int:
@@ -90,10 +114,7 @@ def come_back(records: Sequence[Mapping[str, Any]], waits: Mapping[str, int]) ->
 
 
 def batch(work: Callable[[list[Message], TimeLeft], None], read: Callable[[Any], Message]) -> Entry:
-    """The entry of a function that does the messages of a batch together.
-
-    A message that cannot be read is reported as failed, and so ends among the dead letters with its body; it stops no
-    other one.
+    """The entry of a function that does the messages of a batch together; one that cannot be read is dropped.
 
     Args:
         work: gets the messages as they were read and the milliseconds left; raising means: deliver all of them again.
@@ -104,21 +125,19 @@ def batch(work: Callable[[list[Message], TimeLeft], None], read: Callable[[Any],
         found = events.messages_of(event)
         if found is None:
             return nothing_done(event, MESSAGES)
-        good: list[Message] = []
-        failed = found.failed
-        for record in found.good:
+        good: dict[str, Message] = {}
+        for record in found:
             try:
-                good.append(read(json.loads(record["body"])))
+                good[record["messageId"]] = read(json.loads(record["body"]))
             except (ValueError, RecursionError) as error:  # the latter: nested too deep
-                logger.error("message cannot be read", message_id=record["messageId"], error=str(error))
-                telemetry.count("MessagesUnreadable")
-                failed.append(record["messageId"])
+                events.drop([record["messageId"]], f"body: {error}"[:200])
+        failed: list[str] = []
         try:
             if good:
-                work(good, context.get_remaining_time_in_millis)
+                work(list(good.values()), context.get_remaining_time_in_millis)
         except Exception:  # noqa: BLE001  whatever it is: reported to SQS, which delivers again
             logger.exception("batch failed")
-            failed = found.failed + [record["messageId"] for record in found.good]
+            failed = list(good)
         finally:
             telemetry.flush()
         return failed_answer(failed)

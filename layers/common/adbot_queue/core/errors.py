@@ -99,6 +99,10 @@ class NotFound(AppError):
     status = HTTPStatus.NOT_FOUND
 
 
+class TargetGone(NotFound):
+    """The row that a message points to does not exist, or the message does not say which."""
+
+
 class Conflict(AppError):
     """The thing is not in a state that allows the action."""
 

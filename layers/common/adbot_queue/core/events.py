@@ -2,14 +2,13 @@
 
 Anyone who may invoke a function can send it anything: the console's test event, a warm-up, an event of another source
 or of another payload format. An API function answers such an event with a problem document; every other function
-ignores it, says so in its answer and in the log, and counts it (`EventsIgnored`). A message of a queue is never
-ignored: one that lacks what its consumer needs is reported as failed, so that it ends among the dead letters.
+ignores it, says so in its answer and in the log, and counts it (`EventsIgnored`). A message of a queue that points to
+nothing is dropped: logged, and counted with an alarm (`MessagesDropped`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from adbot_queue.core import telemetry, text
@@ -18,19 +17,6 @@ from adbot_queue.core.telemetry import logger
 TICKS = "ticks of its schedule"
 
 _CLOCKS = {"aws.scheduler", "aws.events"}
-
-
-@dataclass(frozen=True, slots=True)
-class Messages:
-    """The messages of an event.
-
-    Attributes:
-        good: records that have all that the consumer reads.
-        failed: ids of messages that do not: SQS delivers them again, and moves them to the dead letters in the end.
-    """
-
-    good: list[dict[str, Any]]
-    failed: list[str]
 
 
 def api_problem(event: Any) -> str | None:
@@ -94,13 +80,14 @@ def is_tick(event: Any) -> bool:
     return isinstance(event, dict) and (not event or event.get("source") in _CLOCKS)
 
 
-def messages_of(event: Any, *, attributes: tuple[str, ...] = (), source: bool = False) -> Messages | None:
-    """The messages of an SQS event; None: it is none.
+def messages_of(event: Any, *, attributes: tuple[str, ...] = ()) -> list[dict[str, Any]] | None:
+    """The messages of an SQS event that have what their consumer reads; None: it is no such event.
+
+    Messages that lack it are dropped.
 
     Args:
         event: what Lambda was invoked with.
         attributes: system attributes that the consumer reads.
-        source: whether it reads the ARN of the queue.
     """
     records = [one for one in _records(event) if isinstance(one.get("messageId"), str)]
     if not records and not _is_empty_batch(event):
@@ -111,13 +98,16 @@ def messages_of(event: Any, *, attributes: tuple[str, ...] = (), source: bool = 
         if isinstance(record.get("body"), str)
         and isinstance(record.get("attributes", {}), dict)
         and all(isinstance(record.get("attributes", {}).get(name), str) for name in attributes)
-        and (not source or isinstance(record.get("eventSourceARN"), str))
     ]
-    failed = [record["messageId"] for record in records if record not in good]
-    if failed:
-        logger.error("messages lack what the function reads", messages=failed)
-        telemetry.count("MessagesUnreadable", len(failed))
-    return Messages(good, failed)
+    drop([record["messageId"] for record in records if record not in good], "it lacks what the function reads")
+    return good
+
+
+def drop(message_ids: Sequence[str], why: str) -> None:
+    """Report messages that point to nothing and are not delivered again (`MessagesDropped`, alarmed)."""
+    if message_ids:
+        logger.error("messages dropped", messages=list(message_ids), why=why)
+        telemetry.count("MessagesDropped", len(message_ids))
 
 
 def stream_records_of(event: Any) -> list[Any] | None:

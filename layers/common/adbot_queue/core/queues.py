@@ -34,25 +34,7 @@ def send(
     Raises:
         QueueRefused: SQS answered with an error or could not be reached.
     """
-    text = json.dumps(body, separators=(",", ":"))
-    send_text(client, url, text, group=group, deduplication=deduplication, delay=delay)
-
-
-def send_text(
-    client: SQSClient,
-    url: str,
-    text: str,
-    *,
-    group: str | None = None,
-    deduplication: str | None = None,
-    delay: int = 0,
-) -> None:
-    """Send one message as it is; see `send`.
-
-    Raises:
-        QueueRefused: SQS answered with an error or could not be reached.
-    """
-    request: dict[str, Any] = {"QueueUrl": url, "MessageBody": text}
+    request: dict[str, Any] = {"QueueUrl": url, "MessageBody": json.dumps(body, separators=(",", ":"))}
     if group is not None:
         request |= {"MessageGroupId": group, "MessageDeduplicationId": deduplication}
     if delay:

@@ -1,162 +1,140 @@
-"""Every dead letter that arrives is told over SNS: money first, and never behind others.
+"""Tell operators of new dead letters over SNS: money first, and never behind others.
 
-One message for all that an invocation brings, so that a storm is not a mail each. It names ids, queues, types and
-classes of errors: no payload, no error's sentence, nothing personal.
+The sweeper calls this each minute. It reads the index of dead letters from a little before the youngest one it told,
+so an alert depends neither on the table's stream nor on the worker that wrote the row. One message for all of a minute
+(two, with money among them): a storm is not a mail each. It names ids, queues, types and classes of errors; no payload,
+no error's sentence, nothing personal.
 
-    ALERTED#<letter>#<died at>   A   was told, for 2 days: longer than a stream or a queue delivers again
+    ALERTS   A   told: the youngest dead letters that were told; since: where the next run begins to read
 
-A letter is marked after it was told: one whose function died in between is told twice, none is left out.
+The row is written after the messages: a run that dies in between tells again, none is left out.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from adbot_queue.core import aws, dynamodb, records
-from adbot_queue.core.clock import Clock, iso, system_clock
-from adbot_queue.core.dynamodb import Item, Transaction
-from adbot_queue.core.records import readable
+from adbot_queue.core import aws, dynamodb
+from adbot_queue.core.clock import iso
+from adbot_queue.core.dynamodb import ConditionFailed
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
-from adbot_queue.jobs.items import DEAD_LISTING
-from adbot_queue.jobs.letters import MESSAGE, Letter, is_money
+from adbot_queue.jobs.letter_store import DeadLetterStore, IndexEntry
+from adbot_queue.jobs.letters import DeadLetterFilter, is_money
+from adbot_queue.jobs.model import Job
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_sns import SNSClient
 
-LISTED = 20
-"""Letters that one message names; of the others it says how many there are."""
+MAX_NAMED = 20
+"""Dead letters that one message names; it counts the others."""
 
-MARKED_S = 2 * 86_400
+OVERLAP_MS = 900_000
+"""A row may appear in the index this long after a younger one: the longest run of a worker, and its retries."""
 
+MAX_TOLD = 5_000
+"""Dead letters that the row remembers (100 KB). When more die within the overlap, the overlap is shorter."""
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A letter that has just died."""
+PAGE_SIZE = 1_000
+MAX_PAGES = 2 * MAX_TOLD // PAGE_SIZE
+"""Pages that one run reads; above `MAX_TOLD` dead letters, so that each run gets further. The next run goes on."""
 
-    id: str
-    queue: str
-    type: str
-    fingerprint: str
-    error: str
-    died_at: int
-
-    @classmethod
-    def of(cls, letter: Letter) -> Arrival:
-        """Of a message."""
-        return cls(letter.id, letter.queue, MESSAGE, letter.fingerprint, letter.failure.error, letter.died_at)
+_KEY = {"pk": "ALERTS", "sk": "A"}
 
 
 class Alerts:
     """Tells whoever subscribes to the topic."""
 
     def __init__(
-        self,
-        sns: Callable[[], SNSClient],
-        topic: str,
-        client: DynamoDBClient,
-        table: str,
-        now: Clock = system_clock,
+        self, sns: Callable[[], SNSClient], topic: str, store: DeadLetterStore, client: DynamoDBClient, table: str
     ) -> None:
         self._sns = sns
         self._topic = topic
+        self._store = store
         self._client = client
         self._table = table
-        self._now = now
 
-    def tell(self, arrivals: Iterable[Arrival]) -> None:
-        """Tell of letters, those told before left out.
+    def tell(self) -> int:
+        """Tell of the dead letters that were not told yet, and return how many they are.
 
         Raises:
-            ClientError, BotoCoreError: not all is known to be told; come again with the same.
+            ClientError, BotoCoreError: some may not have been told; the next run tells them.
         """
-        fresh = self._fresh({_mark(arrival): arrival for arrival in arrivals})
+        known = dynamodb.get(self._client, self._table, _KEY) or {"since": 0, "told": []}
+        entries = self._entries(known["since"])
+        told = set(known["told"])
+        fresh = [entry for entry in entries if _mark(entry) not in told]
         for money in (True, False):
-            told = {mark: arrival for mark, arrival in fresh.items() if is_money(arrival.queue) is money}
-            if told:
-                self._publish(list(told.values()), money=money)
-                self._keep(told)
+            if chosen := [entry for entry in fresh if is_money(entry.queue) is money]:
+                self._publish(chosen, money=money)
+        if fresh:
+            self._keep(entries, known["since"])
+        return len(fresh)
 
-    def _fresh(self, arrivals: Mapping[str, Arrival]) -> dict[str, Arrival]:
-        if not arrivals:
-            return {}
-        known = dynamodb.get_many(self._client, self._table, [_key(mark) for mark in arrivals])
-        marked = {item["pk"] for item in known}
-        return {mark: arrival for mark, arrival in arrivals.items() if mark not in marked}
+    def _entries(self, since: int) -> list[IndexEntry]:
+        """Return the dead letters from `since` on, the oldest first."""
+        found: list[IndexEntry] = []
+        cursor: str | None = None
+        for _ in range(MAX_PAGES):
+            page, cursor = self._store.entries(DeadLetterFilter(since=since), PAGE_SIZE, cursor, forward=True)
+            found += page
+            if cursor is None:
+                break
+        return found
 
-    def _publish(self, arrivals: Sequence[Arrival], *, money: bool) -> None:
-        count("MoneyDeadLetters" if money else "DeadLetters", len(arrivals))
-        logger.warning("dead letters", money=money, number=len(arrivals))
-        subject, text = compose(arrivals, money=money)
+    def _publish(self, chosen: Sequence[IndexEntry], *, money: bool) -> None:
+        count("MoneyDeadLetters" if money else "DeadLetters", len(chosen))
+        logger.warning("dead letters", money=money, number=len(chosen))
+        subject, text = compose(chosen, self._store.rows(list(chosen[:MAX_NAMED])), money=money)
         priority: Any = {"priority": {"DataType": "String", "StringValue": "money" if money else "normal"}}
         self._sns().publish(TopicArn=self._topic, Subject=subject, Message=text, MessageAttributes=priority)
 
-    def _keep(self, told: Iterable[str]) -> None:
-        transaction = Transaction(self._client)
-        for mark in told:
-            expires_at = self._now() // 1000 + MARKED_S
-            transaction.put(mark, self._table, {**_key(mark), "expires_at": expires_at})
-        transaction.commit()
+    def _keep(self, entries: Sequence[IndexEntry], was: int) -> None:
+        begin = max(was, entries[-1].died_at - OVERLAP_MS)
+        kept = [entry for entry in entries if entry.died_at >= begin]
+        if len(kept) > MAX_TOLD:
+            kept = kept[-MAX_TOLD:]
+            begin = kept[0].died_at
+        item = {**_KEY, "since": begin, "told": [_mark(entry) for entry in kept]}
+        try:
+            dynamodb.put_if(
+                self._client, self._table, item, condition="attribute_not_exists(pk) OR #since = :was", was=was
+            )
+        except ConditionFailed:
+            return  # another run has told as well, and further
 
 
-def compose(arrivals: Sequence[Arrival], *, money: bool) -> tuple[str, str]:
-    """Subject (ASCII, under 100 characters) and text of a message."""
-    number = len(arrivals)
+def compose(entries: Sequence[IndexEntry], rows: Mapping[str, Job], *, money: bool) -> tuple[str, str]:
+    """Return subject (ASCII, under 100 characters) and text of a message. `rows`: the jobs that it names, by id."""
+    number = len(entries)
     letters = f"{number} dead letter{'s' if number > 1 else ''}"
-    queues = Counter(arrival.queue for arrival in arrivals)
+    queues = Counter(entry.queue for entry in entries)
     subject = f"{'[MONEY] ' if money else ''}AdBot Queue: {letters} in {', '.join(sorted(queues))}"
     lines = [
-        f"- {arrival.queue}: {arrival.type} {arrival.id}, {arrival.error}, fingerprint {arrival.fingerprint}, "
-        f"{iso(arrival.died_at)}"
-        for arrival in arrivals[:LISTED]
+        f"- {entry.queue}: {entry.type} {entry.job_id}, {_error(rows.get(entry.job_id))}, "
+        f"fingerprint {entry.fingerprint}, {iso(entry.died_at)}"
+        for entry in entries[:MAX_NAMED]
     ]
-    more = [f"and {number - LISTED} more"] if number > LISTED else []
+    more = [f"and {number - MAX_NAMED} more"] if number > MAX_NAMED else []
     text = [f"Waiting for a decision: {letters}.", "", *lines, *more, "", "GET /dead-letters shows them."]
     return subject if len(subject) < 100 else f"{subject[:95]} ...", "\n".join(text) + "\n"  # noqa: PLR2004  SNS's limit
 
 
-def arrivals(batch: Sequence[Mapping[str, Any]]) -> list[Arrival]:
-    """Return the jobs that died, among records of the Jobs table's stream."""
-    return readable(batch, _arrival)
+def _error(job: Job | None) -> str:
+    return job.failure.error if job and job.failure else "unknown error"
 
 
-def _arrival(record: Mapping[str, Any]) -> Arrival | None:
-    if not records.partition(record).startswith("JOB#"):
-        return None
-    before, after = records.images(record)
-    if after is None or _listing(after) != DEAD_LISTING or _listing(before) == DEAD_LISTING:
-        return None
-    needed = ("id", "queue", "type", "fingerprint", "failure", "listed_at")
-    item = dynamodb.decode({name: after[name] for name in needed if name in after})
-    failure = item.get("failure")
-    error = failure.get("error", "") if isinstance(failure, dict) else ""
-    found = Arrival(item["id"], item["queue"], item["type"], item.get("fingerprint", ""), str(error), item["listed_at"])
-    texts = (found.id, found.queue, found.type, found.fingerprint)
-    if not all(isinstance(text, str) for text in texts) or not isinstance(found.died_at, int):
-        raise TypeError("id, queue, type, fingerprint: must be text; listed_at: must be a number")
-    return found
-
-
-def _listing(image: Mapping[str, Any] | None) -> str | None:
-    listing: str | None = (image or {}).get("listing", {}).get("S")
-    return listing
-
-
-def _mark(arrival: Arrival) -> str:
-    return f"ALERTED#{arrival.id}#{arrival.died_at}"
-
-
-def _key(mark: str) -> Item:
-    return {"pk": mark, "sk": "A"}
+def _mark(entry: IndexEntry) -> str:
+    """A job that dies again after a replay is told again."""
+    return f"{entry.job_id}@{entry.died_at}"
 
 
 @lru_cache(maxsize=1)
 def from_env() -> Alerts:
     """The alerts of this process."""
-    env = settings()
-    return Alerts(aws.sns, env.dead_letter_topic, aws.dynamodb(), env.system_table)
+    env, client = settings(), aws.dynamodb()
+    return Alerts(aws.sns, env.dead_letter_topic, DeadLetterStore(client, env.jobs_table), client, env.system_table)

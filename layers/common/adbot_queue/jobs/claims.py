@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import ConditionFailed, Item, Refused, Transaction
+from adbot_queue.core.events import drop
 from adbot_queue.core.partiql import BATCH, Update, update_many
 from adbot_queue.jobs.items import ROW_VERSION, changes, job_of, key_of, listing_of
 from adbot_queue.jobs.model import Job, Mode, State
@@ -123,6 +124,9 @@ class Claims:
 
         A row that cannot be read is given back: it waits, at no attempt's cost, for a version that can read it.
         """
+        if isinstance(outcome, ConditionFailed) and outcome.item is None:
+            drop([job_id], "there is no such job")
+            return None
         try:
             return _claimed(job_id, queue, lease, outcome)
         except Unreadable as error:
@@ -290,11 +294,11 @@ def _claimed(job_id: str, queue: str, lease: str, outcome: Item | Exception) -> 
         raise Unreadable(job_id, queue, "a claim does not fit it") from outcome
     if not isinstance(outcome, ConditionFailed):
         return outcome if isinstance(outcome, Exception) else job_of(outcome)
-    stood = job_of(outcome.item) if outcome.item else None
-    if stood and stood.state is State.DELAYED and stood.run_at is not None and not stood.waits_for:
+    stood = job_of(outcome.item or {})
+    if stood.state is State.DELAYED and stood.run_at is not None and not stood.waits_for:
         return TooEarly(stood)
     # The answer to our own claim got lost, and the client sent it again.
-    return stood if stood and stood.lease == lease else None
+    return stood if stood.lease == lease else None
 
 
 def _changed(before: Job, after: Job, outcome: Item | Exception) -> Job | Exception | None:

@@ -3,54 +3,55 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Input, Period, Query, View
-from adbot_queue.jobs import job_types
+from adbot_queue.jobs import job_queues, job_types
 from adbot_queue.jobs.dead_letters import Group
-from adbot_queue.jobs.letters import MESSAGE, NOWHERE, PREVIEW, DeadLetter, Letter, Wanted, died_at, letter_queues
+from adbot_queue.jobs.letters import PREVIEW, DeadLetterFilter, died_at
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.replay_model import Replay
 from adbot_queue.jobs.schemas import FailureView, Payload
 
 
 def _queue(name: str) -> str:
-    if name not in letter_queues():
-        raise ValueError(f"does not exist; queues are {', '.join(sorted(letter_queues()))}")
+    if name not in job_queues.QUEUES:
+        raise ValueError(f"does not exist; queues are {', '.join(sorted(job_queues.QUEUES))}")
     return name
 
 
 def _type(name: str) -> str:
-    if name != MESSAGE and job_types.get(name) is None:
-        raise ValueError(f"does not exist; types are {', '.join(job_types.names())} and {MESSAGE}")
+    if job_types.get(name) is None:
+        raise ValueError(f"does not exist; types are {', '.join(job_types.names())}")
     return name
 
 
-class LetterFilter(Period):
-    """Which letters; all of it combines. `from` and `to` are about when a letter died."""
+class DeadLetterFields(Period):
+    """Which dead letters; all fields combine. `from` and `to` limit when they died."""
 
     queue: Annotated[str, AfterValidator(_queue)] | None = None
-    type: Annotated[str, AfterValidator(_type)] | None = Field(None, description="A job type, or `message`")
+    type: Annotated[str, AfterValidator(_type)] | None = None
+    state: Literal["dead", "failed"] | None = None
     fingerprint: str | None = Field(None, min_length=1, max_length=64)
 
-    def wanted(self) -> Wanted:
+    def wanted(self) -> DeadLetterFilter:
         """As the service takes it."""
-        return Wanted(self.queue, self.type, self.fingerprint, self.since or 0, self.until)
+        return DeadLetterFilter(self.queue, self.type, self.state, self.fingerprint, self.since or 0, self.until)
 
 
-class LetterQuery(Query, LetterFilter):
-    """Which letters, or their groups."""
+class DeadLetterQuery(Query, DeadLetterFields):
+    """Which dead letters, or their groups."""
 
-    group: bool = Field(default=False, description="Groups by fingerprint instead of letters")
+    group: bool = Field(default=False, description="Groups by fingerprint instead of dead letters")
     limit: int = Field(50, ge=1, le=100)
     cursor: str | None = Field(None, max_length=2000)
 
 
-class ReplayFilter(Input, LetterFilter):
-    """Which letters; nothing at all means every letter."""
+class ReplayFilter(Input, DeadLetterFields):
+    """Which dead letters; without a field, all of them."""
 
 
 class StartReplay(Input):
@@ -62,18 +63,11 @@ class StartReplay(Input):
     reason: str = Field("", max_length=500)
 
 
-class ReplayLetter(Input):
-    """Why, and what instead: another payload for a job, another body for a message."""
+class ReplayDeadLetter(Input):
+    """Why, and with which payload instead of the job's own."""
 
     reason: str = Field("", max_length=500)
     payload: Payload | None = None
-    body: str | None = Field(None, min_length=1)
-
-    @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
-        if self.payload is not None and self.body is not None:
-            raise ValueError("payload is for a job, body for a message")
-        return self
 
 
 class ReasonQuery(Query):
@@ -83,13 +77,12 @@ class ReasonQuery(Query):
 
 
 class DeadLetterView(View):
-    """A dead letter: a job whose attempts are spent, or a message that could not be handled.
+    """A dead letter: a job that failed for good or has spent its attempts.
 
-    In lists payloads and bodies are cut (`truncated`); the letter alone has all of it.
+    In lists a long payload is left out (`truncated`); the dead letter alone has all of it.
     """
 
-    id: str
-    kind: Literal["job", "message"]
+    job_id: str
     queue: str
     type: str
     state: str
@@ -98,27 +91,19 @@ class DeadLetterView(View):
     created_at: str
     died_at: str
     attempts: int
-    user: str | None
-    group_id: str | None
+    user_id: str
     payload: Payload | None
-    body: str | None
     truncated: bool
     replayable: bool
     decision: str | None
-    job: str | None
     expires_at: str | None
 
     @classmethod
-    def of(cls, dead: DeadLetter, body: str | None = None, *, whole: bool = False) -> DeadLetterView:
-        """Of a letter, with its whole payload or body, or with what a list shows."""
-        return cls._message(dead, body) if isinstance(dead, Letter) else cls._job(dead, whole=whole)
-
-    @classmethod
-    def _job(cls, job: Job, *, whole: bool) -> DeadLetterView:
+    def of(cls, job: Job, *, whole: bool = False) -> DeadLetterView:
+        """Of a job, with its whole payload or with what a list shows."""
         shown = whole or len(json.dumps(job.payload)) <= PREVIEW
         return cls(
-            id=job.id,
-            kind="job",
+            job_id=job.id,
             queue=job.queue,
             type=job.type,
             state=job.state.value,
@@ -127,53 +112,25 @@ class DeadLetterView(View):
             created_at=iso(job.created_at),
             died_at=iso(died_at(job)),
             attempts=job.attempt,
-            user=job.tenant,
-            group_id=None,
+            user_id=job.tenant,
             payload=job.payload if shown else None,
-            body=None,
             truncated=not shown,
             replayable=job.is_dead_letter,
             decision=job.decision or (None if job.is_dead_letter else "replayed"),
-            job=None,
-            expires_at=_ends(job.expires_at),
-        )
-
-    @classmethod
-    def _message(cls, letter: Letter, body: str | None) -> DeadLetterView:
-        text = letter.preview if body is None else body
-        return cls(
-            id=letter.id,
-            kind="message",
-            queue=letter.queue,
-            type=MESSAGE,
-            state=letter.state,
-            fingerprint=letter.fingerprint,
-            error=FailureView.of(letter.failure),
-            created_at=iso(letter.sent_at),
-            died_at=iso(letter.died_at),
-            attempts=letter.received,
-            user=None,
-            group_id=letter.group,
-            payload=None,
-            body=text,
-            truncated=len(text.encode()) < letter.size,
-            replayable=letter.is_dead_letter and letter.queue not in NOWHERE,
-            decision=None if letter.is_dead_letter else letter.state,
-            job=letter.job,
-            expires_at=_ends(letter.expires_at),
+            expires_at=iso(job.expires_at * 1000) if job.expires_at else None,
         )
 
 
 class GroupView(View):
-    """Letters that died of the same."""
+    """Dead letters with the same fingerprint."""
 
     fingerprint: str
     queue: str
     type: str
-    number: int
+    count: int
     first_died_at: str
     last_died_at: str
-    latest: str
+    latest_job_id: str
     error: FailureView | None
 
     @classmethod
@@ -183,18 +140,18 @@ class GroupView(View):
             fingerprint=group.fingerprint,
             queue=group.queue,
             type=group.type,
-            number=group.number,
+            count=group.count,
             first_died_at=iso(group.first_at),
             last_died_at=iso(group.last_at),
-            latest=group.latest,
+            latest_job_id=group.latest,
             error=FailureView.of(group.failure),
         )
 
 
 class DeadLetterPage(View):
-    """Letters, newest first; or, with `group`, groups, the largest first.
+    """Dead letters, newest first; or, with `group`, groups, the largest first.
 
-    `complete` is false when there are more letters than are counted: the numbers are of the newest then.
+    `complete` is false when there are more dead letters than are counted: the counts cover the newest then.
     """
 
     items: list[DeadLetterView]
@@ -257,7 +214,3 @@ class ReplayView(View):
             reason=replay.reason,
             job=replay.job,
         )
-
-
-def _ends(seconds: int | None) -> str | None:
-    return iso(seconds * 1000) if seconds else None

@@ -7,7 +7,7 @@ Index attributes, each there only as long as it means something:
 
     ready     queue, rank          waiting jobs in the order of service
     due       queue, due_at        delayed and active jobs: by then somebody must look at them
-    by_state  listing, listed_at   lists: `<queue>#<state>`, and `dead` for the dead ones of all queues
+    by_state  listing, listed_at   lists: `<queue>#<state>`, and `dead` for the dead letters of all queues
     long      long_list, created_at  long-running jobs of all queues, as long as their rows are there
 
 `v` is the version of the row's format. Readers ignore attributes that they do not know. A change that an older reader
@@ -22,11 +22,11 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from adbot_queue.core.dynamodb import Item
-from adbot_queue.jobs.model import HISTORY, RANK, Attempt, Failure, Job, Mode, State
+from adbot_queue.jobs.model import BAD_ENDS, HISTORY, RANK, Attempt, Failure, Job, Mode, State
 from adbot_queue.jobs.unreadable import Unreadable
 
 DEAD_LISTING = "dead"
-"""Dead jobs of all queues are one list: they are what a person has to look through."""
+"""Bad ends of all queues are one list: a person looks through them."""
 
 LONG_LISTING = "long"
 
@@ -46,7 +46,7 @@ def key_of(job_id: str) -> Item:
 
 def listing_of(queue: str, state: State) -> str:
     """The list that a job stands in."""
-    return DEAD_LISTING if state is State.DEAD else f"{queue}#{state}"
+    return DEAD_LISTING if state in BAD_ENDS else f"{queue}#{state}"
 
 
 def item_of(job: Job) -> Item:
@@ -69,12 +69,12 @@ def _differ(one: Any, other: Any) -> bool:
 
 def _attributes(job: Job, names: Iterable[str]) -> Item:
     """The list that it stands in, and its place there; of these fields those that do not have their default values."""
-    # A dead one that somebody has decided about is none that a person has to look through.
+    # A decision takes a bad end off the list.
     listing = f"{job.queue}#{job.decision}" if job.decision else listing_of(job.queue, job.state)
     item: Item = {"listing": listing}
     if job.long_running:
         item["long_list"] = LONG_LISTING
-    item["listed_at"] = job.finished_at if job.state is State.DEAD and job.finished_at else job.created_at
+    item["listed_at"] = job.finished_at if job.state in BAD_ENDS and job.finished_at else job.created_at
     for name in names:
         value = getattr(job, name)
         if name in _ALWAYS or (value and value != _DEFAULTS[name]):

@@ -5,8 +5,8 @@
        |                 v  (transient failure, rate limit, lease ran out)
     delayed <------------+
 
-`failed`: the provider said no, once and for all. `dead`: all attempts are spent; a person decides. Both, and
-`cancelled`, can be retried by a person, which begins a new cycle of attempts.
+`failed`: the provider said no, once and for all. `dead`: all attempts are spent. Both are dead letters until a person
+decides. They, and `cancelled`, can be retried by a person, which begins a new cycle of attempts.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ class State(StrEnum):
 
 
 TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.DEAD, State.CANCELLED})
-RETRYABLE = frozenset({State.FAILED, State.DEAD, State.CANCELLED})
+BAD_ENDS = frozenset({State.FAILED, State.DEAD})
+RETRYABLE = BAD_ENDS | {State.CANCELLED}
 
 HIGHEST_PRIORITY = 100
 LOWEST_PRIORITY = -100
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
-RETENTION_MS = {State.COMPLETED: 7 * DAY_MS, State.FAILED: 90 * DAY_MS, State.CANCELLED: 90 * DAY_MS}
-"""How long a row stays after its end. A dead one stays until somebody decides about it."""
+RETENTION_MS = {State.COMPLETED: 7 * DAY_MS, State.CANCELLED: 90 * DAY_MS}
+"""How long a row stays after its end. A bad end stays until somebody decides about it."""
 
 DECIDED_MS = 90 * DAY_MS
 """How long a dead letter stays after the decision about it."""
@@ -164,7 +165,7 @@ class Job:
         cancel_requested: the processor is asked to stop.
         remembered_until: until then its idempotency key means this job (ms).
         webhook_url: is told of the end of each cycle.
-        decision: `discarded` when a person has decided that a dead one stays dead.
+        decision: `discarded` when a person has decided that a bad end stays one.
         last_replay: the governed replay that had it retried last; none has it retried twice.
     """
 
@@ -293,7 +294,7 @@ class Job:
         )
         if verdict.state is State.DELAYED:
             return tried.delayed(now + verdict.delay_ms, now)
-        if verdict.state is State.DEAD:
+        if verdict.state in BAD_ENDS:
             tried = tried.changed(fingerprint=failure.fingerprint(self.type))
         return tried._end(verdict.state, now)  # noqa: SLF001
 
@@ -345,13 +346,14 @@ class Job:
         )
 
     def discarded(self, now: int) -> Job:
-        """A person has decided that a dead one stays dead: it leaves the list, and its row goes in 90 days."""
-        return self.changed(decision="discarded", expires_at=(now + DECIDED_MS) // 1000)
+        """A person has decided that a bad end stays one: it leaves the list, and its row goes in 90 days or later."""
+        until = max(now + DECIDED_MS, self.remembered_until or 0)  # as in `_end`
+        return self.changed(decision="discarded", expires_at=until // 1000)
 
     @property
     def is_dead_letter(self) -> bool:
         """It waits for a person's decision."""
-        return self.state is State.DEAD and self.decision is None
+        return self.state in BAD_ENDS and self.decision is None
 
     def _tried(self, failure: Failure | None, now: int) -> Job:
         attempt = Attempt(self.attempt, self.started_at or now, now, self.worker or "", failure)

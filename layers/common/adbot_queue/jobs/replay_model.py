@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from adbot_queue.jobs.letters import Wanted
+from adbot_queue.jobs.letters import DeadLetterFilter
 from adbot_queue.ledger import Actor
 
 CATCH_UP_MS = 5_000
@@ -26,10 +26,10 @@ class Progress:
     """What has become of the letters that were looked at.
 
     Attributes:
-        replayed: retried, or sent back.
+        replayed: retried.
         skipped: somebody else decided about them just when it was their turn; those decided about earlier are not met.
-        failed: they cannot be replayed, as there is no queue to send them back to, or as they move money that needs
-            the owner and somebody else began the replay; they stay dead.
+        failed: they cannot be replayed and stay dead: they move money that needs the owner and somebody else began
+            the replay, or another job has taken their derived key.
     """
 
     replayed: int = 0
@@ -57,7 +57,7 @@ class Replay:
     """
 
     id: str
-    wanted: Wanted
+    wanted: DeadLetterFilter
     rate: float
     started_at: int
     started_by: Actor
@@ -76,11 +76,11 @@ class Replay:
     expires_at: int | None = None
 
     @property
-    def letters(self) -> Wanted:
+    def letters(self) -> DeadLetterFilter:
         """Which letters it goes through: those that had died before it began."""
         before = self.started_at - 1
         until = before if self.wanted.until is None else min(before, self.wanted.until)
-        return Wanted(self.wanted.queue, self.wanted.type, self.wanted.fingerprint, self.wanted.since, until)
+        return replace(self.wanted, until=until)
 
     def wait_ms(self, now: int) -> int:
         """How long until the next letter may be replayed; 0: now."""

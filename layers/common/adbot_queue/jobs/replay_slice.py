@@ -20,6 +20,7 @@ from adbot_queue import ledger as ledgers
 from adbot_queue import owner
 from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import Contended, Transaction
+from adbot_queue.core.errors import Conflict
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
@@ -27,8 +28,8 @@ from adbot_queue.jobs import dead_letters, dispatch
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.dead_letters import DeadLetters
 from adbot_queue.jobs.dispatch import Dispatcher
-from adbot_queue.jobs.letter_store import Entry
-from adbot_queue.jobs.letters import DeadLetter, Letter, died_at
+from adbot_queue.jobs.letter_store import IndexEntry
+from adbot_queue.jobs.letters import died_at
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.replay_model import Replay, ReplayState
 from adbot_queue.jobs.replay_store import ReplayStore
@@ -101,7 +102,7 @@ class Slice:
                 raise
             raise Postponed(f"{type(error).__name__}; goes on where it stands", PAUSE_S) from error
 
-    def _candidates(self) -> Iterator[tuple[Entry, DeadLetter]]:
+    def _candidates(self) -> Iterator[tuple[IndexEntry, Job]]:
         """The letters from the cursor on; passes over those that are not to be replayed (any more)."""
         following = self._replay.cursor
         while True:
@@ -112,7 +113,7 @@ class Slice:
                 chunk = entries[start : start + ROWS_AT_ONCE]
                 rows = self._letters.store.rows(chunk)
                 for entry in chunk:
-                    row = rows.get(entry.key["pk"])
+                    row = rows.get(entry.job_id)
                     if row is not None and self._is_wanted(row):
                         yield entry, row
                     else:
@@ -122,19 +123,15 @@ class Slice:
             self._replay = replace(self._replay, cursor=following)
             self._pause_unless(self._context.seconds_left() > RESERVE_S, 0)
 
-    def _one(self, entry: Entry, row: DeadLetter) -> None:
+    def _one(self, entry: IndexEntry, row: Job) -> None:
         """Replay one letter, unless somebody else decides about it at this moment."""
-        current: DeadLetter | None = row
+        current: Job | None = row
         for _ in range(RACES):
             if current is None or not self._is_wanted(current):
                 self._pass_over(entry, current)
                 return
-            if isinstance(current, Letter) and not self._letters.can_send_back(current):
-                progress = self._replay.progress.plus(failed=1)
-                self._replay = replace(self._replay, cursor=entry.position, progress=progress)
-                return
-            if isinstance(current, Job) and self._is_the_owners(current):
-                logger.warning("dead letter left for the owner", job_id=current.id, replay=self._replay.id)
+            if why := self._refusal(current):
+                logger.warning("dead letter not replayed", job_id=current.id, replay=self._replay.id, why=why)
                 progress = self._replay.progress.plus(failed=1)
                 self._replay = replace(self._replay, cursor=entry.position, progress=progress)
                 return
@@ -143,14 +140,20 @@ class Slice:
             if self._replays(entry, current):
                 return
             self._must_be_ours()
-            current = self._letters.store.rows([entry]).get(entry.key["pk"])
-        raise Contended(f"replay of {entry.key['pk']}")
+            current = self._letters.store.rows([entry]).get(entry.job_id)
+        raise Contended(f"replay of {entry.job_id}")
 
-    def _is_the_owners(self, job: Job) -> bool:
-        """Whether it moves money that whoever began this replay may not have moved."""
-        return self._replay.started_by.role != "owner" and owner.needs_owner(job.type, job.payload) is not None
+    def _refusal(self, job: Job) -> str | None:
+        """Return why a job stays dead: the owner alone may move its money, or another job has taken its key."""
+        if self._replay.started_by.role != "owner" and (why := owner.needs_owner(job.type, job.payload)):
+            return why
+        try:
+            self._letters.check_key(job)
+        except Conflict as conflict:
+            return str(conflict)
+        return None
 
-    def _replays(self, entry: Entry, row: DeadLetter) -> bool:
+    def _replays(self, entry: IndexEntry, row: Job) -> bool:
         """Decide in one transaction with the progress; False when something of it has changed meanwhile."""
         now, replay = self._context.now(), self._replay
         after = replace(
@@ -159,17 +162,8 @@ class Slice:
             progress=replay.progress.plus(replayed=1),
             paced_at=replay.next_at(now),
         )
-        if isinstance(row, Letter):
-            job = self._letters.send_back(
-                row,
-                replay.started_by,
-                replay.reason,
-                replay=replay.id,
-                also=lambda transaction: self._store.advance(transaction, after),
-            )
-        else:
-            again, with_it = told(row.again(now).changed(last_replay=replay.id), now)
-            job = self._jobs.change(row, again, lambda transaction: self._sign(transaction, row, after), with_it)
+        again, with_it = told(row.again(now).changed(last_replay=replay.id), now)
+        job = self._jobs.change(row, again, lambda transaction: self._sign(transaction, row, after), with_it)
         if job is None:
             return False
         self._replay, self._moved = after, True
@@ -190,11 +184,11 @@ class Slice:
         self._ledger.sign(transaction, entry)
         self._store.advance(transaction, after)
 
-    def _is_wanted(self, row: DeadLetter) -> bool:
+    def _is_wanted(self, row: Job) -> bool:
         replay = self._replay
         return row.is_dead_letter and row.last_replay != replay.id and died_at(row) < replay.started_at
 
-    def _pass_over(self, entry: Entry, row: DeadLetter | None) -> None:
+    def _pass_over(self, entry: IndexEntry, row: Job | None) -> None:
         """What this replay has done itself is counted already; what died again meanwhile is none of its letters."""
         ours = row is not None and row.last_replay == self._replay.id
         younger = row is not None and row.is_dead_letter

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import ConditionFailed, Item, Transaction
-from adbot_queue.jobs.letters import Wanted
+from adbot_queue.jobs.letters import DeadLetterFilter
 from adbot_queue.jobs.model import DECIDED_MS
 from adbot_queue.jobs.replay_model import Progress, Replay, ReplayState
 from adbot_queue.ledger import Actor
@@ -15,7 +16,7 @@ from adbot_queue.ledger import Actor
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_WANTED = ("queue", "type", "fingerprint", "since", "until")
+_WANTED = tuple(spec.name for spec in fields(DeadLetterFilter))
 _PLAIN = (
     *("id", "started_at", "reason", "job", "total", "total_exact", "fingerprint"),
     *("holder", "cursor", "paced_at", "ended_at", "ended_by", "expires_at"),
@@ -127,7 +128,7 @@ def replay_of(item: Mapping[str, Any]) -> Replay:
     """The replay in an item."""
     return Replay(
         **{name: item[name] for name in _PLAIN if name in item},
-        wanted=Wanted(**item["wanted"]),
+        wanted=DeadLetterFilter(**item["wanted"]),
         rate=float(item["rate"]),
         state=ReplayState(item["state"]),
         started_by=Actor(item["actor"], item["role"], item["request_id"]),

@@ -13,8 +13,8 @@ from adbot_queue.core.ids import derived_id, time_ordered_id
 from adbot_queue.core.settings import settings
 from adbot_queue.jobs import job_types, service
 from adbot_queue.jobs.items import item_of
-from adbot_queue.jobs.letter_store import LetterStore
-from adbot_queue.jobs.letters import Wanted
+from adbot_queue.jobs.letter_store import DeadLetterStore
+from adbot_queue.jobs.letters import DeadLetterFilter
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.replay_model import Replay, ReplayState
 from adbot_queue.jobs.replay_store import ReplayStore
@@ -39,7 +39,7 @@ class Replays:
     def __init__(
         self,
         jobs: JobService,
-        letters: LetterStore,
+        letters: DeadLetterStore,
         store: ReplayStore,
         ledger: Ledger,
         now: Clock = system_clock,
@@ -50,14 +50,14 @@ class Replays:
         self._ledger = ledger
         self._now = now
 
-    def preview(self, wanted: Wanted) -> tuple[int, bool]:
+    def preview(self, wanted: DeadLetterFilter) -> tuple[int, bool]:
         """How many letters a replay would go through, and whether these are all or only the most that are counted."""
         entries, exact = self._letters.counted(wanted)
         return len(entries), exact
 
     def start(
         self,
-        wanted: Wanted,
+        wanted: DeadLetterFilter,
         rate: float,
         reason: str,
         actor: Actor,
@@ -94,7 +94,7 @@ class Replays:
         transaction = self._jobs.store.transaction()
         self._store.create(transaction, replay)
         transaction.create("job", self._jobs.store.table, item_of(job))
-        chosen = {name: value for name in Wanted.__slots__ if (value := getattr(wanted, name))}
+        chosen = {name: value for name in DeadLetterFilter.__slots__ if (value := getattr(wanted, name))}
         after = {"filter": chosen, "rate": repr(rate), "letters": total, "job": job.id}
         self._ledger.sign(transaction, Signed(actor, "replay.start", f"replay:{replay_id}", after=after, reason=reason))
         try:
@@ -148,5 +148,5 @@ class Replays:
 def from_env() -> Replays:
     """The replays of this process."""
     store = ReplayStore(aws.dynamodb(), settings().jobs_table)
-    letters = LetterStore(aws.dynamodb(), settings().jobs_table)
+    letters = DeadLetterStore(aws.dynamodb(), settings().jobs_table)
     return Replays(service.from_env(), letters, store, ledgers.from_env())

@@ -345,7 +345,7 @@ class JobService:
                 raise Conflict(
                     f"job {job.id} is {job.state}; retried are {', '.join(sorted(only))}", state=job.state.value
                 )
-            self._must_be_the_one(job)
+            self.must_hold_its_key(job)
             tolerant = actor.role == ledgers.SYSTEM.role
             if payload is not None:
                 check_payload(job_types.find(job.type), payload, job, tolerant=tolerant)
@@ -354,8 +354,8 @@ class JobService:
         job = self.by_person(job_id, "job.retry", again, actor, reason)
         return self.hand_over([job], time_left).get(job.id, job)
 
-    def _must_be_the_one(self, job: Job) -> None:
-        """Of jobs that are one by their payload only that which has the key may run.
+    def must_hold_its_key(self, job: Job) -> None:
+        """Refuse to run a job whose key, derived from its payload, another job has taken since.
 
         Raises:
             Conflict: the job did nothing, and another one took the key.

@@ -17,7 +17,7 @@ from adbot_queue.core.races import race
 from adbot_queue.jobs.claims import Claims, difference
 from adbot_queue.jobs.creation import Created, Draft, Known, Memory
 from adbot_queue.jobs.items import LONG_LISTING, item_of, job_of, key_of, listing_of, sort_out
-from adbot_queue.jobs.model import TERMINAL, Job, State
+from adbot_queue.jobs.model import BAD_ENDS, TERMINAL, Job, State
 from adbot_queue.jobs.unreadable import Unreadable, report
 
 TOGETHER = 50
@@ -271,8 +271,8 @@ class JobStore(Claims):
         if before is not None:
             condition, values = condition + " AND listed_at < :before", values | {"before": before}
         where = None
-        if state is State.DEAD:
-            where, values = "queue = :queue", values | {"queue": queue}
+        if state in BAD_ENDS:
+            where, values = "queue = :queue AND #state = :state", values | {"queue": queue, "state": state.value}
         found, following = dynamodb.query_page(
             self.client,
             self.table,

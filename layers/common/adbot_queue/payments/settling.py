@@ -14,7 +14,7 @@ from adbot_queue.adbots.service import AdbotService
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import Clock, instant
 from adbot_queue.core.dynamodb import Contended, Refused, Transaction
-from adbot_queue.core.errors import Invalid, NotFound, Unavailable
+from adbot_queue.core.errors import Invalid, TargetGone, Unavailable
 from adbot_queue.core.telemetry import logger
 from adbot_queue.ledger import SYSTEM, Actor, Entry
 from adbot_queue.payments import checks, model, stripe_events
@@ -64,7 +64,7 @@ class Settling:
             time_left: milliseconds until the caller must be done; None: enough.
 
         Raises:
-            NotFound: no such event was recorded.
+            TargetGone: no such event was recorded.
             Unavailable: it lost too many races, or there is no time for it; try again.
             ProviderFailed, NotConfigured: the user pool gave no answer; try again.
         """
@@ -78,7 +78,7 @@ class Settling:
         """One transaction; True when another round is needed."""
         received = self._store.event(key)
         if received is None:
-            raise NotFound(f"event {key} was never recorded")
+            raise TargetGone(f"event {key} was never recorded")
         if not received.unsettled:
             return False
         event = {"created": instant(received.received_at) // 1000, **json.loads(received.payload)}

@@ -43,7 +43,8 @@ AT_ONCE = 100
 PAGES_AT_ONCE = 50
 """Pages of a slice: most hours of events that are long gone are empty."""
 
-ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
+ENDED = (JobState.COMPLETED, JobState.CANCELLED)
+"""Bad ends are dead letters: a person decides about each."""
 
 Page = tuple[Any, list[Any]]
 """Where the next page begins, and what is on this one."""

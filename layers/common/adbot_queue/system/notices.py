@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from adbot_queue.core import aws, dynamodb, queues, telemetry
 from adbot_queue.core.clock import Clock, iso, system_clock
 from adbot_queue.core.dynamodb import ConditionFailed, Item
-from adbot_queue.core.errors import Unavailable
+from adbot_queue.core.errors import TargetGone, Unavailable
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
@@ -109,6 +109,7 @@ class Notices:
         """Send the mail of a minute, unless it was sent. Without an address it is counted and logged instead.
 
         Raises:
+            TargetGone: nothing was noted of that minute.
             NotConfigured: there is an address, but no sender or no key to send with.
             ProviderFailed: SendGrid refused or could not be reached.
             Unavailable: somebody else is sending it now, or died doing so; come back later.
@@ -151,7 +152,9 @@ class Notices:
             )
         except ConditionFailed as failed:
             stood = failed.item or dynamodb.get(self._client, self._table, _key(minute, "DIGEST"))
-            if stood is None or "sent_at" in stood:
+            if stood is None:
+                raise TargetGone(f"nothing was noted of the minute {minute}") from failed
+            if "sent_at" in stood:
                 return None
             raise Unavailable(f"the mail of {minute} is being sent by somebody else") from failed
         return lease

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from adbot_queue.adbots import service as adbots
 from adbot_queue.core.clock import system_clock
 from adbot_queue.jobs import queues
+from adbot_queue.jobs.model import BAD_ENDS
 from adbot_queue.jobs.queues import Period, Standing
 from adbot_queue.providers.registry import PROVIDERS
 from adbot_queue.system import circuits, mode
@@ -41,8 +42,8 @@ class Overview:
 
     @property
     def dead_letters(self) -> int:
-        """Dead jobs that wait for a person's decision."""
-        return sum(queue.levels["dead"] for queue in self.queues)
+        """Jobs in a bad end that wait for a person's decision."""
+        return sum(queue.levels[state] for queue in self.queues for state in BAD_ENDS)
 
     def oldest_waiting_seconds(self, queue: Standing) -> int:
         """Age of a queue's oldest waiting job; 0 when none waits."""
