@@ -13,15 +13,15 @@ api = Api("Bots")
 @api.get(
     "/adbots",
     roles=STAFF | CUSTOMERS,
-    query=schemas.AdbotsPage,
-    returns=schemas.AdbotList,
+    query=schemas.AdbotsQuery,
+    returns=schemas.AdbotPage,
     summary="List bots (customers see their own)",
 )
-def list_adbots(request: Request[None]) -> schemas.AdbotList:
+def list_adbots(request: Request[None]) -> schemas.AdbotPage:
     """Newest first."""
     page, owner = request.query, request.caller.sees_only
     found, following = service.from_env().list_adbots(owner, page.status, page.limit, page.cursor)
-    return schemas.AdbotList(items=[schemas.AdbotView.of(adbot) for adbot in found], next=following)
+    return schemas.AdbotPage(items=[schemas.AdbotView.of(adbot) for adbot in found], next=following)
 
 
 @api.get("/adbots/{id}", roles=STAFF | CUSTOMERS, returns=schemas.AdbotView, summary="Get a bot", raises=(NotFound,))
@@ -35,15 +35,15 @@ def get_adbot(request: Request[None]) -> schemas.AdbotView:
 @api.get(
     "/orders",
     roles=STAFF,
-    query=schemas.OrdersPage,
-    returns=schemas.OrderList,
+    query=schemas.OrdersQuery,
+    returns=schemas.OrderPage,
     summary="List orders in REVIEW",
     tag="Orders",
 )
-def list_orders(request: Request[None]) -> schemas.OrderList:
+def list_orders(request: Request[None]) -> schemas.OrderPage:
     """Newest first."""
     found, following = service.from_env().store.orders_in_review(request.query.limit, request.query.cursor)
-    return schemas.OrderList(items=[schemas.OrderView.of(order) for order in found], next=following)
+    return schemas.OrderPage(items=[schemas.OrderView.of(order) for order in found], next=following)
 
 
 @api.get(
@@ -62,12 +62,12 @@ def get_order(request: Request[None]) -> schemas.OrderView:
 @api.post(
     "/admin/adbots/{id}/cancel",
     roles=ADMINS,
-    body=requests.Because,
+    body=requests.ReasonBody,
     returns=schemas.AdbotView,
     summary="Cancel a bot and return its sessions to stock",
     raises=(NotFound, IdempotencyMismatch),
 )
-def cancel_adbot(request: Request[requests.Because]) -> Response:
+def cancel_adbot(request: Request[requests.ReasonBody]) -> Response:
     """Cancelling twice changes nothing. Above the money limit a paid bot needs the owner."""
     adbots, adbot_id = service.from_env(), request.path["id"]
     order = adbots.order(adbots.adbot(adbot_id, None).order_id)
@@ -78,12 +78,12 @@ def cancel_adbot(request: Request[requests.Because]) -> Response:
 @api.put(
     "/admin/adbots/{id}/sessions",
     roles=ADMINS,
-    body=schemas.Reassign,
+    body=schemas.ReassignSessions,
     returns=schemas.AdbotView,
     summary="Assign free sessions to a bot by name, or take sessions back",
     raises=(NotFound, Conflict, IdempotencyMismatch),
 )
-def reassign_sessions(request: Request[schemas.Reassign]) -> Response:
+def reassign_sessions(request: Request[schemas.ReassignSessions]) -> Response:
     """All changes apply, or none."""
     body = request.body
     command = requests.command_of(request, body.reason)

@@ -17,12 +17,12 @@ api = Api("Bot queue")
     "/admin/queue/reconcile",
     roles=ADMINS,
     query=stock_schemas.PoolQuery,
-    returns=stock_schemas.Reconciled,
+    returns=stock_schemas.ReconcileReport,
     summary="Rebuild a pool from its history and compare",
 )
-def reconcile_pool(request: Request[None]) -> stock_schemas.Reconciled:
+def reconcile_pool(request: Request[None]) -> stock_schemas.ReconcileReport:
     """Reports drift and corrects nothing. A pool too large for one request is left to the schedule."""
-    return stock_schemas.Reconciled.of(reconcile.from_env().pool(request.query.pool_or_default))
+    return stock_schemas.ReconcileReport.of(reconcile.from_env().pool(request.query.pool_or_default))
 
 
 def handler(event: Any, context: Any) -> Any:

@@ -15,20 +15,20 @@ api = Api("Bot queue")
 @api.post(
     "/admin/queue/resolve",
     roles=ADMINS,
-    body=stock_schemas.Resolve,
-    returns=stock_schemas.Asked,
+    body=stock_schemas.ResolveQueue,
+    returns=stock_schemas.AllocationRequested,
     status=202,
     summary="Request an allocation run for one pool or all; optionally unpark a bot",
     raises=(NotFound, Conflict),
 )
-def resolve_queue(request: Request[stock_schemas.Resolve]) -> stock_schemas.Asked:
+def resolve_queue(request: Request[stock_schemas.ResolveQueue]) -> stock_schemas.AllocationRequested:
     """Returns at once; the allocator does the work."""
     adbots, body = service.from_env(), request.body
-    if body.unpark:
-        adbots.unpark(body.unpark, requests.command_of(request, body.reason))
+    if body.unpark_adbot_id:
+        adbots.unpark(body.unpark_adbot_id, requests.command_of(request, body.reason))
     pools = [adbots.pools.header(body.pool).pool] if body.pool else adbots.pools.names()
     sent = adbots.pools.nudge(pools, request.request_id)
-    return stock_schemas.Asked(pools=sent, not_sent=[pool for pool in pools if pool not in sent])
+    return stock_schemas.AllocationRequested(pools=sent, not_sent=[pool for pool in pools if pool not in sent])
 
 
 def handler(event: Any, context: Any) -> Any:

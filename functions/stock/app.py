@@ -63,12 +63,12 @@ def _answer(pool: str, uploaded: Uploaded, status: int) -> Response:
     return Response(view, 200, {"idempotent-replayed": "true"}) if uploaded.replayed else Response(view, status)
 
 
-@api.get("/admin/stock", roles=STAFF, returns=stock_schemas.PoolList, summary="List pools with their stock")
-def list_pools(_request: Request[None]) -> stock_schemas.PoolList:
+@api.get("/admin/stock", roles=STAFF, returns=stock_schemas.PoolPage, summary="List pools with their stock")
+def list_pools(_request: Request[None]) -> stock_schemas.PoolPage:
     """One read per pool."""
     headers, unreadable = service.from_env().pools.readable()
     figures = [stock_schemas.PoolStats.of(header, system_clock()) for header in headers]
-    return stock_schemas.PoolList(items=figures, unreadable=unreadable)
+    return stock_schemas.PoolPage(items=figures, unreadable=unreadable)
 
 
 @api.put(
@@ -96,12 +96,12 @@ def get_session(request: Request[None]) -> stock_schemas.SessionView:
 @api.post(
     "/admin/stock/sessions/{id}/lost",
     roles=ADMINS,
-    body=requests.Because,
+    body=requests.ReasonBody,
     returns=stock_schemas.SessionView,
     summary="Mark a session as lost (its bot gets another)",
     raises=(NotFound, Conflict),
 )
-def mark_session_lost(request: Request[requests.Because]) -> stock_schemas.SessionView:
+def mark_session_lost(request: Request[requests.ReasonBody]) -> stock_schemas.SessionView:
     """Marking it twice changes nothing."""
     adbots, session_id = service.from_env(), request.path["id"]
     adbots.lose_session(session_id, requests.command_of(request, request.body.reason))

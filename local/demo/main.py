@@ -79,10 +79,14 @@ class _Play:
             self._say(f"Stripe reports the payment, signed: {answer['outcome']}")
         found = self._until(self._find, "the paid order has no bot")
         order = self._call("GET", f"/orders/{found['order_id']}", "customer", 200)
-        self._say(f"order {order['id']} is {order['status']}: {order['amount'] / 100:.2f} {order['currency'].upper()}")
-        waits = self._wait(found["id"], lambda bot: bot["queued_reason"] == "INSUFFICIENT_STOCK", "waits for stock")
-        self._say(f"bot {waits['id']} is {waits['status']}: {waits['missing_sessions_count']} sessions missing")
-        return str(found["id"])
+        self._say(
+            f"order {order['order_id']} is {order['status']}: {order['amount'] / 100:.2f} {order['currency'].upper()}"
+        )
+        waits = self._wait(
+            found["adbot_id"], lambda bot: bot["queued_reason"] == "INSUFFICIENT_STOCK", "waits for stock"
+        )
+        self._say(f"bot {waits['adbot_id']} is {waits['status']}: {waits['missing_sessions_count']} sessions missing")
+        return str(found["adbot_id"])
 
     def _event(self) -> dict[str, Any]:
         event: dict[str, Any] = copy.deepcopy(json.loads(EVENT.read_text()))

@@ -127,7 +127,7 @@ def test_a_paid_order_waits_for_stock_completes_by_itself_and_can_be_started(
 
     (bot,) = eventually(lambda: [b for b in bots_of(api, pool) if b["sessions_assigned"] == 2])
     assert (bot["status"], bot["missing_sessions_count"]) == ("QUEUED", 3)
-    refused = api("customer", "POST", f"/adbots/{bot['id']}/start")
+    refused = api("customer", "POST", f"/adbots/{bot['adbot_id']}/start")
     assert (refused.status_code, refused.json()["missing_sessions_count"]) == (403, 3)
     assert refused.json()["queued_reason"] == "INSUFFICIENT_STOCK"
     stats = api("viewer", "GET", f"/admin/queue/stats?pool={pool}").json()
@@ -135,9 +135,9 @@ def test_a_paid_order_waits_for_stock_completes_by_itself_and_can_be_started(
 
     upload(api, pool, *sessions[2:])
 
-    eventually(lambda: api("customer", "GET", f"/adbots/{bot['id']}").json()["status"] == "READY")
-    assert api("viewer", "GET", f"/adbots/{bot['id']}").json()["sessions"] == sessions
-    started = api("customer", "POST", f"/adbots/{bot['id']}/start")
+    eventually(lambda: api("customer", "GET", f"/adbots/{bot['adbot_id']}").json()["status"] == "READY")
+    assert api("viewer", "GET", f"/adbots/{bot['adbot_id']}").json()["session_ids"] == sessions
+    started = api("customer", "POST", f"/adbots/{bot['adbot_id']}/start")
     assert (started.status_code, started.json()["status"]) == (200, "RUNNING")
     order = api("customer", "GET", f"/orders/{bot['order_id']}").json()
     assert (order["status"], order["amount"], order["currency"]) == ("PAID", 4900, "eur")
@@ -184,9 +184,9 @@ def test_money_that_nobody_can_use_is_an_order_in_review_and_gets_its_bot_by_han
 
     (order,) = eventually(found)
     assert "required_sessions" in order["review_reason"]
-    body = {"order_id": order["id"], "user_id": shop.user, "required_sessions": 1, "pool": pool}
+    body = {"order_id": order["order_id"], "user_id": shop.user, "required_sessions": 1, "pool": pool}
     assert api("admin", "POST", "/admin/adbots", json=body).status_code == 201
-    assert api("viewer", "GET", f"/orders/{order['id']}").json()["status"] == "PAID"
+    assert api("viewer", "GET", f"/orders/{order['order_id']}").json()["status"] == "PAID"
 
 
 @pytest.mark.parametrize(
@@ -245,12 +245,12 @@ def test_domain_events_reach_the_bus(
 ) -> None:
     upload(api, pool, *fresh(1))
     made = api("admin", "POST", "/admin/adbots", json={"required_sessions": 1, "pool": pool}).json()
-    api("admin", "POST", f"/adbots/{made['id']}/start")
+    api("admin", "POST", f"/adbots/{made['adbot_id']}/start")
 
     heard: list[str] = []
 
     def all_heard() -> bool:
-        heard.extend(told["detail-type"] for told in listener() if told["detail"]["adbot_id"] == made["id"])
+        heard.extend(told["detail-type"] for told in listener() if told["detail"]["adbot_id"] == made["adbot_id"])
         return {"adbot.created", "adbot.resolved", "adbot.started"} <= set(heard)
 
     eventually(all_heard)
@@ -285,16 +285,16 @@ def test_an_operator_creates_reassigns_loses_and_cancels(api: Api, pool: str, ev
     made = api("admin", "POST", "/admin/adbots", json=body, headers=key)
     again = api("admin", "POST", "/admin/adbots", json=body, headers=key)
     assert (made.status_code, made.json()["status"]) == (201, "READY")
-    assert (again.json()["id"], again.headers["idempotent-replayed"]) == (made.json()["id"], "true")
-    bot = made.json()["id"]
+    assert (again.json()["adbot_id"], again.headers["idempotent-replayed"]) == (made.json()["adbot_id"], "true")
+    bot = made.json()["adbot_id"]
 
     swapped = api("admin", "PUT", f"/admin/adbots/{bot}/sessions", json={"add": [three], "remove": [one]})
     assert swapped.status_code == 200, swapped.text
-    assert api("viewer", "GET", f"/adbots/{bot}").json()["sessions"] == [two, three]
+    assert api("viewer", "GET", f"/adbots/{bot}").json()["session_ids"] == [two, three]
 
     lost = api("admin", "POST", f"/admin/stock/sessions/{two}/lost", json={"reason": "banned"})
     assert lost.json()["state"] == "lost"
-    eventually(lambda: api("viewer", "GET", f"/adbots/{bot}").json()["sessions"] in ([one, three], [three, one]))
+    eventually(lambda: api("viewer", "GET", f"/adbots/{bot}").json()["session_ids"] in ([one, three], [three, one]))
 
     assert api("admin", "POST", f"/admin/adbots/{bot}/cancel", json={}).json()["status"] == "CANCELLED"
     assert api("viewer", "GET", f"/admin/stock/sessions/{one}").json()["state"] == "free"

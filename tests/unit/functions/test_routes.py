@@ -85,7 +85,7 @@ def test_the_same_creation_twice_says_that_it_is_a_replay(on_aws: World) -> None
         )
 
     first, second, other = create(1), create(1), create(2)
-    assert first.json["id"] == second.json["id"]
+    assert first.json["adbot_id"] == second.json["adbot_id"]
     assert "idempotent-replayed" not in first.headers
     assert second.headers["idempotent-replayed"] == "true"
     assert (other.status, other.problem) == (409, "idempotency-key-reused")
@@ -211,8 +211,10 @@ def test_staff_see_which_sessions_a_bot_has_and_customers_do_not(on_aws: World) 
     on_aws.pool()
     on_aws.upload("s1", "s2")
     bot = on_aws.create(2, user="cara")
-    assert on_aws.http("adbots", "GET /adbots/{id}", role="viewer", id=bot.id).json["sessions"] == ["s1", "s2"]
-    assert on_aws.http("adbots", "GET /adbots/{id}", role="customer", user="cara", id=bot.id).json["sessions"] is None
+    assert on_aws.http("adbots", "GET /adbots/{id}", role="viewer", id=bot.id).json["session_ids"] == ["s1", "s2"]
+    assert (
+        on_aws.http("adbots", "GET /adbots/{id}", role="customer", user="cara", id=bot.id).json["session_ids"] is None
+    )
 
 
 def test_sessions_are_reassigned_by_name(on_aws: World) -> None:

@@ -163,7 +163,7 @@ def test_money_after_an_end_is_counted_and_listed(shop: World, metrics: Any) -> 
     happen(shop, at(buys.invoice(2), 20.4))
     assert metrics()["OrdersInReview"] == 1
     listed = shop.http("adbots", "GET /orders", role="viewer").json["items"]
-    assert [one["id"] for one in listed] == [buys.order_id]
+    assert [one["order_id"] for one in listed] == [buys.order_id]
 
 
 def final_bill(buys: Purchase) -> Event:

@@ -176,7 +176,7 @@ def test_an_operator_gives_an_order_in_review_its_bot_and_later_events_know_it(s
     assert made.status == 201
     happen(shop, buys.refund(100))
     found = audit(shop)
-    assert (found.order.status, found.bot.id) == (OrderStatus.PARTIALLY_REFUNDED, made.json["id"])
+    assert (found.order.status, found.bot.id) == (OrderStatus.PARTIALLY_REFUNDED, made.json["adbot_id"])
     happen(shop, buys.refund())
     assert status(shop) == (OrderStatus.REFUNDED, AdbotStatus.CANCELLED)
 

@@ -1,4 +1,4 @@
-"""How an HTTP request becomes a command."""
+"""Turn an HTTP request into a command."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from adbot_queue.core.schema import Input
 from adbot_queue.ledger import Actor
 
 
-class Because(Input):
-    """Why something is done."""
+class ReasonBody(Input):
+    """Reason of a change, for the ledger."""
 
     reason: Reason = ""
 
 
 def command_of(request: Request[Any], reason: str = "") -> Command:
-    """The command that a request is."""
+    """Return the command of a request."""
     return Command(Actor.behind(request), reason, request.idempotency_key, request.fingerprint)

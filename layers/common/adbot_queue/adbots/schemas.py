@@ -1,7 +1,6 @@
-"""What bots and orders look like over HTTP, and how a request becomes a command.
+"""HTTP models of bots and orders.
 
-What pools, uploads and the queue look like is in `stock_schemas`: a function pays at its start for every model that it
-imports.
+Those of pools, uploads and the queue are in `stock_schemas`: every imported model costs cold start.
 """
 
 from __future__ import annotations
@@ -18,43 +17,42 @@ from adbot_queue.core.http import Response
 from adbot_queue.core.schema import Input, Query, View
 
 
-class Page(Query):
-    """Which page of a list."""
+class PageQuery(Query):
+    """Page of a list."""
 
     limit: int = Field(50, ge=1, le=100)
     cursor: str | None = Field(None, max_length=2000)
 
 
-class AdbotsPage(Page):
-    """Which page of the list of bots."""
+class AdbotsQuery(PageQuery):
+    """Filter and page of bots."""
 
     status: AdbotStatus | None = None
 
 
-class OrdersPage(Page):
-    """Which page of the orders that wait for a person."""
+class OrdersQuery(PageQuery):
+    """Filter and page of orders."""
 
     status: Literal[OrderStatus.REVIEW] = OrderStatus.REVIEW
 
 
 class CreateAdbot(Input):
-    """A bot made by an operator.
+    """A bot created by an operator.
 
-    By default it is the operator's, of the default pool; for an order in REVIEW it is the order's own user's, of the
-    order's own pool.
+    User and pool default to the operator and the default pool; for an order in REVIEW to those of the order.
     """
 
     required_sessions: int = Field(ge=1, le=MAX_SESSIONS)
     user_id: str | None = Field(None, min_length=1, max_length=128)
     pool: PoolName | None = None
     order_id: str | None = Field(
-        None, min_length=1, max_length=64, description="an order in REVIEW that this bot settles"
+        None, min_length=1, max_length=64, description="An order in REVIEW that this bot settles"
     )
     reason: Reason = ""
 
 
-class Reassign(Input):
-    """Sessions to give to a bot, and sessions to take from it."""
+class ReassignSessions(Input):
+    """Free sessions to assign to a bot, and sessions to take back from it."""
 
     add: list[SessionId] = Field(default_factory=list, max_length=40)
     remove: list[SessionId] = Field(default_factory=list, max_length=40)
@@ -62,9 +60,9 @@ class Reassign(Input):
 
 
 class AdbotView(View):
-    """A bot. `sessions` is there for staff where one bot is asked for."""
+    """A bot. Only staff see `session_ids`, and only on a single bot."""
 
-    id: str
+    adbot_id: str
     order_id: str
     user_id: str
     pool: str
@@ -74,19 +72,19 @@ class AdbotView(View):
     missing_sessions_count: int
     queued_at: str | None
     queued_reason: QueuedReason | None
-    queue_position: int | None = Field(description="sequence number in the pool's queue")
+    queue_position: int | None = Field(description="Sequence number in the queue of the pool")
     creation_source: str
     execution_mode: str
     on_hold: bool
     created_at: str
     version: int
-    sessions: list[str] | None = None
+    session_ids: list[str] | None = None
 
     @classmethod
-    def of(cls, adbot: Adbot, sessions: list[str] | None = None) -> AdbotView:
-        """The view of a bot."""
+    def of(cls, adbot: Adbot, session_ids: list[str] | None = None) -> AdbotView:
+        """Return the view of a bot."""
         return cls(
-            id=adbot.id,
+            adbot_id=adbot.id,
             order_id=adbot.order_id,
             user_id=adbot.user_id,
             pool=adbot.pool,
@@ -102,11 +100,11 @@ class AdbotView(View):
             on_hold=adbot.on_hold,
             created_at=iso(adbot.created_at),
             version=adbot.version,
-            sessions=sessions,
+            session_ids=session_ids,
         )
 
 
-class AdbotList(View):
+class AdbotPage(View):
     """A page of bots, newest first."""
 
     items: list[AdbotView]
@@ -114,9 +112,9 @@ class AdbotList(View):
 
 
 class OrderView(View):
-    """An order. `amount` is in the currency's smallest unit."""
+    """An order. `amount` is in the smallest unit of the currency."""
 
-    id: str
+    order_id: str
     status: OrderStatus
     source: str
     user_id: str
@@ -135,9 +133,10 @@ class OrderView(View):
 
     @classmethod
     def of(cls, order: Order) -> OrderView:
-        """The view of an order."""
-        same = (name for name in cls.model_fields if name not in {"paid_until", "created_at", "source"})
+        """Return the view of an order."""
+        same = (name for name in cls.model_fields if name not in {"order_id", "paid_until", "created_at", "source"})
         return cls(
+            order_id=order.id,
             **{name: getattr(order, name) for name in same},
             source=order.source,
             paid_until=iso(order.paid_until) if order.paid_until else None,
@@ -145,7 +144,7 @@ class OrderView(View):
         )
 
 
-class OrderList(View):
+class OrderPage(View):
     """A page of orders, newest first."""
 
     items: list[OrderView]
@@ -153,6 +152,6 @@ class OrderList(View):
 
 
 def done(result: Done, status: int | None = None) -> Response:
-    """The answer to a command on a bot."""
+    """Return the answer to a command on a bot."""
     headers = {"idempotent-replayed": "true"} if result.replayed else {}
     return Response(AdbotView.of(result.adbot), status, headers)

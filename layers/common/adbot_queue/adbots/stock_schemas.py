@@ -1,4 +1,4 @@
-"""What pools, uploads and the queue look like over HTTP."""
+"""HTTP models of pools, uploads and the queue of bots."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 class PoolQuery(Query):
-    """Which pool, or all."""
+    """One pool, or all."""
 
     pool: str | None = Field(None, min_length=1, max_length=32)
 
     @property
     def pool_or_default(self) -> str:
-        """The pool named, or the installation's default."""
+        """Return the pool, or the default pool of the installation."""
         return self.pool or settings().default_pool
 
 
 class UploadSession(Input):
-    """One session. Everything beside `session_id` and `pool` is its secret material."""
+    """One session. All fields except `session_id` and `pool` are its secret."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -39,16 +39,16 @@ class UploadSession(Input):
     pool: PoolName | None = None
 
 
-class Resolve(Input):
-    """Which pool to resolve (all by default), and a parked bot that shall wait again."""
+class ResolveQueue(Input):
+    """One pool (default: all), and a parked bot to put back into the queue."""
 
     pool: PoolName | None = None
-    unpark: str | None = Field(None, max_length=64, description="id of a parked bot")
+    unpark_adbot_id: str | None = Field(None, max_length=64, description="A parked bot")
     reason: Reason = ""
 
 
 class LineView(View):
-    """What became of one line of an upload: `pool` says where the session is, `state` in which state a duplicate is."""
+    """Verdict on one line of an upload; `pool` is the pool of the session, `state` the state of a duplicate."""
 
     line: int
     session_id: str | None
@@ -59,7 +59,7 @@ class LineView(View):
 
 
 class UploadView(View):
-    """What became of an upload: counts, and a verdict for every line."""
+    """Result of an upload: counts, and a verdict per line."""
 
     upload_id: str
     pool: str
@@ -70,7 +70,7 @@ class UploadView(View):
 
     @classmethod
     def of(cls, pool: str, uploaded: Uploaded) -> UploadView:
-        """The view of an upload."""
+        """Return the view of an upload."""
         lines = [
             LineView(
                 line=line.number,
@@ -94,7 +94,7 @@ class UploadView(View):
 
 
 class SessionView(View):
-    """Where a session is: `free`, `assigned`, `lost`, or `unavailable` (its upload is not published yet)."""
+    """State of a session: `free`, `assigned`, `lost`, or `unavailable` (its upload is not yet published)."""
 
     session_id: str
     pool: str
@@ -103,12 +103,12 @@ class SessionView(View):
 
     @classmethod
     def of(cls, session_id: str, located: Located) -> SessionView:
-        """The view of a session."""
+        """Return the view of a session."""
         return cls(session_id=session_id, pool=located.pool, state=located.state, adbot_id=located.adbot_id)
 
 
 class PoolStats(View):
-    """A pool's queue and stock, as its header has them.
+    """Queue and stock of a pool.
 
     `set_aside`: sessions in segments that this version cannot read. `stock_total` counts them, `free_stock` does not.
     """
@@ -125,7 +125,7 @@ class PoolStats(View):
 
     @classmethod
     def of(cls, header: Header, now: int) -> PoolStats:
-        """The figures of a pool."""
+        """Return the figures of a pool."""
         oldest = header.oldest_queued_at
         return cls(
             pool=header.pool,
@@ -141,9 +141,9 @@ class PoolStats(View):
 
 
 class BotQueueStats(View):
-    """Figures a pool and in sum; the sum's age is that of the oldest bot of all.
+    """Figures by pool and in total; the total age is that of the oldest bot.
 
-    `unreadable`: pools whose header this version cannot read; no figure counts them.
+    `unreadable`: pools whose header this version cannot read; they are not counted.
     """
 
     queue_length: int
@@ -159,7 +159,7 @@ class BotQueueStats(View):
 
     @classmethod
     def of(cls, pools: list[PoolStats], unreadable: Sequence[str] = ()) -> BotQueueStats:
-        """The sum of pools."""
+        """Return the total of pools."""
         return cls(
             queue_length=sum(pool.queue_length for pool in pools),
             missing_total=sum(pool.missing_total for pool in pools),
@@ -174,18 +174,18 @@ class BotQueueStats(View):
         )
 
 
-class PoolList(View):
-    """All pools. `unreadable`: those whose header this version cannot read."""
+class PoolPage(View):
+    """All pools. `unreadable`: pools whose header this version cannot read."""
 
     items: list[PoolStats]
     next: str | None = None
     unreadable: list[str] = Field(default_factory=list)
 
 
-class Asked(View):
-    """For which pools a resolver run was asked for.
+class AllocationRequested(View):
+    """Pools for which an allocation run was requested.
 
-    `not_sent`: the queue did not take the message; the schedule comes by every 5 minutes.
+    `not_sent`: SQS refused the message; the schedule runs every 5 minutes.
     """
 
     pools: list[str]
@@ -193,15 +193,15 @@ class Asked(View):
 
 
 class FindingView(View):
-    """One thing that is not as it should be."""
+    """One deviation between a pool and its history."""
 
     code: str
     subject: str
     detail: str
 
 
-class Reconciled(View):
-    """What the rebuilding of a pool found. `conclusive` is False when the pool kept changing meanwhile."""
+class ReconcileReport(View):
+    """Deviations found in a pool. `conclusive` is false if the pool kept changing in the meantime."""
 
     pool: str
     conclusive: bool
@@ -209,6 +209,6 @@ class Reconciled(View):
     counted: dict[str, int]
 
     @classmethod
-    def of(cls, report: Report) -> Reconciled:
-        """The view of a report."""
+    def of(cls, report: Report) -> ReconcileReport:
+        """Return the view of a report."""
         return cls.model_validate(report, from_attributes=True)
