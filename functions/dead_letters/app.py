@@ -10,6 +10,7 @@ from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
 from adbot_queue.jobs import dead_letter_schemas as schemas
 from adbot_queue.jobs import dead_letters, replays
 from adbot_queue.jobs import service as jobs
+from adbot_queue.jobs.schemas import JobView
 from adbot_queue.ledger import Actor
 
 api = Api("Dead letters")
@@ -98,8 +99,7 @@ def start_replay(request: Request[schemas.StartReplay]) -> Response:
     body, service = request.body, replays.from_env()
     wanted, rate = body.filter.wanted(), body.rate_per_second
     if body.dry_run:
-        total, exact = service.preview(wanted)
-        return Response(schemas.ReplayView.dry(total, rate, exact=exact), HTTPStatus.OK)
+        return Response(schemas.ReplayView.of(service.preview(wanted), rate), HTTPStatus.OK)
     started = service.start(
         wanted,
         rate,
@@ -109,7 +109,7 @@ def start_replay(request: Request[schemas.StartReplay]) -> Response:
         fingerprint=request.fingerprint,
         time_left=request.time_left,
     )
-    view = schemas.ReplayView.of(started.replay)
+    view = schemas.ReplayView.of_job(started.job)
     if started.repeated:
         return Response(view, HTTPStatus.OK, {"idempotent-replayed": "true"})
     return Response(view, HTTPStatus.ACCEPTED)
@@ -118,27 +118,28 @@ def start_replay(request: Request[schemas.StartReplay]) -> Response:
 @api.get(
     "/dead-letters/replays/{id}",
     roles=STAFF,
-    returns=schemas.ReplayView,
+    returns=JobView,
     summary="Get the progress of a replay",
     raises=(NotFound,),
 )
-def get_replay(request: Request[None]) -> schemas.ReplayView:
-    """Exact: each replay and its count are one transaction."""
-    return schemas.ReplayView.of(replays.from_env().show(request.path["id"]))
+def get_replay(request: Request[None]) -> JobView:
+    """The job that replays; the same as `GET /jobs/{id}`."""
+    return JobView.of(replays.from_env().show(request.path["id"]))
 
 
 @api.delete(
     "/dead-letters/replays/{id}",
     roles=ADMINS,
     query=schemas.ReasonQuery,
-    returns=schemas.ReplayView,
+    returns=JobView,
     summary="Cancel a replay",
     raises=(NotFound, Conflict),
+    also=(202,),
 )
-def cancel_replay(request: Request[None]) -> schemas.ReplayView:
-    """Cancelling twice changes nothing."""
-    cancelled = replays.from_env().cancel(request.path["id"], Actor.behind(request), request.query.reason)
-    return schemas.ReplayView.of(cancelled)
+def cancel_replay(request: Request[None]) -> Response:
+    """202 if it is running: it stops before the next dead letters. `POST /jobs/{id}/retry` resumes it."""
+    job = replays.from_env().cancel(request.path["id"], Actor.behind(request), request.query.reason)
+    return Response(JobView.of(job), HTTPStatus.OK if job.is_terminal else HTTPStatus.ACCEPTED)
 
 
 handler = api.handler

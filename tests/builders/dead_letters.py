@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 from adbot_queue import ledger
 from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import encode
 from adbot_queue.core.ids import time_ordered_id
+from adbot_queue.jobs import dead_letters
 from adbot_queue.jobs.alerts import Alerts
 from adbot_queue.jobs.dead_letters import DeadLetters
+from adbot_queue.jobs.execute import Worker
 from adbot_queue.jobs.items import item_of
 from adbot_queue.jobs.letter_store import DeadLetterStore
 from adbot_queue.jobs.letters import DeadLetterFilter
 from adbot_queue.jobs.model import BAD_ENDS, Job
-from adbot_queue.jobs.permit import Permit
-from adbot_queue.jobs.replay_model import Replay
-from adbot_queue.jobs.replay_store import ReplayStore
 from adbot_queue.jobs.replays import Replays
 from adbot_queue.ledger import Actor
 from tests.builders.job_stream import claimed, died, failed
@@ -41,8 +43,7 @@ class DeadLetterHarness:
         self.store = DeadLetterStore(client, env["JOBS_TABLE"])
         self.alerts = Alerts(aws.sns, self.topic, self.store, client, env["SYSTEM_TABLE"])
         self.letters = DeadLetters(jobs.service, self.store, jobs.clock)
-        self.replay_store = ReplayStore(client, env["JOBS_TABLE"])
-        self.replays = Replays(jobs.service, self.store, self.replay_store, ledger.from_env(), jobs.clock)
+        self.replays = Replays(jobs.service, self.store, ledger.from_env(), jobs.clock)
 
     def dead_job(self, job_type: str = "mail", name: str = "a", goes: int = 3, **options: Any) -> Job:
         """A job that has spent its attempts; it goes well from then on."""
@@ -87,23 +88,30 @@ class DeadLetterHarness:
         assert cursor is None
         return [job.id for job in found]
 
-    def start(self, rate: float = 100, actor: Actor = ADMIN, **wanted: Any) -> Replay:
-        return self.replays.start(DeadLetterFilter(**wanted), rate, "fixed", actor).replay
+    def start(self, rate: float = 100, actor: Actor = ADMIN, **wanted: Any) -> Job:
+        return self.replays.start(DeadLetterFilter(**wanted), rate, "fixed", actor).job
 
-    def go_on(self, replay: Replay) -> Job:
-        """One slice of a replay; its job as it is then."""
-        job = self.jobs.get(replay.job)
+    def go_on(self, replay: Job, worker: Worker | None = None) -> Job:
+        """One run of a replay; its job as it is then."""
+        job = self.jobs.get(replay)
         if job.run_at:
             self.jobs.clock.now = max(self.jobs.clock.now, job.run_at)
-        self.jobs.worker.work([Permit(job.id, job.queue)], lambda: 60_000)
+        with self.on_this_clock():
+            self.jobs.work(job, worker)
         return self.jobs.get(job)
 
-    def finish(self, replay: Replay, slices: int = 200) -> Replay:
-        """Slice after slice until it has ended."""
-        for _ in range(slices):
-            if self.go_on(replay).is_terminal:
-                return self.replays.show(replay.id)
+    def finish(self, replay: Job, runs: int = 200) -> Job:
+        """Run after run until it has ended."""
+        for _ in range(runs):
+            if (job := self.go_on(replay)).is_terminal:
+                return job
         raise AssertionError("it does not end")
+
+    @contextmanager
+    def on_this_clock(self) -> Iterator[None]:
+        """Replays that run inside find these dead letters."""
+        with patch.object(dead_letters, "from_env", lambda _now: self.letters):
+            yield
 
     def mails(self) -> list[tuple[str, str]]:
         """Subject and text of what was told since the last look."""

@@ -136,16 +136,18 @@ def test_dead_jobs_are_told_replayed_one_and_in_bulk_and_discarded(
     chosen = {"type": "analytics-track", "from": began}
     wanted = {"filter": chosen, "rate_per_second": 20, "reason": "Segment is back"}
     dry = api("admin", "POST", "/dead-letters/replays", json=wanted | {"dry_run": True})
-    assert (dry.status_code, dry.json()["state"]) == (200, "dry-run")
-    assert dry.json()["total"] >= len(many)
+    assert (dry.status_code, dry.json()["job_id"]) == (200, None)
+    assert dry.json()["count"] >= len(many)
     started = api("admin", "POST", "/dead-letters/replays", json=wanted)
     assert started.status_code == 202, started.text
-    path = f"/dead-letters/replays/{started.json()['id']}"
+    path = f"/dead-letters/replays/{started.json()['job_id']}"
     eventually(lambda: api("viewer", "GET", path).json()["state"] == "completed", seconds=60)
 
     ended = api("viewer", "GET", path).json()
-    assert ended["replayed"] == started.json()["total"]
-    assert (ended["skipped"], ended["failed"]) == (0, 0)
+    assert ended["progress"]["outcomes"] == {"replayed": started.json()["count"]}
+    assert ended == api("viewer", "GET", f"/jobs/{ended['id']}").json()
+    listed = api("viewer", "GET", "/jobs", params={"long": "true"}).json()["items"]
+    assert ended["id"] in {one["id"] for one in listed}
     eventually(lambda: {job(api, each)["state"] for each in many} == {"completed"}, seconds=120)
     assert job(api, discarded)["state"] == "dead"
     assert not {*ids} & {letter["job_id"] for letter in letters(api)}

@@ -27,6 +27,8 @@ SETTING = "OWNER_LIMIT"
 DISCARDS = Rate(100 / 86_400, 100)
 """Dead letters that one caller without the role may discard."""
 
+OWNER = "owner"
+REPLAY = "replay-dead-letters"
 REFUND, PAYOUT, WORKFLOW = "refund-process", "payout-process", "run-workflow"
 _MOVES = {REFUND: "a refund", PAYOUT: "a payout"}
 
@@ -59,7 +61,12 @@ class OwnerLimit:
 
 
 def needs_owner(job_type: str, payload: Mapping[str, Any], limit: OwnerLimit | None = None) -> str | None:
-    """Why a job needs the owner; None: any admin may enqueue it."""
+    """Why a job needs the owner; None: any admin may enqueue it, or run it again.
+
+    A replay that the owner began moves what the owner may move, so that the owner alone resumes it.
+    """
+    if job_type == REPLAY and (payload.get("started_by") or {}).get("role") == OWNER:
+        return "a replay that the owner began needs the role owner"
     bound = limit or from_env()
     return next(filter(None, (bound.reason(*move) for move in _moves(job_type, payload))), None)
 

@@ -14,7 +14,7 @@ import pytest
 from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import decode, encode
 from adbot_queue.core.ids import time_ordered_id
-from adbot_queue.jobs import replay_slice, service
+from adbot_queue.jobs import service
 from adbot_queue.jobs.items import item_of
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.ledger import Actor
@@ -269,11 +269,27 @@ def test_an_admins_replay_of_many_leaves_to_the_owner_what_is_the_owners(
     moved: dict[str, list[State]] = {}
     for role in ("admin", "owner"):
         replayed = office.start(actor=Actor("ada", role), type="payout-process")
-        with monkeypatch.context() as patched:
-            patched.setattr(replay_slice.dead_letters, "from_env", lambda _now: office.letters)
-            office.go_on(replayed)
+        office.finish(replayed)
         moved[role] = [jobs.get(one).state for one in (small, large)]
     assert moved == {"admin": [State.WAITING, State.DEAD], "owner": [State.WAITING, State.WAITING]}
+
+
+def test_a_replay_that_the_owner_began_is_resumed_by_the_owner_alone(
+    on: World, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty()
+    office = DeadLetterHarness(jobs)
+    monkeypatch.setattr(service, "from_env", lambda: jobs.service)
+    for role in ("owner", "admin"):
+        begun = office.start(actor=Actor("ada", role), type="payout-process")
+        office.replays.cancel(begun.id, Actor("ada", role), "later")
+
+        refused = on.http("jobs", "POST /jobs/{id}/retry", role="admin", body={}, id=begun.id)
+        assert refused.status == (403 if role == "owner" else 202), refused.text
+    payload = {**begun.payload, "started_by": {"id": "eve", "role": "owner"}}
+    jobs.service.cancel(begun.id, Actor("ada", "admin"))
+    forged = on.http("jobs", "POST /jobs/{id}/retry", role="owner", body={"payload": payload}, id=begun.id)
+    assert (forged.status, forged.json["errors"][0]["field"]) == (422, "payload")
 
 
 def bot_that_cost(on: World, amount: int, currency: str, refunded: int = 0) -> str:

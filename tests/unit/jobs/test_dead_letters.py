@@ -152,7 +152,7 @@ def test_a_failed_job_whose_key_another_one_has_taken_is_not_replayed(
             office.letters.replay(first.id, ADMIN)
         ended = office.finish(office.start(type="ticket"))
 
-    assert (ended.progress.replayed, ended.progress.failed) == (1, 1)
+    assert ended.checkpoint["outcomes"] == {"replayed": 1, "refused": 1}
     assert [office.jobs.get(job).cycle for job in (first, second)] == [0, 1]
 
 
@@ -414,18 +414,23 @@ def test_a_replay_is_tried_dry_started_watched_and_cancelled(office: DeadLetterH
         )
 
     dry = start(dry_run=True, rate_per_second=0.5)
-    assert (dry.status, dry.json["total"], dry.json["seconds"], dry.json["id"]) == (200, 1, 2.0, None)
+    assert (dry.status, dry.json["count"], dry.json["seconds"], dry.json["job_id"]) == (200, 1, 2.0, None)
     started, again, other = start(), start(), start(rate_per_second=1)
-    assert (started.status, started.json["state"], started.json["total"]) == (202, "running", 1)
-    assert again.json["id"] == started.json["id"]
+    assert (started.status, started.json["count"], started.json["count_is_lower_bound"]) == (202, 1, False)
+    assert again.json == started.json
     assert again.headers["idempotent-replayed"] == "true"
     assert (other.status, other.problem) == (409, "idempotency-key-reused")
-    one = {"id": started.json["id"]}
-    assert world.http("dead_letters", "GET /dead-letters/replays/{id}", role="viewer", **one).json["replayed"] == 0
+    one = {"id": started.json["job_id"]}
+    watched = world.http("dead_letters", "GET /dead-letters/replays/{id}", role="viewer", **one).json
+    assert (watched["state"], watched["progress"]["done"]) == ("waiting", 0)
+    assert watched == world.http("jobs", "GET /jobs/{id}", role="viewer", **one).json
     route = "DELETE /dead-letters/replays/{id}"
     assert [world.http("dead_letters", route, role="admin", **one).json["state"] for _ in "ab"] == ["cancelled"] * 2
-    actions = [entry["action"] for entry in world.ledger(target=f"replay:{one['id']}")]
-    assert sorted(actions) == ["replay.cancel", "replay.start"]
+    actions = [entry["action"] for entry in world.ledger(target=f"job:{one['id']}")]
+    assert sorted(actions) == ["job.cancel", "replay.start"]
+    other_job = {"id": office.jobs.enqueue("mail").id}
+    assert world.http("dead_letters", "GET /dead-letters/replays/{id}", role="viewer", **other_job).status == 404
+    assert world.http("dead_letters", route, role="admin", **other_job).status == 404
 
 
 @pytest.mark.parametrize("body", [{}, {"filter": {}, "rate_per_second": 0}, {"filter": {"queue": ""}}])

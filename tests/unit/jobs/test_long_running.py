@@ -14,7 +14,7 @@ from adbot_queue.core.dynamodb import Contended, Transaction
 from adbot_queue.core.errors import Conflict
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.items import item_of
-from adbot_queue.jobs.long_running import MAX_CHECKPOINT_BYTES, Progress, Slice, next_at
+from adbot_queue.jobs.long_running import MAX_CHECKPOINT_BYTES, Progress, Slice, allowed, next_at
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.retry import RetryPolicy, Transient
 from adbot_queue.jobs.schemas import JobView
@@ -153,6 +153,16 @@ def test_a_rate_delays_the_next_slice(jobs: Jobs) -> None:
 )
 def test_next_at_never_exceeds_the_rate(paced_at: int, now: int, rate: float, expected: int) -> None:
     assert next_at(paced_at, now, rate) == expected
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.7, 3, 5, 100])
+def test_as_many_items_are_allowed_as_may_follow_each_other(rate: float) -> None:
+    for late_ms in (-1, 0, 1, 199, 200, 1000, 4999, 60_000):
+        now = 1_000_000
+        paced_at, number = now - late_ms, 0
+        while paced_at <= now and number < 1000:
+            paced_at, number = next_at(paced_at, now, rate), number + 1
+        assert 0 <= allowed(now - late_ms, now, rate) - number <= 1  # `next_at` rounds up
 
 
 # Deaths and failures

@@ -13,7 +13,7 @@ from adbot_queue.jobs import job_queues, job_types
 from adbot_queue.jobs.dead_letters import Group
 from adbot_queue.jobs.letters import PREVIEW, DeadLetterFilter, died_at
 from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.replay_model import Replay
+from adbot_queue.jobs.replays import Preview
 from adbot_queue.jobs.schemas import FailureView, Payload
 
 
@@ -161,56 +161,33 @@ class DeadLetterPage(View):
 
 
 class ReplayView(View):
-    """A governed replay, or (without id) what one would do.
+    """What a replay goes through: what a dry run counted, or the job that replays it.
 
-    `total_is_lower_bound`: there are more letters than are counted. `seconds` is the least that its rate allows.
+    `seconds` is the least that the rate allows.
     """
 
-    id: str | None
-    state: Literal["dry-run", "running", "completed", "cancelled"]
-    total: int
-    total_is_lower_bound: bool
+    job_id: str | None = Field(description="Its progress is at /dead-letters/replays/{id}; null: a dry run")
+    count: int
+    count_is_lower_bound: bool
+    cut_off: str = Field(description="Only what died before this is replayed")
     rate_per_second: float
     seconds: float
-    replayed: int = 0
-    skipped: int = 0
-    failed: int = 0
-    started_at: str | None = None
-    started_by: str | None = None
-    ended_at: str | None = None
-    cancelled_by: str | None = None
-    reason: str = ""
-    job: str | None = None
 
     @classmethod
-    def dry(cls, total: int, rate: float, *, exact: bool) -> ReplayView:
-        """Of a dry run."""
+    def of(cls, found: Preview, rate: float, job_id: str | None = None) -> ReplayView:
+        """Of what was counted."""
         return cls(
-            id=None,
-            state="dry-run",
-            total=total,
-            total_is_lower_bound=not exact,
+            job_id=job_id,
+            count=found.count,
+            count_is_lower_bound=not found.is_exact,
+            cut_off=iso(found.cut_off),
             rate_per_second=rate,
-            seconds=round(total / rate, 1),
+            seconds=round(found.count / rate, 1),
         )
 
     @classmethod
-    def of(cls, replay: Replay) -> ReplayView:
-        """Of a replay."""
-        return cls(
-            id=replay.id,
-            state=replay.state.value,
-            total=replay.total,
-            total_is_lower_bound=not replay.total_exact,
-            rate_per_second=replay.rate,
-            seconds=round(replay.total / replay.rate, 1),
-            replayed=replay.progress.replayed,
-            skipped=replay.progress.skipped,
-            failed=replay.progress.failed,
-            started_at=iso(replay.started_at),
-            started_by=replay.started_by.id,
-            ended_at=iso(replay.ended_at) if replay.ended_at else None,
-            cancelled_by=replay.ended_by,
-            reason=replay.reason,
-            job=replay.job,
-        )
+    def of_job(cls, job: Job) -> ReplayView:
+        """Of the job that replays it."""
+        given = job.payload
+        found = Preview(given["count"], given["count_is_exact"], given["cut_off"])
+        return cls.of(found, given["rate_per_second"], job.id)

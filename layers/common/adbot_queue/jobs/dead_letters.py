@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from adbot_queue.core import aws
 from adbot_queue.core.clock import Clock, system_clock
+from adbot_queue.core.dynamodb import Transaction
 from adbot_queue.core.errors import Conflict, NotFound
 from adbot_queue.core.settings import settings
 from adbot_queue.jobs import job_types, service
@@ -120,6 +122,10 @@ class DeadLetters:
     def check_key(self, job: Job) -> None:
         """Refuse a job whose derived key another job has taken; as `JobService.must_hold_its_key`."""
         self._jobs.must_hold_its_key(job)
+
+    def add_change(self, transaction: Transaction, before: Job, after: Job, with_it: Sequence[Job]) -> None:
+        """Add the change of a job to a transaction; as `JobStore.add_change`."""
+        self._jobs.store.add_change(transaction, before, after, with_it)
 
     def discard(self, job_id: str, actor: Actor, reason: str = "") -> Job:
         """Decide that a job stays dead; its row is kept for 90 days. Discarding twice changes nothing.

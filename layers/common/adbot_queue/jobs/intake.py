@@ -197,6 +197,8 @@ def check_payload(
     Raises:
         Invalid: names the fields as `payload.<field>`.
     """
+    if before is not None and known.internal and not tolerant:
+        raise Invalid.field("payload", f"cannot be changed: only the platform enqueues {known.name}")
     try:
         text = _json(payload)
         model = known.read(payload) if tolerant else known.payload.model_validate_json(text)

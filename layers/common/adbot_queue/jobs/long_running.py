@@ -212,12 +212,18 @@ def commit(store: JobStore, job: Job, checkpoint: dict[str, Any], effects: Effec
     return after
 
 
-def next_at(paced_at: int, now: int, rate: float) -> int:
-    """Return when (ms) the item after one that is worked on now may follow, at `rate` items a second.
+def allowed(paced_at: int, now: int, rate: float) -> int:
+    """Return how many items may be worked on now, at `rate` items a second.
 
     Args:
-        paced_at: what this returned for the item before; 0 for the first.
+        paced_at: what `next_at` returned for the item before; now for the first.
         now: in ms.
         rate: items a second, at most.
     """
+    late_ms = now - max(paced_at, now - CATCH_UP_MS)
+    return 0 if late_ms < 0 else 1 + math.floor(late_ms * rate / 1000)
+
+
+def next_at(paced_at: int, now: int, rate: float) -> int:
+    """Return when (ms) the item after one that is worked on now may follow; as `allowed`."""
     return max(paced_at, now - CATCH_UP_MS) + math.ceil(1000 / rate)

@@ -312,10 +312,20 @@ class JobStore(Claims):
         """
         if sign is None:
             return self._write(before, after, "#state = :was", version=before.version)
-        expression, values = difference(before, after)
         transaction = self.transaction()
+        self.add_change(transaction, before, after, with_it)
+        sign(transaction)
+        try:
+            transaction.commit()
+        except Refused:
+            return None
+        return after.changed(version=before.version + 1)
+
+    def add_change(self, transaction: Transaction, before: Job, after: Job, with_it: Sequence[Job] = ()) -> None:
+        """Add the change of a job (refuses if its row has changed meanwhile) and jobs that are created with it."""
+        expression, values = difference(before, after)
         transaction.update(
-            "job",
+            f"change:{before.id}",
             self.table,
             key_of(before.id),
             expression,
@@ -326,12 +336,6 @@ class JobStore(Claims):
         )
         for one in with_it:
             transaction.create(f"job:{one.id}", self.table, item_of(one))
-        sign(transaction)
-        try:
-            transaction.commit()
-        except Refused:
-            return None
-        return after.changed(version=before.version + 1)
 
     def parent_done(self, child: str, parent: str) -> Job | None:
         """Take a parent off a child's list; the child as it is then, None when it does not wait any more.

@@ -1,10 +1,184 @@
-"""`replay-dead-letters`: replays many dead letters."""
+"""`replay-dead-letters`: replays many dead letters, oldest first, at a rate.
+
+A replay goes through what died before it began. A job that dies again is younger than that, and `last_replay`
+names the replay, should clocks disagree. So none is replayed twice.
+"""
 
 from __future__ import annotations
 
-from adbot_queue.jobs.dead_letter_jobs import ReplayDeadLetters, replay_dead_letters
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from adbot_queue import ledger as ledgers
+from adbot_queue import owner
+from adbot_queue.core.dynamodb import Transaction
+from adbot_queue.core.errors import Conflict
+from adbot_queue.core.schema import Input
+from adbot_queue.core.telemetry import count, logger
+from adbot_queue.jobs import dead_letters, dispatch, replays
+from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.dead_letters import DeadLetters
+from adbot_queue.jobs.dispatch import Dispatcher
 from adbot_queue.jobs.job_queues import exponential
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
+from adbot_queue.jobs.letter_store import IndexEntry
+from adbot_queue.jobs.letters import DeadLetterFilter, died_at
+from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice, allowed, next_at, run
+from adbot_queue.jobs.model import Job
+from adbot_queue.jobs.tellers import told
+from adbot_queue.ledger import Actor, Entry, Ledger
+
+READ_PAGE_SIZE = 100
+
+MAX_PER_SLICE = 25
+"""Each is up to three items of the slice's transaction: the job, its result webhook, the ledger entry."""
+
+MAX_QUERIES = 20
+"""Queries of a slice whose filter leaves out much."""
+
+
+class Filter(BaseModel):
+    """Which dead letters; as `DeadLetterFilter`."""
+
+    queue: str | None = None
+    type: str | None = None
+    state: Literal["dead", "failed"] | None = None
+    fingerprint: str | None = None
+    since: int = 0
+    until: int | None = None
+
+
+class StartedBy(BaseModel):
+    """Who began it, and signs for every dead letter."""
+
+    id: str
+    role: str
+    request_id: str = ""
+
+
+class ReplayDeadLetters(Input):
+    """What `Replays.start` writes. `cut_off` is in ms."""
+
+    filter: Filter
+    rate_per_second: float = Field(gt=0)
+    cut_off: int
+    count: int
+    count_is_exact: bool
+    reason: str
+    started_by: StartedBy
+    request: str = ""
+
+
+class Replay(LongRunningJob):
+    """The work of one replay. Its cursor is `[place in the index, when the next one may follow]`."""
+
+    def __init__(
+        self,
+        payload: ReplayDeadLetters,
+        context: Context,
+        letters: DeadLetters,
+        ledger: Ledger,
+        dispatcher: Dispatcher,
+    ) -> None:
+        self._payload = payload
+        self._context = context
+        self._letters = letters
+        self._ledger = ledger
+        self._dispatcher = dispatcher
+        self._id = context.job_id
+        self._actor = Actor(payload.started_by.id, payload.started_by.role, payload.started_by.request_id)
+        self._wanted = replays.before(DeadLetterFilter(**payload.filter.model_dump()), payload.cut_off)
+
+    def next_slice(self, progress: Progress) -> Slice:
+        """Replay as many dead letters as the rate allows now."""
+        now, rate = self._context.now(), self._payload.rate_per_second
+        place, paced_at = progress.cursor or (None, now)
+        size = min(allowed(paced_at, now, rate), MAX_PER_SLICE)
+        if not size:
+            return Slice(progress.cursor, not_before=paced_at)
+        entries, place = self._next(place, size)
+        rows = self._letters.store.rows(entries)
+        retried: list[tuple[Job, Job, Sequence[Job]]] = []
+        outcomes = {"replayed": 0, "skipped": 0, "refused": 0}
+        for entry in entries:
+            row = rows.get(entry.job_id)
+            if row is None or not self._is_wanted(row):
+                # What this replay has done itself is counted; what died again meanwhile is none of its own.
+                outcomes["skipped"] += row is None or not (row.last_replay == self._id or row.is_dead_letter)
+            elif why := self._refusal(row):
+                logger.warning("dead letter not replayed", job_id=row.id, replay=self._id, why=why)
+                outcomes["refused"] += 1
+            else:
+                again, with_it = told(row.again(now).changed(last_replay=self._id), now)
+                retried.append((row, again, with_it))
+                outcomes["replayed"] += 1
+                paced_at = next_at(paced_at, now, rate)
+        return Slice(
+            [place, paced_at],
+            done=sum(outcomes.values()),
+            outcomes=outcomes,
+            effects=(lambda transaction: self._write(transaction, retried)) if retried else None,
+            afterwards=partial(self._send, [again for _, again, _ in retried]),
+            of=self._payload.count if self._payload.count_is_exact else None,
+            cut_off=self._payload.cut_off,
+            not_before=paced_at,
+            is_last=place is None,
+        )
+
+    def result(self, progress: Progress) -> dict[str, Any]:
+        """Return how many were replayed, skipped and refused."""
+        count("ReplaysCompleted")
+        return super().result(progress)
+
+    def _send(self, jobs: Sequence[Job]) -> None:
+        """Those that SQS does not take, or whose sender dies right now, are sent by the sweeper."""
+        self._dispatcher.send(jobs)
+
+    def _next(self, place: str | None, size: int) -> tuple[list[IndexEntry], str | None]:
+        """The next entries of the index, and the place behind them; None: there are no more."""
+        for _ in range(MAX_QUERIES):
+            entries, place = self._letters.store.entries(self._wanted, READ_PAGE_SIZE, place, forward=True)
+            if len(entries) > size:
+                return entries[:size], entries[size - 1].position
+            if entries or place is None:
+                break
+        return entries, place
+
+    def _is_wanted(self, row: Job) -> bool:
+        return row.is_dead_letter and row.last_replay != self._id and died_at(row) < self._payload.cut_off
+
+    def _refusal(self, job: Job) -> str | None:
+        """Return why a job stays dead: the owner alone may move its money, or another job has taken its key."""
+        if self._actor.role != "owner" and (why := owner.needs_owner(job.type, job.payload)):
+            return why
+        try:
+            self._letters.check_key(job)
+        except Conflict as conflict:
+            return str(conflict)
+        return None
+
+    def _write(self, transaction: Transaction, retried: Sequence[tuple[Job, Job, Sequence[Job]]]) -> None:
+        """Items of each and what it refuses: the job, if it has changed; its result webhook; the ledger entry."""
+        for row, again, with_it in retried:
+            self._letters.add_change(transaction, row, again, with_it)
+            before, after = {"state": row.state.value}, {"state": again.state.value, "replay": self._id}
+            target = f"job:{row.id}"
+            entry = Entry(self._actor, "dead-letter.replay", target, before, after, self._payload.reason)
+            self._ledger.sign(transaction, entry)
+
+
+def replay_dead_letters(payload: ReplayDeadLetters, context: Context) -> dict[str, Any]:
+    """Work on a replay.
+
+    Raises:
+        NextRun, Cancelled: as `long_running.run`.
+    """
+    letters = dead_letters.from_env(context.now)
+    return run(Replay(payload, context, letters, ledgers.from_env(), dispatch.from_env()), context)
+
 
 JOB = JobType(
     queue="maintenance",
@@ -13,8 +187,10 @@ JOB = JobType(
     horizon_s=DAY_S,
     cap_s=15 * MINUTE_S,
     timeout_s=30,
-    # It goes on where it stopped, however often its worker dies: hours of a large replay must survive that.
+    # However often its worker dies: hours of a large replay must survive that.
     policy=exponential(20, 2),
     parallel=False,
+    cancellable=True,
     internal=True,
+    long_running=True,
 )
