@@ -20,7 +20,9 @@ class Receiver:
 
     Attributes:
         seen: path, headers (names in lower case) and body of each request.
+        methods: method of each request.
         answers: status and headers of the next answers.
+        body: of its answers.
         drip: sends its answer byte by byte, and never ends.
     """
 
@@ -28,6 +30,8 @@ class Receiver:
     seen: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     drip: bool = False
+    methods: list[str] = field(default_factory=list)
+    body: bytes = b""
 
     host = "hooks.test"
 
@@ -47,7 +51,8 @@ def receiving(tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Rece
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
+            body = self.rfile.read(int(self.headers["content-length"] or 0))
+            receiver.methods.append(self.command)
             receiver.seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
             status, headers = receiver.answers.pop(0) if receiver.answers else (200, {})
             if receiver.drip:
@@ -59,6 +64,9 @@ def receiving(tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Rece
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
+            self.wfile.write(receiver.body)
+
+        do_GET = do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815  names of the base class
 
         def log_message(self, *_: Any) -> None:
             """Say nothing."""

@@ -36,6 +36,7 @@ EVENT: dict[str, Any] = {"type": "analytics-track", "payload": {"event": "e", "u
 EQUAL: dict[str, dict[str, Any]] = {
     "payment-process": FEE["payload"],
     "refund-process": {"transaction_id": "pi_1"},
+    "http-request": {"url": "https://example.com/"},
     "payout-process": {"kind": "payout", "amount": 100, "currency": "eur"},
     "send-email": {"to": "cara@example.com", "subject": "Hello", "text": "Welcome."},
     "send-sms": {"to": "+4915112345678", "text": "Hello"},

@@ -39,6 +39,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "run-workflow": {"name": "flow", "steps": [{"id": "a", "set_status": "done"}]},
     "generate-content": {"kind": "article", "topic": "Bots"},
     "optimize-seo": {"title": "Bots", "text": "All of them"},
+    "http-request": {"url": "https://example.com/", "method": "PUT", "body": {"n": 1}},
     "execute-plugin": {"plugin": "resize", "input": {"width": 1}},
     "create-user": {"email": "cara@example.com", "groups": ["customer"]},
     "process-snapshot": {"hour": "2025-11-22T05"},

@@ -107,8 +107,15 @@ PAYLOADS: dict[str, Callable[[Peers], dict[str, Any]]] = {
     "execute-plugin": lambda _: {"plugin": "shout", "input": {}},
     "create-user": lambda _: {"email": "cara@example.com", "username": f"cara{len(users())}"},
 }
-ALONE = {"run-workflow", "process-snapshot", "rebuild-article-stats", "cleanup-old-data", "generate-report"}
-"""Public types that ask no provider."""
+ALONE = {
+    "http-request",
+    "run-workflow",
+    "process-snapshot",
+    "rebuild-article-stats",
+    "cleanup-old-data",
+    "generate-report",
+}
+"""Public types that ask no provider; receivers of `http-request` have tests of their own."""
 
 EFFECTS = {
     "send-email": "sendgrid", "send-sms": "twilio", "send-whatsapp": "twilio", "send-otp": "twilio",

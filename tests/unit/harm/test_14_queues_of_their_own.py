@@ -14,7 +14,7 @@ import pytest
 
 from adbot_queue.core import aws, outbound
 from adbot_queue.core.outbound import Place, Unreachable
-from adbot_queue.integrations.jobs.deliver_webhook import circuit_of
+from adbot_queue.integrations.receivers import circuit_of
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs import service as jobs_service
 from adbot_queue.jobs.model import Job, State

@@ -179,7 +179,7 @@ def test_a_redirect_into_our_own_network_is_the_end_of_it(jobs: Jobs, receiver: 
     ended = jobs.get(teller)
     assert ended.state is State.FAILED
     assert ended.failure
-    assert ended.failure.message.startswith("the webhook's address ")
+    assert ended.failure.message.startswith("the receiver's address ")
 
 
 def test_a_name_that_turns_out_to_be_private_is_the_end_of_it(jobs: Jobs, receiver: Receiver) -> None:

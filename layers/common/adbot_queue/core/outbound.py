@@ -1,4 +1,4 @@
-"""POST to an address that a user gave, without being made to reach into our own network.
+"""Send to an address that a user gave, without being made to reach into our own network.
 
 Names are resolved here, every address of a name must be a public one, and the connection goes to an address that was
 checked: there is no second look-up that could answer differently. Redirects are new addresses, checked anew.
@@ -77,15 +77,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. Of the body only the beginning of a refusal's is read: it could be of any size.
+    """What came back.
 
     Attributes:
-        refusal: `MOST_REFUSAL` bytes at most; empty where it went well or could not be read.
+        body: the beginning of the body, as far as it was asked for; empty where it could not be read.
     """
 
     status: int
     headers: Mapping[str, str]
-    refusal: bytes = b""
+    body: bytes = b""
 
 
 class Outbound:
@@ -141,6 +141,9 @@ class Outbound:
             headers: beside Host and Content-Length.
             seconds: for all of it, from the first look-up to the last answer's headers.
 
+        Returns:
+            The last answer; of its body the first `MOST_REFUSAL` bytes, and only if it is a refusal.
+
         Raises:
             BadAddress: nothing may be sent there, or to where it redirects.
             Unreachable: no answer.
@@ -154,7 +157,31 @@ class Outbound:
             url = urljoin(url, onward)
         raise Unreachable(f"more than {MOST_REDIRECTS} redirects")
 
+    def request(
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str], seconds: float, max_body: int
+    ) -> Answer:
+        """Send one request. Redirects are not followed: its credentials are for this receiver alone.
+
+        As `post`, with a method; `max_body` bytes of the answer's body are read, whatever its status.
+
+        Raises:
+            BadAddress, Unreachable: as `post`.
+        """
+        deadline = time.monotonic() + seconds
+        return self._send(self.place(url), method, body, headers, deadline, lambda _: max_body)
+
     def _post(self, place: Place, body: bytes, headers: Mapping[str, str], deadline: float) -> Answer:
+        return self._send(place, "POST", body, headers, deadline, _of_a_refusal)
+
+    def _send(
+        self,
+        place: Place,
+        method: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        deadline: float,
+        max_body: Callable[[int], int],
+    ) -> Answer:
         try:
             connected = self._connect(place, self._addresses(place, deadline), deadline)
         except (OSError, http.client.HTTPException) as error:
@@ -167,10 +194,10 @@ class Outbound:
         connection.sock = connected
         try:
             sent = {"host": place.authority, "connection": "close", "accept": "*/*", **headers}
-            connection.request("POST", place.target, body, sent)
+            connection.request(method, place.target, body, sent)
             response = connection.getresponse()
             answered = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, answered, _refusal(response))
+            return Answer(response.status, answered, _beginning(response, max_body(response.status)))
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise Unreachable(f"no answer ({type(error).__name__})") from error
         finally:
@@ -282,12 +309,14 @@ def _resolve(host: str, port: int, seconds: float) -> list[str]:
     return found
 
 
-def _refusal(response: http.client.HTTPResponse) -> bytes:
-    """Why a request was refused, as far as the receiver says so; the answer counts without it."""
-    if response.status < HTTPStatus.BAD_REQUEST:
-        return b""
+def _of_a_refusal(status: int) -> int:
+    return MOST_REFUSAL if status >= HTTPStatus.BAD_REQUEST else 0
+
+
+def _beginning(response: http.client.HTTPResponse, size: int) -> bytes:
+    """Return the first bytes of a body, which could be of any size; the answer counts without them."""
     try:
-        return response.read(MOST_REFUSAL)
+        return response.read(size) if size else b""
     except (OSError, http.client.HTTPException, ValueError):
         return b""
 

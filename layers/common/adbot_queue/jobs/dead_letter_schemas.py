@@ -12,6 +12,7 @@ from adbot_queue.core.schema import Input, Period, Query, View
 from adbot_queue.jobs import job_queues, job_types
 from adbot_queue.jobs.dead_letters import Group
 from adbot_queue.jobs.letters import PREVIEW, DeadLetterFilter, died_at
+from adbot_queue.jobs.masking import ShownPayload
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.replays import Preview
 from adbot_queue.jobs.schemas import FailureView, Payload
@@ -92,7 +93,7 @@ class DeadLetterView(View):
     died_at: str
     attempts: int
     user_id: str
-    payload: Payload | None
+    payload: ShownPayload | None
     truncated: bool
     replayable: bool
     decision: str | None

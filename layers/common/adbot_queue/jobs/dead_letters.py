@@ -15,6 +15,7 @@ from adbot_queue.jobs import job_types, service
 from adbot_queue.jobs.intake import check_payload
 from adbot_queue.jobs.letter_store import DeadLetterStore, IndexEntry
 from adbot_queue.jobs.letters import DeadLetterFilter
+from adbot_queue.jobs.masking import unmasked
 from adbot_queue.jobs.model import Failure, Job
 from adbot_queue.jobs.service import JobService, TimeLeft
 from adbot_queue.ledger import Actor
@@ -112,9 +113,10 @@ class DeadLetters:
         def again(job: Job) -> Job:
             _must_be_a_dead_letter(job)
             self._jobs.must_hold_its_key(job)
-            if payload is not None:
-                check_payload(job_types.find(job.type), payload, job)
-            return job.again(self._now(), payload)
+            whole = unmasked(payload, job.payload) if payload is not None else None
+            if whole is not None:
+                check_payload(job_types.find(job.type), whole, job)
+            return job.again(self._now(), whole)
 
         job = self._jobs.by_person(job_id, "dead-letter.replay", again, actor, reason)
         return self._jobs.hand_over([job], time_left).get(job.id, job)

@@ -49,6 +49,7 @@ QUEUES: dict[str, Queue] = {
         Queue("messages", fixed(3, 5)),
         # 5 s, 20 s, 80 s, 5 min, 20 min, then hourly: a receiver may be away for a day.
         Queue("webhooks", RetryPolicy(8, 5000, 4)),
+        Queue("http", RetryPolicy(8, 5000, 4), max_run_s=35),
         Queue("ai-content", exponential(5, 10), max_run_s=75),
         Queue("ai-seo", exponential(5, 10), max_run_s=75),
         Queue("workflow", exponential(5, 10)),

@@ -7,7 +7,9 @@ of `authorization`, `cookie` and the headers that it names in `secret_headers`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 MASK = "********"
 
@@ -49,6 +51,10 @@ def unmasked(payload: Any, stored: Any) -> Any:
             for index, member in enumerate(payload)
         ]
     return payload
+
+
+ShownPayload = Annotated[dict[str, Any], AfterValidator(masked)]
+"""A payload in an answer."""
 
 
 def _secret(request: Mapping[str, Any]) -> frozenset[str]:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Input, Instant, Query, View
 from adbot_queue.jobs.cron import FIRST_YEAR, LAST_YEAR
+from adbot_queue.jobs.masking import ShownPayload
 from adbot_queue.jobs.model import HIGHEST_PRIORITY, LOWEST_PRIORITY, Job
 from adbot_queue.jobs.schedule_model import NAME, Schedule, Tick, Wanted
 from adbot_queue.jobs.ticks import MOST_MADE_UP, MissedPolicy
@@ -105,7 +106,7 @@ class ScheduleView(View):
     expression: str
     timezone: str
     type: str
-    payload: dict[str, Any]
+    payload: ShownPayload
     priority: int
     tags: list[str]
     enabled: bool

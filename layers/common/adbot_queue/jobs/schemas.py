@@ -14,6 +14,7 @@ from adbot_queue.core.errors import AppError, Invalid
 from adbot_queue.core.schema import Input, Instant, Query, View
 from adbot_queue.jobs.intake import MOST_BATCH, MOST_PARENTS, NewJob
 from adbot_queue.jobs.long_running import Progress
+from adbot_queue.jobs.masking import ShownPayload
 from adbot_queue.jobs.model import HIGHEST_PRIORITY, LOWEST_PRIORITY, Attempt, Failure, Job, State
 from adbot_queue.jobs.service import Enqueued
 from adbot_queue.jobs.store import Listed
@@ -161,7 +162,7 @@ class JobView(View):
     type: str
     queue: str
     state: State
-    payload: Payload
+    payload: ShownPayload
     priority: int
     tags: list[str]
     user: str

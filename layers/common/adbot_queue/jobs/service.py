@@ -30,6 +30,7 @@ from adbot_queue.jobs.dependents import Dependents
 from adbot_queue.jobs.dispatch import Dispatcher
 from adbot_queue.jobs.drafts import drafts_of
 from adbot_queue.jobs.intake import NewJob, check_all, check_payload, derived_key, memory_key
+from adbot_queue.jobs.masking import unmasked
 from adbot_queue.jobs.model import RETRYABLE, TERMINAL, Job, Mode, State
 from adbot_queue.jobs.store import JobStore, Listed, OtherRequest
 from adbot_queue.jobs.tellers import told
@@ -347,9 +348,10 @@ class JobService:
                 )
             self.must_hold_its_key(job)
             tolerant = actor.role == ledgers.SYSTEM.role
-            if payload is not None:
-                check_payload(job_types.find(job.type), payload, job, tolerant=tolerant)
-            return job.again(self.now(), payload)
+            whole = unmasked(payload, job.payload) if payload is not None else None
+            if whole is not None:
+                check_payload(job_types.find(job.type), whole, job, tolerant=tolerant)
+            return job.again(self.now(), whole)
 
         job = self.by_person(job_id, "job.retry", again, actor, reason)
         return self.hand_over([job], time_left).get(job.id, job)

@@ -8,7 +8,6 @@ few deliveries; the others to it then wait at no attempt's cost, and hold up no 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from http import HTTPStatus
 from typing import Any
@@ -19,24 +18,15 @@ from adbot_queue.core import outbound, telemetry
 from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import NotFound
 from adbot_queue.core.schema import Input
+from adbot_queue.integrations import receivers
 from adbot_queue.integrations.standard_webhooks import signed, signing_secrets
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.job_types import DAY_S, JobType
 from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.provider_call import Guard, guarded
-from adbot_queue.jobs.retry import Permanent, Transient
-from adbot_queue.providers.waiting import retry_after
-from adbot_queue.system import circuits
+from adbot_queue.jobs.retry import Permanent
 
 TIMEOUT_S = 15.0
 """For all of a delivery, redirects included: what the standard advises."""
-
-_COME_AGAIN = {
-    HTTPStatus.REQUEST_TIMEOUT,
-    HTTPStatus.CONFLICT,
-    HTTPStatus.TOO_EARLY,
-    HTTPStatus.TOO_MANY_REQUESTS,
-}
 
 
 class DeliverWebhook(Input):
@@ -69,43 +59,16 @@ def deliver(payload: DeliverWebhook, context: Context) -> dict[str, Any]:
         "user-agent": "adbot-queue",
         **signed(message_id, context.now(), body, signing_secrets()),
     }
-    try:
-        place = outbound.from_env().place(payload.url)
-        with guarded(Guard("the receiver", circuit_of(place)), TIMEOUT_S, context) as seconds:
-            answer = _post(payload.url, body.encode(), headers, seconds, context)
-    except outbound.BadAddress as error:
-        raise Permanent(f"the webhook's address {error}") from error
-    status = answer.status
-    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+    answer = receivers.call(
+        payload.url,
+        TIMEOUT_S,
+        context,
+        lambda seconds: outbound.from_env().post(payload.url, body.encode(), headers, seconds),
+    )
+    if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
         telemetry.count("WebhooksDelivered")
-        return {"status": status, "message_id": message_id}
-    if status in _COME_AGAIN or status < HTTPStatus.BAD_REQUEST:
-        raise _again(answer, context)
-    raise Permanent(f"the receiver refused it (HTTP {status})")
-
-
-def circuit_of(place: outbound.Place) -> str:
-    """Name the circuit of a receiver: of one length, whatever a caller gave as its host."""
-    return circuits.RECEIVER + hashlib.sha256(place.authority.encode()).hexdigest()[:24]
-
-
-def _post(url: str, body: bytes, headers: dict[str, str], seconds: float, context: Context) -> outbound.Answer:
-    """Post to the receiver.
-
-    Raises:
-        Transient: it failed, which its circuit counts. BadAddress: as `outbound`.
-    """
-    try:
-        answer = outbound.from_env().post(url, body, headers, seconds)
-    except outbound.Unreachable as error:
-        raise Transient(f"the receiver could not be reached: {error}") from error
-    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise _again(answer, context)
-    return answer
-
-
-def _again(answer: outbound.Answer, context: Context) -> Transient:
-    return Transient(f"the receiver answered HTTP {answer.status}", retry_after(answer.headers, context.now))
+        return {"status": answer.status, "message_id": message_id}
+    raise receivers.refusal(answer, context)
 
 
 def message(job: Job) -> dict[str, Any]:

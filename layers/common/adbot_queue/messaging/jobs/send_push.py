@@ -175,7 +175,7 @@ def _post(browser: Browser, message: bytes, headers: dict[str, str], seconds: fl
     asked = retry_after(answer.headers, context.now)
     if status in _THROTTLES:
         raise Throttled(f"the push service answered HTTP {status}", asked, Reach.PART)
-    if status in _CLOSED and not _OLD_KEY.search(answer.refusal):
+    if status in _CLOSED and not _OLD_KEY.search(answer.body):
         raise AccountRefused(
             f"the push service does not accept the key in the secret that WebPushSecretArn names (HTTP {status})",
             Reach.PART,

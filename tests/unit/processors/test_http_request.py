@@ -1,0 +1,288 @@
+"""`http-request`: a team's own code behind the queue, reached by a signed request that keeps its secrets."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from standardwebhooks import Webhook
+
+from adbot_queue.core import aws, outbound, secrets
+from adbot_queue.core.errors import Invalid
+from adbot_queue.core.outbound import Outbound
+from adbot_queue.integrations.jobs.http_request import MAX_ANSWER, OURS
+from adbot_queue.jobs import job_types
+from adbot_queue.jobs.intake import check_payload
+from adbot_queue.jobs.masking import MASK, masked, unmasked
+from adbot_queue.jobs.model import Job, State
+from tests.builders.jobs import Jobs
+from tests.builders.receiver import Receiver, only_loopback, receiving
+from tests.builders.world import ADMIN, World
+
+SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cy0wMTIzNDU2Nzg5"
+SECRETS = {"Authorization": "Bearer t0ken", "cookie": "sid=t0ken", "X-Api-Key": "t0ken"}
+
+
+@pytest.fixture(autouse=True)
+def _no_sockets() -> Iterator[None]:
+    with only_loopback():
+        yield
+
+
+@pytest.fixture
+def receiver(on_aws: World) -> Iterator[Receiver]:
+    manager, kept = aws.secrets_manager(), json.dumps({"current": SECRET})
+    try:
+        manager.create_secret(Name="webhook", SecretString=kept)
+    except manager.exceptions.ResourceExistsException:
+        manager.put_secret_value(SecretId="webhook", SecretString=kept)
+    secrets._kept.cache_clear()
+    with receiving() as made, patch.object(outbound, "from_env", lambda: Outbound(receivers=made.names)):
+        yield made
+
+
+@pytest.fixture
+def jobs(on_aws: World) -> Jobs:
+    made = Jobs(on_aws)
+    made.clock.now = round(time.time() * 1000)  # receivers look at their clock
+    return made
+
+
+def sent(jobs: Jobs, receiver: Receiver, **payload: Any) -> Job:
+    job = jobs.enqueue("http-request", {"url": receiver.url} | payload)
+    jobs.work(job)
+    return jobs.get(job)
+
+
+@pytest.mark.parametrize(
+    ("body", "raw", "content_type"),
+    [
+        ({"order": "ä", "n": [1, None]}, '{"order":"\\u00e4","n":[1,null]}', "application/json"),
+        ([1], "[1]", "application/json"),
+        (0, "0", "application/json"),
+        ("plain ä", "plain ä", "text/plain; charset=utf-8"),
+        (None, "", None),
+    ],
+)
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_the_receiver_gets_what_was_asked_for_and_can_verify_it(
+    jobs: Jobs, receiver: Receiver, method: str, body: Any, raw: str, content_type: str | None
+) -> None:
+    job = sent(jobs, receiver, method=method, body=body, headers={"X-Shop": "7"})
+
+    ((path, headers, content),) = receiver.seen
+    assert (receiver.methods, path, content.decode()) == ([method], "/hook", raw)
+    assert (headers.get("content-type"), headers["x-shop"]) == (content_type, "7")
+    moment = datetime.fromtimestamp(int(headers["webhook-timestamp"]), UTC)
+    assert headers["webhook-signature"] == Webhook(SECRET).sign(headers["webhook-id"], moment, raw)
+    if content_type == "application/json":  # the library's `verify` reads the body as JSON
+        Webhook(SECRET).verify(content, headers)
+    assert job.state is State.COMPLETED
+    assert job.result == {"status": 200, "message_id": headers["webhook-id"], "body": "", "truncated": False}
+
+
+def test_a_content_type_of_the_callers_own_is_sent(jobs: Jobs, receiver: Receiver) -> None:
+    sent(jobs, receiver, body="<a/>", headers={"Content-Type": "application/xml"})
+
+    assert receiver.seen[0][1]["content-type"] == "application/xml"
+
+
+def test_a_get_has_no_body(jobs: Jobs, receiver: Receiver) -> None:
+    assert sent(jobs, receiver, method="GET").state is State.COMPLETED
+    assert receiver.methods == ["GET"]
+    with pytest.raises(Invalid, match="a GET has none"):
+        sent(jobs, receiver, method="GET", body={})
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "kept", "truncated"),
+    [
+        (b'{"ok": true}', "application/json", {"ok": True}, False),
+        (b'{"ok": NaN}', "application/json", '{"ok": NaN}', False),
+        (b"ok", "text/plain", "ok", False),
+        (b"\xff", "application/octet-stream", "\ufffd", False),
+        (b"x" * (MAX_ANSWER + 1), "text/plain", "x" * MAX_ANSWER, True),
+        (b"x" * MAX_ANSWER, "text/plain", "x" * MAX_ANSWER, False),
+    ],
+)
+def test_the_result_keeps_the_beginning_of_the_answer(
+    jobs: Jobs, receiver: Receiver, body: bytes, content_type: str, kept: Any, truncated: bool
+) -> None:
+    receiver.body, receiver.answers = body, [(200, {"content-type": content_type})]
+
+    result = sent(jobs, receiver).result
+
+    assert result
+    assert (result["body"], result["truncated"]) == (kept, truncated)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected", "state"),
+    [
+        (204, [], State.COMPLETED),
+        (302, [], State.FAILED),
+        (302, [302], State.COMPLETED),
+        (404, [], State.FAILED),
+        (404, [200, 404], State.COMPLETED),
+        (200, [201], State.FAILED),
+        (408, [], State.DELAYED),
+        (409, [], State.DELAYED),
+        (425, [], State.DELAYED),
+        (429, [], State.DELAYED),
+        (500, [], State.DELAYED),
+        (503, [503], State.COMPLETED),
+    ],
+)
+def test_what_a_status_means(jobs: Jobs, receiver: Receiver, status: int, expected: list[int], state: State) -> None:
+    receiver.answers = [(status, {"location": "https://elsewhere.test/"} if status == 302 else {})]
+
+    assert sent(jobs, receiver, expected_statuses=expected).state is state
+    assert len(receiver.seen) == 1
+
+
+def test_every_attempt_has_the_same_message_id(jobs: Jobs, receiver: Receiver) -> None:
+    receiver.answers = [(500, {}), (500, {})]
+    job = jobs.enqueue("http-request", {"url": receiver.url})
+
+    jobs.settle()
+
+    assert jobs.get(job).state is State.COMPLETED
+    assert len({headers["webhook-id"] for _, headers, _ in receiver.seen}) == 1
+    assert len(receiver.seen) == 3
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hooks.test/",
+        "https://127.0.0.1/",
+        "https://169.254.169.254/latest/meta-data/",
+        "https://[::1]/",
+        "https://localhost/",
+        "https://user:password@example.com/",
+        "ftp://example.com/",
+    ],
+)
+def test_an_address_inside_is_refused_at_the_door(url: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        check_payload(job_types.find("http-request"), {"url": url})
+
+    assert [error.field for error in refused.value.errors] == ["payload.url"]
+
+
+def test_a_name_that_leads_inside_is_refused_when_it_is_called(jobs: Jobs, receiver: Receiver) -> None:
+    inside = Outbound(resolve=lambda *_: ["10.0.0.1"])
+    with patch.object(outbound, "from_env", lambda: inside):
+        job = sent(jobs, receiver, url="https://example.com/")
+
+    assert job.state is State.FAILED
+    assert job.failure
+    assert "not public" in job.failure.message
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        *({name.title(): "x"} for name in sorted(OURS)),
+        {"": "x"},
+        {"a b": "x"},
+        {"x\r\ny": "x"},
+        {"x": "a\r\nb: c"},
+        {"x": "ä"},
+        {"x": "a" * 4097},
+        {"x": "1", "X": "2"},
+        {"x": MASK},
+    ],
+)
+def test_headers_that_cannot_be_sent_are_refused_at_the_door(headers: dict[str, str]) -> None:
+    with pytest.raises(Invalid) as refused:
+        check_payload(job_types.find("http-request"), {"url": "https://example.com/", "headers": headers})
+
+    assert refused.value.errors[0].field.startswith("payload.headers")
+
+
+def test_a_body_over_its_limit_is_refused_at_the_door() -> None:
+    for body in ("x" * (64 * 1024 + 1), ["x" * (64 * 1024)]):
+        with pytest.raises(Invalid, match="at most 65536 bytes"):
+            check_payload(job_types.find("http-request"), {"url": "https://example.com/", "body": body})
+
+
+# Secrets
+
+
+def secret_payload(receiver: Receiver) -> dict[str, Any]:
+    return {"url": receiver.url, "headers": SECRETS | {"x-open": "seen"}, "secret_headers": ["x-api-key"]}
+
+
+def test_secret_headers_reach_the_receiver_and_nobody_else(
+    jobs: Jobs, receiver: Receiver, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    receiver.answers = [(403, {})]
+    world = jobs.world
+    body = {"type": "http-request", "payload": secret_payload(receiver)}
+    made = world.http("jobs", "POST /jobs", role="owner", body=body).json
+    job_id = made["job_id"] if "job_id" in made else made["id"]
+    job = jobs.store.get(job_id)
+    assert job
+    jobs.work(job)
+    world.http("jobs", "POST /jobs/{id}/retry", role="owner", body={"reason": "again"}, id=job_id)
+
+    shown = [
+        json.dumps(made),
+        world.http("jobs", "GET /jobs/{id}", role="viewer", id=job_id).text,
+        world.http("queues", "GET /queues/{name}/jobs", role="viewer", name="http", query={"state": "waiting"}).text,
+        json.dumps(world.ledger()),
+        caplog.text,
+        capsys.readouterr().out,
+    ]
+    _, headers, _ = receiver.seen[0]
+    assert {name.lower(): headers[name.lower()] for name in SECRETS} == {
+        name.lower(): value for name, value in SECRETS.items()
+    }
+    assert not any("t0ken" in text for text in shown)
+    assert '"x-open":"seen"' in shown[1].replace(" ", "")
+    assert shown[1].count(MASK) == 3
+
+
+def test_a_retry_that_sends_the_masked_payload_back_keeps_the_secrets(jobs: Jobs, receiver: Receiver) -> None:
+    receiver.answers = [(403, {}), (200, {})]
+    job = jobs.enqueue("http-request", secret_payload(receiver))
+    jobs.work(job)
+    edited = masked(jobs.get(job).payload) | {"body": {"corrected": True}}
+
+    jobs.service.retry(job.id, ADMIN, "a better body", payload=edited)
+    jobs.settle()
+
+    _, headers, content = receiver.seen[1]
+    assert (headers["authorization"], headers["x-api-key"]) == ("Bearer t0ken", "t0ken")
+    assert json.loads(content) == {"corrected": True}
+
+
+def test_a_masked_value_without_a_stored_one_is_refused(jobs: Jobs, receiver: Receiver) -> None:
+    receiver.answers = [(403, {})]
+    job = sent(jobs, receiver)
+    with pytest.raises(Invalid, match="is masked: send its value"):
+        jobs.service.retry(
+            job.id, ADMIN, "with a key", payload={"url": receiver.url, "headers": {"authorization": MASK}}
+        )
+
+
+@pytest.mark.parametrize("around", [lambda one: one, lambda one: {"steps": [{"id": "a", "payload": one}]}])
+def test_masking_reaches_every_depth_and_can_be_undone(around: Any) -> None:
+    whole = around({"headers": SECRETS | {"a": "b"}, "secret_headers": ["x-api-key", 7]})
+
+    shown = masked(whole)
+
+    assert "t0ken" not in json.dumps(shown)
+    assert unmasked(shown, whole) == whole
+
+
+@pytest.mark.parametrize("odd", [{"headers": "x"}, {"headers": None}, {"headers": {}, "secret_headers": "x"}, [], {}])
+def test_masking_leaves_other_shapes_alone(odd: Any) -> None:
+    assert masked(odd) == odd
+    assert unmasked(odd, odd) == odd
