@@ -328,14 +328,14 @@ def test_schedules_are_made_in_one_group_and_get_one_role_that_may_ring_and_noth
     assert ringing == {"lambda:InvokeFunction", "sqs:SendMessage"}
 
 
-def test_only_the_workers_of_webhooks_read_what_webhooks_are_signed_with() -> None:
+def test_only_the_workers_that_sign_requests_read_the_signing_secret() -> None:
     readers = [
         RESOURCES[name]["Properties"].get("Roles", [{"Ref": name}])
         for name, statement in statements()
         if "WebhookSecret" in str(statement["Resource"])
     ]
 
-    assert readers == [[{"Ref": "WebhooksWorkerRole"}]]
+    assert readers == [[{"Ref": "WebhooksWorkerRole"}, {"Ref": "HttpWorkerRole"}]]
 
 
 def test_only_who_draws_codes_and_who_compares_them_reads_the_pepper() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from adbot_queue.jobs import job_types
 from adbot_queue.jobs.intake import check_payload
 from adbot_queue.jobs.masking import MASK, masked, unmasked
 from adbot_queue.jobs.model import Job, State
+from examples import http_receiver
 from tests.builders.jobs import Jobs
 from tests.builders.receiver import Receiver, only_loopback, receiving
 from tests.builders.world import ADMIN, World
@@ -210,6 +212,29 @@ def test_a_body_over_its_limit_is_refused_at_the_door() -> None:
     for body in ("x" * (64 * 1024 + 1), ["x" * (64 * 1024)]):
         with pytest.raises(Invalid, match="at most 65536 bytes"):
             check_payload(job_types.find("http-request"), {"url": "https://example.com/", "body": body})
+
+
+def test_the_example_receiver_verifies_and_does_its_work_once(jobs: Jobs, receiver: Receiver) -> None:
+    done: list[str] = []
+
+    def work(message_id: str, body: bytes) -> dict[str, Any]:
+        done.append(message_id)
+        return http_receiver.greet(message_id, body)
+
+    server = http_receiver.make_server(0, SECRET, work)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        with patch.object(outbound, "from_env", lambda: Outbound(receivers={"own.test": server.server_address[1]})):
+            job = sent(jobs, receiver, url="https://own.test/", body={"name": "Cara"})
+            with patch("adbot_queue.integrations.jobs.http_request.signing_secrets", lambda: [b"x" * 24]):
+                forged = sent(jobs, receiver, url="https://own.test/", body={"name": "Cara"})
+    finally:
+        server.shutdown()
+        server.server_close()
+
+    assert job.result
+    assert job.result["body"] == {"greeted": "Cara", "message_id": done[0]}
+    assert (forged.state, len(done)) == (State.FAILED, 1)
 
 
 # Secrets
