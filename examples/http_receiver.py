@@ -39,7 +39,7 @@ def make_server(port: int, secret: str, work: Work) -> ThreadingHTTPServer:
             try:
                 verifier.verify(body, {name.lower(): value for name, value in self.headers.items()})
             except WebhookVerificationError:
-                self._answer(401, {"error": "the signature does not match"})  # the job fails: nobody retries a forgery
+                self._answer(401, {"error": "the signature does not match"})  # the job fails: a forgery is not retried
                 return
             message_id = self.headers["webhook-id"]
             if message_id not in done:

@@ -244,7 +244,7 @@ def secret_payload(receiver: Receiver) -> dict[str, Any]:
     return {"url": receiver.url, "headers": SECRETS | {"x-open": "seen"}, "secret_headers": ["x-api-key"]}
 
 
-def test_secret_headers_reach_the_receiver_and_nobody_else(
+def test_secret_headers_reach_the_receiver_alone(
     jobs: Jobs, receiver: Receiver, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     receiver.answers = [(403, {})]

@@ -38,7 +38,7 @@ def call(
         url: where to.
         timeout_s: the most that it may take.
         context: the job's.
-        send: sends within so many seconds.
+        send: sends within that many seconds.
         expected: statuses that are no failure, 5xx included.
 
     Raises:
