@@ -121,7 +121,8 @@ def http_request(payload: HttpRequest, context: Context) -> dict[str, Any]:
 
     Raises:
         Permanent: the receiver refused it (a 4xx other than 408, 409, 425 and 429), or its address is not public.
-        Transient: no answer, or a status that asks to come again. CircuitIsOpen: the receiver is failing, and is not asked.
+        Transient: no answer, or a status that asks to come again.
+        CircuitIsOpen: the receiver is failing, and is not asked.
         NotConfigured, Unavailable: as `signing_secrets`.
     """
     content, content_type = payload.content()
