@@ -1,4 +1,7 @@
-"""Every 5 minutes: hands over again what was recorded and not settled, finishes uploads that died, measures queues."""
+"""Every 5 minutes: sends again what was recorded and not settled, finishes uploads that died, measures queues.
+
+It also processes the batches of the tables' streams that their functions gave up.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,16 @@ from typing import Any
 
 from aws_lambda_powertools.metrics import MetricUnit
 
+from adbot_queue.adbots import announce
 from adbot_queue.adbots import service as adbots_service
 from adbot_queue.adbots.verdicts import Verdicts
-from adbot_queue.core import aws, events, telemetry
+from adbot_queue.core import aws, events, given_up, telemetry
 from adbot_queue.core.clock import system_clock
-from adbot_queue.core.settings import settings
+from adbot_queue.core.settings import settings, variable
 from adbot_queue.core.telemetry import gauge
+from adbot_queue.jobs import counters
 from adbot_queue.payments import service as payments_service
+from adbot_queue.system import notices
 
 
 def _measure() -> None:
@@ -28,6 +34,15 @@ def _measure() -> None:
     gauge("RowsSetAside", sum(len(header.aside) for header in headers) + len(unreadable))
 
 
+def _given_up() -> given_up.GivenUpBatches:
+    env = settings()
+    work: dict[str, given_up.Work] = {
+        env.adbots_table: lambda records: announce.from_env(notices.from_env()).announce(records),
+        env.jobs_table: lambda records: counters.from_env().tally(records),
+    }
+    return given_up.GivenUpBatches(aws.sqs(), aws.dynamodb_streams, variable("GIVEN_UP_BATCHES_URL"), work)
+
+
 def handler(event: Any, context: Any) -> dict[str, Any]:
     """The schedule's tick. Whatever fails here fails the run, is alarmed, and comes again."""
     if not events.is_tick(event):
@@ -39,6 +54,7 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
         gauge("UnsettledEvents", overdue)
         payments.review_unmatched(time_left)
         _measure()
-        return {"unsettled": overdue, "uploads_finished": adbots_service.from_env().stock.finish_staged()}
+        finished = adbots_service.from_env().stock.finish_staged()
+        return {"unsettled": overdue, "uploads_finished": finished, "stream_batches": _given_up().process(time_left)}
     finally:
         telemetry.flush()

@@ -256,6 +256,7 @@ def _made() -> tuple[dict[str, str], dict[str, str], bytes]:
             "QueueUrl"
         ],
         "notices": aws.sqs().create_queue(QueueName="test_notices")["QueueUrl"],
+        "given-up": aws.sqs().create_queue(QueueName="test-given-up")["QueueUrl"],
     }
     jobs = {name: aws.sqs().create_queue(QueueName=f"test_jobs-{name}")["QueueUrl"] for name in job_queues.QUEUES}
     aws.events().create_event_bus(Name="events")
@@ -291,6 +292,7 @@ def world() -> Iterator[World]:
             "JOBS_TABLE": tables["JobsTable"],
             "ANALYTICS_TABLE": tables["AnalyticsTable"],
             "QUEUE_URL": queues["payments"].replace("payments", "%s"),
+            "GIVEN_UP_BATCHES_URL": queues["given-up"],
         }
         # One writer: the calls of an upload come in one order, for tests that stop it after each.
         with patch.dict(os.environ, env), patch.object(stock, "WRITERS", 1), _unsigned():

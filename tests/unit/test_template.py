@@ -174,6 +174,41 @@ def test_no_stream_consumer_loses_a_record_silently(function: str) -> None:
     assert len(behind) == 1
 
 
+def rights(*roles: str) -> set[tuple[str, str]]:
+    """(action, resource) of roles, whichever policy allows it."""
+    policies = [RESOURCES[role]["Properties"]["Policies"][0]["PolicyDocument"] for role in roles]
+    policies += [
+        policy["PolicyDocument"]
+        for policy in of("AWS::IAM::Policy").values()
+        if any(ref == {"Ref": role} for ref in policy["Roles"] for role in roles)
+    ]
+    return {
+        (action, json.dumps(resource))
+        for policy in policies
+        for statement in policy["Statement"]
+        for action, resource in itertools.product(statement["Action"], statement["Resource"])
+    }
+
+
+def test_the_sweeper_may_do_for_given_up_batches_what_the_functions_of_the_streams_may() -> None:
+    needed = {
+        (action, resource)
+        for action, resource in rights("TallyRole", "TallyJobsRole")
+        if not action.startswith("logs:") and action not in {"dynamodb:DescribeStream", "dynamodb:ListStreams"}
+    } - {("sqs:SendMessage", json.dumps(get_att("TallyDeadLetters")))}
+
+    assert needed <= rights("SweepRole")
+    assert ("sqs:ReceiveMessage", json.dumps(get_att("TallyDeadLetters"))) in rights("SweepRole")
+    assert FUNCTIONS["SweepFunction"]["Environment"]["Variables"]["GIVEN_UP_BATCHES_URL"] == {"Ref": "TallyDeadLetters"}
+
+
+@pytest.mark.parametrize("function", sorted(streams()))
+def test_a_batch_whose_place_cannot_be_written_down_rings_an_alarm(function: str) -> None:
+    watched = [alarm for alarm in ALARMS.values() if alarm["MetricName"] == "DestinationDeliveryFailures"]
+
+    assert [{"Name": "FunctionName", "Value": {"Ref": function}}] in [alarm["Dimensions"] for alarm in watched]
+
+
 def test_a_bad_record_is_singled_out_except_where_batches_must_stay_as_they_are() -> None:
     assert {name: stream["BisectBatchOnFunctionError"] for name, stream in streams().items()} == {
         "TallyFunction": True,

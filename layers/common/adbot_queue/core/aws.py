@@ -64,6 +64,12 @@ def dynamodb() -> DynamoDBClient:
     return client
 
 
+@lru_cache(maxsize=1)
+def dynamodb_streams() -> Any:
+    """The client of DynamoDB's streams of this process."""
+    return _patient("dynamodbstreams")
+
+
 def send_as_given(client: DynamoDBClient) -> None:
     """Keep botocore from walking through requests and answers."""
     events = client.meta.events

@@ -83,7 +83,7 @@ class Counters:
         """Count a batch of stream records, each once however often and in whatever batches it is delivered.
 
         Args:
-            batch: consecutive ones of one shard of the stream, at most `MOST_RECORDS`.
+            batch: consecutive ones of one shard of the stream, at most `MOST_RECORDS` of them about jobs.
 
         Raises:
             Contended: nothing is known to be counted; deliver the batch again.
