@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.core import aws, telemetry
-from adbot_queue.core.dynamodb import Contended
+from adbot_queue.core.errors import Unavailable
 from adbot_queue.jobs import service as jobs_service
 from adbot_queue.otp import codes, numbers, service
 from adbot_queue.otp.codes import Codes
@@ -302,7 +302,7 @@ def test_who_always_meets_others_is_told_to_come_again(on: World) -> None:
     events = aws.dynamodb().meta.events
     events.register("before-call.dynamodb.TransactWriteItems", meanwhile, unique_id="always")
     try:
-        with pytest.raises(Contended):
+        with pytest.raises(Unavailable):
             limits.take_all({"a": rate, "b": rate})
     finally:
         events.unregister("before-call.dynamodb.TransactWriteItems", unique_id="always")

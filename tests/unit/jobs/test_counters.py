@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, Contended, decode
+from adbot_queue.core.errors import Unavailable
 from adbot_queue.jobs import counters
 from adbot_queue.jobs.counters import MINUTES_KEPT_S, MOST_RECORDS, SHARDS, Counters
 from adbot_queue.jobs.statistics import summed
@@ -43,7 +44,7 @@ def tables(one_world: World) -> World:
 
 
 def store(world: World) -> Counters:
-    return Counters(aws.dynamodb(), world.env["SYSTEM_TABLE"], FakeClock(NOW + 300_000), pause=lambda _: None)
+    return Counters(aws.dynamodb(), world.env["SYSTEM_TABLE"], FakeClock(NOW + 300_000))
 
 
 def kept(world: World) -> tuple[Numbers, Numbers]:
@@ -244,7 +245,7 @@ def test_any_story_of_redeliveries_and_crashes_ends_with_the_counts_of_one_deliv
         wild = deliveries < 60
         batch = records[noted : noted + chance.randint(1, MOST_RECORDS)]
         table.dies_after = chance.choice([None, None, 1, 1, 2, 3]) if wild else None
-        counting = Counters(table, "system", FakeClock(), pause=lambda _: None)  # type: ignore[arg-type]
+        counting = Counters(table, "system", FakeClock())  # type: ignore[arg-type]
         with suppress(Killed):
             counting.tally(batch)
             noted += len(batch)
@@ -299,7 +300,7 @@ def test_writers_that_collide_go_on_to_other_shards(tables: World, monkeypatch: 
 
 def test_a_throttled_table_leaves_the_batch_to_the_next_delivery(tables: World) -> None:
     records = Stream().lives(5, random.Random(6), QUEUES)[:10]
-    with failing(aws.dynamodb(), "TransactWriteItems", code="ThrottlingException"), pytest.raises(Contended):
+    with failing(aws.dynamodb(), "TransactWriteItems", code="ThrottlingException"), pytest.raises(Unavailable):
         store(tables).tally(records)
     assert kept(tables) == ({}, {})
     store(tables).tally(records)

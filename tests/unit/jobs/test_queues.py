@@ -11,8 +11,8 @@ from botocore.exceptions import ClientError
 
 from adbot_queue import ledger
 from adbot_queue.core import aws
-from adbot_queue.core.dynamodb import Contended, put_if
-from adbot_queue.core.errors import NotFound
+from adbot_queue.core.dynamodb import put_if
+from adbot_queue.core.errors import NotFound, Unavailable
 from adbot_queue.core.settings import MissingSetting
 from adbot_queue.jobs import counters, job_queues, queues, queues_control
 from adbot_queue.jobs.items import item_of
@@ -297,7 +297,7 @@ def test_of_two_who_switch_at_once_the_later_one_knows_what_the_other_did(
 def test_a_switch_that_is_always_overtaken_is_contention(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
     queues_control.from_env().pause("money", "", BOB)
     monkeypatch.setattr(queues_control, "intent_of", lambda _: Intent())
-    with pytest.raises(Contended):
+    with pytest.raises(Unavailable):
         queues_control.from_env().pause("money", "", ADMIN)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from adbot_queue import ledger
 from adbot_queue.core import aws
-from adbot_queue.core.dynamodb import Contended
+from adbot_queue.core.errors import Unavailable
 from adbot_queue.ledger import Actor
 from adbot_queue.system.health_log import HealthLog, LogLevel
 from adbot_queue.system.mode import Modes, ProcessingMode
@@ -125,7 +125,7 @@ def test_a_switch_that_is_always_overtaken_is_contention(
     modes, stale = process(system, clock), process(system, clock).read()
     process(system, clock).set(ProcessingMode.SYNC_DIRECT, "", BOB)
     monkeypatch.setattr(Modes, "read", lambda _: stale)
-    with pytest.raises(Contended):
+    with pytest.raises(Unavailable):
         modes.set(ProcessingMode.SYNC_DIRECT, "", ADMIN)
 
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 
 from adbot_queue.adbots import items
-from adbot_queue.adbots.commands import race
+from adbot_queue.adbots.commands import retry_on_conflict
 from adbot_queue.adbots.pool_store import PoolStore, Stale
 from adbot_queue.adbots.upload import Line
 from adbot_queue.core import dynamodb
@@ -81,7 +81,7 @@ class Claims:
                 raise Stale from refused
             return claim
 
-        self._settled[number] = race(attempt)
+        self._settled[number] = retry_on_conflict(attempt)
 
     def close(self) -> None:
         """Settle what is open: its lines become no sessions of this upload any more."""

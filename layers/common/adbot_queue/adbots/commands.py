@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from adbot_queue.adbots.model import Adbot
 from adbot_queue.adbots.pool_store import Stale
-from adbot_queue.core import races
+from adbot_queue.core import conflicts
 from adbot_queue.core.dynamodb import Contended
 from adbot_queue.ledger import Actor
 
@@ -43,10 +43,10 @@ class Done:
     replayed: bool = False
 
 
-def race(attempt: Callable[[], Result]) -> Result:
-    """Try until nobody was faster: `attempt` reads, decides and commits anew each time.
+def retry_on_conflict(attempt: Callable[[], Result]) -> Result:
+    """Return what `attempt` returns; it reads, decides and commits anew each time.
 
     Raises:
-        Unavailable: as `races.race`.
+        Unavailable: as `conflicts.retry_on_conflict`.
     """
-    return races.race(attempt, (Stale, Contended))
+    return conflicts.retry_on_conflict(attempt, (Stale, Contended))

@@ -12,7 +12,7 @@ from adbot_queue.adbots import changes, model
 from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry
 from adbot_queue.adbots.changes import Change
 from adbot_queue.adbots.command_log import CommandLog
-from adbot_queue.adbots.commands import Command, Done, race
+from adbot_queue.adbots.commands import Command, Done, retry_on_conflict
 from adbot_queue.adbots.model import (
     MAX_SESSIONS,
     Adbot,
@@ -221,7 +221,7 @@ class AdbotService:
             self._log.commit(transaction)
             return Done(after)
 
-        return race(attempt)
+        return retry_on_conflict(attempt)
 
     def cancel(self, adbot_id: str, command: Command, *extras: Callable[[Transaction, Adbot], None]) -> Done:
         """End a bot: it leaves the queue, its sessions go back to stock. A cancelled bot stays as it is.
@@ -303,7 +303,7 @@ class AdbotService:
             self._log.commit_change(change, mark, self._log.sign(unkeyed, "session.lost", adbot, change.after, detail))
             return change.after
 
-        adbot = race(attempt)
+        adbot = retry_on_conflict(attempt)
         self._nudge_after(adbot)
         return adbot
 
@@ -322,7 +322,7 @@ class AdbotService:
             self._log.commit(transaction)
             return Done(after)
 
-        return race(attempt)
+        return retry_on_conflict(attempt)
 
     def unpark(self, adbot_id: str, command: Command) -> Done:
         """Give a bot that was set aside a new place at the tail.
@@ -420,7 +420,7 @@ class AdbotService:
                 raise Stale from refused
             return Done(change.after)
 
-        done = race(attempt)
+        done = retry_on_conflict(attempt)
         self._nudge_after(done.adbot)
         return done
 

@@ -9,7 +9,7 @@ from adbot_queue.adbots import changes, items
 from adbot_queue.adbots.allocation import Header
 from adbot_queue.adbots.changes import Place
 from adbot_queue.adbots.claims import Claims
-from adbot_queue.adbots.commands import Command, race
+from adbot_queue.adbots.commands import Command, retry_on_conflict
 from adbot_queue.adbots.model import Run
 from adbot_queue.adbots.pool_store import Extra, Stale
 from adbot_queue.adbots.pools import POOL_NAME, Pools
@@ -156,7 +156,7 @@ class Stock:
                 return known
             return None
 
-        return race(attempt)
+        return retry_on_conflict(attempt)
 
     def _write_pages(self, upload: str, lines: list[Line]) -> None:
         """Session ids by position. Unconditional: whoever repeats the upload writes the same."""
@@ -236,7 +236,7 @@ class Stock:
                 raise Stale from refused
             return True
 
-        return race(attempt)
+        return retry_on_conflict(attempt)
 
     def _tells(self, upload: str, told: str) -> bool:
         """Whether this request may tell its caller that the lines of a published upload are accepted: the first may."""

@@ -17,7 +17,7 @@ from adbot_queue.core.telemetry import count, logger
 from adbot_queue.delivery.model import Delivery, DeliveryStatus, Report, Told
 from adbot_queue.delivery.store import DeliveryStore, Kept, Unreadable
 
-RACES = 5
+MAX_ROUNDS = 5
 
 WRITE_FAILURES = (ClientError, BotoCoreError, Contended, AppError)
 """What a write may fail with that says nothing of the next one."""
@@ -62,7 +62,7 @@ class DeliveryService:
         for one in told:
             by_message[one.job, one.message_id].append(one)
         failures: list[Exception] = []
-        for _ in range(RACES):
+        for _ in range(MAX_ROUNDS):
             try:
                 found = self._store.get_many(by_message)
             except WRITE_FAILURES as error:

@@ -33,7 +33,8 @@ from typing import TYPE_CHECKING, Any
 from adbot_queue import ledger as ledgers
 from adbot_queue.core import aws, dynamodb, secrets
 from adbot_queue.core.clock import Clock, system_clock
-from adbot_queue.core.dynamodb import ConditionFailed, Contended, Item, Refused, Transaction
+from adbot_queue.core.conflicts import CHANGED, retry_on_conflict
+from adbot_queue.core.dynamodb import ConditionFailed, Item, Transaction
 from adbot_queue.core.errors import NotFound
 from adbot_queue.core.settings import MissingSetting, settings
 from adbot_queue.core.telemetry import count
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
 SETTING = "ADDRESS_KEY_ID"
 KEPT_MS = 30 * 86_400_000
 """How long a lifted one stays: longer than any provider repeats its reports."""
-
-RACES = 5
 
 
 EVERYTHING, MARKETING = "everything", "marketing"
@@ -203,9 +202,10 @@ class Suppressions:
         """Let an address be written to again. Doing it twice changes nothing.
 
         Raises:
-            NotFound: there is none. Contended: it kept changing.
+            NotFound: there is none. Unavailable: it kept changing.
         """
-        for _ in range(RACES):
+
+        def attempt() -> Suppression:
             item = dynamodb.get(self._client, self._table, _key(suppression_id))
             if item is None or "at" not in item:
                 raise NotFound(f"there is no suppression {suppression_id}")
@@ -213,12 +213,10 @@ class Suppressions:
             if not before.in_force:
                 return before
             lifted_at = max(self._now(), before.at)
-            try:
-                self._lifting(before, lifted_at, reason, actor).commit()
-            except Refused:
-                continue
+            self._lifting(before, lifted_at, reason, actor).commit()
             return replace(before, lifted_at=lifted_at)
-        raise Contended("suppression")
+
+        return retry_on_conflict(attempt, CHANGED)
 
     def _lifting(self, before: Suppression, lifted_at: int, reason: str, actor: Actor) -> Transaction:
         """The entry (refused when its cause is a later one meanwhile) and the ledger's."""

@@ -18,16 +18,15 @@ Shards exist for writers that meet: each process writes to one of them and moves
 
 from __future__ import annotations
 
-import random
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from adbot_queue.core import aws, dynamodb, records, telemetry
 from adbot_queue.core.clock import Clock, iso, system_clock
+from adbot_queue.core.conflicts import CHANGED, retry_on_conflict
 from adbot_queue.core.dynamodb import ConditionFailed, Contended, Item, Refused, Transaction
 from adbot_queue.core.records import readable
 from adbot_queue.core.settings import settings
@@ -44,7 +43,6 @@ MINUTES_KEPT_S = 48 * 3_600
 MARKERS_KEPT_S = 2 * 86_400
 """Longer than a stream keeps its records."""
 
-RACES = 8
 
 _NEEDED = (
     *("queue", "state", "created_at", "run_at", "rank", "lag", "started_at", "first_started_at"),
@@ -64,17 +62,10 @@ class Counted:
 class Counters:
     """Writes and reads the statistics."""
 
-    def __init__(
-        self,
-        client: DynamoDBClient,
-        table: str,
-        now: Clock = system_clock,
-        pause: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, client: DynamoDBClient, table: str, now: Clock = system_clock) -> None:
         self._client = client
         self._table = table
         self._now = now
-        self._pause = pause
         self._shard = 0
 
     # Writing
@@ -86,7 +77,7 @@ class Counters:
             batch: consecutive ones of one shard of the stream, at most `MOST_RECORDS` of them about jobs.
 
         Raises:
-            Contended: nothing is known to be counted; deliver the batch again.
+            Unavailable: nothing is known to be counted; deliver the batch again.
         """
         left = readable(batch, read)
         while left:
@@ -101,20 +92,21 @@ class Counters:
 
     def _count(self, batch: Sequence[Counted]) -> Item | None:
         """Count a batch; None when that is done, otherwise the marker of the time when it was done before."""
-        for race in range(RACES):
+
+        def attempt() -> Item | None:
             try:
                 self._transaction(batch).commit()
             except Refused as refused:
-                marker = refused.failed["marker"]
-                if marker:
+                if marker := refused.failed["marker"]:
                     return marker
+                raise
             except Contended:
                 self._shard = (self._shard + 1) % SHARDS
-                self._pause(random.uniform(0, 0.01 * 2**race))  # noqa: S311  full jitter, no secret
-            else:
-                telemetry.count("RecordsTallied", len(batch))
-                return None
-        raise Contended("counters")
+                raise
+            telemetry.count("RecordsTallied", len(batch))
+            return None
+
+        return retry_on_conflict(attempt, CHANGED)
 
     def _transaction(self, batch: Sequence[Counted]) -> Transaction:
         """Marker (refused when there is one), totals of each queue, minutes of each queue."""

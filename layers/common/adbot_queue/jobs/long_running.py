@@ -28,8 +28,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from adbot_queue.core.clock import iso
-from adbot_queue.core.dynamodb import Contended, Refused, Transaction
-from adbot_queue.core.races import race
+from adbot_queue.core.conflicts import CHANGED, retry_on_conflict
+from adbot_queue.core.dynamodb import Refused, Transaction
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.retry import Cancelled, Permanent, Postponed, Transient
 
@@ -160,7 +160,7 @@ def run(work: LongRunningJob, context: Context) -> dict[str, Any]:
         context.check_cancelled()
         if context.seconds_left() < work.reserve_s:
             raise NextRun("more to do", 0)
-        written = race(partial(_write_slice, work, progress, context), lost=(Contended, Refused))
+        written = retry_on_conflict(partial(_write_slice, work, progress, context), CHANGED)
         if written.afterwards:
             written.afterwards()
         wait_ms = 0 if written.is_last else written.not_before - context.now()

@@ -18,7 +18,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from adbot_queue import ledger as ledgers
 from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.clock import Clock, iso, system_clock
-from adbot_queue.core.dynamodb import Contended, Refused, Transaction
+from adbot_queue.core.conflicts import CHANGED, retry_on_conflict
+from adbot_queue.core.dynamodb import Transaction
 from adbot_queue.core.settings import MissingSetting, settings
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs import job_queues
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_lambda import LambdaClient
 
-RACES = 5
 PENDING = "Pending"
 """Said of a mapping that could not be changed yet: the sweeper does it."""
 
@@ -76,7 +76,7 @@ class QueuesControl:
 
         Raises:
             NotFound: there is no such queue.
-            Contended: others were setting the switch at the same moment, again and again.
+            Unavailable: others kept setting the switch.
         """
         return self._set(queue, reason, actor, paused=True)
 
@@ -86,19 +86,19 @@ class QueuesControl:
 
     def _set(self, queue: str, reason: str, actor: Actor, *, paused: bool) -> Switched:
         name = job_queues.queue(queue).name
-        for _ in range(RACES):
+
+        def attempt() -> Intent:
             found = dynamodb.get(self._client, self._table, intent_key(name))
-            intent = intent_of(found) if found else Intent()
-            if intent.paused is not paused:
-                after = Intent(paused, iso(self._now()), actor.id, reason, intent.version + 1)
-                try:
-                    self._transaction(name, intent, after, actor).commit()
-                except Refused:
-                    continue
-                logger.info("queue switched", queue=name, paused=paused)
-                intent = after
-            return Switched(name, intent, self._apply(name, paused=paused))
-        raise Contended(f"queue {name}")
+            before = intent_of(found) if found else Intent()
+            if before.paused is paused:
+                return before
+            after = Intent(paused, iso(self._now()), actor.id, reason, before.version + 1)
+            self._transaction(name, before, after, actor).commit()
+            logger.info("queue switched", queue=name, paused=paused)
+            return after
+
+        intent = retry_on_conflict(attempt, CHANGED)
+        return Switched(name, intent, self._apply(name, paused=paused))
 
     def _transaction(self, queue: str, before: Intent, after: Intent, actor: Actor) -> Transaction:
         """Intent (refused when somebody else has set it since), ledger entry."""

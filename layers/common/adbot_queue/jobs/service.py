@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from adbot_queue import ledger as ledgers
 from adbot_queue.core import aws
 from adbot_queue.core.clock import Clock, system_clock
+from adbot_queue.core.conflicts import retry_on_conflict
 from adbot_queue.core.dynamodb import Contended, Transaction
 from adbot_queue.core.errors import (
     AppError,
@@ -21,7 +22,6 @@ from adbot_queue.core.errors import (
     NotFound,
     RateLimited,
 )
-from adbot_queue.core.races import race
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count
 from adbot_queue.jobs import dispatch, job_queues, job_types
@@ -401,7 +401,7 @@ class JobService:
                 raise Contended(f"job {job_id}")
             return written
 
-        return race(attempt)
+        return retry_on_conflict(attempt)
 
 
 def _name(draft: Draft) -> str:

@@ -12,8 +12,8 @@ from contextlib import suppress
 from typing import Any
 
 from adbot_queue.core import dynamodb
+from adbot_queue.core.conflicts import retry_on_conflict
 from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, ConditionFailed, Contended, Item, Refused, Transaction
-from adbot_queue.core.races import race
 from adbot_queue.jobs.claims import Claims, difference
 from adbot_queue.jobs.creation import Created, Draft, Known, Memory
 from adbot_queue.jobs.items import LONG_LISTING, item_of, job_of, key_of, listing_of, sort_out
@@ -99,7 +99,7 @@ class JobStore(Claims):
             with suppress(Refused, Contended):
                 return self._commit(drafts, now, sign, request, late, with_parents=True)
         # Workers are at the parents: a transaction without these loses no race against them.
-        return race(lambda: self._commit(drafts, now, sign, request, late, with_parents=False))
+        return retry_on_conflict(lambda: self._commit(drafts, now, sign, request, late, with_parents=False))
 
     def _commit(
         self,

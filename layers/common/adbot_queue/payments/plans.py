@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from adbot_queue.adbots import service as adbots_service
-from adbot_queue.adbots.commands import race
+from adbot_queue.adbots.commands import retry_on_conflict
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import Contended, Item, Refused, Transaction
@@ -151,7 +151,7 @@ class Plans:
             self._sign(transaction, actor, "plan.put", plan_id, before, after)
             return after, before is None
 
-        return race(attempt)
+        return retry_on_conflict(attempt)
 
     def remove(self, plan_id: str, actor: Actor) -> Plan:
         """Take a plan out of the catalogue. Its versions stay: subscriptions go on.
@@ -169,7 +169,7 @@ class Plans:
             self._sign(transaction, actor, "plan.remove", plan_id, before, None)
             return before
 
-        return race(attempt)
+        return retry_on_conflict(attempt)
 
     def _sign(
         self, transaction: Transaction, actor: Actor, action: str, plan_id: str, before: Plan | None, after: Plan | None

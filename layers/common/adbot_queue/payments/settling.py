@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from adbot_queue.adbots.commands import Command, race
+from adbot_queue.adbots.commands import Command, retry_on_conflict
 from adbot_queue.adbots.model import AdbotStatus, ExecutionMode, Order, OrderStatus
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.core import telemetry
@@ -71,7 +71,7 @@ class Settling:
         if time_left and time_left() < RESERVE_MS:  # of a batch whose others waited for a user pool that hangs
             raise Unavailable("there is no time left to settle the event; it comes again")
         mode = ExecutionMode.SYNC_DIRECT if direct else ExecutionMode.ASYNC_QUEUE
-        while race(lambda: self._round(key, mode)):
+        while retry_on_conflict(lambda: self._round(key, mode)):
             pass
 
     def _round(self, key: str, mode: ExecutionMode) -> bool:
@@ -258,7 +258,7 @@ class Settling:
         for key in self._store.unmatched(self._now() - GRACE_MS, MAX_UNMATCHED):
             if time_left() < RESERVE_MS:
                 break
-            found += race(partial(self._review_unmatched, key))
+            found += retry_on_conflict(partial(self._review_unmatched, key))
         return found
 
     def _review_unmatched(self, key: str) -> int:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.clock import Clock, system_clock
-from adbot_queue.core.dynamodb import ConditionFailed, Contended, Item, Refused, Transaction
+from adbot_queue.core.conflicts import CHANGED, retry_on_conflict
+from adbot_queue.core.dynamodb import ConditionFailed, Contended, Item, Transaction
 from adbot_queue.core.settings import settings
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ SECOND = 1_000_000
 KEPT_S = 3_600
 """How long a full bucket's item stays: longer than any two clocks differ."""
 
-RACES = 5
+MAX_TRIES = 5
 """Tries of a take; three at most are needed, unless the bucket's item is deleted meanwhile."""
 
 REMEMBERED = 1_000
@@ -102,7 +103,7 @@ class Limits:
         # Read once: `tat` only grows, so one that has been found past this moment stays there. Were the clock read for
         # each try, then takers whose tries take longer than an interval would find the bucket full and in use by turns.
         now = self._now() * 1000
-        for _ in range(RACES):
+        for _ in range(MAX_TRIES):
             try:
                 tat = self._advance(name, cost, now, full) if seen > now else self._begin(name, cost, now)
             except ConditionFailed as failed:
@@ -122,10 +123,11 @@ class Limits:
             The buckets that have no token; empty when all tokens are taken.
 
         Raises:
-            Contended: others were faster each time.
+            Unavailable: others were faster each time.
         """
         keys = {name: {"pk": f"LIMIT#{name}", "sk": "L"} for name in wanted}
-        for _ in range(RACES):
+
+        def attempt() -> dict[str, Taken]:
             now = self._now() * 1000
             found = dynamodb.get_many(self._client, self._table, keys.values())
             stood = {item["pk"].partition("#")[2]: item["tat"] for item in found}
@@ -147,14 +149,11 @@ class Limits:
                     tat=tat,
                     expires=_expires(tat),
                 )
-            if refused:
-                return refused
-            try:
+            if not refused:
                 transaction.commit()
-            except (Refused, Contended):
-                continue
-            return {}
-        raise Contended(f"limits {', '.join(wanted)}")
+            return refused
+
+        return retry_on_conflict(attempt, CHANGED)
 
     def _begin(self, name: str, cost: int, now: int) -> int:
         """A full bucket: there is no item, or its time has passed."""

@@ -17,7 +17,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from adbot_queue import ledger as ledgers
 from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.clock import Clock, iso, system_clock
-from adbot_queue.core.dynamodb import Contended, Item, Refused, Transaction
+from adbot_queue.core.conflicts import CHANGED, retry_on_conflict
+from adbot_queue.core.dynamodb import Item, Transaction
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
 from adbot_queue.ledger import Actor, Entry, Ledger
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 CACHE_SECONDS = 5
-RACES = 5
 KEY: Item = {"pk": "MODE", "sk": "M"}
 
 
@@ -95,21 +95,20 @@ class Modes:
         """Set the mode; the same again changes nothing. Every process follows within 5 s.
 
         Raises:
-            Contended: others were setting it at the same moment, again and again.
+            Unavailable: others kept setting it.
         """
-        for _ in range(RACES):
+
+        def attempt() -> Switch:
             before = self.read()
             if before.mode is mode:
                 return before
             after = Switch(mode, iso(self._now()), actor.id, reason, before.version + 1)
-            try:
-                self._transaction(before, after, actor).commit()
-            except Refused:
-                continue
+            self._transaction(before, after, actor).commit()
             self._mode, self._asked_at = mode, self._seconds()
             logger.warning("mode switched", before=before.mode, after=mode)
             return after
-        raise Contended("mode")
+
+        return retry_on_conflict(attempt, CHANGED)
 
     def _transaction(self, before: Switch, after: Switch, actor: Actor) -> Transaction:
         """Switch (refused when somebody else has set it since), ledger entry, health log entry."""
