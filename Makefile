@@ -13,6 +13,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export SAM_CLI_TELEMETRY := 0
 export PYTHONTZPATH :=
 export AWS_DEFAULT_REGION ?= us-east-1
+# A test run starts hundreds of interpreters: each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 RUN := .venv/bin/python -m
 UV_VERSION := $(shell sed -n 's/^uv==//p' requirements-dev.in)
 BENCHES := allocation jobs queues cold console leads finding
