@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from adbot_queue.adbots.model import Movement, OrderStatus
 from adbot_queue.core.clock import day as day_of
 from adbot_queue.core.clock import system_clock
+from adbot_queue.jobs.long_running import Progress
 from adbot_queue.payments.model import Payment
 from adbot_queue.payments.movements import movements
 from adbot_queue.payments.stripe_events import interpret
@@ -59,10 +59,10 @@ def date(days: float) -> str:
 
 def report(shop: World, since: str = "2020-01-01", until: str = "2099-12-31") -> dict[tuple[str, str], tuple[Any, ...]]:
     """(day, currency) -> bots, orders, amount, refunded, as the report has them."""
-    run = SimpleNamespace(
-        state=sources.start(), pause_if_short=lambda: None, context=SimpleNamespace(progress=lambda *_: None)
-    )
-    table = sources.orders(shop.adbots.store, run, since, until)  # type: ignore[arg-type]
+    progress = Progress()
+    while not (done := sources.next_orders(shop.adbots.store, progress, since, until)).is_last:
+        progress = Progress(done.cursor)
+    table = sources.orders(Progress(done.cursor), since, until)
     return {(str(row[0]), str(row[1])): tuple(map(float, row[2:6])) for row in table.rows}  # type: ignore[arg-type]
 
 
