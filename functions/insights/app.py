@@ -5,7 +5,8 @@ from __future__ import annotations
 from adbot_queue.analytics import schemas, service
 from adbot_queue.core.errors import NotFound
 from adbot_queue.core.http import STAFF, Api, Request
-from adbot_queue.reports import schemas as report_schemas
+from adbot_queue.jobs import service as jobs
+from adbot_queue.jobs.schemas import JobView
 from adbot_queue.reports import service as reports
 
 api = Api("Analytics")
@@ -38,14 +39,15 @@ def get_article_stats(request: Request[None]) -> schemas.ArticleView:
 @api.get(
     "/reports/{id}",
     roles=STAFF,
-    returns=report_schemas.ReportView,
-    summary="Get download links of a report (valid for 15 minutes)",
+    returns=JobView,
+    summary="Get a report with download links (valid for 15 minutes)",
     tag="Reports",
     raises=(NotFound,),
 )
-def get_report(request: Request[None]) -> report_schemas.ReportView:
-    """The id is that of the job `generate-report`."""
-    return report_schemas.ReportView.of(reports.from_env().show(request.path["id"]))
+def get_report(request: Request[None]) -> JobView:
+    """The job `generate-report`; once it is completed, `result.files` has a `url` each."""
+    job = jobs.from_env().job(request.path["id"])
+    return JobView.of(reports.from_env().with_links(job))
 
 
 handler = api.handler

@@ -55,7 +55,7 @@ def test_events_are_counted_shown_reported_and_downloaded(api: Api, eventually: 
 
     job = run(api, eventually, "generate-report", {"report": "analytics", "from": day, "to": day})
     report = api("viewer", "GET", f"/reports/{job['id']}").json()
-    files = {entry["format"]: requests.get(entry["url"], timeout=10) for entry in report["files"]}
+    files = {entry["format"]: requests.get(entry["url"], timeout=10) for entry in report["result"]["files"]}
     rows = list(csv.DictReader(io.StringIO(files["csv"].text, newline="")))
     assert [row["events"] for row in rows if row["event"] == f"'{name}"] == ["1"]
     assert [row["events"] for row in rows if row["event"] == ""] == [str(counted["events"])]
@@ -68,7 +68,7 @@ def test_events_are_counted_shown_reported_and_downloaded(api: Api, eventually: 
 def test_orders_are_reported_and_a_cleanup_counts_before_it_deletes(api: Api, eventually: Eventually) -> None:
     bot = api("admin", "POST", "/admin/adbots", json={"required_sessions": 1}).json()
     job = run(api, eventually, "generate-report", {"report": "orders", "format": "csv"})
-    (entry,) = api("viewer", "GET", f"/reports/{job['id']}").json()["files"]
+    (entry,) = api("viewer", "GET", f"/reports/{job['id']}").json()["result"]["files"]
     rows = list(csv.DictReader(io.StringIO(requests.get(entry["url"], timeout=10).text, newline="")))
     assert sum(int(row["bots"]) for row in rows if row["day"] == bot["created_at"][:10]) >= 1
 

@@ -146,18 +146,29 @@ def test_a_link_opens_the_file_and_ends_after_a_quarter_of_an_hour(on_aws: World
     counting.run("generate-report", {"report": "analytics", "format": "csv"}, "r-1")
     answer = on_aws.http("insights", "GET /reports/{id}", role="viewer", id="r-1").json
 
-    (link,) = answer["files"]
+    (link,) = answer["result"]["files"]
     query = parse_qs(urlsplit(link["url"]).query)
-    assert (answer["report"], link["format"], link["size"]) == ("analytics", "csv", len(file("reports/r-1.csv")))
+    assert (answer["id"], answer["result"]["report"], answer["state"]) == ("r-1", "analytics", "completed")
+    assert (link["format"], link["size"]) == ("csv", len(file("reports/r-1.csv")))
     assert query["X-Amz-Expires"] == ["900"]
     assert urlsplit(link["url"]).path.endswith("/reports/r-1.csv")
+
+
+def test_a_report_that_is_being_made_shows_its_progress(on_aws: World, counting: Counting) -> None:
+    counting.context("r-1", "generate-report")
+    answer = on_aws.http("insights", "GET /reports/{id}", role="viewer", id="r-1").json
+
+    assert (answer["state"], answer["result"]) == ("active", None)
+    assert answer["progress"] == {"done": 0, "of": None, "outcomes": {}, "cut_off": None, "note": ""}
 
 
 def test_a_report_that_was_not_made_or_is_gone_has_no_links(on_aws: World, counting: Counting) -> None:
     counting.clock.advance(-31 * 86_400)
     counting.run("generate-report", {"report": "analytics"}, "old")
 
-    for report in ("old", "none"):
+    counting.clock.advance(31 * 86_400)
+    counting.run("rebuild-article-stats", job="other")
+    for report in ("old", "none", "other"):
         assert on_aws.http("insights", "GET /reports/{id}", role="viewer", id=report).status == 404
 
 

@@ -40,6 +40,9 @@ LOWEST_PRIORITY = -100
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
+LONG_RUNNING_RETENTION_MS = 30 * DAY_MS
+"""A long-running job's row is what a person looks its work up by."""
+
 RETENTION_MS = {State.COMPLETED: 7 * DAY_MS, State.CANCELLED: 90 * DAY_MS}
 """How long a row stays after its end. A bad end stays until somebody decides about it."""
 
@@ -363,6 +366,8 @@ class Job:
     def _end(self, state: State, now: int, **values: Any) -> Job:
         # A key that still means this job must find it: the row stays at least as long.
         kept = RETENTION_MS.get(state)
+        if kept and self.long_running:
+            kept = max(kept, LONG_RUNNING_RETENTION_MS)
         until = None if kept is None else max(now + kept, self.remembered_until or 0) // 1000
         return self._out_of_hand(
             state=state,

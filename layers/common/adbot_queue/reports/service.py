@@ -1,7 +1,6 @@
 """Makes reports and gives links to them.
 
-    s3://<bucket>/reports/<job>.csv, .html   private, for 30 days
-    REPORT#<job>  R                          in the Analytics table: which files there are; as long
+    s3://<bucket>/reports/<job>.csv, .html   private, for 30 days: as long as the job's row, which names them
 
 A link carries the rights of whoever signed it, and a function's own end within hours; so links are made when they are
 asked for and live for 15 minutes.
@@ -11,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
@@ -19,12 +17,13 @@ from typing import IO, TYPE_CHECKING, Any
 from adbot_queue.adbots.store import AdbotStore
 from adbot_queue.analytics import store as stores
 from adbot_queue.analytics.store import AnalyticsStore
-from adbot_queue.core import aws, dynamodb, telemetry
+from adbot_queue.core import aws, telemetry
 from adbot_queue.core.clock import Clock, iso, system_clock
 from adbot_queue.core.errors import NotFound
 from adbot_queue.core.settings import MissingSetting, settings
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice
+from adbot_queue.jobs.model import Job, State
 from adbot_queue.reports import sources
 from adbot_queue.reports.model import Table, write_csv, write_html
 
@@ -32,32 +31,10 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 LINK_S = 900
-KEPT_S = 30 * 86_400
+
+TYPE = "generate-report"
 
 TYPES = {"csv": "text/csv; charset=utf-8", "html": "text/html; charset=utf-8"}
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A file of a report, and where it can be had until `expires_at` (ms)."""
-
-    format: str
-    key: str
-    size: int
-    url: str
-    expires_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A report that was made, with fresh links."""
-
-    id: str
-    name: str
-    since: str
-    until: str
-    made_at: int
-    links: list[Link]
 
 
 class Reports:
@@ -81,35 +58,23 @@ class Reports:
             "html": lambda file: write_html(table, iso(made_at), file),
         }
         files = {one: self._put(context.job_id, table, one, writers[one]) for one in formats}
-        item = {
-            **_key(context.job_id),
-            "name": table.name,
-            "since": table.since,
-            "until": table.until,
-            "made_at": made_at,
-            "files": files,
-            "expires_at": made_at // 1000 + KEPT_S,
-        }
-        self.store.client.put_item(TableName=self.store.table, Item=dynamodb.encode(item))
         telemetry.count("ReportsMade")
-        shown = [
-            {"format": one.format, "key": one.key, "size": one.size, "url": one.url, "expires_at": iso(one.expires_at)}
-            for one in self._links(context.job_id, files)
-        ]
+        shown = [self._link(context.job_id, form, size) for form, size in sorted(files.items())]
         ends = {"from": table.since, "to": table.until}
         return {"report": table.name, **ends, "rows": len(table.rows), "files": shown}
 
-    def show(self, job_id: str) -> Report:
-        """A report with fresh links.
+    def with_links(self, job: Job) -> Job:
+        """Return the job of a report; its files, if it has made them, have fresh links.
 
         Raises:
-            NotFound: no such job has made one, or it is gone.
+            NotFound: it is another type's job, or its files are gone.
         """
-        item = dynamodb.get(self.store.client, self.store.table, _key(job_id))
-        if item is None or item["expires_at"] * 1000 <= self._now():
+        if job.type != TYPE or (job.expires_at is not None and job.expires_at * 1000 <= self._now()):
             raise NotFound("there is no such report; they are kept for 30 days")
-        links = self._links(job_id, item["files"])
-        return Report(job_id, item["name"], item["since"], item["until"], item["made_at"], links)
+        if job.state is not State.COMPLETED:
+            return job
+        files = [self._link(job.id, file["format"], file["size"]) for file in job.result["files"]]
+        return job.changed(result=job.result | {"files": files})
 
     def _put(self, job_id: str, table: Table, form: str, write: Callable[[IO[bytes]], None]) -> int:
         """Write a file of a report by way of the disk; its size."""
@@ -127,14 +92,12 @@ class Reports:
             )
         return size
 
-    def _links(self, job_id: str, files: dict[str, int]) -> list[Link]:
-        found = []
-        for form, size in sorted(files.items()):
-            key, now = _file(job_id, form), self._now()
-            params = {"Bucket": self._bucket, "Key": key}
-            url = self._s3.generate_presigned_url("get_object", Params=params, ExpiresIn=LINK_S)
-            found.append(Link(form, key, size, url, now + LINK_S * 1000))
-        return found
+    def _link(self, job_id: str, form: str, size: int) -> dict[str, Any]:
+        """A file, and where it can be fetched for `LINK_S` seconds."""
+        params = {"Bucket": self._bucket, "Key": _file(job_id, form)}
+        url = self._s3.generate_presigned_url("get_object", Params=params, ExpiresIn=LINK_S)
+        expires_at = iso(self._now() + LINK_S * 1000)
+        return {"format": form, "key": params["Key"], "size": size, "url": url, "expires_at": expires_at}
 
 
 class GenerateReport(LongRunningJob):
@@ -165,10 +128,6 @@ class GenerateReport(LongRunningJob):
             case _:
                 table = sources.analytics(self._reports.store, *self._days)
         return self._reports.make(table, self._formats, self._context)
-
-
-def _key(job_id: str) -> dict[str, str]:
-    return {"pk": f"REPORT#{job_id}", "sk": "R"}
 
 
 def _file(job_id: str, form: str) -> str:
