@@ -19,7 +19,7 @@ from cfnlint.api import lint as cfn_lint
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.cron import BadExpression
 from adbot_queue.jobs.job_queues import QUEUES
-from adbot_queue.jobs.ticks import Plan
+from adbot_queue.jobs.ticks import Recurrence
 from adbot_queue.providers.registry import PROVIDERS
 from local.settings import REGION, ROOT
 from local.translate import BadTemplate, Template, load, place_code, transform, unroll
@@ -49,7 +49,7 @@ def _bad_schedules(plain: Template) -> Iterator[str]:
             continue  # made of parameters
         where = f"Schedule {name}/Properties/ScheduleExpression"
         try:
-            Plan.parse(expression, resource["Properties"].get("ScheduleExpressionTimezone", "UTC"), None, None, 0)
+            Recurrence.parse(expression, resource["Properties"].get("ScheduleExpressionTimezone", "UTC"), None, None, 0)
         except BadExpression as error:
             yield f"{where}: {error}"
             continue

@@ -2,7 +2,7 @@
 
 In the cloud CloudFormation runs both transforms and API Gateway reads the OpenAPI `Body`. The embedded AWS ignores
 that body, so the routes in it become resources of their own. It also asks for other permissions than AWS for some
-calls (`_ALSO`) and for schedules, which are added; and it speaks plain http, so what a bucket's policy denies without
+calls (`_ALSO`), which are added; and it speaks plain http, so what a bucket's policy denies without
 TLS is left out. Nothing else is added or changed on the way.
 """
 
@@ -27,8 +27,6 @@ _ALSO = {
     "lambda:GetEventSourceMapping": "lambda:ListEventSourceMappings",  # what it takes the reading of one for
     "bedrock:InvokeModel": "bedrock:Converse",  # another name of what AWS calls by one
 }
-# It takes every schedule for one of the group default.
-_SCHEDULE = re.compile(r"(:schedule/)\$\{\w+\}/\*$")
 _HAVE_POLICIES = {"AWS::IAM::Role", "AWS::IAM::Policy"}
 
 
@@ -188,18 +186,6 @@ def _cover_other_names(resources: Template) -> None:
             for statement in policy.get("PolicyDocument", {}).get("Statement", []):
                 actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
                 statement["Action"] = [*actions, *(_ALSO[action] for action in actions if action in _ALSO)]
-                statement["Resource"] = _also_schedules(statement.get("Resource", []))
-
-
-def _also_schedules(resources: Any) -> Any:
-    """Resources of a statement; who may touch the schedules of a group may touch those of the group default."""
-    if not isinstance(resources, list):
-        return resources
-    texts = [
-        entry["Fn::Sub"] for entry in resources if isinstance(entry, dict) and isinstance(entry.get("Fn::Sub"), str)
-    ]
-    found = [{"Fn::Sub": _SCHEDULE.sub(r"\1default/*", text)} for text in texts if _SCHEDULE.search(text)]
-    return [*resources, *found]
 
 
 def _explicit_routes(api: str, resource: Template) -> Template:

@@ -1,4 +1,4 @@
-"""Schedules: making, showing, changing, removing them, and running one now."""
+"""Schedules: create, show, replace and remove them; run one now."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotConfigured
 from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
 from adbot_queue.jobs import schedule_schemas as schemas
 from adbot_queue.jobs import schedules
-from adbot_queue.jobs.schedule_model import Wanted
+from adbot_queue.jobs.schedule_model import ScheduleSpec
 from adbot_queue.jobs.schedules import Command
 from adbot_queue.ledger import Actor
 
@@ -24,18 +24,19 @@ def _command(request: Request[Any]) -> Command:
     return Command(Actor.behind(request), request.idempotency_key, request.fingerprint)
 
 
-def _permitted(request: Request[Any]) -> Wanted:
-    """What the caller wants, if the caller may have it done at every tick."""
-    wanted: Wanted = request.body.wanted()
-    return dataclasses.replace(wanted, payload=owner.permitted(request.caller, wanted.type, wanted.payload))
+def _permitted(request: Request[Any]) -> ScheduleSpec:
+    """Return what the caller specifies, if the caller may enqueue its job."""
+    spec: ScheduleSpec = request.body.spec(by_owner=request.caller.is_owner)
+    return dataclasses.replace(spec, payload=owner.permitted(request.caller, spec.type, spec.payload))
 
 
-@api.get("/schedules", roles=STAFF, query=schemas.SchedulePage, returns=schemas.ScheduleList, summary="List schedules")
+@api.get(
+    "/schedules", roles=STAFF, query=schemas.ScheduleListQuery, returns=schemas.ScheduleList, summary="List schedules"
+)
 def list_schedules(request: Request[None]) -> schemas.ScheduleList:
-    """In the order of their making."""
-    found, following = schedules.from_env().page(request.query.limit, request.query.cursor)
-    items = [schemas.ScheduleView.of(schedule, system_clock()) for schedule in found]
-    return schemas.ScheduleList(items=items, next=following)
+    """In the order of their creation."""
+    page = schedules.from_env().page(request.query.limit, request.query.cursor)
+    return schemas.ScheduleList.of(page, system_clock())
 
 
 @api.post(
@@ -49,9 +50,9 @@ def list_schedules(request: Request[None]) -> schemas.ScheduleList:
 )
 def create_schedule(request: Request[schemas.CreateSchedule]) -> Response:
     """The same Idempotency-Key answers with the first one."""
-    made = schedules.from_env().create(request.body.name, _permitted(request), _command(request))
-    view = schemas.ScheduleView.of(made.schedule, system_clock())
-    return Response(view, headers=REPLAYED if made.replayed else {})
+    created = schedules.from_env().create(request.body.name, _permitted(request), _command(request))
+    view = schemas.ScheduleView.of(created.schedule, system_clock())
+    return Response(view, headers=REPLAYED if created.replayed else {})
 
 
 @api.get(
@@ -78,7 +79,7 @@ def get_schedule(request: Request[None]) -> schemas.ScheduleDetail:
     raises=(NotFound, Conflict, NotConfigured),
 )
 def replace_schedule(request: Request[schemas.ReplaceSchedule]) -> schemas.ScheduleView:
-    """Saying it twice changes nothing. Of two at the same time one gets 409."""
+    """Replacing it with the same changes nothing. Of two requests at the same time one gets 409."""
     body, actor = request.body, Actor.behind(request)
     changed = schedules.from_env().change(request.path["name"], _permitted(request), body.version, actor)
     return schemas.ScheduleView.of(changed, system_clock())
@@ -92,7 +93,7 @@ def replace_schedule(request: Request[schemas.ReplaceSchedule]) -> schemas.Sched
     raises=(NotFound, Conflict),
 )
 def delete_schedule(request: Request[None]) -> schemas.ScheduleView:
-    """Answers with the schedule as it was. Its jobs stay."""
+    """Answers with the schedule as it was. Jobs that have started stay; those of the next two minutes are cancelled."""
     removed = schedules.from_env().remove(request.path["name"], Actor.behind(request))
     return schemas.ScheduleView.of(removed, system_clock())
 
@@ -107,10 +108,10 @@ def delete_schedule(request: Request[None]) -> schemas.ScheduleView:
     raises=(NotFound, Conflict, IdempotencyMismatch, RateLimited, NotConfigured),
 )
 def run_schedule(request: Request[None]) -> Response:
-    """Also of a schedule that is switched off. 201 when the job was executed within the request, 200 when before."""
+    """Also of a disabled schedule. 201 when the job was executed within the request, 200 when before."""
     name, service = request.path["name"], schedules.from_env()
-    wanted = service.get(name).wanted
-    owner.check(request.caller, wanted.type, wanted.payload)
+    spec = service.get(name).spec
+    owner.check(request.caller, spec.type, spec.payload)
     enqueued = service.run(name, _command(request), request.request_id, request.time_left)
     view = schemas.StartedView.of(name, enqueued.job)
     if enqueued.replayed:

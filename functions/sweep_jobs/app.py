@@ -1,16 +1,17 @@
-"""Every minute: jobs whose message is lost, whose time has come, whose worker died; alerts, schedules, mappings."""
+"""Every minute: schedules; jobs whose message is lost, whose time has come, whose worker died; alerts, mappings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from adbot_queue import owner
 from adbot_queue.core import events, telemetry
 from adbot_queue.core.telemetry import logger
 from adbot_queue.jobs import alerts, queues_control, sweep, ticking
 
-KEPT_MS = 15_000
-"""Time that the sweep of jobs, which may go on for as long as it is let, leaves to the other parts."""
+JOBS_MS, REST_MS = 30_000, 10_000
+"""Time that schedules leave to the parts after them, and jobs to the parts after these."""
 
 
 def handler(event: Any, context: Any) -> dict[str, Any]:
@@ -19,9 +20,10 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
         return events.ignored(event, events.TICKS)
     time_left = context.get_remaining_time_in_millis
     parts: dict[str, Callable[[], Any]] = {
-        "jobs": lambda: sweep.from_env().sweep(lambda: time_left() - KEPT_MS),
+        # First: the sweep of jobs sends the messages of the jobs that ticks make.
+        "schedules": lambda: ticking.from_env(owner.needs_owner).trigger_due(lambda: time_left() - JOBS_MS),
+        "jobs": lambda: sweep.from_env().sweep(lambda: time_left() - REST_MS),
         "dead_letters": lambda: alerts.from_env().tell(),
-        "schedules": lambda: ticking.from_env().reconcile(time_left),
         "mappings": lambda: len(queues_control.reconcile()),
     }
     done: dict[str, Any] = {}

@@ -38,7 +38,7 @@ def crash_after(call: int | None, *also: Any) -> Iterator[Calls]:
         if call is not None and len(calls.names) == call:
             raise Killed(f"after call {call}: {model.name}")
 
-    clients = [aws.dynamodb(), aws.sqs(), aws.events(), aws.scheduler(), aws.sns(), *also]
+    clients = [aws.dynamodb(), aws.sqs(), aws.events(), aws.sns(), *also]
     for client in clients:
         client.meta.events.register("after-call", seen, unique_id="crash")
     try:

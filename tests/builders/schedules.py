@@ -1,130 +1,140 @@
-"""Schedules on an AWS in the process, with a clock of their own, and what must hold for them whatever happened."""
+"""Schedules on an AWS in the process, with a clock that the test owns, and what must hold for them at all times."""
 
 from __future__ import annotations
 
-import copy
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any
 
-from moto.core import DEFAULT_ACCOUNT_ID
-from moto.scheduler.models import scheduler_backends
-
 from adbot_queue.core import aws
-from adbot_queue.jobs import scheduler, service
-from adbot_queue.jobs.schedule_model import Schedule, Tick, Wanted
+from adbot_queue.jobs.model import Job
+from adbot_queue.jobs.schedule_model import Schedule, ScheduleSpec, Tick
 from adbot_queue.jobs.schedule_store import ScheduleStore, schedule_of
 from adbot_queue.jobs.schedules import Command, Schedules
-from adbot_queue.jobs.telling import Teller
-from adbot_queue.jobs.ticking import Ticking
+from adbot_queue.jobs.ticking import ScheduleTrigger
 from adbot_queue.ledger import Ledger
-from tests.builders.clocks import FakeClock
+from tests.builders.jobs import Jobs
 from tests.builders.payments import configure, rows, snapshot
-from tests.builders.world import ADMIN, REGION, World
+from tests.builders.world import ADMIN, World
 
 
 def ms(text: str) -> int:
-    """A time in UTC, in milliseconds."""
+    """Return a time in UTC in milliseconds."""
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
 
 
 BEGIN = ms("2030-01-01T00:00:30")
-"""Ahead of every real clock: AWS, also in the process, refuses what begins in its past."""
 
 
-def wanted(expression: str = "rate(1 hour)", **changed: Any) -> Wanted:
-    """A schedule that tracks an event."""
+def spec(expression: str = "rate(1 hour)", **changed: Any) -> ScheduleSpec:
+    """Return a schedule that tracks an event."""
     plain: dict[str, Any] = {"timezone": "UTC", "type": "analytics-track", "payload": {"event": "tick", "user_id": "u"}}
-    return Wanted(expression, **plain | changed)
+    return ScheduleSpec(expression, **plain | changed)
 
 
 @dataclass
-class Clockwork:
-    """The schedules of a world, at a time that the test sets."""
+class ScheduleHarness:
+    """The schedules of a world, and its jobs, at a time that the test sets."""
 
     world: World
-    clock: FakeClock = field(default_factory=lambda: FakeClock(BEGIN))
     signed: int = 0
+    owner_needed: str | None = None
 
     def __post_init__(self) -> None:
         configure()
         env = self.world.env
+        self.jobs = Jobs(self.world)
+        self.clock = self.jobs.clock
+        self.clock.now = BEGIN
         self.store = ScheduleStore(aws.dynamodb(), env["JOBS_TABLE"])
-        teller = Teller(self.store, scheduler.from_env(), self.clock)
-        self.ticking = Ticking(self.store, teller, service.from_env(), self.clock)
-        self.schedules = Schedules(
-            self.store,
-            teller,
-            service.from_env(),
-            Ledger(aws.dynamodb(), env["LEDGER_TABLE"], self._stamp),
-            self.clock,
-        )
+        self.trigger = ScheduleTrigger(self.store, lambda _type, _payload: self.owner_needed, self.clock)
+        ledger = Ledger(aws.dynamodb(), env["LEDGER_TABLE"], self._stamp)
+        self.schedules = Schedules(self.store, self.jobs.service, ledger, self.clock)
 
     def _stamp(self) -> int:
         """A millisecond for each entry: their order is what tests look at."""
         self.signed += 1
         return self.clock() + self.signed
 
-    def make(self, name: str = "report", what: Wanted | None = None, key: str | None = None) -> Schedule:
-        return self.schedules.create(name, what or wanted(), Command(ADMIN, key, "f")).schedule
+    def create(self, name: str = "report", what: ScheduleSpec | None = None, key: str | None = None) -> Schedule:
+        return self.schedules.create(name, what or spec(), Command(ADMIN, key, "f")).schedule
+
+    def change(self, what: ScheduleSpec, version: int | None = None, name: str = "report") -> Schedule:
+        return self.schedules.change(name, what, version, ADMIN)
 
     def at(self, text: str) -> None:
         """Set the clock: `01:00:20` on the first day, or a date and time."""
         self.clock.now = ms(text if "T" in text else f"2030-01-01T{text}")
 
-    def ring(self, name: str = "report", scheduled: str | None = None, version: int | None = None) -> list[Tick]:
-        """As EventBridge Scheduler does; without a time as an emulation that does not fill it in."""
-        found = self.store.get(name)
-        message = {
-            "schedule": name,
-            "version": version or (found.version if found else 1),
-            "scheduled_time": f"2030-01-01T{scheduled}Z" if scheduled else scheduler.SCHEDULED_TIME,
-        }
-        return self.ticking.tick(message, World.time_left)
-
     def sweep(self) -> int:
-        return self.ticking.reconcile(World.time_left)
+        """Run the sweeper once, as its function does: schedules, then jobs. How many schedules were due."""
+        due = self.trigger.trigger_due(World.time_left)
+        self.jobs.sweep()
+        return due
 
-    def jobs(self) -> list[dict[str, Any]]:
-        return rows(self.world.env["JOBS_TABLE"], "JOB#")
+    def sweep_until(self, text: str) -> None:
+        """Let time pass, with the sweeper once a minute."""
+        end = ms(f"2030-01-01T{text}")
+        while self.clock.now < end:
+            self.sweep()
+            self.clock.now = min(end, self.clock.now + 60_000)
+        self.sweep()
+
+    def ticks(self, name: str = "report") -> list[Tick]:
+        """Its whole history, oldest first."""
+        return self.store.ticks(name, 5000)[::-1]
+
+    def made(self, name: str = "report") -> list[Job]:
+        """The jobs of a schedule's ticks, in the order of these."""
+        prefix = f"schedule:{name}:20"
+        found = [job for job in self.jobs.all() if (job.idempotency_key or "").startswith(prefix)]
+        return sorted(found, key=lambda job: job.idempotency_key or "")
+
+    def times(self, name: str = "report") -> list[str]:
+        """The times of these jobs' ticks."""
+        return [(job.idempotency_key or "").removeprefix(f"schedule:{name}:")[11:19] for job in self.made(name)]
+
+    def due_between(self, name: str, since: int, until: int) -> list[int]:
+        """The ticks that a schedule has after one moment and up to another."""
+        return list(takewhile(lambda tick: tick <= until, self.schedules.get(name).recurrence.after(since)))
 
     def ledger(self, name: str = "report") -> list[str]:
         """The actions on a schedule, oldest first."""
         found = [entry for entry in rows(self.world.env["LEDGER_TABLE"]) if entry["target"] == f"schedule:{name}"]
         return [entry["action"] for entry in sorted(found, key=lambda entry: (entry["at"], entry["sk"]))]
 
-    def told(self) -> dict[str, dict[str, Any]]:
-        """What EventBridge Scheduler has, by name."""
-        group = scheduler_backends[DEFAULT_ACCOUNT_ID][REGION].schedule_groups["schedules"]
-        return {name: schedule.to_dict() for name, schedule in group.schedules.items()}
+    def spoil(self, name: str = "report", **attributes: dict[str, Any]) -> None:
+        """Write attributes (in DynamoDB's types) into a row, as another version might."""
+        names = list(attributes)
+        aws.dynamodb().update_item(
+            TableName=self.world.env["JOBS_TABLE"],
+            Key={"pk": {"S": f"SCHEDULE#{name}"}, "sk": {"S": "S"}},
+            UpdateExpression="SET " + ", ".join(f"#{one} = :{one}" for one in names),
+            ExpressionAttributeNames={f"#{one}": one for one in names},
+            ExpressionAttributeValues={f":{one}": value for one, value in attributes.items()},
+        )
 
     def snapshot(self) -> Callable[[], None]:
         """Remember everything, the time included; calling the result puts it back."""
-        group = scheduler_backends[DEFAULT_ACCOUNT_ID][REGION].schedule_groups["schedules"]
-        restore, now, told = snapshot(), self.clock.now, copy.deepcopy(group.schedules)
+        restore, now = snapshot(), self.clock.now
 
         def put_back() -> None:
             restore()
             self.clock.now = now
-            group.schedules = copy.deepcopy(told)
 
         return put_back
 
     def audit(self) -> list[Schedule]:
-        """All schedules; EventBridge Scheduler must have these and no others, as they are."""
-        found = [schedule_of(item) for item in rows(self.world.env["JOBS_TABLE"], "SCHEDULE#") if item["sk"] == "S"]
-        told = self.told()
+        """Return all schedules. Each tick must be one entry and at most one job, and wait for its time in the index."""
+        items = rows(self.world.env["JOBS_TABLE"], "SCHEDULE#")
+        found = [schedule_of(item) for item in items if item["sk"] == "S"]
         for schedule in found:
-            assert not schedule.deleted
-            assert schedule.in_step
-            if schedule.plan.next(self.clock.now) is None:
-                continue
-            one = told.pop(f"job.{schedule.name}")
-            assert json.loads(one["Target"]["Input"])["version"] == schedule.version
-            assert one["State"] == ("ENABLED" if schedule.wanted.enabled else "DISABLED")
-            if schedule.plan.moment is None:
-                assert one["ScheduleExpression"] == schedule.wanted.expression
-        assert told == {}
+            following = schedule.recurrence.next(schedule.decided_until) if schedule.spec.enabled else None
+            assert schedule.next_check_at == following
+        recorded = [item["job_id"] for item in items if "job_id" in item and item["outcome"] != "manual"]
+        assert len(recorded) == len(set(recorded))
+        running = [job.idempotency_key for job in self.jobs.all() if job.state != "cancelled"]
+        assert len(running) == len(set(running))
         return found

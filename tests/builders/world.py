@@ -23,7 +23,6 @@ from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
 from moto.events.models import events_backends
-from moto.scheduler.models import scheduler_backends
 from moto.sqs.models import sqs_backends
 
 from adbot_queue.adbots import service, stock
@@ -210,14 +209,6 @@ BASE_ENV = {
     "PROVIDERS": json.dumps({name: {"secret": name, "base": ""} for name in providers.PROVIDERS}),
     "WEBHOOK_SECRET_ID": "webhook",
     "ADDRESS_KEY_ID": "address-key",
-    "SCHEDULER": json.dumps(
-        {
-            "group": "schedules",
-            "target": "arn:aws:lambda:eu-central-1:123456789012:function:test-RunSchedule",
-            "role": "arn:aws:iam::123456789012:role/scheduler",
-            "dead_letters": "arn:aws:sqs:eu-central-1:123456789012:run-schedule-dead-letters",
-        }
-    ),
     "DEAD_LETTER_TOPIC": "arn:aws:sns:eu-central-1:123456789012:dead-letters",
     "DEFAULT_POOL": "standard",
     # The users of most tests are in no pool.
@@ -239,7 +230,7 @@ BASE_ENV = {
 }
 
 
-_BACKENDS = (dynamodb_backends, sqs_backends, events_backends, scheduler_backends)
+_BACKENDS = (dynamodb_backends, sqs_backends, events_backends)
 copyreg.pickle(threading.Condition, lambda _one: (threading.Condition, ()))  # each of moto's queues has one
 
 
@@ -260,7 +251,6 @@ def _made() -> tuple[dict[str, str], dict[str, str], bytes]:
     }
     jobs = {name: aws.sqs().create_queue(QueueName=f"test_jobs-{name}")["QueueUrl"] for name in job_queues.QUEUES}
     aws.events().create_event_bus(Name="events")
-    aws.scheduler().create_schedule_group(Name="schedules")
     held = pickle.dumps([vars(backends[DEFAULT_ACCOUNT_ID][REGION]) for backends in _BACKENDS])
     return tables, queues | jobs, held
 

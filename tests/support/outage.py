@@ -26,7 +26,6 @@ THROTTLED = {
     "sqs": "RequestThrottled",
     "secretsmanager": "ThrottlingException",
     "events": "ThrottlingException",
-    "scheduler": "ThrottlingException",
 }
 
 

@@ -86,19 +86,6 @@ def test_whoever_may_make_a_call_may_make_it_under_the_embedded_names(
     assert all(also in actions for actions in allowing)
 
 
-def test_whoever_may_touch_the_schedules_of_a_group_may_touch_those_that_the_embedded_aws_takes_for_them(
-    expanded: dict[str, Any],
-) -> None:
-    (allowed,) = [
-        statement["Resource"]
-        for policy in of(expanded, "AWS::IAM::Policy").values()
-        for statement in policy["PolicyDocument"]["Statement"]
-        if "scheduler:CreateSchedule" in statement["Action"]
-    ]
-
-    assert [entry["Fn::Sub"].split(":schedule/")[1] for entry in allowed] == ["${ScheduleGroup}/*", "default/*"]
-
-
 def test_the_authorizer_keeps_issuer_and_audience(body: dict[str, Any], expanded: dict[str, Any]) -> None:
     described = body["components"]["securitySchemes"]["Cognito"]["x-amazon-apigateway-authorizer"]
     (authorizer,) = of(expanded, "AWS::ApiGatewayV2::Authorizer").values()

@@ -347,20 +347,12 @@ def test_nobody_may_change_or_delete_what_the_ledger_says() -> None:
     assert allowed == {"dynamodb:PutItem", "dynamodb:Query", "dynamodb:DescribeTable"}
 
 
-def test_schedules_are_made_in_one_group_and_get_one_role_that_may_ring_and_nothing_else() -> None:
-    making = [
-        (name, statement) for name, statement in statements() if "scheduler:CreateSchedule" in statement["Action"]
-    ]
-    passing = [(name, statement) for name, statement in statements() if "iam:PassRole" in statement["Action"]]
+def test_schedules_of_people_exist_in_no_service_of_aws() -> None:
+    actions = {action for _, statement in statements() for action in statement["Action"]}
 
-    assert [name for name, _ in making] == [name for name, _ in passing] == ["KeepSchedules"]
-    assert [resource["Fn::Sub"].split(":")[-1] for resource in making[0][1]["Resource"]] == [
-        "schedule/${ScheduleGroup}/*"
-    ]
-    assert passing[0][1]["Resource"] == [get_att("SchedulerRole")]
-    assert passing[0][1]["Condition"] == {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}}
-    ringing = {action for name, statement in statements() if name == "SchedulerRole" for action in statement["Action"]}
-    assert ringing == {"lambda:InvokeFunction", "sqs:SendMessage"}
+    assert not [action for action in actions if action.startswith("scheduler:")]
+    assert "iam:PassRole" not in actions
+    assert not of("AWS::Scheduler::ScheduleGroup")
 
 
 def test_only_the_workers_that_sign_requests_read_the_signing_secret() -> None:
@@ -402,9 +394,7 @@ def test_keys_are_only_spoken_of_when_there_is_one() -> None:
     assert speaking == {"KeyAccess"}
     assert RESOURCES["KeyAccess"]["Condition"] == "HasKey"
     roles = [role["Ref"] for role in RESOURCES["KeyAccess"]["Properties"]["Roles"]]
-    assert sorted(roles) == sorted(
-        [*(function["Role"]["Fn::GetAtt"][0] for function in FUNCTIONS.values()), "SchedulerRole"]
-    )
+    assert sorted(roles) == sorted(function["Role"]["Fn::GetAtt"][0] for function in FUNCTIONS.values())
 
 
 @pytest.mark.parametrize("table", sorted(TABLES))

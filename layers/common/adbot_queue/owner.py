@@ -12,14 +12,16 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adbot_queue.core.errors import Forbidden
-from adbot_queue.core.http import Caller
 from adbot_queue.providers import stripe_currencies as currencies
 from adbot_queue.system import limits
 from adbot_queue.system.limits import Rate
 from adbot_queue.workflow.references import Absent, NoReference, Reference, follow, resolved
+
+if TYPE_CHECKING:
+    from adbot_queue.core.http import Caller
 
 SETTING = "OWNER_LIMIT"
 """The parameters `OwnerAmount` and `Currency`, as in `100000 eur`."""

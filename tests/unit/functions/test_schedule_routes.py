@@ -1,4 +1,4 @@
-"""Schedules over HTTP, and their ticks."""
+"""Schedules over HTTP, and the sweeper's function."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from unittest.mock import patch
 
 import pytest
 
+from adbot_queue import owner
 from adbot_queue.core import aws
+from adbot_queue.core.clock import iso, system_clock
 from adbot_queue.jobs import sweep, ticking
-from adbot_queue.jobs.ticking import Ticking
+from adbot_queue.jobs.ticking import ScheduleTrigger
 from tests.builders.payments import configure, rows
 from tests.builders.world import ROOT, Answer, FakeContext, World
 
@@ -46,9 +48,10 @@ def test_a_schedule_is_made_and_shown_with_its_next_five_runs(on_aws: World) -> 
     shown = show(on_aws)
     assert shown.status == 200
     assert shown.json == made.json | {"ticks": []}
-    assert (made.json["in_step"], made.json["version"], made.json["missed_limit"]) == (True, 1, 100)
+    assert (made.json["missed_policy"], made.json["version"], made.json["missed_limit"]) == ("once", 1, 100)
+    assert made.json["problem"] is None
     listed = on_aws.http("schedules", "GET /schedules", role="viewer").json
-    assert ([item["name"] for item in listed["items"]], listed["next"]) == (["report"], None)
+    assert listed == {"items": [made.json], "unreadable": 0, "next": None}
 
 
 def test_the_same_key_answers_with_the_first(on_aws: World) -> None:
@@ -104,7 +107,7 @@ def test_a_schedule_is_replaced_run_and_removed(on_aws: World) -> None:
     assert (started.status, started.json["state"]) == (202, "waiting")
     assert (again.json, again.headers["idempotent-replayed"]) == (started.json, "true")
     (tick,) = show(on_aws).json["ticks"]
-    assert (tick["outcome"], tick["job_id"]) == ("by_hand", started.json["job_id"])
+    assert (tick["outcome"], tick["job_id"]) == ("manual", started.json["job_id"])
     assert (on_report("DELETE").status, on_report("DELETE").status, show(on_aws).status) == (200, 404, 404)
     assert on_report("PUT", body=SAYS).status == 404
     assert on_report("POST", "/run").status == 404
@@ -117,50 +120,100 @@ def test_what_no_schedule_can_be_named_is_not_found(on_aws: World, name: str) ->
     assert on_aws.http("schedules", "PUT /schedules/{name}", role="admin", name=name, body=SAYS).status == 404
 
 
-def test_event_bridge_rings_and_a_job_is_made(on_aws: World) -> None:
-    make(on_aws, BODY | {"expression": "rate(1 minute)"})
-    due = rows(on_aws.env["JOBS_TABLE"], "SCHEDULE#")[0]["seen"]
-    message = {"schedule": "report", "version": 1, "scheduled_time": "<aws.scheduler.scheduled-time>"}
-    assert on_aws.app("run_schedule").handler(message, FakeContext()) == {"outcomes": []}
-    # As if it had been made ten minutes ago.
+def _made_earlier(on_aws: World, seconds: int) -> None:
+    """A schedule of every minute, as if it had been created so long ago."""
+    created = make(on_aws, BODY | {"expression": "rate(1 minute)"})
+    assert created.status == 201
+    then = rows(on_aws.env["JOBS_TABLE"], "SCHEDULE#")[0]["decided_until"] - seconds * 1000
     aws.dynamodb().update_item(
         TableName=on_aws.env["JOBS_TABLE"],
         Key={"pk": {"S": "SCHEDULE#report"}, "sk": {"S": "S"}},
-        UpdateExpression="SET seen = :then, anchor = :then",
-        ExpressionAttributeValues={":then": {"N": str(due - 600_000)}},
+        UpdateExpression="SET decided_until = :then, anchor = :then, due_at = :then",
+        ExpressionAttributeValues={":then": {"N": str(then)}},
     )
-    rang = on_aws.app("run_schedule").handler(message, FakeContext())
-    assert rang["outcomes"][0] == "skipped"
-    assert set(rang["outcomes"][1:]) == {"ran"}
-    assert len(rows(on_aws.env["JOBS_TABLE"], "JOB#")) == len(rang["outcomes"]) - 1
-    swept = on_aws.app("sweep_jobs").handler({}, FakeContext())
-    assert swept["schedules"] == 0
 
 
-def test_a_sweep_of_jobs_that_takes_all_its_time_leaves_some_to_schedules(on_aws: World) -> None:
+def test_the_sweeper_turns_ticks_into_jobs_and_sends_their_messages(on_aws: World) -> None:
+    _made_earlier(on_aws, 600)
+    app = on_aws.app("sweep_jobs")
+
+    assert app.handler({}, FakeContext())["schedules"] == 1
+
+    ticks = show(on_aws).json["ticks"]
+    assert [tick["outcome"] for tick in ticks] == ["ran"] * (len(ticks) - 2) + ["caught_up", "skipped"]
+    assert len(rows(on_aws.env["JOBS_TABLE"], "JOB#")) == len(ticks) - 1
+    assert len(on_aws.messages("analytics")) == sum(tick["at"] <= iso(system_clock()) for tick in ticks[:-1])
+    assert app.handler({}, FakeContext())["schedules"] == 0
+
+
+def test_a_schedule_of_an_admin_above_a_lowered_limit_of_the_owner_is_a_problem(
+    on_aws: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refund = {"type": "refund-process", "payload": {"transaction_id": "pi_1", "amount": 5000}}
+    for name, role in (("admins", "admin"), ("owners", "owner")):
+        body = BODY | refund | {"name": name, "expression": "rate(1 minute)"}
+        made = on_aws.http("schedules", "POST /schedules", role=role, body=body)
+        assert made.status == 201, made.text
+    monkeypatch.setenv("OWNER_LIMIT", "1000 eur")
+    owner.from_env.cache_clear()
+
+    on_aws.app("sweep_jobs").handler({}, FakeContext())
+
+    assert "needs the role owner" in show(on_aws, "admins").json["problem"]
+    assert show(on_aws, "owners").json["problem"] is None
+    owner.from_env.cache_clear()
+
+
+def test_schedules_that_take_all_their_time_leave_some_to_jobs_and_these_to_mappings(on_aws: World) -> None:
     app, context = on_aws.app("sweep_jobs"), FakeContext()
-    left: list[int] = []
+    left: dict[str, int] = {}
+
+    def trigger_due(_: ScheduleTrigger, time_left: Callable[[], int]) -> int:
+        while time_left() > ticking.RESERVE_MS:
+            context.left -= 1_000
+        context.left -= ticking.RESERVE_MS
+        return 0
 
     class Slow:
         def sweep(self, time_left: Callable[[], int]) -> dict[str, int]:
+            left["jobs"] = time_left()
             while time_left() >= sweep.RESERVE_MS:
                 context.left -= 1_000
             context.left -= sweep.RESERVE_MS
             return {}
 
-    def reconcile(_: Ticking, time_left: Callable[[], int]) -> int:
-        left.append(time_left())
-        return 0
+    def reconcile() -> list[str]:
+        left["mappings"] = context.left
+        return []
 
-    with patch.object(sweep, "from_env", Slow), patch.object(Ticking, "reconcile", reconcile):
+    with (
+        patch.object(sweep, "from_env", Slow),
+        patch.object(ScheduleTrigger, "trigger_due", trigger_due),
+        patch.object(app.queues_control, "reconcile", reconcile),
+    ):
         app.handler({}, context)
 
-    assert left[0] >= ticking.RESERVE_MS
+    assert left["jobs"] >= sweep.RESERVE_MS + 10_000
+    assert left["mappings"] >= 5_000
 
 
-def test_the_sample_events_are_what_the_functions_take(on_aws: World) -> None:
-    samples = ROOT / "events" / "lambda"
-    made = on_aws.app("schedules").handler(json.loads((samples / "schedules.json").read_text()), FakeContext())
-    assert made["statusCode"] == 201
-    tick = json.loads((samples / "run_schedule.json").read_text())
-    assert on_aws.app("run_schedule").handler(tick, FakeContext()) == {"outcomes": []}  # made after that
+def test_jobs_are_swept_although_schedules_fail(on_aws: World) -> None:
+    swept: list[bool] = []
+
+    class Jobs:
+        def sweep(self, _: Callable[[], int]) -> dict[str, int]:
+            swept.append(True)
+            return {}
+
+    with (
+        patch.object(sweep, "from_env", Jobs),
+        patch.object(ScheduleTrigger, "trigger_due", side_effect=RuntimeError("bug")),
+        pytest.raises(RuntimeError),
+    ):
+        on_aws.app("sweep_jobs").handler({}, FakeContext())
+    assert swept
+
+
+def test_the_sample_event_is_what_the_function_takes(on_aws: World) -> None:
+    sample = json.loads((ROOT / "events" / "lambda" / "schedules.json").read_text())
+    assert on_aws.app("schedules").handler(sample, FakeContext())["statusCode"] == 201

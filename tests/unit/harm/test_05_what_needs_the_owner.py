@@ -357,7 +357,14 @@ def test_the_kill_switch_and_clean_are_the_owners_alone(on: World) -> None:
         assert on.http("queues", "DELETE /queues/{name}/clean", role=role, query=query, name="money").status == 403
 
 
-READERS = {"AdBotsFunction", "JobsFunction", "SchedulesFunction", "DeadLettersFunction", "Fn::ForEach::Workers"}
+READERS = {
+    "AdBotsFunction",
+    "JobsFunction",
+    "SchedulesFunction",
+    "SweepJobsFunction",
+    "DeadLettersFunction",
+    "Fn::ForEach::Workers",
+}
 
 
 def test_every_function_with_such_a_door_knows_the_limit_and_no_other_does() -> None:

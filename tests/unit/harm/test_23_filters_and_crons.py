@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from adbot_queue.jobs.ticks import Plan
+from adbot_queue.jobs.ticks import Recurrence
 from local.openapi import all_routes
 from tests.builders.world import World
 
@@ -171,10 +171,10 @@ def test_an_expression_of_another_scheduler_is_refused_with_the_part_that_does_n
     text: str, says: list[str]
 ) -> None:
     with pytest.raises(ValueError, match=r"\S") as refused:
-        Plan.parse(text, "UTC", None, None, 0)
+        Recurrence.parse(text, "UTC", None, None, 0)
     assert [part for part in says if part not in str(refused.value)] == [], str(refused.value)
     for offered in re.findall(r"(?:it is|write|parentheses:) (cron\([^)]*\))", str(refused.value)):
-        Plan.parse(offered, "UTC", None, None, 0)
+        Recurrence.parse(offered, "UTC", None, None, 0)
 
 
 def test_the_api_names_the_expression_and_the_part(on_aws: World) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from adbot_queue.jobs.ticks import BadZone, Plan, zone
+from adbot_queue.jobs.ticks import BadZone, Recurrence, zone
 
 ROOT = Path(__file__).resolve().parents[3]
 PINNED = Path(str(files("tzdata") / "zoneinfo"))
@@ -86,10 +86,10 @@ def test_no_zone_is_read_from_the_machine() -> None:
     ],
 )
 def test_the_next_run_of_a_schedule_follows_the_pinned_rules(name: str, expected: str) -> None:
-    plan = Plan.parse("cron(0 9 * * ? *)", name, None, None, 0)
+    recurrence = Recurrence.parse("cron(0 9 * * ? *)", name, None, None, 0)
 
     midnight = int(datetime(2026, 12, 1, tzinfo=UTC).timestamp() * 1000)
-    run = plan.next(midnight)
+    run = recurrence.next(midnight)
 
     assert run is not None
     assert datetime.fromtimestamp(run / 1000, tz=UTC).replace(tzinfo=None).isoformat() == expected

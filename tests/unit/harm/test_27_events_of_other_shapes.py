@@ -158,7 +158,7 @@ def test_an_event_of_another_shape_is_answered_or_ignored_in_words(on: World, fu
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_the_event_of_another_kind_of_function_is_answered_or_ignored_in_words(on: World, function: str) -> None:
-    for event in (HTTP, MESSAGES, STREAM, TICK, SAMPLES["run_schedule"]):
+    for event in (HTTP, MESSAGES, STREAM, TICK):
         told(on, function, event)
 
 

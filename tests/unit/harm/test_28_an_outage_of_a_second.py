@@ -100,7 +100,7 @@ def test_the_pauses_outlast_a_second_at_their_shortest_and_leave_the_api_time_at
     assert patience.LAST_START_S + hangs < 15
 
 
-CLIENTS = (aws.dynamodb, aws.sqs, aws.sns, aws.events, aws.secrets_manager, aws.scheduler, aws.s3)
+CLIENTS = (aws.dynamodb, aws.sqs, aws.sns, aws.events, aws.secrets_manager, aws.s3)
 
 
 @pytest.mark.parametrize("make", CLIENTS, ids=lambda make: make.__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from adbot_queue.jobs.cron import BadExpression, Cron
 from adbot_queue.jobs.ticks import (
+    LOOKAHEAD_MS,
+    MAX_CAUGHT_UP,
+    MAX_COUNTED,
     MINUTE_MS,
-    MOST_COUNTED,
-    MOST_MADE_UP,
     ON_TIME_MS,
     BadZone,
     MissedPolicy,
-    Plan,
+    Recurrence,
     decide,
     zone,
 )
@@ -36,12 +37,14 @@ def at(millis: int) -> str:
     return datetime.fromtimestamp(millis / 1000, tz=UTC).strftime("%Y-%m-%dT%H:%M")
 
 
-def plan(expression: str, timezone: str = "UTC", start: str = "", end: str = "", anchor: str = "2026-01-01") -> Plan:
-    return Plan.parse(expression, timezone, ms(start) if start else None, ms(end) if end else None, ms(anchor))
+def recurrence(
+    expression: str, timezone: str = "UTC", start: str = "", end: str = "", anchor: str = "2026-01-01"
+) -> Recurrence:
+    return Recurrence.parse(expression, timezone, ms(start) if start else None, ms(end) if end else None, ms(anchor))
 
 
 def first(count: int, expression: str, since: str, timezone: str = "UTC", **bounds: str) -> list[str]:
-    return [at(tick) for tick in islice(plan(expression, timezone, **bounds).after(ms(since)), count)]
+    return [at(tick) for tick in islice(recurrence(expression, timezone, **bounds).after(ms(since)), count)]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +120,7 @@ def test_a_cron_expression_ticks_as_amazon_says(fields: str, since: str, expecte
 )
 def test_what_amazon_does_not_document_is_refused(fields: str) -> None:
     with pytest.raises(BadExpression):
-        plan(f"cron({fields})")
+        recurrence(f"cron({fields})")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +145,7 @@ def test_what_amazon_does_not_document_is_refused(fields: str) -> None:
 )
 def test_nonsense_is_refused(expression: str) -> None:
     with pytest.raises(BadExpression):
-        plan(expression)
+        recurrence(expression)
 
 
 @pytest.mark.parametrize(
@@ -278,10 +281,12 @@ def test_a_cron_expression_names_the_minutes_that_brute_force_finds(
     st.sampled_from(
         ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Cairo", "Pacific/Apia", "UTC"]
     ),
-    st.sampled_from(["0/30 * * * ? *", "15 2 * * ? *", "0 0 * * ? *", "45 1-3 ? * * *"]),
+    st.sampled_from(
+        ["0/30 * * * ? *", "5 * * * ? *", "0/20 1-3 * * ? *", "15 2 * * ? *", "0 0 * * ? *", "45 1-3 ? * * *"]
+    ),
     st.datetimes(datetime(2011, 1, 1), datetime(2030, 1, 1)),  # noqa: DTZ001
 )
-def test_in_every_time_zone_a_wall_clock_time_ticks_once_or_if_it_does_not_exist_never(
+def test_in_every_zone_a_fixed_time_ticks_once_an_interval_as_often_as_it_comes_and_neither_when_it_does_not_exist(
     timezone: str, fields: str, begin: datetime
 ) -> None:
     tz, since = ZoneInfo(timezone), ms(begin.isoformat())
@@ -293,27 +298,88 @@ def test_in_every_time_zone_a_wall_clock_time_ticks_once_or_if_it_does_not_exist
     # Walk the real time minute by minute and look at the clock on the wall.
     for minute in range(-(-(since - 2 * DAY_MS) // MINUTE_MS), until // MINUTE_MS + 1):
         wall = datetime.fromtimestamp(minute * 60, tz=UTC).astimezone(tz).replace(tzinfo=None)
-        if wall in walls and wall not in seen:
+        if wall in walls and (cron.is_interval or wall not in seen):
             seen.add(wall)
             if since < minute * MINUTE_MS <= until:
                 expected.append(minute * MINUTE_MS)
-    made = plan(f"cron({fields})", timezone)
+    made = recurrence(f"cron({fields})", timezone)
     assert [tick for tick in islice(made.after(since), 500) if tick <= until] == expected
     assert list(made.until(until, since)) == expected[::-1]
 
 
-def test_clocks_going_forward_skip_the_time_that_does_not_exist() -> None:
-    assert first(2, "cron(30 2 * * ? *)", "2026-03-28T12:00", "Europe/Berlin") == [
-        "2026-03-30T00:30",  # 29 March has no 02:30
-        "2026-03-31T00:30",
-    ]
+# Zone, first and last moment (UTC) that is looked at, expression -> ticks in UTC. The comments say what clocks do.
+CHANGES = [
+    # Berlin, 29 March 2026: 02:00 -> 03:00 at 01:00 UTC
+    ("Europe/Berlin", "2026-03-29T00:20", "2026-03-29T01:40", "0/15 * * * ? *", "00:30 00:45 01:00 01:15 01:30"),
+    ("Europe/Berlin", "2026-03-28T22:30", "2026-03-29T03:30", "0 * * * ? *", "23:00 00:00 01:00 02:00 03:00"),
+    ("Europe/Berlin", "2026-03-28T00:00", "2026-03-31T00:00", "30 2 * * ? *", "01:30 30T00:30"),
+    ("Europe/Berlin", "2026-03-29T00:00", "2026-03-29T03:00", "0/30 2 * * ? *", ""),
+    # Berlin, 25 October 2026: 03:00 -> 02:00 at 01:00 UTC
+    ("Europe/Berlin", "2026-10-24T23:50", "2026-10-25T02:10", "0/15 * * * ? *",
+     "00:00 00:15 00:30 00:45 01:00 01:15 01:30 01:45 02:00"),
+    ("Europe/Berlin", "2026-10-24T22:30", "2026-10-25T03:30", "5 * * * ? *", "23:05 00:05 01:05 02:05 03:05"),
+    ("Europe/Berlin", "2026-10-24T12:00", "2026-10-27T00:00", "30 2 * * ? *", "00:30 26T01:30"),
+    ("Europe/Berlin", "2026-10-24T23:00", "2026-10-25T04:00", "0,30 2 * * ? *", "00:00 00:30"),
+    ("Europe/Berlin", "2026-10-24T23:00", "2026-10-25T04:00", "0/30 2 * * ? *", "00:00 00:30 01:00 01:30"),
+    ("Europe/Berlin", "2026-10-24T21:30", "2026-10-25T04:30", "0 0/2 * * ? *", "22:00 00:00 03:00"),
+    # New York, 8 March 2026: 02:00 -> 03:00 at 07:00 UTC; 1 November: 02:00 -> 01:00 at 06:00 UTC
+    ("America/New_York", "2026-03-08T06:20", "2026-03-08T07:50", "0/20 * * * ? *", "06:40 07:00 07:20 07:40"),
+    ("America/New_York", "2026-03-07T00:00", "2026-03-10T00:00", "30 2 * * ? *", "07:30 09T06:30"),
+    ("America/New_York", "2026-11-01T04:50", "2026-11-01T07:10", "0/30 * * * ? *", "05:00 05:30 06:00 06:30 07:00"),
+    ("America/New_York", "2026-11-01T00:00", "2026-11-02T12:00", "30 1 * * ? *", "05:30 02T06:30"),
+    # Lord Howe, 5 April 2026: 02:00 -> 01:30 at 15:00 UTC of the day before; 4 October: 02:00 -> 02:30 at 15:30 UTC
+    ("Australia/Lord_Howe", "2026-04-04T14:20", "2026-04-04T15:40", "0/15 * * * ? *",
+     "14:30 14:45 15:00 15:15 15:30"),
+    ("Australia/Lord_Howe", "2026-04-04T13:00", "2026-04-05T17:00", "45 1 * * ? *", "14:45 05T15:15"),
+    ("Australia/Lord_Howe", "2026-10-03T14:50", "2026-10-03T16:10", "0/15 * * * ? *",
+     "15:00 15:15 15:30 15:45 16:00"),
+    ("Australia/Lord_Howe", "2026-10-02T00:00", "2026-10-05T00:00", "15 2 * * ? *", "15:45 04T15:15"),
+    # Havana, 8 March 2026: 00:00 -> 01:00 at 05:00 UTC; 2 November 2025: 01:00 -> 00:00 at 05:00 UTC
+    ("America/Havana", "2026-03-07T00:00", "2026-03-10T00:00", "0 0 * * ? *", "05:00 09T04:00"),
+    ("America/Havana", "2026-03-08T04:20", "2026-03-08T05:40", "0/15 * * * ? *", "04:30 04:45 05:00 05:15 05:30"),
+    ("America/Havana", "2025-11-01T00:00", "2025-11-03T12:00", "0 0 * * ? *", "04:00 02T04:00 03T05:00"),
+    ("America/Havana", "2025-11-02T03:50", "2025-11-02T06:10", "0/30 * * * ? *", "04:00 04:30 05:00 05:30 06:00"),
+    # Cairo, 24 April 2026: 00:00 -> 01:00 at 22:00 UTC of the day before; 30 October: 00:00 -> 23:00 at 21:00 UTC
+    ("Africa/Cairo", "2026-04-22T00:00", "2026-04-25T00:00", "0 0 * * ? *", "22:00 24T21:00"),
+    ("Africa/Cairo", "2026-04-23T20:30", "2026-04-23T23:30", "0 * * * ? *", "21:00 22:00 23:00"),
+    ("Africa/Cairo", "2026-10-28T00:00", "2026-10-31T00:00", "30 23 * * ? *", "20:30 29T20:30 30T21:30"),
+    ("Africa/Cairo", "2026-10-29T19:50", "2026-10-29T22:10", "0/30 * * * ? *", "20:00 20:30 21:00 21:30 22:00"),
+    # Vancouver stays at -07:00 from 2026 on: 1 November has no second 01:30
+    ("America/Vancouver", "2026-10-31T00:00", "2026-11-03T00:00", "30 1 * * ? *", "08:30 01T08:30 02T08:30"),
+    ("America/Vancouver", "2026-11-01T07:50", "2026-11-01T10:10", "0/30 * * * ? *", "08:00 08:30 09:00 09:30 10:00"),
+    ("America/Vancouver", "2026-03-07T00:00", "2026-03-10T00:00", "30 2 * * ? *", "10:30 09T09:30"),
+]  # fmt: skip
 
 
-def test_clocks_going_back_do_not_tick_twice() -> None:
-    assert first(2, "cron(30 2 * * ? *)", "2026-10-24T12:00", "Europe/Berlin") == [
-        "2026-10-25T00:30",  # 02:30 summer time; 02:30 comes again at 01:30 UTC
-        "2026-10-26T01:30",
-    ]
+@pytest.mark.parametrize(("timezone", "since", "until", "fields", "expected"), CHANGES)
+def test_when_clocks_change_intervals_run_in_real_time_and_fixed_times_at_most_once_a_day(
+    timezone: str, since: str, until: str, fields: str, expected: str
+) -> None:
+    made = recurrence(f"cron({fields})", timezone)
+    ticks = list(takewhile(lambda tick: tick <= ms(until), made.after(ms(since))))
+    shown = [at(tick)[8:] for tick in ticks]
+    assert len(shown) == len(expected.split())
+    assert all(one.endswith(other) for one, other in zip(shown, expected.split(), strict=True)), shown
+    assert list(made.until(ms(until), ms(since))) == ticks[::-1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "interval"),
+    [
+        ("* * * * ? *", True),
+        ("*/5 * * * ? *", True),
+        ("0/15 9-17 ? * MON-FRI *", True),
+        ("0 * * * ? *", True),
+        ("0,30 * * * ? *", True),
+        ("0 0-23 * * ? *", True),
+        ("0 0/1 * * ? *", True),
+        ("0 0/2 * * ? *", False),
+        ("0,30 2 * * ? *", False),
+        ("0 9 * * ? *", False),
+    ],
+)
+def test_minutes_with_a_step_or_every_hour_make_an_interval(fields: str, interval: bool) -> None:
+    assert Cron.parse(fields).is_interval is interval
 
 
 def test_a_day_at_a_rate_is_24_hours_whatever_the_clocks_do() -> None:
@@ -336,20 +402,20 @@ def test_one_time_is_local_time_once() -> None:
     assert first(2, "at(2026-07-01T09:00:00)", "2026-01-01T00:00", "America/New_York") == ["2026-07-01T13:00"]
     assert first(2, "at(2026-07-01T09:00:00)", "2026-07-01T13:00", "America/New_York") == []
     with pytest.raises(BadExpression, match="does not exist"):
-        plan("at(2026-03-29T02:30:00)", "Europe/Berlin")
+        recurrence("at(2026-03-29T02:30:00)", "Europe/Berlin")
 
 
 def test_start_and_end_are_both_within() -> None:
     bounds = {"start": "2026-01-02T10:00", "end": "2026-01-03T10:00"}
     assert first(9, "cron(0 10 * * ? *)", "2026-01-01T00:00", **bounds) == ["2026-01-02T10:00", "2026-01-03T10:00"]
-    made = plan("cron(0 10 * * ? *)", **bounds)
+    made = recurrence("cron(0 10 * * ? *)", **bounds)
     assert [at(tick) for tick in made.until(ms("2027-01-01"), 0)] == ["2026-01-03T10:00", "2026-01-02T10:00"]
 
 
-# -- what became of missed ticks
+# -- decisions
 
 
-HOURLY = plan("rate(1 hour)", anchor="2026-01-01T00:00")
+HOURLY = recurrence("rate(1 hour)", anchor="2026-01-01T00:00")
 NOON = ms("2026-01-01T12:00")
 
 
@@ -361,48 +427,36 @@ NOON = ms("2026-01-01T12:00")
         ("all", ["08:00", "09:00", "10:00", "11:00", "12:00"], 0),
     ],
 )
-def test_missed_ticks_are_skipped_made_up_for_once_or_all(policy: str, runs: list[str], skipped: int) -> None:
-    decided = decide(HOURLY, MissedPolicy(policy), ms("2026-01-01T07:00"), NOON + 20_000, NOON)
+def test_missed_ticks_are_skipped_or_the_latest_or_all_run(policy: str, runs: list[str], skipped: int) -> None:
+    decided = decide(HOURLY, MissedPolicy(policy), ms("2026-01-01T07:00"), NOON + 20_000)
     assert [at(tick)[11:] for tick in decided.runs] == runs
-    assert (decided.skipped, decided.seen) == (skipped, NOON)
+    assert [at(tick)[11:] for tick in sorted(decided.caught_up)] == runs[:-1]
+    assert (decided.missed, decided.skipped, decided.decided_until) == (4, skipped, NOON)
 
 
-def test_a_tick_that_comes_again_or_before_its_time_makes_nothing() -> None:
-    assert decide(HOURLY, MissedPolicy.ALL, NOON, NOON + 30_000, NOON).runs == ()
+def test_a_decided_tick_is_not_decided_again() -> None:
     assert decide(HOURLY, MissedPolicy.ALL, NOON, NOON + 30_000).runs == ()
 
 
-def test_a_tick_that_does_not_say_its_time_is_the_latest_that_is_due() -> None:
-    decided = decide(HOURLY, MissedPolicy.SKIP, NOON - 3_600_000, NOON + 59_000)
-    assert decided.runs == (NOON,)
-
-
-def test_a_tick_off_the_grid_of_a_rate_is_no_tick() -> None:
-    assert decide(HOURLY, MissedPolicy.SKIP, NOON, NOON + 1_800_000, NOON + 1_800_000).runs == ()
-
-
-def test_a_cron_tick_that_the_plan_does_not_know_is_believed() -> None:
-    daily = plan("cron(0 10 * * ? *)")
-    assert decide(daily, MissedPolicy.SKIP, ms("2026-01-01T10:00"), NOON + 1000, NOON).runs == (NOON,)
-
-
-def test_a_clock_that_is_ahead_of_ours_is_believed_for_a_minute_and_no_longer() -> None:
+def test_a_tick_is_decided_two_minutes_ahead_and_no_sooner() -> None:
     before = NOON - 1_800_000
-    assert decide(HOURLY, MissedPolicy.SKIP, before, NOON - 2_000, NOON).runs == (NOON,)
-    assert decide(HOURLY, MissedPolicy.SKIP, before, NOON - 2 * MINUTE_MS, NOON).runs == ()
+    assert decide(HOURLY, MissedPolicy.SKIP, before, NOON - LOOKAHEAD_MS).runs == (NOON,)
+    assert decide(HOURLY, MissedPolicy.SKIP, before, NOON - LOOKAHEAD_MS - 1).runs == ()
 
 
-def test_a_delivered_tick_is_never_missed_however_late_it_comes() -> None:
-    assert decide(HOURLY, MissedPolicy.SKIP, NOON - 3_600_000, NOON + 3_500_000, NOON).runs == (NOON,)
+def test_a_tick_is_missed_after_five_minutes() -> None:
+    before = NOON - 1_800_000
+    assert decide(HOURLY, MissedPolicy.SKIP, before, NOON + ON_TIME_MS - 1).runs == (NOON,)
+    assert decide(HOURLY, MissedPolicy.SKIP, before, NOON + ON_TIME_MS).skipped == 1
 
 
 def test_after_a_year_of_silence_the_work_is_bounded() -> None:
-    every_minute = plan("rate(1 minute)", anchor="2025-01-01T00:00")
+    every_minute = recurrence("rate(1 minute)", anchor="2025-01-01T00:00")
     decided = decide(every_minute, MissedPolicy.ALL, ms("2025-01-01T00:00"), NOON)
-    on_time = ON_TIME_MS // MINUTE_MS
-    assert len(decided.runs) == MOST_MADE_UP + on_time
-    assert decided.runs == tuple(range(decided.runs[0], NOON + 1, MINUTE_MS))
-    assert (decided.skipped, decided.more) == (MOST_COUNTED - MOST_MADE_UP - on_time, True)
+    on_time = (ON_TIME_MS + LOOKAHEAD_MS) // MINUTE_MS
+    assert len(decided.runs) == MAX_CAUGHT_UP + on_time
+    assert decided.runs == tuple(range(decided.runs[0], NOON + LOOKAHEAD_MS + 1, MINUTE_MS))
+    assert (decided.skipped, decided.more) == (MAX_COUNTED - MAX_CAUGHT_UP - on_time, True)
 
 
 @settings(max_examples=200, deadline=None)
@@ -410,23 +464,21 @@ def test_after_a_year_of_silence_the_work_is_bounded() -> None:
     st.sampled_from(["rate(7 minutes)", "cron(0/20 * * * ? *)", "cron(5 3 * * ? *)"]),
     st.sampled_from(list(MissedPolicy)),
     st.lists(st.integers(0, 4 * 3_600_000), min_size=1, max_size=8),
-    st.lists(st.booleans(), min_size=8, max_size=8),
 )
-def test_however_the_bell_rings_every_tick_is_decided_once_and_all_loses_none(
-    expression: str, policy: MissedPolicy, gaps: list[int], told: list[bool]
+def test_whenever_the_sweeper_comes_every_tick_is_decided_once_and_all_loses_none(
+    expression: str, policy: MissedPolicy, gaps: list[int]
 ) -> None:
-    made = plan(expression)
-    begin = seen = now = ms("2026-05-05T00:00:30")
+    made = recurrence(expression)
+    begin = decided_until = now = ms("2026-05-05T00:00:30")
     runs: list[int] = []
     skipped = 0
-    for gap, tells in zip(gaps, told, strict=False):
+    for gap in gaps:
         now += gap
-        last = next(made.until(now, begin), None)
-        decided = decide(made, policy, seen, now, last if tells else None)
+        decided = decide(made, policy, decided_until, now)
         runs += decided.runs
         skipped += decided.skipped
-        seen = decided.seen
-    due = list(made.until(now, begin))[::-1]
+        decided_until = decided.decided_until
+    due = list(made.until(now + LOOKAHEAD_MS, begin))[::-1]
     assert runs == sorted(set(runs))
     assert set(runs) <= set(due)
     assert len(runs) + skipped == len(due)

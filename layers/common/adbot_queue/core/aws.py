@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_scheduler import EventBridgeSchedulerClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
@@ -126,12 +125,6 @@ def events() -> EventBridgeClient:
 def secrets_manager() -> SecretsManagerClient:
     """The Secrets Manager client of this process."""
     return cast("SecretsManagerClient", _patient("secretsmanager"))
-
-
-@lru_cache(maxsize=1)
-def scheduler() -> EventBridgeSchedulerClient:
-    """The EventBridge Scheduler client of this process."""
-    return cast("EventBridgeSchedulerClient", _patient("scheduler"))
 
 
 @lru_cache(maxsize=1)

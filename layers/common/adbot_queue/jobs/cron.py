@@ -87,7 +87,14 @@ _YEARS = _Field("year", FIRST_YEAR, LAST_YEAR)
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A parsed expression. `day_of_month` and `day_of_week` are as written; one of them is `?`."""
+    """A parsed expression.
+
+    Attributes:
+        day_of_month: as written; either this or `day_of_week` is `?`.
+        day_of_week: as written.
+        is_interval: it names an interval and not times of the day: its minutes are `*` or have a step, or it ticks in
+            every hour.
+    """
 
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
@@ -95,6 +102,7 @@ class Cron:
     months: frozenset[int]
     day_of_week: str
     years: frozenset[int]
+    is_interval: bool
 
     @classmethod
     def parse(cls, fields: str) -> Cron:
@@ -119,13 +127,15 @@ class Cron:
             raise BadExpression(f"day-of-month {day!r} and day-of-week {weekday!r}: exactly one of them must be ?")
         _checked(_DAYS, _check_day, day)
         _checked(_WEEKDAY, _check_weekday, weekday)
+        in_hours = _checked(_HOURS, _HOURS.values, hours)
         return cls(
             tuple(sorted(_checked(_MINUTES, _MINUTES.values, minutes))),
-            tuple(sorted(_checked(_HOURS, _HOURS.values, hours))),
+            tuple(sorted(in_hours)),
             day,
             _checked(_MONTH, _MONTH.values, month),
             weekday,
             _checked(_YEARS, _YEARS.values, year),
+            is_interval="*" in minutes or "/" in minutes or len(in_hours) == _HOURS.high + 1,
         )
 
     @classmethod

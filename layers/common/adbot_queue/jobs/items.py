@@ -123,7 +123,9 @@ def _unreadable(item: Mapping[str, Any], problem: str) -> Unreadable:
     return Unreadable(str(item.get("pk", "")).removeprefix("JOB#"), str(item.get("queue", "")), problem)
 
 
-def _exactly(kind: type) -> Callable[[Any], Any]:
+def exactly(kind: type) -> Callable[[Any], Any]:
+    """Return a reader of values of this type and of no subtype."""
+
     def read(stored: Any) -> Any:
         if type(stored) is not kind:  # True is no number
             raise TypeError(kind.__name__)
@@ -138,42 +140,44 @@ def _rank(stored: str) -> str:
     return stored
 
 
-def _object(stored: str) -> dict[str, Any]:
-    found: dict[str, Any] = _exactly(dict)(json.loads(stored))
+def json_object(stored: str) -> dict[str, Any]:
+    """Read an object from JSON text."""
+    found: dict[str, Any] = exactly(dict)(json.loads(stored))
     return found
 
 
-def _texts(kind: type, made: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda stored: made(map(_exactly(str), _exactly(kind)(stored)))
+def texts(kind: type, made: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a reader of a list or set of texts."""
+    return lambda stored: made(map(exactly(str), exactly(kind)(stored)))
 
 
 def _attempts(stored: Any) -> tuple[Attempt, ...]:
-    return tuple(map(_attempt_of, _exactly(list)(stored)))
+    return tuple(map(_attempt_of, exactly(list)(stored)))
 
 
 def _attempt_of(entry: Mapping[str, Any]) -> Attempt:
     failure = entry.get("failure")
-    number, started_at, ended_at = (_exactly(int)(entry[name]) for name in ("number", "started_at", "ended_at"))
-    worker = _exactly(str)(entry["worker"])
+    number, started_at, ended_at = (exactly(int)(entry[name]) for name in ("number", "started_at", "ended_at"))
+    worker = exactly(str)(entry["worker"])
     return Attempt(number, started_at, ended_at, worker, failure_of(failure) if failure else None)
 
 
 def failure_of(entry: Mapping[str, Any]) -> Failure:
     """A failure as it lies in an item; what else stands there is another version's."""
-    return Failure(*(_exactly(str)(entry[name]) for name in ("kind", "error", "message")))
+    return Failure(*(exactly(str)(entry[name]) for name in ("kind", "error", "message")))
 
 
 _BY_KIND: dict[str, Callable[[Any], Any]] = {
-    "str": _exactly(str),
-    "int": _exactly(int),
-    "bool": _exactly(bool),
+    "str": exactly(str),
+    "int": exactly(int),
+    "bool": exactly(bool),
     "State": State,
     "Mode": Mode,
     "Failure": failure_of,
     "tuple[Attempt, ...]": _attempts,
-    "tuple[str, ...]": _texts(list, tuple),
-    "frozenset[str]": _texts(set, frozenset),
-    "dict[str, Any]": _object,
+    "tuple[str, ...]": texts(list, tuple),
+    "frozenset[str]": texts(set, frozenset),
+    "dict[str, Any]": json_object,
     "Any": json.loads,
 }
 _READERS = {spec.name: _BY_KIND[str(spec.type).removesuffix(" | None")] for spec in fields(Job)} | {"rank": _rank}

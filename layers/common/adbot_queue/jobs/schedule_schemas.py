@@ -11,8 +11,9 @@ from adbot_queue.core.schema import Input, Instant, Query, View
 from adbot_queue.jobs.cron import FIRST_YEAR, LAST_YEAR
 from adbot_queue.jobs.masking import ShownPayload
 from adbot_queue.jobs.model import HIGHEST_PRIORITY, LOWEST_PRIORITY, Job
-from adbot_queue.jobs.schedule_model import NAME, Schedule, Tick, Wanted
-from adbot_queue.jobs.ticks import MOST_MADE_UP, MissedPolicy
+from adbot_queue.jobs.schedule_model import NAME, Schedule, ScheduleSpec, Tick
+from adbot_queue.jobs.schedule_store import SchedulePage
+from adbot_queue.jobs.ticks import MAX_CAUGHT_UP, MissedPolicy
 
 
 def _known_year(moment: int) -> int:
@@ -32,7 +33,9 @@ class ScheduleBody(Input):
         min_length=1,
         max_length=256,
         description="cron(minutes hours day-of-month month day-of-week year), rate(5 minutes) or "
-        "at(2026-12-31T23:00:00), as EventBridge Scheduler defines them",
+        "at(2026-12-31T23:00:00), as EventBridge Scheduler defines them. When clocks change, an interval (rate, every "
+        "hour, every n minutes) runs in real time. A fixed time that does not exist does not run that day; one that "
+        "comes twice runs once",
         examples=["cron(0 9 ? * MON-FRI *)"],
     )
     timezone: str = Field("UTC", min_length=1, max_length=50, description="IANA name", examples=["Europe/Berlin"])
@@ -42,16 +45,16 @@ class ScheduleBody(Input):
     tags: list[Tag] = Field(default_factory=list, max_length=9)
     enabled: bool = True
     missed_policy: MissedPolicy = Field(
-        MissedPolicy.SKIP,
-        description="what becomes of ticks that were missed: none runs, the latest, or all "
-        f"({MOST_MADE_UP} at the most, the latest ones, oldest first)",
+        MissedPolicy.ONCE,
+        description="which ticks run that were missed by more than five minutes: none, the latest, or all "
+        f"(at most {MAX_CAUGHT_UP}: the latest ones, oldest first)",
     )
     start: Bound | None = Field(None, description="no tick before")
     end: Bound | None = Field(None, description="no tick after")
 
-    def wanted(self) -> Wanted:
-        """What the service takes."""
-        return Wanted(
+    def spec(self, *, by_owner: bool) -> ScheduleSpec:
+        """Return what the service takes."""
+        return ScheduleSpec(
             self.expression,
             self.timezone,
             self.type,
@@ -62,6 +65,7 @@ class ScheduleBody(Input):
             self.missed_policy,
             self.start,
             self.end,
+            by_owner,
         )
 
 
@@ -77,7 +81,7 @@ class ReplaceSchedule(ScheduleBody):
     version: int | None = Field(None, ge=1, description="refuse (409) unless it has this version")
 
 
-class SchedulePage(Query):
+class ScheduleListQuery(Query):
     """Which page."""
 
     limit: int = Field(50, ge=1, le=100)
@@ -88,7 +92,10 @@ class TickView(View):
     """What became of a tick, or of several that were skipped."""
 
     at: str = Field(description="of several, the last one's")
-    outcome: str = Field(description="ran, made_up (missed, and a job now), skipped, refused, by_hand")
+    outcome: str = Field(
+        description="ran, caught_up (missed, and a job now), skipped, refused, withdrawn (cancelled before it started: "
+        "the schedule was changed or removed), manual"
+    )
     job_id: str | None
     count: int
     detail: str
@@ -111,38 +118,36 @@ class ScheduleView(View):
     tags: list[str]
     enabled: bool
     missed_policy: str
-    missed_limit: int = Field(description="how many missed ticks the policy all makes up for")
+    missed_limit: int = Field(description="how many missed ticks the policy all runs")
     start: str | None
     end: str | None
     version: int
     created_at: str
     updated_at: str
-    next_runs: list[str] = Field(description="the next five; none of a schedule that is switched off or over")
-    in_step: bool = Field(description="whether EventBridge Scheduler was told of this version; if not, it will be")
-    problem: str | None = Field(description="what EventBridge Scheduler has against it")
+    next_runs: list[str] = Field(description="the next five; none of a schedule that is disabled or over")
+    problem: str | None = Field(description="why the job of its last tick was refused, or waits")
 
     @classmethod
     def of(cls, schedule: Schedule, now: int, **more: Any) -> Self:
         """The view of a schedule at this time."""
-        wanted = schedule.wanted
+        spec = schedule.spec
         return cls(
             name=schedule.name,
-            expression=wanted.expression,
-            timezone=wanted.timezone,
-            type=wanted.type,
-            payload=wanted.payload,
-            priority=wanted.priority,
-            tags=list(wanted.tags),
-            enabled=wanted.enabled,
-            missed_policy=wanted.missed_policy,
-            missed_limit=MOST_MADE_UP,
-            start=None if wanted.start is None else iso(wanted.start),
-            end=None if wanted.end is None else iso(wanted.end),
+            expression=spec.expression,
+            timezone=spec.timezone,
+            type=spec.type,
+            payload=spec.payload,
+            priority=spec.priority,
+            tags=list(spec.tags),
+            enabled=spec.enabled,
+            missed_policy=spec.missed_policy,
+            missed_limit=MAX_CAUGHT_UP,
+            start=None if spec.start is None else iso(spec.start),
+            end=None if spec.end is None else iso(spec.end),
             version=schedule.version,
             created_at=iso(schedule.created_at),
             updated_at=iso(schedule.updated_at),
             next_runs=[iso(tick) for tick in schedule.next_runs(now)],
-            in_step=schedule.in_step,
             problem=schedule.problem,
             **more,
         )
@@ -155,14 +160,21 @@ class ScheduleDetail(ScheduleView):
 
 
 class ScheduleList(View):
-    """Schedules in the order of their making."""
+    """Schedules in the order of their creation."""
 
     items: list[ScheduleView]
+    unreadable: int = Field(description="how many schedules of this page are left out: this version cannot read them")
     next: str | None
+
+    @classmethod
+    def of(cls, page: SchedulePage, now: int) -> ScheduleList:
+        """Return the view of a page at this time."""
+        items = [ScheduleView.of(schedule, now) for schedule in page.schedules]
+        return cls(items=items, unreadable=page.unreadable, next=page.next)
 
 
 class StartedView(View):
-    """The job of a run that somebody asked for."""
+    """The job of a manual run."""
 
     schedule: str
     job_id: str

@@ -1,13 +1,17 @@
-"""When a schedule ticks, and what becomes of ticks that nobody delivered. Pure.
+"""When a schedule ticks, and which of its ticks become jobs. Pure.
 
-Expressions are those of EventBridge Scheduler. In time zones with summer time a wall-clock time that does not exist is
-skipped, and one that comes twice ticks once, the first time. `rate(1 day)` is 24 hours, always.
+Expressions are those of EventBridge Scheduler. When clocks change:
+
+- A fixed wall-clock time that does not exist does not run that day. One that comes twice runs once, the first time.
+- An interval-like cron (`Cron.is_interval`: every hour, every n minutes) runs in real time: both times that come twice.
+- `rate(1 day)` is always 24 hours.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
@@ -21,13 +25,16 @@ from adbot_queue.jobs.cron_dialects import nickname
 MINUTE_MS = 60_000
 
 ON_TIME_MS = 300_000
-"""A tick that is noticed within this is on time: EventBridge Scheduler has a minute to deliver, and retries."""
+"""A tick that is decided no later than this is on time: a few runs of the sweeper may fail."""
 
-MOST_MADE_UP = 100
-"""Missed ticks that the policy `all` makes up for, the latest ones, oldest first."""
+LOOKAHEAD_MS = 120_000
+"""How long before its time a tick becomes a delayed job: two runs of the sweeper."""
 
-MOST_COUNTED = 1000
-"""Ticks that are looked at after a long silence; more are known only to be more."""
+MAX_CAUGHT_UP = 100
+"""Missed ticks that the policy `all` runs: the latest ones, oldest first."""
+
+MAX_COUNTED = 1000
+"""Ticks that are counted after a long outage; beyond that it is only known that there are more."""
 
 _UNITS = {"minute": MINUTE_MS, "hour": 60 * MINUTE_MS, "day": 24 * 60 * MINUTE_MS}
 _LONGEST_MS = 3650 * _UNITS["day"]
@@ -35,22 +42,22 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class BadZone(ValueError):
-    """There is no such time zone."""
+    """The name of a time zone is unknown."""
 
 
 class MissedPolicy(StrEnum):
-    """What becomes of ticks that were missed: the scheduler was down, the function was dead."""
+    """Which missed ticks run: the sweeper was down for longer than `ON_TIME_MS`."""
 
-    SKIP = "skip"  # nothing
-    ONCE = "once"  # the latest runs
-    ALL = "all"  # each runs, up to MOST_MADE_UP
+    SKIP = "skip"  # none
+    ONCE = "once"  # the latest
+    ALL = "all"  # each, up to MAX_CAUGHT_UP
 
 
 def zone(name: str) -> tzinfo:
     """Return the time zone of an IANA name, with the rules of the pinned `tzdata`.
 
     Raises:
-        BadZone: there is none.
+        BadZone: the name is unknown.
     """
     try:
         return zones.zone(name)
@@ -59,7 +66,7 @@ def zone(name: str) -> tzinfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Recurrence:
     """The ticks of an expression. Times are milliseconds since 1970.
 
     Attributes:
@@ -78,7 +85,7 @@ class Plan:
     moment: int | None = None
 
     @classmethod
-    def parse(cls, expression: str, timezone: str, start: int | None, end: int | None, anchor: int) -> Plan:
+    def parse(cls, expression: str, timezone: str, start: int | None, end: int | None, anchor: int) -> Recurrence:
         """Read an expression.
 
         Args:
@@ -126,7 +133,7 @@ class Plan:
         if self.cron:
             # A wall clock is never more than a day away from another one.
             day = (self._local(floor) - timedelta(days=1)).date()
-            yield from filter(None, map(self._instant, self.cron.forward(day)))
+            yield from _merged(map(self._moments, self.cron.forward(day)), lambda one, other: one < other)
         elif self.interval:
             tick = self._first + max(0, (floor - self._first) // self.interval) * self.interval
             last = _millis(datetime(LAST_YEAR, 12, 31, tzinfo=UTC))
@@ -137,7 +144,8 @@ class Plan:
     def _backward(self, ceiling: int) -> Iterator[int]:
         if self.cron:
             day = (self._local(ceiling) + timedelta(days=1)).date()
-            yield from filter(None, map(self._instant, self.cron.backward(day)))
+            moments = (found[::-1] for found in map(self._moments, self.cron.backward(day)))
+            yield from _merged(moments, lambda one, other: one > other)
         elif self.interval:
             steps = (ceiling - self._first) // self.interval
             yield from range(self._first + steps * self.interval, self._first - 1, -self.interval)
@@ -156,72 +164,73 @@ class Plan:
         bounded = min(max(moment, 0), _millis(datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC)))
         return (_EPOCH + timedelta(milliseconds=bounded)).astimezone(self.tz).replace(tzinfo=None)
 
-    def _instant(self, wall: datetime) -> int | None:
-        """The moment of a wall-clock time: the first when it comes twice, None when it does not come."""
-        return _instant(wall, self.tz)
+    def _moments(self, wall: datetime) -> tuple[int, ...]:
+        """Return the moments of a wall-clock time at which it ticks, in order: none, one, or both of an interval."""
+        folds = (0, 1) if self.cron and self.cron.is_interval else (0,)
+        found = {moment for fold in folds if (moment := _instant(wall, self.tz, fold)) is not None}
+        return tuple(sorted(found))
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do about the ticks since the last look.
+    """What becomes of the ticks between two checks.
 
     Attributes:
-        runs: each of these becomes a job, oldest first.
-        made_up: those among them that were missed.
-        skipped: missed ticks that nobody makes up for, as far as they were counted.
+        runs: ticks that become jobs, oldest first.
+        caught_up: those among them that were missed.
+        missed: how many were missed, whether they run or not, as far as they were counted.
+        skipped: how many of these do not run.
         first_skipped: the oldest of these; last_skipped: the latest.
-        more: there were more than were counted.
-        seen: the ticks up to here are decided.
+        more: more were missed than were counted.
+        decided_until: the ticks up to here are decided.
     """
 
     runs: tuple[int, ...]
-    made_up: frozenset[int]
+    caught_up: frozenset[int]
+    missed: int
     skipped: int
     first_skipped: int | None
     last_skipped: int | None
     more: bool
-    seen: int
+    decided_until: int
 
 
-def decide(plan: Plan, policy: MissedPolicy, seen: int, now: int, delivered: int | None = None) -> Decision:
-    """Look at the ticks after `seen`.
-
-    EventBridge Scheduler is the bell, the plan is the clock: whatever rings, what ran since is told by the plan. So a
-    tick that is delivered twice, late or off a rate's grid makes no second job, and one that is not delivered is seen
-    by whoever looks next. Only a tick of a cron or a one-time schedule that the plan does not know is believed as it
-    comes: better a run that the plan did not foresee than none.
-
-    Args:
-        plan: the schedule's.
-        policy: about ticks that come to notice too late.
-        seen: up to here everything is decided.
-        now: the time.
-        delivered: the tick that EventBridge Scheduler says it is delivering, None when it does not say.
-    """
-    if delivered is not None:
-        # What it says is good to the minute.
-        delivered = next(plan.until(delivered + MINUTE_MS - 1, delivered - MINUTE_MS), delivered)
-    # Clocks differ: a tick may come a little before its time.
-    horizon = delivered if delivered is not None and now < delivered <= now + MINUTE_MS else now
-    newest = list(islice(plan.until(horizon, seen), MOST_COUNTED + 1))
-    more = len(newest) > MOST_COUNTED
-    due = newest[MOST_COUNTED - 1 :: -1] if more else newest[::-1]
-    if delivered is not None and plan.interval is None and seen < delivered <= horizon and delivered not in due:
-        due = sorted([*due, delivered])
-    on_time = [tick for tick in due if tick > now - ON_TIME_MS or tick == delivered]
-    missed = [tick for tick in due if tick <= now - ON_TIME_MS and tick != delivered]
-    most = {MissedPolicy.SKIP: 0, MissedPolicy.ONCE: 1, MissedPolicy.ALL: MOST_MADE_UP}[policy]
-    made_up_from = max(0, len(missed) - most)
-    left, made_up = missed[:made_up_from], missed[made_up_from:]
+def decide(recurrence: Recurrence, policy: MissedPolicy, decided_until: int, now: int) -> Decision:
+    """Decide about the ticks after `decided_until`, those of the next `LOOKAHEAD_MS` included."""
+    newest = list(islice(recurrence.until(now + LOOKAHEAD_MS, decided_until), MAX_COUNTED + 1))
+    more = len(newest) > MAX_COUNTED
+    due = newest[:MAX_COUNTED][::-1]
+    missed = [tick for tick in due if tick <= now - ON_TIME_MS]
+    on_time = due[len(missed) :]
+    limit = {MissedPolicy.SKIP: 0, MissedPolicy.ONCE: 1, MissedPolicy.ALL: MAX_CAUGHT_UP}[policy]
+    first_caught_up = max(0, len(missed) - limit)
+    skipped, caught_up = missed[:first_caught_up], missed[first_caught_up:]
     return Decision(
-        runs=tuple(sorted(made_up + on_time)),
-        made_up=frozenset(made_up),
-        skipped=len(left),
-        first_skipped=left[0] if left else None,
-        last_skipped=left[-1] if left else None,
+        runs=(*caught_up, *on_time),
+        caught_up=frozenset(caught_up),
+        missed=len(missed),
+        skipped=len(skipped),
+        first_skipped=skipped[0] if skipped else None,
+        last_skipped=skipped[-1] if skipped else None,
         more=more,
-        seen=max([seen, *due]),
+        decided_until=due[-1] if due else decided_until,
     )
+
+
+def _merged(moments: Iterator[tuple[int, ...]], precedes: Callable[[int, int], bool]) -> Iterator[int]:
+    """Yield the moments of successive wall-clock times in order.
+
+    Wall-clock times that come twice all come for the first time before any comes again.
+    """
+    later: deque[int] = deque()
+    for found in moments:
+        if not found:
+            continue
+        while later and precedes(later[0], found[0]):
+            yield later.popleft()
+        yield found[0]
+        later.extend(found[1:])
+    yield from later
 
 
 def _unwrapped(text: str) -> str:
@@ -267,8 +276,9 @@ def _moment(text: str, tz: tzinfo) -> int:
     return moment
 
 
-def _instant(wall: datetime, tz: tzinfo) -> int | None:
-    moment = wall.replace(tzinfo=tz, fold=0).astimezone(UTC)
+def _instant(wall: datetime, tz: tzinfo, fold: int = 0) -> int | None:
+    """Return the first (or, with `fold` 1, the second) moment of a wall-clock time; None if it does not exist."""
+    moment = wall.replace(tzinfo=tz, fold=fold).astimezone(UTC)
     if moment.astimezone(tz).replace(tzinfo=None) != wall:
         return None
     return _millis(moment)
