@@ -56,7 +56,7 @@ LATER = {
     "delivery: a signature of SendGrid's": "from cryptography.hazmat.primitives.asymmetric import ec",
     "checkout, work: money": "import stripe",
     "work: a token": "import solders.token.state, solders.transaction, solders.keypair",
-    "notify, work: a mail": "import sendgrid, jinja2",
+    "work: a mail": "import sendgrid, jinja2",
     "work: a notification": "from cryptography.hazmat.primitives.ciphers.aead import AESGCM",
 }
 

@@ -246,7 +246,6 @@ def _made() -> tuple[dict[str, str], dict[str, str], bytes]:
         "allocation": aws.sqs().create_queue(QueueName="test_allocation.fifo", Attributes={"FifoQueue": "true"})[
             "QueueUrl"
         ],
-        "notices": aws.sqs().create_queue(QueueName="test_notices")["QueueUrl"],
         "given-up": aws.sqs().create_queue(QueueName="test-given-up")["QueueUrl"],
     }
     jobs = {name: aws.sqs().create_queue(QueueName=f"test_jobs-{name}")["QueueUrl"] for name in job_queues.QUEUES}

@@ -328,7 +328,7 @@ def test_a_providers_credentials_are_read_only_where_it_is_spoken_to() -> None:
         readers.items()
         >= {
             "OwnsStripeSecret": {"WebhookRole", "CheckoutRole", "MoneyWorkerRole"},
-            "OwnsSendGridSecret": {"NotifyRole", "EmailWorkerRole", "DeliveryRole"},
+            "OwnsSendGridSecret": {"EmailWorkerRole", "DeliveryRole"},
             "OwnsSegmentSecret": {"AnalyticsWorkerRole"},
             "OwnsTwilioSecret": {"CodesWorkerRole", "MessagesWorkerRole", "DeliveryRole", "OtpRole"},
             "OwnsSolanaSecret": {"MoneyWorkerRole"},

@@ -156,7 +156,6 @@ def test_the_addresses_of_the_main_jobs_queues_follow_from_their_names() -> None
 
     assert known.payments_queue_url == name_of("PaymentsQueue")
     assert known.allocation_queue_url == name_of("AllocationQueue")
-    assert known.notices_queue_url == name_of("NoticesQueue")
 
 
 def packaged() -> dict[str, Any]:

@@ -213,7 +213,7 @@ def test_a_missing_path_parameter_is_named(on: World) -> None:
     assert (answer["statusCode"], json.loads(answer["body"])["detail"]) == (400, "pathParameters: id is missing")
 
 
-CONSUMERS = ["allocate", "settle_payments", "notify", "work"]
+CONSUMERS = ["allocate", "settle_payments", "work"]
 
 
 @pytest.mark.parametrize("function", CONSUMERS)
@@ -249,7 +249,7 @@ def test_a_message_whose_body_cannot_be_read_is_dropped_and_counted(
     assert not counted["MessagesFailed"]
 
 
-@pytest.mark.parametrize("function", ["allocate", "settle_payments", "notify", "work", "tally", "tally_jobs"])
+@pytest.mark.parametrize("function", ["allocate", "settle_payments", "work", "tally", "tally_jobs"])
 def test_an_empty_batch_is_done(on: World, function: str) -> None:
     assert on.app(function).handler({"Records": []}, FakeContext()) == {"batchItemFailures": []}
 

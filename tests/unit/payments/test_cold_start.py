@@ -13,7 +13,7 @@ from pathlib import Path
 from adbot_queue.jobs import job_types
 from local.openapi import load_app
 already = set(sys.modules)
-for name in ("webhook", "settle_payments", "checkout", "sweep", "notify"):
+for name in ("webhook", "settle_payments", "checkout", "sweep", "tally"):
     load_app(Path("functions") / name / "app.py")
 for name in ("payment-process", "send-email", "analytics-track"):
     job_types.find(name)

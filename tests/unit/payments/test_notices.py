@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 from urllib.error import URLError
 
 import pytest
-from moto.core import DEFAULT_ACCOUNT_ID
-from moto.sqs.models import sqs_backends
 
 from adbot_queue.adbots import announce
-from adbot_queue.core import aws, queues, settings
-from adbot_queue.core.errors import AccountRefused, NotConfigured, ProviderFailed, Unavailable
+from adbot_queue.core import aws, settings
 from adbot_queue.core.telemetry import metrics
+from adbot_queue.jobs.model import Job, State
 from adbot_queue.system import notices
 from adbot_queue.system.notices import compose
 from tests.builders.crash import Killed, crash_after, every_call
+from tests.builders.jobs import Jobs
 from tests.builders.payments import empty, failing, rows, secret
 from tests.builders.providers import Peers, connect, refusing
-from tests.builders.world import REGION, FakeContext, World
+from tests.builders.world import FakeContext, World
 
 SAMPLE = {
     "event": "adbot.queued",
@@ -49,33 +47,32 @@ def _forget() -> None:
         cached.cache_clear()
 
 
-def consume(shop: World, *minutes: str) -> list[str]:
-    """Run the consumer on these minutes, or on what waits in the queue."""
-    waiting = [{"minute": minute} for minute in minutes] or shop.messages("notices")
-    records = [
-        {
-            "messageId": f"m{number}",
-            "body": json.dumps(body),
-            "eventSource": "aws:sqs",
-            "receiptHandle": "r",
-            "attributes": {},
-        }
-        for number, body in enumerate(waiting)
-    ]
-    answer = shop.app("notify").handler({"Records": records}, FakeContext())
-    return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+def digests(shop: World) -> list[Job]:
+    return [job for job in Jobs(shop).all() if job.type == "admin-digest"]
+
+
+def send(shop: World) -> Job:
+    """Run the one digest that there is, once; as it is then."""
+    (job,) = digests(shop)
+    jobs = Jobs(shop)
+    jobs.clock.now = job.run_at or jobs.clock.now
+    jobs.work(job)
+    return jobs.get(job)
 
 
 def record(batch: str, **counts: int) -> None:
     notices.from_env().record(batch, counts, [SAMPLE])
 
 
-def test_a_minute_of_notices_is_one_mail(shop: World, mail: Peers) -> None:
-    with crash_after(None) as calls:
-        record("b1", queued=2)
-        record("b2", queued=1, resolved=1)
-    assert calls.names.count("SendMessage") == 1
-    assert consume(shop, MINUTE) == []
+def test_a_minute_of_notices_is_one_job_and_one_mail(shop: World, mail: Peers) -> None:
+    record("b1", queued=2)
+    notices.from_env()._enqueued = None  # another process
+    record("b2", queued=1, resolved=1)
+
+    ended = send(shop)
+
+    assert ended.state is State.COMPLETED
+    assert ended.result == {"mailed": True, "counts": {"queued": 3, "resolved": 1}}
     (sent,) = mail.mails
     assert sent["subject"] == "AdBot Queue: 3 queued, 1 resolved"
     assert sent["personalizations"][0]["to"] == [{"email": "admin@example.com"}]
@@ -83,126 +80,97 @@ def test_a_minute_of_notices_is_one_mail(shop: World, mail: Peers) -> None:
     assert all("bot_1" in part["value"] for part in sent["content"])
 
 
-def test_the_mail_is_asked_for_when_the_minute_is_over(
-    shop: World, mail: Peers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[Any] = []
-    monkeypatch.setattr(queues, "send", lambda *_args, **options: asked.append((_args[2], options)))
+def test_the_mail_is_sent_when_the_minute_is_over(shop: World, mail: Peers) -> None:
     record("b1", queued=1)
-    assert asked == [({"minute": MINUTE}, {"delay": 75})]
+
+    (job,) = digests(shop)
+
+    assert job.payload == {"minute": MINUTE}
+    assert (job.run_at or 0) - job.created_at == 75_000
+
+
+def test_a_process_enqueues_a_minute_once(shop: World, mail: Peers) -> None:
+    record("b1", queued=1)
+    with crash_after(None) as calls:
+        record("b2", queued=1)
+
+    assert calls.names == ["PutItem"]
 
 
 def test_customers_data_stays_out_of_the_mail_and_of_what_is_kept(shop: World, mail: Peers) -> None:
     record("b1", queued=1)
-    consume(shop, MINUTE)
-    assert "cara" not in str(mail.mails) + str(rows(shop.env["SYSTEM_TABLE"]))
+    send(shop)
+    assert "cara" not in str(mail.mails) + str(rows(shop.env["SYSTEM_TABLE"])) + str(rows(shop.env["JOBS_TABLE"]))
 
 
 def test_the_same_batch_again_is_counted_once(shop: World, mail: Peers) -> None:
     record("b1", queued=2)
     record("b1", queued=2)
-    consume(shop, MINUTE)
+    send(shop)
     assert mail.mails[0]["subject"] == "AdBot Queue: 2 queued"
-
-
-def test_a_message_that_comes_twice_sends_one_mail(shop: World, mail: Peers) -> None:
-    record("b1", queued=2)
-    assert consume(shop, MINUTE, MINUTE) == []
-    assert consume(shop, MINUTE) == []
-    assert len(mail.mails) == 1
 
 
 def test_killed_after_any_call_of_recording_the_batch_comes_again_and_the_mail_is_sent(
     shop: World, mail: Peers
 ) -> None:
-    for call in every_call(3):
+    with crash_after(None) as calls:
+        record("b1", queued=2)
+    for call in every_call(len(calls.names)):
         empty()
+        notices.from_env()._enqueued = None
         with crash_after(call), suppress(Killed):
             record("b1", queued=2)
+        notices.from_env()._enqueued = None
         record("b1", queued=2)
-        assert consume(shop, MINUTE) == []
+        assert send(shop).state is State.COMPLETED, f"after call {call}"
         assert mail.mails[-1]["subject"] == "AdBot Queue: 2 queued"
-        assert [body["minute"] for body in _all_messages(shop)] == [MINUTE] * (2 if call == 3 else 1)
 
 
-def _all_messages(shop: World) -> list[dict[str, Any]]:
-    queue = sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues["test_notices"]
-    return [json.loads(message.body) for message in queue._messages]
-
-
-def test_when_sqs_refuses_the_batch_is_delivered_again(shop: World, mail: Peers) -> None:
-    with failing(aws.sqs(), "SendMessage"), pytest.raises(queues.QueueRefused):
+def test_when_sqs_refuses_the_job_is_there_for_the_sweeper(shop: World, mail: Peers) -> None:
+    with failing(aws.sqs(), "SendMessage"):
         record("b1", queued=2)
-    record("b1", queued=2)
-    assert len(_all_messages(shop)) == 1
-
-
-def test_two_workers_do_not_both_send(shop: World, mail: Peers) -> None:
-    record("b1", queued=2)
-    service = notices.from_env()
-    sender = service._sender
-    assert sender is not None
-
-    def meanwhile(message: Any) -> None:
-        with pytest.raises(Unavailable, match="somebody else"):
-            service.send(MINUTE)
-        sender(message)
-
-    service._sender = meanwhile
-    service.send(MINUTE)
-    assert len(mail.mails) == 1
-
-
-def test_a_worker_that_died_sending_is_replaced_when_its_lease_is_over(
-    shop: World, mail: Peers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record("b1", queued=2)
-    with crash_after(1), suppress(Killed):
-        notices.from_env().send(MINUTE)
-    assert consume(shop, MINUTE) == ["m0"]
-    monkeypatch.setattr(notices.from_env(), "_now", lambda: NOW + 121_000)
-    assert consume(shop, MINUTE) == []
+    assert send(shop).state is State.COMPLETED
     assert len(mail.mails) == 1
 
 
 @pytest.mark.parametrize(
-    ("problem", "says"),
+    ("problem", "kind"),
     [
-        (refusing(500), "HTTP 500"),
-        (refusing(401), "HTTP 401"),
-        (lambda: _raise(URLError("no route")), "could not be reached"),
+        (refusing(500), "transient"),
+        (refusing(401), "provider_closed"),
+        (lambda: _raise(URLError("no route")), "transient"),
     ],
 )
-def test_a_mail_that_sendgrid_does_not_take_is_tried_again(
-    shop: World, mail: Peers, monkeypatch: pytest.MonkeyPatch, problem: Any, says: str
-) -> None:
+def test_a_mail_that_sendgrid_does_not_take_is_tried_again(shop: World, mail: Peers, problem: Any, kind: str) -> None:
     record("b1", queued=2)
     mail.instead.append(problem)
-    with pytest.raises((AccountRefused, ProviderFailed), match=says):
-        notices.from_env().send(MINUTE)
-    monkeypatch.setattr(notices.from_env(), "_now", lambda: NOW + 480_000)
-    assert consume(shop, MINUTE) == []
-    assert len(mail.mails) == 1
+
+    waits = send(shop)
+
+    assert (waits.state, waits.failure.kind if waits.failure else None) == (State.DELAYED, kind)
+    assert mail.mails == []
 
 
 def _raise(error: Exception) -> Any:
     raise error
 
 
-def test_without_a_key_the_mail_stays_in_the_queue_and_says_what_is_missing(shop: World, mail: Peers) -> None:
+def test_without_a_key_the_mail_waits_and_says_what_is_missing(shop: World, mail: Peers) -> None:
     record("b1", queued=2)
     with secret("sendgrid", '{"api_key": ""}'):
-        with pytest.raises(NotConfigured, match="SendGridSecretArn"):
-            notices.from_env().send(MINUTE)
-        assert consume(shop, MINUTE) == ["m0"]
+        waits = send(shop)
+    assert (waits.state, waits.attempt) == (State.DELAYED, 0)
+    assert "SendGridSecretArn" in (waits.failure.message if waits.failure else "")
     assert mail.mails == []
 
 
 def test_without_a_sender_address_it_says_so(shop: World, mail: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    record("b1", queued=2)
     monkeypatch.setenv("MAIL_FROM", "")
     _forget()
-    with pytest.raises(NotConfigured, match="MAIL_FROM"):
-        notices.from_env()._sender(compose(MINUTE, {}, []))  # type: ignore[misc]
+    failed = send(shop)
+    assert failed.is_dead_letter
+    assert "MAIL_FROM" in (failed.failure.message if failed.failure else "")
 
 
 def test_without_an_address_notices_are_counted_but_not_sent(
@@ -213,8 +181,9 @@ def test_without_an_address_notices_are_counted_but_not_sent(
     monkeypatch.setattr(notices.from_env(), "_now", lambda: NOW)
     metrics.clear_metrics()
     record("b1", queued=2, review=1)
-    assert consume(shop, MINUTE) == []
+    assert send(shop).result == {"mailed": False, "counts": {"queued": 2, "review": 1}}
     assert mail.requests == []
+    metrics.flush_metrics()
     assert '"NoticeVolume":[3.0]' in capsys.readouterr().out
 
 
@@ -231,13 +200,14 @@ def test_what_stands_in_a_mail_cannot_become_html() -> None:
 
 def test_notices_expire(shop: World, mail: Peers) -> None:
     record("b1", queued=2)
-    assert all(item["expires_at"] == NOW // 1000 + 7 * 86_400 for item in rows(shop.env["SYSTEM_TABLE"]))
+    kept = [item for item in rows(shop.env["SYSTEM_TABLE"]) if item["pk"].startswith("NOTICES#")]
+    assert [item["expires_at"] for item in kept] == [NOW // 1000 + 7 * 86_400]
 
 
 def test_a_stream_record_of_an_order_in_review_becomes_a_notice(shop: World, mail: Peers) -> None:
     image = {"pk": {"S": "ORDER#ord_1"}, "id": {"S": "ord_1"}, "status": {"S": "REVIEW"}, "review_reason": {"S": "why"}}
     change = {"eventID": "e1", "dynamodb": {"Keys": {"pk": image["pk"]}, "NewImage": image}}
     shop.app("tally").handler({"Records": [change]}, FakeContext())
-    consume(shop, MINUTE)
+    send(shop)
     assert mail.mails[0]["subject"] == "AdBot Queue: 1 review"
     assert "order_id ord_1, review_reason why" in mail.mails[0]["content"][0]["value"]

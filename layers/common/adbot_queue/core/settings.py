@@ -24,7 +24,7 @@ class Settings:
     ledger_table: str
     system_table: str
     jobs_table: str
-    queue_url: str  # of any queue, %s stands for its name: payments, allocation.fifo, notices, jobs-<job queue>
+    queue_url: str  # of any queue, %s stands for its name: payments, allocation.fifo, jobs-<job queue>
     dead_letter_topic: str  # SNS
     job_worker: str  # function name of a queue's worker, %s stands for its tier: stack-%sWorker
     jobs_per_second: str  # what one user may enqueue in the long run
@@ -44,11 +44,6 @@ class Settings:
     def allocation_queue_url(self) -> str:
         """Where pools wait to be served; FIFO, a group a pool."""
         return self.queue_url.replace("%s", "allocation.fifo")
-
-    @property
-    def notices_queue_url(self) -> str:
-        """Where notices wait to be mailed."""
-        return self.queue_url.replace("%s", "notices")
 
 
 def variable(name: str) -> str:

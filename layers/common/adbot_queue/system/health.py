@@ -61,7 +61,6 @@ def from_env() -> Readiness:
     queues = {
         "payments": env.payments_queue_url,
         "allocation": env.allocation_queue_url,
-        "notices": env.notices_queue_url,
     } | job_queues.queue_urls(env.queue_url)
     return Readiness(
         {f"table:{name}": _table(table) for name, table in tables.items()}
