@@ -13,7 +13,7 @@ from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.model import State
 from adbot_queue.jobs.retry import Permanent
 from adbot_queue.ledger import Actor
-from adbot_queue.processors.maintenance import CleanupOldData
+from adbot_queue.operations.jobs.cleanup_old_data import CleanupOldData
 from tests.builders.analytics import NOON, Counting, event
 from tests.builders.crash import Killed, crash_after
 from tests.builders.effects import charging

@@ -220,6 +220,18 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(jobs: Jobs, script: Sc
     assert progress(done).done == 10
 
 
+def test_a_slice_whose_lease_was_lost_is_not_written_even_if_nobody_has_the_job(jobs: Jobs, script: Script) -> None:
+    def the_lease_runs_out() -> None:
+        jobs.advance(600)
+        jobs.sweep()
+
+    script.before_slice = before(4, the_lease_runs_out)
+    job = jobs.run("count-items")
+
+    assert (job.state, job.lease, progress(job).done) == (State.DELAYED, None, 4)
+    assert times(ITEMS) == dict.fromkeys(range(4), 1)
+
+
 def test_two_workers_that_take_turns_do_each_item_once(jobs: Jobs, script: Script) -> None:
     job = jobs.enqueue("count-items")
 

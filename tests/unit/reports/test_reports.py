@@ -16,7 +16,7 @@ from adbot_queue.adbots import items
 from adbot_queue.adbots.model import CreationSource, Order, OrderStatus
 from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.clock import day, system_clock
-from adbot_queue.processors.maintenance import GenerateReport
+from adbot_queue.operations.jobs.generate_report import GenerateReport
 from adbot_queue.reports import sources
 from adbot_queue.reports.model import Table, bars, safe, write_csv, write_html
 from tests.builders.analytics import TODAY, Counting, event

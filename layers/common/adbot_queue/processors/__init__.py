@@ -1,1 +1,0 @@
-"""What job types do, one module a family. Each calls its provider for real, and reports what the provider said."""
