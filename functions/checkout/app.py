@@ -26,11 +26,11 @@ def start_checkout(request: Request[schemas.StartCheckout]) -> schemas.CheckoutV
     return schemas.CheckoutView.of(begun)
 
 
-@api.get("/plans", roles=STAFF | CUSTOMERS, query=schemas.PlanPage, returns=schemas.PlanList, summary="List plans")
-def list_plans(request: Request[None]) -> schemas.PlanList:
+@api.get("/plans", roles=STAFF | CUSTOMERS, query=schemas.PlansQuery, returns=schemas.PlanPage, summary="List plans")
+def list_plans(request: Request[None]) -> schemas.PlanPage:
     """Staff also see plans that are not for sale."""
     page, everything = request.query, request.caller.is_staff
-    return schemas.PlanList.of(*plans.from_env().list(page.limit, page.cursor, only_active=not everything))
+    return schemas.PlanPage.of(*plans.from_env().list(page.limit, page.cursor, only_active=not everything))
 
 
 @api.put(

@@ -1,4 +1,4 @@
-"""Messages to people: what providers report of them, whom nothing is sent to any more, and on which browsers."""
+"""Messages: delivery reports of providers, suppressions, browsers that get notifications."""
 
 from __future__ import annotations
 
@@ -62,35 +62,35 @@ def receive_sendgrid_events(request: Request[None]) -> delivery_schemas.EventsRe
 
 
 @api.get(
-    "/deliveries/{job}",
+    "/deliveries/{job_id}",
     roles=STAFF,
-    returns=delivery_schemas.DeliveryList,
+    returns=delivery_schemas.DeliveryPage,
     summary="List the messages that a job sent",
 )
-def list_deliveries(request: Request[None]) -> delivery_schemas.DeliveryList:
+def list_deliveries(request: Request[None]) -> delivery_schemas.DeliveryPage:
     """Empty until a provider accepts one."""
-    found = service.from_env().of_job(request.path["job"])
-    return delivery_schemas.DeliveryList(items=[delivery_schemas.DeliveryView.of(delivery) for delivery in found])
+    found = service.from_env().of_job(request.path["job_id"])
+    return delivery_schemas.DeliveryPage(items=[delivery_schemas.DeliveryView.of(delivery) for delivery in found])
 
 
 @api.get(
     "/suppressions",
     roles=STAFF,
-    query=delivery_schemas.AddressQuery,
-    returns=delivery_schemas.SuppressionList,
+    query=delivery_schemas.SuppressionsQuery,
+    returns=delivery_schemas.SuppressionPage,
     summary="List the suppressions of an address",
     raises=(NotConfigured,),
 )
-def list_suppressions(request: Request[None]) -> delivery_schemas.SuppressionList:
+def list_suppressions(request: Request[None]) -> delivery_schemas.SuppressionPage:
     """An entry can only be found by its address: the list stores a keyed hash of it."""
     found = suppressions.from_env().entries(request.query.channel, request.query.address)
-    return delivery_schemas.SuppressionList(items=[delivery_schemas.SuppressionView.of(entry) for entry in found])
+    return delivery_schemas.SuppressionPage(items=[delivery_schemas.SuppressionView.of(entry) for entry in found])
 
 
 @api.delete(
     "/suppressions/{id}",
     roles=ADMINS,
-    query=delivery_schemas.LiftQuery,
+    query=delivery_schemas.RemoveSuppressionQuery,
     returns=delivery_schemas.SuppressionView,
     summary="Remove a suppression (SendGrid keeps a list of its own)",
     raises=(NotFound,),
@@ -117,29 +117,29 @@ def get_push_key(_request: Request[None]) -> push.PushKey:
 @api.post(
     "/push/subscriptions",
     roles=STAFF | CUSTOMERS,
-    body=push.BrowserBody,
-    returns=push.SubscriptionView,
+    body=push.PushSubscriptionBody,
+    returns=push.PushSubscriptionView,
     status=201,
     summary="Subscribe a browser",
     tag="Push notifications",
 )
-def subscribe_browser(request: Request[push.BrowserBody]) -> push.SubscriptionView:
+def subscribe_browser(request: Request[push.PushSubscriptionBody]) -> push.PushSubscriptionView:
     """The same browser keeps its subscription. Of more than 20 the oldest is removed."""
-    return push.SubscriptionView.of(subscriptions.from_env().add(request.caller.id, request.body.browser()))
+    return push.PushSubscriptionView.of(subscriptions.from_env().add(request.caller.id, request.body.browser()))
 
 
 @api.delete(
     "/push/subscriptions/{id}",
     roles=STAFF | CUSTOMERS,
-    returns=push.SubscriptionList,
+    returns=push.PushSubscriptionPage,
     summary="Unsubscribe a browser",
     tag="Push notifications",
 )
-def unsubscribe_browser(request: Request[None]) -> push.SubscriptionList:
+def unsubscribe_browser(request: Request[None]) -> push.PushSubscriptionPage:
     """Returns the remaining subscriptions. Unsubscribing twice changes nothing."""
     known, user = subscriptions.from_env(), request.caller.id
     known.remove(user, request.path["id"])
-    return push.SubscriptionList(items=[push.SubscriptionView.of(one) for one in known.of_user(user)])
+    return push.PushSubscriptionPage(items=[push.PushSubscriptionView.of(one) for one in known.of_user(user)])
 
 
 handler = api.handler

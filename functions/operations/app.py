@@ -1,4 +1,4 @@
-"""What operators steer and watch: the mode, the health log, what was called, figures."""
+"""Operations: processing mode, health log, call logs, overview, metrics."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def list_logs(request: Request[None]) -> schemas.LogPage:
 @api.get(
     "/ai/events",
     roles=STAFF,
-    query=event_schemas.EventsQuery,
+    query=event_schemas.CallsQuery,
     returns=event_schemas.AiEventPage,
     summary="List model calls of the last 90 days with tokens, cost and duration",
 )
@@ -61,15 +61,15 @@ def list_ai_events(request: Request[None]) -> event_schemas.AiEventPage:
 @api.get(
     "/plugins/executions",
     roles=STAFF,
-    query=event_schemas.EventsQuery,
-    returns=event_schemas.ExecutionPage,
+    query=event_schemas.CallsQuery,
+    returns=event_schemas.PluginExecutionPage,
     summary="List plugin executions of the last 90 days",
 )
-def list_plugin_executions(request: Request[None]) -> event_schemas.ExecutionPage:
+def list_plugin_executions(request: Request[None]) -> event_schemas.PluginExecutionPage:
     """Newest first."""
     page = request.query
     found, following = event_log.from_env().read(Kind.PLUGIN, page.since, page.until, page.limit, page.cursor)
-    return event_schemas.ExecutionPage.model_validate({"items": found, "next": following})
+    return event_schemas.PluginExecutionPage.model_validate({"items": found, "next": following})
 
 
 @api.get(

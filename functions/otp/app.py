@@ -12,17 +12,17 @@ api = Api("One-time codes")
 @api.post(
     "/otp",
     roles=ADMINS | CUSTOMERS,
-    body=schemas.AskOtp,
-    returns=schemas.OtpAsked,
+    body=schemas.SendOtp,
+    returns=schemas.OtpSent,
     status=202,
     summary="Send a one-time code to a phone (valid for 5 minutes, 5 tries)",
     raises=(Invalid, RateLimited, NotConfigured, Unavailable),
 )
-def send_otp(request: Request[schemas.AskOtp]) -> schemas.OtpAsked:
+def send_otp(request: Request[schemas.SendOtp]) -> schemas.OtpSent:
     """Sending again for the same purpose invalidates the earlier code."""
     body = request.body
     asked = service.from_env().ask(request.caller, body.purpose, body.to, request.time_left)
-    return schemas.OtpAsked.of(asked)
+    return schemas.OtpSent.of(asked)
 
 
 @api.post(

@@ -21,7 +21,7 @@ def get_health(_request: Request[None]) -> schemas.Health:
 @api.get(
     "/health/ready",
     roles=PUBLIC,
-    returns=schemas.Ready,
+    returns=schemas.Readiness,
     summary="Check that tables and queues are reachable",
     also=(503,),
 )
@@ -29,7 +29,7 @@ def get_readiness(_request: Request[None]) -> Response:
     """503 names the parts that are not."""
     parts = health.from_env().check()
     good = all(outcome == "ok" for outcome in parts.values())
-    return Response(schemas.Ready(status="ready" if good else "not ready", parts=parts), 200 if good else 503)
+    return Response(schemas.Readiness(status="ready" if good else "not ready", parts=parts), 200 if good else 503)
 
 
 @lru_cache(maxsize=1)

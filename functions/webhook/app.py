@@ -16,14 +16,14 @@ api = Api("Webhooks")
     roles=PUBLIC,
     raw={"application/json": {"type": "object"}},
     limit=MOST_BYTES,
-    returns=webhook_schemas.Received,
+    returns=webhook_schemas.StripeEventReceived,
     summary="Receive an event from Stripe (signed)",
     raises=(BadSignature, Malformed, TooLarge, NotConfigured, Unavailable),
 )
-def receive_stripe_event(request: Request[None]) -> webhook_schemas.Received:
+def receive_stripe_event(request: Request[None]) -> webhook_schemas.StripeEventReceived:
     """200 means recorded; Stripe sends the event again after any other status."""
     receipt = service.from_env().receive(request.raw, request.header("stripe-signature"))
-    return webhook_schemas.Received.model_validate(receipt, from_attributes=True)
+    return webhook_schemas.StripeEventReceived.model_validate(receipt, from_attributes=True)
 
 
 handler = api.handler

@@ -121,7 +121,7 @@ def some_of_everything(on: World) -> dict[str, dict[str, str]]:
         "getReport": {"id": "report-1"},
         "getArticleStats": {"id": "a"},
         "getMessage": {"id": dead.id},
-        "listDeliveries": {"job": dead.id},
+        "listDeliveries": {"job_id": dead.id},
         "listSuppressions": {"address": "cara@example.com"},
         "getAnalytics": {"from_": today, "to": today},
     }

@@ -37,7 +37,7 @@ def run(api: Api, eventually: Eventually, job_type: str, payload: dict[str, Any]
 
 
 def event_of(api: Api, path: str, job: dict[str, Any]) -> dict[str, Any]:
-    (event,) = [one for one in api("viewer", "GET", path).json()["items"] if one["job"] == job["id"]]
+    (event,) = [one for one in api("viewer", "GET", path).json()["items"] if one["job_id"] == job["id"]]
     return dict(event)
 
 
@@ -114,7 +114,7 @@ def test_a_plugin_is_called_with_its_input_and_without_anything_of_ours(
     assert not [name for name in output["environment"] if "TABLE" in name or "QUEUE" in name or name == "PROVIDERS"]
     event = event_of(api, "/plugins/executions?limit=100", job)
     assert (event["plugin"], event["outcome"], event["input_bytes"]) == (plugin, "answered", 16)
-    assert event["tenant"] not in ("system", "")
+    assert event["user_id"] not in ("system", "")
 
 
 def test_a_plugin_that_is_not_listed_is_not_called(api: Api, own_stack: Any) -> None:

@@ -63,10 +63,14 @@ def test_after_a_bounce_nothing_is_sent_there_until_somebody_lifts_it(api: Api, 
     assert (second["state"], second["error"]["message"]) == ("failed", "suppressed: bounce")
     assert api("viewer", "GET", f"/deliveries/{second['id']}").json()["items"] == []
 
-    lifted = api("admin", "DELETE", f"/suppressions/{entry['id']}", params={"reason": "the mailbox is back"})
+    lifted = api(
+        "admin", "DELETE", f"/suppressions/{entry['suppression_id']}", params={"reason": "the mailbox is back"}
+    )
     assert (lifted.status_code, lifted.json()["in_force"]) == (200, False)
     assert send(api, eventually, address)["state"] == "completed"
-    actions = api("viewer", "GET", "/admin/ledger", params={"target": f"suppression:{entry['id']}"}).json()["items"]
+    actions = api("viewer", "GET", "/admin/ledger", params={"target": f"suppression:{entry['suppression_id']}"}).json()[
+        "items"
+    ]
     assert [entry["action"] for entry in actions] == ["suppression.lift"]
 
 
@@ -89,7 +93,9 @@ def test_a_users_browser_is_notified_until_it_has_unsubscribed(
         parent = api("admin", "POST", "/jobs", json={"type": "send-push", "payload": push}).json()["id"]
         spread = ended(api, eventually, parent)
         assert spread["state"] == "completed", spread["error"]
-        return ended(api, eventually, spread["result"]["jobs"][added.json()["id"]]) | {"title": push["title"]}
+        return ended(api, eventually, spread["result"]["jobs"][added.json()["subscription_id"]]) | {
+            "title": push["title"]
+        }
 
     job = notify()
     assert (job["state"], job["result"]["status"]) == ("completed", 201)
@@ -100,7 +106,7 @@ def test_a_users_browser_is_notified_until_it_has_unsubscribed(
     job = notify()
     assert (job["state"], job["error"]["message"]) == ("failed", "the subscription is gone (HTTP 410)")
     left = api("customer", "DELETE", "/push/subscriptions/nothing").json()["items"]
-    assert added.json()["id"] not in [entry["id"] for entry in left]
+    assert added.json()["subscription_id"] not in [entry["subscription_id"] for entry in left]
 
 
 def test_events_that_sendgrid_did_not_sign_are_refused(api: Api, stack: Stack) -> None:

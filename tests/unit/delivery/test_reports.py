@@ -143,7 +143,7 @@ def test_a_message_is_followed_from_its_job_to_the_phone(on: World, peers: Peers
 
     for name in (sid, "job-1"):
         found = shown(on, name)
-        assert (found["sid"], found["job"], found["state"]) == (sid, "job-1", "delivered")
+        assert (found["message_id"], found["job_id"], found["state"]) == (sid, "job-1", "delivered")
     assert telemetry.metrics.metric_set["MessagesDelivered"]["Value"] == [1]
 
 
@@ -189,7 +189,7 @@ def test_a_message_belongs_to_the_effect_that_was_first(on: World) -> None:
     assert not messages.from_env().sent(SID, "queued", "job-2", "job-2")
     report(on, "delivered", urlencode({"job": "job-2", "effect": "job-2"}))
 
-    assert (shown(on)["job"], shown(on)["state"]) == ("job-1", "queued")
+    assert (shown(on)["job_id"], shown(on)["state"]) == ("job-1", "queued")
     assert on.http("delivery", "GET /messages/{id}", role="viewer", id="job-2").status == 404
 
 

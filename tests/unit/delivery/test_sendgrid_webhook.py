@@ -40,7 +40,9 @@ def post(world: World, batch: Any, at: int | None = None, key: str = SENDGRID_KE
 
 
 def deliveries(world: World, job: str = "job-1") -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = world.http("delivery", "GET /deliveries/{job}", role="viewer", job=job).json["items"]
+    items: list[dict[str, Any]] = world.http("delivery", "GET /deliveries/{job_id}", role="viewer", job_id=job).json[
+        "items"
+    ]
     return items
 
 
@@ -93,7 +95,7 @@ def test_whoever_bounces_complains_or_unsubscribes_is_not_written_to_again(
     (shown,) = deliveries(aws_with_secrets)
     assert (shown["status"], shown["reason"]) == (status, reason)
     found = aws_with_secrets.http("delivery", "GET /suppressions", role="viewer", query={"address": ADDRESS}).json
-    assert [(entry["reason"], entry["job"], entry["in_force"]) for entry in found["items"]] == (
+    assert [(entry["reason"], entry["job_id"], entry["in_force"]) for entry in found["items"]] == (
         [(suppressed, "job-1", True)] if suppressed else []
     )
 

@@ -155,10 +155,12 @@ def test_staff_look_up_and_admins_lift(aws_with_secrets: World) -> None:
 
     (found,) = aws_with_secrets.http("delivery", look, role="viewer", query={"address": ADDRESS.lower()}).json["items"]
     assert (found["reason"], found["at"], found["in_force"]) == ("bounce", "2023-11-14T22:13:20.000Z", True)
-    answer = aws_with_secrets.http("delivery", lift, role="admin", query={"reason": "asked"}, id=found["id"])
+    answer = aws_with_secrets.http(
+        "delivery", lift, role="admin", query={"reason": "asked"}, id=found["suppression_id"]
+    )
     assert (answer.status, answer.json["in_force"]) == (200, False)
-    again = aws_with_secrets.http("delivery", lift, role="admin", id=found["id"])
-    assert (again.status, again.json["lifted_at"]) == (200, answer.json["lifted_at"])
+    again = aws_with_secrets.http("delivery", lift, role="admin", id=found["suppression_id"])
+    assert (again.status, again.json["removed_at"]) == (200, answer.json["removed_at"])
     assert aws_with_secrets.http("delivery", lift, role="admin", id="nobody").status == 404
     assert aws_with_secrets.http("delivery", look, role="viewer", query={"address": "dora@x.de"}).json == {"items": []}
 

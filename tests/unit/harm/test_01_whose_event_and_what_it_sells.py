@@ -364,7 +364,7 @@ def test_a_plan_that_was_removed_and_made_anew_keeps_all_its_prices(shop: World)
     happen(shop, sale(id="cs_3", payment_intent="pi_3", amount=6900) | {"id": "evt_3"})
     assert [order.status for order in audit(shop).orders] == ["PAID"] * 3
     listed = shop.http("checkout", "GET /plans", role="viewer").json["items"]
-    assert [(plan["id"], plan["version"]) for plan in listed] == [("monthly", 1), ("starter", 3), ("yen", 1)]
+    assert [(plan["plan_id"], plan["version"]) for plan in listed] == [("monthly", 1), ("starter", 3), ("yen", 1)]
 
 
 def test_pages_of_plans_are_full_whatever_former_versions_there_are(shop: World) -> None:
@@ -374,7 +374,7 @@ def test_pages_of_plans_are_full_whatever_former_versions_there_are(shop: World)
     while True:
         query = {"limit": "1"} | ({"cursor": cursor} if cursor else {})
         page = shop.http("checkout", "GET /plans", role="customer", query=query).json
-        seen += [plan["id"] for plan in page["items"]]
+        seen += [plan["plan_id"] for plan in page["items"]]
         if not (cursor := page["next"]):
             break
     assert seen == ["monthly", "starter", "yen"]

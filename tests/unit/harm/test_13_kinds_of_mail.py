@@ -193,7 +193,7 @@ def test_one_cause_never_hides_another(on: World, peers: Peers, order: tuple[str
 
 def test_each_scope_is_lifted_by_itself(on: World, peers: Peers) -> None:
     post(on, EVENTS["bounce"], EVENTS["unsubscribe"], EVENTS["unsubscribe from group 5"])
-    ids = {entry["scope"]: entry["id"] for entry in entries(on)}
+    ids = {entry["scope"]: entry["suppression_id"] for entry in entries(on)}
     left = []
     for scope in ("everything", "marketing", "group"):
         lifted = on.http("delivery", "DELETE /suppressions/{id}", role="admin", id=ids[scope])
@@ -246,7 +246,7 @@ def test_rows_of_before_keep_their_meaning(on: World, peers: Peers, reason: str,
     assert row["sk"] == "S"
     assert {mail for mail in MAILS if refused(mail)} == ended
     (entry,) = entries(on)
-    lifted = on.http("delivery", "DELETE /suppressions/{id}", role="admin", id=entry["id"])
+    lifted = on.http("delivery", "DELETE /suppressions/{id}", role="admin", id=entry["suppression_id"])
     assert (lifted.status, {mail for mail in MAILS if refused(mail)}) == (200, set())
 
 

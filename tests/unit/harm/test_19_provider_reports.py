@@ -316,7 +316,7 @@ def test_a_delivery_that_another_version_wrote_harms_no_other(on: World, counted
     answer = post(on, batch(*({**BASE, **KINDS["bounce"], "job": name} for name in ("new", "old"))))
 
     shown = {
-        name: on.http("delivery", "GET /deliveries/{job}", role="viewer", job=name).json["items"]
+        name: on.http("delivery", "GET /deliveries/{job_id}", role="viewer", job_id=name).json["items"]
         for name in ("old", "new")
     }
     assert answer.status == 200

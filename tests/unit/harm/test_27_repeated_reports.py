@@ -98,6 +98,6 @@ def test_sendgrids_copies_are_one_report_and_are_not_written_again(on: World) ->
     for number in range(1, COPIES):
         post("delivered", 1_795_000_060, number)
 
-    (shown,) = on.http("delivery", "GET /deliveries/{job}", role="viewer", job="job-1").json["items"]
+    (shown,) = on.http("delivery", "GET /deliveries/{job_id}", role="viewer", job_id="job-1").json["items"]
     assert [report["status"] for report in shown["history"]] == ["deferred", "delivered"]
     assert rows(on.env["SYSTEM_TABLE"], "DELIVERY#") == before

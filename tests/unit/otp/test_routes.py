@@ -98,7 +98,7 @@ def test_neither_job_nor_log_nor_ledger_knows_the_code_or_the_phone(
     telemetry.logger.setLevel("DEBUG")
     stream = handler.setStream(log)  # type: ignore[attr-defined]
     try:
-        job = jobs.get(ask(on, phone).json["job"])
+        job = jobs.get(ask(on, phone).json["job_id"])
         jobs.drain("codes")
         peers.report()
         verify(on, phone, code_of(peers))
@@ -220,7 +220,7 @@ def test_a_message_whose_answer_was_lost_is_followed_by_another_one_and_the_last
         return reply
 
     monkeypatch.setattr(peers.stand_ins.twilio, "_create", losing)
-    job = ask(on, phone).json["job"]
+    job = ask(on, phone).json["job_id"]
     jobs.drain("codes")
     assert jobs.get(job).state is State.DELAYED
     jobs.settle()
@@ -234,7 +234,7 @@ def test_a_message_whose_answer_was_lost_is_followed_by_another_one_and_the_last
 def test_a_code_whose_time_is_over_before_it_could_be_sent_is_not_sent(
     on: World, jobs: Jobs, peers: Peers, phone: str
 ) -> None:
-    job = ask(on, phone).json["job"]
+    job = ask(on, phone).json["job_id"]
     jobs.advance(LIFE_MS / 1000)
     jobs.sweep()
     jobs.drain("codes")
@@ -245,7 +245,7 @@ def test_a_code_whose_time_is_over_before_it_could_be_sent_is_not_sent(
 
 
 def test_a_code_that_was_asked_for_anew_is_not_sent(on: World, jobs: Jobs, peers: Peers, phone: str) -> None:
-    before = ask(on, phone).json["job"]
+    before = ask(on, phone).json["job_id"]
     jobs.advance(60)
     ask(on, phone)
     jobs.drain("codes")
@@ -278,7 +278,7 @@ def test_a_number_that_twilio_refuses_is_not_told_to_who_asked(
 
     assert invalid.status == valid.status == 202
     assert invalid.json.keys() == valid.json.keys()
-    failed = jobs.get(invalid.json["job"])
+    failed = jobs.get(invalid.json["job_id"])
     assert failed.failure
     assert "21211" in failed.failure.message
     assert gone[1:] not in failed.failure.message

@@ -66,7 +66,7 @@ def test_a_plan_is_made_changed_listed_and_removed_and_every_change_is_signed(sh
     assert put(shop, "starter", STARTER | {"amount": 5900}).status == 200
     again = put(shop, "starter", STARTER | {"amount": 5900})
     assert (again.status, again.json["version"]) == (200, 2)
-    assert [(plan["id"], plan["amount"]) for plan in listed(shop, "customer")["items"]] == [("starter", 5900)]
+    assert [(plan["plan_id"], plan["amount"]) for plan in listed(shop, "customer")["items"]] == [("starter", 5900)]
     assert shop.http("checkout", "DELETE /admin/plans/{id}", role="owner", id="starter").json["amount"] == 5900
     assert listed(shop, "viewer")["items"] == []
     signed = shop.ledger(target="plan:starter")
@@ -80,8 +80,8 @@ def test_a_plan_is_made_changed_listed_and_removed_and_every_change_is_signed(sh
 def test_customers_see_only_what_is_for_sale(shop: World) -> None:
     put(shop, "starter", STARTER)
     put(shop, "legacy", STARTER | {"active": False})
-    assert [plan["id"] for plan in listed(shop, "customer")["items"]] == ["starter"]
-    assert [plan["id"] for plan in listed(shop, "viewer")["items"]] == ["legacy", "starter"]
+    assert [plan["plan_id"] for plan in listed(shop, "customer")["items"]] == ["starter"]
+    assert [plan["plan_id"] for plan in listed(shop, "viewer")["items"]] == ["legacy", "starter"]
 
 
 def test_plans_come_in_pages(shop: World) -> None:
@@ -89,7 +89,7 @@ def test_plans_come_in_pages(shop: World) -> None:
         put(shop, name, STARTER)
     first = listed(shop, "owner", limit="2")
     second = listed(shop, "owner", limit="2", cursor=first["next"])
-    assert [plan["id"] for page in (first, second) for plan in page["items"]] == ["a", "b", "c"]
+    assert [plan["plan_id"] for page in (first, second) for plan in page["items"]] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_checkout_carries_what_was_bought_to_every_later_event(shop: World, pe
     put(shop, "starter", STARTER)
     answer = buy(shop)
     assert answer.status == 201
-    session = peers.stand_ins.stripe.sessions[answer.json["id"]]
+    session = peers.stand_ins.stripe.sessions[answer.json["checkout_session_id"]]
     assert (session["amount_total"], session["currency"], session["mode"]) == (4900, "eur", "payment")
     assert (session["client_reference_id"], session["success_url"]) == ("cara", "https://shop.example.com/thanks")
     wish = wish_of(session["metadata"])
@@ -161,7 +161,7 @@ def test_a_checkout_carries_what_was_bought_to_every_later_event(shop: World, pe
         "standard",
         "starter",
     )
-    assert answer.json["url"].endswith(answer.json["id"])
+    assert answer.json["url"].endswith(answer.json["checkout_session_id"])
 
 
 def test_a_subscription_puts_the_metadata_on_the_subscription() -> None:
@@ -182,14 +182,14 @@ def test_stripe_accepts_a_subscription_as_we_ask_for_it(shop: World, peers: Peer
     put(shop, "pro", PRO)
     answer = buy(shop, {"plan_id": "pro", "success_url": "http://localhost:3000/ok", "cancel_url": "https://x.test/no"})
     assert answer.status == 201
-    assert peers.stand_ins.stripe.sessions[answer.json["id"]]["mode"] == "subscription"
+    assert peers.stand_ins.stripe.sessions[answer.json["checkout_session_id"]]["mode"] == "subscription"
 
 
 def test_the_same_idempotency_key_is_one_session_for_one_user_and_another_for_another(
     shop: World, peers: Peers
 ) -> None:
     put(shop, "starter", STARTER)
-    ids = [buy(shop, user=user, idempotency_key="k1").json["id"] for user in ("cara", "cara", "dora")]
+    ids = [buy(shop, user=user, idempotency_key="k1").json["checkout_session_id"] for user in ("cara", "cara", "dora")]
     assert ids[0] == ids[1] != ids[2]
 
 

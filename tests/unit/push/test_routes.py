@@ -34,8 +34,8 @@ def test_a_browsers_own_json_is_taken_and_the_same_browser_is_there_once(on_aws:
     first, again, other = subscribe(on_aws, told), subscribe(on_aws, told), subscribe(on_aws, browser())
 
     assert (first.status, again.status) == (201, 201)
-    assert first.json["id"] == again.json["id"] != other.json["id"]
-    assert set(ids()) == {first.json["id"], other.json["id"]}
+    assert first.json["subscription_id"] == again.json["subscription_id"] != other.json["subscription_id"]
+    assert set(ids()) == {first.json["subscription_id"], other.json["subscription_id"]}
 
 
 def test_who_can_write_to_a_browser_is_not_told_to_anybody(on_aws: World) -> None:
@@ -50,13 +50,13 @@ def test_everybody_who_is_signed_in_may(on_aws: World, role: str) -> None:
 
 
 def test_one_removes_ones_own_and_twice_is_once(on_aws: World) -> None:
-    kept, removed = (subscribe(on_aws, browser()).json["id"] for _ in range(2))
+    kept, removed = (subscribe(on_aws, browser()).json["subscription_id"] for _ in range(2))
 
     foreign = on_aws.http("delivery", REMOVE, role="customer", user="mallory", id=removed)
     assert (foreign.status, foreign.json, len(ids())) == (200, {"items": []}, 2)
     for _ in range(2):
         answer = on_aws.http("delivery", REMOVE, role="customer", user="cara", id=removed)
-        assert (answer.status, [entry["id"] for entry in answer.json["items"]]) == (200, [kept])
+        assert (answer.status, [entry["subscription_id"] for entry in answer.json["items"]]) == (200, [kept])
     assert ids() == [kept]
 
 

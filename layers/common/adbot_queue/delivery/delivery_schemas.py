@@ -1,4 +1,4 @@
-"""What the routes of deliveries and suppressions take and answer."""
+"""HTTP models of deliveries and suppressions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Channel = Literal["email"]
 
 
 class EventsReceived(View):
-    """How many events told something, and how many told nothing here (opens, other kinds)."""
+    """Counts of events that were recorded, and of those without meaning here (opens, other kinds)."""
 
     recorded: int
     ignored: int
 
 
 class DeliveryReportView(View):
-    """One report of the provider's; `reason` is a code or a fixed word."""
+    """One report of the provider; `reason` is a code or a fixed word."""
 
     status: DeliveryStatus
     at: str
@@ -30,12 +30,12 @@ class DeliveryReportView(View):
 
     @classmethod
     def of(cls, report: Report) -> DeliveryReportView:
-        """Of a report."""
+        """Return the view of a report."""
         return cls(status=report.status, at=iso(report.at), reason=report.reason)
 
 
 class DeliveryView(View):
-    """A message that a job sent, how far it is, and its latest reports in the order in which they happened."""
+    """A message that a job sent, with its status and its latest reports, oldest first."""
 
     message_id: str
     channel: str
@@ -46,7 +46,7 @@ class DeliveryView(View):
 
     @classmethod
     def of(cls, delivery: Delivery) -> DeliveryView:
-        """Of a delivery."""
+        """Return the view of a delivery."""
         return cls(
             message_id=delivery.message_id,
             channel=delivery.channel,
@@ -55,58 +55,58 @@ class DeliveryView(View):
         )
 
 
-class DeliveryList(View):
-    """The messages that a job sent; more than one is a double."""
+class DeliveryPage(View):
+    """The messages that a job sent. More than one means that it was sent twice."""
 
     items: list[DeliveryView]
 
 
-class AddressQuery(Query):
-    """Whose entry."""
+class SuppressionsQuery(Query):
+    """Address to look up."""
 
     address: str = Field(min_length=1, max_length=320)
     channel: Channel = "email"
 
 
-class LiftQuery(Query):
-    """Why the address may be written to again."""
+class RemoveSuppressionQuery(Query):
+    """Reason of the removal, for the ledger."""
 
     reason: str = Field("", max_length=500)
 
 
 class SuppressionView(View):
-    """Why an address is suppressed, for which messages, since when, and whether that was lifted.
+    """A suppression: reason, scope, since when, and whether it is still in force.
 
     `scope`: `everything` (a bounce, a complaint), `marketing` (an unsubscribe), `group` (an unsubscribe from `group`).
     """
 
-    id: str
+    suppression_id: str
     channel: str
     scope: Literal["everything", "marketing", "group"]
     group: int | None
     reason: str
     at: str
-    job: str | None
+    job_id: str | None
     in_force: bool
-    lifted_at: str | None
+    removed_at: str | None
 
     @classmethod
     def of(cls, found: Suppression) -> SuppressionView:
-        """Of an entry."""
+        """Return the view of a suppression."""
         return cls(
-            id=found.id,
+            suppression_id=found.id,
             channel=found.channel,
             scope=found.scope,
             group=found.group,
             reason=found.reason,
             at=iso(found.at),
-            job=found.job,
+            job_id=found.job,
             in_force=found.in_force,
-            lifted_at=iso(found.lifted_at) if found.lifted_at is not None else None,
+            removed_at=iso(found.lifted_at) if found.lifted_at is not None else None,
         )
 
 
-class SuppressionList(View):
-    """The entries of an address, one for each scope: those in force first, the latest first."""
+class SuppressionPage(View):
+    """The suppressions of an address, one per scope: those in force first, newest first."""
 
     items: list[SuppressionView]

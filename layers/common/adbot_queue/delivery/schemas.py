@@ -1,4 +1,4 @@
-"""Sent messages over HTTP."""
+"""HTTP models of text messages."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from adbot_queue.providers.twilio import REASONS
 
 
 class MessageView(View):
-    """How far a message came. `reason` says what the provider's `error_code` means, where that is known here."""
+    """Delivery state of a text message; `message_id` is the id of the provider, `reason` explains its `error_code`."""
 
-    sid: str
-    job: str
+    message_id: str
+    job_id: str
     state: str
     changed_at: str
     error_code: int | None
@@ -20,10 +20,10 @@ class MessageView(View):
 
     @classmethod
     def of(cls, delivery: Delivery) -> MessageView:
-        """Of a message."""
+        """Return the view of a message."""
         return cls(
-            sid=delivery.sid,
-            job=delivery.job,
+            message_id=delivery.sid,
+            job_id=delivery.job,
             state=delivery.state,
             changed_at=iso(delivery.changed_at),
             error_code=delivery.error_code,

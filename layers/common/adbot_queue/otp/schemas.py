@@ -1,4 +1,4 @@
-"""One-time passwords over HTTP."""
+"""HTTP models of one-time codes."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from adbot_queue.otp.service import RESEND_S, Asked
 Purpose = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 
 
-class AskOtp(Input):
-    """Who gets a code, and what it is good for: `login`, `confirm-payout`."""
+class SendOtp(Input):
+    """Phone and purpose of a code: `login`, `confirm-payout`."""
 
     to: Phone = Field(description="E.164: +4915112345678")
     purpose: Purpose
 
 
-class VerifyOtp(AskOtp):
-    """The code that came."""
+class VerifyOtp(SendOtp):
+    """The code to verify."""
 
     code: str = Field(pattern=r"^[0-9]{6}$")
 
 
-class OtpAsked(View):
-    """A code is on its way; another one may be asked for after so many seconds. `job` sends it."""
+class OtpSent(View):
+    """A code is on its way, sent by `job_id`; another can be requested after `resend_after_seconds`."""
 
-    job: str
+    job_id: str
     expires_at: str
     resend_after_seconds: int
 
     @classmethod
-    def of(cls, asked: Asked) -> OtpAsked:
-        """Of what was asked for."""
-        return cls(job=asked.job, expires_at=iso(asked.ends_at), resend_after_seconds=RESEND_S)
+    def of(cls, asked: Asked) -> OtpSent:
+        """Return the view of a code that was sent."""
+        return cls(job_id=asked.job, expires_at=iso(asked.ends_at), resend_after_seconds=RESEND_S)
 
 
 class OtpVerified(View):
-    """The code was right, and is used up."""
+    """The code was right; it cannot be used again."""
 
     verified: bool = True

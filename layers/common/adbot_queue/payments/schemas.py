@@ -17,12 +17,12 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 def _address(text: str) -> str:
-    """Where a browser is sent after paying: https, or this machine."""
+    """Check the address that a browser returns to: https, or http on localhost."""
     parts = urlsplit(text)
     if parts.username or not (
         (parts.scheme == "https" and parts.hostname) or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
     ):
-        raise ValueError("must be an https address (http only on localhost), without a user name")
+        raise ValueError("must be an https URL (http only on localhost) without a user name")
     return text
 
 
@@ -30,7 +30,7 @@ Address = Annotated[str, Field(max_length=2000), AfterValidator(_address)]
 
 
 class StartCheckout(Input):
-    """Which plan to buy, and where to go after paying or giving up; by default the installation's own pages."""
+    """Plan to buy, and the pages to return to; by default those of the installation."""
 
     plan_id: str = Field(min_length=1, max_length=64)
     success_url: Address | None = None
@@ -38,42 +38,44 @@ class StartCheckout(Input):
 
 
 class CheckoutView(View):
-    """A Checkout session. The order that comes of it shows its `id` as `provider_ids.checkout_session`."""
+    """A Stripe Checkout session; its order shows the id as `provider_ids.checkout_session`."""
 
-    id: str
-    url: str = Field(description="send the customer's browser there")
+    checkout_session_id: str
+    url: str = Field(description="Send the browser of the customer there")
     plan_id: str
     expires_at: str
 
     @classmethod
     def of(cls, begun: Checkout) -> CheckoutView:
-        """The view of a session."""
-        return cls(id=begun.id, url=begun.url, plan_id=begun.plan_id, expires_at=iso(begun.expires_at))
+        """Return the view of a session."""
+        return cls(checkout_session_id=begun.id, url=begun.url, plan_id=begun.plan_id, expires_at=iso(begun.expires_at))
 
 
 class PlanBody(Input):
-    """What a plan offers. `amount` is in the currency's smallest unit."""
+    """Terms of a plan. `amount` is in the smallest unit of the currency."""
 
     name: str = Field(min_length=1, max_length=250)
     pool: str = Field(min_length=1, max_length=32)
     required_sessions: int = Field(ge=1, le=MAX_SESSIONS)
-    amount: int = Field(ge=1, le=99_999_999, description="Stripe's own least amount depends on the currency")
+    amount: int = Field(ge=1, le=99_999_999, description="The minimum of Stripe depends on the currency")
     currency: str = Field(pattern=r"^[a-z]{3}$")
     mode: CheckoutMode = Field(CheckoutMode.PAYMENT, strict=False)
-    interval: BillingInterval | None = Field(None, strict=False, description="of a subscription, and only of one")
+    interval: BillingInterval | None = Field(
+        None, strict=False, description="Required for mode `subscription`, not allowed for `payment`"
+    )
     active: bool = True
 
     @model_validator(mode="after")
     def _interval_goes_with_subscription(self) -> Self:
         if (self.mode is CheckoutMode.SUBSCRIPTION) != (self.interval is not None):
-            raise ValueError("interval belongs to a subscription, and only to one")
+            raise ValueError("interval: required for mode subscription, not allowed for mode payment")
         return self
 
 
 class PlanView(View):
     """A plan."""
 
-    id: str
+    plan_id: str = Field(validation_alias="id")
     name: str
     pool: str
     required_sessions: int
@@ -86,24 +88,24 @@ class PlanView(View):
 
     @classmethod
     def of(cls, plan: Plan) -> PlanView:
-        """The view of a plan."""
+        """Return the view of a plan."""
         return cls.model_validate(plan)
 
 
-class PlanPage(Query):
-    """Which page of the plans."""
+class PlansQuery(Query):
+    """Page of plans."""
 
     limit: int = Field(50, ge=1, le=100)
     cursor: str | None = Field(None, max_length=2000)
 
 
-class PlanList(View):
+class PlanPage(View):
     """A page of plans, by id."""
 
     items: list[PlanView]
     next: str | None
 
     @classmethod
-    def of(cls, plans: list[Plan], following: str | None) -> PlanList:
-        """The view of a page."""
+    def of(cls, plans: list[Plan], following: str | None) -> PlanPage:
+        """Return the view of a page."""
         return cls(items=[PlanView.of(plan) for plan in plans], next=following)

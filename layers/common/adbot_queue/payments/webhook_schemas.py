@@ -1,4 +1,4 @@
-"""What the webhook answers. Apart from the other models: every payment waits for this function's start."""
+"""HTTP model of the Stripe webhook, apart from the others: every payment waits for its cold start."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Literal
 from adbot_queue.core.schema import View
 
 
-class Received(View):
+class StripeEventReceived(View):
     """The event is recorded: `new`, `repeated`, `settled` (before) or `ignored`.
 
-    `rejected`: it is another account's, or of the other mode, and is not carried out.
+    `rejected`: it is of another account or of the other mode (live, test) and has no effect.
     """
 
     event_id: str

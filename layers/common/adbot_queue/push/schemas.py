@@ -1,4 +1,4 @@
-"""What the routes of push subscriptions take and answer, and what jobs say of a browser."""
+"""HTTP models of push subscriptions; jobs name a browser with the same body."""
 
 from __future__ import annotations
 
@@ -42,44 +42,44 @@ def _endpoint(url: str) -> str:
     return url
 
 
-class Keys(Input):
-    """What a browser gave to encrypt for it with."""
+class PushKeys(Input):
+    """Keys of a browser that messages to it are encrypted with."""
 
     p256dh: Annotated[str, Field(max_length=100), AfterValidator(_point)]
     auth: Annotated[str, Field(max_length=40), AfterValidator(_secret)]
 
 
-class BrowserBody(Input):
-    """A browser's `PushSubscription`, as its `toJSON()` has it."""
+class PushSubscriptionBody(Input):
+    """The `PushSubscription` of a browser, as its `toJSON()` returns it."""
 
     endpoint: Annotated[str, Field(min_length=1, max_length=outbound.MOST_URL), AfterValidator(_endpoint)]
-    keys: Keys
+    keys: PushKeys
     expires: float | None = Field(default=None, alias="expirationTime", exclude=True)
 
     def browser(self) -> Browser:
-        """To be sent to."""
+        """Return the browser."""
         return Browser(self.endpoint, decode(self.keys.p256dh), decode(self.keys.auth))
 
 
-class SubscriptionView(View):
-    """A browser that is told things. Neither its address nor its keys are shown: who has them can write to it."""
+class PushSubscriptionView(View):
+    """A subscribed browser. Its address and keys are not shown: they are all it takes to send to it."""
 
-    id: str
+    subscription_id: str
     created_at: str
 
     @classmethod
-    def of(cls, subscription: Subscription) -> SubscriptionView:
-        """Of a subscription."""
-        return cls(id=subscription.id, created_at=iso(subscription.created_at))
+    def of(cls, subscription: Subscription) -> PushSubscriptionView:
+        """Return the view of a subscription."""
+        return cls(subscription_id=subscription.id, created_at=iso(subscription.created_at))
 
 
-class SubscriptionList(View):
-    """A user's browsers, the newest first."""
+class PushSubscriptionPage(View):
+    """The browsers of a user, newest first."""
 
-    items: list[SubscriptionView]
+    items: list[PushSubscriptionView]
 
 
 class PushKey(View):
-    """What a browser subscribes with: `applicationServerKey`."""
+    """Public key that a browser subscribes with: `applicationServerKey`."""
 
     public_key: str

@@ -1,4 +1,4 @@
-"""Calls of models and plugins over HTTP."""
+"""HTTP models of the call logs: models and plugins."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from pydantic import Field
 from adbot_queue.core.schema import Period, Query, View
 
 
-class EventsQuery(Query, Period):
-    """Which events: by their time, both ends included."""
+class CallsQuery(Query, Period):
+    """Filter and page of calls; both ends of the period are included."""
 
     limit: int = Field(50, ge=1, le=100)
     cursor: str | None = Field(None, max_length=2000)
 
 
-class EventView(View):
-    """One attempt of a job to call something; `outcome` is `answered` or why there is no good answer."""
+class CallView(View):
+    """One call by an attempt of a job; `outcome` is `answered` or the kind of failure."""
 
     at: str
-    job: str
+    job_id: str = Field(validation_alias="job")
     attempt: int
     type: str
-    tenant: str
+    user_id: str = Field(validation_alias="tenant")
     outcome: str
     duration_ms: int
 
 
-class AiEventView(EventView):
-    """A call of a model. Tokens and cost are null where no answer came; the cost also where no price is set."""
+class AiEventView(CallView):
+    """A call of a model. Tokens and cost are null without an answer; cost also without a configured price."""
 
     model: str
     stop_reason: str | None = None
@@ -44,8 +44,8 @@ class AiEventPage(View):
     next: str | None
 
 
-class ExecutionView(EventView):
-    """An execution of a plugin; `output_bytes` is null where no answer came."""
+class PluginExecutionView(CallView):
+    """An execution of a plugin; `output_bytes` is null without an answer."""
 
     plugin: str
     input_bytes: int
@@ -53,8 +53,8 @@ class ExecutionView(EventView):
     request_id: str | None = None
 
 
-class ExecutionPage(View):
+class PluginExecutionPage(View):
     """Executions, newest first."""
 
-    items: list[ExecutionView]
+    items: list[PluginExecutionView]
     next: str | None

@@ -1,4 +1,4 @@
-"""Mode, health log and overview over HTTP."""
+"""HTTP models of mode, health log and overview."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from adbot_queue.system.overview import Overview
 
 
 class SetMode(Input):
-    """The mode that is to be, and why."""
+    """Mode to set, and the reason."""
 
     mode: ProcessingMode
     reason: str = Field(min_length=1, max_length=500)
 
 
 class ModeView(View):
-    """The mode; who set it, when and why is null where nobody ever did."""
+    """The mode, and who set it, when and why (null if it was never set)."""
 
     mode: ProcessingMode
     changed_at: str | None
@@ -34,12 +34,12 @@ class ModeView(View):
 
     @classmethod
     def of(cls, switch: Switch) -> ModeView:
-        """Of the switch."""
+        """Return the view of the switch."""
         return cls.model_validate(switch)
 
 
 class LogsQuery(Query):
-    """Which entries."""
+    """Filter and page of the health log."""
 
     level: LogLevel | None = None
     limit: int = Field(50, ge=1, le=100)
@@ -47,7 +47,7 @@ class LogsQuery(Query):
 
 
 class LogEntry(View):
-    """What the system noticed about itself."""
+    """A health log entry."""
 
     at: str
     level: LogLevel
@@ -64,14 +64,14 @@ class LogPage(View):
 
 
 class QueueOverview(QueueView):
-    """A queue as it stands, and what it did lately."""
+    """A queue now, and in the last 5 and 60 minutes."""
 
     last_5_minutes: PeriodView
     last_60_minutes: PeriodView
 
 
-class BotsView(View):
-    """The queue of bots, all pools together."""
+class BotsOverview(View):
+    """The queue of bots over all pools."""
 
     queued: int
     missing_sessions: int
@@ -81,9 +81,9 @@ class BotsView(View):
 
 
 class CircuitView(View):
-    """A provider's circuit breaker; failures and successes are those of the current minute, as far as they are told.
+    """Circuit breaker of a provider; failures and successes are those reported in the current minute.
 
-    `reason`: why the provider refuses the installation, so that its jobs wait. `not_before`: until then it throttles.
+    `reason`: why the provider rejects our account, while its jobs wait. `not_before`: when its throttling ends.
     """
 
     provider: str
@@ -97,7 +97,7 @@ class CircuitView(View):
 
     @classmethod
     def of(cls, circuit: Circuit) -> CircuitView:
-        """Of a circuit."""
+        """Return the view of a circuit."""
         times = {name: getattr(circuit, name) for name in ("opened_at", "open_until", "not_before")}
         times = {name: None if moment is None else iso(moment) for name, moment in times.items()}
         shown = {name: getattr(circuit, name) for name in ("provider", "state", "failures", "successes", "reason")}
@@ -105,17 +105,17 @@ class CircuitView(View):
 
 
 class OverviewView(View):
-    """The whole system in figures."""
+    """Overview of the whole system."""
 
     mode: ModeView
     queues: list[QueueOverview]
     dead_letters: int
-    bots: BotsView
+    bots: BotsOverview
     circuits: list[CircuitView]
 
     @classmethod
     def of(cls, overview: Overview, recent: Mapping[str, list[Period]]) -> OverviewView:
-        """Of an overview, and what each queue did lately."""
+        """Return the view of an overview and the recent periods of each queue."""
         queues = []
         for standing in overview.queues:
             last_5, last_60 = map(PeriodView.of, recent[standing.name])
@@ -125,6 +125,6 @@ class OverviewView(View):
             mode=ModeView.of(overview.switch),
             queues=queues,
             dead_letters=overview.dead_letters,
-            bots=BotsView.model_validate(overview.bots),
+            bots=BotsOverview.model_validate(overview.bots),
             circuits=[CircuitView.of(circuit) for circuit in overview.circuits],
         )

@@ -1,4 +1,4 @@
-"""What health and the ledger look like over HTTP."""
+"""HTTP models of health and the ledger."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from adbot_queue.core.schema import Period, Query, View
 
 
 class Health(View):
-    """The process answers."""
+    """Liveness: the process answers."""
 
     status: str = "ok"
 
 
-class Ready(View):
-    """Whether all parts are there, and which are not."""
+class Readiness(View):
+    """Readiness: are our dependencies reachable? A part is `ok` or the name of an error."""
 
     status: str
     parts: dict[str, str]
@@ -33,7 +33,7 @@ class ApiDocument(View):
 
 
 class LedgerQuery(Query, Period):
-    """Filters; all of them combine. Without actor, action or target: one day (today by default)."""
+    """Filters that combine. Without actor, action or target: one day (default: today)."""
 
     actor: str | None = Field(None, max_length=128)
     action: str | None = Field(None, max_length=64)
@@ -43,7 +43,7 @@ class LedgerQuery(Query, Period):
 
 
 class LedgerEntry(View):
-    """Who did what to which target, when and why."""
+    """A change: who, what, on which target, when and why."""
 
     at: str
     actor: str

@@ -101,7 +101,7 @@ def send_email(payload: SendEmail, context: Context) -> dict[str, Any]:
     """Send the mail.
 
     Returns:
-        message_id: SendGrid's id of the mail. What became of it afterwards: `GET /deliveries/{job}`.
+        message_id: SendGrid's id of the mail. What became of it afterwards: `GET /deliveries/{job_id}`.
 
     Raises:
         Permanent: the address is suppressed for this kind of mail, or SendGrid refused what was asked.

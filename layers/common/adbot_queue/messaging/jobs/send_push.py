@@ -31,7 +31,7 @@ from adbot_queue.providers import web_push
 from adbot_queue.providers.waiting import retry_after
 from adbot_queue.providers.web_push import Browser
 from adbot_queue.push import subscriptions
-from adbot_queue.push.schemas import BrowserBody
+from adbot_queue.push.schemas import PushSubscriptionBody
 from adbot_queue.push.subscriptions import Subscription
 
 MOST_TOPIC = 32
@@ -61,7 +61,7 @@ class SendPush(Input):
 
     user_id: Id | None = None
     subscription_id: Id | None = Field(default=None, description="one of the user's")
-    subscription: BrowserBody | None = None
+    subscription: PushSubscriptionBody | None = None
     title: str = Field(min_length=1, max_length=200)
     body: str = Field(default="", max_length=2000)
     url: Link | None = Field(default=None, description="what a click opens")
