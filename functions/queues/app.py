@@ -11,36 +11,36 @@ from adbot_queue.ledger import Actor
 api = Api("Queues")
 
 
-@api.get("/queues", roles=STAFF, returns=queue_schemas.QueueList, summary="List queues with their counts")
-def list_queues(_request: Request[None]) -> queue_schemas.QueueList:
+@api.get("/queues", roles=STAFF, returns=queue_schemas.QueuePage, summary="List queues with their counts")
+def list_queues(_request: Request[None]) -> queue_schemas.QueuePage:
     """Reads the same number of items regardless of how many jobs there are."""
-    return queue_schemas.QueueList.of(queues.from_env().standings(), system_clock())
+    return queue_schemas.QueuePage.of(queues.from_env().standings(), system_clock())
 
 
 @api.get(
     "/queues/{name}/stats",
     roles=STAFF,
-    query=queue_schemas.StatsQuery,
+    query=queue_schemas.QueueStatsQuery,
     returns=queue_schemas.QueueStats,
     summary="Get throughput, wait and run times of a queue",
     raises=(NotFound,),
 )
 def get_queue_stats(request: Request[None]) -> queue_schemas.QueueStats:
     """Percentiles are exact to the bucket of a histogram."""
-    return queue_schemas.QueueStats.told(*queues.from_env().stats(request.path["name"], request.query.minutes))
+    return queue_schemas.QueueStats.of_queue(*queues.from_env().stats(request.path["name"], request.query.minutes))
 
 
 @api.post(
     "/queues/{name}/pause",
     roles=ADMINS,
-    body=queue_schemas.SwitchQueue,
-    returns=queue_schemas.SwitchView,
+    body=queue_schemas.PauseQueue,
+    returns=queue_schemas.PauseResultView,
     summary="Pause a queue (running jobs finish)",
     raises=(NotFound,),
 )
-def pause_queue(request: Request[queue_schemas.SwitchQueue]) -> queue_schemas.SwitchView:
+def pause_queue(request: Request[queue_schemas.PauseQueue]) -> queue_schemas.PauseResultView:
     """Pausing twice changes nothing."""
-    return queue_schemas.SwitchView.of(
+    return queue_schemas.PauseResultView.of(
         queues_control.from_env().pause(request.path["name"], request.body.reason, Actor.behind(request))
     )
 
@@ -48,14 +48,14 @@ def pause_queue(request: Request[queue_schemas.SwitchQueue]) -> queue_schemas.Sw
 @api.post(
     "/queues/{name}/resume",
     roles=ADMINS,
-    body=queue_schemas.SwitchQueue,
-    returns=queue_schemas.SwitchView,
+    body=queue_schemas.PauseQueue,
+    returns=queue_schemas.PauseResultView,
     summary="Resume a queue",
     raises=(NotFound,),
 )
-def resume_queue(request: Request[queue_schemas.SwitchQueue]) -> queue_schemas.SwitchView:
+def resume_queue(request: Request[queue_schemas.PauseQueue]) -> queue_schemas.PauseResultView:
     """Resuming twice changes nothing."""
-    return queue_schemas.SwitchView.of(
+    return queue_schemas.PauseResultView.of(
         queues_control.from_env().resume(request.path["name"], request.body.reason, Actor.behind(request))
     )
 
@@ -63,7 +63,7 @@ def resume_queue(request: Request[queue_schemas.SwitchQueue]) -> queue_schemas.S
 @api.get(
     "/queues/{name}/jobs",
     roles=STAFF,
-    query=schemas.ListQuery,
+    query=schemas.QueueJobsQuery,
     returns=schemas.JobPage,
     summary="List the jobs of a queue in one state",
     raises=(NotFound,),

@@ -33,11 +33,11 @@ def unique() -> str:
 def run(api: Api, eventually: Eventually, job_type: str, payload: dict[str, Any]) -> dict[str, Any]:
     answer = post(api, {"type": job_type, "payload": payload})
     assert answer.status_code == 202, answer.text
-    return ended(api, eventually, answer.json()["id"])
+    return ended(api, eventually, answer.json()["job_id"])
 
 
 def event_of(api: Api, path: str, job: dict[str, Any]) -> dict[str, Any]:
-    (event,) = [one for one in api("viewer", "GET", path).json()["items"] if one["job_id"] == job["id"]]
+    (event,) = [one for one in api("viewer", "GET", path).json()["items"] if one["job_id"] == job["job_id"]]
     return dict(event)
 
 
@@ -110,7 +110,7 @@ def test_a_plugin_is_called_with_its_input_and_without_anything_of_ours(
 
     assert job["state"] == "completed"
     output = job["result"]["output"]
-    assert output["heard"] == {"input": {"text": "hello"}, "job_id": job["id"], "idempotency_key": job["id"]}
+    assert output["heard"] == {"input": {"text": "hello"}, "job_id": job["job_id"], "idempotency_key": job["job_id"]}
     assert not [name for name in output["environment"] if "TABLE" in name or "QUEUE" in name or name == "PROVIDERS"]
     event = event_of(api, "/plugins/executions?limit=100", job)
     assert (event["plugin"], event["outcome"], event["input_bytes"]) == (plugin, "answered", 16)

@@ -64,7 +64,7 @@ def throttled(api: Api, mark: str) -> str:
     payload = {"event": f"e2e {mark} fail=429x2", "user_id": "e2e"}
     made = api("admin", "POST", "/jobs", json={"type": "analytics-track", "payload": payload})
     assert made.status_code == 202, made.text
-    return str(made.json()["id"])
+    return str(made.json()["job_id"])
 
 
 def let_the_horizon_pass(aws: Aws, stack: Stack, job_id: str) -> bool:

@@ -24,7 +24,7 @@ def send(api: Api, eventually: Eventually, address: str) -> dict[str, Any]:
     """The job of one more mail, when it has ended."""
     payload = {"to": address, "subject": f"Hello {uuid.uuid4().hex}", "text": "Hello."}
     return ended(
-        api, eventually, api("admin", "POST", "/jobs", json={"type": "send-email", "payload": payload}).json()["id"]
+        api, eventually, api("admin", "POST", "/jobs", json={"type": "send-email", "payload": payload}).json()["job_id"]
     )
 
 
@@ -43,7 +43,7 @@ def test_a_mail_is_delivered_and_its_course_is_shown(api: Api, eventually: Event
     job = send(api, eventually, f"cara-{uuid.uuid4().hex}@example.com")
 
     def delivered() -> dict[str, Any] | None:
-        (shown,) = api("viewer", "GET", f"/deliveries/{job['id']}").json()["items"]
+        (shown,) = api("viewer", "GET", f"/deliveries/{job['job_id']}").json()["items"]
         return shown if shown["status"] == "delivered" else None
 
     shown = eventually(delivered, 30)
@@ -61,7 +61,7 @@ def test_after_a_bounce_nothing_is_sent_there_until_somebody_lifts_it(api: Api, 
     (entry,) = eventually(suppressed, 30)
     second = send(api, eventually, address)
     assert (second["state"], second["error"]["message"]) == ("failed", "suppressed: bounce")
-    assert api("viewer", "GET", f"/deliveries/{second['id']}").json()["items"] == []
+    assert api("viewer", "GET", f"/deliveries/{second['job_id']}").json()["items"] == []
 
     lifted = api(
         "admin", "DELETE", f"/suppressions/{entry['suppression_id']}", params={"reason": "the mailbox is back"}
@@ -90,7 +90,7 @@ def test_a_users_browser_is_notified_until_it_has_unsubscribed(
     def notify() -> dict[str, Any]:
         """The job for the browser, when it has ended."""
         push = {"user_id": user, "title": f"Hello {uuid.uuid4().hex}"}
-        parent = api("admin", "POST", "/jobs", json={"type": "send-push", "payload": push}).json()["id"]
+        parent = api("admin", "POST", "/jobs", json={"type": "send-push", "payload": push}).json()["job_id"]
         spread = ended(api, eventually, parent)
         assert spread["state"] == "completed", spread["error"]
         return ended(api, eventually, spread["result"]["jobs"][added.json()["subscription_id"]]) | {

@@ -50,14 +50,14 @@ def test_a_job_is_enqueued_run_by_its_queues_worker_and_shows_its_result(api: Ap
 
     assert answer.status_code == 202
     assert int(answer.headers["ratelimit-remaining"]) < int(answer.headers["ratelimit-limit"])
-    job = ended(api, eventually, answer.json()["id"])
+    job = ended(api, eventually, answer.json()["job_id"])
     assert (job["state"], job["execution_mode"], job["attempt"]) == ("completed", "async_queue", 1)
     assert job["result"]["message_id"]
 
 
 def test_a_permanent_failure_fails_at_once_and_a_transient_one_is_tried_again(api: Api, eventually: Eventually) -> None:
-    refused = post(api, mail("fail=400")).json()["id"]
-    flaky = post(api, mail("fail=503x1")).json()["id"]
+    refused = post(api, mail("fail=400")).json()["job_id"]
+    flaky = post(api, mail("fail=503x1")).json()["job_id"]
 
     job = ended(api, eventually, refused)
     assert (job["state"], job["error"]["kind"]) == ("failed", "permanent")
@@ -72,7 +72,7 @@ def test_the_same_request_again_is_the_same_job_and_says_so(api: Api) -> None:
     again = post(api, job, **{"idempotency-key": key})
     other = post(api, track(), **{"idempotency-key": key})
 
-    assert again.json()["id"] == first.json()["id"]
+    assert again.json()["job_id"] == first.json()["job_id"]
     assert (first.status_code, again.status_code) == (202, 200)
     assert (first.headers.get("idempotent-replayed"), again.headers["idempotent-replayed"]) == (None, "true")
     assert (other.status_code, other.json()["type"]) == (409, "urn:adbot-queue:problem:idempotency-key-reused")
@@ -86,8 +86,8 @@ def test_a_batch_is_all_or_nothing_and_its_callback_runs_after_all_of_it(api: Ap
     good = api("admin", "POST", "/jobs/batch", json={"jobs": [track() for _ in range(12)], "callback": track()})
     assert good.status_code == 202
     assert [item["index"] for item in good.json()["items"]] == list(range(12))
-    callback = ended(api, eventually, good.json()["callback"])
-    members = [ended(api, eventually, item["id"]) for item in good.json()["items"]]
+    callback = ended(api, eventually, good.json()["callback_job_id"])
+    members = [ended(api, eventually, item["job_id"]) for item in good.json()["items"]]
     assert callback["state"] == "completed"
     assert callback["started_at"] >= max(member["finished_at"] for member in members)
 
@@ -99,7 +99,7 @@ def test_too_large_a_batch_is_refused_by_its_limit(api: Api) -> None:
 
 
 def test_a_delayed_job_runs_at_its_time_and_not_before(api: Api, eventually: Eventually) -> None:
-    job = ended(api, eventually, post(api, track() | {"delay_seconds": 3}).json()["id"])
+    job = ended(api, eventually, post(api, track() | {"delay_seconds": 3}).json()["job_id"])
     waited = datetime.fromisoformat(job["started_at"]) - datetime.fromisoformat(job["created_at"])
     assert waited >= timedelta(seconds=3)
 
@@ -109,35 +109,35 @@ def test_a_job_far_ahead_is_cancelled_retried_and_runs(api: Api, eventually: Eve
     job = post(api, track() | {"run_at": later}).json()
     assert job["state"] == "delayed"
 
-    assert api("admin", "DELETE", f"/jobs/{job['id']}").json()["state"] == "cancelled"
-    retried = api("admin", "POST", f"/jobs/{job['id']}/retry", json={"reason": "now, please"})
+    assert api("admin", "DELETE", f"/jobs/{job['job_id']}").json()["state"] == "cancelled"
+    retried = api("admin", "POST", f"/jobs/{job['job_id']}/retry", json={"reason": "now, please"})
     assert retried.status_code == 202
-    assert ended(api, eventually, job["id"])["state"] == "completed"
+    assert ended(api, eventually, job["job_id"])["state"] == "completed"
 
-    actions = api("viewer", "GET", "/admin/ledger", params={"target": f"job:{job['id']}"}).json()["items"]
+    actions = api("viewer", "GET", "/admin/ledger", params={"target": f"job:{job['job_id']}"}).json()["items"]
     assert [entry["action"] for entry in actions] == ["job.retry", "job.cancel", "job.enqueue"]
 
 
 def test_a_job_that_depends_on_another_runs_after_it(api: Api, eventually: Eventually) -> None:
-    parent = post(api, track() | {"delay_seconds": 2}).json()["id"]
+    parent = post(api, track() | {"delay_seconds": 2}).json()["job_id"]
     child = post(api, track() | {"depends_on": [parent]}).json()
-    assert child["waits_for"] == [parent]
+    assert child["blocked_by"] == [parent]
 
-    assert ended(api, eventually, child["id"])["state"] == "completed"
+    assert ended(api, eventually, child["job_id"])["state"] == "completed"
     assert api("viewer", "GET", f"/jobs/{parent}").json()["state"] == "completed"
 
 
 def test_lists_show_a_queues_jobs_by_state_and_clean_deletes_what_is_confirmed(
     api: Api, eventually: Eventually
 ) -> None:
-    job = ended(api, eventually, post(api, mail()).json()["id"])
+    job = ended(api, eventually, post(api, mail()).json()["job_id"])
     listed = api("viewer", "GET", "/queues/email/jobs", params={"state": "completed", "limit": 100}).json()["items"]
-    assert job["id"] in [entry["id"] for entry in listed]
+    assert job["job_id"] in [entry["job_id"] for entry in listed]
     assert [entry["created_at"] for entry in listed] == sorted((entry["created_at"] for entry in listed), reverse=True)
 
     clean = {"state": "cancelled", "older_than_seconds": 0}
     counted = api("owner", "DELETE", "/queues/email/clean", params=clean).json()
-    wrong = api("owner", "DELETE", "/queues/email/clean", params=clean | {"confirm": counted["matching"] + 1})
+    wrong = api("owner", "DELETE", "/queues/email/clean", params=clean | {"confirm": counted["count"] + 1})
     assert wrong.status_code == 409
 
 

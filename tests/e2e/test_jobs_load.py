@@ -104,7 +104,7 @@ class Load:
         """Enqueue jobs together."""
         bodies = [{**self.wishes[index].body, "idempotency_key": f"{self.run}-{index}"} for index in indexes]
         view = self.post("/jobs/batch", {"jobs": bodies}, user=indexes[0] // BATCH)
-        self.ids |= {index: item["id"] for index, item in zip(indexes, view["items"], strict=True)}
+        self.ids |= {index: item["job_id"] for index, item in zip(indexes, view["items"], strict=True)}
         return view
 
     def single(self) -> dict[str, Any] | None:
@@ -113,7 +113,7 @@ class Load:
             return None
         index = self._singles.pop()
         view = self.post("/jobs", self.wishes[index].body, f"{self.run}-{index}", index)
-        self.ids[index] = view["id"]
+        self.ids[index] = view["job_id"]
         return view
 
     def batches(self, number: int) -> None:
@@ -160,7 +160,7 @@ class Load:
         mine = set(self.ids.values())
         for queue in QUEUES:
             for state in ("completed", "failed", "dead", "cancelled"):
-                self.jobs |= {job["id"]: job for job in self._listed(queue, state) if job["id"] in mine}
+                self.jobs |= {job["job_id"]: job for job in self._listed(queue, state) if job["job_id"] in mine}
         return len(self.jobs)
 
     def _listed(self, queue: str, state: str) -> Iterator[dict[str, Any]]:

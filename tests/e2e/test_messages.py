@@ -39,12 +39,12 @@ def test_a_text_is_followed_from_its_job_to_the_phone(
     for text, state in (("Your bot runs.", "delivered"), ("fate=undelivered:30003", "undelivered")):
         job = api("admin", "POST", "/jobs", json={"type": "send-sms", "payload": {"to": phone, "text": text}}).json()
 
-        def arrived(job_id: str = job["id"], state: str = state) -> dict[str, Any] | None:
+        def arrived(job_id: str = job["job_id"], state: str = state) -> dict[str, Any] | None:
             found: dict[str, Any] = api("viewer", "GET", f"/messages/{job_id}").json()
             return found if found.get("state") == state else None
 
         message = eventually(arrived, 60)
-        done = api("viewer", "GET", f"/jobs/{job['id']}").json()
+        done = api("viewer", "GET", f"/jobs/{job['job_id']}").json()
         assert (done["state"], done["result"]["segments"], done["result"]["sid"]) == ("completed", 1, message["sid"])
     assert (message["error_code"], message["reason"]) == (30003, "the phone is switched off or out of reach")
     assert len(twilio(phone)) == 2

@@ -15,7 +15,7 @@ def run(api: Api, eventually: Callable[..., Any], job_type: str, **payload: Any)
     job = {"type": job_type, "payload": {**payload, "metadata": {"nonce": uuid.uuid4().hex}}}
     answer = post(api, job)
     assert answer.status_code == 202, answer.text
-    return ended(api, eventually, answer.json()["id"])
+    return ended(api, eventually, answer.json()["job_id"])
 
 
 def test_a_payment_is_given_back_in_part_sent_on_in_part_and_never_beyond(

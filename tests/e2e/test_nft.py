@@ -56,9 +56,9 @@ def test_a_ticket_is_minted_once_and_the_chain_shows_it(api: Api, stack: Stack, 
     asked = ticket(seat="A1")
     answer = api("admin", "POST", "/jobs", json=asked)
     assert answer.status_code == 202, answer.text
-    assert api("admin", "POST", "/jobs", json=asked).json()["id"] == answer.json()["id"]
+    assert api("admin", "POST", "/jobs", json=asked).json()["job_id"] == answer.json()["job_id"]
 
-    job = ended(api, eventually, answer.json()["id"])
+    job = ended(api, eventually, answer.json()["job_id"])
     assert job["state"] == "completed", job
     shown = token_2022.read_mint(on_chain(stack, job["result"]["mint"]))
     assert (shown.supply, shown.decimals, shown.mint_authority) == (1, 0, None)
@@ -71,7 +71,7 @@ def test_a_ticket_is_minted_once_and_the_chain_shows_it(api: Api, stack: Stack, 
 def test_a_node_that_was_busy_makes_it_later_at_no_attempts_cost(
     api: Api, stack: Stack, eventually: Callable[..., Any]
 ) -> None:
-    job = ended(api, eventually, api("admin", "POST", "/jobs", json=ticket(note="fail=429x1")).json()["id"])
+    job = ended(api, eventually, api("admin", "POST", "/jobs", json=ticket(note="fail=429x1")).json()["job_id"])
 
     assert (job["state"], job["attempt"]) == ("completed", 1)
     assert effects(stack, job["result"]["mint"]) == {"requests": 2, "effects": 1}

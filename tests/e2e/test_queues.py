@@ -59,8 +59,8 @@ def test_a_paused_queue_stands_still_while_others_go_on_and_nothing_of_it_is_los
     assert mapping_of(aws)["State"] == "Disabled"
     assert queue_of(api, "analytics")["switch"]["reason"] == "tested"
 
-    held = [post(api, track()).json()["id"] for _ in range(3)]
-    assert ended(api, eventually, post(api, mail()).json()["id"])["state"] == "completed"
+    held = [post(api, track()).json()["job_id"] for _ in range(3)]
+    assert ended(api, eventually, post(api, mail()).json()["job_id"])["state"] == "completed"
 
     assert {api("viewer", "GET", f"/jobs/{job}").json()["state"] for job in held} == {"waiting"}
     eventually(lambda: queue_of(api, "analytics")["states"]["waiting"] >= 3)
@@ -91,7 +91,7 @@ def test_an_unknown_queue_is_not_found_and_viewers_do_not_switch(api: Api) -> No
 
 def test_what_happened_is_counted(api: Api, eventually: Eventually) -> None:
     before = queue_of(api, "analytics")["totals"]
-    jobs = [post(api, track()).json()["id"] for _ in range(5)]
+    jobs = [post(api, track()).json()["job_id"] for _ in range(5)]
     assert {ended(api, eventually, job)["state"] for job in jobs} == {"completed"}
 
     def counted() -> bool:

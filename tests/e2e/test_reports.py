@@ -23,7 +23,7 @@ def run(api: Api, eventually: Eventually, job_type: str, payload: dict[str, Any]
     assert answer.status_code == 202, answer.text
 
     def ended() -> dict[str, Any] | None:
-        job = api("viewer", "GET", f"/jobs/{answer.json()['id']}").json()
+        job = api("viewer", "GET", f"/jobs/{answer.json()['job_id']}").json()
         return job if job["state"] in {"completed", "failed", "dead", "cancelled"} else None
 
     job: dict[str, Any] = eventually(ended, 90)
@@ -54,7 +54,7 @@ def test_events_are_counted_shown_reported_and_downloaded(api: Api, eventually: 
     assert [entry["day"] for entry in stats["by_day"]] == [day]
 
     job = run(api, eventually, "generate-report", {"report": "analytics", "from": day, "to": day})
-    report = api("viewer", "GET", f"/reports/{job['id']}").json()
+    report = api("viewer", "GET", f"/reports/{job['job_id']}").json()
     files = {entry["format"]: requests.get(entry["url"], timeout=10) for entry in report["result"]["files"]}
     rows = list(csv.DictReader(io.StringIO(files["csv"].text, newline="")))
     assert [row["events"] for row in rows if row["event"] == f"'{name}"] == ["1"]
@@ -62,13 +62,13 @@ def test_events_are_counted_shown_reported_and_downloaded(api: Api, eventually: 
     assert nonce in files["html"].text
     assert files["html"].headers["content-disposition"].startswith("attachment")
     assert requests.get(job["result"]["files"][0]["url"], timeout=10).content == files["csv"].content
-    assert api("customer", "GET", f"/reports/{job['id']}").status_code == 403
+    assert api("customer", "GET", f"/reports/{job['job_id']}").status_code == 403
 
 
 def test_orders_are_reported_and_a_cleanup_counts_before_it_deletes(api: Api, eventually: Eventually) -> None:
     bot = api("admin", "POST", "/admin/adbots", json={"required_sessions": 1}).json()
     job = run(api, eventually, "generate-report", {"report": "orders", "format": "csv"})
-    (entry,) = api("viewer", "GET", f"/reports/{job['id']}").json()["result"]["files"]
+    (entry,) = api("viewer", "GET", f"/reports/{job['job_id']}").json()["result"]["files"]
     rows = list(csv.DictReader(io.StringIO(requests.get(entry["url"], timeout=10).text, newline="")))
     assert sum(int(row["bots"]) for row in rows if row["day"] == bot["created_at"][:10]) >= 1
 
@@ -76,6 +76,6 @@ def test_orders_are_reported_and_a_cleanup_counts_before_it_deletes(api: Api, ev
     total = run(api, eventually, "cleanup-old-data", wanted)["result"]["total"]
     done = run(api, eventually, "cleanup-old-data", wanted | {"dry_run": False, "confirm": total})
     assert sum(done["result"]["deleted"].values()) == total
-    actions = api("viewer", "GET", "/admin/ledger", params={"target": f"job:{done['id']}"}).json()["items"]
+    actions = api("viewer", "GET", "/admin/ledger", params={"target": f"job:{done['job_id']}"}).json()["items"]
     assert [entry["action"] for entry in actions] == ["data.clean", "job.enqueue"]
     assert len({entry["actor"] for entry in actions}) == 1

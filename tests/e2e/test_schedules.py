@@ -137,9 +137,9 @@ def test_a_receiver_is_told_how_a_job_ended_again_when_it_could_not_and_knows_th
     )["current"]
     first, second = (Webhook(secret).verify(body, headers) for _, headers, body in receiver.seen)
     assert first == second
-    assert (second["type"], second["data"]["id"], second["data"]["tags"]) == (
+    assert (second["type"], second["data"]["job_id"], second["data"]["tags"]) == (
         "job.completed",
-        made.json()["id"],
+        made.json()["job_id"],
         ["e2e"],
     )
     assert len({headers["webhook-id"] for _, headers, _ in receiver.seen}) == 1

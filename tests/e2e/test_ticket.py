@@ -143,7 +143,7 @@ class Box:
 
     def step(self, flow: str, name: str) -> dict[str, Any]:
         """How a step stands; nothing before the workflow's first run."""
-        return next((step for step in self.job(flow)["steps"] if step["id"] == name), {})
+        return next((step for step in self.job(flow)["steps"] if step["step_id"] == name), {})
 
     def sweep(self) -> None:
         """What the schedule does every minute."""
@@ -190,7 +190,7 @@ def wallet(box: Box, aws: Aws, stack: Stack) -> Iterator[str]:
 def enqueued(api: Api, body: dict[str, Any]) -> str:
     answer = api("admin", "POST", "/jobs", json=body)
     assert answer.status_code == 202, answer.text
-    return str(answer.json()["id"])
+    return str(answer.json()["job_id"])
 
 
 def test_what_is_wrong_with_a_ticket_is_named_before_it_runs(api: Api, wallet: str) -> None:
@@ -236,9 +236,9 @@ def test_with_its_worker_killed_at_every_step_a_ticket_is_paid_minted_mailed_and
     assert (done["state"], done["status"]) == ("completed", "done")
     for part in PARTS:
         assert box.happened(flow, part) == 1, part.id
-        job = box.job(box.step(flow, part.id)["job"])
+        job = box.job(box.step(flow, part.id)["job_id"])
         assert [attempt["error"] and attempt["error"]["kind"] for attempt in job["attempts"]][:1] == ["stalled"]
         assert job["attempts"][-1]["error"] is None
     mails = requests.get(f"{box.providers}/sendgrid/messages", timeout=60).json()["items"]
-    paid = box.job(box.step(flow, "pay")["job"])["result"]["payment_intent"]
+    paid = box.job(box.step(flow, "pay")["job_id"])["result"]["payment_intent"]
     assert sum(paid in json.dumps(mail) for mail in mails) == 1

@@ -58,11 +58,11 @@ def test_credentials_are_looked_up_once_for_many_jobs(on_aws: World) -> None:
 
 def test_a_list_shows_large_payloads_by_their_size_and_the_job_alone_all_of_them(on_aws: World) -> None:
     large = {**EVENT, "payload": {**EVENT["payload"], "properties": {"note": "x" * 20_000}}}
-    (small_id, large_id) = [post(on_aws, "/jobs", body).json["id"] for body in (EVENT, large)]
+    (small_id, large_id) = [post(on_aws, "/jobs", body).json["job_id"] for body in (EVENT, large)]
 
     query = {"state": "waiting"}
     items = on_aws.http("queues", "GET /queues/{name}/jobs", role="viewer", name="analytics", query=query).json["items"]
-    listed = {item["id"]: item["payload"] for item in items}
+    listed = {item["job_id"]: item["payload"] for item in items}
 
     assert listed[small_id]["event"] == "e"
     assert listed[large_id]["truncated"] is True
@@ -72,7 +72,7 @@ def test_a_list_shows_large_payloads_by_their_size_and_the_job_alone_all_of_them
 
 
 def test_a_job_is_answered_again_when_the_one_it_depends_on_was_cancelled(on_aws: World) -> None:
-    parent = post(on_aws, "/jobs", EVENT).json["id"]
+    parent = post(on_aws, "/jobs", EVENT).json["job_id"]
     child = {**EVENT, "depends_on": [parent]}
     first = post(on_aws, "/jobs", child, "child")
     on_aws.http("jobs", "DELETE /jobs/{id}", role="admin", id=parent)
@@ -80,7 +80,7 @@ def test_a_job_is_answered_again_when_the_one_it_depends_on_was_cancelled(on_aws
     again = post(on_aws, "/jobs", child, "child")
 
     assert (first.status, again.status) == (202, 200)
-    assert again.json["id"] == first.json["id"]
+    assert again.json["job_id"] == first.json["job_id"]
     assert again.json["state"] == "cancelled"
     assert again.headers["idempotent-replayed"] == "true"
     other = post(on_aws, "/jobs", {**child, "payload": {"event": "other", "user_id": "u"}}, "child")
@@ -95,8 +95,8 @@ def test_a_batch_and_its_callback_are_enqueued_once_while_workers_are_at_it(on_a
     again = post(on_aws, "/jobs/batch", batch, "batch")
 
     assert (first.status, again.status) == (202, 200)
-    made = [item["id"] for item in first.json["items"]]
-    assert [(item["id"], item["replayed"]) for item in again.json["items"]] == [(job, True) for job in made]
-    last = on_aws.http("jobs", "GET /jobs/{id}", role="viewer", id=first.json["callback"]).json
-    assert last["waits_for"] == sorted(made)
-    assert again.json["callback"] == last["id"]
+    made = [item["job_id"] for item in first.json["items"]]
+    assert [(item["job_id"], item["replayed"]) for item in again.json["items"]] == [(job, True) for job in made]
+    last = on_aws.http("jobs", "GET /jobs/{id}", role="viewer", id=first.json["callback_job_id"]).json
+    assert last["blocked_by"] == sorted(made)
+    assert again.json["callback_job_id"] == last["job_id"]

@@ -63,7 +63,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "run_at": {"run_at": "2026-11-28T00:00:00Z"},
     "tags": {"tags": ["a"]},
     "depends_on": {"depends_on": ["PARENT"]},
-    "run_anyway": {"run_anyway": True},
+    "run_if_parents_fail": {"run_if_parents_fail": True},
     "webhook_url": {"webhook_url": "https://example.com/hook"},
 }
 
@@ -96,7 +96,7 @@ def test_an_equal_payload_without_a_key_is_another_job(world: World, name: str) 
 
     assert [answer.status for answer in answers] == [202, 202], answers[0].json
     assert not any(map(replayed, answers))
-    assert answers[0].json["id"] != answers[1].json["id"]
+    assert answers[0].json["job_id"] != answers[1].json["job_id"]
 
 
 def test_only_a_mint_derives_a_key() -> None:
@@ -114,12 +114,12 @@ def test_a_repetition_answers_200_with_the_jobs_present_state(world: World, jobs
     assert (first.status, replayed(first)) == (202, False)
     for answer, state in ((waiting, "waiting"), (completed, "completed")):
         assert (answer.status, answer.json["state"], replayed(answer)) == (200, state, True)
-        assert answer.json["id"] == first.json["id"]
+        assert answer.json["job_id"] == first.json["job_id"]
 
 
 @pytest.mark.parametrize("what", sorted(OTHER))
 def test_a_key_with_another_request_is_refused(world: World, what: str) -> None:
-    parent = post(world, EVENT).json["id"]
+    parent = post(world, EVENT).json["job_id"]
     first = post(world, EVENT, "k")
     other = EVENT | OTHER[what]
     if "depends_on" in other:
@@ -128,7 +128,7 @@ def test_a_key_with_another_request_is_refused(world: World, what: str) -> None:
     answer = post(world, other, "k")
 
     assert (answer.status, answer.problem) == (409, "idempotency-key-reused")
-    assert answer.json["job_id"] == first.json["id"]
+    assert answer.json["job_id"] == first.json["job_id"]
     assert (post(world, EVENT, "k").status, post(world, other, "another key").status) == (200, 202)
 
 
@@ -156,8 +156,8 @@ def test_equal_mints_are_one_job_and_one_with_another_priority_is_refused(world:
     other = post(world, MINT | {"priority": 5})
 
     assert (first.status, again.status, replayed(again)) == (202, 200, True)
-    assert again.json["id"] == first.json["id"]
-    assert (other.status, other.json["job_id"]) == (409, first.json["id"])
+    assert again.json["job_id"] == first.json["job_id"]
+    assert (other.status, other.json["job_id"]) == (409, first.json["job_id"])
 
 
 def ended(jobs: Jobs, end: str) -> Job:
@@ -218,7 +218,7 @@ BATCH = {"jobs": [EVENT, EVENT, FEE], "callback": EVENT}
 
 def test_a_batch_of_equal_jobs_without_a_key_has_a_job_for_each(world: World) -> None:
     first, again = (post(world, BATCH, path="/jobs/batch") for _ in range(2))
-    ids = [item["id"] for answer in (first, again) for item in answer.json["items"]]
+    ids = [item["job_id"] for answer in (first, again) for item in answer.json["items"]]
 
     assert (first.status, again.status, len(set(ids))) == (202, 202, 6)
 
@@ -227,8 +227,8 @@ def test_a_batch_sent_again_answers_200_and_enqueues_nothing(world: World, jobs:
     first, again = (post(world, BATCH, "b", "/jobs/batch") for _ in range(2))
 
     assert (first.status, replayed(first), again.status, replayed(again)) == (202, False, 200, True)
-    assert [item["id"] for item in again.json["items"]] == [item["id"] for item in first.json["items"]]
-    assert (again.json["callback"], len(jobs.all())) == (first.json["callback"], 4)
+    assert [item["job_id"] for item in again.json["items"]] == [item["job_id"] for item in first.json["items"]]
+    assert (again.json["callback_job_id"], len(jobs.all())) == (first.json["callback_job_id"], 4)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_a_batch_that_died_half_way_is_completed_by_its_repetition(world: World,
         assert post(world, BATCH, "b", "/jobs/batch").status == 503
     again = post(world, BATCH, "b", "/jobs/batch")
 
-    assert (again.status, again.json["callback"] is not None, len(jobs.all())) == (202, True, 4)
+    assert (again.status, again.json["callback_job_id"] is not None, len(jobs.all())) == (202, True, 4)
 
 
 def test_a_refused_batch_does_not_use_its_key_up(world: World) -> None:

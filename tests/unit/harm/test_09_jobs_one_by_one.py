@@ -184,7 +184,7 @@ def test_a_list_shows_the_readable_jobs_and_names_the_others(jobs: Jobs) -> None
     page = jobs.world.http("queues", "GET /queues/{name}/jobs", role="viewer", name="analytics", query=query)
 
     assert page.status == 200, page.json
-    assert {item["id"] for item in page.json["items"]} == set(good)
+    assert {item["job_id"] for item in page.json["items"]} == set(good)
     assert set(page.json["unreadable"]) == {job.id for job in bad.values()}
 
 
@@ -297,7 +297,7 @@ def test_a_job_that_was_created_long_ago_and_has_just_ended_is_not_cleaned(jobs:
     jobs.drain()
     jobs.advance(5)
 
-    assert cleaned(jobs, older_than_seconds=60).matching == 0
+    assert cleaned(jobs, older_than_seconds=60).count == 0
     assert cleaned(jobs, older_than_seconds=60, confirm=0).deleted == 0
     jobs.advance(60)
     assert cleaned(jobs, older_than_seconds=60, confirm=1).deleted == 1

@@ -466,7 +466,7 @@ def test_long_running_jobs_are_listed_newest_first(jobs: Jobs, on_aws: World) ->
 
     first = on_aws.http("jobs", "GET /jobs", role="viewer", query={"long": "true", "limit": "2"})
     rest = on_aws.http("jobs", "GET /jobs", role="viewer", query={"long": "true", "cursor": first.json["next"]})
-    assert [item["id"] for item in first.json["items"] + rest.json["items"]] == made[::-1]
+    assert [item["job_id"] for item in first.json["items"] + rest.json["items"]] == made[::-1]
     assert (first.json["items"][0]["progress"]["done"], rest.json["next"]) == (10, None)
 
 

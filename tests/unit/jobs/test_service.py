@@ -298,7 +298,7 @@ def test_cleaning_counts_first_and_deletes_what_was_confirmed(jobs: Jobs) -> Non
     wanted = {"older_than_seconds": 60}
 
     counted = clean(jobs.service, "money", CleanQuery(**wanted), ADMIN, lambda: 60_000)
-    assert (counted.matching, counted.deleted) == (3, 0)
+    assert (counted.count, counted.deleted) == (3, 0)
     with pytest.raises(Conflict):
         clean(jobs.service, "money", CleanQuery(**wanted, confirm=2), ADMIN, lambda: 60_000)
     assert clean(jobs.service, "money", CleanQuery(**wanted, confirm=3), ADMIN, lambda: 60_000).deleted == 3

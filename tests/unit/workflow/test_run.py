@@ -83,15 +83,15 @@ def test_the_view_shows_where_it_is(jobs: Jobs) -> None:
 
     view = JobView.of(jobs.get(flow))
 
-    assert (view.state, view.status, view.waits_for) == (State.DELAYED, "for Cara", [job_of(jobs, flow, "pay").id])
-    assert [(one.id, one.type, one.state) for one in view.steps] == [
+    assert (view.state, view.status, view.blocked_by) == (State.DELAYED, "for Cara", [job_of(jobs, flow, "pay").id])
+    assert [(one.step_id, one.type, one.state) for one in view.steps] == [
         ("text", "set_status", "completed"),
         ("pay", "pay", "running"),
         ("mint", "mint", "pending"),
         ("mail", "mail", "pending"),
         ("note", "note", "pending"),
     ]
-    assert (view.steps[1].job, view.steps[1].started_at is not None) == (job_of(jobs, flow, "pay").id, True)
+    assert (view.steps[1].job_id, view.steps[1].started_at is not None) == (job_of(jobs, flow, "pay").id, True)
 
 
 def test_a_whole_reference_keeps_its_type_and_within_text_it_is_text(jobs: Jobs) -> None:

@@ -56,7 +56,7 @@ def enqueue_batch(jobs: JobService, request: Request[EnqueueBatch]) -> Batch:
     items = [BatchItem.of(index, outcome) for index, outcome in enumerate(outcomes)]
     called, again = _callback(jobs, last[0], outcomes, actor) if last else (None, True)
     replayed = again and all(item.replayed for item in items)
-    return Batch(BatchView(batch=batch, items=items, callback=called), taken, replayed)
+    return Batch(BatchView(batch_id=batch, items=items, callback_job_id=called), taken, replayed)
 
 
 def permitted(jobs: JobService, caller: Caller, news: list[NewJob], prefix: str = "") -> list[NewJob]:

@@ -28,15 +28,10 @@ class Cleaned:
     `cut_off`: all of them ended before it (ISO 8601); confirmed with the count it means the same jobs.
     """
 
-    matching: int
+    count: int
     deleted: int
     more: bool
     cut_off: str
-
-    @property
-    def count(self) -> int:
-        """How many matched."""
-        return self.matching
 
 
 def clean(jobs: JobService, queue: str, wanted: CleanQuery, actor: Actor, time_left: Callable[[], int]) -> Cleaned:
@@ -66,7 +61,7 @@ def clean(jobs: JobService, queue: str, wanted: CleanQuery, actor: Actor, time_l
     if confirm is None:
         return Cleaned(len(found), 0, more, cut_off)
     if confirm != len(found):
-        raise Conflict(f"{len(found)} jobs match, not {confirm}", matching=len(found), cut_off=cut_off)
+        raise Conflict(f"confirm: {len(found)} jobs match, not {confirm}", count=len(found), cut_off=cut_off)
     _sign(jobs, queue, {"state": state.value, "ended_before": cut_off, "jobs": len(found)}, actor)
     deleted = 0
     for job in found:

@@ -1,4 +1,4 @@
-"""Queues over HTTP."""
+"""HTTP models of queues."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ PLACES = 3
 """Decimals of rates and shares."""
 
 
-class SwitchQueue(Input):
-    """Why a queue is paused or resumed."""
+class PauseQueue(Input):
+    """Reason of a pause or resumption, for the ledger."""
 
     reason: str = Field("", max_length=500)
 
 
-class StatsQuery(Query):
-    """How far back."""
+class QueueStatsQuery(Query):
+    """Period of the statistics."""
 
     minutes: int = Field(60, ge=1, le=MOST_MINUTES)
 
 
 class PauseView(View):
-    """Who set the queue's switch, when and why; null where nobody ever did."""
+    """Who paused or resumed the queue, when and why; null if it was never paused."""
 
     changed_at: str | None
     actor: str | None
@@ -43,7 +43,7 @@ class PauseView(View):
 
 
 class QueueView(View):
-    """A queue: how many jobs stand in each state, and how often each thing happened since the beginning."""
+    """A queue: jobs by state now, and counts of events since its creation."""
 
     name: str
     paused: bool
@@ -68,19 +68,19 @@ class QueueView(View):
         )
 
 
-class QueueList(View):
+class QueuePage(View):
     """All queues."""
 
     items: list[QueueView]
 
     @classmethod
-    def of(cls, standings: Iterable[Standing], now: int) -> QueueList:
+    def of(cls, standings: Iterable[Standing], now: int) -> QueuePage:
         """Of queues, as of now (ms)."""
         return cls(items=[QueueView.of(standing, now) for standing in standings])
 
 
-class SwitchView(View):
-    """A queue after its switch was set.
+class PauseResultView(View):
+    """A queue after a pause or resumption.
 
     `mapping` is the state of its event source mapping as Lambda names it; Pending: it follows within a minute.
     """
@@ -91,14 +91,14 @@ class SwitchView(View):
     mapping: str
 
     @classmethod
-    def of(cls, switched: Switched) -> SwitchView:
+    def of(cls, switched: Switched) -> PauseResultView:
         """Of a switch."""
         intent = switched.intent
         return cls(name=switched.name, paused=intent.paused, switch=PauseView.of(intent), mapping=switched.mapping)
 
 
 class TimesView(View):
-    """A histogram in short: times in milliseconds, null when nothing was measured."""
+    """Summary of a histogram in milliseconds; null if nothing was measured."""
 
     count: int
     average_ms: int | None
@@ -119,7 +119,7 @@ class TimesView(View):
 
 
 class MinuteView(View):
-    """What happened in one minute."""
+    """Counts of one minute."""
 
     minute: str
     enqueued: int
@@ -129,7 +129,7 @@ class MinuteView(View):
 
 
 class PeriodView(View):
-    """What a queue did in the last minutes, the running one included."""
+    """Counts and rates of the last minutes, including the current one."""
 
     minutes: int
     counts: dict[str, int]
@@ -143,7 +143,7 @@ class PeriodView(View):
 
 
 class QueueStats(PeriodView):
-    """What a queue did, with its waiting and running times, and minute by minute (those without anything left out)."""
+    """Counts, rates, wait and run times of a queue, in total and by minute (empty minutes are left out)."""
 
     name: str
     wait: TimesView
@@ -151,7 +151,7 @@ class QueueStats(PeriodView):
     per_minute: list[MinuteView]
 
     @classmethod
-    def told(cls, name: str, period: Period, by_minute: Mapping[str, Mapping[str, int]]) -> QueueStats:
+    def of_queue(cls, name: str, period: Period, by_minute: Mapping[str, Mapping[str, int]]) -> QueueStats:
         """Of a queue's period and its minutes."""
         shown = [name for name in MinuteView.model_fields if name != "minute"]
         return cls(

@@ -1,4 +1,4 @@
-"""Jobs over HTTP."""
+"""HTTP models of jobs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Payload = dict[str, Any]
 
 
 class EnqueueJob(Input):
-    """One job. `delay_seconds` and `run_at` exclude each other."""
+    """A job to enqueue. `delay_seconds` and `run_at` exclude each other."""
 
     type: JobType
     payload: Payload = Field(default_factory=dict)
@@ -35,17 +35,17 @@ class EnqueueJob(Input):
     run_at: Instant | None = Field(None, description="Not before this; at most a year from now")
     tags: list[Tag] = Field(default_factory=list, max_length=20)
     depends_on: list[JobId] = Field(default_factory=list, max_length=MOST_PARENTS)
-    run_anyway: bool = Field(default=False, description="Run whatever became of the jobs it depends on")
-    webhook_url: str | None = Field(None, max_length=2000, description="Is told how the job ended")
+    run_if_parents_fail: bool = Field(default=False, description="Run even if a job it depends on did not complete")
+    webhook_url: str | None = Field(None, max_length=2000, description="Receives the result of the job")
 
     @model_validator(mode="after")
     def _one_moment(self) -> Self:
         if self.delay_seconds is not None and self.run_at is not None:
-            raise ValueError("delay_seconds and run_at exclude each other")
+            raise ValueError("run_at: not allowed together with delay_seconds")
         return self
 
     def new(self, tenant: str, key: str | None = None, batch: str | None = None) -> NewJob:
-        """As the service takes it."""
+        """Return the job as the service takes it."""
         return NewJob(
             self.type,
             self.payload,
@@ -55,7 +55,7 @@ class EnqueueJob(Input):
             self.run_at,
             tuple(self.tags),
             tuple(self.depends_on),
-            self.run_anyway,
+            self.run_if_parents_fail,
             self.webhook_url,
             batch,
             self.delay_seconds * 1000 if self.delay_seconds is not None else None,
@@ -69,7 +69,7 @@ class BatchJob(EnqueueJob):
 
 
 class EnqueueBatch(Input):
-    """Up to 100 jobs: all are valid, or none is enqueued. The callback runs when all of them have ended."""
+    """Up to 100 jobs: all are valid, or none is enqueued. The callback runs after all of them have ended."""
 
     jobs: list[BatchJob] = Field(min_length=1, max_length=MOST_BATCH)
     callback: EnqueueJob | None = None
@@ -84,12 +84,12 @@ class FailureView(View):
 
     @classmethod
     def of(cls, failure: Failure | None) -> FailureView | None:
-        """Of a failure, if there is one."""
+        """Return the view of a failure, if any."""
         return cls.model_validate(failure) if failure else None
 
 
 class AttemptView(View):
-    """One try."""
+    """An attempt."""
 
     number: int
     started_at: str
@@ -99,7 +99,7 @@ class AttemptView(View):
 
     @classmethod
     def of(cls, attempt: Attempt) -> AttemptView:
-        """Of an attempt."""
+        """Return the view of an attempt."""
         return cls(
             number=attempt.number,
             started_at=iso(attempt.started_at),
@@ -110,12 +110,12 @@ class AttemptView(View):
 
 
 class StepView(View):
-    """A step of a workflow: what it is, how it stands, and the job that does it."""
+    """A step of a workflow, its state, and its job."""
 
-    id: str
+    step_id: str
     type: str
     state: str
-    job: str | None
+    job_id: str | None
     started_at: str | None
     ended_at: str | None
     attempts: int
@@ -123,12 +123,12 @@ class StepView(View):
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> StepView:
-        """Of an entry of the job's checkpoint."""
+        """Return the view of an entry of the checkpoint of a job."""
         return cls(
-            id=entry["id"],
+            step_id=entry["id"],
             type=entry["type"],
             state=entry["state"],
-            job=entry.get("job"),
+            job_id=entry.get("job"),
             started_at=_iso(entry.get("started_at")),
             ended_at=_iso(entry.get("ended_at")),
             attempts=entry.get("attempts", 0),
@@ -156,16 +156,16 @@ class ProgressView(View):
 
 
 class JobView(View):
-    """A job. Times are ISO 8601, UTC. `status` and `steps` are a workflow's."""
+    """A job. Times are ISO 8601, UTC. Only workflows have `status` and `steps`."""
 
-    id: str
+    job_id: str
     type: str
     queue: str
     state: State
     payload: ShownPayload
     priority: int
     tags: list[str]
-    user: str
+    user_id: str
     created_at: str
     run_at: str | None
     started_at: str | None
@@ -179,8 +179,8 @@ class JobView(View):
     status: str | None
     steps: list[StepView]
     depends_on: list[str]
-    waits_for: list[str]
-    batch: str | None
+    blocked_by: list[str] = Field(description="Ids of jobs that must end first")
+    batch_id: str | None
     execution_mode: str | None
     cancel_requested: bool
     fingerprint: str | None
@@ -188,16 +188,16 @@ class JobView(View):
 
     @classmethod
     def of(cls, job: Job) -> JobView:
-        """Of a job."""
+        """Return the view of a job."""
         return cls(
-            id=job.id,
+            job_id=job.id,
             type=job.type,
             queue=job.queue,
             state=job.state,
             payload=job.payload,
             priority=job.priority,
             tags=list(job.tags),
-            user=job.tenant,
+            user_id=job.tenant,
             created_at=iso(job.created_at),
             run_at=_iso(job.run_at),
             started_at=_iso(job.started_at),
@@ -211,8 +211,8 @@ class JobView(View):
             status=job.checkpoint.get("status"),
             steps=[StepView.of(entry) for entry in job.checkpoint.get("steps", ())],
             depends_on=list(job.depends_on),
-            waits_for=sorted(job.waits_for),
-            batch=job.batch,
+            blocked_by=sorted(job.waits_for),
+            batch_id=job.batch,
             execution_mode=job.mode.value if job.mode else None,
             cancel_requested=job.cancel_requested,
             fingerprint=job.fingerprint,
@@ -221,32 +221,32 @@ class JobView(View):
 
 
 class BatchItem(View):
-    """What became of one job of a batch: its id and state, or why it was not enqueued."""
+    """Result for one job of a batch: its id and state, or why it was not enqueued."""
 
     index: int
-    id: str | None
+    job_id: str | None
     state: State | None
     replayed: bool
     error: str | None
 
     @classmethod
     def of(cls, index: int, outcome: Enqueued | AppError) -> BatchItem:
-        """Of an outcome."""
+        """Return the view of an outcome."""
         if isinstance(outcome, AppError):
-            return cls(index=index, id=None, state=None, replayed=False, error=outcome.detail)
-        return cls(index=index, id=outcome.job.id, state=outcome.job.state, replayed=outcome.replayed, error=None)
+            return cls(index=index, job_id=None, state=None, replayed=False, error=outcome.detail)
+        return cls(index=index, job_id=outcome.job.id, state=outcome.job.state, replayed=outcome.replayed, error=None)
 
 
 class BatchView(View):
     """A batch, item by item in the order of the request."""
 
-    batch: str
+    batch_id: str
     items: list[BatchItem]
-    callback: str | None
+    callback_job_id: str | None
 
 
 class RetryJob(Input):
-    """Why, and with which other payload if any."""
+    """Reason of the retry, and another payload if needed."""
 
     reason: str = Field("", max_length=500)
     payload: Payload | None = None
@@ -256,8 +256,8 @@ MOST_LISTED = 4096
 """Bytes of a payload or a result in a list."""
 
 
-class ListQuery(Query):
-    """Which jobs of a queue."""
+class QueueJobsQuery(Query):
+    """Filter and page of the jobs of a queue."""
 
     state: State = State.WAITING
     limit: int = Field(50, ge=1, le=100)
@@ -273,7 +273,7 @@ class LongQuery(Query):
 
 
 class JobPage(View):
-    """Jobs, newest first. A payload or result of more than 4 KB is cut to its size; the job alone has all of it."""
+    """Jobs, newest first. A payload or result over 4 KB is replaced by its size; get the job to see it."""
 
     items: list[JobView]
     unreadable: list[str] = Field(description="Ids of jobs that this version cannot read; they are left as they are")
@@ -281,7 +281,7 @@ class JobPage(View):
 
     @classmethod
     def of(cls, jobs: Listed, following: str | None) -> JobPage:
-        """Of one page."""
+        """Return the view of a page."""
         cut = [replace(job, payload=_cut(job.payload), result=_cut(job.result)) for job in jobs]
         unreadable = [one.job_id for one in jobs.unreadable]
         return cls(items=[JobView.of(job) for job in cut], unreadable=unreadable, next=following)
@@ -294,22 +294,22 @@ def _cut(value: Any) -> Any:
 
 
 class CleanQuery(Query):
-    """Which ended jobs are deleted. Without `confirm` they are counted; with it exactly as many must match.
+    """Ended jobs to delete. Without `confirm` they are only counted; with it exactly that many must match.
 
-    Confirmed are `count` and `cut_off` of the dry run's answer: jobs that end meanwhile change neither.
+    Send `count` and `cut_off` of the dry run: jobs that end in the meantime change neither.
     """
 
     state: State = State.COMPLETED
-    older_than_seconds: int | None = Field(None, ge=0, le=366 * 86_400, description="Since they ended")
-    cut_off: Instant | None = Field(None, description="Ended before this: what the dry run answered")
+    older_than_seconds: int | None = Field(None, ge=0, le=366 * 86_400, description="Age since they ended")
+    cut_off: Instant | None = Field(None, description="Ended before this: the value of the dry run")
     confirm: int | None = Field(None, ge=0, le=1000)
 
     @model_validator(mode="after")
     def _ended(self) -> Self:
         if self.state not in {State.COMPLETED, State.FAILED, State.CANCELLED}:
-            raise ValueError("state: only completed, failed and cancelled jobs are cleaned")
+            raise ValueError("state: must be completed, failed or cancelled")
         if self.older_than_seconds is None and self.cut_off is None:
-            raise ValueError("older_than_seconds: is needed, or cut_off")
+            raise ValueError("older_than_seconds: required unless cut_off is given")
         return self
 
     def before(self, now: int) -> int:
@@ -327,10 +327,9 @@ class CleanQuery(Query):
 
 
 class CleanView(View):
-    """How many ended before `cut_off`, how many are deleted, and whether there are more than one request may delete."""
+    """Count of jobs that ended before `cut_off`, of those deleted, and whether more are left."""
 
     count: int
-    matching: int = Field(description="The same as count")
     cut_off: str
     deleted: int
     more: bool

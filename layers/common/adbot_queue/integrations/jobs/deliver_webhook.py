@@ -79,7 +79,7 @@ def message(job: Job) -> dict[str, Any]:
         "type": f"job.{job.state}",
         "timestamp": iso(finished_at),
         "data": {
-            "id": job.id,
+            "job_id": job.id,
             "type": job.type,
             "queue": job.queue,
             "state": job.state.value,
