@@ -87,7 +87,7 @@ def test_a_number_of_sessions_out_of_range_is_refused_and_names_the_limit(on_aws
 
 
 def test_an_unknown_pool_is_refused(on_aws: World) -> None:
-    with pytest.raises(Invalid, match="there is no pool 'nowhere'"):
+    with pytest.raises(Invalid, match="pool: does not exist"):
         on_aws.create(1, pool="nowhere")
 
 

@@ -371,7 +371,7 @@ def test_a_result_webhook_is_a_job_that_waits_for_its_job(jobs: Jobs) -> None:
 
 
 def test_internal_types_are_the_platforms_own(jobs: Jobs) -> None:
-    with pytest.raises(Invalid, match="platform's own"):
+    with pytest.raises(Invalid, match="only the platform"):
         jobs.enqueue("deliver-webhook", {"url": "https://a.example", "job_id": "x"}, ADMIN)
 
 

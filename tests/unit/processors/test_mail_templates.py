@@ -115,7 +115,7 @@ def test_a_variable_that_is_missing_is_refused_when_the_mail_is_enqueued_and_nam
     model = mail_templates.TEMPLATES[name]
     needed = {field for field, info in model.model_fields.items() if info.is_required()}
 
-    assert refused({"template": name}) == {f"payload.variables.{field}": "Field required" for field in needed}
+    assert refused({"template": name}) == {f"payload.variables.{field}": "is required" for field in needed}
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ class Pools:
         """
         header = self._store.header(pool)
         if header is None:
-            raise Invalid.field("pool", f"there is no pool {pool!r}")
+            raise Invalid.field("pool", "does not exist")
         return header
 
     def check(self, pool: str) -> None:
@@ -73,7 +73,7 @@ class Pools:
             Invalid: there is no such pool.
         """
         if not self._store.exists(pool):
-            raise Invalid.field("pool", f"there is no pool {pool!r}")
+            raise Invalid.field("pool", "does not exist")
 
     def names(self) -> list[str]:
         """Names of all pools."""

@@ -148,7 +148,7 @@ class Reconciler:
         """
         header = self._store.header(pool)
         if header is None:
-            raise Invalid.field("pool", f"there is no pool {pool!r}")
+            raise Invalid.field("pool", "does not exist")
         return _Reading(self._store, self._ledger, header, deadline).snapshot()
 
 

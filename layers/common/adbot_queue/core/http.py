@@ -24,7 +24,6 @@ from adbot_queue.core import events, strict_json, telemetry, text
 from adbot_queue.core.dynamodb import CONTENTION, Contended
 from adbot_queue.core.errors import (
     AppError,
-    FieldError,
     Forbidden,
     Internal,
     Invalid,
@@ -35,6 +34,7 @@ from adbot_queue.core.errors import (
     Unavailable,
     UnknownEvent,
 )
+from adbot_queue.core.field_errors import field_errors
 from adbot_queue.core.ids import fingerprint
 from adbot_queue.core.schema import Query
 from adbot_queue.core.telemetry import logger
@@ -54,6 +54,9 @@ MOST_KEY = 255
 
 MOST_ID = 512
 """Bytes of an id in a path: more than any has, and less than DynamoDB refuses as a key."""
+
+MAX_ERRORS = 20
+"""Fields that one answer names."""
 
 _ROLES = ("owner", "admin", "viewer", "customer")  # the first that a caller has names the role in the ledger
 
@@ -341,7 +344,7 @@ def _parse_body(route: Route, raw: bytes, content_type: str) -> BaseModel | None
     try:
         return route.body.model_validate_json(document)
     except ValidationError as error:
-        raise _invalid(error) from error
+        raise _invalid(error, route.body) from error
 
 
 def _query(route: Route, event: dict[str, Any]) -> BaseModel | None:
@@ -355,21 +358,19 @@ def _query(route: Route, event: dict[str, Any]) -> BaseModel | None:
     if twice := sorted({name for name in given if given.count(name) > 1}):
         raise Invalid.field(twice[0], "given more than once; it takes one value")
     values = event.get("queryStringParameters") or {}
+    model = route.query or _NoQuery
     try:
-        return (route.query or _NoQuery).model_validate(dict(values))
+        return model.model_validate(dict(values))
     except ValidationError as error:
-        raise _invalid(error) from error
+        raise _invalid(error, model) from error
 
 
 class _NoQuery(Query):
     """No parameters at all."""
 
 
-def _invalid(error: ValidationError) -> Invalid:
-    found = tuple(
-        FieldError(".".join(map(str, entry["loc"])) or "body", entry["msg"].removeprefix("Value error, "))
-        for entry in error.errors(include_url=False, include_input=False)[:20]
-    )
+def _invalid(error: ValidationError, model: type[BaseModel]) -> Invalid:
+    found = field_errors(error, model)[:MAX_ERRORS]
     return Invalid("; ".join(f"{entry.field}: {entry.message}" for entry in found), errors=found)
 
 

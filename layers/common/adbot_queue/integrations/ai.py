@@ -27,9 +27,12 @@ from adbot_queue.system.event_log import Kind
 MOST_ANSWER = 30 * 1024
 """Bytes of an answer as JSON: what a job's result has room for."""
 
-Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\r\n]*$")]
-Keyword = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\r\n]*$")]
-Language = Annotated[str, Field(max_length=35, pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
+Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\r\n]*$", description="one line")]
+Keyword = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\r\n]*$", description="one line")]
+Language = Annotated[
+    str,
+    Field(max_length=35, pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", description="a language tag like en or pt-BR"),
+]
 
 
 class Answered(BaseModel):

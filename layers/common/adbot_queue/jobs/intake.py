@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from adbot_queue.core.errors import FieldError, Invalid
+from adbot_queue.core.field_errors import field_errors
 from adbot_queue.core.ids import derived_id, fingerprint
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.creation import Memory
@@ -152,7 +153,7 @@ def wanted(name: str, payload: dict[str, Any]) -> JobType:
     """
     known = job_types.find(name)
     if known.internal:
-        raise Invalid.field("type", "is the platform's own")
+        raise Invalid.field("type", "is internal: only the platform enqueues it")
     _check_providers(known)
     checked = check_payload(known, payload)
     for child in known.child_types(checked) if known.child_types else ():
@@ -172,13 +173,13 @@ def _check(new: NewJob, now: int) -> None:
         check_url(new.webhook_url)
     run_at = new.time(now)
     if run_at is not None and run_at - now > LONGEST_DELAY_MS:
-        raise Invalid.field("run_at", "at most a year from now")
+        raise Invalid.field("run_at", "must be at most one year from now")
     if run_at is not None and new.depends_on:
-        raise Invalid.field("run_at", "a job that depends on others runs when they are done")
+        raise Invalid.field("run_at", "not allowed together with depends_on")
     if len(new.depends_on) > MOST_PARENTS:
-        raise Invalid.field("depends_on", f"at most {MOST_PARENTS} jobs")
+        raise Invalid.field("depends_on", f"must have at most {MOST_PARENTS} items")
     if len(set(new.depends_on)) != len(new.depends_on):
-        raise Invalid.field("depends_on", "names a job twice")
+        raise Invalid.field("depends_on", "must not contain a job twice")
 
 
 def check_payload(
@@ -203,15 +204,11 @@ def check_payload(
         text = _json(payload)
         model = known.read(payload) if tolerant else known.payload.model_validate_json(text)
     except ValidationError as error:
-        found = tuple(
-            FieldError(".".join(["payload", *map(str, entry["loc"])]), entry["msg"])
-            for entry in error.errors(include_url=False, include_input=False)[:20]
-        )
-        raise _invalid(found) from error
+        raise _invalid(field_errors(error, known.payload, ("payload",))) from error
     if known.check and (broken := known.check(model, before)):
         raise _invalid(broken)
     if (size := len(text)) > MOST_PAYLOAD:
-        raise Invalid.field("payload", f"has {size} bytes, the limit is {MOST_PAYLOAD}")
+        raise Invalid.field("payload", f"must have at most {MOST_PAYLOAD} bytes of JSON, has {size}")
     return payload
 
 

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 MAILS = Path(__file__).with_name("mails")
 
-Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\P{Cc}+$")]
+Line = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=r"^\P{Cc}+$", description="text without control characters")
+]
 """A line of text: subjects are made of it."""
 
 Link = Annotated[HttpUrl, UrlConstraints(max_length=2000, allowed_schemes=["https"])]
@@ -53,7 +55,7 @@ class Ticket(Variables):
 
     name: Line
     event: Line
-    mint_address: str = Field(pattern=r"^[1-9A-HJ-NP-Za-km-z]{32,44}$", description="base58")
+    mint_address: str = Field(pattern=r"^[1-9A-HJ-NP-Za-km-z]{32,44}$", description="32 to 44 base58 characters")
     starts_at: AwareDatetime | None = None
     venue: Line | None = None
     explorer_url: Link | None = None
@@ -75,7 +77,7 @@ class OrderConfirmation(Variables):
     order_id: Line
     lines: list[OrderLine] = Field(min_length=1, max_length=50)
     total: int = Field(ge=0, le=1_000_000_000)
-    currency: str = Field(pattern=r"^[a-z]{3}$", description="ISO 4217, lower case")
+    currency: str = Field(pattern=r"^[a-z]{3}$", description="a three-letter ISO 4217 code in lower case")
 
 
 class ReportReady(Variables):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Input, Phone, View
 from adbot_queue.otp.service import RESEND_S, Asked
 
-Purpose = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+Purpose = Annotated[
+    str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$", description="1 to 32 of a-z, 0-9 and -, a letter first")
+]
 
 
 class SendOtp(Input):
@@ -23,7 +25,7 @@ class SendOtp(Input):
 class VerifyOtp(SendOtp):
     """The code to verify."""
 
-    code: str = Field(pattern=r"^[0-9]{6}$")
+    code: str = Field(pattern=r"^[0-9]{6}$", description="six digits")
 
 
 class OtpSent(View):

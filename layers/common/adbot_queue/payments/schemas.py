@@ -58,7 +58,7 @@ class PlanBody(Input):
     pool: str = Field(min_length=1, max_length=32)
     required_sessions: int = Field(ge=1, le=MAX_SESSIONS)
     amount: int = Field(ge=1, le=99_999_999, description="The minimum of Stripe depends on the currency")
-    currency: str = Field(pattern=r"^[a-z]{3}$")
+    currency: str = Field(pattern=r"^[a-z]{3}$", description="a three-letter ISO 4217 code in lower case")
     mode: CheckoutMode = Field(CheckoutMode.PAYMENT, strict=False)
     interval: BillingInterval | None = Field(
         None, strict=False, description="Required for mode `subscription`, not allowed for `payment`"

@@ -42,7 +42,7 @@ PAGE = 100
 """The most that Stripe lists at once."""
 
 Amount = Annotated[int, Field(gt=0, le=MOST_AMOUNT)]
-Currency = Annotated[str, Field(pattern=r"^[a-z]{3}$", description="ISO 4217, lower case")]
+Currency = Annotated[str, Field(pattern=r"^[a-z]{3}$", description="a three-letter ISO 4217 code in lower case")]
 
 # Stripe's limits are 50 entries, 40 and 500 characters; one entry is ours.
 MetadataKey = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\[\]]+$")]

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from adbot_queue.core.errors import FieldError, Invalid
+from adbot_queue.core.field_errors import field_errors
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import Job
@@ -44,14 +45,14 @@ def _order(steps: Sequence[Step]) -> Iterator[FieldError]:
     ids = [step.id for step in steps]
     for index, step in enumerate(steps):
         if step.id in ids[:index]:
-            yield _error(("steps", index, "id"), "is used twice")
+            yield _error(("steps", index, "id"), "must be unique")
         missing = [one for one in step.after or () if one not in ids]
         if missing:
-            yield _error(("steps", index, "after"), f"there is no step {missing[0]}")
+            yield _error(("steps", index, "after"), f"step {missing[0]} does not exist")
     try:
         TopologicalSorter(predecessors(steps)).prepare()
     except CycleError as error:
-        yield _error(("steps",), f"they come after each other: {', '.join(reversed(error.args[1]))}")
+        yield _error(("steps",), f"form a cycle: {', '.join(reversed(error.args[1]))}")
 
 
 def _earlier(steps: Sequence[Step]) -> Mapping[str, frozenset[str]]:
@@ -71,8 +72,8 @@ def _type(step: Step, at: Path) -> list[FieldError]:
     except Invalid as error:
         return [_error((*at, "type"), entry.message) for entry in error.errors]
     if known.internal:
-        return [_error((*at, "type"), "is the platform's own")]
-    return [_error((*at, "type"), "cannot be a step: it has steps itself")] if known.child_types else []
+        return [_error((*at, "type"), "is internal: only the platform enqueues it")]
+    return [_error((*at, "type"), "must not be a type that has steps itself")] if known.child_types else []
 
 
 def _references(payload: RunWorkflow, step: Step, earlier: frozenset[str], at: Path) -> Iterator[FieldError]:
@@ -85,7 +86,7 @@ def _references(payload: RunWorkflow, step: Step, earlier: frozenset[str], at: P
         try:
             for reference in references(text):
                 if reference.step is not None and reference.step not in earlier:
-                    yield _error((*at, *place), f"step {reference.step} does not come before")
+                    yield _error((*at, *place), f"must refer to an earlier step: {reference.step} is not")
                 elif place[0] in {"payload", "set_status"}:
                     _input_only(payload)(reference)
         except (NoReference, Absent) as error:
@@ -103,9 +104,11 @@ def _payload(payload: RunWorkflow, step: Step, at: Path) -> Iterator[FieldError]
     except Absent as error:
         yield _error((*at, "payload"), str(error))
     except ValidationError as error:
-        for entry in error.errors(include_url=False, include_input=False):
+        for entry, said in zip(
+            error.errors(include_url=False, include_input=False), field_errors(error, known.payload), strict=True
+        ):
             if not _is_open(step.payload, filled, entry["loc"], missing=entry["type"] == "missing"):
-                yield _error((*at, "payload", *entry["loc"]), entry["msg"])
+                yield FieldError(".".join(["payload", *map(str, at), "payload", said.field]), said.message)
 
 
 def unreadable_fields(known: JobType, step: Step, payload: dict[str, Any]) -> str:
@@ -154,15 +157,15 @@ def _changes(payload: RunWorkflow, before: Job) -> Iterator[FieldError]:
         if not begun or name not in was:
             continue
         if name not in now:
-            yield _error(("steps",), f"step {name} has run and cannot be left out")
+            yield _error(("steps",), f"must keep step {name}, which has run")
             continue
         index, step = now[name]
         final = entry["state"] in {StepState.COMPLETED, StepState.SKIPPED, StepState.RUNNING}
         final = final or (entry["state"] == StepState.FAILED and was[name].goes_on)
         if final and step != was[name]:
-            yield _error(("steps", index), f"step {name} is {entry['state']} and cannot be changed")
+            yield _error(("steps", index), f"must not change: step {name} is {entry['state']}")
         elif step.kind != was[name].kind:
-            yield _error(("steps", index), f"step {name} has run as {was[name].kind}")
+            yield _error(("steps", index), f"must stay {was[name].kind}: step {name} has run")
 
 
 def _error(place: Path, message: str) -> FieldError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from adbot_queue.core.schema import Input
 from adbot_queue.workflow.references import NoReference, Reference, whole
@@ -13,7 +13,9 @@ from adbot_queue.workflow.references import NoReference, Reference, whole
 MOST_STEPS = 50
 LONGEST_WAIT_S = 366 * 86_400
 
-StepId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+StepId = Annotated[
+    str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$", description="1 to 40 of a-z, 0-9, _ and -, a letter first")
+]
 
 
 class Condition(Input):

@@ -30,8 +30,12 @@ Group = Literal["admin", "viewer", "customer"]
 class CreateUser(Input):
     """An account. Its name may not be an address: the pool takes addresses as aliases of names."""
 
-    email: str = Field(max_length=254, pattern=r"^[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+$")
-    username: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    email: str = Field(
+        max_length=254, pattern=r"^[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+$", description="one email address"
+    )
+    username: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="1 to 100 of A-Z, a-z, 0-9, ., _ and -"
+    )
     groups: list[Group] = Field(default=["customer"], max_length=3)
 
 

@@ -59,7 +59,9 @@ def _size(value: Any) -> int:
 class ExecutePlugin(Input):
     """Which plugin (its function's name, `:` and the alias if the list has one) is to do what."""
 
-    plugin: Annotated[str, Field(max_length=140, pattern=r"^[\w:$-]+$"), AfterValidator(_listed)]
+    plugin: Annotated[
+        str, Field(max_length=140, pattern=r"^[\w:$-]+$", description="the name of a function"), AfterValidator(_listed)
+    ]
     input: Annotated[Any, AfterValidator(_short)] = None
     timeout_seconds: int = Field(default=15, ge=1, le=LONGEST_S)
 

@@ -21,7 +21,9 @@ RULES_OF_DESCRIBING = (
 class OptimizeSeo(Input):
     """A page to be described for search engines. Nothing is fetched: `text` is all that the model sees of it."""
 
-    url: str | None = Field(default=None, max_length=2000, pattern=r"^https?://[^\s]+$")
+    url: str | None = Field(
+        default=None, max_length=2000, pattern=r"^https?://[^\s]+$", description="an http or https URL"
+    )
     title: Line | None = None
     text: str = Field(min_length=1, max_length=20_000)
     keywords: list[Keyword] = Field(default_factory=list, max_length=20)

@@ -41,7 +41,7 @@ class SendEmail(Input):
     The sender is the installation's.
     """
 
-    to: str = Field(max_length=254, pattern=r"^[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+$")
+    to: str = Field(max_length=254, pattern=r"^[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+$", description="one email address")
     template: Template | None = None
     kind: Literal["transactional", "marketing"] | None = Field(
         default=None,
@@ -52,7 +52,7 @@ class SendEmail(Input):
     )
     variables: dict[str, Any] | None = Field(default=None, validate_default=True, description="what the template wants")
     subject: str | None = Field(
-        default=None, min_length=1, max_length=500, pattern=r"^[^\r\n]*$", validate_default=True
+        default=None, min_length=1, max_length=500, pattern=r"^[^\r\n]*$", description="one line", validate_default=True
     )
     text: str | None = Field(default=None, min_length=1, max_length=20_000)
     html: str | None = Field(default=None, min_length=1, max_length=50_000)

@@ -69,7 +69,9 @@ class SendPush(Input):
     ttl_seconds: int = Field(default=86_400, ge=0, le=MOST_TTL_S)
     urgency: Literal["very-low", "low", "normal", "high"] = "normal"
     topic: str | None = Field(
-        default=None, pattern=rf"^[A-Za-z0-9_-]{{1,{MOST_TOPIC}}}$", description="takes the place of an earlier one"
+        default=None,
+        pattern=rf"^[A-Za-z0-9_-]{{1,{MOST_TOPIC}}}$",
+        description=f"1 to {MOST_TOPIC} of A-Z, a-z, 0-9, - and _",
     )
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ class SendWhatsApp(Input):
 
     to: Phone = Field(description="E.164: +4915112345678")
     text: Text | None = None
-    content_sid: str | None = Field(default=None, pattern=r"^HX[0-9a-fA-F]{32}$")
+    content_sid: str | None = Field(default=None, pattern=r"^HX[0-9a-fA-F]{32}$", description="HX and 32 hex digits")
     content_variables: dict[Variable, Text] = Field(default_factory=dict, max_length=100)
 
     @model_validator(mode="after")

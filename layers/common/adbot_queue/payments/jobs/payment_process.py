@@ -39,8 +39,10 @@ class ProcessPayment(Input):
 
     amount: money.Amount
     currency: money.Currency
-    payment_method: str = Field(min_length=1, max_length=255, pattern=r"^[\w-]+$", description="pm_… of a card")
-    customer: str | None = Field(default=None, min_length=1, max_length=255, pattern=r"^[\w-]+$")
+    payment_method: str = Field(min_length=1, max_length=255, pattern=r"^[\w-]+$", description="the pm_… id of a card")
+    customer: str | None = Field(
+        default=None, min_length=1, max_length=255, pattern=r"^[\w-]+$", description="a cus_… id"
+    )
     description: str = Field(default="", max_length=1000)
     metadata: money.Metadata = Field(default_factory=dict)
     return_url: Annotated[str, Field(max_length=2000), AfterValidator(_https)] | None = Field(

@@ -41,7 +41,7 @@ class ProcessPayout(Input):
     kind: Literal["transfer", "payout"]
     amount: money.Amount
     currency: money.Currency
-    account: str | None = Field(default=None, pattern=r"^acct_[A-Za-z0-9]{1,250}$")
+    account: str | None = Field(default=None, pattern=r"^acct_[A-Za-z0-9]{1,250}$", description="an acct_… id")
     description: str = Field(default="", max_length=1000)
     metadata: money.Metadata = Field(default_factory=dict)
 

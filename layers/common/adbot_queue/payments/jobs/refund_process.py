@@ -39,7 +39,9 @@ class ProcessRefund(Input):
     `amount` is in the smallest unit of the payment's currency; `currency` is only compared with it.
     """
 
-    transaction_id: str = Field(pattern=r"^(pi|ch)_[A-Za-z0-9_]{1,250}$", description="pi_… or ch_… of the payment")
+    transaction_id: str = Field(
+        pattern=r"^(pi|ch)_[A-Za-z0-9_]{1,250}$", description="the pi_… or ch_… id of a payment"
+    )
     amount: money.Amount | None = None
     currency: money.Currency | None = None
     reason: Literal["duplicate", "fraudulent", "requested_by_customer"] | None = None

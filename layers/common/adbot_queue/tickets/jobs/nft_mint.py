@@ -105,9 +105,20 @@ def _fitting(attributes: dict[str, str], info: ValidationInfo) -> dict[str, str]
     return attributes
 
 
-Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$"), AfterValidator(_short)]
-Address = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[!-~]+$"), AfterValidator(_uri)]
-Key = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Text = Annotated[
+    str,
+    Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", description="text without control characters"),
+    AfterValidator(_short),
+]
+Address = Annotated[
+    str,
+    Field(min_length=1, max_length=200, pattern=r"^[!-~]+$", description="an address without spaces"),
+    AfterValidator(_uri),
+]
+Key = Annotated[
+    str,
+    Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$", description="text without control characters"),
+]
 Value = Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
