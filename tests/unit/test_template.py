@@ -278,7 +278,7 @@ def test_api_failures_age_drift_parked_bots_and_a_stream_that_lags_are_alarmed()
         ("AdBotQueue", "OldestQueuedAge"),
         ("AdBotQueue", "ParkedBots"),
         ("AdBotQueue", "Drift"),
-        ("AdBotQueue", "MoneyCameBack"),
+        ("AdBotQueue", "RefundOrPayoutFailed"),
         ("AWS/Lambda", "IteratorAge"),
     }
 

@@ -82,7 +82,7 @@ def test_a_receiver_is_told_what_became_of_a_job_and_can_tell_that_it_was_us(job
     assert (path, headers["content-type"]) == ("/hook", "application/json")
     assert heard["type"] == "job.completed"
     assert heard["timestamp"] == heard["data"]["finished_at"]
-    assert {key: heard["data"][key] for key in ("id", "type", "queue", "state", "result", "error", "attempts")} == {
+    assert {key: heard["data"][key] for key in ("job_id", "type", "queue", "state", "result", "error", "attempts")} == {
         "job_id": job.id,
         "type": "charge",
         "queue": "money",

@@ -249,7 +249,7 @@ def test_a_refund_that_fails_days_later_is_told_once_and_what_it_cancelled_stays
     (entry,) = shop.ledger(action="payment.refund_failed")
     assert (entry["actor"], entry["target"]) == ("stripe", "job:019aaf0c1e2a7c3d9b8e4f5a6b")
     assert (entry["after"]["amount"], entry["reason"]) == (4900, "expired_or_canceled_card")
-    assert metrics()["MoneyCameBack"] == 1
+    assert metrics()["RefundOrPayoutFailed"] == 1
     assert status(shop) == (OrderStatus.REFUNDED, AdbotStatus.CANCELLED)
 
 

@@ -154,7 +154,7 @@ class Settling:
             self._adbots.ledger.sign(transaction, entry)
 
         # Before it is written: an alarm too many is better than none, should the process die in between.
-        telemetry.count("MoneyCameBack")
+        telemetry.count("RefundOrPayoutFailed")
         logger.error("money came back", action=setback.action, id=setback.id, job_id=setback.job)
         self._commit(fill)
 
