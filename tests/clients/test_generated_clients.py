@@ -117,7 +117,7 @@ def some_of_everything(on: World) -> dict[str, dict[str, str]]:
         "listQueueJobs": {"name": "money"},
         "getSchedule": {"name": "nightly"},
         "getDeadLetter": {"id": dead.id},
-        "getReplay": {"id": replay["id"]},
+        "getReplay": {"id": replay["job_id"]},
         "getReport": {"id": "report-1"},
         "getArticleStats": {"id": "a"},
         "getMessage": {"id": dead.id},

@@ -145,9 +145,9 @@ def test_dead_jobs_are_told_replayed_one_and_in_bulk_and_discarded(
 
     ended = api("viewer", "GET", path).json()
     assert ended["progress"]["outcomes"] == {"replayed": started.json()["count"]}
-    assert ended == api("viewer", "GET", f"/jobs/{ended['id']}").json()
+    assert ended == api("viewer", "GET", f"/jobs/{ended['job_id']}").json()
     listed = api("viewer", "GET", "/jobs", params={"long": "true"}).json()["items"]
-    assert ended["id"] in {one["id"] for one in listed}
+    assert ended["job_id"] in {one["job_id"] for one in listed}
     eventually(lambda: {job(api, each)["state"] for each in many} == {"completed"}, seconds=120)
     assert job(api, discarded)["state"] == "dead"
     assert not {*ids} & {letter["job_id"] for letter in letters(api)}

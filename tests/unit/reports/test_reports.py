@@ -148,7 +148,7 @@ def test_a_link_opens_the_file_and_ends_after_a_quarter_of_an_hour(on_aws: World
 
     (link,) = answer["result"]["files"]
     query = parse_qs(urlsplit(link["url"]).query)
-    assert (answer["id"], answer["result"]["report"], answer["state"]) == ("r-1", "analytics", "completed")
+    assert (answer["job_id"], answer["result"]["report"], answer["state"]) == ("r-1", "analytics", "completed")
     assert (link["format"], link["size"]) == ("csv", len(file("reports/r-1.csv")))
     assert query["X-Amz-Expires"] == ["900"]
     assert urlsplit(link["url"]).path.endswith("/reports/r-1.csv")
