@@ -16,6 +16,7 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -47,6 +48,11 @@ _CONVERSE = re.compile(r"/model/([^/]+)/converse")
 _STOP = re.compile(r"\bstop=([a-z_]+?)(?:x(\d+))?\b(?!_)")
 
 
+@cache
+def _input_shape() -> Any:  # None for operations without input, which Converse is not
+    return get_session().get_service_model("bedrock-runtime").operation_model("Converse").input_shape
+
+
 class Bedrock:
     """An account that may use any model."""
 
@@ -56,8 +62,7 @@ class Bedrock:
         self._moods = Moods()
         self._stops: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
-        # The type leaves None to operations without input.
-        self._shape: Any = get_session().get_service_model("bedrock-runtime").operation_model("Converse").input_shape
+        self._shape = _input_shape()
 
     def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> Reply:
         """Answer a request; header names are in lower case."""

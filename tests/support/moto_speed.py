@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import copy
 import inspect
+import pickle
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,16 +20,22 @@ from unittest.mock import patch
 
 from botocore.awsrequest import AWSPreparedRequest
 from moto.core import DEFAULT_ACCOUNT_ID, responses, serialize
+from moto.core import models as core_models
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.dynamodb import models
-from moto.dynamodb.exceptions import ResourceNotFoundException
+from moto.dynamodb.exceptions import ItemSizeTooLarge, ResourceNotFoundException
 from moto.dynamodb.models import DynamoDBBackend
-from moto.dynamodb.models.dynamo_type import DynamoType
+from moto.dynamodb.models.dynamo_type import DynamoType, Item, LimitedSizeDict
 from moto.dynamodb.models.table import Table
+from moto.dynamodb.parsing import validators
+from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser, Node
 from moto.dynamodb.parsing.expressions import UpdateExpressionParser
 from moto.dynamodb.responses import DynamoHandler
 
 _DYNAMODB = re.compile(r"https://dynamodb\.([a-z0-9-]+)\.amazonaws\.com/")
+
+MAX_ITEM_SIZE = 405_000
+"""As in moto's `LimitedSizeDict`."""
 
 _process = BotocoreStubber.process_request
 _transact, _query = DynamoDBBackend.transact_write_items, Table.query
@@ -117,6 +124,53 @@ def _query_partition(table: Table, hash_key: DynamoType | None, *args: Any, **kw
     return _query(table, hash_key, *args, **kwargs)
 
 
+def _traverse(traverser: DepthFirstTraverser, root: Node) -> Node:
+    """Look up once for each kind of node what is done with it: moto goes through a new table for every node."""
+    processors = traverser._processing_map()
+
+    @cache
+    def processor_of(kind: type) -> Any:
+        return next((process for known, process in processors.items() if issubclass(kind, known)), None)
+
+    @cache
+    def is_node(kind: type) -> bool:
+        return issubclass(kind, Node)
+
+    def walk(node: Any, place: int) -> Any:
+        if not is_node(type(node)):
+            return node
+        parent = node.parent
+        for number, child in enumerate(node.children or ()):
+            traverser.pre_processing_of_child(node, number)
+            walk(child, number)
+        if process := processor_of(type(node)):
+            node = process(node)
+            node.parent = parent
+            if parent:
+                parent.children[place] = node
+        return node
+
+    return walk(root, -1)
+
+
+def _copy_expression(value: Any) -> Any:
+    return pickle.loads(_pickled(value)) if isinstance(value, Node) else copy.deepcopy(value)  # noqa: S301  our own
+
+
+@cache
+def _pickled(expression: Node) -> bytes:
+    return pickle.dumps(expression)
+
+
+def _make_item(item: Item, hash_key: DynamoType, range_key: DynamoType | None, attrs: dict[str, Any]) -> None:
+    """Measure an item once it is whole: moto measures all of it for each attribute."""
+    item.hash_key, item.range_key, item.attrs = hash_key, range_key, LimitedSizeDict()
+    for name, value in attrs.items():
+        dict.__setitem__(item.attrs, name, DynamoType(value))
+    if item.size() > MAX_ITEM_SIZE:
+        raise ItemSizeTooLarge
+
+
 class _DynamoDBSerializer(serialize.JSONSerializer):
     """Writes an attribute's value as it is: moto asks it for each of ten types under five names."""
 
@@ -149,6 +203,10 @@ _REPLACEMENTS: tuple[tuple[Any, str, Any], ...] = (
     (BotocoreStubber, "process_request", _process_request),
     (responses, "method_names_from_class", cache(responses.method_names_from_class)),
     (UpdateExpressionParser, "make", cache(UpdateExpressionParser.make)),  # its validator works on a copy
+    (DepthFirstTraverser, "traverse", _traverse),
+    (validators, "deepcopy", _copy_expression),
+    (Item, "__init__", _make_item),
+    (core_models, "RESPONSES_METHODS", ()),  # calls of `requests`, which no unit test makes to AWS
     (models, "copy", SimpleNamespace(deepcopy=_copy_unless_table)),
     (DynamoDBBackend, "transact_write_items", _transact_write_items),
     (Table, "query", _query_partition),

@@ -178,3 +178,54 @@ def test_a_refused_write_hands_the_old_item_back(table: str) -> None:
         )
 
     assert refused.value.response["Item"] == key("b", "1") | KINDS  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize(
+    ("expression", "names"),
+    [
+        (
+            "SET n = n + :one, l[0] = :s, m.s = if_not_exists(m.none, :s) REMOVE b, l[2], l[1] ADD c :one DELETE ss :x",
+            {},
+        ),
+        ("SET #a = :s, m.#b = m.n, q = size - :one", {"#a": "s", "#b": "new"}),
+        ("SET pk = :s", {}),
+        ("SET s = :s SET n = :one", {}),
+        ("SET s = :s, s = :s", {}),
+        ("SET m.s = :s REMOVE m", {}),
+        ("SET nothing.s = :s", {}),
+        ("SET n = :missing", {}),
+        ("SET n = n + :s", {}),
+        ("ADD s :one", {}),
+        ("SET", {}),
+    ],
+)
+def test_an_update_changes_or_refuses_as_moto_does(on_aws: World, expression: str, names: dict[str, str]) -> None:
+    values = {":one": {"N": "1"}, ":s": {"S": "text"}, ":x": {"SS": ["x"]}}
+    table = on_aws.env["SYSTEM_TABLE"]
+    asked: dict[str, Any] = {"TableName": table, "Key": key("a"), "UpdateExpression": expression}
+    if used := {name: value for name, value in values.items() if name in expression}:
+        asked["ExpressionAttributeValues"] = used
+    if names:
+        asked["ExpressionAttributeNames"] = names
+
+    def outcome() -> Any:
+        client().put_item(TableName=table, Item=key("a") | KINDS | {"size": {"N": "7"}})
+        try:
+            client().update_item(**asked)
+        except ClientError as refused:
+            return refused.response["Error"]
+        return rows(table)
+
+    with moto_speed.originals():
+        original = outcome()
+    assert [outcome(), outcome()] == [original, original]
+
+
+def test_an_item_may_be_as_large_as_in_moto(table: str) -> None:
+    def put(size: int) -> None:
+        half = {"S": "x" * (size // 2)}
+        client().put_item(TableName=table, Item=key("large") | {"a": half, "b": half})
+
+    put(404_900)
+    with pytest.raises(ClientError, match="Item size has exceeded the maximum allowed size"):
+        put(405_100)
