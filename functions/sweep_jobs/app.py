@@ -23,7 +23,7 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
         # First: the sweep of jobs sends the messages of the jobs that ticks make.
         "schedules": lambda: ticking.from_env(owner.needs_owner).trigger_due(lambda: time_left() - JOBS_MS),
         "jobs": lambda: sweep.from_env().sweep(lambda: time_left() - REST_MS),
-        "dead_letters": lambda: alerts.from_env().tell(),
+        "dead_letters": lambda: alerts.from_env().report(),
         "mappings": lambda: len(queues_control.reconcile()),
     }
     done: dict[str, Any] = {}

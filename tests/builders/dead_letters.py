@@ -114,11 +114,11 @@ class DeadLetterHarness:
             yield
 
     def mails(self) -> list[tuple[str, str]]:
-        """Subject and text of what was told since the last look."""
+        """Subject and text of the alerts since the last look."""
         found: list[tuple[str, str]] = []
         while batch := aws.sqs().receive_message(QueueUrl=self.mailbox, MaxNumberOfMessages=10).get("Messages"):
             for message in batch:
-                told = json.loads(message["Body"])
-                found.append((told["Subject"], told["Message"]))
+                body = json.loads(message["Body"])
+                found.append((body["Subject"], body["Message"]))
                 aws.sqs().delete_message(QueueUrl=self.mailbox, ReceiptHandle=message["ReceiptHandle"])
         return found

@@ -1,4 +1,4 @@
-"""Dead letters on the deployed template: how they are told and decided about; messages that point to nothing."""
+"""Dead letters on the deployed template: how they are reported and decided about; messages that point to nothing."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ pytestmark = pytest.mark.timeout(360)
 
 
 @pytest.fixture
-def told(aws: Aws, stack: Stack) -> Iterator[Callable[[], list[tuple[str, str]]]]:
-    """What the topic has told since the last look: subject and text."""
-    url = aws("sqs").create_queue(QueueName=f"told-{uuid.uuid4().hex[:8]}")["QueueUrl"]
+def alerts(aws: Aws, stack: Stack) -> Iterator[Callable[[], list[tuple[str, str]]]]:
+    """The alerts since the last look: subject and text."""
+    url = aws("sqs").create_queue(QueueName=f"alerts-{uuid.uuid4().hex[:8]}")["QueueUrl"]
     arn = aws("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     topic = stack["outputs"]["DeadLetterTopicArn"]
     may = {
@@ -109,8 +109,8 @@ def test_messages_that_point_to_nothing_are_dropped_at_once(
     assert waiting(dlq) == 0
 
 
-def test_dead_jobs_are_told_replayed_one_and_in_bulk_and_discarded(
-    api: Api, aws: Aws, stack: Stack, told: Callable[[], list[tuple[str, str]]], eventually: Eventually
+def test_dead_jobs_are_reported_replayed_one_and_in_bulk_and_discarded(
+    api: Api, aws: Aws, stack: Stack, alerts: Callable[[], list[tuple[str, str]]], eventually: Eventually
 ) -> None:
     mark, began = uuid.uuid4().hex, datetime.now(UTC).isoformat()
     ids = [throttled(api, mark) for _ in range(5)]
@@ -119,11 +119,11 @@ def test_dead_jobs_are_told_replayed_one_and_in_bulk_and_discarded(
     eventually(lambda: {job(api, one)["state"] for one in ids} == {"dead"}, seconds=90)
     texts: list[str] = []
 
-    def all_told() -> bool:
-        texts.extend(text for _, text in told())
+    def all_reported() -> bool:
+        texts.extend(text for _, text in alerts())
         return all(any(one in text for text in texts) for one in ids)
 
-    eventually(all_told, seconds=150)  # the sweeper tells each minute
+    eventually(all_reported, seconds=150)  # the sweeper reports each minute
     one, discarded, *many = ids
 
     replayed = api("admin", "POST", f"/dead-letters/{one}/replay", json={"reason": "Segment is back"})

@@ -1,4 +1,4 @@
-"""A message that fails comes back within seconds, dies within about a minute, and holds nobody up for longer."""
+"""A message that fails comes back within seconds, dies within about a minute, and holds up no other for longer."""
 
 from __future__ import annotations
 
@@ -138,12 +138,12 @@ def runs(allocation: Queue, monkeypatch: pytest.MonkeyPatch) -> Runs:
     return Runs(allocation, monkeypatch)
 
 
-NOWHERE = ["no JSON", "{}", "[]", "null", '"pool"', '{"pool": ', '{"pool": 5}', '{"pool": "gone"}']
+WITHOUT_TARGET = ["no JSON", "{}", "[]", "null", '"pool"', '{"pool": ', '{"pool": 5}', '{"pool": "gone"}']
 """Bodies that point to nothing."""
 
 
-@pytest.mark.parametrize("body", NOWHERE)
-def test_a_message_that_points_to_nothing_is_dropped_at_once_and_holds_up_nobody(
+@pytest.mark.parametrize("body", WITHOUT_TARGET)
+def test_a_message_that_points_to_nothing_is_dropped_at_once_and_holds_up_no_other(
     shop: World, allocation: Queue, runs: Runs, body: str
 ) -> None:
     allocation.send(body, "group")

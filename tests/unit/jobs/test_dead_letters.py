@@ -1,4 +1,4 @@
-"""Dead letters: found, decided about one by one, and told."""
+"""Dead letters: found, decided about one by one, and reported."""
 
 from __future__ import annotations
 
@@ -226,12 +226,12 @@ def test_a_dead_letter_that_waits_for_a_decision_never_expires(office: DeadLette
 # Alerts
 
 
-def test_money_is_told_first_and_by_itself_and_nobodys_data_is_in_it(office: DeadLetterHarness) -> None:
+def test_money_is_reported_first_and_by_itself_without_personal_data(office: DeadLetterHarness) -> None:
     mail = office.dead_job("mail", name="secret of cara")
     office.failed_job("charge", "secret of carl")
     office.failed_job("mail", "secret of cora")
 
-    assert office.alerts.tell() == 3
+    assert office.alerts.report() == 3
 
     (money, _), (others, text) = office.mails()
     assert money == "[MONEY] AdBot Queue: 1 dead letter in money"
@@ -243,96 +243,98 @@ def test_money_is_told_first_and_by_itself_and_nobodys_data_is_in_it(office: Dea
 def test_a_storm_is_one_mail_that_says_how_many(office: DeadLetterHarness) -> None:
     office.lay(40)
 
-    office.alerts.tell()
+    office.alerts.report()
 
     ((subject, text),) = office.mails()
     assert "40 dead letters" in subject
     assert "and 20 more" in text
 
 
-def test_a_dead_letter_is_told_once_however_often_the_sweeper_looks(office: DeadLetterHarness) -> None:
-    told = []
+def test_a_dead_letter_is_reported_once_however_often_the_sweeper_looks(office: DeadLetterHarness) -> None:
+    reported = []
     for _ in range(3):
         office.lay(2)
-        told += [office.alerts.tell(), office.alerts.tell()]
+        reported += [office.alerts.report(), office.alerts.report()]
         office.jobs.advance(700)
 
-    assert told == [2, 0, 2, 0, 2, 0]
+    assert reported == [2, 0, 2, 0, 2, 0]
     assert len(office.mails()) == 3
 
 
-def test_a_job_that_dies_again_after_a_replay_is_told_again(office: DeadLetterHarness) -> None:
+def test_a_job_that_dies_again_after_a_replay_is_reported_again(office: DeadLetterHarness) -> None:
     (job,) = office.lay(1, goes=20)
-    office.alerts.tell()
+    office.alerts.report()
 
     office.letters.replay(job.id, ADMIN)
     office.die(job)
 
-    assert office.alerts.tell() == 1
+    assert office.alerts.report() == 1
 
 
 @pytest.mark.parametrize("late_s", [0, 1, 30, 800])
-def test_a_row_that_appears_in_the_index_after_a_younger_one_is_told(office: DeadLetterHarness, late_s: int) -> None:
+def test_a_row_that_appears_in_the_index_after_a_younger_one_is_reported(
+    office: DeadLetterHarness, late_s: int
+) -> None:
     office.jobs.advance(3600)
     office.lay(3)
-    office.alerts.tell()
+    office.alerts.report()
 
     (late,) = office.lay(1, at=office.jobs.clock() - 1000 - late_s * 1000)
 
-    assert office.alerts.tell() == 1
+    assert office.alerts.report() == 1
     assert late.id in office.mails()[-1][1]
 
 
-def test_after_an_outage_of_the_sweeper_everything_is_told(office: DeadLetterHarness) -> None:
+def test_after_an_outage_of_the_sweeper_everything_is_reported(office: DeadLetterHarness) -> None:
     office.lay(1)
-    office.alerts.tell()
+    office.alerts.report()
     for _ in range(4):
         office.lay(1, queue="money")
         office.jobs.advance(3600)
 
-    assert office.alerts.tell() == 4
+    assert office.alerts.report() == 4
 
 
-def test_a_storm_that_the_row_cannot_remember_is_told_and_ends(
+def test_a_storm_that_the_row_cannot_remember_is_reported_and_ends(
     office: DeadLetterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("MAX_TOLD", 4), ("PAGE_SIZE", 3), ("MAX_PAGES", 3)):
+    for name, value in (("MAX_REPORTED", 4), ("PAGE_SIZE", 3), ("MAX_PAGES", 3)):
         monkeypatch.setattr(alerts, name, value)
     for _ in range(20):
         office.lay(1)
 
-    told = [office.alerts.tell() for _ in range(6)]
+    reported = [office.alerts.report() for _ in range(6)]
 
-    assert (sum(told), told[-1]) == (20, 0)
+    assert (sum(reported), reported[-1]) == (20, 0)
     item = aws.dynamodb().get_item(
         TableName=office.jobs.world.env["SYSTEM_TABLE"], Key={"pk": {"S": "ALERTS"}, "sk": {"S": "A"}}
     )["Item"]
-    assert len(item["told"]["L"]) == 4
+    assert len(item["reported"]["L"]) == 4
 
 
-def test_when_sns_refuses_dead_letters_are_told_later(
+def test_when_sns_refuses_dead_letters_are_reported_later(
     office: DeadLetterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     office.lay(1)
     with monkeypatch.context() as broken:
         broken.setattr(office.alerts, "_topic", "arn:aws:sns:eu-central-1:123456789012:none")
         with pytest.raises(ClientError):
-            office.alerts.tell()
+            office.alerts.report()
 
-    assert office.alerts.tell() == 1
+    assert office.alerts.report() == 1
 
 
-def test_killed_after_any_call_of_an_alert_everything_is_told_and_twice_at_most(office: DeadLetterHarness) -> None:
+def test_killed_after_any_call_of_an_alert_everything_is_reported_and_twice_at_most(office: DeadLetterHarness) -> None:
     ids = [job.id for job in (*office.lay(1), *office.lay(1, queue="money"))]
     restore = snapshot()
     with crash_after(None) as calls:
-        office.alerts.tell()
+        office.alerts.report()
     office.mails()
     for call in every_call(len(calls.names)):
         restore()
         with crash_after(call), pytest.raises(Killed):
-            office.alerts.tell()
-        office.alerts.tell()
+            office.alerts.report()
+        office.alerts.report()
         texts = [text for _, text in office.mails()]
         times = [sum(job_id in text for text in texts) for job_id in ids]
         assert set(times) <= {1, 2}, f"after call {call}"
@@ -342,7 +344,7 @@ def test_two_sweepers_at_once_tell_everything_and_neither_forgets(
     office: DeadLetterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     office.lay(2)
-    page, rival = office.store.entries, [office.alerts.tell]
+    page, rival = office.store.entries, [office.alerts.report]
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         found = page(*arguments, **options)
@@ -351,9 +353,9 @@ def test_two_sweepers_at_once_tell_everything_and_neither_forgets(
         return found
 
     monkeypatch.setattr(office.store, "entries", interrupted)
-    office.alerts.tell()
+    office.alerts.report()
 
-    assert office.alerts.tell() == 0
+    assert office.alerts.report() == 0
     assert 1 <= len(office.mails()) <= 2
 
 

@@ -52,7 +52,7 @@ def digests(shop: World) -> list[Job]:
 
 
 def send(shop: World) -> Job:
-    """Run the one digest that there is, once; as it is then."""
+    """Run the only digest once; as it is then."""
     (job,) = digests(shop)
     jobs = Jobs(shop)
     jobs.clock.now = job.run_at or jobs.clock.now
@@ -193,7 +193,7 @@ def test_a_mail_shows_twenty_examples_and_says_how_many_more_there_are() -> None
     assert mail.text.endswith("and 10 more\n")
 
 
-def test_what_stands_in_a_mail_cannot_become_html() -> None:
+def test_the_text_of_a_mail_cannot_become_html() -> None:
     mail = compose(MINUTE, {"queued": 1}, [{"review_reason": "<script>x</script>"}])
     assert "<script>" not in mail.html
 

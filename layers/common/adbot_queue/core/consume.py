@@ -29,12 +29,12 @@ def messages(work: Callable[[str, TimeLeft], None], pointer: str, *, fifo: bool 
 
     Args:
         work: gets what a message points to and the milliseconds left. Raising means not done: deliver it again;
-            `TargetGone` means that there is nothing to do.
+            `TargetGone` means that it points to nothing.
         pointer: the field of a body that says what the message points to.
         fifo: order holds in a message group. After a failure the later messages of its group wait for it and go back
             at once; after a message's last receive they wait no longer, or they would be moved to the DLQ with it.
         soon: a failed message comes back after `wait_of` seconds, not after the queue's visibility timeout. On a FIFO
-            queue it always does: until then its group stands still.
+            queue it always does: until then its group waits.
     """
 
     def handle(event: Any, context: Any) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def wait_of(record: Mapping[str, Any]) -> int:
 def come_back(records: Sequence[Mapping[str, Any]], waits: Mapping[str, int]) -> None:
     """Tell SQS in how many seconds messages come back, by message id.
 
-    Where SQS refuses, the visibility timeout of the queue stands.
+    Where SQS refuses, the visibility timeout of the queue holds.
     """
     failed = [
         record

@@ -36,7 +36,7 @@ def request_id(event: Any) -> str | None:
 
 
 def _at(event: dict[str, Any], name: str) -> Any:
-    """What stands at `outer.inner`; None: nothing."""
+    """Return what is at `outer.inner`; None: nothing."""
     found: Any = event
     for part in name.split("."):
         found = found.get(part) if isinstance(found, dict) else None

@@ -1,13 +1,13 @@
-"""Tell operators of new dead letters over SNS: money first, and never behind others.
+"""Report new dead letters to operators over SNS: money first, and never behind others.
 
-The sweeper calls this each minute. It reads the index of dead letters from a little before the youngest one it told,
-so an alert depends neither on the table's stream nor on the worker that wrote the row. One message for all of a minute
-(two, with money among them): a storm is not a mail each. It names ids, queues, types and classes of errors; no payload,
-no error's sentence, nothing personal.
+The sweeper calls this each minute. It reads the index of dead letters from a little before the youngest one that it
+reported, so an alert depends neither on the table's stream nor on the worker that wrote the row. One message for all of
+a minute (two, with money among them): a storm is not a mail each. It names ids, queues, types and classes of errors; no
+payload, no error's sentence, nothing personal.
 
-    ALERTS   A   told: the youngest dead letters that were told; since: where the next run begins to read
+    ALERTS   A   reported: the youngest dead letters that were reported; since: where the next run begins to read
 
-The row is written after the messages: a run that dies in between tells again, none is left out.
+The row is written after the messages: a run that dies in between reports again, none is left out.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ MAX_NAMED = 20
 OVERLAP_MS = 900_000
 """A row may appear in the index this long after a younger one: the longest run of a worker, and its retries."""
 
-MAX_TOLD = 5_000
+MAX_REPORTED = 5_000
 """Dead letters that the row remembers (100 KB). When more die within the overlap, the overlap is shorter."""
 
 PAGE_SIZE = 1_000
-MAX_PAGES = 2 * MAX_TOLD // PAGE_SIZE
-"""Pages that one run reads; above `MAX_TOLD` dead letters, so that each run gets further. The next run goes on."""
+MAX_PAGES = 2 * MAX_REPORTED // PAGE_SIZE
+"""Pages that one run reads; above `MAX_REPORTED` dead letters, so that each run gets further. The next run goes on."""
 
 _KEY = {"pk": "ALERTS", "sk": "A"}
 
 
 class Alerts:
-    """Tells whoever subscribes to the topic."""
+    """Reports to the subscribers of the topic."""
 
     def __init__(
         self, sns: Callable[[], SNSClient], topic: str, store: DeadLetterStore, client: DynamoDBClient, table: str
@@ -58,16 +58,16 @@ class Alerts:
         self._client = client
         self._table = table
 
-    def tell(self) -> int:
-        """Tell of the dead letters that were not told yet, and return how many they are.
+    def report(self) -> int:
+        """Report the dead letters that were not reported yet, and return how many they are.
 
         Raises:
-            ClientError, BotoCoreError: some may not have been told; the next run tells them.
+            ClientError, BotoCoreError: some may not have been reported; the next run does it.
         """
-        known = dynamodb.get(self._client, self._table, _KEY) or {"since": 0, "told": []}
+        known = dynamodb.get(self._client, self._table, _KEY) or {"since": 0, "reported": []}
         entries = self._entries(known["since"])
-        told = set(known["told"])
-        fresh = [entry for entry in entries if _mark(entry) not in told]
+        reported = set(known["reported"])
+        fresh = [entry for entry in entries if _mark(entry) not in reported]
         for money in (True, False):
             if chosen := [entry for entry in fresh if is_money(entry.queue) is money]:
                 self._publish(chosen, money=money)
@@ -96,16 +96,16 @@ class Alerts:
     def _keep(self, entries: Sequence[IndexEntry], was: int) -> None:
         begin = max(was, entries[-1].died_at - OVERLAP_MS)
         kept = [entry for entry in entries if entry.died_at >= begin]
-        if len(kept) > MAX_TOLD:
-            kept = kept[-MAX_TOLD:]
+        if len(kept) > MAX_REPORTED:
+            kept = kept[-MAX_REPORTED:]
             begin = kept[0].died_at
-        item = {**_KEY, "since": begin, "told": [_mark(entry) for entry in kept]}
+        item = {**_KEY, "since": begin, "reported": [_mark(entry) for entry in kept]}
         try:
             dynamodb.put_if(
                 self._client, self._table, item, condition="attribute_not_exists(pk) OR #since = :was", was=was
             )
         except ConditionFailed:
-            return  # another run has told as well, and further
+            return  # another run has reported as well, and further
 
 
 def compose(entries: Sequence[IndexEntry], rows: Mapping[str, Job], *, money: bool) -> tuple[str, str]:
@@ -129,7 +129,7 @@ def _error(job: Job | None) -> str:
 
 
 def _mark(entry: IndexEntry) -> str:
-    """A job that dies again after a replay is told again."""
+    """A job that dies again after a replay is reported again."""
     return f"{entry.job_id}@{entry.died_at}"
 
 

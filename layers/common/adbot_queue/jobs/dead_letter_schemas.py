@@ -1,4 +1,4 @@
-"""Dead letters and governed replays over HTTP."""
+"""Dead letters and their replays over HTTP."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Group:
         first_at: when the first of them died, in ms.
         last_at: when the last of them died, in ms.
         latest: the job that died last.
-        failure: of the last one; None if somebody has decided about it meanwhile.
+        failure: of the last one; None after a decision in the meantime.
     """
 
     fingerprint: str
@@ -105,7 +105,7 @@ class DeadLetters:
 
         Raises:
             NotFound: there is no such job.
-            Conflict: somebody has decided about it, or another job has taken its derived key.
+            Conflict: it is not a dead letter (any more), or another job has taken its derived key.
             Invalid: the payload breaks its type's rules.
             Unavailable: others keep changing it.
         """

@@ -67,7 +67,7 @@ class DeadLetterStore:
                 cursor = found[-1].position
             if cursor is None or len(found) == limit:
                 break
-        # The index is a moment older than the rows: leave out what somebody has decided about meanwhile.
+        # The index is a moment older than the rows: leave out what is no dead letter any more.
         rows = self.rows(found)
         listed = (rows.get(entry.job_id) for entry in found)
         return [job for job in listed if job and job.is_dead_letter], cursor

@@ -1,6 +1,6 @@
 """Dead letters. Pure.
 
-A dead letter is a job in `dead` or `failed` that nobody has decided about: its own row, and no other record.
+A dead letter is a job in `dead` or `failed` without a decision: its own row, and no other record.
 """
 
 from __future__ import annotations

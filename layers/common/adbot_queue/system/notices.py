@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DELAY_MS = 75_000
 """From a minute's first notice to its mail: the minute is over then, and 15 s more for slow writers."""
 
-KEPT_DAYS = 7
+NOTICES_TTL_S = 7 * 86_400
 EXAMPLES = 20
 
 SHOWN = ("event", "adbot_id", "order_id", "pool", "missing_sessions_count", "queued_reason", "review_reason")
@@ -77,7 +77,7 @@ class Notices:
             "sk": f"BATCH#{batch_id}",
             "counts": dict(counts),
             "samples": [_shown(sample) for sample in samples][:EXAMPLES],
-            "expires_at": now // 1000 + KEPT_DAYS * 86_400,
+            "expires_at": now // 1000 + NOTICES_TTL_S,
         }
         self._client.put_item(TableName=self._table, Item=dynamodb.encode(batch))
         if minute != self._enqueued:
