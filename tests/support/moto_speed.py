@@ -106,10 +106,13 @@ def _undo(backend: DynamoDBBackend, operation: dict[str, Any]) -> tuple[dict[Any
     attributes = operation.get("Key") or operation.get("Item") or {}
     try:
         table = backend.get_table(operation["TableName"])
-        partition, key = (DynamoType(attributes[name]) for name in (table.hash_key_attr, table.range_key_attr))
+        partition = DynamoType(attributes[table.hash_key_attr])
+        key = DynamoType(attributes[table.range_key_attr]) if table.range_key_attr else None
     except (KeyError, ResourceNotFoundException):
         return None
     assert table.stream_shard is None, "moto's streams would keep what is rolled back"
+    if key is None:  # the partition is the item
+        return table.items, partition, copy.deepcopy(table.items.get(partition))  # type: ignore[return-value]
     items: Any = table.items[partition]
     return items, key, copy.deepcopy(items.get(key))
 

@@ -229,3 +229,21 @@ def test_an_item_may_be_as_large_as_in_moto(table: str) -> None:
     put(404_900)
     with pytest.raises(ClientError, match="Item size has exceeded the maximum allowed size"):
         put(405_100)
+
+
+@pytest.mark.parametrize("original", [True, False])
+def test_a_refused_transaction_changes_no_item_of_a_table_without_a_sort_key(on_aws: World, original: bool) -> None:
+    payments, system = on_aws.env["PAYMENTS_TABLE"], on_aws.env["SYSTEM_TABLE"]
+    client().put_item(TableName=payments, Item={"pk": {"S": "a"}, "s": {"S": "old"}})
+    change = {"TableName": payments, "UpdateExpression": "REMOVE s"}
+    refused = {"TableName": system, "Key": key("a"), "ConditionExpression": "attribute_exists(pk)"}
+    with moto_speed.originals() if original else nullcontext(), pytest.raises(ClientError):
+        client().transact_write_items(
+            TransactItems=[
+                {"Update": change | {"Key": {"pk": {"S": "a"}}}},
+                {"Put": {"TableName": payments, "Item": {"pk": {"S": "b"}}}},
+                {"ConditionCheck": refused},
+            ]
+        )
+
+    assert rows(payments) == [{"pk": {"S": "a"}, "s": {"S": "old"}}]
