@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from adbot_queue import owner
 from adbot_queue.adbots import requests, schemas, service
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
 from adbot_queue.core.http import ADMINS, CUSTOMERS, STAFF, Api, Request, Response
+from adbot_queue.system import owner_limit
 
 api = Api("Bots")
 
@@ -71,7 +71,7 @@ def cancel_adbot(request: Request[requests.ReasonBody]) -> Response:
     """Cancelling twice changes nothing. Above the money limit a paid bot needs the owner."""
     adbots, adbot_id = service.from_env(), request.path["id"]
     order = adbots.order(adbots.adbot(adbot_id, None).order_id)
-    owner.check_end(request.caller, order.amount - order.amount_refunded, order.currency)
+    owner_limit.check_end(request.caller, order.amount - order.amount_refunded, order.currency)
     return schemas.done(adbots.cancel(adbot_id, requests.command_of(request, request.body.reason)))
 
 

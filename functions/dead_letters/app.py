@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from adbot_queue import owner
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
 from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
 from adbot_queue.jobs import dead_letter_schemas as schemas
-from adbot_queue.jobs import dead_letters, replays
+from adbot_queue.jobs import dead_letters, owner_check, replays
 from adbot_queue.jobs import service as jobs
 from adbot_queue.jobs.schemas import JobView
 from adbot_queue.ledger import Actor
+from adbot_queue.system import owner_limit
 
 api = Api("Dead letters")
 
@@ -61,7 +61,7 @@ def replay_dead_letter(request: Request[schemas.ReplayDeadLetter]) -> Response:
     """201 when it was done within the request. Money above the limit needs the owner, edited or not."""
     body = request.body
     if job := jobs.from_env().store.get(request.path["id"]):
-        owner.check(request.caller, job.type, job.payload if body.payload is None else body.payload)
+        owner_check.check(request.caller, job.type, job.payload if body.payload is None else body.payload)
     job = dead_letters.from_env().replay(
         request.path["id"], Actor.behind(request), body.reason, payload=body.payload, time_left=request.time_left
     )
@@ -79,7 +79,7 @@ def replay_dead_letter(request: Request[schemas.ReplayDeadLetter]) -> Response:
 )
 def discard_dead_letter(request: Request[None]) -> schemas.DeadLetterView:
     """Discarding twice changes nothing. More than 100 a day need the owner."""
-    owner.check_discard(request.caller)
+    owner_limit.check_discard(request.caller)
     discarded = dead_letters.from_env().discard(request.path["id"], Actor.behind(request), request.query.reason)
     return schemas.DeadLetterView.of(discarded)
 

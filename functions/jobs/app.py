@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from adbot_queue import owner
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotConfigured, NotFound, RateLimited
 from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
 from adbot_queue.core.schema import View
-from adbot_queue.jobs import schemas, service
+from adbot_queue.jobs import owner_check, schemas, service
 from adbot_queue.jobs.batches import enqueue_batch, permitted
 from adbot_queue.jobs.job_type_schemas import JobTypePage
 from adbot_queue.ledger import Actor
@@ -109,7 +108,7 @@ def retry_job(request: Request[schemas.RetryJob]) -> Response:
     body = request.body
     jobs = service.from_env()
     before = jobs.job(request.path["id"])
-    owner.check(request.caller, before.type, before.payload if body.payload is None else body.payload)
+    owner_check.check(request.caller, before.type, before.payload if body.payload is None else body.payload)
     job = jobs.retry(
         request.path["id"], Actor.behind(request), body.reason, payload=body.payload, time_left=request.time_left
     )

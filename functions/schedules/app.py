@@ -6,12 +6,11 @@ import dataclasses
 from http import HTTPStatus
 from typing import Any
 
-from adbot_queue import owner
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotConfigured, NotFound, RateLimited
 from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
+from adbot_queue.jobs import owner_check, schedules
 from adbot_queue.jobs import schedule_schemas as schemas
-from adbot_queue.jobs import schedules
 from adbot_queue.jobs.schedule_model import ScheduleSpec
 from adbot_queue.jobs.schedules import Command
 from adbot_queue.ledger import Actor
@@ -27,7 +26,7 @@ def _command(request: Request[Any]) -> Command:
 def _permitted(request: Request[Any]) -> ScheduleSpec:
     """Return what the caller specifies, if the caller may enqueue its job."""
     spec: ScheduleSpec = request.body.spec(by_owner=request.caller.is_owner)
-    return dataclasses.replace(spec, payload=owner.permitted(request.caller, spec.type, spec.payload))
+    return dataclasses.replace(spec, payload=owner_check.permitted(request.caller, spec.type, spec.payload))
 
 
 @api.get(
@@ -111,7 +110,7 @@ def run_schedule(request: Request[None]) -> Response:
     """Also of a disabled schedule. 201 when the job was executed within the request, 200 when before."""
     name, service = request.path["name"], schedules.from_env()
     spec = service.get(name).spec
-    owner.check(request.caller, spec.type, spec.payload)
+    owner_check.check(request.caller, spec.type, spec.payload)
     enqueued = service.run(name, _command(request), request.request_id, request.time_left)
     view = schemas.StartedView.of(name, enqueued.job)
     if enqueued.replayed:

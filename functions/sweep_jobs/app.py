@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from adbot_queue import owner
 from adbot_queue.core import events, telemetry
 from adbot_queue.core.telemetry import logger
-from adbot_queue.jobs import alerts, queues_control, sweep, ticking
+from adbot_queue.jobs import alerts, owner_check, queues_control, sweep, ticking
 
 JOBS_MS, REST_MS = 30_000, 10_000
 """Time that schedules leave to the parts after them, and jobs to the parts after these."""
@@ -21,7 +20,7 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
     time_left = context.get_remaining_time_in_millis
     parts: dict[str, Callable[[], Any]] = {
         # First: the sweep of jobs sends the messages of the jobs that ticks make.
-        "schedules": lambda: ticking.from_env(owner.needs_owner).trigger_due(lambda: time_left() - JOBS_MS),
+        "schedules": lambda: ticking.from_env(owner_check.needs_owner).trigger_due(lambda: time_left() - JOBS_MS),
         "jobs": lambda: sweep.from_env().sweep(lambda: time_left() - REST_MS),
         "dead_letters": lambda: alerts.from_env().report(),
         "mappings": lambda: len(queues_control.reconcile()),

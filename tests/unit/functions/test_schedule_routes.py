@@ -9,11 +9,11 @@ from unittest.mock import patch
 
 import pytest
 
-from adbot_queue import owner
 from adbot_queue.core import aws
 from adbot_queue.core.clock import iso, system_clock
 from adbot_queue.jobs import sweep, ticking
 from adbot_queue.jobs.ticking import ScheduleTrigger
+from adbot_queue.system import owner_limit
 from tests.builders.payments import configure, rows
 from tests.builders.world import ROOT, Answer, FakeContext, World
 
@@ -155,13 +155,13 @@ def test_a_schedule_of_an_admin_above_a_lowered_limit_of_the_owner_is_a_problem(
         made = on_aws.http("schedules", "POST /schedules", role=role, body=body)
         assert made.status == 201, made.text
     monkeypatch.setenv("OWNER_LIMIT", "1000 eur")
-    owner.from_env.cache_clear()
+    owner_limit.from_env.cache_clear()
 
     on_aws.app("sweep_jobs").handler({}, FakeContext())
 
     assert "needs the role owner" in show(on_aws, "admins").json["problem"]
     assert show(on_aws, "owners").json["problem"] is None
-    owner.from_env.cache_clear()
+    owner_limit.from_env.cache_clear()
 
 
 def test_schedules_that_take_all_their_time_leave_some_to_jobs_and_these_to_mappings(on_aws: World) -> None:

@@ -15,7 +15,8 @@ from adbot_queue.adbots.model import AdbotStatus
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.clock import system_clock
 from adbot_queue.payments import checks
-from adbot_queue.payments.model import Judgement, apply
+from adbot_queue.payments.decisions import apply
+from adbot_queue.payments.model import Judgement
 from adbot_queue.payments.plans import BillingInterval, CheckoutMode, Plan
 from adbot_queue.payments.stripe_events import interpret
 from tests.builders.payments import (
@@ -268,7 +269,7 @@ def decide(event: Event) -> tuple[str, str, bool]:
     versions = {plan: CATALOGUE.get(plan, []) for plan in checks.plan_ids(fact.told)}
     plan = checks.offer(fact.told, versions)
     judged = Judgement(problems=checks.problems(fact.told, versions), required=plan.required_sessions if plan else None)
-    order = apply("pi_1", fact.told, fact, None, 1, default_pool="standard", judged=judged).order
+    order = apply("pi_1", fact.told, fact, None, 1, default_pool="standard", judgement=judged).order
     assert order is not None
     return order.status, order.review_reason or "", order.adbot_id is not None
 

@@ -16,7 +16,8 @@ from adbot_queue.adbots.model import AdbotStatus, Order, OrderStatus
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import system_clock
 from adbot_queue.payments import service as payments
-from adbot_queue.payments.model import Payment, apply, order_id_of
+from adbot_queue.payments.decisions import apply
+from adbot_queue.payments.model import Payment, order_id_of
 from adbot_queue.payments.stripe_events import interpret
 from tests.builders.payments import Event, Purchase, audit, configure, empty, happen, metadata, rows
 from tests.builders.world import ADMIN, FakeContext, World, world

@@ -19,7 +19,7 @@ from adbot_queue.jobs.items import item_of
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.queues_control import PENDING, QueuesControl
 from adbot_queue.ledger import Actor
-from adbot_queue.system import health_log, pauses
+from adbot_queue.system import health_log
 from adbot_queue.system.pauses import Intent, Pauses
 from tests.builders import mappings
 from tests.builders.clocks import NOW, FakeClock
@@ -42,7 +42,6 @@ def one_world() -> Iterator[tuple[World, dict[str, str]]]:
 def mapped(one_world: tuple[World, dict[str, str]]) -> Iterator[dict[str, str]]:
     """All mappings are on, the tables empty."""
     empty()
-    pauses.from_env.cache_clear()
     with mappings.known(one_world[1]):
         yield one_world[1]
 
@@ -234,7 +233,7 @@ def test_killed_anywhere_the_mapping_obeys_the_intent_in_the_end(shop: World, ma
     for call in (1, 2):
         with crash_after(call), pytest.raises(Killed):
             queues_control.from_env().pause("money", "", ADMIN)
-        intended = pauses.from_env().intents()["money"].paused
+        intended = Pauses(aws.dynamodb(), shop.env["SYSTEM_TABLE"], job_queues.QUEUES).intents()["money"].paused
         queues_control.reconcile()
         assert mappings.state(mapped, "money") == ("Disabled" if intended else "Enabled")
         assert intended == (call == 2)
@@ -336,4 +335,3 @@ def test_pauses_are_known_within_five_seconds_and_read_once_in_them(shop: World,
     queues_control.from_env().resume("money", "", ADMIN)
     clock.advance(5_000)
     assert known.paused() == {"ai-seo"}
-    assert pauses.queue_pauses() == {"ai-seo"}

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adbot_queue.adbots.model import AdbotStatus, Order
-from adbot_queue.payments.model import Fact, Payment, Step, apply, order_id_of
+from adbot_queue.payments.decisions import Step, apply
+from adbot_queue.payments.model import Fact, Payment, order_id_of
 from adbot_queue.payments.store import Gathered, Known, PaymentStore
 from adbot_queue.payments.stripe_events import interpret
 from tests.builders.payments import Event, Purchase, audit, empty, happen, open_shop

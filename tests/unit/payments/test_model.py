@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adbot_queue.adbots.model import Order, OrderStatus
-from adbot_queue.payments.model import Decision, Dispute, Fact, Payment, Step, apply, bot_id_of, order_id_of
+from adbot_queue.payments.decisions import Decision, Step, apply
+from adbot_queue.payments.model import Dispute, Fact, Payment, bot_id_of, order_id_of
 from adbot_queue.payments.wishes import wish_of
 from tests.builders.payments import metadata
 

@@ -105,8 +105,8 @@ def test_plans_come_in_pages(shop: World) -> None:
         ({"pool": "nowhere"}, "pool"),
         ({"name": ""}, "name"),
         ({"mode": "rent"}, "mode"),
-        ({"mode": "subscription"}, "body"),
-        ({"interval": "month"}, "body"),
+        ({"mode": "subscription"}, "interval"),
+        ({"interval": "month"}, "interval"),
         ({"colour": "red"}, "colour"),
     ],
 )

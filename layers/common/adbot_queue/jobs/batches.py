@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 
-from adbot_queue import owner
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import AppError, IdempotencyMismatch
 from adbot_queue.core.http import Caller, Request
 from adbot_queue.core.ids import derived_id, fingerprint, time_ordered_id
-from adbot_queue.jobs import job_types
+from adbot_queue.jobs import job_types, owner_check
 from adbot_queue.jobs.creation import Memory
 from adbot_queue.jobs.schemas import BatchItem, BatchView, EnqueueBatch
 from adbot_queue.jobs.service import Enqueued, JobService, NewJob
@@ -63,10 +62,10 @@ def permitted(jobs: JobService, caller: Caller, news: list[NewJob], prefix: str 
     """Jobs as a person may have them enqueued; `prefix` as in `JobService.check`.
 
     Raises:
-        Invalid, Forbidden: as `JobService.check`, `owner.permitted`. Nothing is spent or written.
+        Invalid, Forbidden: as `JobService.check`, `owner_check.permitted`. Nothing is spent or written.
     """
     jobs.check(news, prefix)
-    return [replace(new, payload=owner.permitted(caller, new.type, new.payload)) for new in news]
+    return [replace(new, payload=owner_check.permitted(caller, new.type, new.payload)) for new in news]
 
 
 def _whole(news: list[NewJob], last: list[NewJob], batch: str, now: int) -> Memory:

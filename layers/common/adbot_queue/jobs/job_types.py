@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from adbot_queue.core.errors import FieldError
     from adbot_queue.jobs.context import Context
     from adbot_queue.jobs.model import Job
+    from adbot_queue.system.owner_limit import OwnerLimit
 
 CAPABILITIES = (
     "analytics",
@@ -87,6 +88,8 @@ class JobType:
         child_types: returns the types of the jobs that it enqueues for a payload. A handler that enqueues jobs stops
             them when it is cancelled.
         check: rules that the payload's model does not know.
+        needs_owner: returns why a payload needs the owner, None where it does not; the payload may be any JSON object.
+        as_admin: returns the payload as a caller without the role owner may enqueue it.
         needs: providers (`providers.registry`) without whose credentials no such job is accepted.
         example: a payload, for people.
     """
@@ -106,6 +109,8 @@ class JobType:
     long_running: bool = False
     child_types: Callable[[Mapping[str, Any]], Iterable[str]] | None = None
     check: Check | None = None
+    needs_owner: Callable[[Mapping[str, Any], OwnerLimit], str | None] | None = None
+    as_admin: Callable[[dict[str, Any], OwnerLimit], dict[str, Any]] | None = None
     needs: tuple[str, ...] = ()
     example: Mapping[str, Any] | None = None
     name: str = ""

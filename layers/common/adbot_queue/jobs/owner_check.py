@@ -1,20 +1,22 @@
 """Whether a job needs the owner: its type says so (`JobType.needs_owner`).
 
 Every door at which a person can have a job run asks here: jobs, batches and their callbacks, schedules, retries and
-replays. What is not known at the door, the amount of a full refund or one that a workflow's step will answer, counts as
+replays. An amount that is not known at the door, of a full refund or of what a workflow's step will answer, counts as
 above the limit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adbot_queue.core.errors import Forbidden
-from adbot_queue.core.http import Caller
 from adbot_queue.jobs import job_types
 from adbot_queue.system import owner_limit
 from adbot_queue.system.owner_limit import OwnerLimit
+
+if TYPE_CHECKING:
+    from adbot_queue.core.http import Caller
 
 
 def needs_owner(job_type: str, payload: Mapping[str, Any], limit: OwnerLimit | None = None) -> str | None:
@@ -26,7 +28,7 @@ def needs_owner(job_type: str, payload: Mapping[str, Any], limit: OwnerLimit | N
 
 
 def permitted(caller: Caller, job_type: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """Return the payload as the caller may have it enqueued (`JobType.as_admin`).
+    """Return the payload as the caller may enqueue it (`JobType.as_admin`).
 
     Raises:
         Forbidden: it needs the owner.

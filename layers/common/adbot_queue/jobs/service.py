@@ -35,9 +35,10 @@ from adbot_queue.jobs.model import RETRYABLE, TERMINAL, Job, Mode, State
 from adbot_queue.jobs.store import JobStore, Listed, OtherRequest
 from adbot_queue.jobs.tellers import told
 from adbot_queue.ledger import Actor, Entry, Ledger
-from adbot_queue.system import health_log, limits, pauses
+from adbot_queue.system import health_log, limits
 from adbot_queue.system.health_log import LogLevel
 from adbot_queue.system.limits import Limits, Rate, Taken
+from adbot_queue.system.pauses import Pauses
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -440,5 +441,5 @@ def from_env() -> JobService:
         ledgers.from_env(),
         limits.from_env(),
         Rate(float(env.jobs_per_second), int(env.jobs_burst)),
-        pauses.queue_pauses,
+        Pauses(aws.dynamodb(), env.system_table, job_queues.QUEUES).paused,
     )

@@ -38,7 +38,7 @@ def apply(
     now: int,
     *,
     default_pool: str,
-    judged: Judgement | None = None,
+    judgement: Judgement | None = None,
     bot_is_gone: bool = False,
 ) -> Decision:
     """Decide on the order and its bot.
@@ -46,11 +46,11 @@ def apply(
     Args:
         key: the payment's key.
         payment: all that is known, `fact` included.
-        fact: what the event told.
-        before: the order as it stands.
+        fact: what the event reports.
+        before: the order as it is.
         now: milliseconds; when the order is made, if it is.
         default_pool: pool of payments for which neither metadata nor plan name one.
-        judged: what does not fit; None: everything does.
+        judgement: what does not fit; None: everything does.
         bot_is_gone: `fact` brings money for a bot that is cancelled.
 
     Promises: the same payment gives the same status and step whatever came when, but for money that comes for a
@@ -59,16 +59,16 @@ def apply(
     """
     if before is None and not payment.has_order:
         return Decision(None, Step.NONE)
-    wish, judged = wish_of(payment.metadata), judged or Judgement()
+    wish, judgement = wish_of(payment.metadata), judgement or Judgement()
     order_id = order_id_of(key)
     bot_id = before.adbot_id if before else None
     # A bot that an operator made for this order is not undone by what had happened before.
     counts = bot_id in (None, bot_id_of(order_id)) or fact.takes_away
     over = counts and (payment.ended or payment.lost or payment.fully_refunded)
     problems = reviews.problems_of(
-        payment, fact, before, judged, wish.problem, counts=counts, gone=bot_is_gone and not over
+        payment, fact, before, judgement, wish.problem, counts=counts, gone=bot_is_gone and not over
     )
-    required = wish.required or judged.required
+    required = wish.required or judgement.required
     creates = bool(payment.paid) and bot_id is None and required is not None and not problems
     status = _status(payment, review=bool(problems), lost=payment.lost and counts)
     order = replace(
@@ -90,7 +90,7 @@ def apply(
         order = replace(
             order,
             user_id=wish.user_id,
-            pool=wish.pool or judged.pool or default_pool,
+            pool=wish.pool or judgement.pool or default_pool,
             required_sessions=required,
             plan_id=wish.plan_id,
             adbot_id=bot_id_of(order_id) if creates else None,

@@ -17,9 +17,10 @@ from adbot_queue.core.dynamodb import Contended, Refused, Transaction
 from adbot_queue.core.errors import Invalid, TargetGone, Unavailable
 from adbot_queue.core.telemetry import logger
 from adbot_queue.ledger import SYSTEM, Actor, Entry
-from adbot_queue.payments import checks, model, stripe_events
+from adbot_queue.payments import checks, decisions, stripe_events
 from adbot_queue.payments.customers import Customers
-from adbot_queue.payments.model import Decision, Fact, Judgement, Payment, Setback, Step
+from adbot_queue.payments.decisions import Decision, Step
+from adbot_queue.payments.model import Fact, Judgement, Payment, Setback, order_id_of
 from adbot_queue.payments.movements import movements
 from adbot_queue.payments.plans import Plans
 from adbot_queue.payments.store import Gathered, PaymentStore, Received
@@ -92,20 +93,27 @@ class Settling:
         gathered = self._store.gather(fact)
         key_of, known = gathered.home.key, gathered.home.payment
         payment = known.merge(fact.told)
-        before = self._adbots.store.order(model.order_id_of(key_of))
+        before = self._adbots.store.order(order_id_of(key_of))
         judged = self._judge(payment, known, fact, before)
         gone = self._pays_for_cancelled(before, known, fact)
         decide = partial(
-            model.apply, key_of, payment, fact, before, self._now(), default_pool=self._default_pool, bot_is_gone=gone
+            decisions.apply,
+            key_of,
+            payment,
+            fact,
+            before,
+            self._now(),
+            default_pool=self._default_pool,
+            bot_is_gone=gone,
         )
         this = _Round(received, fact, gathered, payment, before)
-        decision = decide(judged=judged)
+        decision = decide(judgement=judged)
         try:
             self._write(this, decision, mode)
         except Invalid:  # said before anything was written: there is no such pool
             pool = decision.order.pool if decision.order else ""
             refusal = f"metadata.pool: found {checks.quoted(pool)}, expected a pool that exists"
-            decision = decide(judged=replace(judged, refusal=refusal))
+            decision = decide(judgement=replace(judged, refusal=refusal))
             self._write(this, decision, mode)
         return decision.more
 
@@ -177,7 +185,7 @@ class Settling:
         superseded = [
             order
             for part in this.gathered.parts
-            if part.payment.unmatched and (order := self._adbots.store.order(model.order_id_of(part.key)))
+            if part.payment.unmatched and (order := self._adbots.store.order(order_id_of(part.key)))
         ]
         moved = movements(this.payment).items() - movements(this.gathered.own).items()
 
@@ -185,9 +193,9 @@ class Settling:
             waits = order is None and this.payment.unmatched
             self._store.save(transaction, this.gathered, this.payment, self._now(), unmatched=waits)
             for name, movement in sorted(moved, key=lambda one: one[0]):
-                self._adbots.store.put_movement(transaction, model.order_id_of(this.gathered.home.key), name, movement)
+                self._adbots.store.put_movement(transaction, order_id_of(this.gathered.home.key), name, movement)
             for old in superseded:
-                self._close(transaction, old, model.order_id_of(this.gathered.home.key))
+                self._close(transaction, old, order_id_of(this.gathered.home.key))
             if not decision.more:
                 self._store.settle(transaction, this.event.key, this.fact.action, self._now())
                 self._adbots.ledger.sign(transaction, _entry(this, order, actor))
@@ -265,7 +273,7 @@ class Settling:
         known = self._store.payment(key)
         if known is None or known.unmatched_since is None or not known.payment.unmatched:
             return 0
-        order = model.unmatched_order(key, known.payment, self._now(), self._default_pool)
+        order = decisions.unmatched_order(key, known.payment, self._now(), self._default_pool)
 
         def fill(transaction: Transaction) -> None:
             self._store.matched(transaction, known)

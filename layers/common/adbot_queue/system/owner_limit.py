@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adbot_queue.core.errors import Forbidden
-from adbot_queue.core.http import Caller
 from adbot_queue.providers import stripe_currencies as currencies
 from adbot_queue.system import limits
 from adbot_queue.system.limits import Rate
+
+if TYPE_CHECKING:
+    from adbot_queue.core.http import Caller
 
 SETTING = "OWNER_LIMIT"
 """The parameters `OwnerAmount` and `Currency`, as in `100000 eur`."""
@@ -59,7 +61,7 @@ def check_end(caller: Caller, kept: int, currency: str) -> None:
     Args:
         caller: who asks for it.
         kept: what was paid and not given back.
-        currency: of the order; empty for one that cost nothing.
+        currency: of the order; empty for a free order.
 
     Raises:
         Forbidden: names the limit and what is needed.

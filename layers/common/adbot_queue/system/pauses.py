@@ -8,16 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from adbot_queue.core import aws, dynamodb
+from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import Item
-from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
-from adbot_queue.jobs import job_queues
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -88,14 +85,3 @@ def intent_of(item: Mapping[str, object]) -> Intent:
 def intent_item(queue: str, intent: Intent) -> Item:
     """An intent as its item."""
     return {**intent_key(queue), **{name: getattr(intent, name) for name in Intent.__slots__}}
-
-
-def queue_pauses() -> frozenset[str]:
-    """Queues that are paused, as this process knows it: at most 5 s old."""
-    return from_env().paused()
-
-
-@lru_cache(maxsize=1)
-def from_env() -> Pauses:
-    """The pauses as this process knows them."""
-    return Pauses(aws.dynamodb(), settings().system_table, job_queues.QUEUES)

@@ -6,19 +6,18 @@ names the replay, should clocks disagree. So none is replayed twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from adbot_queue import ledger as ledgers
-from adbot_queue import owner
 from adbot_queue.core.dynamodb import Transaction
 from adbot_queue.core.errors import Conflict
 from adbot_queue.core.schema import Input
 from adbot_queue.core.telemetry import count, logger
-from adbot_queue.jobs import dead_letters, dispatch, replays
+from adbot_queue.jobs import dead_letters, dispatch, owner_check, replays
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.dead_letters import DeadLetters
 from adbot_queue.jobs.dispatch import Dispatcher
@@ -30,6 +29,7 @@ from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice, allow
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.tellers import told
 from adbot_queue.ledger import Actor, Entry, Ledger
+from adbot_queue.system.owner_limit import OWNER, OwnerLimit
 
 READ_PAGE_SIZE = 100
 
@@ -152,7 +152,7 @@ class Replay(LongRunningJob):
 
     def _refusal(self, job: Job) -> str | None:
         """Return why a job stays dead: the owner alone may move its money, or another job has taken its key."""
-        if self._actor.role != "owner" and (why := owner.needs_owner(job.type, job.payload)):
+        if self._actor.role != "owner" and (why := owner_check.needs_owner(job.type, job.payload)):
             return why
         try:
             self._letters.check_key(job)
@@ -180,10 +180,17 @@ def replay_dead_letters(payload: ReplayDeadLetters, context: Context) -> dict[st
     return run(Replay(payload, context, letters, ledgers.from_env(), dispatch.from_env()), context)
 
 
+def needs_owner(payload: Mapping[str, Any], _: OwnerLimit) -> str | None:
+    """Return why a replay needs the owner: one that the owner began moves what the owner may move."""
+    began = (payload.get("started_by") or {}).get("role")
+    return "a replay that the owner began needs the role owner" if began == OWNER else None
+
+
 JOB = JobType(
     queue="maintenance",
     payload=ReplayDeadLetters,
     handler=replay_dead_letters,
+    needs_owner=needs_owner,
     horizon_s=DAY_S,
     cap_s=15 * MINUTE_S,
     timeout_s=30,

@@ -10,7 +10,7 @@ when there is, which gives it a new key.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -23,6 +23,7 @@ from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
 from adbot_queue.jobs.retry import Permanent
 from adbot_queue.payments import stripe_calls as money
+from adbot_queue.system.owner_limit import OwnerLimit
 
 if TYPE_CHECKING:
     from stripe import Payout, StripeClient, Transfer
@@ -128,10 +129,16 @@ def _made_before(context: Context, those: Callable[[StripeClient, Any], Any], ac
     return money.own(pages, context)
 
 
+def needs_owner(payload: Mapping[str, Any], limit: OwnerLimit) -> str | None:
+    """Return why a payout needs the owner; None: it does not."""
+    return limit.reason("a payout", payload.get("amount"), payload.get("currency"))
+
+
 JOB = JobType(
     queue="money",
     payload=ProcessPayout,
     handler=process_payout,
+    needs_owner=needs_owner,
     window_s=90 * DAY_S,
     horizon_s=3 * DAY_S,
     cap_s=15 * MINUTE_S,

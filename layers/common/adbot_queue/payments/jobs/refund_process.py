@@ -11,7 +11,7 @@ Three things protect what was paid:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -25,6 +25,7 @@ from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
 from adbot_queue.jobs.retry import Permanent
 from adbot_queue.payments import stripe_calls as money
 from adbot_queue.providers import stripe_currencies as currencies
+from adbot_queue.system.owner_limit import OwnerLimit
 
 if TYPE_CHECKING:
     from stripe import Refund, StripeClient
@@ -145,10 +146,27 @@ def _create(payload: ProcessRefund, context: Context) -> Refund:
         return client.v1.refunds.create(params, money.options(key=context.idempotency_key))
 
 
+def needs_owner(payload: Mapping[str, Any], limit: OwnerLimit) -> str | None:
+    """Return why a refund needs the owner; None: it does not."""
+    return limit.reason("a refund", payload.get("amount"), payload.get("currency"))
+
+
+def as_admin(payload: dict[str, Any], limit: OwnerLimit) -> dict[str, Any]:
+    """Name the installation's currency in a refund of a part that names none: the job compares it with the payment's.
+
+    A part of a payment is refunded in the payment's own currency, whichever that is.
+    """
+    if payload.get("amount") is not None and payload.get("currency") is None:
+        return {**payload, "currency": limit.currency}
+    return payload
+
+
 JOB = JobType(
     queue="money",
     payload=ProcessRefund,
     handler=process_refund,
+    needs_owner=needs_owner,
+    as_admin=as_admin,
     window_s=90 * DAY_S,
     horizon_s=3 * DAY_S,
     cap_s=15 * MINUTE_S,
