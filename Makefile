@@ -16,7 +16,6 @@ export AWS_DEFAULT_REGION ?= us-east-1
 # A test run starts hundreds of interpreters: each would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 RUN := .venv/bin/python -m
-UV_VERSION := $(shell sed -n 's/^uv==//p' requirements-dev.in)
 BENCHES := allocation jobs queues cold console leads finding
 DEMOS := main leads money
 
@@ -27,17 +26,18 @@ help: ## this list
 # ---- setup
 
 .PHONY: setup
-setup: .venv/.complete .venv-aws/.complete ## make .venv (tools) and .venv-aws (the embedded AWS) from their locks
+setup: .venv/.complete .venv-aws/.complete .venv-sam/.complete ## install tools, the embedded AWS and SAM CLI, each from its lock
 
 # uv does not read pip's configuration: an index that pip was given is handed on.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "AdBot Queue needs Python 3.11 or newer, this is " \
 		+ sys.version.split()[0] + ". Choose another: make setup PYTHON=python3.12")'
 	test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
-	test -x .venv/bin/uv || .venv/bin/python -m pip install --quiet uv==$(UV_VERSION)
+	test -x .venv/bin/uv || .venv/bin/python -m pip install --quiet --no-deps --require-hashes \
+		-r <(awk '/^[^ #]/ { mine = /^uv==/ } mine' requirements-dev.lock)
 	index="$${PIP_INDEX_URL:-$$(.venv/bin/python -m pip config get global.index-url 2>/dev/null || true)}"; \
 		if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; fi; \
-		.venv/bin/uv pip sync --quiet --python $(1)/bin/python $(2)
+		.venv/bin/uv pip sync --quiet --require-hashes --compile-bytecode --python $(1)/bin/python $(2)
 	touch $@
 endef
 
@@ -47,23 +47,31 @@ endef
 .venv-aws/.complete: requirements-aws.lock .venv/.complete
 	$(call install,.venv-aws,requirements-aws.lock)
 
-LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command 'make lock'
+.venv-sam/.complete: requirements-sam.lock .venv/.complete
+	$(call install,.venv-sam,requirements-sam.lock)
+
+LOCK = .venv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command 'make lock'
 .PHONY: lock
 lock: .venv/.complete ## pin again what the requirements-*.in ask for (UPGRADE=--upgrade for newer releases)
 	$(LOCK) $(UPGRADE) requirements-dev.in -o requirements-dev.lock
-	$(LOCK) --generate-hashes -c requirements-dev.lock requirements-layer.in -o layers/common/requirements.txt
+	$(LOCK) -c requirements-dev.lock requirements-layer.in -o layers/common/requirements.txt
 	$(LOCK) $(UPGRADE) requirements-aws.in -o requirements-aws.lock
+	$(LOCK) $(UPGRADE) requirements-sam.in -o requirements-sam.lock
+
+.PHONY: sbom
+sbom: .venv/.complete ## write sbom.json: the layer's packages as a CycloneDX bill of materials
+	cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o sbom.json layers/common/requirements.txt
 
 # ---- checks and tests
 
 .PHONY: check
-check: .venv/.complete ## formatting, lint, types, import rules, template, API document, words
+check: .venv/.complete .venv-sam/.complete ## formatting, lint, types, import rules, template, API document, words
 	ruff format --check .
 	ruff check .
 	mypy
 	lint-imports
 	cfn-lint infra/template.yaml
-	sam validate --lint
+	.venv-sam/bin/sam validate --lint
 	$(RUN) local.lint
 	$(RUN) local.openapi --check
 	codespell
@@ -79,9 +87,9 @@ format: .venv/.complete ## format, and fix what ruff can fix
 	ruff check --fix .
 
 .PHONY: validate
-validate: .venv/.complete ## the template alone: as it is written, and what SAM makes of it
+validate: .venv/.complete .venv-sam/.complete ## the template alone: as it is written, and what SAM makes of it
 	cfn-lint infra/template.yaml
-	sam validate --lint
+	.venv-sam/bin/sam validate --lint
 	$(RUN) local.lint
 
 .PHONY: test
@@ -93,7 +101,7 @@ test-long: setup ## what takes minutes: 1,000 jobs end to end, Schemathesis, job
 	$(RUN) pytest -n 2 --dist loadgroup -m long
 
 .PHONY: test-unit
-test-unit: .venv/.complete ## without the embedded AWS
+test-unit: .venv/.complete .venv-sam/.complete ## without the embedded AWS
 	$(RUN) pytest -n 2 -m "not e2e and not long and not peers"
 
 .PHONY: test-one
@@ -125,6 +133,10 @@ bench: setup ## measure: make bench T=allocation, or jobs, queues, cold
 
 bench-%:
 	@$(MAKE) --no-print-directory bench T=$*
+
+.PHONY: trips
+trips: .venv/.complete ## lines of the files that four data pass through: a payment, a job, a failed job, a schedule
+	@exec $(RUN) bench.trips
 
 # ---- the local stack
 

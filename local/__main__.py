@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -72,10 +72,9 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
     settings.check_ports()
     state.claim(settings.state)
     (settings.state / "log").mkdir(exist_ok=True)
-    print("Starting the embedded AWS ...", flush=True)
-    servers = {"The embedded AWS": resources.enter_context(embedded_aws(settings))}
-    print("Starting the providers' stand-ins ...", flush=True)
-    servers |= _start_stand_ins(settings, resources)
+    print("Starting the embedded AWS and the providers' stand-ins ...", flush=True)
+    stand_ins = resources.enter_context(_stand_ins(settings))
+    servers = {"The stand-ins": stand_ins, "The embedded AWS": resources.enter_context(embedded_aws(settings))}
     outputs, deployed = deploy(
         settings,
         {
@@ -110,6 +109,7 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
         "users": seed.new_users(before["users"] if before else {}),
         "outputs": outputs,
     }
+    wait_until_listening(settings.providers_port, stand_ins, "The stand-ins", settings.state / "log" / "stand_ins.log")
     print("Seeding users, secrets, pools and plans ...", flush=True)
     # Written before anything is seeded: a run that is cut short must find its passwords again.
     stack.write(settings, current)
@@ -159,14 +159,11 @@ def _memory(servers: Mapping[str, Server]) -> str:
     return f"{megabytes} MB in {processes} processes (idle workers end)"
 
 
-def _start_stand_ins(settings: Settings, resources: ExitStack) -> dict[str, Server]:
-    """Stand-ins for payment, mail and analytics providers, whoever has no real keys."""
+def _stand_ins(settings: Settings) -> AbstractContextManager[Server]:
+    """Run the stand-ins for payment, mail and analytics providers that have no key."""
     command = [sys.executable, "-m", "local.stand_ins", "--port", str(settings.providers_port)]
     environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}
-    environment["ADBOT_STATE"] = str(settings.state)
-    process = resources.enter_context(child(command, "stand_ins", settings, environment))
-    wait_until_listening(settings.providers_port, process, "The stand-ins", settings.state / "log" / "stand_ins.log")
-    return {"The stand-ins": process}
+    return child(command, "stand_ins", settings, {**environment, "ADBOT_STATE": str(settings.state)})
 
 
 def _play(current: stack.Stack, played: Path) -> None:

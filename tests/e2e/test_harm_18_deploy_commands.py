@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from local.embedded import embedded_aws
-from local.settings import CREDENTIALS, REGION, ROOT, Settings, aws, free_port
+from local.settings import CREDENTIALS, REGION, ROOT, Settings, aws, free_port, sam_program
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -38,12 +37,9 @@ def commands() -> list[str]:
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An embedded AWS with nothing on it."""
     state, packages = tmp_path_factory.mktemp("state"), tmp_path_factory.mktemp("packages")
+    (installed,) = (Path(sam_program("sam")).parents[1] / "lib").glob("python*/site-packages")
     for name in TRANSFORM:
-        spec = importlib.util.find_spec(name)
-        assert spec
-        assert spec.origin
-        found = Path(spec.origin)
-        found = found.parent if found.name == "__init__.py" else found
+        (found,) = [path for path in (installed / name, installed / f"{name}.py") if path.exists()]
         (packages / found.name).symlink_to(found)
     settings = Settings(state, free_port(), free_port(), free_port())
     with embedded_aws(settings, packages):
@@ -70,7 +66,9 @@ def said(endpoint: str, clone: Path) -> dict[str, subprocess.CompletedProcess[st
     environment = {
         **kept,
         **CREDENTIALS,
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PATH": os.pathsep.join(
+            [*(str(Path(tool).parent) for tool in (sys.executable, sam_program("sam"))), os.environ["PATH"]]
+        ),
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_DEFAULT_REGION": REGION,
         "SAM_CLI_TELEMETRY": "0",

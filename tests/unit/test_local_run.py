@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -128,3 +131,36 @@ def test_an_unknown_kind_of_demo_is_refused_with_those_there_are() -> None:
 
     assert answer.returncode == 2
     assert "T is one of: main" in answer.stderr
+
+
+def test_the_bill_of_materials_has_each_pinned_package_of_the_layer(tmp_path: Path) -> None:
+    bill = tmp_path / "sbom.json"
+    (recipe,) = [line for line in make("sbom").stdout.splitlines() if line.startswith("cyclonedx-py ")]
+
+    command = recipe.replace("sbom.json", str(bill)).split()
+    subprocess.run([str(Path(sys.executable).with_name(command[0])), *command[1:]], cwd=ROOT, check=True)
+
+    pinned = re.findall(r"^(\S+)==(\S+)", (ROOT / "layers/common/requirements.txt").read_text(), re.MULTILINE)
+    found = json.loads(bill.read_text())
+    assert found["bomFormat"] == "CycloneDX"
+    assert {(part["name"], part["version"]) for part in found["components"]} == set(pinned)
+    assert all(part["externalReferences"][0]["hashes"] for part in found["components"])
+
+
+LOCKS = ("requirements-dev.lock", "requirements-aws.lock", "requirements-sam.lock", "layers/common/requirements.txt")
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_each_pinned_package_has_hashes(lock: str) -> None:
+    packages = re.split(r"\n(?=[a-z0-9])", (ROOT / lock).read_text(), flags=re.IGNORECASE)[1:]
+
+    assert packages
+    assert [package.split()[0] for package in packages if "==" not in package or "--hash=sha256:" not in package] == []
+
+
+def test_the_layer_has_the_versions_that_the_tests_run_with() -> None:
+    def pins(lock: str) -> dict[str, str]:
+        return dict(re.findall(r"^(\S+)==(\S+)", (ROOT / lock).read_text(), re.MULTILINE))
+
+    layer, tools = pins("layers/common/requirements.txt"), pins("requirements-dev.lock")
+    assert {name: tools.get(name) for name in layer} == layer

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+import botocore
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ReadTimeoutError
@@ -31,60 +31,23 @@ from tests.builders.jobs import known_types
 from tests.builders.world import FakeContext, World
 
 ROOT = Path(__file__).resolve().parents[3]
-NEXT_BOTOCORE = "1.44.8"
-"""The minor version that changed retries; the locks hold the one before."""
 
 
-def played(python: Path) -> dict[str, Any]:
-    """What `tests/support/outage.py` found with an interpreter's botocore."""
+def played() -> dict[str, Any]:
+    """What `tests/support/outage.py` found, in a process without this one's patches."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     environment |= {"PYTHONPATH": str(ROOT / "layers" / "common"), "NO_PROXY": "127.0.0.1"}
-    program = [str(python), str(ROOT / "tests" / "support" / "outage.py")]
+    program = [sys.executable, str(ROOT / "tests" / "support" / "outage.py")]
     answer = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr[-2_000:]
     found: dict[str, Any] = json.loads(answer.stdout)
     return found
 
 
-def next_botocore() -> Path:
-    """An interpreter with the next botocore and nothing else, made once and kept in `.local`."""
-    kept = ROOT / ".local" / f"botocore-{NEXT_BOTOCORE}-py{sys.version_info.major}.{sys.version_info.minor}"
-    if not (kept / "complete").exists():
-        uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-        index = (
-            os.environ.get("PIP_INDEX_URL")
-            or subprocess.run(
-                [sys.executable, "-m", "pip", "config", "get", "global.index-url"],
-                capture_output=True,
-                text=True,
-                check=False,
-            ).stdout.strip()
-        )
-        environment = os.environ | ({"UV_DEFAULT_INDEX": index} if index else {})
-        shutil.rmtree(kept, ignore_errors=True)
-        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(kept)], check=True, env=environment)
-        install = [
-            uv,
-            "pip",
-            "install",
-            "--quiet",
-            "--python",
-            str(kept / "bin" / "python"),
-            f"botocore=={NEXT_BOTOCORE}",
-        ]
-        answer = subprocess.run(install, env=environment, capture_output=True, text=True, check=False)
-        if answer.returncode:
-            pytest.skip(f"the package registry cannot be reached: {answer.stderr.strip()[-200:]}")
-        (kept / "complete").touch()
-    return kept / "bin" / "python"
+def test_forty_outages_with_one_client_reach_no_caller() -> None:
+    found = played()
 
-
-@pytest.mark.parametrize("version", ["installed", NEXT_BOTOCORE])
-def test_forty_outages_with_one_client_reach_no_caller(version: str) -> None:
-    found = played(Path(sys.executable) if version == "installed" else next_botocore())
-
-    used = found.pop("botocore")
-    assert version in ("installed", used)
+    assert found.pop("botocore") == botocore.__version__
     assert {name.split()[0] for name in found} >= {"dynamodb", "sqs", "secretsmanager"}
     assert {name: outage["failed"] for name, outage in found.items() if outage["failed"]} == {}
     for name, outage in found.items():
