@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import threading
 import zoneinfo
+from pathlib import Path
 from typing import Any
 
 import pytest
 from moto.core.botocore_stubber import BotocoreStubber
 
 from tests.support import moto_speed
+
+ROOT = Path(__file__).resolve().parent.parent
 
 # Logger and Metrics read their names when adbot_queue is imported, which is before any fixture runs.
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "adbot-queue")
@@ -20,6 +23,9 @@ os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 # Clients are made once a process and keep the credentials that they find then, in whichever test that is.
 os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "testing"
 os.environ["AWS_DEFAULT_REGION"] = "eu-central-1"
+
+# Processes that tests start find the project too, whatever directory they run in.
+os.environ["PYTHONPATH"] = os.pathsep.join(str(ROOT / part) for part in ("layers/common", "."))
 
 # Zones come from the pinned tzdata, here and in every process that a test starts.
 os.environ["PYTHONTZPATH"] = ""

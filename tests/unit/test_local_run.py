@@ -164,3 +164,7 @@ def test_the_layer_has_the_versions_that_the_tests_run_with() -> None:
 
     layer, tools = pins("layers/common/requirements.txt"), pins("requirements-dev.lock")
     assert {name: tools.get(name) for name in layer} == layer
+
+
+def test_processes_that_tests_start_find_the_project_from_any_directory(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", "import adbot_queue, local, tests"], cwd=tmp_path, check=True)
