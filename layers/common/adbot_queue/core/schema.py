@@ -16,7 +16,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    StringConstraints,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -24,7 +23,7 @@ from pydantic import (
 
 from adbot_queue.core.clock import DAY_MS, day_start, instant
 
-Phone = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{6,14}$")]
+Phone = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$", description="a number in E.164 form like +4915112345678")]
 """A phone number in E.164: +, country code, number; at most 15 digits."""
 
 

@@ -72,7 +72,7 @@ class ScheduleBody(Input):
 class CreateSchedule(ScheduleBody):
     """A new schedule."""
 
-    name: str = Field(pattern=NAME)
+    name: str = Field(pattern=NAME, description="1 to 48 of a-z, 0-9, _ and -, a letter or digit first")
 
 
 class ReplaceSchedule(ScheduleBody):

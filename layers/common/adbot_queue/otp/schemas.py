@@ -18,7 +18,7 @@ Purpose = Annotated[
 class SendOtp(Input):
     """Phone and purpose of a code: `login`, `confirm-payout`."""
 
-    to: Phone = Field(description="E.164: +4915112345678")
+    to: Phone
     purpose: Purpose
 
 

@@ -22,7 +22,9 @@ def _moment(text: str) -> str:
 
 Moment = Annotated[
     str,
-    Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2})?$", description="2025-11-22T05 or 2025-11-22"),
+    Field(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2})?$", description="an hour or a day: 2025-11-22T05 or 2025-11-22"
+    ),
     AfterValidator(_moment),
 ]
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
-
 from adbot_queue.core import telemetry
 from adbot_queue.core.schema import Input, Phone
 from adbot_queue.jobs.context import Context
@@ -18,7 +16,7 @@ from adbot_queue.providers import twilio
 class SendSms(Input):
     """A text to a phone. The sender is the installation's."""
 
-    to: Phone = Field(description="E.164: +4915112345678")
+    to: Phone
     text: Text
 
 

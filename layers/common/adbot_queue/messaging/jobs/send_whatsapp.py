@@ -19,7 +19,7 @@ Variable = Annotated[str, StringConstraints(min_length=1, max_length=32)]
 class SendWhatsApp(Input):
     """A text, within 24 hours of the recipient's last message, or an approved template with its variables."""
 
-    to: Phone = Field(description="E.164: +4915112345678")
+    to: Phone
     text: Text | None = None
     content_sid: str | None = Field(default=None, pattern=r"^HX[0-9a-fA-F]{32}$", description="HX and 32 hex digits")
     content_variables: dict[Variable, Text] = Field(default_factory=dict, max_length=100)
