@@ -11,10 +11,9 @@ import pytest
 
 from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import Contended, Transaction
-from adbot_queue.core.errors import Conflict
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.items import item_of
-from adbot_queue.jobs.long_running import MAX_CHECKPOINT_BYTES, Progress, Slice, allowed, next_at
+from adbot_queue.jobs.long_running import MAX_CHECKPOINT_BYTES, NextRun, Progress, Slice, allowed, next_at
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.retry import RetryPolicy, Transient
 from adbot_queue.jobs.schemas import JobView
@@ -344,27 +343,23 @@ def test_a_job_between_two_runs_is_cancelled_at_once(jobs: Jobs, script: Script)
     assert times(ITEMS) == dict.fromkeys(range(6), 1)
 
 
-def test_a_cancel_while_the_job_puts_itself_back_ends_it(jobs: Jobs, script: Script) -> None:
-    job = jobs.enqueue("count-items", {"rate": 1, "size": 1})
-    script.sent = _Acting(5, lambda: jobs.service.cancel(job.id, ADMIN))  # type: ignore[assignment]
+@pytest.mark.parametrize("pause", [0, 5])
+def test_a_cancel_while_the_job_puts_itself_back_ends_it(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, pause: int
+) -> None:
+    job = jobs.enqueue("count-items")
+
+    def is_cancelled_meanwhile(*_: object) -> Slice:
+        jobs.service.cancel(job.id, ADMIN)
+        raise NextRun("more to do", pause)
+
+    monkeypatch.setattr(CountItems, "next_slice", is_cancelled_meanwhile)
     jobs.work(job)
 
-    assert jobs.get(job).state is State.CANCELLED
-    with pytest.raises(Conflict):
-        jobs.service.retry(job.id, ADMIN, only=frozenset({State.DEAD}))
-
-
-class _Acting(list[int]):
-    """Acts when an item is sent."""
-
-    def __init__(self, item: int, act: Callable[[], object]) -> None:
-        super().__init__()
-        self._item = item
-        self._act = act
-
-    def append(self, item: int) -> None:
-        if item == self._item:
-            self._act()
+    stopped = jobs.get(job)
+    assert (stopped.state, stopped.cancel_requested) == (State.CANCELLED, False)
+    assert stopped.failure
+    assert stopped.failure.message == "cancelled while it ran"
 
 
 def test_a_cancelled_job_is_resumed_from_its_cursor(jobs: Jobs, script: Script) -> None:

@@ -493,10 +493,10 @@ def test_a_step_that_ended_before_it_was_waited_for_is_not_missed(jobs: Jobs) ->
     flow = start(jobs, *ticket())
     released = jobs.store.release_many
 
-    def slowly(ends: Sequence[tuple[Job, Job]], *heeding: Any) -> Any:
+    def slowly(ends: Sequence[tuple[Job, Job]], *on_cancel: Any) -> Any:
         jobs.store.release_many = released  # type: ignore[method-assign]
         jobs.worker.work([Permit(job_of(jobs, flow, "pay").id, "money")], lambda: 60_000)
-        return released(ends, *heeding)
+        return released(ends, *on_cancel)
 
     jobs.store.release_many = slowly  # type: ignore[method-assign]
     jobs.drain("workflow")

@@ -155,13 +155,13 @@ class Claims:
         return written
 
     def release_many(
-        self, ends: Sequence[tuple[Job, Job]], heeding: Callable[[Job], Job] = lambda after: after
+        self, ends: Sequence[tuple[Job, Job]], on_cancel: Callable[[Job], Job] = lambda after: after
     ) -> list[Job | Exception | None]:
         """End attempts, each for itself.
 
         Args:
             ends: each job as it was claimed, and as it is to be.
-            heeding: how one is to be instead when a person has asked meanwhile for it to be cancelled.
+            on_cancel: what to write instead if cancellation was requested in the meantime.
 
         Returns:
             For each the job as it was written; None when the claim was lost; or what went wrong with it.
@@ -173,15 +173,15 @@ class Claims:
             _change(before, after, _OURS, version=before.version, our_lease=before.lease) for before, after in ends
         ]
         outcomes = update_many(self.client, self.table, changes)
-        return [self._released(*end, outcome, heeding) for end, outcome in zip(ends, outcomes, strict=True)]
+        return [self._released(*end, outcome, on_cancel) for end, outcome in zip(ends, outcomes, strict=True)]
 
     def _released(
-        self, before: Job, after: Job, outcome: Item | Exception, heeding: Callable[[Job], Job]
+        self, before: Job, after: Job, outcome: Item | Exception, on_cancel: Callable[[Job], Job]
     ) -> Job | Exception | None:
         if isinstance(outcome, ConditionFailed):
             cancelled = outcome.item is not None and outcome.item.get("cancel_requested") is True
             try:
-                return self._release_again(before, heeding(after) if cancelled else after)
+                return self._release_again(before, on_cancel(after) if cancelled else after)
             except (ClientError, BotoCoreError) as error:
                 return error
         return outcome if isinstance(outcome, Exception) else after.changed(version=before.version + 1)

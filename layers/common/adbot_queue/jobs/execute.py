@@ -227,9 +227,9 @@ class Worker:
         Raises:
             Exception: of the first with which something went wrong, when all the others are done.
         """
-        heeding = partial(_heeding, now=self._now())
-        ends = [(before, heeding(after) if before.cancel_requested else after) for before, after in ends]
-        outcomes = self._store.release_many(ends, heeding)
+        on_cancel = partial(_on_cancel, now=self._now())
+        ends = [(before, on_cancel(after) if before.cancel_requested else after) for before, after in ends]
+        outcomes = self._store.release_many(ends, on_cancel)
         failures = [one for one in outcomes if isinstance(one, Exception)]
         written = [one for one in outcomes if isinstance(one, Job)]
         if lost := outcomes.count(None):
@@ -308,13 +308,13 @@ class Worker:
         self._store.set_progress(job, {"percent": percent, "note": note})
 
 
-def _heeding(after: Job, now: int) -> Job:
-    """What becomes of a job that a person cancelled while it ran: what would be tried again, or be dead, is not.
+def _on_cancel(after: Job, now: int) -> Job:
+    """Return what to write instead if cancellation was requested: a job that would run again or die is cancelled.
 
     A job that leads others runs once more, to stop them.
     """
-    again = after.state is State.DEAD or (after.state is State.DELAYED and not after.waits_for)
-    if not again or job_types.spawns_jobs(after.type):
+    goes_on = after.state in {State.DELAYED, State.WAITING} and not after.waits_for
+    if not (goes_on or after.state is State.DEAD) or job_types.spawns_jobs(after.type):
         return after
     return after.cancelled("cancelled while it ran", now)
 

@@ -32,6 +32,7 @@ class JobTypeView(View):
     idempotency_window_seconds: int = Field(description="How long an Idempotency-Key means the same job")
     is_once: bool = Field(description="Equal payloads of a user are one job, also without an Idempotency-Key")
     cancellable: bool = Field(description="A running job stops when it is cancelled; others only before they run")
+    long_running: bool = Field(description="It works in slices: its progress is shown, and it can be resumed")
     needs: list[NeedView]
     payload_schema: dict[str, Any] = Field(description="JSON Schema of the payload")
     example: dict[str, Any] | None
@@ -49,6 +50,7 @@ class JobTypeView(View):
             idempotency_window_seconds=known.window_s,
             is_once=known.is_once,
             cancellable=known.cancellable,
+            long_running=known.long_running,
             needs=[_need(provider) for provider in known.needs],
             payload_schema=known.payload.model_json_schema(),
             example=dict(known.example) if known.example is not None else None,
