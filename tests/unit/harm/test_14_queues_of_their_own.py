@@ -31,7 +31,7 @@ from tests.builders.world import World, world
 
 wishes = itertools.count()
 HANGING, HEALTHY = "https://hanging.example/hook", "https://healthy.example/hook"
-NUMBER = 150
+NUMBER = 30
 BATCH = 10
 Course = list[int | None]
 """What a receiver answers, one after the other and the last for ever; None: nothing, until the time is up."""
@@ -148,7 +148,7 @@ def test_a_dead_receiver_takes_a_batch_and_its_other_deliveries_wait_at_no_attem
     jobs: Jobs, receivers: Receivers, dead: Course
 ) -> None:
     receivers.courses["hanging.example"] = dead
-    waiting = tell(jobs, *[HANGING] * 4 * BATCH)
+    waiting = tell(jobs, *[HANGING] * 2 * BATCH)
     (healthy,) = tell(jobs, HEALTHY)
 
     drain(jobs)
