@@ -128,7 +128,7 @@ def _query_partition(table: Table, hash_key: DynamoType | None, *args: Any, **kw
     index_name = kwargs.get("index_name", args[_INDEX_NAME] if len(args) > _INDEX_NAME else None)
     if index_name is None and hash_key is not None:
         partition = copy.copy(table)
-        partition.items = {hash_key: table.items.get(hash_key, {})}  # type: ignore[assignment]
+        partition.items = {key: table.items[key] for key in [hash_key] if key in table.items}  # type: ignore[assignment]
         table = partition
     return _query(table, hash_key, *args, **kwargs)
 

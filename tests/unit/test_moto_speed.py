@@ -247,3 +247,17 @@ def test_a_refused_transaction_changes_no_item_of_a_table_without_a_sort_key(on_
         )
 
     assert rows(payments) == [{"pk": {"S": "a"}, "s": {"S": "old"}}]
+
+
+@pytest.mark.parametrize("original", [True, False])
+def test_a_query_of_a_table_without_a_sort_key_answers_its_item_or_nothing(on_aws: World, original: bool) -> None:
+    payments = on_aws.env["PAYMENTS_TABLE"]
+    for name in ("a", "b"):
+        client().put_item(TableName=payments, Item={"pk": {"S": name}})
+    asked = {"TableName": payments, "KeyConditionExpression": "pk = :p"}
+    with moto_speed.originals() if original else nullcontext():
+        found = [
+            client().query(**asked, ExpressionAttributeValues={":p": {"S": name}})["Items"] for name in ("a", "nowhere")
+        ]
+
+    assert found == [[{"pk": {"S": "a"}}], []]
