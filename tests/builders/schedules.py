@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import takewhile
 from typing import Any
+from unittest.mock import patch
 
 from adbot_queue.core import aws
 from adbot_queue.jobs.model import Job
@@ -138,3 +139,13 @@ class ScheduleHarness:
         running = [job.idempotency_key for job in self.jobs.all() if job.state != "cancelled"]
         assert len(running) == len(set(running))
         return found
+
+
+def counted() -> Any:
+    """Spy on the metrics of the trigger; `total` reads them."""
+    return patch("adbot_queue.jobs.ticking.count")
+
+
+def total(spy: Any, metric: str) -> int:
+    """Return what was counted under a name."""
+    return sum(call.args[1] if len(call.args) > 1 else 1 for call in spy.call_args_list if call.args[0] == metric)

@@ -185,7 +185,7 @@ class ScheduleStore:
             StaleVersion: the name is taken.
             Contended: try again.
         """
-        transaction = Transaction(self._client).create("schedule", self._table, _item_of(schedule))
+        transaction = Transaction(self._client).create("schedule", self._table, item_of(schedule))
         sign(transaction)
         if record:
             stored: Item = {
@@ -260,7 +260,7 @@ class ScheduleStore:
 
     def _update(self, transaction: Transaction, tag: str, before: Schedule, after: Schedule) -> None:
         """Add the change of a row. What another version stored in it stays."""
-        old, new = _item_of(before), _item_of(after)
+        old, new = item_of(before), item_of(after)
         changed = {name: value for name, value in new.items() if value is not None and old[name] != value}
         gone = [name for name, value in new.items() if value is None and old[name] is not None]
         parts = [f"SET {', '.join(f'#{name} = :new_{name}' for name in changed)}"] if changed else []
@@ -319,7 +319,7 @@ def _as_read(schedule: Schedule) -> dict[str, Any]:
     return {"version": schedule.version, "decided_until": schedule.decided_until, "id": schedule.id}
 
 
-def _item_of(schedule: Schedule) -> Item:
+def item_of(schedule: Schedule) -> Item:
     """Return the row of a schedule, every attribute of it."""
     spec = schedule.spec
     return {
