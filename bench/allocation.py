@@ -28,9 +28,10 @@ from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import CreationSource, ExecutionMode, Order, OrderStatus
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.adbots.store import AdbotStore
-from adbot_queue.adbots.upload import parse_objects
 from adbot_queue.core import telemetry
 from adbot_queue.ledger import Actor, Ledger
+from adbot_queue.stock.service import Stock
+from adbot_queue.stock.upload import parse_objects
 from bench.pools import queued_pool
 from bench.units import Meter
 from bench.usual import Usual
@@ -168,7 +169,9 @@ class Bench:
             placed = self.meter.taken()
             for start in range(0, sum(sizes), 10_000):
                 names = [f"{pool}-{n}" for n in range(start, min(start + 10_000, sum(sizes)))]
-                self.service.stock.upload(pool, parse_objects([{"session_id": name} for name in names]), Command(ADMIN))
+                Stock(self.service).upload(
+                    pool, parse_objects([{"session_id": name} for name in names]), Command(ADMIN)
+                )
             service.pools.resolve(pool, _forever)
             served = self.meter.taken()
             for what, units in {"bought": bought, "given a place": placed, "served": served}.items():

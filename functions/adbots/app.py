@@ -29,7 +29,7 @@ def get_adbot(request: Request[None]) -> schemas.AdbotView:
     """Staff also see its sessions."""
     adbots = service.from_env()
     adbot = adbots.adbot(request.path["id"], request.caller.sees_only)
-    return schemas.AdbotView.of(adbot, adbots.stock.session_ids(adbot.runs) if request.caller.is_staff else None)
+    return schemas.AdbotView.of(adbot, adbots.sessions.session_ids(adbot.runs) if request.caller.is_staff else None)
 
 
 @api.get(

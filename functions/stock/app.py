@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from adbot_queue.adbots import requests, service, stock_schemas, upload
-from adbot_queue.adbots.stock import Uploaded
+from adbot_queue.adbots import requests, service, stock_schemas
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Conflict, Malformed, NotFound, TooLarge
 from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
 from adbot_queue.core.settings import settings
+from adbot_queue.stock import schemas as upload_schemas
+from adbot_queue.stock import service as stock
+from adbot_queue.stock import upload
+from adbot_queue.stock.service import Uploaded
 
 api = Api("Stock")
 
@@ -15,18 +18,18 @@ api = Api("Stock")
 @api.post(
     "/admin/stock/sessions",
     roles=ADMINS,
-    body=stock_schemas.UploadSession,
-    returns=stock_schemas.UploadView,
+    body=upload_schemas.UploadSession,
+    returns=upload_schemas.UploadView,
     status=201,
     summary="Upload a session",
     raises=(Conflict,),
     also=(200,),
 )
-def upload_session(request: Request[stock_schemas.UploadSession]) -> Response:
+def upload_session(request: Request[upload_schemas.UploadSession]) -> Response:
     """409 with its state if the session was uploaded before; 200 if the Idempotency-Key was used before."""
     body = request.body.model_dump()
     pool = body.pop("pool") or settings().default_pool
-    uploaded = service.from_env().stock.upload(pool, upload.parse_objects([body]), requests.command_of(request))
+    uploaded = stock.from_env().upload(pool, upload.parse_objects([body]), requests.command_of(request))
     return _answer(pool, uploaded.or_refusal(), 201)
 
 
@@ -44,7 +47,7 @@ def upload_session(request: Request[stock_schemas.UploadSession]) -> Response:
     },
     limit=5 * 1024 * 1024,
     query=stock_schemas.PoolQuery,
-    returns=stock_schemas.UploadView,
+    returns=upload_schemas.UploadView,
     summary="Upload up to 10,000 sessions (CSV, JSON lines, JSON array, ids, form)",
     raises=(Conflict, Malformed, TooLarge),
 )
@@ -55,11 +58,11 @@ def upload_sessions(request: Request[None]) -> Response:
     """
     lines = upload.parse(request.raw, request.header("content-type") or "")
     pool = request.query.pool_or_default
-    return _answer(pool, service.from_env().stock.upload(pool, lines, requests.command_of(request)), 200)
+    return _answer(pool, stock.from_env().upload(pool, lines, requests.command_of(request)), 200)
 
 
 def _answer(pool: str, uploaded: Uploaded, status: int) -> Response:
-    view = stock_schemas.UploadView.of(pool, uploaded)
+    view = upload_schemas.UploadView.of(pool, uploaded)
     return Response(view, 200, {"idempotent-replayed": "true"}) if uploaded.replayed else Response(view, status)
 
 
@@ -90,7 +93,7 @@ def create_pool(request: Request[None]) -> Response:
 def get_session(request: Request[None]) -> stock_schemas.SessionView:
     """Free, assigned (with its bot) or lost."""
     session_id = request.path["id"]
-    return stock_schemas.SessionView.of(session_id, service.from_env().stock.locate(session_id))
+    return stock_schemas.SessionView.of(session_id, service.from_env().sessions.locate(session_id))
 
 
 @api.post(
@@ -105,7 +108,7 @@ def mark_session_lost(request: Request[requests.ReasonBody]) -> stock_schemas.Se
     """Marking it twice changes nothing."""
     adbots, session_id = service.from_env(), request.path["id"]
     adbots.lose_session(session_id, requests.command_of(request, request.body.reason))
-    return stock_schemas.SessionView.of(session_id, adbots.stock.locate(session_id))
+    return stock_schemas.SessionView.of(session_id, adbots.sessions.locate(session_id))
 
 
 handler = api.handler

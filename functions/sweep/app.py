@@ -18,6 +18,7 @@ from adbot_queue.core.settings import settings, variable
 from adbot_queue.core.telemetry import gauge
 from adbot_queue.jobs import counters
 from adbot_queue.payments import service as payments_service
+from adbot_queue.stock import service as stock
 from adbot_queue.system import notices
 
 
@@ -54,7 +55,7 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
         gauge("UnsettledEvents", overdue)
         payments.review_unmatched(time_left)
         _measure()
-        finished = adbots_service.from_env().stock.finish_staged()
+        finished = stock.from_env().finish_staged()
         return {"unsettled": overdue, "uploads_finished": finished, "stream_batches": _given_up().process(time_left)}
     finally:
         telemetry.flush()

@@ -25,16 +25,17 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.events.models import events_backends
 from moto.sqs.models import sqs_backends
 
-from adbot_queue.adbots import service, stock
+from adbot_queue.adbots import service
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import Adbot
 from adbot_queue.adbots.service import AdbotService, Wanted
-from adbot_queue.adbots.stock import Uploaded
-from adbot_queue.adbots.upload import parse_objects
 from adbot_queue.core import aws
 from adbot_queue.jobs import job_queues
 from adbot_queue.ledger import Actor
 from adbot_queue.providers import registry as providers
+from adbot_queue.stock import service as stock
+from adbot_queue.stock.service import Stock, Uploaded
+from adbot_queue.stock.upload import parse_objects
 from local.openapi import load_app
 from tests.builders.tables import create_tables
 from tests.support.moto_partiql import partiql
@@ -53,13 +54,18 @@ class World:
     adbots: AdbotService
     apps: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def stock(self) -> Stock:
+        """Uploads."""
+        return stock.from_env()
+
     def pool(self, name: str = "standard") -> str:
         self.adbots.pools.create(name, Command(ADMIN))
         return name
 
     def upload(self, *ids: str, pool: str = "standard", key: str | None = None) -> Uploaded:
         lines = parse_objects([{"session_id": one, "token": f"secret-{one}"} for one in ids])
-        return self.adbots.stock.upload(pool, lines, Command(ADMIN, key=key))
+        return self.stock.upload(pool, lines, Command(ADMIN, key=key))
 
     def create(self, required: int, user: str = "cara", pool: str = "standard", key: str | None = None) -> Adbot:
         wanted = Wanted(user, required, pool)
@@ -69,7 +75,7 @@ class World:
         return self.adbots.adbot(adbot_id, None)
 
     def sessions_of(self, adbot_id: str) -> list[str]:
-        return self.adbots.stock.session_ids(self.bot(adbot_id).runs)
+        return self.adbots.sessions.session_ids(self.bot(adbot_id).runs)
 
     def resolve(self, pool: str = "standard") -> None:
         self.adbots.pools.resolve(pool, self.time_left)

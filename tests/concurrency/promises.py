@@ -75,7 +75,7 @@ def _sessions(promises: Promises, snapshot: Snapshot, service: AdbotService) -> 
     """Every session stands at one position of one upload, and every position that counts is a session's."""
     store = service.store
     pages: dict[str, list[str]] = {
-        name: service.stock.session_ids((Run(name, 0, n),)) for name, n in snapshot.uploads.items()
+        name: service.sessions.session_ids((Run(name, 0, n),)) for name, n in snapshot.uploads.items()
     }
     names = {name for ids in (*pages.values(), *promises.accepted.values(), promises.lost) for name in ids}
     found = dynamodb.get_many(store.client, store.table, [items.session_key(name) for name in names])

@@ -16,10 +16,10 @@ from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.findings import Kind
 from adbot_queue.adbots.reconcile import Reconciler
 from adbot_queue.adbots.service import AdbotService
-from adbot_queue.adbots.stock import STAGED_FOR_MS
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import system_clock
 from adbot_queue.ledger import Actor
+from adbot_queue.stock.service import STAGED_FOR_MS, Stock
 from tests.builders.tables import create_tables
 from tests.concurrency import workers
 from tests.concurrency.faults import Faults
@@ -123,8 +123,9 @@ class Campaign:
 
     def _rest(self, shared: Shared, service: AdbotService) -> None:
         """Finish what the dead left behind, and resolve until nothing is left to do."""
-        later = shared.service(self._clean, lambda: system_clock() + STAGED_FOR_MS + 60_000)
-        later.stock.finish_staged()
+        Stock(
+            shared.service(self._clean, system_clock), lambda: system_clock() + STAGED_FOR_MS + 60_000
+        ).finish_staged()
         while service.pools.resolve(shared.plan.pool, lambda: 60_000).steps:
             pass
 

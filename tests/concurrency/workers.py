@@ -17,11 +17,12 @@ from adbot_queue.adbots.model import CreationSource, ExecutionMode, Order, Order
 from adbot_queue.adbots.reconcile import Reconciler
 from adbot_queue.adbots.service import AdbotService, Wanted
 from adbot_queue.adbots.store import AdbotStore
-from adbot_queue.adbots.upload import Verdict, parse_objects
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.dynamodb import Contended, Refused
 from adbot_queue.core.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from adbot_queue.ledger import Actor, Ledger
+from adbot_queue.stock.service import Stock
+from adbot_queue.stock.upload import Verdict, parse_objects
 from tests.concurrency.faults import Killed
 from tests.concurrency.promises import Promises
 from tests.concurrency.scenario import Purchase, Scenario, Upload
@@ -192,7 +193,7 @@ def uploader(uploads: list[Upload]) -> Callable[[Worker], None]:
 def _sender(worker: Worker, upload: Upload) -> Callable[[AdbotService], None]:
     def send(service: AdbotService) -> None:
         lines = parse_objects([{"session_id": name} for name in upload.ids])
-        done = service.stock.upload(worker.plan.pool, lines, worker.command(upload.key))
+        done = Stock(service).upload(worker.plan.pool, lines, worker.command(upload.key))
         taken = {line.session.id for line in done.lines if line.session and line.verdict is Verdict.ACCEPTED}
         with worker.promises.lock:
             worker.promises.accepted[done.upload_id] = taken
@@ -248,7 +249,7 @@ def _reassign(worker: Worker, adbot_id: str) -> Callable[[AdbotService, Command]
 
     def do(service: AdbotService, command: Command) -> object:
         if not chosen:  # once: a command that is repeated is the same command
-            held = service.stock.session_ids(service.adbot(adbot_id, None).runs)
+            held = service.sessions.session_ids(service.adbot(adbot_id, None).runs)
             remove = worker.chance.sample(held, min(len(held), worker.chance.randint(0, 3)))
             chosen[:] = [worker.chance.sample(worker.plan.session_ids, 1), remove]
             if worker.chance.random() < 0.4:

@@ -10,7 +10,7 @@ import pytest
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import AdbotStatus
 from adbot_queue.adbots.service import Wanted
-from adbot_queue.adbots.upload import Verdict
+from adbot_queue.stock.upload import Verdict
 from tests.builders.crash import Killed, crash_after
 from tests.builders.world import ADMIN, World, world
 

@@ -10,10 +10,12 @@ from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import AdbotStatus, CreationSource, Order, OrderStatus
 from adbot_queue.adbots.reconcile import Reconciler
 from adbot_queue.adbots.service import Wanted
-from adbot_queue.adbots.stock import STAGED_FOR_MS, Located, Stock, Uploaded
-from adbot_queue.adbots.upload import Verdict
+from adbot_queue.adbots.sessions import Sessions
+from adbot_queue.adbots.whereabouts import Located
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.dynamodb import Contended, Refused, Transaction
+from adbot_queue.stock.service import STAGED_FOR_MS, Stock, Uploaded
+from adbot_queue.stock.upload import Verdict
 from tests.builders.world import ADMIN, World
 
 
@@ -22,7 +24,7 @@ def test_a_free_session_that_is_given_away_while_it_is_being_lost_is_taken_from_
 ) -> None:
     on_aws.pool()
     on_aws.upload("s0", "s1")
-    locate = Stock.locate
+    locate = Sessions.locate
 
     def and_then_a_bot_is_served(self: Stock, session_id: str) -> Located:
         located = locate(self, session_id)
@@ -67,7 +69,7 @@ def test_what_an_upload_accepts_after_the_sweeper_finished_it_is_in_stock(
     on_aws: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_aws.pool()
-    stock = on_aws.adbots.stock
+    stock = on_aws.stock
     with monkeypatch.context() as patched:
         patched.setattr(Stock, "_claim_ids", _die)
         with pytest.raises(RuntimeError):

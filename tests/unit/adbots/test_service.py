@@ -12,11 +12,11 @@ from adbot_queue.adbots import items
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import AdbotStatus, OrderStatus, QueuedReason
 from adbot_queue.adbots.service import Wanted
-from adbot_queue.adbots.upload import Verdict, parse_objects
 from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import encode
 from adbot_queue.core.errors import Conflict, Forbidden, IdempotencyMismatch, Invalid, NotFound, Unavailable
 from adbot_queue.ledger import Actor
+from adbot_queue.stock.upload import Verdict, parse_objects
 from tests.builders.payments import rows
 from tests.builders.world import ADMIN, World
 
@@ -242,7 +242,7 @@ def test_a_lost_free_session_is_never_given_and_saying_it_twice_changes_nothing(
     header = on_aws.adbots.pools.header("standard")
     assert (header.free, header.stock_total) == (2, 2)
     assert on_aws.sessions_of(on_aws.create(2).id) == ["s1", "s3"]
-    assert on_aws.adbots.stock.locate("s2").lost
+    assert on_aws.adbots.sessions.locate("s2").lost
 
 
 def test_reassign_takes_named_sessions_out_of_the_middle_of_the_stock(on_aws: World) -> None:
@@ -294,9 +294,9 @@ def test_a_session_is_found_wherever_it_went(on_aws: World) -> None:
     on_aws.upload("s1", "s2")
     first = on_aws.create(2)
     on_aws.adbots.cancel(first.id, Command(ADMIN))
-    free = on_aws.adbots.stock.locate("s2")
+    free = on_aws.adbots.sessions.locate("s2")
     second = on_aws.create(2)
-    taken = on_aws.adbots.stock.locate("s2")
+    taken = on_aws.adbots.sessions.locate("s2")
     assert (free.adbot_id, free.place is not None) == (None, True)
     assert (taken.adbot_id, taken.place) == (second.id, None)
 
@@ -330,7 +330,7 @@ def test_an_upload_of_many_transactions_is_stored_whole(on_aws: World) -> None:
     uploaded = on_aws.upload(*(f"s{n}" for n in range(120)))
     assert {line.verdict for line in uploaded.lines} == {Verdict.ACCEPTED}
     assert on_aws.adbots.pools.header("standard").free == 120
-    assert on_aws.adbots.stock.session_ids((on_aws.create(1).runs[0],)) == ["s0"]
+    assert on_aws.adbots.sessions.session_ids((on_aws.create(1).runs[0],)) == ["s0"]
 
 
 def test_an_upload_that_died_half_way_is_finished_by_the_sweeper(
@@ -338,14 +338,14 @@ def test_an_upload_that_died_half_way_is_finished_by_the_sweeper(
 ) -> None:
     on_aws.pool()
     with monkeypatch.context() as patched:
-        patched.setattr(on_aws.adbots.stock, "_publish", lambda *_: None)
+        patched.setattr(on_aws.stock, "_publish", lambda *_: None)
         on_aws.upload("s1", "s2")
     assert on_aws.adbots.pools.header("standard").free == 0
-    assert on_aws.adbots.stock.finish_staged() == 0  # too young: its function may still be at work
+    assert on_aws.stock.finish_staged() == 0  # too young: its function may still be at work
 
-    monkeypatch.setattr(on_aws.adbots.stock, "_now", lambda: 2**43)
-    assert on_aws.adbots.stock.finish_staged() == 1
-    assert on_aws.adbots.stock.finish_staged() == 0
+    monkeypatch.setattr(on_aws.stock, "_now", lambda: 2**43)
+    assert on_aws.stock.finish_staged() == 1
+    assert on_aws.stock.finish_staged() == 0
     assert on_aws.adbots.pools.header("standard").free == 2
 
 

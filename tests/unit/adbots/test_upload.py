@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from adbot_queue.adbots.upload import MOST_LINES, Verdict, parse
 from adbot_queue.core.errors import Invalid, Malformed
+from adbot_queue.stock.upload import MOST_LINES, Verdict, parse
 
 JSONL = "application/x-ndjson"
 

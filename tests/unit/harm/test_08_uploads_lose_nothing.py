@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from adbot_queue.adbots import items, stock
+from adbot_queue.adbots import items
 from adbot_queue.adbots.reconcile import Reconciler
-from adbot_queue.adbots.stock import STAGED_FOR_MS, Uploaded
-from adbot_queue.adbots.upload import Verdict
 from adbot_queue.core import aws
 from adbot_queue.core.clock import system_clock
+from adbot_queue.stock import service as stock
+from adbot_queue.stock.service import STAGED_FOR_MS, Uploaded
+from adbot_queue.stock.upload import Verdict
 from tests.builders.crash import Killed, crash_after
 from tests.builders.world import World, world
 
@@ -34,7 +35,7 @@ def _two_sessions_a_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sweep(on_aws: World) -> int:
     """The sweeper, once no function can be at work any more by the clock."""
-    known = on_aws.adbots.stock
+    known = on_aws.stock
     before = known._now
     known._now = lambda: system_clock() + STAGED_FOR_MS + 1
     try:

@@ -335,7 +335,7 @@ def test_an_unreadable_segment_is_skipped_counted_apart_and_comes_back(
         sessions = [one for made in (first, bot, more) for one in on_aws.sessions_of(made.id)]
         assert len(set(sessions)) == len(sessions) == 9, case
         assert findings(on_aws, pool) == [], case
-        assert {on_aws.adbots.stock.locate(one).adbot_id for one in sessions} == {first.id, bot.id, more.id}
+        assert {on_aws.adbots.sessions.locate(one).adbot_id for one in sessions} == {first.id, bot.id, more.id}
 
 
 def test_a_session_in_a_segment_that_came_back_is_found_and_can_be_lost(on_aws: World, rows: Rows) -> None:
@@ -344,7 +344,7 @@ def test_a_session_in_a_segment_that_came_back_is_found_and_can_be_lost(on_aws: 
     was = rows.spoil(items.segment_key("standard", 0), "ranges", DROP)
     waiting = on_aws.create(1)
     assert waiting.status is AdbotStatus.QUEUED
-    assert on_aws.adbots.stock.locate("s1").place is None
+    assert on_aws.adbots.sessions.locate("s1").place is None
     rows.put(was)
     on_aws.resolve()
 

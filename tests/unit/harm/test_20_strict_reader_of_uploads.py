@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adbot_queue.adbots.upload import SESSION_ID, Line, Verdict, parse
 from adbot_queue.core.errors import AppError
 from adbot_queue.core.record_files import UnreadableFile
+from adbot_queue.stock.upload import SESSION_ID, Line, Verdict, parse
 
 CONTENT_TYPES = [
     "text/csv",

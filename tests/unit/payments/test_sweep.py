@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from adbot_queue.adbots import stock
 from adbot_queue.adbots.model import CreationSource, ExecutionMode, Order, OrderStatus
 from adbot_queue.core import aws, clock, telemetry
 from adbot_queue.payments import service as payments
+from adbot_queue.stock import service as stock
 from tests.builders.payments import Purchase, audit, consume, deliver, failing
 from tests.builders.world import ADMIN, FakeContext, World
 

@@ -29,7 +29,7 @@ from adbot_queue.adbots.nudge import Nudge
 from adbot_queue.adbots.pool_store import Extra, Stale
 from adbot_queue.adbots.pools import Pools
 from adbot_queue.adbots.rows import UnreadableRow
-from adbot_queue.adbots.stock import Stock
+from adbot_queue.adbots.sessions import Sessions
 from adbot_queue.adbots.store import AdbotStore
 from adbot_queue.core import aws
 from adbot_queue.core.clock import Clock, iso, system_clock
@@ -74,7 +74,7 @@ class AdbotService:
         self.store = store
         self.ledger = ledger
         self.pools = Pools(store, ledger, nudge, now)
-        self.stock = Stock(store, ledger, self.pools, now)
+        self.sessions = Sessions(store, now)
         self._nudge = nudge
         self._now = now
         self._log = CommandLog(store, ledger, now)
@@ -254,11 +254,11 @@ class AdbotService:
         def plan(adbot: Adbot, header: Header) -> Change:
             if adbot.status is AdbotStatus.CANCELLED:
                 raise Conflict(f"adbot {adbot.id} is cancelled")
-            positions = [self.stock.position(adbot.pool, session) for session in remove]
+            positions = [self.sessions.position(adbot.pool, session) for session in remove]
             for session, position in zip(remove, positions, strict=True):
                 if not adbot.holds(*position):
                     raise Conflict(f"session {session} is not assigned to adbot {adbot.id}", session_id=session)
-            places = tuple(self.stock.free_place(header, session) for session in add)
+            places = tuple(self.sessions.free_place(header, session) for session in add)
             if adbot.missing + len(remove) < len(add):
                 raise Conflict(f"adbot {adbot.id} lacks {adbot.missing + len(remove)} sessions, {len(add)} were named")
             following = self._following(header) if adbot.waits_in_queue else None
@@ -277,19 +277,19 @@ class AdbotService:
         """
 
         def attempt() -> Adbot | None:
-            located = self.stock.locate(session_id)
+            located = self.sessions.locate(session_id)
             if located.lost:
                 return None
             header = located.header  # not a newer one: a step in between may have given the session away
 
             def mark(transaction: Transaction) -> None:
-                self.stock.mark_lost(transaction, session_id)
+                self.sessions.mark_lost(transaction, session_id)
 
             if located.adbot_id is None:
                 if located.place is None:
                     raise Conflict(f"session {session_id} is not published yet")
                 entry = Entry(command.actor, "session.lost", f"session:{session_id}", reason=command.reason)
-                self.stock.lose_free(
+                self.sessions.lose_free(
                     header, located.place, mark, lambda transaction: self.ledger.sign(transaction, entry)
                 )
                 return None

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from adbot_queue.adbots import items
 from adbot_queue.adbots.commands import retry_on_conflict
 from adbot_queue.adbots.pool_store import PoolStore, Stale
-from adbot_queue.adbots.upload import Line
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import ConditionFailed, Item, Refused
+from adbot_queue.stock.upload import Line
 
 
 class Claims:

@@ -1,27 +1,25 @@
-"""The stock of sessions: uploading them, finding one, losing one."""
+"""Uploading sessions into the stock."""
 
 from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 
-from adbot_queue.adbots import changes, items
-from adbot_queue.adbots.allocation import Header
-from adbot_queue.adbots.changes import Place
-from adbot_queue.adbots.claims import Claims
+from adbot_queue.adbots import changes, items, service
 from adbot_queue.adbots.commands import Command, retry_on_conflict
 from adbot_queue.adbots.model import Run
-from adbot_queue.adbots.pool_store import Extra, Stale
-from adbot_queue.adbots.pools import POOL_NAME, Pools
-from adbot_queue.adbots.store import AdbotStore
-from adbot_queue.adbots.upload import Line, Verdict, by_pool, content_of
-from adbot_queue.adbots.whereabouts import Located, Whereabouts
+from adbot_queue.adbots.pool_store import Stale
+from adbot_queue.adbots.pools import POOL_NAME
+from adbot_queue.adbots.service import AdbotService
 from adbot_queue.core import dynamodb
-from adbot_queue.core.clock import Clock
-from adbot_queue.core.dynamodb import ConditionFailed, Item, Refused, Transaction
-from adbot_queue.core.errors import Conflict, Invalid, NotFound
+from adbot_queue.core.clock import Clock, system_clock
+from adbot_queue.core.dynamodb import ConditionFailed, Item, Refused
+from adbot_queue.core.errors import Conflict, Invalid
 from adbot_queue.core.ids import derived_id
-from adbot_queue.ledger import SYSTEM, Entry, Ledger
+from adbot_queue.ledger import SYSTEM, Entry
+from adbot_queue.stock.claims import Claims
+from adbot_queue.stock.upload import Line, Verdict, by_pool, content_of
 
 WRITERS = 8
 """Transactions of an upload under way at once: 10,000 sessions are 100 of them."""
@@ -56,16 +54,16 @@ class Uploaded:
 
 
 class Stock:
-    """The sessions of all pools."""
+    """Uploads of sessions into all pools."""
 
-    def __init__(self, store: AdbotStore, ledger: Ledger, pools: Pools, now: Clock) -> None:
-        self._store = store
-        self._ledger = ledger
-        self._pools = pools
+    def __init__(self, adbots: AdbotService, now: Clock = system_clock) -> None:
+        self._store = adbots.store
+        self._ledger = adbots.ledger
+        self._pools = adbots.pools
+        self._sessions = adbots.sessions
         self._now = now
-        self._client = store.client
-        self._table = store.table
-        self._whereabouts = Whereabouts(store)
+        self._client = adbots.store.client
+        self._table = adbots.store.table
 
     # Uploading
 
@@ -258,7 +256,7 @@ class Stock:
         """Say of sessions that were uploaded before where they are."""
         known = {line.session.id: line for line in lines if line.session and line.verdict is Verdict.DUPLICATE}
         found = dynamodb.get_many(self._client, self._table, map(items.session_key, known))
-        for session_id, located in self._whereabouts.of(found).items():
+        for session_id, located in self._sessions.locate_all(found).items():
             line = known[session_id]
             line.state, line.pool = located.state, located.pool
             to = f" to adbot {located.adbot_id}" if located.adbot_id else ""
@@ -286,93 +284,8 @@ class Stock:
             self._pools.nudge([pool], upload)
         return len(old)
 
-    # Finding and losing
 
-    def session_ids(self, runs: tuple[Run, ...]) -> list[str]:
-        """The ids of the sessions in these runs, in order. Reads one page item for 100 sessions."""
-        wanted = {
-            (run.upload, page)
-            for run in runs
-            for page in range(run.offset // items.PAGE, (run.end - 1) // items.PAGE + 1)
-        }
-        keys = [items.page_key(upload, page) for upload, page in sorted(wanted)]
-        pages = {(item["pk"], item["sk"]): item["ids"] for item in dynamodb.get_many(self._client, self._table, keys)}
-        ids: list[str] = []
-        for run in runs:
-            for offset in range(run.offset, run.end):
-                key = items.page_key(run.upload, offset // items.PAGE)
-                page = pages.get((key["pk"], key["sk"]), [])
-                if offset % items.PAGE < len(page):
-                    ids.append(page[offset % items.PAGE])
-        return ids
-
-    def position(self, pool: str, session_id: str) -> tuple[str, int]:
-        """Upload and offset of a session of the pool.
-
-        Raises:
-            NotFound: there is no such session in it. Conflict: it was lost.
-        """
-        session = self._present(pool, session_id)
-        return session["upload"], session["offset"]
-
-    def free_place(self, header: Header, session_id: str) -> Place:
-        """Where a free session stands.
-
-        Raises:
-            NotFound, Conflict: it is not free, or as `position`.
-        """
-        located = self._whereabouts.of([self._present(header.pool, session_id)], [header])[session_id]
-        if located.place is None:
-            holder = f"assigned to adbot {located.adbot_id}" if located.adbot_id else "not in stock"
-            raise Conflict(f"session {session_id} is not free: {holder}", session_id=session_id)
-        return located.place
-
-    def locate(self, session_id: str) -> Located:
-        """Where a session is now.
-
-        Raises:
-            NotFound: there is none.
-        """
-        return self._whereabouts.of([self._session(session_id)])[session_id]
-
-    def _present(self, pool: str, session_id: str) -> Item:
-        session = self._session(session_id)
-        if session["pool"] != pool:
-            raise NotFound(f"there is no session {session_id} in pool {pool}", session_id=session_id)
-        if session.get("lost_at"):
-            raise Conflict(f"session {session_id} was lost", session_id=session_id)
-        return session
-
-    def _session(self, session_id: str) -> Item:
-        session = dynamodb.get(self._client, self._table, items.session_key(session_id))
-        if session is None:
-            raise NotFound(f"there is no session {session_id}", session_id=session_id)
-        return session
-
-    def mark_lost(self, transaction: Transaction, session_id: str) -> None:
-        """Mark a session lost; refuses one that is."""
-        transaction.update(
-            "session",
-            self._table,
-            items.session_key(session_id),
-            "SET lost_at = :now",
-            condition="attribute_exists(pk) AND attribute_not_exists(lost_at)",
-            now=self._now(),
-        )
-
-    def lose_free(self, header: Header, place: Place, *extras: Extra) -> None:
-        """Take a free session out of the stock for good.
-
-        Raises:
-            Stale: the pool changed since the header was read.
-        """
-        after = changes.lose_free(header)
-        transaction = self._store.transaction()
-        self._store.put_header(transaction, header, after)
-        self._store.mark_dead(transaction, header.pool, place.segment, {place.position})
-        for extra in extras:
-            extra(transaction)
-        try:
-            transaction.commit()
-        except Refused as refused:
-            raise Stale from refused
+@lru_cache(maxsize=1)
+def from_env() -> Stock:
+    """Return the stock of this process."""
+    return Stock(service.from_env())
