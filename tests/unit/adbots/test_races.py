@@ -26,14 +26,14 @@ def test_a_free_session_that_is_given_away_while_it_is_being_lost_is_taken_from_
     on_aws.upload("s0", "s1")
     locate = Sessions.locate
 
-    def and_then_a_bot_is_served(self: Stock, session_id: str) -> Located:
+    def and_then_a_bot_is_served(self: Sessions, session_id: str) -> Located:
         located = locate(self, session_id)
         monkeypatch.undo()
         bot = on_aws.create(1)
         assert bot.status is AdbotStatus.READY
         return located
 
-    monkeypatch.setattr(Stock, "locate", and_then_a_bot_is_served)
+    monkeypatch.setattr(Sessions, "locate", and_then_a_bot_is_served)
     loser = on_aws.adbots.lose_session("s0", Command(ADMIN))
     assert loser is not None
     assert (loser.status, loser.missing) == (AdbotStatus.QUEUED, 1)
