@@ -1,4 +1,4 @@
-"""The sweep of schedules: 10,000 of them, several sweepers at once, and one that dies at any call."""
+"""The sweep of schedules: 10,000 of them, several sweepers at once, a sweeper that dies at any call."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def _runs_each_tick_once(harness: ScheduleHarness, call: int) -> None:
     running = [job for job in harness.made() if job.state is not State.CANCELLED]
     keys = [ms((job.idempotency_key or "")[16:39]) for job in running]
     assert keys == decided, call
-    for job in running:  # each has a message, or waits for one that SQS delivers in time
+    for job in running:  # each has a message, at once or in its second
         assert job.state is State.WAITING or job.rides_on_queue, call
 
 
