@@ -20,6 +20,9 @@ PROBLEM = {"$ref": "#/components/schemas/Problem"}
 EVERYWHERE = frozenset({"400", "429", "500", "503"})
 WITH_TOKEN = frozenset({"401", "403", "422"})
 
+BARE_IDS = frozenset({"id", "job", "user", "tenant", "adbot", "order"})
+"""Names that do not say that they are ids, or of what."""
+
 Document = dict[str, Any]
 Operation = dict[str, Any]
 
@@ -67,6 +70,8 @@ def _schemas(document: Document) -> Iterator[str]:
             yield f"schema {name}: has the title {schema.get('title')}"
         if name not in used:
             yield f"schema {name}: nothing refers to it"
+        for field in sorted(BARE_IDS & schema.get("properties", {}).keys()):
+            yield f"schema {name}: {field} is not named by the thing: <thing>_id"
     yield from (f"schema {name}: is missing" for name in sorted(used - schemas.keys()))
 
 

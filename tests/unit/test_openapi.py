@@ -74,6 +74,10 @@ def test_the_document_keeps_every_rule() -> None:
         (lambda made: renamed(made, "ModeOf"), "has the title ModeView"),
         (lambda made: made["components"]["schemas"].pop("ModeView"), "schema ModeView: is missing"),
         (
+            lambda made: made["components"]["schemas"]["ModeView"]["properties"].update(user={"type": "string"}),
+            "schema ModeView: user is not named by the thing",
+        ),
+        (
             lambda made: made["components"]["schemas"].update(Unused={"title": "Unused"}),
             "schema Unused: nothing refers to it",
         ),
