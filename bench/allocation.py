@@ -27,7 +27,7 @@ os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "ERROR")
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import CreationSource, ExecutionMode, Order, OrderStatus
 from adbot_queue.adbots.service import AdbotService
-from adbot_queue.adbots.store import AdbotStore
+from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core import telemetry
 from adbot_queue.ledger import Actor, Ledger
 from adbot_queue.stock.service import Stock

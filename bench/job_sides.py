@@ -26,11 +26,12 @@ from adbot_queue import ledger
 from adbot_queue.core import aws
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.ids import time_ordered_id
-from adbot_queue.jobs import execute, job_types, service
+from adbot_queue.jobs import job_types, service
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import Job, Mode
 from adbot_queue.jobs.service import NewJob
-from adbot_queue.jobs.store import JobStore
+from adbot_queue.jobs.store.jobs import JobStore
+from adbot_queue.jobs.worker import worker as execute
 from adbot_queue.ledger import Actor
 from bench.job_course import BATCH, Calls, Course, Numbered, Place, process
 from bench.job_poller import Batch, drive

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from adbot_queue.adbots import items
 from adbot_queue.adbots.allocation import Header, QueueEntry, Segment
 from adbot_queue.adbots.model import Adbot, AdbotStatus, CreationSource, ExecutionMode, QueuedReason, Run
+from adbot_queue.adbots.storage import items
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import Item
 from adbot_queue.core.ids import derived_id

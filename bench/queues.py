@@ -29,12 +29,13 @@ os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "AdBotQueue")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "ERROR")
 
 from adbot_queue.core.clock import iso
-from adbot_queue.jobs import job_queues, queues
-from adbot_queue.jobs.counters import SHARDS, Counters
-from adbot_queue.jobs.items import item_of
+from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.queues import Queues
-from adbot_queue.jobs.statistics import BOUNDS_MS, LEVEL
+from adbot_queue.jobs.store.items import item_of
+from adbot_queue.queues import service as queues
+from adbot_queue.queues.counters import SHARDS, Counters
+from adbot_queue.queues.service import Queues
+from adbot_queue.queues.statistics import BOUNDS_MS, LEVEL
 from bench.pools import write
 from local.openapi import load_app
 from tests.builders.tables import create_tables

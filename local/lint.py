@@ -17,10 +17,10 @@ from cfnlint.api import ManualArgs
 from cfnlint.api import lint as cfn_lint
 
 from adbot_queue.jobs import job_types
-from adbot_queue.jobs.cron import BadExpression
 from adbot_queue.jobs.job_queues import QUEUES
-from adbot_queue.jobs.ticks import Recurrence
 from adbot_queue.providers.registry import PROVIDERS
+from adbot_queue.schedules.cron import BadExpression
+from adbot_queue.schedules.plan import Recurrence
 from local.settings import REGION, ROOT
 from local.translate import BadTemplate, Template, load, place_code, transform, unroll
 

@@ -1,4 +1,4 @@
-"""Writes `otp/mobile_numbers.json`: which numbers are mobile ones, and of which country.
+"""Writes `messaging/mobile_numbers.json`: which numbers are mobile ones, and of which country.
 
 The figures are those of Google's libphonenumber (Apache 2.0) in the release that the file names. Its package is 2 MB
 of patterns for much else, so it is needed here alone:
@@ -12,7 +12,7 @@ import json
 from importlib import import_module
 from pathlib import Path
 
-from adbot_queue.otp import numbers
+from adbot_queue.messaging import phone_ranges as numbers
 
 
 def main() -> None:

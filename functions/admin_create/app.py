@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from adbot_queue.adbots import requests, schemas, service
+from adbot_queue.adbots import service
+from adbot_queue.adbots.api import commands as requests
+from adbot_queue.adbots.api import schemas
 from adbot_queue.adbots.service import Wanted
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
 from adbot_queue.core.http import ADMINS, Api, Request, Response

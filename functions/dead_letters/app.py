@@ -6,12 +6,14 @@ from http import HTTPStatus
 
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
 from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
-from adbot_queue.jobs import dead_letter_schemas as schemas
-from adbot_queue.jobs import dead_letters, owner_check, replays
+from adbot_queue.dead_letters import replay_service as replays
+from adbot_queue.dead_letters import schemas
+from adbot_queue.dead_letters import service as dead_letters
 from adbot_queue.jobs import service as jobs
-from adbot_queue.jobs.schemas import JobView
+from adbot_queue.jobs.api.schemas import JobView
+from adbot_queue.jobs.enqueue import owner_check
 from adbot_queue.ledger import Actor
-from adbot_queue.system import owner_limit
+from adbot_queue.platform import owner_limit
 
 api = Api("Dead letters")
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from adbot_queue.core.errors import BadSignature, Malformed, NotConfigured, NotFound, TooLarge, Unavailable
 from adbot_queue.core.http import ADMINS, CUSTOMERS, PUBLIC, STAFF, Api, Request, Response
-from adbot_queue.delivery import callbacks, delivery_schemas, messages, reception, schemas, service, suppressions
 from adbot_queue.ledger import Actor
+from adbot_queue.messaging import push_subscriptions as subscriptions
+from adbot_queue.messaging import sendgrid_webhook as reception
+from adbot_queue.messaging import sent_messages as messages
+from adbot_queue.messaging import service, suppressions
+from adbot_queue.messaging import twilio_webhook as callbacks
+from adbot_queue.messaging.api import delivery_schemas
+from adbot_queue.messaging.api import message_schemas as schemas
+from adbot_queue.messaging.api import push_schemas as push
 from adbot_queue.providers import sendgrid_webhook, web_push
-from adbot_queue.push import schemas as push
-from adbot_queue.push import subscriptions
 
 MOST_BYTES = 4 * 1024 * 1024
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotConfigured, NotFound, RateLimited
 from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
 from adbot_queue.core.schema import View
-from adbot_queue.jobs import owner_check, schemas, service
-from adbot_queue.jobs.batches import enqueue_batch, permitted
-from adbot_queue.jobs.job_type_schemas import JobTypePage
+from adbot_queue.jobs import service
+from adbot_queue.jobs.api import schemas
+from adbot_queue.jobs.api.batch import enqueue_batch, permitted
+from adbot_queue.jobs.api.job_type_schemas import JobTypePage
+from adbot_queue.jobs.enqueue import owner_check
 from adbot_queue.ledger import Actor
-from adbot_queue.system.limits import Taken
+from adbot_queue.platform.rate_limits import Taken
 
 api = Api("Jobs")
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from adbot_queue.core.http import OWNERS, STAFF, Api, Request, Response
 from adbot_queue.ledger import Actor
-from adbot_queue.system import event_log, event_schemas, health_log, mode, overview, prometheus
-from adbot_queue.system import operations_schemas as schemas
-from adbot_queue.system.event_log import Kind
+from adbot_queue.operations import call_log_schemas as event_schemas
+from adbot_queue.operations import overview, prometheus, schemas
+from adbot_queue.platform import call_log as event_log
+from adbot_queue.platform import health_log, mode
+from adbot_queue.platform.call_log import Kind
 
 api = Api("System")
 

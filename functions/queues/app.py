@@ -5,8 +5,13 @@ from __future__ import annotations
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Conflict, NotFound
 from adbot_queue.core.http import ADMINS, OWNERS, STAFF, Api, Request
-from adbot_queue.jobs import clean, queue_schemas, queues, queues_control, schemas, service
+from adbot_queue.jobs import service
+from adbot_queue.jobs.api import purge as clean
+from adbot_queue.jobs.api import schemas
 from adbot_queue.ledger import Actor
+from adbot_queue.queues import pause as queues_control
+from adbot_queue.queues import schemas as queue_schemas
+from adbot_queue.queues import service as queues
 
 api = Api("Queues")
 

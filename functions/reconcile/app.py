@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from adbot_queue.adbots import reconcile, service, stock_schemas
+from adbot_queue.adbots import service
+from adbot_queue.adbots.api import stock_schemas
+from adbot_queue.adbots.audit import reconcile
 from adbot_queue.core import events, telemetry
 from adbot_queue.core.http import ADMINS, Api, Request
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from adbot_queue.adbots import requests, service, stock_schemas
+from adbot_queue.adbots import service
+from adbot_queue.adbots.api import commands as requests
+from adbot_queue.adbots.api import stock_schemas
 from adbot_queue.core import events
 from adbot_queue.core.errors import Conflict, NotFound
 from adbot_queue.core.http import ADMINS, Api, Request

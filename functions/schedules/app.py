@@ -9,11 +9,12 @@ from typing import Any
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotConfigured, NotFound, RateLimited
 from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
-from adbot_queue.jobs import owner_check, schedules
-from adbot_queue.jobs import schedule_schemas as schemas
-from adbot_queue.jobs.schedule_model import ScheduleSpec
-from adbot_queue.jobs.schedules import Command
+from adbot_queue.jobs.enqueue import owner_check
 from adbot_queue.ledger import Actor
+from adbot_queue.schedules import schemas
+from adbot_queue.schedules import service as schedules
+from adbot_queue.schedules.model import ScheduleSpec
+from adbot_queue.schedules.service import Command
 
 api = Api("Schedules")
 REPLAYED = {"idempotent-replayed": "true"}

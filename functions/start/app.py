@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from adbot_queue.adbots import requests, schemas, service
+from adbot_queue.adbots import service
+from adbot_queue.adbots.api import commands as requests
+from adbot_queue.adbots.api import schemas
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
 from adbot_queue.core.http import ADMINS, CUSTOMERS, Api, Request, Response
 

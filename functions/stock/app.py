@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from adbot_queue.adbots import requests, service, stock_schemas
+from adbot_queue.adbots import service
+from adbot_queue.adbots.api import commands as requests
+from adbot_queue.adbots.api import stock_schemas
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Conflict, Malformed, NotFound, TooLarge
 from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response

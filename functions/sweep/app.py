@@ -9,17 +9,17 @@ from typing import Any
 
 from aws_lambda_powertools.metrics import MetricUnit
 
-from adbot_queue.adbots import announce
+from adbot_queue.adbots import event_publisher as announce
 from adbot_queue.adbots import service as adbots_service
-from adbot_queue.adbots.verdicts import Verdicts
+from adbot_queue.adbots.audit.verdicts import Verdicts
 from adbot_queue.core import aws, events, given_up, telemetry
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.settings import settings, variable
 from adbot_queue.core.telemetry import gauge
-from adbot_queue.jobs import counters
+from adbot_queue.operations import admin_digest as notices
 from adbot_queue.payments import service as payments_service
+from adbot_queue.queues import counters
 from adbot_queue.stock import service as stock
-from adbot_queue.system import notices
 
 
 def _measure() -> None:

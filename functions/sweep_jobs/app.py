@@ -7,7 +7,11 @@ from typing import Any
 
 from adbot_queue.core import events, telemetry
 from adbot_queue.core.telemetry import logger
-from adbot_queue.jobs import alerts, owner_check, queues_control, sweep, ticking
+from adbot_queue.dead_letters import alerts
+from adbot_queue.jobs import sweeper as sweep
+from adbot_queue.jobs.enqueue import owner_check
+from adbot_queue.queues import pause as queues_control
+from adbot_queue.schedules import runner as ticking
 
 JOBS_MS, REST_MS = 30_000, 10_000
 """Time that schedules leave to the parts after them, and jobs to the parts after these."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from adbot_queue import ledger
 from adbot_queue.core.http import PUBLIC, STAFF, Api, Request, Response
-from adbot_queue.system import health, schemas
+from adbot_queue.operations import readiness as health
+from adbot_queue.operations import system_schemas as schemas
 
 api = Api("System")
 

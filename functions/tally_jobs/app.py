@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from adbot_queue.core.consume import stream
-from adbot_queue.jobs import counters
+from adbot_queue.queues import counters
 
 handler = stream(lambda records: counters.from_env().tally(records))

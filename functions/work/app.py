@@ -8,9 +8,9 @@ from typing import Any
 
 from adbot_queue.core import events, telemetry
 from adbot_queue.core.consume import batch
-from adbot_queue.jobs import execute
 from adbot_queue.jobs.model import RANK, Mode
-from adbot_queue.jobs.permit import Permit
+from adbot_queue.jobs.worker import worker as execute
+from adbot_queue.jobs.worker.message import Permit
 
 _JOB = re.compile(r"[!-~]{1,64}")
 

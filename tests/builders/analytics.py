@@ -14,10 +14,10 @@ from adbot_queue.core.dynamodb import encode
 from adbot_queue.core.settings import settings
 from adbot_queue.jobs import job_types, long_running
 from adbot_queue.jobs.context import Context
-from adbot_queue.jobs.items import item_of
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.retry import Postponed
-from adbot_queue.jobs.store import JobStore
+from adbot_queue.jobs.store.items import item_of
+from adbot_queue.jobs.store.jobs import JobStore
 from tests.builders.jobs import Clock
 
 TODAY = "2025-11-22"

@@ -12,15 +12,15 @@ from adbot_queue import ledger
 from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import encode
 from adbot_queue.core.ids import time_ordered_id
-from adbot_queue.jobs import dead_letters
-from adbot_queue.jobs.alerts import Alerts
-from adbot_queue.jobs.dead_letters import DeadLetters
-from adbot_queue.jobs.execute import Worker
-from adbot_queue.jobs.items import item_of
-from adbot_queue.jobs.letter_store import DeadLetterStore
-from adbot_queue.jobs.letters import DeadLetterFilter
+from adbot_queue.dead_letters import service as dead_letters
+from adbot_queue.dead_letters.alerts import Alerts
+from adbot_queue.dead_letters.model import DeadLetterFilter
+from adbot_queue.dead_letters.replay_service import Replays
+from adbot_queue.dead_letters.service import DeadLetters
+from adbot_queue.dead_letters.store import DeadLetterStore
 from adbot_queue.jobs.model import BAD_ENDS, Job
-from adbot_queue.jobs.replays import Replays
+from adbot_queue.jobs.store.items import item_of
+from adbot_queue.jobs.worker.worker import Worker
 from adbot_queue.ledger import Actor
 from tests.builders.job_stream import claimed, died, failed
 from tests.builders.jobs import Jobs

@@ -9,9 +9,9 @@ from itertools import pairwise
 from typing import Any
 
 from adbot_queue.core.dynamodb import encode
-from adbot_queue.jobs.items import item_of
 from adbot_queue.jobs.model import Failure, Job, State
 from adbot_queue.jobs.retry import Verdict
+from adbot_queue.jobs.store.items import item_of
 from tests.builders.clocks import NOW
 
 Record = dict[str, Any]

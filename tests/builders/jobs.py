@@ -22,18 +22,18 @@ from adbot_queue import ledger
 from adbot_queue.core import aws
 from adbot_queue.core.errors import AppError
 from adbot_queue.jobs import job_queues, job_types
-from adbot_queue.jobs.dependents import Dependents
-from adbot_queue.jobs.dispatch import Dispatcher
-from adbot_queue.jobs.execute import Worker
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import Job, Mode, State
-from adbot_queue.jobs.permit import Permit
 from adbot_queue.jobs.service import Enqueued, JobService, NewJob
-from adbot_queue.jobs.store import JobStore
-from adbot_queue.jobs.sweep import Sweeper
+from adbot_queue.jobs.store.jobs import JobStore
+from adbot_queue.jobs.sweeper import Sweeper
+from adbot_queue.jobs.worker.dependents import Dependents
+from adbot_queue.jobs.worker.dispatch import Dispatcher
+from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.jobs.worker.worker import Worker
 from adbot_queue.ledger import Actor
-from adbot_queue.system import mode as modes
-from adbot_queue.system.limits import Limits, Rate
+from adbot_queue.platform import mode as modes
+from adbot_queue.platform.rate_limits import Limits, Rate
 from tests.builders.world import World
 
 SOME_DAY = 1_790_000_000_000
@@ -186,7 +186,7 @@ class Jobs:
     def all(self) -> list[Job]:
         """Every job of the table."""
         from adbot_queue.core.dynamodb import decode  # noqa: PLC0415
-        from adbot_queue.jobs.items import job_of  # noqa: PLC0415
+        from adbot_queue.jobs.store.items import job_of  # noqa: PLC0415
 
         pages = aws.dynamodb().get_paginator("scan").paginate(TableName=self.store.table)
         items = [decode(item) for page in pages for item in page["Items"]]

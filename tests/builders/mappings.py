@@ -13,7 +13,8 @@ import boto3
 import pytest
 
 from adbot_queue.core import aws
-from adbot_queue.jobs import job_queues, queues_control
+from adbot_queue.jobs import job_queues
+from adbot_queue.queues import pause as queues_control
 from tests.builders.world import REGION, World
 
 

@@ -22,9 +22,10 @@ from adbot_queue.core import aws
 from adbot_queue.core.outbound import Answer as Answered
 from adbot_queue.core.outbound import Outbound, Place, Unreachable
 from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.permit import Permit
-from adbot_queue.otp import codes
-from adbot_queue.system import circuits, limits
+from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.messaging import otp_codes as codes
+from adbot_queue.platform import circuit_breaker as circuits
+from adbot_queue.platform import rate_limits as limits
 from adbot_queue.tickets.jobs import nft_mint as nft
 from tests.builders.calls import _Raw, reach_bedrock
 from tests.builders.jobs import Jobs

@@ -20,13 +20,14 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
 from moto.sqs.models import sqs_backends
 
-from adbot_queue.adbots import items
 from adbot_queue.adbots.model import Adbot, Order, OrderStatus
+from adbot_queue.adbots.storage import items
 from adbot_queue.core import aws, secrets
 from adbot_queue.core.dynamodb import decode, encode
 from adbot_queue.payments.model import bot_id_of, order_id_of
 from adbot_queue.payments.plans import BillingInterval, CheckoutMode, Plan
-from adbot_queue.system import circuits, limits
+from adbot_queue.platform import circuit_breaker as circuits
+from adbot_queue.platform import rate_limits as limits
 from local.stand_ins import sendgrid_events
 from tests.builders.world import REGION, Answer, FakeContext, World
 

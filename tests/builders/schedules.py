@@ -11,11 +11,11 @@ from unittest.mock import patch
 
 from adbot_queue.core import aws
 from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.schedule_model import Schedule, ScheduleSpec, Tick
-from adbot_queue.jobs.schedule_store import ScheduleStore, schedule_of
-from adbot_queue.jobs.schedules import Command, Schedules
-from adbot_queue.jobs.ticking import ScheduleTrigger
 from adbot_queue.ledger import Ledger
+from adbot_queue.schedules.model import Schedule, ScheduleSpec, Tick
+from adbot_queue.schedules.runner import ScheduleTrigger
+from adbot_queue.schedules.service import Command, Schedules
+from adbot_queue.schedules.store import ScheduleStore, schedule_of
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure, rows, snapshot
 from tests.builders.world import ADMIN, World
@@ -143,7 +143,7 @@ class ScheduleHarness:
 
 def counted() -> Any:
     """Spy on the metrics of the trigger; `total` reads them."""
-    return patch("adbot_queue.jobs.ticking.count")
+    return patch("adbot_queue.schedules.runner.count")
 
 
 def total(spy: Any, metric: str) -> int:

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from adbot_queue.jobs import execute, job_queues, service
+from adbot_queue.jobs import job_queues, service
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.retry import Permanent
+from adbot_queue.jobs.worker import worker as execute
 from tests.builders import effects
 from tests.builders.effects import Charge
 from tests.builders.jobs import Jobs, known_types

@@ -16,8 +16,9 @@ import pytest
 from adbot_queue.core import aws
 from adbot_queue.core.clock import day, system_clock
 from adbot_queue.core.dynamodb import encode
-from adbot_queue.delivery import messages, suppressions
-from adbot_queue.jobs.items import item_of
+from adbot_queue.jobs.store.items import item_of
+from adbot_queue.messaging import sent_messages as messages
+from adbot_queue.messaging import suppressions
 from local.openapi import DOCUMENT
 from tests.builders import job_stream
 from tests.builders.analytics import Counting, event

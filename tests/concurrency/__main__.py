@@ -15,7 +15,7 @@ os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "adbot-queue")
 os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "AdBotQueue")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
-from adbot_queue.adbots.findings import Kind
+from adbot_queue.adbots.audit.findings import Kind
 from tests.concurrency.run import Campaign, Result
 from tests.support.dynamodb_local import dynamodb_local, lacking
 

@@ -23,18 +23,18 @@ from adbot_queue.core import telemetry
 from adbot_queue.core.dynamodb import Contended, decode
 from adbot_queue.core.errors import AppError, Conflict, Invalid, NotFound, Unavailable
 from adbot_queue.jobs import job_queues
-from adbot_queue.jobs.dependents import Dependents
-from adbot_queue.jobs.dispatch import Dispatcher
-from adbot_queue.jobs.execute import Worker
-from adbot_queue.jobs.items import job_of
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.permit import Permit
 from adbot_queue.jobs.service import JobService, NewJob
-from adbot_queue.jobs.store import JobStore
-from adbot_queue.jobs.sweep import Sweeper
+from adbot_queue.jobs.store.items import job_of
+from adbot_queue.jobs.store.jobs import JobStore
+from adbot_queue.jobs.sweeper import Sweeper
+from adbot_queue.jobs.worker.dependents import Dependents
+from adbot_queue.jobs.worker.dispatch import Dispatcher
+from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.jobs.worker.worker import Worker
 from adbot_queue.ledger import SYSTEM, Actor, Ledger
-from adbot_queue.system.limits import Limits, Rate
+from adbot_queue.platform.rate_limits import Limits, Rate
 from tests.builders.sqs import FakeSqs, Troubles
 from tests.builders.tables import create_tables
 from tests.concurrency.faults import Faults, Killed, Rates

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from adbot_queue.adbots import items
-from adbot_queue.adbots.findings import Snapshot
+from adbot_queue.adbots.audit.findings import Snapshot
 from adbot_queue.adbots.model import AdbotStatus, Run
 from adbot_queue.adbots.service import AdbotService
+from adbot_queue.adbots.storage import items
 from adbot_queue.core import dynamodb
 
 

@@ -11,10 +11,10 @@ from random import Random
 from typing import Any, TypeVar
 from unittest.mock import patch
 
-from adbot_queue.adbots.audit import audit
+from adbot_queue.adbots.audit.findings import Kind
+from adbot_queue.adbots.audit.reconcile import Reconciler
+from adbot_queue.adbots.audit.rules import audit
 from adbot_queue.adbots.commands import Command
-from adbot_queue.adbots.findings import Kind
-from adbot_queue.adbots.reconcile import Reconciler
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import system_clock

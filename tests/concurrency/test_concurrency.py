@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from adbot_queue.adbots.findings import Kind
-from adbot_queue.adbots.rows import UnreadableRow
+from adbot_queue.adbots.audit.findings import Kind
+from adbot_queue.adbots.storage.rows import UnreadableRow
 from adbot_queue.core.dynamodb import Item, Transaction
 from tests.concurrency import workers
 from tests.concurrency.run import Campaign, Result

@@ -12,10 +12,11 @@ import pytest
 
 from adbot_queue.core import telemetry
 from adbot_queue.core.ids import time_ordered_id
-from adbot_queue.jobs import execute, job_types
-from adbot_queue.jobs.items import item_of
+from adbot_queue.jobs import job_types
 from adbot_queue.jobs.model import Job
-from adbot_queue.system.limits import Rate
+from adbot_queue.jobs.store.items import item_of
+from adbot_queue.jobs.worker import worker as execute
+from adbot_queue.platform.rate_limits import Rate
 from bench.pools import write
 from tests.builders.clocks import FakeClock
 from tests.builders.sqs import FakeSqs

@@ -13,7 +13,7 @@ import pytest
 
 from adbot_queue.jobs import job_queues, job_types
 from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.store import JobStore
+from adbot_queue.jobs.store.jobs import JobStore
 from tests.concurrency import job_run
 from tests.concurrency.job_run import TYPES, Run, broken
 from tests.support.dynamodb_local import lacking

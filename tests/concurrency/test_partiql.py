@@ -11,11 +11,11 @@ from moto import mock_aws
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import ConditionFailed, Item
 from adbot_queue.core.partiql import BATCH, Update, update_many
-from adbot_queue.jobs import claims
-from adbot_queue.jobs.claims import Claims
-from adbot_queue.jobs.items import item_of
 from adbot_queue.jobs.model import Failure, Job, Mode, State
 from adbot_queue.jobs.retry import Verdict
+from adbot_queue.jobs.store import claims
+from adbot_queue.jobs.store.claims import Claims
+from adbot_queue.jobs.store.items import item_of
 from tests.builders.tables import create_tables
 from tests.support.dynamodb_local import client, lacking
 from tests.support.moto_partiql import partiql

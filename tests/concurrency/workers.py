@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
 
+from adbot_queue.adbots.audit.reconcile import Reconciler
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import CreationSource, ExecutionMode, Order, OrderStatus
-from adbot_queue.adbots.reconcile import Reconciler
 from adbot_queue.adbots.service import AdbotService, Wanted
-from adbot_queue.adbots.store import AdbotStore
+from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.dynamodb import Contended, Refused
 from adbot_queue.core.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable

@@ -52,7 +52,9 @@ def test_a_changed_line_of_the_layer_and_of_a_function_runs_without_a_deployment
     api = running.read()["api_url"]
     assert requests.get(f"{api}/health", timeout=30).json() == {"status": "ok"}
 
-    edit(tree / "layers/common/adbot_queue/system/schemas.py", 'status: str = "ok"', 'status: str = "changed"')
+    edit(
+        tree / "layers/common/adbot_queue/operations/system_schemas.py", 'status: str = "ok"', 'status: str = "changed"'
+    )
     eventually(lambda: requests.get(f"{api}/health", timeout=30).json() == {"status": "changed"})
 
     edit(tree / "functions/system/app.py", "max-age=300", "max-age=301")

@@ -14,8 +14,8 @@ from werkzeug.serving import make_server
 from adbot_queue.core import aws, telemetry
 from adbot_queue.integrations.jobs.generate_content import Content
 from adbot_queue.integrations.jobs.optimize_seo import Seo
-from adbot_queue.system import event_log
-from adbot_queue.system.event_log import Kind
+from adbot_queue.platform import call_log as event_log
+from adbot_queue.platform.call_log import Kind
 from local.embedded import PYTHON, child, wait_until_listening
 from local.settings import HOST, Settings, free_port
 from local.stand_ins.app import StandIns

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from adbot_queue.jobs import execute, job_queues
-from adbot_queue.jobs.intake import MOST_BATCH
+from adbot_queue.jobs import job_queues
+from adbot_queue.jobs.enqueue.request import MOST_BATCH
+from adbot_queue.jobs.worker import worker as execute
 from local.openapi import all_routes
 from local.settings import ROOT
 from local.translate import load, unroll

@@ -9,9 +9,10 @@ from functools import lru_cache
 import pytest
 
 from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry, Segment
-from adbot_queue.adbots.audit import audit
+from adbot_queue.adbots.audit.findings import Code, Grant, Kind, Loss, Snapshot
+from adbot_queue.adbots.audit.reconcile import Reconciler
+from adbot_queue.adbots.audit.rules import audit
 from adbot_queue.adbots.commands import Command
-from adbot_queue.adbots.findings import Code, Grant, Kind, Loss, Snapshot
 from adbot_queue.adbots.model import (
     Adbot,
     AdbotStatus,
@@ -22,7 +23,6 @@ from adbot_queue.adbots.model import (
     QueuedReason,
     Run,
 )
-from adbot_queue.adbots.reconcile import Reconciler
 from adbot_queue.core import dynamodb
 from adbot_queue.core.errors import Invalid
 from tests.builders.world import ADMIN, World, world

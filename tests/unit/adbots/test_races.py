@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError
 
-from adbot_queue.adbots.audit import audit
+from adbot_queue.adbots.audit.reconcile import Reconciler
+from adbot_queue.adbots.audit.rules import audit
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import AdbotStatus, CreationSource, Order, OrderStatus
-from adbot_queue.adbots.reconcile import Reconciler
 from adbot_queue.adbots.service import Wanted
+from adbot_queue.adbots.session_locator import Located
 from adbot_queue.adbots.sessions import Sessions
-from adbot_queue.adbots.whereabouts import Located
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.dynamodb import Contended, Refused, Transaction
 from adbot_queue.stock.service import STAGED_FOR_MS, Stock, Uploaded

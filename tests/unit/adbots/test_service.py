@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from adbot_queue.adbots import items
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import AdbotStatus, OrderStatus, QueuedReason
 from adbot_queue.adbots.service import Wanted
+from adbot_queue.adbots.storage import items
 from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import encode
 from adbot_queue.core.errors import Conflict, Forbidden, IdempotencyMismatch, Invalid, NotFound, Unavailable

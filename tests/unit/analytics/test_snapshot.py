@@ -13,8 +13,9 @@ from adbot_queue.analytics import snapshot, store
 from adbot_queue.analytics.jobs.process_snapshot import ProcessSnapshot
 from adbot_queue.analytics.model import DAY_MS, HOUR_MS, Event, hour_start, person_of
 from adbot_queue.core import aws
-from adbot_queue.jobs import counters, long_running
+from adbot_queue.jobs import long_running
 from adbot_queue.jobs.retry import Permanent, Postponed
+from adbot_queue.queues import counters
 from tests.builders.analytics import NOON, TODAY, Counting, event, naive
 from tests.builders.crash import Killed, crash_after
 from tests.builders.world import world

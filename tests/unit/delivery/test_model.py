@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adbot_queue.delivery.model import MOST_HISTORY, Delivery, DeliveryStatus, Report, Told
+from adbot_queue.messaging.model import MOST_HISTORY, Delivery, DeliveryStatus, Report, Told
 
 FIRST = Told("email", "job-1", "job-1", "m-1", Report("e-0", DeliveryStatus.ACCEPTED, 1000))
 

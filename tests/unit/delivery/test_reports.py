@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.errors import BadSignature
-from adbot_queue.delivery import messages
-from adbot_queue.delivery.messages import STEPS, Messages
+from adbot_queue.messaging import sent_messages as messages
+from adbot_queue.messaging.sent_messages import STEPS, Messages
 from adbot_queue.providers import twilio
 from local.stand_ins.twilio import signature
 from tests.builders.clocks import NOW, FakeClock

@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 from sendgrid import EventWebhook
 
 from adbot_queue.core import aws, telemetry
-from adbot_queue.delivery import service
-from adbot_queue.delivery.model import DeliveryStatus, Report, Told
+from adbot_queue.messaging import service
+from adbot_queue.messaging.model import DeliveryStatus, Report, Told
 from adbot_queue.providers import sendgrid_webhook
 from local.stand_ins import sendgrid_events
 from tests.builders.payments import SENDGRID_KEY, failing, rows, secret

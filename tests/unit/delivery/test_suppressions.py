@@ -12,8 +12,8 @@ import pytest
 from adbot_queue import ledger
 from adbot_queue.core import aws
 from adbot_queue.core.errors import NotFound
-from adbot_queue.delivery.suppressions import KEPT_MS, Suppressions
 from adbot_queue.ledger import Actor
+from adbot_queue.messaging.suppressions import KEPT_MS, Suppressions
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.payments import rows, secret
 from tests.builders.world import World
@@ -148,7 +148,7 @@ def test_there_is_nothing_to_lift_of_whom_nothing_is_known(suppressed: Suppressi
 
 
 def test_staff_look_up_and_admins_lift(aws_with_secrets: World) -> None:
-    from adbot_queue.delivery import suppressions  # noqa: PLC0415
+    from adbot_queue.messaging import suppressions  # noqa: PLC0415
 
     suppressions.from_env().add("email", ADDRESS, "bounce", 1_700_000_000_000, "job-1")
     look, lift = "GET /suppressions", "DELETE /suppressions/{id}"

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from adbot_queue.adbots.announce import Announcer
+from adbot_queue.adbots.event_publisher import Announcer
 from adbot_queue.core import aws, given_up, telemetry
-from adbot_queue.jobs import counters
 from adbot_queue.jobs.model import State
+from adbot_queue.queues import counters
 from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.effects import Provider, charging, new_provider
 from tests.builders.jobs import Jobs, known_types

@@ -11,9 +11,10 @@ import pytest
 
 from adbot_queue.core import aws
 from adbot_queue.core.clock import iso, system_clock
-from adbot_queue.jobs import sweep, ticking
-from adbot_queue.jobs.ticking import ScheduleTrigger
-from adbot_queue.system import owner_limit
+from adbot_queue.jobs import sweeper as sweep
+from adbot_queue.platform import owner_limit
+from adbot_queue.schedules import runner as ticking
+from adbot_queue.schedules.runner import ScheduleTrigger
 from tests.builders.payments import configure, rows
 from tests.builders.world import ROOT, Answer, FakeContext, World
 

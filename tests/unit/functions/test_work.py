@@ -10,8 +10,8 @@ import pytest
 from adbot_queue import ledger
 from adbot_queue.jobs import service
 from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.permit import Permit
 from adbot_queue.jobs.service import Enqueued, NewJob
+from adbot_queue.jobs.worker.message import Permit
 from tests.builders.effects import charging, new_provider
 from tests.builders.jobs import known_types
 from tests.builders.world import FakeContext, World

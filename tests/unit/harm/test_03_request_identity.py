@@ -9,7 +9,8 @@ import pytest
 
 from adbot_queue.core.errors import AppError, Conflict, IdempotencyMismatch, Unavailable
 from adbot_queue.integrations.jobs import execute_plugin as plugin
-from adbot_queue.jobs import intake, job_types
+from adbot_queue.jobs import job_types
+from adbot_queue.jobs.enqueue import request as intake
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.retry import Permanent, Transient
@@ -251,7 +252,7 @@ def test_a_batchs_key_with_another_batch_is_refused_as_a_whole(world: World, job
 
 
 def test_a_batch_that_died_half_way_is_completed_by_its_repetition(world: World, jobs: Jobs) -> None:
-    with patch("adbot_queue.jobs.batches._callback", side_effect=Unavailable("died")):
+    with patch("adbot_queue.jobs.api.batch._callback", side_effect=Unavailable("died")):
         assert post(world, BATCH, "b", "/jobs/batch").status == 503
     again = post(world, BATCH, "b", "/jobs/batch")
 

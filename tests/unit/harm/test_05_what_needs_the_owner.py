@@ -15,11 +15,11 @@ from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import decode, encode
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.jobs import service
-from adbot_queue.jobs.items import item_of
+from adbot_queue.jobs.enqueue.owner_check import needs_owner
 from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.owner_check import needs_owner
+from adbot_queue.jobs.store.items import item_of
 from adbot_queue.ledger import Actor
-from adbot_queue.system.owner_limit import OwnerLimit
+from adbot_queue.platform.owner_limit import OwnerLimit
 from local.openapi import all_routes
 from tests.builders.dead_letters import DeadLetterHarness
 from tests.builders.job_stream import claimed, died

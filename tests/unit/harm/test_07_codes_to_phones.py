@@ -13,10 +13,12 @@ import pytest
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.errors import Unavailable
 from adbot_queue.jobs import service as jobs_service
-from adbot_queue.otp import codes, numbers, service
-from adbot_queue.otp.codes import Codes
-from adbot_queue.otp.service import Otps
-from adbot_queue.system.limits import Limits, Rate
+from adbot_queue.messaging import otp_codes as codes
+from adbot_queue.messaging import otp_service as service
+from adbot_queue.messaging import phone_ranges as numbers
+from adbot_queue.messaging.otp_codes import Codes
+from adbot_queue.messaging.otp_service import Otps
+from adbot_queue.platform.rate_limits import Limits, Rate
 from tests.builders.clocks import FakeClock
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure, empty, rows

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from adbot_queue.adbots import items
-from adbot_queue.adbots.reconcile import Reconciler
+from adbot_queue.adbots.audit.reconcile import Reconciler
+from adbot_queue.adbots.storage import items
 from adbot_queue.core import aws
 from adbot_queue.core.clock import system_clock
 from adbot_queue.stock import service as stock

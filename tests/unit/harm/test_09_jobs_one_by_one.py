@@ -13,14 +13,14 @@ import pytest
 
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.errors import Conflict, Invalid, Unavailable
+from adbot_queue.dead_letters.model import DeadLetterFilter
+from adbot_queue.dead_letters.store import DeadLetterStore
 from adbot_queue.jobs import job_types as registered
-from adbot_queue.jobs.clean import clean
+from adbot_queue.jobs.api.purge import clean
+from adbot_queue.jobs.api.schemas import CleanQuery
 from adbot_queue.jobs.job_types import JobType
-from adbot_queue.jobs.letter_store import DeadLetterStore
-from adbot_queue.jobs.letters import DeadLetterFilter
 from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.permit import Permit
-from adbot_queue.jobs.schemas import CleanQuery
+from adbot_queue.jobs.worker.message import Permit
 from tests.builders import effects
 from tests.builders.effects import Provider, charging, new_provider
 from tests.builders.jobs import Jobs, known_types

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from adbot_queue.adbots import items
 from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry, Segment, plan
+from adbot_queue.adbots.audit.reconcile import Reconciler
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import Adbot, AdbotStatus, Run
-from adbot_queue.adbots.pool_store import PoolStore
 from adbot_queue.adbots.pools import Pools
-from adbot_queue.adbots.reconcile import Reconciler
+from adbot_queue.adbots.storage import items
+from adbot_queue.adbots.storage.pool_store import PoolStore
 from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.dynamodb import ItemTwice, Transaction
 from tests.builders.world import ADMIN, World, empty

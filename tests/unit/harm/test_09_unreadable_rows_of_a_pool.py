@@ -12,12 +12,12 @@ from unittest.mock import patch
 
 import pytest
 
-from adbot_queue.adbots import items
+from adbot_queue.adbots.audit.findings import Code, Finding
+from adbot_queue.adbots.audit.reconcile import Reconciler
 from adbot_queue.adbots.commands import Command
-from adbot_queue.adbots.findings import Code, Finding
 from adbot_queue.adbots.model import Adbot, AdbotStatus
 from adbot_queue.adbots.pools import Pools
-from adbot_queue.adbots.reconcile import Reconciler
+from adbot_queue.adbots.storage import items
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.errors import Conflict, Unavailable
 from tests.builders.world import ADMIN, FakeContext, World, empty
@@ -467,7 +467,7 @@ def test_a_pool_that_cannot_be_reconciled_stops_no_other(
     answer = three.app("reconcile").handler({}, FakeContext())
 
     assert (answer["pools"], answer["without_verdict"], answer["findings"]) == (3, 1, 0)
-    with patch("adbot_queue.adbots.verdicts.DUE_MS", -1):
+    with patch("adbot_queue.adbots.audit.verdicts.DUE_MS", -1):
         three.app("sweep").handler({}, FakeContext())
     assert counted["PoolsWithoutVerdict"] == 3
 
@@ -537,7 +537,7 @@ def test_an_unreadable_row_is_a_finding_of_its_own_while_it_is_not_set_aside(thr
 
 
 def test_an_unreadable_bot_is_refused_in_words() -> None:
-    from adbot_queue.adbots.rows import UnreadableRow  # noqa: PLC0415
+    from adbot_queue.adbots.storage.rows import UnreadableRow  # noqa: PLC0415
 
     error = UnreadableRow({"pk": "ADBOT#b"}, "status is missing")
 

@@ -14,11 +14,13 @@ from pydantic import BaseModel, create_model
 
 from adbot_queue.core import aws
 from adbot_queue.integrations.jobs import execute_plugin as plugin
-from adbot_queue.jobs import claims, intake, items, job_types
-from adbot_queue.jobs.intake import check_payload
+from adbot_queue.jobs import job_types
+from adbot_queue.jobs.enqueue import request as intake
+from adbot_queue.jobs.enqueue.request import check_payload
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import UNSUPPORTED_MS, Job, State
-from adbot_queue.jobs.permit import Permit
+from adbot_queue.jobs.store import claims, items
+from adbot_queue.jobs.worker.message import Permit
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure
 from tests.builders.world import ADMIN, World

@@ -13,11 +13,11 @@ import pytest
 from adbot_queue.core import aws, settings, telemetry
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.permit import Permit
+from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.platform import circuit_breaker as circuits
+from adbot_queue.platform.circuit_breaker import Circuit, CircuitOpen, Circuits, CircuitState
 from adbot_queue.providers import registry
 from adbot_queue.providers.waiting import throttled
-from adbot_queue.system import circuits
-from adbot_queue.system.circuits import Circuit, CircuitOpen, Circuits, CircuitState
 from tests.builders.calls import providers
 from tests.builders.jobs import Jobs
 from tests.builders.outages import (
@@ -438,7 +438,7 @@ def test_a_probe_that_passes_opens_a_provider_whose_quota_is_there_again(jobs: J
 def test_the_reason_is_shown_wherever_an_operator_looks(
     jobs: Jobs, sky: Weather, on_aws_all_along: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for clocked in ("adbot_queue.system.overview.system_clock", "adbot_queue.system.health_log.system_clock"):
+    for clocked in ("adbot_queue.operations.overview.system_clock", "adbot_queue.platform.health_log.system_clock"):
         monkeypatch.setattr(clocked, jobs.clock)
     sky.shape = sendgrid_error(401, "Maximum credits exceeded")
     job = attempt(jobs, mails(jobs, 1)[0])
@@ -463,7 +463,7 @@ def test_the_health_log_tells_of_a_provider_that_closes_and_of_one_that_is_open_
 ) -> None:
     told: list[tuple[str, str]] = []
     monkeypatch.setattr(
-        "adbot_queue.system.health_log.record", lambda level, event, *_, **__: told.append((level, event))
+        "adbot_queue.platform.health_log.record", lambda level, event, *_, **__: told.append((level, event))
     )
     sky.shape = sendgrid_error(401, "Maximum credits exceeded")
     job = attempt(jobs, mails(jobs, 1)[0])

@@ -12,7 +12,7 @@ from adbot_queue.core import aws, settings
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.model import Failure, Job, Limit, State
 from adbot_queue.jobs.retry import RetryPolicy, Transient, decide, failure_of
-from adbot_queue.otp import codes
+from adbot_queue.messaging import otp_codes as codes
 from adbot_queue.providers import registry as providers_registry
 from tests.builders.calls import providers
 from tests.builders.jobs import Jobs

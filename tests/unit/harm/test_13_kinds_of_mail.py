@@ -13,10 +13,10 @@ from botocore.exceptions import ClientError
 from pydantic import ValidationError
 
 from adbot_queue.core import aws, dynamodb, settings
-from adbot_queue.delivery import suppressions
-from adbot_queue.delivery.suppressions import Kind
+from adbot_queue.messaging import suppressions
 from adbot_queue.messaging.jobs.send_email import SendEmail
 from adbot_queue.messaging.mail_templates import TEMPLATES
+from adbot_queue.messaging.suppressions import Kind
 from adbot_queue.providers import registry
 from local.stand_ins import sendgrid_events
 from tests.builders.payments import SENDGRID_KEY, configure, empty, rows

@@ -18,12 +18,13 @@ from adbot_queue.integrations.receivers import circuit_of
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs import service as jobs_service
 from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.permit import Permit
-from adbot_queue.otp import codes, service
-from adbot_queue.otp.codes import Codes
-from adbot_queue.otp.service import Otps
-from adbot_queue.system import circuits
-from adbot_queue.system.circuits import LEAST_FAILURES, Circuits, CircuitState
+from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.messaging import otp_codes as codes
+from adbot_queue.messaging import otp_service as service
+from adbot_queue.messaging.otp_codes import Codes
+from adbot_queue.messaging.otp_service import Otps
+from adbot_queue.platform import circuit_breaker as circuits
+from adbot_queue.platform.circuit_breaker import LEAST_FAILURES, Circuits, CircuitState
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure, empty, rows
 from tests.builders.providers import Peers, connect

@@ -17,8 +17,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from adbot_queue.core import aws, telemetry
-from adbot_queue.delivery import messages, suppressions
-from adbot_queue.delivery.sendgrid_events import read, unreadable
+from adbot_queue.messaging import sent_messages as messages
+from adbot_queue.messaging import suppressions
+from adbot_queue.messaging.sendgrid_events import read, unreadable
 from adbot_queue.providers import twilio
 from local.stand_ins import sendgrid_events
 from local.stand_ins.twilio import signature

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from adbot_queue.analytics.service import Analytics
 from adbot_queue.core.clock import iso
-from adbot_queue.system import event_log
-from adbot_queue.system.event_log import Kind
+from adbot_queue.platform import call_log as event_log
+from adbot_queue.platform.call_log import Kind
 from tests.builders.clocks import FakeClock
 from tests.builders.world import World
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from adbot_queue.jobs.ticks import Recurrence
+from adbot_queue.schedules.plan import Recurrence
 from local.openapi import all_routes
 from tests.builders.world import World
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from adbot_queue.jobs.ticks import BadZone, Recurrence, zone
+from adbot_queue.schedules.plan import BadZone, Recurrence, zone
 
 ROOT = Path(__file__).resolve().parents[3]
 PINNED = Path(str(files("tzdata") / "zoneinfo"))

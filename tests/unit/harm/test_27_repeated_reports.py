@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adbot_queue.delivery.model import MOST_HISTORY, Delivery, DeliveryStatus, Report, Told
+from adbot_queue.messaging.model import MOST_HISTORY, Delivery, DeliveryStatus, Report, Told
 from local.stand_ins import sendgrid_events
 from tests.builders.payments import SENDGRID_KEY, configure, empty, rows
 from tests.builders.world import World, world

@@ -8,8 +8,8 @@ from unittest.mock import patch
 import pytest
 
 from adbot_queue.core import aws
-from adbot_queue.system import circuits
-from adbot_queue.system.circuits import Circuits
+from adbot_queue.platform import circuit_breaker as circuits
+from adbot_queue.platform.circuit_breaker import Circuits
 from tests.builders.effects import Provider, charging, new_provider
 from tests.builders.jobs import Jobs, known_types
 from tests.builders.world import World

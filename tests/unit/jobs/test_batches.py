@@ -12,7 +12,7 @@ from adbot_queue.core.errors import AppError, Conflict, IdempotencyMismatch, Inv
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.service import Enqueued, NewJob
 from adbot_queue.ledger import SYSTEM
-from adbot_queue.system.mode import ProcessingMode
+from adbot_queue.platform.mode import ProcessingMode
 from tests.builders.crash import before_transactions, busy_parents, conflict, crash_after, tells_parents
 from tests.builders.effects import Provider
 from tests.builders.jobs import Jobs, states

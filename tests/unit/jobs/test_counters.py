@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, Contended, decode
 from adbot_queue.core.errors import Unavailable
-from adbot_queue.jobs import counters
-from adbot_queue.jobs.counters import MINUTES_KEPT_S, MOST_RECORDS, SHARDS, Counters
-from adbot_queue.jobs.statistics import summed
+from adbot_queue.queues import counters
+from adbot_queue.queues.counters import MINUTES_KEPT_S, MOST_RECORDS, SHARDS, Counters
+from adbot_queue.queues.statistics import summed
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.job_stream import Record, Stream, claimed, job

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from adbot_queue.core.errors import Conflict
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.service import NewJob
-from adbot_queue.system.mode import ProcessingMode
+from adbot_queue.platform.mode import ProcessingMode
 from tests.builders.crash import Killed, before_transactions, busy_parents, crash_after, every_call
 from tests.builders.effects import Provider, charging, new_provider
 from tests.builders.jobs import Jobs, known_types

@@ -10,8 +10,8 @@ from botocore.exceptions import ClientError
 
 from adbot_queue.core import aws
 from adbot_queue.core.errors import Conflict, Invalid, NotFound
-from adbot_queue.jobs import alerts
-from adbot_queue.jobs.letters import DeadLetterFilter
+from adbot_queue.dead_letters import alerts
+from adbot_queue.dead_letters.model import DeadLetterFilter
 from adbot_queue.jobs.model import Job, State
 from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.dead_letters import DeadLetterHarness

@@ -12,12 +12,12 @@ import pytest
 from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import Contended, Transaction
 from adbot_queue.jobs import job_queues
-from adbot_queue.jobs.items import item_of
+from adbot_queue.jobs.api.schemas import JobView
 from adbot_queue.jobs.long_running import MAX_CHECKPOINT_BYTES, NextRun, Progress, Slice, allowed, next_at
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.retry import RetryPolicy, Transient
-from adbot_queue.jobs.schemas import JobView
-from adbot_queue.jobs.statistics import change_of
+from adbot_queue.jobs.store.items import item_of
+from adbot_queue.queues.statistics import change_of
 from tests.builders import long_work
 from tests.builders.crash import Killed, crash_after, every_call, sent_twice
 from tests.builders.jobs import Jobs, known_types

@@ -14,13 +14,16 @@ from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import put_if
 from adbot_queue.core.errors import NotFound, Unavailable
 from adbot_queue.core.settings import MissingSetting
-from adbot_queue.jobs import counters, job_queues, queues, queues_control
-from adbot_queue.jobs.items import item_of
+from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.queues_control import PENDING, QueuesControl
+from adbot_queue.jobs.store.items import item_of
 from adbot_queue.ledger import Actor
-from adbot_queue.system import health_log
-from adbot_queue.system.pauses import Intent, Pauses
+from adbot_queue.platform import health_log
+from adbot_queue.platform.queue_pauses import Intent, Pauses
+from adbot_queue.queues import counters
+from adbot_queue.queues import pause as queues_control
+from adbot_queue.queues import service as queues
+from adbot_queue.queues.pause import PENDING, QueuesControl
 from tests.builders import mappings
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.crash import Killed, crash_after

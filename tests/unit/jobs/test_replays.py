@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import Conflict, NotFound
-from adbot_queue.jobs import dead_letters
-from adbot_queue.jobs.letters import DeadLetterFilter
+from adbot_queue.dead_letters import service as dead_letters
+from adbot_queue.dead_letters.model import DeadLetterFilter
 from adbot_queue.jobs.model import Job, State
 from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.dead_letters import DeadLetterHarness

@@ -15,10 +15,10 @@ from adbot_queue.core.dynamodb import encode
 from adbot_queue.core.errors import NotFound
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.model import State
-from adbot_queue.jobs.schedule_model import Outcome
-from adbot_queue.jobs.schedule_store import item_of
-from adbot_queue.jobs.schedules import Command
-from adbot_queue.jobs.ticks import LOOKAHEAD_MS, MissedPolicy
+from adbot_queue.schedules.model import Outcome
+from adbot_queue.schedules.plan import LOOKAHEAD_MS, MissedPolicy
+from adbot_queue.schedules.service import Command
+from adbot_queue.schedules.store import item_of
 from tests.builders.crash import Killed, before_transactions, conflict, crash_after, every_call
 from tests.builders.schedules import BEGIN, ScheduleHarness, ms, spec
 from tests.builders.world import ADMIN, REGION, World, world
@@ -55,7 +55,7 @@ def test_the_calls_of_a_sweep_do_not_grow_with_the_schedules_that_are_not_due() 
     assert made[100] == made[10_000] == ["Query", "BatchGetItem", "TransactWriteItems"]
 
 
-@patch("adbot_queue.jobs.ticking.MAX_TICKS", 2)
+@patch("adbot_queue.schedules.runner.MAX_TICKS", 2)
 def test_due_schedules_share_transactions(harness: ScheduleHarness) -> None:
     for number in range(5):
         harness.create(f"s{number}", spec("rate(1 minute)"))
@@ -64,7 +64,7 @@ def test_due_schedules_share_transactions(harness: ScheduleHarness) -> None:
     assert calls.names == ["Query", "BatchGetItem", *["TransactWriteItems"] * 3]
 
 
-@patch("adbot_queue.jobs.ticking.MAX_TICKS", 5)  # in one transaction, of 25
+@patch("adbot_queue.schedules.runner.MAX_TICKS", 5)  # in one transaction, of 25
 def test_two_sweepers_at_once_make_one_job_of_each_tick(harness: ScheduleHarness) -> None:
     for number in range(3):
         harness.create(f"s{number}", spec("rate(1 minute)", missed_policy=ALL))
@@ -94,7 +94,7 @@ def test_a_sweeper_that_meets_a_busy_table_tries_again(harness: ScheduleHarness)
     assert harness.times() == ["00:02:00"]
 
 
-@patch("adbot_queue.jobs.ticking.MAX_TICKS", 2)
+@patch("adbot_queue.schedules.runner.MAX_TICKS", 2)
 def test_schedules_that_a_sweep_has_no_time_for_are_left_to_the_next(harness: ScheduleHarness) -> None:
     for number in range(5):
         harness.create(f"s{number}", spec("rate(1 minute)"))

@@ -11,9 +11,9 @@ import pytest
 from adbot_queue.core import aws
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.model import State
-from adbot_queue.jobs.schedule_model import Outcome
-from adbot_queue.jobs.schedule_store import UnreadableSchedule
-from adbot_queue.jobs.ticks import LOOKAHEAD_MS, MissedPolicy
+from adbot_queue.schedules.model import Outcome
+from adbot_queue.schedules.plan import LOOKAHEAD_MS, MissedPolicy
+from adbot_queue.schedules.store import UnreadableSchedule
 from tests.builders.payments import rows
 from tests.builders.schedules import BEGIN, ScheduleHarness, counted, ms, spec, total
 from tests.builders.sqs import FakeSqs
@@ -132,8 +132,8 @@ def test_another_timing_begins_anew_and_another_priority_does_not(harness: Sched
     assert harness.times() == ["01:01:00", "03:00:00"]
 
 
-@patch("adbot_queue.jobs.ticks.MAX_CAUGHT_UP", 12)  # of 100
-@patch("adbot_queue.jobs.ticking.MAX_TICKS", 5)  # in one transaction, of 25
+@patch("adbot_queue.schedules.plan.MAX_CAUGHT_UP", 12)  # of 100
+@patch("adbot_queue.schedules.runner.MAX_TICKS", 5)  # in one transaction, of 25
 def test_many_missed_ticks_are_caught_up_on_oldest_first_and_boundedly(harness: ScheduleHarness) -> None:
     harness.create(what=spec("rate(1 minute)", missed_policy=ALL))
     harness.at("06:00:00")
@@ -232,7 +232,7 @@ def test_an_unreadable_row_harms_itself_only(harness: ScheduleHarness, attribute
     harness.spoil("bad", **attributes)
     before = [item for item in rows(harness.world.env["JOBS_TABLE"]) if item["pk"] == "SCHEDULE#bad"]
 
-    with patch("adbot_queue.jobs.schedule_store.count") as spy:
+    with patch("adbot_queue.schedules.store.count") as spy:
         harness.sweep()
 
     assert (len(harness.made("a")), len(harness.made("bad")), len(harness.made("c"))) == (1, 0, 1)

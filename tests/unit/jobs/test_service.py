@@ -9,15 +9,15 @@ import pytest
 
 from adbot_queue.core import aws
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, RateLimited
-from adbot_queue.jobs.clean import clean
+from adbot_queue.jobs.api.purge import clean
+from adbot_queue.jobs.api.schemas import CleanQuery
 from adbot_queue.jobs.model import Failure, Job, State
-from adbot_queue.jobs.permit import Permit
 from adbot_queue.jobs.retry import Transient
-from adbot_queue.jobs.schemas import CleanQuery
 from adbot_queue.jobs.service import Enqueued
+from adbot_queue.jobs.worker.message import Permit
 from adbot_queue.ledger import SYSTEM
-from adbot_queue.system import health_log
-from adbot_queue.system.mode import ProcessingMode
+from adbot_queue.platform import health_log
+from adbot_queue.platform.mode import ProcessingMode
 from tests.builders import effects
 from tests.builders.crash import sent_twice
 from tests.builders.effects import Provider, charging

@@ -23,10 +23,10 @@ from moto.dynamodb.models import dynamodb_backends
 
 from adbot_queue.core.errors import Conflict
 from adbot_queue.jobs import job_queues
-from adbot_queue.jobs.claims import TooEarly
-from adbot_queue.jobs.execute import LEASE_MARGIN_MS, Permit
 from adbot_queue.jobs.model import RETRYABLE, TERMINAL, Job, State
-from adbot_queue.jobs.sweep import Sweeper
+from adbot_queue.jobs.store.claims import TooEarly
+from adbot_queue.jobs.sweeper import Sweeper
+from adbot_queue.jobs.worker.worker import LEASE_MARGIN_MS, Permit
 from tests.builders.effects import charging, new_provider
 from tests.builders.jobs import Jobs, known_types
 from tests.builders.sqs import FakeSqs

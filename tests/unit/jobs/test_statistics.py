@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adbot_queue.jobs.items import item_of
 from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.statistics import BOUNDS_MS, RUN, Change, Histogram, change_of, summed
+from adbot_queue.jobs.store.items import item_of
+from adbot_queue.queues.statistics import BOUNDS_MS, RUN, Change, Histogram, change_of, summed
 from tests.builders.clocks import NOW
 from tests.builders.job_stream import claimed, died, failed, job
 

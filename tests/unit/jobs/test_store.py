@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from adbot_queue.core import aws
-from adbot_queue.jobs.intake import MOST_BATCH, MOST_PAYLOAD
+from adbot_queue.jobs.enqueue.request import MOST_BATCH, MOST_PAYLOAD
 from adbot_queue.jobs.model import State
 from tests.builders.jobs import Jobs, states
 from tests.builders.world import ADMIN

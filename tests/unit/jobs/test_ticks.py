@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adbot_queue.jobs.cron import BadExpression, Cron
-from adbot_queue.jobs.ticks import (
+from adbot_queue.schedules.cron import BadExpression, Cron
+from adbot_queue.schedules.plan import (
     LOOKAHEAD_MS,
     MAX_CAUGHT_UP,
     MAX_COUNTED,

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from adbot_queue.core import aws
-from adbot_queue.otp import codes
-from adbot_queue.otp.codes import LIFE_MS, MOST_TRIES, Codes, Superseded, TooLate
+from adbot_queue.messaging import otp_codes as codes
+from adbot_queue.messaging.otp_codes import LIFE_MS, MOST_TRIES, Codes, Superseded, TooLate
 from tests.builders.clocks import FakeClock
 from tests.builders.crash import Killed, crash_after
 from tests.builders.payments import empty, rows

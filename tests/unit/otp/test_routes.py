@@ -15,9 +15,10 @@ from adbot_queue.core import aws, telemetry
 from adbot_queue.core.clock import iso
 from adbot_queue.jobs import service as jobs_service
 from adbot_queue.jobs.model import State
-from adbot_queue.otp import codes, service
-from adbot_queue.otp.codes import LIFE_MS, Codes
-from adbot_queue.otp.service import Otps
+from adbot_queue.messaging import otp_codes as codes
+from adbot_queue.messaging import otp_service as service
+from adbot_queue.messaging.otp_codes import LIFE_MS, Codes
+from adbot_queue.messaging.otp_service import Otps
 from local.stand_ins import twilio
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure, empty, rows, secret

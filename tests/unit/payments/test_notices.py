@@ -9,12 +9,12 @@ from urllib.error import URLError
 
 import pytest
 
-from adbot_queue.adbots import announce
+from adbot_queue.adbots import event_publisher as announce
 from adbot_queue.core import aws, settings
 from adbot_queue.core.telemetry import metrics
 from adbot_queue.jobs.model import Job, State
-from adbot_queue.system import notices
-from adbot_queue.system.notices import compose
+from adbot_queue.operations import admin_digest as notices
+from adbot_queue.operations.admin_digest import compose
 from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.jobs import Jobs
 from tests.builders.payments import empty, failing, rows, secret

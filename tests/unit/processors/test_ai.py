@@ -14,9 +14,9 @@ from adbot_queue.core.errors import NotConfigured
 from adbot_queue.integrations.ai import schema_of
 from adbot_queue.integrations.jobs.generate_content import Content, GenerateContent
 from adbot_queue.integrations.jobs.optimize_seo import OptimizeSeo, Seo
+from adbot_queue.platform import call_log as event_log
+from adbot_queue.platform.call_log import Kind
 from adbot_queue.providers import registry
-from adbot_queue.system import event_log
-from adbot_queue.system.event_log import Kind
 from tests.builders.calls import providers, reach_bedrock
 from tests.builders.payments import empty
 from tests.builders.processors import failure, run

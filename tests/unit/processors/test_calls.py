@@ -12,9 +12,10 @@ from adbot_queue.core import aws
 from adbot_queue.core.errors import NotConfigured, ProviderFailed, Unavailable
 from adbot_queue.jobs.provider_call import calling
 from adbot_queue.jobs.retry import Permanent, Postponed, Transient
+from adbot_queue.platform import circuit_breaker as circuits
+from adbot_queue.platform import rate_limits as limits
+from adbot_queue.platform.circuit_breaker import CircuitState
 from adbot_queue.providers import registry
-from adbot_queue.system import circuits, limits
-from adbot_queue.system.circuits import CircuitState
 from tests.builders.clocks import FakeClock
 from tests.builders.payments import empty, secret
 from tests.builders.processors import context

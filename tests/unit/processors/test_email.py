@@ -9,10 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from adbot_queue.core import settings, telemetry
-from adbot_queue.delivery import service as deliveries
-from adbot_queue.delivery import suppressions
-from adbot_queue.delivery.sendgrid_events import read
+from adbot_queue.messaging import service as deliveries
+from adbot_queue.messaging import suppressions
 from adbot_queue.messaging.jobs.send_email import SendEmail
+from adbot_queue.messaging.sendgrid_events import read
 from local.stand_ins import sendgrid_events
 from tests.builders.payments import secret
 from tests.builders.processors import failure, run

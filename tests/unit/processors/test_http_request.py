@@ -18,7 +18,7 @@ from adbot_queue.core.errors import Invalid
 from adbot_queue.core.outbound import Outbound
 from adbot_queue.integrations.jobs.http_request import MAX_ANSWER, OURS
 from adbot_queue.jobs import job_types
-from adbot_queue.jobs.intake import check_payload
+from adbot_queue.jobs.enqueue.request import check_payload
 from adbot_queue.jobs.masking import MASK, masked, unmasked
 from adbot_queue.jobs.model import Job, State
 from examples import http_receiver

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from urllib3.exceptions import NewConnectionError
 
 from adbot_queue.core import telemetry
-from adbot_queue.delivery import messages
+from adbot_queue.messaging import sent_messages as messages
 from adbot_queue.messaging.jobs.send_sms import SendSms
 from adbot_queue.messaging.jobs.send_whatsapp import SendWhatsApp
 from adbot_queue.providers import twilio

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from adbot_queue.core import telemetry
 from adbot_queue.jobs.model import State
 from adbot_queue.payments.jobs.payout_process import ProcessPayout
-from adbot_queue.system.circuits import Circuits
+from adbot_queue.platform.circuit_breaker import Circuits
 from tests.builders.jobs import Jobs
 from tests.builders.payments import secret
 from tests.builders.processors import failure, run

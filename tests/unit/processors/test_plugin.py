@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.errors import NotConfigured
 from adbot_queue.integrations.jobs.execute_plugin import ExecutePlugin
+from adbot_queue.platform import call_log as event_log
+from adbot_queue.platform.call_log import Kind
 from adbot_queue.providers import registry
-from adbot_queue.system import event_log
-from adbot_queue.system.event_log import Kind
 from tests.builders.calls import Answer, answer_calls, providers
 from tests.builders.payments import empty
 from tests.builders.processors import failure, run

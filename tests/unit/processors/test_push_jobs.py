@@ -12,9 +12,9 @@ import pytest
 from adbot_queue.core import aws
 from adbot_queue.jobs import service
 from adbot_queue.jobs.model import Job, State
+from adbot_queue.messaging import push_subscriptions as subscriptions
+from adbot_queue.messaging.push_subscriptions import MOST
 from adbot_queue.providers.web_push import Browser, decode
-from adbot_queue.push import subscriptions
-from adbot_queue.push.subscriptions import MOST
 from tests.builders.jobs import Jobs
 from tests.builders.payments import failing
 from tests.builders.providers import Peers

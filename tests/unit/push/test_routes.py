@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.core import aws
-from adbot_queue.push import subscriptions
+from adbot_queue.messaging import push_subscriptions as subscriptions
 from local.stand_ins.push import PushService
 from tests.builders.payments import USUAL_SECRETS, rows
 from tests.builders.world import Answer, World

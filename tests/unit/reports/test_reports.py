@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from pydantic import ValidationError
 
-from adbot_queue.adbots import items
 from adbot_queue.adbots.model import CreationSource, Order, OrderStatus
+from adbot_queue.adbots.storage import items
 from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.clock import day, system_clock
 from adbot_queue.operations.jobs.generate_report import GenerateReport

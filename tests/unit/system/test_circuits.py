@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adbot_queue.core import aws
-from adbot_queue.system import circuits as breakers
-from adbot_queue.system import health_log
-from adbot_queue.system.circuits import Circuit, CircuitOpen, Circuits, CircuitState
+from adbot_queue.platform import circuit_breaker as breakers
+from adbot_queue.platform import health_log
+from adbot_queue.platform.circuit_breaker import Circuit, CircuitOpen, Circuits, CircuitState
 from tests.builders.clocks import FakeClock
 from tests.builders.payments import failing
 from tests.builders.world import World

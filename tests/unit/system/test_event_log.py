@@ -9,7 +9,7 @@ import pytest
 from adbot_queue.core import aws
 from adbot_queue.core.clock import day_start, instant
 from adbot_queue.core.errors import Invalid
-from adbot_queue.system.event_log import KEPT_MS, EventLog, Kind
+from adbot_queue.platform.call_log import KEPT_MS, EventLog, Kind
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.payments import rows
 from tests.builders.world import World

@@ -9,8 +9,8 @@ import pytest
 from adbot_queue.core import aws, settings
 from adbot_queue.core.dynamodb import make_cursor
 from adbot_queue.core.errors import Invalid
-from adbot_queue.system import health_log
-from adbot_queue.system.health_log import MOST, PERIOD, HealthLog, LogLevel
+from adbot_queue.platform import health_log
+from adbot_queue.platform.health_log import MOST, PERIOD, HealthLog, LogLevel
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.crash import crash_after
 from tests.builders.payments import failing, rows

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.dynamodb import Contended
-from adbot_queue.system.limits import KEPT_S, Limits
+from adbot_queue.platform.rate_limits import KEPT_S, Limits
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.crash import crash_after
 from tests.builders.payments import rows

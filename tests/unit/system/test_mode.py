@@ -10,8 +10,8 @@ from adbot_queue import ledger
 from adbot_queue.core import aws
 from adbot_queue.core.errors import Unavailable
 from adbot_queue.ledger import Actor
-from adbot_queue.system.health_log import HealthLog, LogLevel
-from adbot_queue.system.mode import Modes, ProcessingMode
+from adbot_queue.platform.health_log import HealthLog, LogLevel
+from adbot_queue.platform.mode import Modes, ProcessingMode
 from tests.builders.clocks import FakeClock
 from tests.builders.crash import Killed, crash_after
 from tests.builders.payments import failing, rows

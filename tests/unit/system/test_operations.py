@@ -9,10 +9,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import put_if
-from adbot_queue.jobs import counters, job_queues
-from adbot_queue.jobs.items import item_of
-from adbot_queue.system import health_log, mode
-from adbot_queue.system.health_log import LogLevel
+from adbot_queue.jobs import job_queues
+from adbot_queue.jobs.store.items import item_of
+from adbot_queue.platform import health_log, mode
+from adbot_queue.platform.health_log import LogLevel
+from adbot_queue.queues import counters
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.crash import crash_after
 from tests.builders.job_stream import Stream, claimed, died, job

@@ -10,10 +10,10 @@ import pytest
 
 from adbot_queue.core.clock import iso
 from adbot_queue.jobs import job_types as registered
+from adbot_queue.jobs.api.schemas import JobView
 from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.permit import Permit
-from adbot_queue.jobs.schemas import JobView
-from adbot_queue.system.mode import ProcessingMode
+from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.platform.mode import ProcessingMode
 from adbot_queue.workflow.run import StepFailed
 from tests.builders import workflows
 from tests.builders.effects import Provider

@@ -7,8 +7,8 @@ from typing import Any
 from adbot_queue.adbots.changes import Change
 from adbot_queue.adbots.commands import Command, Done
 from adbot_queue.adbots.model import Adbot, summary
-from adbot_queue.adbots.pool_store import Extra, Stale
-from adbot_queue.adbots.store import AdbotStore
+from adbot_queue.adbots.storage.pool_store import Extra, Stale
+from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core.clock import Clock
 from adbot_queue.core.dynamodb import Item, Refused, Transaction
 from adbot_queue.core.errors import IdempotencyMismatch, NotFound

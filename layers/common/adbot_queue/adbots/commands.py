@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from adbot_queue.adbots.model import Adbot
-from adbot_queue.adbots.pool_store import Stale
+from adbot_queue.adbots.storage.pool_store import Stale
 from adbot_queue.core import conflicts
 from adbot_queue.core.dynamodb import Contended
 from adbot_queue.ledger import Actor

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from adbot_queue.adbots.allocation import Header
+from adbot_queue.adbots.allocation_trigger import Nudge
 from adbot_queue.adbots.commands import Command
-from adbot_queue.adbots.nudge import Nudge
-from adbot_queue.adbots.store import AdbotStore
+from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import Clock
 from adbot_queue.core.dynamodb import Refused

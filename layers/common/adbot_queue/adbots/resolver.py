@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 
 from adbot_queue.adbots import changes
 from adbot_queue.adbots.allocation import Header, QueueEntry, Step, plan
-from adbot_queue.adbots.aside import Aside
+from adbot_queue.adbots.allocation_trigger import Nudge
 from adbot_queue.adbots.model import Adbot, summary
-from adbot_queue.adbots.nudge import Nudge
-from adbot_queue.adbots.pool_store import AdbotRefused, PoolView, Stale
-from adbot_queue.adbots.rows import UnreadableRow
-from adbot_queue.adbots.store import AdbotStore
+from adbot_queue.adbots.quarantine import Aside
+from adbot_queue.adbots.storage.pool_store import AdbotRefused, PoolView, Stale
+from adbot_queue.adbots.storage.rows import UnreadableRow
+from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import Clock
 from adbot_queue.core.dynamodb import Contended, Transaction

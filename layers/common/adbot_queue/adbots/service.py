@@ -10,6 +10,7 @@ from typing import Any
 from adbot_queue import ledger
 from adbot_queue.adbots import changes, model
 from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry
+from adbot_queue.adbots.allocation_trigger import Nudge
 from adbot_queue.adbots.changes import Change
 from adbot_queue.adbots.command_log import CommandLog
 from adbot_queue.adbots.commands import Command, Done, retry_on_conflict
@@ -25,12 +26,11 @@ from adbot_queue.adbots.model import (
     QueuedReason,
     summary,
 )
-from adbot_queue.adbots.nudge import Nudge
-from adbot_queue.adbots.pool_store import Extra, Stale
 from adbot_queue.adbots.pools import Pools
-from adbot_queue.adbots.rows import UnreadableRow
 from adbot_queue.adbots.sessions import Sessions
-from adbot_queue.adbots.store import AdbotStore
+from adbot_queue.adbots.storage.pool_store import Extra, Stale
+from adbot_queue.adbots.storage.rows import UnreadableRow
+from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core import aws
 from adbot_queue.core.clock import Clock, iso, system_clock
 from adbot_queue.core.dynamodb import Refused, Transaction

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from adbot_queue.adbots import changes, items
+from adbot_queue.adbots import changes
 from adbot_queue.adbots.allocation import Header
 from adbot_queue.adbots.changes import Place
 from adbot_queue.adbots.model import Run
-from adbot_queue.adbots.pool_store import Extra, Stale
-from adbot_queue.adbots.store import AdbotStore
-from adbot_queue.adbots.whereabouts import Located, Whereabouts
+from adbot_queue.adbots.session_locator import Located, Whereabouts
+from adbot_queue.adbots.storage import items
+from adbot_queue.adbots.storage.pool_store import Extra, Stale
+from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core import dynamodb
 from adbot_queue.core.clock import Clock
 from adbot_queue.core.dynamodb import Item, Refused, Transaction

@@ -18,11 +18,12 @@ from adbot_queue.analytics.store import RAW_KEPT_MS, SHARDS, AnalyticsStore
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import day as day_of
 from adbot_queue.core.ids import time_ordered_id
-from adbot_queue.jobs import counters, job_queues
+from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.context import Context
-from adbot_queue.jobs.counters import Counters
 from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice, run
 from adbot_queue.jobs.retry import Permanent
+from adbot_queue.queues import counters
+from adbot_queue.queues.counters import Counters
 
 MOST_HOURS = 31 * 24
 """Hours of one job."""

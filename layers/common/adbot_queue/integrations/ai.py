@@ -20,9 +20,9 @@ from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.model import Limit
 from adbot_queue.jobs.provider_call import calling, verdict
 from adbot_queue.jobs.retry import Permanent, Transient
+from adbot_queue.platform import call_log as event_log
+from adbot_queue.platform.call_log import Kind
 from adbot_queue.providers import bedrock
-from adbot_queue.system import event_log
-from adbot_queue.system.event_log import Kind
 
 MOST_ANSWER = 30 * 1024
 """Bytes of an answer as JSON: what a job's result has room for."""

@@ -14,8 +14,8 @@ from adbot_queue.core import outbound
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.provider_call import Guard, guarded
 from adbot_queue.jobs.retry import Permanent, Transient
+from adbot_queue.platform import circuit_breaker as circuits
 from adbot_queue.providers.waiting import retry_after
-from adbot_queue.system import circuits
 
 _COME_AGAIN = {
     HTTPStatus.REQUEST_TIMEOUT,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from adbot_queue.core.errors import FieldError
     from adbot_queue.jobs.context import Context
     from adbot_queue.jobs.model import Job
-    from adbot_queue.system.owner_limit import OwnerLimit
+    from adbot_queue.platform.owner_limit import OwnerLimit
 
 CAPABILITIES = (
     "analytics",

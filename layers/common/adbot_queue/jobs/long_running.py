@@ -35,7 +35,7 @@ from adbot_queue.jobs.retry import Cancelled, Permanent, Postponed, Transient
 
 if TYPE_CHECKING:
     from adbot_queue.jobs.model import Job
-    from adbot_queue.jobs.store import JobStore
+    from adbot_queue.jobs.store.jobs import JobStore
 
 RESERVE_S = 6.0
 """No slice starts with less than this left of a run."""

@@ -20,11 +20,12 @@ from adbot_queue.core.errors import AccountRefused, NotConfigured, ProviderFaile
 from adbot_queue.core.telemetry import logger
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.retry import CircuitIsOpen, Permanent, Postponed, ProviderClosed, Throttled, Transient
+from adbot_queue.platform import circuit_breaker as circuits
+from adbot_queue.platform import rate_limits as limits
+from adbot_queue.platform.circuit_breaker import CircuitOpen, NotBefore
+from adbot_queue.platform.rate_limits import Rate
 from adbot_queue.providers import registry
 from adbot_queue.providers.registry import Provider
-from adbot_queue.system import circuits, limits
-from adbot_queue.system.circuits import CircuitOpen, NotBefore
-from adbot_queue.system.limits import Rate
 
 LEAST_S = 1.0
 """With less time than this a call is not begun: its answer would hardly be waited for."""

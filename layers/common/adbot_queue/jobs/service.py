@@ -24,21 +24,23 @@ from adbot_queue.core.errors import (
 )
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count
-from adbot_queue.jobs import dispatch, job_queues, job_types
-from adbot_queue.jobs.creation import Created, Draft, Known, Memory
-from adbot_queue.jobs.dependents import Dependents
-from adbot_queue.jobs.dispatch import Dispatcher
-from adbot_queue.jobs.drafts import drafts_of
-from adbot_queue.jobs.intake import NewJob, check_all, check_payload, derived_key, memory_key
+from adbot_queue.jobs import job_queues, job_types
+from adbot_queue.jobs.enqueue.drafts import drafts_of
+from adbot_queue.jobs.enqueue.request import NewJob, check_all, check_payload, derived_key, memory_key
+from adbot_queue.jobs.enqueue.result_webhook import told
 from adbot_queue.jobs.masking import unmasked
 from adbot_queue.jobs.model import RETRYABLE, TERMINAL, Job, Mode, State
-from adbot_queue.jobs.store import JobStore, Listed, OtherRequest
-from adbot_queue.jobs.tellers import told
+from adbot_queue.jobs.store.jobs import JobStore, Listed, OtherRequest
+from adbot_queue.jobs.store.records import Created, Draft, Known, Memory
+from adbot_queue.jobs.worker import dispatch
+from adbot_queue.jobs.worker.dependents import Dependents
+from adbot_queue.jobs.worker.dispatch import Dispatcher
 from adbot_queue.ledger import Actor, Entry, Ledger
-from adbot_queue.system import health_log, limits
-from adbot_queue.system.health_log import LogLevel
-from adbot_queue.system.limits import Limits, Rate, Taken
-from adbot_queue.system.pauses import Pauses
+from adbot_queue.platform import health_log
+from adbot_queue.platform import rate_limits as limits
+from adbot_queue.platform.health_log import LogLevel
+from adbot_queue.platform.queue_pauses import Pauses
+from adbot_queue.platform.rate_limits import Limits, Rate, Taken
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet

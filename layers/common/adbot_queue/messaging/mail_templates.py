@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AwareDatetime, Field, HttpUrl, UrlConstraints
 
 from adbot_queue.core.schema import Input
-from adbot_queue.delivery.suppressions import Kind
+from adbot_queue.messaging.suppressions import Kind
 from adbot_queue.providers import stripe_currencies as currencies
 
 if TYPE_CHECKING:

@@ -19,10 +19,11 @@ from pydantic import StringConstraints
 
 from adbot_queue.core import telemetry
 from adbot_queue.core.errors import ProviderFailed
-from adbot_queue.delivery import callbacks, messages
-from adbot_queue.delivery.messages import Begun
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.provider_call import calling, verdict
+from adbot_queue.messaging import sent_messages as messages
+from adbot_queue.messaging import twilio_webhook as callbacks
+from adbot_queue.messaging.sent_messages import Begun
 from adbot_queue.providers import twilio
 
 MOST_TEXT = 1600

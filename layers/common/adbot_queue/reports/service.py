@@ -14,7 +14,7 @@ from functools import lru_cache
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
-from adbot_queue.adbots.store import AdbotStore
+from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.analytics import store as stores
 from adbot_queue.analytics.store import AnalyticsStore
 from adbot_queue.core import aws, telemetry

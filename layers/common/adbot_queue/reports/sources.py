@@ -8,14 +8,14 @@ from decimal import Decimal
 from typing import Any
 
 from adbot_queue.adbots.model import Order, OrderStatus
-from adbot_queue.adbots.store import AdbotStore
+from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.analytics.model import days_between
 from adbot_queue.analytics.store import AnalyticsStore
 from adbot_queue.core import clock
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.long_running import Progress, Slice
-from adbot_queue.jobs.statistics import EVENTS
 from adbot_queue.providers import stripe_currencies as currencies
+from adbot_queue.queues.statistics import EVENTS
 from adbot_queue.reports.model import Table, by_day
 
 AT_ONCE = 100

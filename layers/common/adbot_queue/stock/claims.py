@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from adbot_queue.adbots import items
 from adbot_queue.adbots.commands import retry_on_conflict
-from adbot_queue.adbots.pool_store import PoolStore, Stale
+from adbot_queue.adbots.storage import items
+from adbot_queue.adbots.storage.pool_store import PoolStore, Stale
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import ConditionFailed, Item, Refused
 from adbot_queue.stock.upload import Line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ConfigDict
 
-from adbot_queue.adbots.fields import PoolName, SessionId
+from adbot_queue.adbots.api.fields import PoolName, SessionId
 from adbot_queue.core.schema import Input, View
 from adbot_queue.stock.service import Uploaded
 

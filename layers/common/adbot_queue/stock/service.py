@@ -6,12 +6,13 @@ import secrets
 from dataclasses import dataclass
 from functools import lru_cache
 
-from adbot_queue.adbots import changes, items, service
+from adbot_queue.adbots import changes, service
 from adbot_queue.adbots.commands import Command, retry_on_conflict
 from adbot_queue.adbots.model import Run
-from adbot_queue.adbots.pool_store import Stale
 from adbot_queue.adbots.pools import POOL_NAME
 from adbot_queue.adbots.service import AdbotService
+from adbot_queue.adbots.storage import items
+from adbot_queue.adbots.storage.pool_store import Stale
 from adbot_queue.core import dynamodb
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.dynamodb import ConditionFailed, Item, Refused

@@ -17,19 +17,22 @@ from adbot_queue.core.dynamodb import Transaction
 from adbot_queue.core.errors import Conflict
 from adbot_queue.core.schema import Input
 from adbot_queue.core.telemetry import count, logger
-from adbot_queue.jobs import dead_letters, dispatch, owner_check, replays
+from adbot_queue.dead_letters import replay_service as replays
+from adbot_queue.dead_letters import service as dead_letters
+from adbot_queue.dead_letters.model import DeadLetterFilter, died_at
+from adbot_queue.dead_letters.service import DeadLetters
+from adbot_queue.dead_letters.store import IndexEntry
 from adbot_queue.jobs.context import Context
-from adbot_queue.jobs.dead_letters import DeadLetters
-from adbot_queue.jobs.dispatch import Dispatcher
+from adbot_queue.jobs.enqueue import owner_check
+from adbot_queue.jobs.enqueue.result_webhook import told
 from adbot_queue.jobs.job_queues import exponential
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
-from adbot_queue.jobs.letter_store import IndexEntry
-from adbot_queue.jobs.letters import DeadLetterFilter, died_at
 from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice, allowed, next_at, run
 from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.tellers import told
+from adbot_queue.jobs.worker import dispatch
+from adbot_queue.jobs.worker.dispatch import Dispatcher
 from adbot_queue.ledger import Actor, Entry, Ledger
-from adbot_queue.system.owner_limit import OWNER, OwnerLimit
+from adbot_queue.platform.owner_limit import OWNER, OwnerLimit
 
 READ_PAGE_SIZE = 100
 

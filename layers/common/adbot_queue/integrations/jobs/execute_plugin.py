@@ -21,9 +21,9 @@ from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.job_types import HOUR_S, MINUTE_S, JobType
 from adbot_queue.jobs.provider_call import calling, verdict
 from adbot_queue.jobs.retry import Permanent, Transient
+from adbot_queue.platform import call_log as event_log
+from adbot_queue.platform.call_log import Kind
 from adbot_queue.providers import plugins
-from adbot_queue.system import event_log
-from adbot_queue.system.event_log import Kind
 
 MOST_INPUT = 32 * 1024
 """Bytes of JSON."""

@@ -2,7 +2,7 @@
 
 One recipient a job: whoever writes to many enqueues a batch, so that one bad address fails alone and nobody sees the
 others. A mail is transactional (bought or asked for) or marketing. An address that bounced or complained gets neither,
-one that unsubscribed gets no marketing (`delivery.suppressions`).
+one that unsubscribed gets no marketing (`messaging.suppressions`).
 
 SendGrid has no idempotency keys. The job's key goes along in `custom_args`, comes back with every event of the mail,
 and an attempt first looks whether its mail is known to have gone out: written down after SendGrid's yes, or told by
@@ -21,14 +21,13 @@ from pydantic_core import PydanticCustomError
 from adbot_queue.core import telemetry
 from adbot_queue.core.errors import ProviderFailed
 from adbot_queue.core.schema import Input
-from adbot_queue.delivery import service as deliveries
-from adbot_queue.delivery import suppressions
-from adbot_queue.delivery.suppressions import Kind
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
 from adbot_queue.jobs.provider_call import calling, verdict
 from adbot_queue.jobs.retry import Permanent
-from adbot_queue.messaging import mail_templates
+from adbot_queue.messaging import mail_templates, suppressions
+from adbot_queue.messaging import service as deliveries
+from adbot_queue.messaging.suppressions import Kind
 from adbot_queue.providers import sendgrid_mail
 
 Category = Annotated[str, Field(min_length=1, max_length=255)]

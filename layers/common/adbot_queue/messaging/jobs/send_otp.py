@@ -11,13 +11,13 @@ from pydantic import Field
 
 from adbot_queue.core import telemetry
 from adbot_queue.core.schema import Input
-from adbot_queue.delivery import callbacks
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.job_types import MINUTE_S, JobType
 from adbot_queue.jobs.retry import Permanent
+from adbot_queue.messaging import otp_codes as codes
 from adbot_queue.messaging import segments
+from adbot_queue.messaging import twilio_webhook as callbacks
 from adbot_queue.messaging.phone_messages import send
-from adbot_queue.otp import codes
 from adbot_queue.providers import twilio
 
 TEXT = "Your AdBot Queue code is {code}. It is good for {minutes} min. Give it to nobody."

@@ -27,12 +27,12 @@ from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.job_types import HOUR_S, MINUTE_S, JobType
 from adbot_queue.jobs.provider_call import calling
 from adbot_queue.jobs.retry import Permanent, Throttled, Transient
+from adbot_queue.messaging import push_subscriptions as subscriptions
+from adbot_queue.messaging.api.push_schemas import PushSubscriptionBody
+from adbot_queue.messaging.push_subscriptions import Subscription
 from adbot_queue.providers import web_push
 from adbot_queue.providers.waiting import retry_after
 from adbot_queue.providers.web_push import Browser
-from adbot_queue.push import subscriptions
-from adbot_queue.push.schemas import PushSubscriptionBody
-from adbot_queue.push.subscriptions import Subscription
 
 MOST_TOPIC = 32
 """Characters: RFC 8030, section 5.4."""

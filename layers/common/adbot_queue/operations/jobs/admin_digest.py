@@ -14,8 +14,8 @@ from adbot_queue.core.telemetry import logger
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
 from adbot_queue.jobs.provider_call import calling, verdict
+from adbot_queue.operations import admin_digest as notices
 from adbot_queue.providers import sendgrid_mail
-from adbot_queue.system import notices
 
 
 class AdminDigest(Input):

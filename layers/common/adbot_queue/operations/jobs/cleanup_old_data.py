@@ -10,7 +10,7 @@ from adbot_queue.core.schema import Input
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.job_queues import exponential
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
-from adbot_queue.system import cleanup
+from adbot_queue.operations import cleanup
 
 
 class CleanupOldData(Input):

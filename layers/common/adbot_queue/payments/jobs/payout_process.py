@@ -23,7 +23,7 @@ from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
 from adbot_queue.jobs.retry import Permanent
 from adbot_queue.payments import stripe_calls as money
-from adbot_queue.system.owner_limit import OwnerLimit
+from adbot_queue.platform.owner_limit import OwnerLimit
 
 if TYPE_CHECKING:
     from stripe import Payout, StripeClient, Transfer

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from adbot_queue.jobs.enqueue.owner_check import needs_owner as step_needs_owner
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
-from adbot_queue.jobs.owner_check import needs_owner as step_needs_owner
-from adbot_queue.system.owner_limit import OwnerLimit
+from adbot_queue.platform.owner_limit import OwnerLimit
 from adbot_queue.workflow.check import check, types
 from adbot_queue.workflow.declaration import RunWorkflow
 from adbot_queue.workflow.references import Absent, NoReference, Reference, follow, resolved

@@ -1,0 +1,1 @@
+"""The AdBots table: keys, items, transactions."""

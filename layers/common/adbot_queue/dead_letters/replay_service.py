@@ -1,0 +1,151 @@
+"""Replays of many dead letters as a person sees them: counted, started, watched, cancelled.
+
+A replay is a long-running job, `dead_letters/jobs/replay_dead_letters.py`; its id is the job's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from adbot_queue import ledger as ledgers
+from adbot_queue.core import aws
+from adbot_queue.core.clock import Clock, system_clock
+from adbot_queue.core.dynamodb import Refused
+from adbot_queue.core.errors import IdempotencyMismatch, NotFound
+from adbot_queue.core.ids import derived_id, time_ordered_id
+from adbot_queue.core.settings import settings
+from adbot_queue.dead_letters.model import DeadLetterFilter
+from adbot_queue.dead_letters.store import DeadLetterStore
+from adbot_queue.jobs import job_types, service
+from adbot_queue.jobs.model import Job
+from adbot_queue.jobs.service import JobService, TimeLeft
+from adbot_queue.jobs.store.items import item_of
+from adbot_queue.ledger import Actor, Entry, Ledger
+
+TYPE = "replay-dead-letters"
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a replay would go through.
+
+    Attributes:
+        count: dead letters; `is_exact` is false if there are more than are counted.
+        cut_off: those that died before this (ms).
+    """
+
+    count: int
+    is_exact: bool
+    cut_off: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The job of a replay; `repeated` if the Idempotency-Key had started it before."""
+
+    job: Job
+    repeated: bool = False
+
+
+class Replays:
+    """Everything that a person does about replays of many dead letters."""
+
+    def __init__(self, jobs: JobService, letters: DeadLetterStore, ledger: Ledger, now: Clock = system_clock) -> None:
+        self._jobs = jobs
+        self._letters = letters
+        self._ledger = ledger
+        self._now = now
+
+    def preview(self, wanted: DeadLetterFilter) -> Preview:
+        """Count the dead letters that a replay would go through."""
+        now = self._now()
+        entries, is_exact = self._letters.counted(before(wanted, now))
+        return Preview(len(entries), is_exact, now)
+
+    def start(
+        self,
+        wanted: DeadLetterFilter,
+        rate: float,
+        reason: str,
+        actor: Actor,
+        *,
+        key: str | None = None,
+        fingerprint: str = "",
+        time_left: TimeLeft | None = None,
+    ) -> Started:
+        """Begin a replay of what is dead now.
+
+        Items: the job (refuses a key that was used), the ledger entry.
+
+        Args:
+            wanted: which dead letters.
+            rate: dead letters per second, at most.
+            reason: why.
+            actor: who; signs for every dead letter.
+            key: idempotency key.
+            fingerprint: of the request, to tell it from another one under the same key.
+            time_left: as `JobService.enqueue`.
+
+        Raises:
+            IdempotencyMismatch: the key began another replay.
+        """
+        found = self.preview(wanted)
+        now = found.cut_off
+        job_id = derived_id("rep_", actor.id, key) if key else f"rep_{time_ordered_id(now)}"
+        chosen = {name: value for name in DeadLetterFilter.__slots__ if (value := getattr(wanted, name))}
+        payload = {
+            "filter": chosen,
+            "rate_per_second": rate,
+            "cut_off": now,
+            "count": found.count,
+            "count_is_exact": found.is_exact,
+            "reason": reason,
+            "started_by": {"id": actor.id, "role": actor.role, "request_id": actor.request_id},
+            "request": fingerprint,
+        }
+        queue = job_types.find(TYPE).queue
+        job = Job(job_id, TYPE, queue, payload, now, tenant=actor.id, long_running=True).waiting(now)
+        transaction = self._jobs.store.transaction().create("job", self._jobs.store.table, item_of(job))
+        after = {"filter": chosen, "rate": repr(rate), "letters": found.count}
+        self._ledger.sign(transaction, Entry(actor, "replay.start", f"job:{job_id}", after=after, reason=reason))
+        try:
+            transaction.commit()
+        except Refused:
+            known = self._jobs.store.get(job_id)
+            if known is None or known.payload.get("request") != fingerprint:
+                raise IdempotencyMismatch("the idempotency key was used for another replay") from None
+            return Started(known, repeated=True)
+        self._jobs.hand_over([job], time_left)
+        return Started(job)
+
+    def show(self, job_id: str) -> Job:
+        """Return a replay.
+
+        Raises:
+            NotFound: there is none.
+        """
+        found = self._jobs.store.get(job_id)
+        if found is None or found.type != TYPE:
+            raise NotFound(f"there is no replay {job_id}")
+        return found
+
+    def cancel(self, job_id: str, actor: Actor, reason: str = "") -> Job:
+        """Stop before the next dead letters. Cancelling twice changes nothing.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: it has ended otherwise.
+        """
+        return self._jobs.cancel(self.show(job_id).id, actor, reason)
+
+
+def before(wanted: DeadLetterFilter, cut_off: int) -> DeadLetterFilter:
+    """Return the filter for those that died before a moment (ms)."""
+    last = cut_off - 1
+    return replace(wanted, until=last if wanted.until is None else min(last, wanted.until))
+
+
+def from_env() -> Replays:
+    """The replays of this process."""
+    letters = DeadLetterStore(aws.dynamodb(), settings().jobs_table)
+    return Replays(service.from_env(), letters, ledgers.from_env())

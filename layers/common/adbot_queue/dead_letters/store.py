@@ -1,0 +1,132 @@
+"""Dead letters in the Jobs table: the rows of jobs, found by the index `by_state`.
+
+by_state  listing = dead, listed_at = the end   a decision takes a job off the list
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adbot_queue.core import dynamodb
+from adbot_queue.core.dynamodb import Item
+from adbot_queue.core.errors import Invalid
+from adbot_queue.dead_letters.model import DeadLetterFilter
+from adbot_queue.jobs.model import Job
+from adbot_queue.jobs.store.items import DEAD_LISTING, sort_out
+from adbot_queue.jobs.unreadable import report
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+PAGE_SIZE = 100
+MAX_QUERIES = 20
+"""Queries that fill one page of a list when a filter leaves out much."""
+
+MAX_COUNTED = 10_000
+COUNTED_PAGE_SIZE = 2_000
+"""Index entries that a count reads in all, and in one Query (below its 1 MB)."""
+
+_FOREVER = 10**15
+_POSITION = ("pk", "sk", "listing", "listed_at")
+_FILTERED = ("queue", "type", "state", "fingerprint")
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """A dead letter as the index knows it; `position` is its place there."""
+
+    key: Item
+    died_at: int
+    queue: str
+    type: str
+    fingerprint: str
+    position: str
+
+    @property
+    def job_id(self) -> str:
+        """Its job."""
+        return str(self.key["pk"]).partition("#")[2]
+
+
+class DeadLetterStore:
+    """Access patterns of the Jobs table that concern dead letters."""
+
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self.client = client
+        self.table = table
+
+    def page(self, wanted: DeadLetterFilter, limit: int, cursor: str | None) -> tuple[list[Job], str | None]:
+        """Return dead letters, newest first, and the cursor of the next page, None after the last."""
+        found: list[IndexEntry] = []
+        for _ in range(MAX_QUERIES):
+            entries, cursor = self.entries(wanted, PAGE_SIZE, cursor)
+            found += entries
+            if len(found) > limit:
+                found = found[:limit]
+                cursor = found[-1].position
+            if cursor is None or len(found) == limit:
+                break
+        # The index is a moment older than the rows: leave out what is no dead letter any more.
+        rows = self.rows(found)
+        listed = (rows.get(entry.job_id) for entry in found)
+        return [job for job in listed if job and job.is_dead_letter], cursor
+
+    def entries(
+        self, wanted: DeadLetterFilter, limit: int, cursor: str | None, *, forward: bool = False
+    ) -> tuple[list[IndexEntry], str | None]:
+        """Run one Query: the entries that match among the next `limit`. The index is eventually consistent.
+
+        Raises:
+            Invalid: the cursor is not of this list.
+        """
+        until = _FOREVER if wanted.until is None else wanted.until
+        if wanted.since > until:
+            return [], None  # DynamoDB refuses an empty range
+        if cursor and dynamodb.open_cursor(cursor).keys() != set(_POSITION):
+            raise Invalid.field("cursor", "is not a cursor of this list")
+        filters = {name: value for name in _FILTERED if (value := getattr(wanted, name)) is not None}
+        found, following = dynamodb.query_page(
+            self.client,
+            self.table,
+            "listing = :listing AND listed_at BETWEEN :since AND :until",
+            index="by_state",
+            limit=limit,
+            cursor=cursor,
+            forward=forward,
+            where=" AND ".join(f"#{name} = :{name}" for name in filters) or None,
+            listing=DEAD_LISTING,
+            since=wanted.since,
+            until=until,
+            **filters,
+        )
+        return [_entry_of(item) for item in found], following
+
+    def counted(self, wanted: DeadLetterFilter) -> tuple[list[IndexEntry], bool]:
+        """Return the newest that match among at most `MAX_COUNTED` entries read, and whether these are all."""
+        found: list[IndexEntry] = []
+        cursor: str | None = None
+        for _ in range(MAX_COUNTED // COUNTED_PAGE_SIZE):
+            entries, cursor = self.entries(wanted, COUNTED_PAGE_SIZE, cursor)
+            found += entries
+            if cursor is None:
+                return found, True
+        return found, False
+
+    def rows(self, entries: list[IndexEntry]) -> dict[str, Job]:
+        """Return the jobs of these entries as they are now, by id; unreadable rows are reported and left out."""
+        jobs, unreadable = sort_out(dynamodb.get_many(self.client, self.table, [entry.key for entry in entries]))
+        report(unreadable)
+        return {job.id: job for job in jobs}
+
+
+def _entry_of(item: Item) -> IndexEntry:
+    position = {name: item[name] for name in _POSITION}
+    return IndexEntry(
+        {"pk": item["pk"], "sk": item["sk"]},
+        item["listed_at"],
+        item.get("queue", ""),
+        item.get("type", ""),
+        item.get("fingerprint", ""),
+        dynamodb.make_cursor(position),
+    )

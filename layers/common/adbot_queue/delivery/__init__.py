@@ -1,1 +1,0 @@
-"""What becomes of a message after its provider took it, and to whom nothing is sent any more."""

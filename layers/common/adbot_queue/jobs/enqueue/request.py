@@ -1,0 +1,238 @@
+"""What is asked for when a job is enqueued, and the rules it must keep. Nothing is written here."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from adbot_queue.core.errors import FieldError, Invalid
+from adbot_queue.core.field_errors import field_errors
+from adbot_queue.core.ids import derived_id, fingerprint
+from adbot_queue.jobs import job_types
+from adbot_queue.jobs.job_types import JobType
+from adbot_queue.jobs.model import Job
+from adbot_queue.jobs.store.records import Memory
+from adbot_queue.providers import registry as providers
+
+MOST_PAYLOAD = 64 * 1024
+"""Bytes of a payload as JSON: every write of a job's row is billed by its whole size."""
+
+LONGEST_DELAY_MS = 366 * 86_400_000
+MOST_PARENTS = 100
+MOST_BATCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What is to be enqueued.
+
+    Attributes:
+        tenant: whom it is for; tenants are served fairly.
+        key: idempotency key: what is asked for again under it is the same job.
+        priority: -100 to 100, higher first.
+        run_at: not before this, in ms.
+        delay_ms: not before so long from when it is enqueued.
+        depends_on: jobs that must end first; without `tolerant` all of them must complete.
+        webhook_url: is told how the job ended.
+        accepted: the door has accepted the payload before, in this version or another: unknown fields are let pass.
+    """
+
+    type: str
+    payload: dict[str, Any]
+    tenant: str = "system"
+    key: str | None = None
+    priority: int = 0
+    run_at: int | None = None
+    tags: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    tolerant: bool = False
+    webhook_url: str | None = None
+    batch: str | None = None
+    delay_ms: int | None = None
+    accepted: bool = False
+
+    def after(self, parents: tuple[str, ...]) -> NewJob:
+        """The same, to run when these have ended, however they did."""
+        return replace(self, depends_on=parents, tolerant=True)
+
+    def time(self, now: int) -> int | None:
+        """Not before this, in ms."""
+        return self.run_at if self.delay_ms is None else now + self.delay_ms
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells this request from another one under the same key: all that is asked for, as it is asked for.
+
+        What has its default value is left out, so that a field which a newer version adds changes nothing.
+        """
+        said = {
+            spec.name: value
+            for spec in fields(self)
+            if spec.name not in _NOT_ASKED and (value := getattr(self, spec.name)) != spec.default
+        }
+        return fingerprint(_canonical(said))
+
+
+_NOT_ASKED = {"tenant", "key", "batch", "accepted"}
+"""Whose request it is, not what it asks for. (A batch compares itself as a whole: `batches`.)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A job that keeps the rules, and its type."""
+
+    new: NewJob
+    type: JobType
+
+    def memory(self, now: int) -> Memory | None:
+        """What the job is remembered by; nothing when neither caller nor type ask for it."""
+        new = self.new
+        until = now + self.type.window_s * 1000
+        if new.key is not None:
+            return Memory(memory_key(new.tenant, new.key), new.fingerprint, until)
+        if self.type.is_once:
+            return Memory(derived_key(new.tenant, self.type, new.payload), new.fingerprint, until, derived=True)
+        return None
+
+
+def memory_key(tenant: str, key: str) -> str:
+    """Where it is remembered which job an idempotency key that somebody gave means."""
+    return derived_id("IDEM#", tenant, "given", key)
+
+
+def derived_key(tenant: str, known: JobType, payload: dict[str, Any]) -> str:
+    """Where it is remembered which job of a type whose equal payloads are one job has this payload.
+
+    A payload that says a default is equal to one that does not.
+    """
+    said = known.read(payload).model_dump(mode="json", exclude_defaults=True)
+    return derived_id("IDEM#", tenant, known.name, "payload", _canonical(said))
+
+
+def _canonical(said: dict[str, Any]) -> str:
+    return json.dumps(said, sort_keys=True, separators=(",", ":"))
+
+
+def check_all(news: Sequence[NewJob], now: int, *, internal: bool, prefix: str = "") -> list[Checked]:
+    """Every job with its type; `internal` allows types that only the platform enqueues.
+
+    Raises:
+        Invalid: of all jobs together; every field's name begins with the prefix, in which `{}` is the job's index.
+        NotConfigured: a person wants what needs a provider without credentials. Unavailable: as `providers.check`.
+    """
+    checked: list[Checked] = []
+    wrong: list[FieldError] = []
+    for index, new in enumerate(news):
+        try:
+            _check(new, now)
+            if internal:
+                known = job_types.find(new.type)
+                check_payload(known, new.payload, tolerant=new.accepted)
+            else:
+                known = wanted(new.type, new.payload)
+            checked.append(Checked(new, known))
+        except Invalid as error:
+            wrong += [FieldError(prefix.format(index) + entry.field, entry.message) for entry in error.errors]
+    if wrong:
+        raise _invalid(wrong)
+    return checked
+
+
+def wanted(name: str, payload: dict[str, Any]) -> JobType:
+    """The declaration of a type that a person wants to run with a payload, when that keeps the rules.
+
+    Raises:
+        Invalid: there is no such type, only the platform itself enqueues it, or as `check_payload`.
+        NotConfigured: it, or a job that it leads, needs a provider that has no credentials here.
+        Unavailable: as `providers.check`.
+    """
+    known = job_types.find(name)
+    if known.internal:
+        raise Invalid.field("type", "is internal: only the platform enqueues it")
+    _check_providers(known)
+    checked = check_payload(known, payload)
+    for child in known.child_types(checked) if known.child_types else ():
+        _check_providers(job_types.find(child))
+    return known
+
+
+def _check_providers(known: JobType) -> None:
+    for provider in known.needs:
+        providers.check(provider)
+
+
+def _check(new: NewJob, now: int) -> None:
+    if new.webhook_url is not None:
+        from adbot_queue.core.outbound import check_url  # noqa: PLC0415  few jobs have one
+
+        check_url(new.webhook_url)
+    run_at = new.time(now)
+    if run_at is not None and run_at - now > LONGEST_DELAY_MS:
+        raise Invalid.field("run_at", "must be at most one year from now")
+    if run_at is not None and new.depends_on:
+        raise Invalid.field("run_at", "not allowed together with depends_on")
+    if len(new.depends_on) > MOST_PARENTS:
+        raise Invalid.field("depends_on", f"must have at most {MOST_PARENTS} items")
+    if len(set(new.depends_on)) != len(new.depends_on):
+        raise Invalid.field("depends_on", "must not contain a job twice")
+
+
+def check_payload(
+    known: JobType, payload: dict[str, Any], before: Job | None = None, *, tolerant: bool = False
+) -> dict[str, Any]:
+    """The payload as it was sent, when it keeps the rules.
+
+    Stored is what the caller said and nothing that this version adds to it: another version would stumble over that.
+
+    Args:
+        known: its type.
+        payload: as it was sent.
+        before: the job that is to be retried with it.
+        tolerant: unknown fields are let pass: the door has accepted it before.
+
+    Raises:
+        Invalid: names the fields as `payload.<field>`.
+    """
+    if before is not None and known.internal and not tolerant:
+        raise Invalid.field("payload", f"cannot be changed: only the platform enqueues {known.name}")
+    try:
+        text = _json(payload)
+        model = known.read(payload) if tolerant else known.payload.model_validate_json(text)
+    except ValidationError as error:
+        raise _invalid(field_errors(error, known.payload, ("payload",))) from error
+    if known.check and (broken := known.check(model, before)):
+        raise _invalid(broken)
+    if (size := len(text)) > MOST_PAYLOAD:
+        raise Invalid.field("payload", f"must have at most {MOST_PAYLOAD} bytes of JSON, has {size}")
+    return payload
+
+
+def _json(payload: dict[str, Any]) -> str:
+    """As it is stored: ASCII.
+
+    Raises:
+        Invalid: a number in it is none in JSON.
+    """
+    try:
+        return json.dumps(payload, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        place = next(_infinite(payload, "payload"), "payload")
+        raise Invalid.field(place, "must be a finite number") from None
+
+
+def _infinite(value: Any, place: str) -> Iterator[str]:
+    """Where numbers stand that JSON does not have."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield place
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, member in members:
+        yield from _infinite(member, f"{place}.{name}")
+
+
+def _invalid(errors: Sequence[FieldError]) -> Invalid:
+    return Invalid("; ".join(f"{entry.field}: {entry.message}" for entry in errors[:20]), errors=tuple(errors[:100]))

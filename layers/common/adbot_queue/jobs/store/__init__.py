@@ -1,0 +1,1 @@
+"""The Jobs table: keys, items, conditional writes."""

@@ -1,0 +1,324 @@
+"""What workers and the sweeper write, of several jobs in one call, each under a condition of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adbot_queue.core import dynamodb
+from adbot_queue.core.dynamodb import ConditionFailed, Item, Refused, Transaction
+from adbot_queue.core.events import drop
+from adbot_queue.core.partiql import BATCH, Update, update_many
+from adbot_queue.jobs.model import Job, Mode, State
+from adbot_queue.jobs.store.items import ROW_VERSION, changes, job_of, key_of, listing_of
+from adbot_queue.jobs.unreadable import Unreadable, report
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_CLAIM = (
+    "SET #state = :active, #listing = :listing, #lease = :lease, #lease_until = :until, #due_at = :until, "
+    "#worker = :worker, #mode = :mode, #started_at = :now "
+    "REMOVE #rank, #progress ADD #attempt :one, #version :one"
+)
+# By `=`, version by version: what stands there may be no number.
+_CLAIMABLE = (
+    "(#state = :waiting OR (#state = :delayed AND #run_at <= :now AND attribute_not_exists(waits_for))) "
+    "AND (attribute_not_exists(v) OR #v = :known)"
+)
+_UNCLAIM = (
+    "SET #state = :delayed, #listing = :listing, #run_at = :now, #due_at = :now "
+    "REMOVE #lease, #lease_until, #worker, #started_at ADD #attempt :minus, #version :one"
+)
+_SLICE = "SET checkpoint = :checkpoint, slices = :slices, #attempt = :attempt REMOVE tried_since"
+_SLICE_IS_NEXT = (
+    "#lease = :lease AND attribute_not_exists(cancel_requested) "
+    "AND (slices = :before OR (attribute_not_exists(slices) AND :before = :zero))"
+)
+_OURS = "#lease = :our_lease AND #state = :was"
+_AS_IT_WAS = "#state = :was"
+
+
+class TooEarly(Exception):
+    """A message came before its job's time."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job.id)
+        self.job = job
+
+
+class Claims:
+    """The Jobs table as workers and the sweeper change it."""
+
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self.client = client
+        self.table = table
+
+    def claim(
+        self,
+        job_id: str,
+        queue: str,
+        worker: str,
+        lease: str,
+        now: int,
+        lease_until: int,
+        mode: Mode = Mode.ASYNC_QUEUE,
+    ) -> Job | None:
+        """Take a job: waiting, or delayed and due -> active, one attempt more. None when it cannot be taken.
+
+        Raises:
+            TooEarly: it is delayed until later.
+        """
+        (claimed,) = self.claim_many([job_id], queue, worker, lease, now, lease_until, mode)
+        if isinstance(claimed, Exception):
+            raise claimed
+        return claimed
+
+    def claim_many(
+        self, job_ids: Sequence[str], queue: str, worker: str, lease: str, now: int, lease_until: int, mode: Mode
+    ) -> list[Job | Exception | None]:
+        """Take jobs, each for itself, under one lease.
+
+        Returns:
+            For each the job as it is now; None when it cannot be taken, or not be read; TooEarly; or what else went
+            wrong with it.
+
+        Raises:
+            ClientError, BotoCoreError: it is not known which were taken.
+        """
+        claims = [
+            Update(
+                key_of(job_id),
+                _CLAIM,
+                _CLAIMABLE,
+                {
+                    "active": State.ACTIVE.value,
+                    "listing": listing_of(queue, State.ACTIVE),
+                    "lease": lease,
+                    "until": lease_until,
+                    "worker": worker,
+                    "mode": mode.value,
+                    "now": now,
+                    "one": 1,
+                    "waiting": State.WAITING.value,
+                    "delayed": State.DELAYED.value,
+                    "known": ROW_VERSION,
+                },
+            )
+            for job_id in job_ids
+        ]
+        outcomes = update_many(self.client, self.table, claims)
+        return [
+            self._readable(job_id, queue, lease, now, outcome)
+            for job_id, outcome in zip(job_ids, outcomes, strict=True)
+        ]
+
+    def _readable(
+        self, job_id: str, queue: str, lease: str, now: int, outcome: Item | Exception
+    ) -> Job | Exception | None:
+        """What a claim led to.
+
+        A row that cannot be read is given back: it waits, at no attempt's cost, for a version that can read it.
+        """
+        if isinstance(outcome, ConditionFailed) and outcome.item is None:
+            drop([job_id], "there is no such job")
+            return None
+        try:
+            return _claimed(job_id, queue, lease, outcome)
+        except Unreadable as error:
+            report([error])
+            if isinstance(outcome, Exception):
+                return None  # it was left as it is
+        values = {
+            "delayed": State.DELAYED.value,
+            "listing": listing_of(queue, State.DELAYED),
+            "now": now,
+            "minus": -1,
+            "one": 1,
+            "lease": lease,
+        }
+        with suppress(ConditionFailed):
+            dynamodb.update_if(
+                self.client, self.table, key_of(job_id), _UNCLAIM, condition="#lease = :lease", answer=False, **values
+            )
+        return None
+
+    def release(self, before: Job, after: Job) -> Job | None:
+        """End an attempt: write what changed, if the claim is still ours; None when it is not."""
+        (written,) = self.release_many([(before, after)])
+        if isinstance(written, Exception):
+            raise written
+        return written
+
+    def release_many(
+        self, ends: Sequence[tuple[Job, Job]], on_cancel: Callable[[Job], Job] = lambda after: after
+    ) -> list[Job | Exception | None]:
+        """End attempts, each for itself.
+
+        Args:
+            ends: each job as it was claimed, and as it is to be.
+            on_cancel: what to write instead if cancellation was requested in the meantime.
+
+        Returns:
+            For each the job as it was written; None when the claim was lost; or what went wrong with it.
+
+        Raises:
+            ClientError, BotoCoreError: it is not known which were written.
+        """
+        changes = [
+            _change(before, after, _OURS, version=before.version, our_lease=before.lease) for before, after in ends
+        ]
+        outcomes = update_many(self.client, self.table, changes)
+        return [self._released(*end, outcome, on_cancel) for end, outcome in zip(ends, outcomes, strict=True)]
+
+    def _released(
+        self, before: Job, after: Job, outcome: Item | Exception, on_cancel: Callable[[Job], Job]
+    ) -> Job | Exception | None:
+        if isinstance(outcome, ConditionFailed):
+            cancelled = outcome.item is not None and outcome.item.get("cancel_requested") is True
+            try:
+                return self._release_again(before, on_cancel(after) if cancelled else after)
+            except (ClientError, BotoCoreError) as error:
+                return error
+        return outcome if isinstance(outcome, Exception) else after.changed(version=before.version + 1)
+
+    def _release_again(self, before: Job, after: Job) -> Job | None:
+        # Somebody wants it cancelled, or to wait for it: that does not take the claim from us. The wish ends with it.
+        before = before.changed(cancel_requested=before.cancel_requested or after.is_terminal)
+        written = self._write(before, after, _OURS, our_lease=before.lease)
+        if written is None:
+            found = dynamodb.get(self.client, self.table, key_of(before.id))
+            stood = job_of(found) if found else None
+            if stood and stood.attempts[-1:] == after.attempts[-1:]:
+                return stood  # the answer got lost, and the client sent it again
+        return written
+
+    # While an attempt runs
+
+    def set_progress(self, job: Job, progress: Mapping[str, Any]) -> None:
+        """Write how far an active job is; nothing if the lease was lost."""
+        try:
+            dynamodb.update_if(
+                self.client,
+                self.table,
+                key_of(job.id),
+                "SET progress = :progress",
+                condition="#lease = :lease",
+                progress=json.dumps(progress),
+                lease=job.lease,
+            )
+        except ConditionFailed:
+            return
+
+    def save_checkpoint(self, job: Job, checkpoint: Mapping[str, Any]) -> bool:
+        """Write what an active job resumes from; False if the lease was lost."""
+        text = json.dumps(checkpoint, separators=(",", ":"))
+        with suppress(ConditionFailed):
+            dynamodb.update_if(
+                self.client,
+                self.table,
+                key_of(job.id),
+                "SET checkpoint = :checkpoint",
+                condition="#lease = :lease",
+                answer=False,
+                checkpoint=text,
+                lease=job.lease,
+            )
+            return True
+        return False
+
+    def commit_slice(self, job: Job, effects: Callable[[Transaction], None] | None) -> None:
+        """Write the progress of a long-running job (tag `job`) together with its effects.
+
+        The version stays: a person who asks for the job to be cancelled must not lose a race against each slice.
+
+        Raises:
+            Refused: names what refused; `job` if the lease was lost, cancellation was requested or it was written.
+            Contended: nothing was written; try again.
+        """
+        key, condition = key_of(job.id), _SLICE_IS_NEXT
+        values = {
+            "before": job.slices - 1,
+            "zero": 0,
+            "slices": job.slices,
+            "checkpoint": json.dumps(job.checkpoint, separators=(",", ":")),
+            "attempt": job.attempt,
+            "lease": job.lease,
+        }
+        if effects is None:
+            try:
+                dynamodb.update_if(self.client, self.table, key, _SLICE, condition=condition, answer=False, **values)
+            except ConditionFailed as failed:
+                raise Refused({"job": failed.item}) from failed
+            return
+        transaction = Transaction(self.client)
+        transaction.update("job", self.table, key, _SLICE, condition=condition, **values)
+        effects(transaction)
+        transaction.commit()
+
+    def change_many(self, pairs: Sequence[tuple[Job, Job]]) -> list[Job | Exception | None]:
+        """Write what changed of jobs that no worker has, each for itself.
+
+        Returns:
+            For each the job as it was written; None when its row has changed meanwhile; or what went wrong with it.
+        """
+        outcomes: list[Item | Exception] = []
+        for start in range(0, len(pairs), BATCH):
+            chunk = pairs[start : start + BATCH]
+            changes = [_change(before, after, _AS_IT_WAS, version=before.version) for before, after in chunk]
+            try:
+                outcomes += update_many(self.client, self.table, changes)
+            except (ClientError, BotoCoreError) as error:
+                outcomes += [error] * len(chunk)
+        return [_changed(*pair, outcome) for pair, outcome in zip(pairs, outcomes, strict=True)]
+
+    def _write(
+        self, before: Job, after: Job, condition: str, *, version: int | None = None, **guard: Any
+    ) -> Job | None:
+        """Write under a condition; under a version too, if one is given: what is written then needs no reading."""
+        change = _change(before, after, condition, version=version, **guard)
+        (outcome,) = update_many(self.client, self.table, [change])
+        if isinstance(outcome, ConditionFailed):
+            return None
+        if isinstance(outcome, Exception):
+            raise outcome
+        return after.changed(version=before.version + 1) if version is not None else job_of(outcome)
+
+
+def _claimed(job_id: str, queue: str, lease: str, outcome: Item | Exception) -> Job | Exception | None:
+    if isinstance(outcome, ClientError) and outcome.response.get("Error", {}).get("Code") == "ValidationException":
+        raise Unreadable(job_id, queue, "a claim does not fit it") from outcome
+    if not isinstance(outcome, ConditionFailed):
+        return outcome if isinstance(outcome, Exception) else job_of(outcome)
+    stood = job_of(outcome.item or {})
+    if stood.state is State.DELAYED and stood.run_at is not None and not stood.waits_for:
+        return TooEarly(stood)
+    # The answer to our own claim got lost, and the client sent it again.
+    return stood if stood.lease == lease else None
+
+
+def _changed(before: Job, after: Job, outcome: Item | Exception) -> Job | Exception | None:
+    if isinstance(outcome, ConditionFailed):
+        return None
+    return outcome if isinstance(outcome, Exception) else after.changed(version=before.version + 1)
+
+
+def _change(before: Job, after: Job, condition: str, *, version: int | None = None, **guard: Any) -> Update:
+    expression, values = difference(before, after)
+    if version is not None:
+        condition, guard = f"{condition} AND #version = :version", guard | {"version": version}
+    values |= guard | {"was": before.state.value}
+    return Update(key_of(before.id), expression, condition, values, answer=version is None)
+
+
+def difference(before: Job, after: Job) -> tuple[str, dict[str, Any]]:
+    """The update expression from one to the other, with its values; the version grows by one."""
+    changed, gone = changes(before, after)
+    parts = [f"SET {', '.join(f'#{name} = :v_{name}' for name in changed)}"] if changed else []
+    parts += [f"REMOVE {', '.join(f'#{name}' for name in gone)}"] if gone else []
+    values = {f"v_{name}": value for name, value in changed.items()}
+    return " ".join([*parts, "ADD #version :one"]), values | {"one": 1}

@@ -1,0 +1,403 @@
+"""Jobs in DynamoDB: every read and every conditional write on them (`items` says how they lie there).
+
+What workers write is in `claims`. A claim moves a job between indexes, a finish again: 3 writes of the row and 9 of
+index entries in a job's life.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from adbot_queue.core import dynamodb
+from adbot_queue.core.conflicts import retry_on_conflict
+from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, ConditionFailed, Contended, Item, Refused, Transaction
+from adbot_queue.jobs.model import BAD_ENDS, TERMINAL, Job, State
+from adbot_queue.jobs.store.claims import Claims, difference
+from adbot_queue.jobs.store.items import LONG_LISTING, item_of, job_of, key_of, listing_of, sort_out
+from adbot_queue.jobs.store.records import Created, Draft, Known, Memory
+from adbot_queue.jobs.unreadable import Unreadable, report
+
+TOGETHER = 50
+"""Jobs of a transaction: so many of the largest payloads fit into its 4 MB, with all that stands beside them."""
+
+_NOT_TERMINAL = "NOT #state IN (:s0, :s1, :s2, :s3)"
+_ADOPT = "ADD children :new, version :one"
+_STATES: dict[str, Any] = {f"s{number}": state.value for number, state in enumerate(sorted(TERMINAL))}
+
+
+class OtherRequest(Exception):
+    """The key of a whole request was used for another one."""
+
+
+class Rows(dict[str, Job]):
+    """Jobs by id, and those that are there but cannot be read."""
+
+    def __init__(self, found: Iterable[Job], unreadable: Sequence[Unreadable]) -> None:
+        super().__init__((job.id, job) for job in found)
+        self.unreadable = unreadable
+
+
+class Listed(list[Job]):
+    """A page of jobs, and those in its places that cannot be read."""
+
+    def __init__(self, found: Iterable[Job], unreadable: Sequence[Unreadable]) -> None:
+        super().__init__(found)
+        self.unreadable = unreadable
+
+
+class JobStore(Claims):
+    """Access patterns of the Jobs table that concern jobs."""
+
+    def transaction(self) -> Transaction:
+        """An empty transaction."""
+        return Transaction(self.client)
+
+    # Creating
+
+    def create(
+        self,
+        drafts: Sequence[Draft],
+        now: int,
+        sign: Callable[[Transaction, list[Job]], None] | None = None,
+        request: Memory | None = None,
+    ) -> Created:
+        """Create jobs, as many as fit into each transaction; those whose key is known are left out.
+
+        Items a job: the key's memory (refuses a key that is remembered), the job, jobs that come with it, and each
+        parent (refuses one that has ended). With them whatever `sign` adds, one item, and the key of the whole
+        `request` (refuses another request). Parents that do not fit, or that end or change in that very moment, are
+        told afterwards.
+
+        Raises:
+            OtherRequest: the key of the whole request was used for another one; nothing was written.
+            Unavailable: nothing of this transaction was written; those before it were.
+        """
+        created = Created({draft.job.id: draft.known for draft in drafts if draft.known}, set())
+        for chunk in _chunks([draft for draft in drafts if not draft.known], TRANSACTION_LIMIT - 2):
+            left = chunk
+            while left and (known := self._try(left, now, sign, request, created.late)):
+                created.known.update(known)
+                left = [draft for draft in left if draft.job.id not in known]
+        return created
+
+    def _try(
+        self,
+        drafts: Sequence[Draft],
+        now: int,
+        sign: Callable[[Transaction, list[Job]], None] | None,
+        request: Memory | None,
+        late: set[str],
+    ) -> dict[str, Known]:
+        """Create all of them; if the keys of some are known, none: the answer says which."""
+        if len(drafts) == 1 and drafts[0].size == 1 and sign is None and request is None:
+            self._put(drafts[0].job)
+            return {}
+        if any(draft.parents for draft in drafts):
+            with suppress(Refused, Contended):
+                return self._commit(drafts, now, sign, request, late, with_parents=True)
+        # Workers are at the parents: a transaction without these loses no race against them.
+        return retry_on_conflict(lambda: self._commit(drafts, now, sign, request, late, with_parents=False))
+
+    def _commit(
+        self,
+        drafts: Sequence[Draft],
+        now: int,
+        sign: Callable[[Transaction, list[Job]], None] | None,
+        request: Memory | None,
+        late: set[str],
+        *,
+        with_parents: bool,
+    ) -> dict[str, Known]:
+        transaction = self.transaction()
+        for draft in drafts:
+            self._add(transaction, draft, now)
+        if request:
+            self._remember(transaction, "request", request, str(drafts[0].job.batch), now, again=True)
+        room = TRANSACTION_LIMIT - len(transaction) - (sign is not None)
+        untold = self._tell_parents(transaction, drafts, room if with_parents else 0)
+        if sign:
+            sign(transaction, [draft.job for draft in drafts])
+        try:
+            transaction.commit()
+        except Refused as refused:
+            if "request" in refused.failed:
+                raise OtherRequest from refused
+            # Ids are unique: where the job stands, a try before was written although DynamoDB did not say so.
+            if f"job:{drafts[0].job.id}" not in refused.failed:
+                known = _known(drafts, refused)
+                if not known:
+                    raise
+                return known
+        for parent, new in untold.items():
+            if not self.adopt(parent, new):
+                late.update(new)
+        return {}
+
+    def _put(self, job: Job) -> None:
+        """Create a job that comes with nothing else: half the price of a transaction of one."""
+        try:
+            dynamodb.put_if(self.client, self.table, item_of(job), condition="attribute_not_exists(pk)")
+        except ConditionFailed:
+            # Ids are unique, so this is the very job: the answer was lost and botocore sent the request again.
+            return
+
+    def _add(self, transaction: Transaction, draft: Draft, now: int) -> None:
+        job = draft.job
+        if draft.memory:
+            self._remember(transaction, f"memory:{job.id}", draft.memory, job.id, now)
+        for one in (job, *draft.with_it):
+            transaction.create(f"job:{one.id}", self.table, item_of(one))
+
+    def _remember(
+        self, transaction: Transaction, tag: str, memory: Memory, meaning: str, now: int, *, again: bool = False
+    ) -> None:
+        """Add what a key means from now on; refuses while it means something else, the same request (`again`) apart."""
+        item: Item = {
+            "pk": memory.key,
+            "sk": "I",
+            "job_id": meaning,
+            "fingerprint": memory.fingerprint,
+            "until": memory.until,
+            "expires_at": memory.until // 1000,
+        }
+        condition = "attribute_not_exists(pk) OR #until <= :now"  # TTL may delete days late
+        values: dict[str, Any] = {"now": now}
+        if again:
+            condition, values = condition + " OR fingerprint = :same", values | {"same": memory.fingerprint}
+        if memory.instead_of is not None:
+            condition, values = condition + " OR job_id = :failed", values | {"failed": memory.instead_of}
+        transaction.put(tag, self.table, item, condition=condition, **values)
+
+    def _tell_parents(self, transaction: Transaction, drafts: Sequence[Draft], room: int) -> dict[str, set[str]]:
+        """Add as many parents as there is room for; the others, with their new children, are the answer."""
+        children: dict[str, set[str]] = defaultdict(set)
+        for draft in drafts:
+            for parent in sorted(draft.parents):
+                children[parent].add(draft.job.id)
+        parents = list(children.items())
+        for parent, new in parents[:room]:
+            condition = f"attribute_exists(pk) AND {_NOT_TERMINAL}"
+            transaction.update(
+                f"parent:{parent}", self.table, key_of(parent), _ADOPT, condition=condition, new=new, one=1, **_STATES
+            )
+        return dict(parents[room:])
+
+    def adopt(self, parent: str, new: set[str]) -> bool:
+        """Tell a parent of children that wait for it already; False when it has ended, or is gone."""
+        condition = f"attribute_exists(pk) AND {_NOT_TERMINAL}"
+        with suppress(ConditionFailed):
+            dynamodb.update_if(
+                self.client, self.table, key_of(parent), _ADOPT, condition=condition, new=new, one=1, **_STATES
+            )
+            return True
+        return False
+
+    # Reading
+
+    def known(self, memory: Memory, now: int) -> Known | None:
+        """What a key means already, if anything."""
+        found = dynamodb.get(self.client, self.table, {"pk": memory.key, "sk": "I"})
+        return memory.meaning(found) if found and found["until"] > now else None
+
+    def remembered(self, key: str) -> str | None:
+        """The job that an idempotency key's memory names."""
+        found = dynamodb.get(self.client, self.table, {"pk": key, "sk": "I"})
+        return found["job_id"] if found else None
+
+    def get(self, job_id: str) -> Job | None:
+        """One job, read strongly.
+
+        Raises:
+            Unreadable: there is one, but not for this version.
+        """
+        found = dynamodb.get(self.client, self.table, key_of(job_id))
+        return job_of(found) if found else None
+
+    def get_many(self, job_ids: Iterable[str]) -> Rows:
+        """Jobs by id: those that exist and can be read. Those that cannot are reported."""
+        found, unreadable = sort_out(dynamodb.get_many(self.client, self.table, map(key_of, job_ids)))
+        if unreadable:
+            report(unreadable)
+        return Rows(found, unreadable)
+
+    def all_of(self, job_ids: Iterable[str]) -> Rows:
+        """The same for those to whom a job that is not there is gone.
+
+        Raises:
+            Unreadable: one is there and cannot be read.
+        """
+        found = self.get_many(job_ids)
+        if found.unreadable:
+            raise found.unreadable[0]
+        return found
+
+    def ready(self, queue: str, limit: int) -> list[tuple[str, str]]:
+        """The first waiting jobs of a queue in the order of service: rank and id. As old as the index, a moment."""
+        found, _ = self._index("ready", "queue = :queue", limit, None, queue=queue)
+        return [(item["rank"], _id(item)) for item in found]
+
+    def due(self, queue: str, until: int, limit: int, cursor: str | None = None) -> tuple[list[str], str | None]:
+        """Ids of the delayed and active jobs that must be looked at, the most overdue first; the next page's cursor.
+
+        Pages follow the index: none shows a job again that is still due.
+        """
+        condition = "queue = :queue AND due_at <= :until"
+        found, following = self._index("due", condition, limit, cursor, queue=queue, until=until)
+        return [_id(item) for item in found], following
+
+    def _index(
+        self, index: str, condition: str, limit: int, cursor: str | None, **values: Any
+    ) -> tuple[list[Item], str | None]:
+        return dynamodb.query_page(
+            self.client, self.table, condition, index=index, limit=limit, cursor=cursor, forward=True, **values
+        )
+
+    def page(
+        self,
+        queue: str,
+        state: State,
+        *,
+        limit: int,
+        cursor: str | None,
+        before: int | None = None,
+        forward: bool = False,
+    ) -> tuple[Listed, str | None]:
+        """Jobs of a queue in a state, newest first unless `forward`; `before`: created earlier than that (ms)."""
+        condition = "listing = :listing"
+        values: dict[str, Any] = {"listing": listing_of(queue, state)}
+        if before is not None:
+            condition, values = condition + " AND listed_at < :before", values | {"before": before}
+        where = None
+        if state in BAD_ENDS:
+            where, values = "queue = :queue AND #state = :state", values | {"queue": queue, "state": state.value}
+        found, following = dynamodb.query_page(
+            self.client,
+            self.table,
+            condition,
+            index="by_state",
+            limit=limit,
+            cursor=cursor,
+            forward=forward,
+            where=where,
+            **values,
+        )
+        jobs = self.get_many(map(_id, found))
+        # The index is a moment older than the rows: what has changed its state since is left out.
+        listed = [jobs[_id(item)] for item in found if _id(item) in jobs]
+        return Listed((job for job in listed if job.queue == queue and job.state is state), jobs.unreadable), following
+
+    def long_running(self, limit: int, cursor: str | None) -> tuple[Listed, str | None]:
+        """Long-running jobs of all queues, newest first; the next page's cursor."""
+        found, following = dynamodb.query_page(
+            self.client, self.table, "long_list = :long", index="long", limit=limit, cursor=cursor, long=LONG_LISTING
+        )
+        jobs = self.get_many(map(_id, found))
+        return Listed([jobs[_id(item)] for item in found if _id(item) in jobs], jobs.unreadable), following
+
+    # Changing
+
+    def change(
+        self,
+        before: Job,
+        after: Job,
+        sign: Callable[[Transaction], None] | None = None,
+        with_it: Sequence[Job] = (),
+    ) -> Job | None:
+        """Write what changed unless the row has changed meanwhile; None when it has.
+
+        What `sign` adds is written with it, and these jobs are created with it then.
+        """
+        if sign is None:
+            return self._write(before, after, "#state = :was", version=before.version)
+        transaction = self.transaction()
+        self.add_change(transaction, before, after, with_it)
+        sign(transaction)
+        try:
+            transaction.commit()
+        except Refused:
+            return None
+        return after.changed(version=before.version + 1)
+
+    def add_change(self, transaction: Transaction, before: Job, after: Job, with_it: Sequence[Job] = ()) -> None:
+        """Add the change of a job (refuses if its row has changed meanwhile) and jobs that are created with it."""
+        expression, values = difference(before, after)
+        transaction.update(
+            f"change:{before.id}",
+            self.table,
+            key_of(before.id),
+            expression,
+            condition="#version = :version AND #state = :was",
+            **values,
+            version=before.version,
+            was=before.state.value,
+        )
+        for one in with_it:
+            transaction.create(f"job:{one.id}", self.table, item_of(one))
+
+    def parent_done(self, child: str, parent: str) -> Job | None:
+        """Take a parent off a child's list; the child as it is then, None when it does not wait any more.
+
+        A child that has begun goes on when any parent has ended: its list stays until it does.
+        """
+        try:
+            changed = dynamodb.update_if(
+                self.client,
+                self.table,
+                key_of(child),
+                "DELETE waits_for :parent ADD version :one",
+                condition="#state = :delayed AND attribute_exists(waits_for) "
+                "AND attribute_not_exists(first_started_at)",
+                parent={parent},
+                one=1,
+                delayed=State.DELAYED.value,
+            )
+        except ConditionFailed as failed:
+            # Died between taking the last parent off and making the child wait: it is found here again.
+            stood = job_of(failed.item) if failed.item else None
+            return stood if stood and stood.state is State.DELAYED and stood.run_at is None else None
+        return job_of(changed)
+
+    def delete(self, job: Job) -> bool:
+        """Remove an ended job unless it has changed meanwhile."""
+        transaction = self.transaction()
+        transaction.delete(
+            "job",
+            self.table,
+            key_of(job.id),
+            condition="#version = :version AND #state = :state",
+            version=job.version,
+            state=job.state.value,
+        )
+        try:
+            transaction.commit()
+        except Refused:
+            return False
+        return True
+
+
+def _known(drafts: Sequence[Draft], refused: Refused) -> dict[str, Known]:
+    return {
+        draft.job.id: draft.memory.meaning(stood)
+        for draft in drafts
+        if draft.memory and (stood := refused.failed.get(f"memory:{draft.job.id}"))
+    }
+
+
+def _id(item: Item) -> str:
+    return str(item["pk"]).removeprefix("JOB#")
+
+
+def _chunks(drafts: Sequence[Draft], most: int) -> Iterable[list[Draft]]:
+    chunk: list[Draft] = []
+    size = 0
+    for draft in drafts:
+        if chunk and (size + draft.size > most or len(chunk) == TOGETHER):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(draft)
+        size += draft.size
+    if chunk:
+        yield chunk

@@ -1,0 +1,91 @@
+"""Jobs that wait for others: released, or cancelled, when those have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from adbot_queue.core.clock import Clock, system_clock
+from adbot_queue.jobs.model import LOOK_AGAIN_MS, LOOK_SELDOM_MS, Job, State
+from adbot_queue.jobs.store.jobs import JobStore
+from adbot_queue.jobs.unreadable import Unreadable, report
+from adbot_queue.jobs.worker.dispatch import Dispatcher
+
+
+class Dependents:
+    """Tells children of their parents' end.
+
+    Every step may be repeated and may die: the child's row is looked at again by the sweeper (`due_at`), which asks
+    its parents how they are.
+    """
+
+    def __init__(self, store: JobStore, dispatcher: Dispatcher, now: Clock = system_clock) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._now = now
+
+    def tell(self, parent: Job) -> None:
+        """A job has ended: let its children know."""
+        ready: list[Job] = []
+        for child in sorted(parent.children):
+            try:
+                ready += self._told(child, parent.id, parent)
+            except Unreadable as error:  # it waits for a version whose sweeper can read it
+                report([error])
+        self._dispatcher.send(ready)
+
+    def wait(self, child: Job) -> None:
+        """A job waits for jobs of its own: have them know."""
+        told = [self._store.adopt(parent, {child.id}) for parent in sorted(child.waits_for)]
+        if not all(told):
+            self.look_again(child)
+
+    def _told(self, child_id: str, parent_id: str, parent: Job | None) -> Iterable[Job]:
+        """The child, if it may run now. `parent` is None when its row is gone."""
+        if parent and parent.state is not State.COMPLETED:
+            child = self._store.get(child_id)
+            if child is None or not child.waits_for:
+                return
+            if not child.tolerant and not child.has_begun:
+                self._cancel(child, parent)
+                return
+        child = self._store.parent_done(child_id, parent_id)
+        if child and (child.has_begun or not child.waits_for):
+            released = self._store.change(child, child.waiting(self._now()))
+            if released:
+                yield released
+
+    def _cancel(self, child: Job, parent: Job) -> None:
+        why = f"it depends on {parent.id}, which is {parent.state}"
+        cancelled = self._store.change(child, child.cancelled(why, self._now()))
+        if cancelled and cancelled.children:
+            self.tell(cancelled)
+
+    def look_again(self, child: Job) -> None:
+        """For the sweeper: ask the parents of a waiting child how they are.
+
+        A parent whose row is gone (deleted, expired, never made because the request died) counts as done. One that
+        cannot be read has not ended.
+        """
+        parents = self._store.get_many(child.waits_for)
+        ready: list[Job] = []
+        for parent_id in sorted(child.waits_for - {one.job_id for one in parents.unreadable}):
+            parent = parents.get(parent_id)
+            if parent is None or parent.is_terminal:
+                ready += self._told(child.id, parent_id, parent)
+        if not child.waits_for:
+            ready += self._told(child.id, "-", None)
+        if ready:
+            self._dispatcher.send(ready)
+            return
+        now = self._store.get(child.id)
+        if now and now.state is State.DELAYED and now.waits_for:
+            # What may not run before a time will not end before it.
+            soonest = min((parent.run_at or 0 for parent in parents.values() if not parent.is_terminal), default=0)
+            self._look_later(now, soonest)
+
+    def _look_later(self, child: Job, soonest: int) -> None:
+        """The longer it waits already, the longer until the next look: half as long, at most an hour."""
+        now = self._now()
+        since = max(soonest, child.started_at or child.created_at)
+        pause = min(max((now - since) // 2, LOOK_AGAIN_MS), LOOK_SELDOM_MS)
+        self._store.change(child, child.blocked(child.waits_for, max(soonest, now), pause))

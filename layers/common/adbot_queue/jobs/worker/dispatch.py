@@ -1,0 +1,137 @@
+"""Getting jobs to a worker: a message on the queue, or a call of the queue's worker function."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adbot_queue.core import aws, queues
+from adbot_queue.core.clock import Clock, system_clock
+from adbot_queue.core.settings import settings
+from adbot_queue.core.telemetry import count, logger
+from adbot_queue.jobs.job_queues import logical_id, queue_urls
+from adbot_queue.jobs.model import MOST_QUEUE_DELAY_MS, Job, Mode, State
+from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.platform import mode as modes
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_sqs import SQSClient
+
+
+class Dispatcher:
+    """Sends permits to job queues and calls their workers."""
+
+    def __init__(
+        self,
+        sqs: SQSClient,
+        urls: Mapping[str, str],
+        functions: Callable[[], LambdaClient],
+        worker: str,
+        now: Clock = system_clock,
+        mode: Callable[[], modes.ProcessingMode] = lambda: modes.ProcessingMode.ASYNC_QUEUE,
+    ) -> None:
+        self._sqs = sqs
+        self._urls = urls
+        self._functions = functions
+        self._worker = worker
+        self._now = now
+        self._mode = mode
+
+    @property
+    def is_direct(self) -> bool:
+        """The queues are switched off: nothing is sent to them."""
+        return self._mode() is modes.ProcessingMode.SYNC_DIRECT
+
+    def send(self, jobs: Iterable[Job]) -> list[Job]:
+        """Send a message for each job that may run now or within SQS's longest delay.
+
+        Returns:
+            Those for which SQS took none, all while the queues are switched off. Their rows say that they wait, so the
+            sweeper sees to them.
+        """
+        if self.is_direct:
+            return list(jobs)
+        by_queue: dict[str, list[Job]] = defaultdict(list)
+        for job in jobs:
+            if job.state is State.WAITING or job.rides_on_queue:
+                by_queue[job.queue].append(job)
+        return [job for queue, members in by_queue.items() for job in self._send(queue, members)]
+
+    def _send(self, queue: str, jobs: Sequence[Job]) -> list[Job]:
+        url = self._urls[queue]
+        messages = [(Permit.for_job(job).message, self._delay(job)) for job in jobs]
+        if len(messages) > 1:
+            return [jobs[position] for position in queues.send_many(self._sqs, url, messages)]
+        try:
+            queues.send(self._sqs, url, messages[0][0], delay=messages[0][1])
+        except queues.QueueRefused:
+            return list(jobs)
+        return []
+
+    def send_again(self, queue: str, message: dict[str, Any], seconds: float) -> None:
+        """Send a permit that could not be used now for later.
+
+        Raises:
+            QueueRefused: SQS did not take it; the message that it came by must be delivered again.
+        """
+        delay = min(math.ceil(seconds), MOST_QUEUE_DELAY_MS // 1000)
+        queues.send(self._sqs, self._urls[queue], message, delay=delay)
+
+    def _delay(self, job: Job) -> int:
+        """Seconds, rounded up: a message that comes a little late is better than one that comes too early."""
+        if job.state is State.WAITING or job.run_at is None:
+            return 0
+        return -(-min(max(job.run_at - self._now(), 0), MOST_QUEUE_DELAY_MS) // 1000)
+
+    def run(self, job: Job, mode: Mode) -> bool:
+        """Have the queue's worker run the job and wait for it; False when that could not be done.
+
+        The same code runs as for a message, in the same function, with the permissions of that queue alone.
+        """
+        return self._invoke(job, mode, "RequestResponse")
+
+    def start(self, job: Job, mode: Mode) -> bool:
+        """Have the queue's worker run the job some time soon; False when Lambda did not take it."""
+        return self._invoke(job, mode, "Event")
+
+    def _invoke(self, job: Job, mode: Mode, kind: Any) -> bool:
+        try:
+            answer = self._functions().invoke(
+                FunctionName=self._worker % logical_id(job.queue),
+                InvocationType=kind,
+                Payload=json.dumps({"job": job.id, "queue": job.queue, "mode": mode.value}).encode(),
+            )
+        except (ClientError, BotoCoreError) as error:
+            logger.warning("worker could not be called", job_id=job.id, queue=job.queue, error=type(error).__name__)
+            return False
+        if answer.get("FunctionError"):
+            count("DirectRunsFailed")
+            logger.warning("worker failed", job_id=job.id, queue=job.queue, error=answer["FunctionError"])
+            return False
+        return True
+
+    def backlog(self, queue: str) -> int:
+        """Messages that nobody has received yet, about; 0 when SQS does not say: a doubled message does no harm."""
+        try:
+            answer = self._sqs.get_queue_attributes(
+                QueueUrl=self._urls[queue], AttributeNames=["ApproximateNumberOfMessages"]
+            )
+        except (ClientError, BotoCoreError) as error:
+            logger.warning("messages could not be counted", queue=queue, error=type(error).__name__)
+            return 0
+        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
+
+@lru_cache(maxsize=1)
+def from_env() -> Dispatcher:
+    """The dispatcher of this process."""
+    env = settings()
+    urls = queue_urls(env.queue_url)
+    return Dispatcher(aws.sqs(), urls, aws.functions, env.job_worker, mode=modes.from_env().current)

@@ -1,0 +1,1 @@
+"""Deliveries, messages, subscriptions and codes over HTTP."""

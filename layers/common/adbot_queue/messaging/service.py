@@ -1,0 +1,103 @@
+"""Deliveries: what providers report of messages is written down, and shown to operators."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adbot_queue.core import aws
+from adbot_queue.core.clock import Clock, system_clock
+from adbot_queue.core.dynamodb import ConditionFailed, Contended
+from adbot_queue.core.errors import AppError
+from adbot_queue.core.settings import settings
+from adbot_queue.core.telemetry import count, logger
+from adbot_queue.messaging.model import Delivery, DeliveryStatus, Report, Told
+from adbot_queue.messaging.store import DeliveryStore, Kept, Unreadable
+
+MAX_ROUNDS = 5
+
+WRITE_FAILURES = (ClientError, BotoCoreError, Contended, AppError)
+"""What a write may fail with that says nothing of the next one."""
+
+
+class DeliveryService:
+    """Writes reports down, in whatever order and however often they come."""
+
+    def __init__(self, store: DeliveryStore, now: Clock = system_clock) -> None:
+        self._store = store
+        self._now = now
+
+    def of_job(self, job: str) -> list[Delivery]:
+        """The messages that a job sent, and what became of them; more than one is a double."""
+        return self._store.of_job(job)
+
+    def message_of(self, job: str, key: str) -> str | None:
+        """The provider's id of the message that went out under this key already."""
+        return self._store.message_of(job, key)
+
+    def accepted(self, channel: str, job: str, key: str, message_id: str) -> None:
+        """The provider took a message. Never raises: it did, whether or not this can be written down."""
+        report = Report(f"accepted-{message_id}", DeliveryStatus.ACCEPTED, self._now())
+        try:
+            self.record([Told(channel, job, key, message_id, report)])
+        except (ClientError, BotoCoreError, Contended) as error:
+            logger.warning("that a message was accepted is not written down", error=type(error).__name__)
+
+    def record(self, told: Iterable[Told]) -> None:
+        """Write reports down. What is known already changes nothing and is not written.
+
+        Raises:
+            Contended: others were writing about the same messages, again and again; send all of it once more.
+            ClientError, BotoCoreError: something could not be written; everything else is.
+        """
+        for error in self.try_record(told):
+            raise error
+
+    def try_record(self, told: Iterable[Told]) -> list[Exception]:
+        """Write reports down as `record` does, and return what failed instead of raising it."""
+        by_message: dict[tuple[str, str], list[Told]] = defaultdict(list)
+        for one in told:
+            by_message[one.job, one.message_id].append(one)
+        failures: list[Exception] = []
+        for _ in range(MAX_ROUNDS):
+            try:
+                found = self._store.get_many(by_message)
+            except WRITE_FAILURES as error:
+                return [*failures, error]
+            lost = []
+            for message, some in by_message.items():
+                try:
+                    if not self._tell(found.get(message), some):
+                        lost.append(message)
+                except WRITE_FAILURES as error:
+                    failures.append(error)
+            if not lost:
+                return failures
+            by_message = {message: by_message[message] for message in lost}
+        return [*failures, Contended("deliveries")]
+
+    def _tell(self, kept: Kept | Unreadable | None, told: Sequence[Told]) -> bool:
+        """Write the reports of one message. False when another writer was faster."""
+        if isinstance(kept, Unreadable):
+            count("DeliveriesUnreadable")
+            return True
+        before, version = kept or (None, 0)
+        after = (before or Delivery.of(told[0])).told(one.report for one in told)
+        if after == before:
+            return True
+        try:
+            self._store.put(after, version, self._now())
+        except ConditionFailed:
+            return False
+        if before is None or before.furthest.status is not after.furthest.status:
+            count(f"{after.channel.title()}s{after.furthest.status.title()}")
+        return True
+
+
+@lru_cache(maxsize=1)
+def from_env() -> DeliveryService:
+    """The deliveries as this process writes them."""
+    return DeliveryService(DeliveryStore(aws.dynamodb(), settings().system_table))

@@ -1,0 +1,75 @@
+"""The whole system in figures: gathered here, shown as JSON (`schemas`) and to Prometheus (`prometheus`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from adbot_queue.adbots import service as adbots
+from adbot_queue.core.clock import system_clock
+from adbot_queue.jobs.model import BAD_ENDS
+from adbot_queue.platform import circuit_breaker as circuits
+from adbot_queue.platform import mode
+from adbot_queue.platform.circuit_breaker import Circuit
+from adbot_queue.platform.mode import Switch
+from adbot_queue.providers.registry import PROVIDERS
+from adbot_queue.queues import service as queues
+from adbot_queue.queues.service import Period, Standing
+
+LENGTHS = (5, 60)
+"""Minutes back of the figures that are told of periods."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Bots:
+    """The queue of bots, all pools together; ages in seconds."""
+
+    queued: int
+    missing_sessions: int
+    free_stock: int
+    parked: int
+    oldest_queued_seconds: int
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Overview:
+    """Everything as of `now` (ms)."""
+
+    now: int
+    switch: Switch
+    queues: Sequence[Standing]
+    bots: Bots
+    circuits: Sequence[Circuit]
+
+    @property
+    def dead_letters(self) -> int:
+        """Jobs in a bad end that wait for a person's decision."""
+        return sum(queue.levels[state] for queue in self.queues for state in BAD_ENDS)
+
+    def oldest_waiting_seconds(self, queue: Standing) -> int:
+        """Age of a queue's oldest waiting job; 0 when none waits."""
+        return 0 if queue.oldest_waiting_at is None else max(0, self.now - queue.oldest_waiting_at) // 1000
+
+
+def gather() -> Overview:
+    """Read it: one item, the queues (`Queues.standings`), one item a pool, one a provider."""
+    now = system_clock()
+    standings, breakers = queues.from_env().standings(), circuits.from_env().read(PROVIDERS)
+    return Overview(now, mode.from_env().read(), standings, _bots(now), breakers)
+
+
+def recent() -> dict[str, list[Period]]:
+    """What every queue did in the last minutes (`LENGTHS`): one Query each."""
+    return {name: queues.from_env().periods(name, *LENGTHS) for name in queues.names()}
+
+
+def _bots(now: int) -> Bots:
+    headers = adbots.from_env().pools.headers()
+    oldest = [header.oldest_queued_at for header in headers if header.oldest_queued_at is not None]
+    return Bots(
+        queued=sum(header.queue_length for header in headers),
+        missing_sessions=sum(header.missing_total for header in headers),
+        free_stock=sum(header.free for header in headers),
+        parked=sum(header.parked for header in headers),
+        oldest_queued_seconds=max(0, now - min(oldest, default=now)) // 1000,
+    )

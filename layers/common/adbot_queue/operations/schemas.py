@@ -1,0 +1,130 @@
+"""HTTP models of mode, health log and overview."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from adbot_queue.core.clock import iso
+from adbot_queue.core.schema import Input, Query, View
+from adbot_queue.operations.overview import Overview
+from adbot_queue.platform.circuit_breaker import Circuit, CircuitState
+from adbot_queue.platform.health_log import LogLevel
+from adbot_queue.platform.mode import ProcessingMode, Switch
+from adbot_queue.queues.schemas import PeriodView, QueueView
+from adbot_queue.queues.service import Period
+
+
+class SetMode(Input):
+    """Mode to set, and the reason."""
+
+    mode: ProcessingMode
+    reason: str = Field(min_length=1, max_length=500)
+
+
+class ModeView(View):
+    """The mode, and who set it, when and why (null if it was never set)."""
+
+    mode: ProcessingMode
+    changed_at: str | None
+    actor: str | None
+    reason: str
+
+    @classmethod
+    def of(cls, switch: Switch) -> ModeView:
+        """Return the view of the switch."""
+        return cls.model_validate(switch)
+
+
+class LogsQuery(Query):
+    """Filter and page of the health log."""
+
+    level: LogLevel | None = None
+    limit: int = Field(50, ge=1, le=100)
+    cursor: str | None = Field(None, max_length=2000)
+
+
+class LogEntry(View):
+    """A health log entry."""
+
+    at: str
+    level: LogLevel
+    event: str
+    message: str
+    detail: dict[str, Any]
+
+
+class LogPage(View):
+    """Entries, newest first."""
+
+    items: list[LogEntry]
+    next: str | None
+
+
+class QueueOverview(QueueView):
+    """A queue now, and in the last 5 and 60 minutes."""
+
+    last_5_minutes: PeriodView
+    last_60_minutes: PeriodView
+
+
+class BotsOverview(View):
+    """The queue of bots over all pools."""
+
+    queued: int
+    missing_sessions: int
+    free_stock: int
+    parked: int
+    oldest_queued_seconds: int
+
+
+class CircuitView(View):
+    """Circuit breaker of a provider; failures and successes are those reported in the current minute.
+
+    `reason`: why the provider rejects our account, while its jobs wait. `not_before`: when its throttling ends.
+    """
+
+    provider: str
+    state: CircuitState
+    failures: int
+    successes: int
+    opened_at: str | None
+    open_until: str | None
+    reason: str | None
+    not_before: str | None
+
+    @classmethod
+    def of(cls, circuit: Circuit) -> CircuitView:
+        """Return the view of a circuit."""
+        times = {name: getattr(circuit, name) for name in ("opened_at", "open_until", "not_before")}
+        times = {name: None if moment is None else iso(moment) for name, moment in times.items()}
+        shown = {name: getattr(circuit, name) for name in ("provider", "state", "failures", "successes", "reason")}
+        return cls(**shown, **times)
+
+
+class OverviewView(View):
+    """Overview of the whole system."""
+
+    mode: ModeView
+    queues: list[QueueOverview]
+    dead_letters: int
+    bots: BotsOverview
+    circuits: list[CircuitView]
+
+    @classmethod
+    def of(cls, overview: Overview, recent: Mapping[str, list[Period]]) -> OverviewView:
+        """Return the view of an overview and the recent periods of each queue."""
+        queues = []
+        for standing in overview.queues:
+            last_5, last_60 = map(PeriodView.of, recent[standing.name])
+            shown = QueueView.of(standing, overview.now)
+            queues.append(QueueOverview(**dict(shown), last_5_minutes=last_5, last_60_minutes=last_60))
+        return cls(
+            mode=ModeView.of(overview.switch),
+            queues=queues,
+            dead_letters=overview.dead_letters,
+            bots=BotsOverview.model_validate(overview.bots),
+            circuits=[CircuitView.of(circuit) for circuit in overview.circuits],
+        )

@@ -1,1 +1,0 @@
-"""One-time passwords: six digits to a phone, good once, for five minutes."""

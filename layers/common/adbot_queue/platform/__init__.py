@@ -1,0 +1,1 @@
+"""What every capability runs on: rate limits, circuit breakers, mode, pauses, logs."""

@@ -1,1 +1,0 @@
-"""The browsers that a user wants to be told things on."""

@@ -1,0 +1,1 @@
+"""Queues of jobs: statistics, pause and resume."""

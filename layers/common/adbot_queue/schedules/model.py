@@ -1,0 +1,189 @@
+"""What a schedule is, and what is recorded of its ticks. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from itertools import islice
+from typing import Any
+
+from adbot_queue.core.ids import fingerprint
+from adbot_queue.jobs.model import Job, State
+from adbot_queue.schedules.plan import MissedPolicy, Recurrence
+
+NEXT_RUNS = 5
+
+MAX_NAME = 48
+NAME = r"^[a-z0-9][a-z0-9_-]{0,47}$"
+
+
+def is_name(text: str) -> bool:
+    """Return whether a schedule may have this name."""
+    return len(text) <= MAX_NAME and re.fullmatch(NAME, text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleSpec:
+    """What a person specifies. Times are milliseconds.
+
+    Attributes:
+        expression: as EventBridge Scheduler takes it.
+        timezone: IANA name.
+        payload: checked, and as it was sent.
+        start: no tick before; end: no tick after.
+        by_owner: an owner saved it, so that its jobs may move more money than the owner's limit.
+    """
+
+    expression: str
+    timezone: str
+    type: str
+    payload: dict[str, Any]
+    priority: int = 0
+    tags: tuple[str, ...] = ()
+    enabled: bool = True
+    missed_policy: MissedPolicy = MissedPolicy.ONCE
+    start: int | None = None
+    end: int | None = None
+    by_owner: bool = False
+
+    def recurrence(self, anchor: int) -> Recurrence:
+        """Return when it ticks.
+
+        Raises:
+            BadExpression, BadZone: as `Recurrence.parse`.
+        """
+        return Recurrence.parse(self.expression, self.timezone, self.start, self.end, anchor)
+
+    @property
+    def timing(self) -> tuple[Any, ...]:
+        """What decides the ticks."""
+        return self.expression, self.timezone, self.start, self.end
+
+    def summary(self) -> dict[str, Any]:
+        """Return it for the ledger: of the payload only a fingerprint, it may hold personal data."""
+        values = {spec.name: getattr(self, spec.name) for spec in fields(ScheduleSpec)}
+        payload = json.dumps(values.pop("payload"), sort_keys=True)
+        return {name: value for name, value in values.items() if value not in (None, ())} | {
+            "tags": list(self.tags),
+            "missed_policy": self.missed_policy.value,
+            "payload_fingerprint": fingerprint(payload),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A schedule as its row says. Times are milliseconds.
+
+    Attributes:
+        job_queue: the queue of its type when it was saved; jobs of a type that this version does not know wait there.
+        anchor: when its timing was last changed; rates count from there.
+        decided_until: the ticks up to here are decided.
+        next_check_at: its next tick; None: it has none, or is disabled.
+        id: tells it from earlier schedules of its name.
+        version: grows with each change.
+        problem: why the job of its last tick was refused, or waits.
+    """
+
+    name: str
+    spec: ScheduleSpec
+    job_queue: str
+    created_at: int
+    updated_at: int
+    anchor: int
+    decided_until: int
+    id: str
+    next_check_at: int | None = None
+    version: int = 1
+    problem: str | None = None
+
+    @property
+    def recurrence(self) -> Recurrence:
+        """When it ticks."""
+        return self.spec.recurrence(self.anchor)
+
+    def next_runs(self, now: int) -> list[int]:
+        """Return the next few ticks; none of a disabled one."""
+        return list(islice(self.recurrence.after(now), NEXT_RUNS)) if self.spec.enabled else []
+
+    def decided(self, until: int, problem: str | None) -> Schedule:
+        """Return it with its ticks up to a moment decided."""
+        next_check_at = self.recurrence.next(until) if self.spec.enabled else None
+        return replace(self, decided_until=until, next_check_at=next_check_at, problem=problem)
+
+    def changed(self, spec: ScheduleSpec, job_queue: str, now: int, withdrawal: Withdrawal) -> Schedule:
+        """Return it as a person specifies it now. Withdrawn ticks are decided again.
+
+        What was due before its timing changed, or while it was disabled, is not caught up on.
+        """
+        retimed = spec.timing != self.spec.timing
+        until = min([self.decided_until, *(tick.at - 1 for tick in withdrawal.ticks)])
+        if retimed or (spec.enabled and not self.spec.enabled):
+            until = max(now, withdrawal.kept_until if withdrawal.ticks else until)
+        anchor = now if retimed else self.anchor
+        after = replace(self, spec=spec, job_queue=job_queue, updated_at=now, anchor=anchor, version=self.version + 1)
+        return after.decided(until, None)
+
+
+class Outcome(StrEnum):
+    """What became of a tick."""
+
+    RAN = "ran"  # a job, on time
+    CAUGHT_UP = "caught_up"  # a job, for a tick that was missed
+    SKIPPED = "skipped"  # missed, and the policy skips it
+    REFUSED = "refused"  # no job: it breaks a rule
+    WITHDRAWN = "withdrawn"  # its job was cancelled before it started: the schedule was changed or removed
+    MANUAL = "manual"  # a person ran it
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A tick in a schedule's history.
+
+    Attributes:
+        at: its time, ms; of several that were skipped the last one's.
+        count: how many were skipped; every other tick is an entry of its own.
+        detail: why.
+    """
+
+    at: int
+    outcome: Outcome
+    job_id: str | None = None
+    count: int = 1
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """The decided ticks that a change or removal takes back: the latest ones, whose jobs have not started.
+
+    Attributes:
+        ticks: latest first.
+        jobs: their jobs, as they are.
+        kept_until: the latest tick that stays; 0: none of late.
+    """
+
+    ticks: tuple[Tick, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    kept_until: int = 0
+
+    @classmethod
+    def of(cls, ticks: Sequence[Tick], jobs: Mapping[str, Job], now: int) -> Withdrawal:
+        """Return what is taken back of the latest ticks (latest first), given their jobs.
+
+        It ends at the first tick whose job has started: an earlier one runs too, so that ticks keep their order.
+        """
+        taken: list[Tick] = []
+        cancelled: list[Job] = []
+        for tick in ticks:
+            if tick.outcome in {Outcome.MANUAL, Outcome.WITHDRAWN}:
+                continue
+            job = jobs.get(tick.job_id or "")
+            if job and job.state is State.DELAYED and not job.attempt and not job.attempts:
+                cancelled.append(job)
+            elif tick.outcome is not Outcome.REFUSED or tick.at <= now:
+                return cls(tuple(taken), tuple(cancelled), tick.at)
+            taken.append(tick)
+        return cls(tuple(taken), tuple(cancelled))

@@ -1,0 +1,242 @@
+"""Schedules: jobs that are enqueued when their time comes.
+
+Create, change and remove are one transaction each: row, ledger entry, and the jobs that have not started and must not.
+The sweeper turns due ticks into jobs (`ticking`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from adbot_queue import ledger as ledgers
+from adbot_queue.core.clock import Clock, system_clock
+from adbot_queue.core.conflicts import retry_on_conflict
+from adbot_queue.core.dynamodb import Contended
+from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, NotFound, Unavailable
+from adbot_queue.core.ids import derived_id, time_ordered_id
+from adbot_queue.jobs import service
+from adbot_queue.jobs.enqueue import request as intake
+from adbot_queue.jobs.service import Enqueued, JobService, TimeLeft
+from adbot_queue.ledger import Actor, Entry, Ledger
+from adbot_queue.schedules import store as schedule_store
+from adbot_queue.schedules.cron import BadExpression
+from adbot_queue.schedules.model import MAX_NAME, Outcome, Schedule, ScheduleSpec, Tick
+from adbot_queue.schedules.plan import BadZone
+from adbot_queue.schedules.runner import job_request
+from adbot_queue.schedules.store import (
+    DuplicateOf,
+    IdempotencyRecord,
+    KeyInUse,
+    SchedulePage,
+    ScheduleStore,
+    Sign,
+    StaleVersion,
+)
+
+KEY_TTL_MS = 86_400_000
+"""How long the Idempotency-Key of a creation is remembered."""
+
+HISTORY_PAGE_SIZE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Who changes something, and under which Idempotency-Key."""
+
+    actor: Actor
+    key: str | None = None
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A schedule; `replayed` if an earlier request with the same key created it."""
+
+    schedule: Schedule
+    replayed: bool = False
+
+
+class Schedules:
+    """Everything that people do to schedules."""
+
+    def __init__(self, store: ScheduleStore, jobs: JobService, ledger: Ledger, now: Clock = system_clock) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._ledger = ledger
+        self._now = now
+
+    def get(self, name: str) -> Schedule:
+        """Return one schedule.
+
+        Raises:
+            NotFound: it does not exist.
+            UnreadableSchedule: this version cannot read it.
+        """
+        found = self._store.get(name)
+        if found is None:
+            raise NotFound(f"schedule {name[:MAX_NAME]} does not exist")
+        return found
+
+    def page(self, limit: int, cursor: str | None) -> SchedulePage:
+        """Return schedules in the order of their creation."""
+        return self._store.page(limit, cursor)
+
+    def ticks(self, name: str) -> list[Tick]:
+        """Return what became of the latest ticks, latest first."""
+        return self._store.ticks(name, HISTORY_PAGE_SIZE)
+
+    def create(self, name: str, spec: ScheduleSpec, command: Command) -> Created:
+        """Create a schedule.
+
+        Raises:
+            Invalid: a field breaks its rule.
+            Conflict: the name is taken, or the schedule that the key created has been removed.
+            IdempotencyMismatch: the key was used with another request.
+        """
+        now = self._now()
+        record = _record(command, now)
+        if record and (duplicate := self._store.created_by(record.key, now)):
+            return self._replay(duplicate, command)
+        spec, job_queue = _checked(spec, now)
+        new = Schedule(name, spec, job_queue, now, now, anchor=now, decided_until=now, id=time_ordered_id(now))
+        new = new.decided(now, None)
+        sign = self._signed("schedule.create", command.actor, name, None, new)
+        try:
+            retry_on_conflict(lambda: self._store.create(new, now, sign, record))
+        except KeyInUse:
+            if record and (duplicate := self._store.created_by(record.key, now)):
+                return self._replay(duplicate, command)
+            raise Unavailable("the same request is being carried out; try again") from None
+        except StaleVersion as stale:
+            raise Conflict(f"schedule {name} exists already") from stale
+        return Created(new)
+
+    def change(self, name: str, spec: ScheduleSpec, version: int | None, actor: Actor) -> Schedule:
+        """Replace what a schedule says. Saying what it says already changes nothing.
+
+        Args:
+            name: which one.
+            spec: all that it shall say.
+            version: the one that the caller has seen; None: whichever it is.
+            actor: who wants it.
+
+        Raises:
+            NotFound: it does not exist.
+            Conflict: it was changed since, or at the same time.
+            Invalid: a field breaks its rule.
+        """
+        before = self.get(name)
+        if version is not None and version != before.version:
+            raise Conflict(f"schedule {name} has version {before.version} by now", version=before.version)
+        checked, job_queue = _checked(spec, self._now(), before)
+        if checked == before.spec:
+            return before
+
+        def attempt() -> Schedule:
+            current, now = self._unchanged(before), self._now()
+            withdrawal = self._store.withdrawal(name, now)
+            after = current.changed(checked, job_queue, now, withdrawal)
+            sign = self._signed("schedule.change", actor, name, current, after)
+            self._store.change(current, after, withdrawal, now, sign)
+            return after
+
+        return retry_on_conflict(attempt, (Contended, StaleVersion))
+
+    def remove(self, name: str, actor: Actor) -> Schedule:
+        """Remove a schedule; return it as it was.
+
+        Raises:
+            NotFound: it does not exist.
+            Conflict: it was changed at the same time.
+        """
+        before = self.get(name)
+
+        def attempt() -> Schedule:
+            current, now = self._unchanged(before), self._now()
+            sign = self._signed("schedule.delete", actor, name, current, None)
+            self._store.change(current, None, self._store.withdrawal(name, now), now, sign)
+            return current
+
+        return retry_on_conflict(attempt, (Contended, StaleVersion))
+
+    def _unchanged(self, before: Schedule) -> Schedule:
+        """Return a schedule as it is now: the sweeper may have decided ticks since it was read.
+
+        Raises:
+            NotFound: it was removed.
+            Conflict: a person changed it.
+        """
+        current = self.get(before.name)
+        if (current.id, current.version) != (before.id, before.version):
+            raise Conflict(f"schedule {before.name} was changed at the same time", version=current.version)
+        return current
+
+    def run(self, name: str, command: Command, request_id: str, time_left: TimeLeft | None = None) -> Enqueued:
+        """Enqueue a schedule's job now, in addition to its ticks and whether or not it is enabled.
+
+        Raises:
+            RateLimited: as `JobService.admit`.
+            Invalid, Conflict, IdempotencyMismatch, Unavailable: as `JobService.enqueue`.
+            NotFound: it does not exist.
+        """
+        schedule, now = self.get(name), self._now()
+        key = f"schedule:{name}:run:{command.actor.id}:{command.key or request_id}"
+        taken = self._jobs.admit(command.actor.id)
+        request = job_request(schedule, key, command.actor.id)
+        try:
+            enqueued = self._jobs.enqueue(request, command.actor, time_left, taken)
+        except IdempotencyMismatch as error:  # the schedule was changed since the same request came first
+            enqueued = Enqueued(self._jobs.job(str(error.extra["job_id"])), replayed=True)
+        job = enqueued.job
+        entry = Entry(command.actor, "schedule.run", f"schedule:{name}", after={"job_id": job.id})
+        tick = Tick(job.created_at, Outcome.MANUAL, job.id)
+        self._store.add_manual(name, tick, now, lambda transaction: self._ledger.sign(transaction, entry))
+        return enqueued
+
+    def _signed(self, action: str, actor: Actor, name: str, before: Schedule | None, after: Schedule | None) -> Sign:
+        was, becomes = (one.spec.summary() if one else {} for one in (before, after))
+        entry = Entry(actor, action, f"schedule:{name}", was, becomes)
+        return lambda transaction: self._ledger.sign(transaction, entry)
+
+    def _replay(self, duplicate: DuplicateOf, command: Command) -> Created:
+        if duplicate.fingerprint != command.fingerprint:
+            raise IdempotencyMismatch("this Idempotency-Key was used with another request")
+        found = self._store.get(duplicate.name)
+        if found is None:
+            raise Conflict(f"this Idempotency-Key stands for schedule {duplicate.name}, which has been removed")
+        return Created(found, replayed=True)
+
+
+def _record(command: Command, now: int) -> IdempotencyRecord | None:
+    if command.key is None:
+        return None
+    key = derived_id("IDEM#", "schedule.create", command.actor.id, command.key)
+    return IdempotencyRecord(key, command.fingerprint, now + KEY_TTL_MS)
+
+
+def _checked(spec: ScheduleSpec, now: int, before: Schedule | None = None) -> tuple[ScheduleSpec, str]:
+    """Return what is specified, tidied, and the queue of its jobs.
+
+    Raises:
+        Invalid: names the field.
+    """
+    try:
+        recurrence = spec.recurrence(now)
+    except BadZone as error:
+        raise Invalid.field("timezone", str(error)) from error
+    except BadExpression as error:
+        raise Invalid.field("expression", str(error)) from error
+    if spec.start is not None and spec.end is not None and spec.end <= spec.start:
+        raise Invalid.field("end", "must be after the start")
+    known = intake.wanted(spec.type, spec.payload)
+    spec = replace(spec, expression=recurrence.text)
+    if (before is None or spec.timing != before.spec.timing) and recurrence.next(now) is None:
+        raise Invalid.field("expression", "never ticks from now on within start and end")
+    return spec, known.queue
+
+
+@lru_cache(maxsize=1)
+def from_env() -> Schedules:
+    """The schedules of this installation."""
+    return Schedules(schedule_store.from_env(), service.from_env(), ledgers.from_env())

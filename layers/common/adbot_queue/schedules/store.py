@@ -1,0 +1,394 @@
+"""Schedules in the Jobs table.
+
+    SCHEDULE#<name>  S                   the schedule; payload as JSON text
+    SCHEDULE#<name>  TICK#<time>[#<job>] its history, kept for 90 days; with a job's id: a manual run
+    IDEM#<hash>      I                   which schedule an idempotency key created
+
+Index attributes, as jobs have them:
+
+    due       queue = schedules, due_at       `next_check_at`: its next tick; absent when it has none, or is disabled
+    by_state  listing = schedules, listed_at  the list
+
+`v` is the version of the row's format, as in `items`: a row of a newer one is left alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from adbot_queue.core import aws, dynamodb
+from adbot_queue.core.dynamodb import Item, Refused, Transaction
+from adbot_queue.core.errors import Unavailable
+from adbot_queue.core.settings import settings
+from adbot_queue.core.telemetry import count, logger
+from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.store import items
+from adbot_queue.jobs.store.claims import difference
+from adbot_queue.jobs.store.items import exactly, json_object, texts
+from adbot_queue.schedules.cron import BadExpression
+from adbot_queue.schedules.model import Outcome, Schedule, ScheduleSpec, Tick, Withdrawal, is_name
+from adbot_queue.schedules.plan import ON_TIME_MS, BadZone, MissedPolicy
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+QUEUE = "schedules"
+ROW_VERSION = 1
+TICK_TTL_S = 90 * 86_400
+
+_AS_READ = "version = :version AND decided_until = :decided_until AND id = :id"
+
+Sign = Callable[[Transaction], None]
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyRecord:
+    """Which request an idempotency key stands for, and until when (ms)."""
+
+    key: str
+    fingerprint: str
+    expires: int
+
+
+class DuplicateOf(NamedTuple):
+    """The schedule that an idempotency key created."""
+
+    name: str
+    fingerprint: str
+
+
+class KeyInUse(Exception):
+    """Another request has used the key in the meantime."""
+
+
+class StaleVersion(Exception):
+    """Rows changed since they were read: nothing was written. `names` are their schedules."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = frozenset(names)
+        super().__init__(", ".join(sorted(self.names)))
+
+
+class UnreadableSchedule(Unavailable):
+    """A schedule's row that this version cannot read. Names what is wrong, never a value."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"this version cannot read the row of schedule {name}: {problem}")
+        self.name = name
+        self.problem = problem
+
+
+class SchedulePage(NamedTuple):
+    """A page of the list, the cursor of the next, and how many rows of this one cannot be read."""
+
+    schedules: list[Schedule]
+    next: str | None
+    unreadable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a check decided about a schedule's ticks.
+
+    Attributes:
+        before: the schedule as it was read; after: as it is written.
+        ticks: new entries of its history.
+        jobs: the jobs of these ticks.
+    """
+
+    before: Schedule
+    after: Schedule
+    ticks: Sequence[Tick] = ()
+    jobs: Sequence[Job] = field(default=())
+
+
+class ScheduleStore:
+    """Access patterns of the Jobs table that concern schedules."""
+
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    # Reading
+
+    def get(self, name: str) -> Schedule | None:
+        """Read one schedule strongly.
+
+        Raises:
+            UnreadableSchedule: its row cannot be read.
+        """
+        found = dynamodb.get(self._client, self._table, key_of(name)) if is_name(name) else None
+        return schedule_of(found) if found else None
+
+    def page(self, limit: int, cursor: str | None) -> SchedulePage:
+        """Read schedules in the order of their creation."""
+        return self._read("by_state", "listing = :listing", limit, cursor, listing=QUEUE)
+
+    def due(self, until: int, limit: int, cursor: str | None) -> SchedulePage:
+        """Read the schedules whose next tick is due by a moment, the earliest first.
+
+        Pages follow the index: no page repeats a schedule that is still due.
+        """
+        condition = "queue = :queue AND due_at <= :until"
+        return self._read("due", condition, limit, cursor, queue=QUEUE, until=until)
+
+    def _read(self, index: str, condition: str, limit: int, cursor: str | None, **values: Any) -> SchedulePage:
+        found, following = dynamodb.query_page(
+            self._client, self._table, condition, index=index, limit=limit, cursor=cursor, forward=True, **values
+        )
+        keys = [{"pk": item["pk"], "sk": item["sk"]} for item in found]
+        # Rows that were deleted since the index was written are not found.
+        rows = {item["pk"]: item for item in dynamodb.get_many(self._client, self._table, keys)}
+        schedules, unreadable = [], 0
+        for key in keys:
+            try:
+                schedules += [schedule_of(rows[key["pk"]])] if key["pk"] in rows else []
+            except UnreadableSchedule as error:
+                unreadable += 1
+                logger.error("schedule cannot be read", schedule=error.name, problem=error.problem)
+        if unreadable:
+            count("SchedulesUnreadable", unreadable)
+        return SchedulePage(schedules, following, unreadable)
+
+    def ticks(self, name: str, limit: int) -> list[Tick]:
+        """Read the latest ticks, latest first."""
+        condition, pk = "pk = :pk AND begins_with(sk, :sk)", key_of(name)["pk"]
+        found = dynamodb.query(self._client, self._table, condition, limit=limit, forward=False, pk=pk, sk="TICK#")
+        return list(filter(None, map(_tick_of, found)))
+
+    def withdrawal(self, name: str, now: int) -> Withdrawal:
+        """Read which decided ticks have not started."""
+        condition, pk = "pk = :pk AND sk > :since", key_of(name)["pk"]
+        since = _tick_key(now - ON_TIME_MS)
+        found = dynamodb.query(self._client, self._table, condition, forward=False, pk=pk, since=since)
+        ticks = list(filter(None, map(_tick_of, found)))
+        keys = [items.key_of(tick.job_id) for tick in ticks if tick.job_id]
+        jobs, _ = items.sort_out(dynamodb.get_many(self._client, self._table, keys))
+        return Withdrawal.of(ticks, {job.id: job for job in jobs}, now)
+
+    def created_by(self, key: str, now: int) -> DuplicateOf | None:
+        """Read what an idempotency key created, until it expires."""
+        found = dynamodb.get(self._client, self._table, {"pk": key, "sk": "I"})
+        return DuplicateOf(found["schedule"], found["fingerprint"]) if found and found["until"] > now else None
+
+    # Writing
+
+    def create(self, schedule: Schedule, now: int, sign: Sign, record: IdempotencyRecord | None) -> None:
+        """Write a new schedule. Items: the row (refuses one that exists), the ledger entry, the key.
+
+        Raises:
+            KeyInUse: the key was used in the meantime.
+            StaleVersion: the name is taken.
+            Contended: try again.
+        """
+        transaction = Transaction(self._client).create("schedule", self._table, item_of(schedule))
+        sign(transaction)
+        if record:
+            stored: Item = {
+                "pk": record.key,
+                "sk": "I",
+                "schedule": schedule.name,
+                "fingerprint": record.fingerprint,
+                "until": record.expires,
+                "expires_at": record.expires // 1000,
+            }
+            condition = "attribute_not_exists(pk) OR #until <= :now"  # TTL may delete days late
+            transaction.put("key", self._table, stored, condition=condition, now=now)
+        try:
+            transaction.commit()
+        except Refused as refused:
+            raise KeyInUse if "key" in refused.failed else StaleVersion([schedule.name]) from refused
+
+    def change(self, before: Schedule, after: Schedule | None, withdrawal: Withdrawal, now: int, sign: Sign) -> None:
+        """Change a schedule, or remove it (`after` is None).
+
+        Items: the row (refuses if it is not as it was read), the withdrawn ticks and their jobs (each refuses if it
+        has started), the ledger entry.
+
+        Raises:
+            StaleVersion: one of them has changed.
+            Contended: try again.
+        """
+        transaction = Transaction(self._client)
+        read = _as_read(before)
+        if after is None:
+            transaction.delete("schedule", self._table, key_of(before.name), condition=_AS_READ, **read)
+        else:
+            self._update(transaction, "schedule", before, after)
+        for job in withdrawal.jobs:
+            expression, values = difference(job, job.cancelled("its schedule was changed or removed", now))
+            guard = {"job_version": job.version, "delayed": State.DELAYED.value}
+            condition = "#version = :job_version AND #state = :delayed"
+            transaction.update(
+                f"job:{job.id}", self._table, items.key_of(job.id), expression, condition=condition, **values, **guard
+            )
+        for tick in withdrawal.ticks:
+            taken = Tick(tick.at, Outcome.WITHDRAWN, tick.job_id)
+            transaction.put(f"tick:{tick.at}", self._table, _tick_item(before.name, taken, now))
+        sign(transaction)
+        try:
+            transaction.commit()
+        except Refused as refused:
+            raise StaleVersion([before.name]) from refused
+
+    def settle(self, settlements: Sequence[Settlement], now: int) -> None:
+        """Write what was decided about the ticks of several schedules, all or nothing.
+
+        Items of each: the row (refuses if it is not as it was read, so that each tick is decided once), its ticks,
+        their jobs.
+
+        Raises:
+            StaleVersion: names the schedules that have changed.
+            Contended: try again.
+        """
+        transaction = Transaction(self._client)
+        for one in settlements:
+            name = one.before.name
+            self._update(transaction, name, one.before, one.after)
+            for tick in one.ticks:
+                transaction.put(f"{name} tick {tick.at}", self._table, _tick_item(name, tick, now))
+            for job in one.jobs:
+                transaction.create(f"{name} job {job.id}", self._table, items.item_of(job))
+        try:
+            transaction.commit()
+        except Refused as refused:
+            raise StaleVersion(tag.partition(" ")[0] for tag in refused.failed) from refused
+
+    def _update(self, transaction: Transaction, tag: str, before: Schedule, after: Schedule) -> None:
+        """Add the change of a row. What another version stored in it stays."""
+        old, new = item_of(before), item_of(after)
+        changed = {name: value for name, value in new.items() if value is not None and old[name] != value}
+        gone = [name for name, value in new.items() if value is None and old[name] is not None]
+        parts = [f"SET {', '.join(f'#{name} = :new_{name}' for name in changed)}"] if changed else []
+        parts += [f"REMOVE {', '.join(f'#{name}' for name in gone)}"] if gone else []
+        values = {f"new_{name}": value for name, value in changed.items()} | _as_read(before)
+        transaction.update(tag, self._table, key_of(before.name), " ".join(parts), condition=_AS_READ, **values)
+
+    def add_manual(self, name: str, tick: Tick, now: int, sign: Sign) -> bool:
+        """Record a manual run; False if it is recorded already."""
+        transaction = Transaction(self._client).create("tick", self._table, _tick_item(name, tick, now))
+        sign(transaction)
+        try:
+            transaction.commit()
+        except Refused:
+            return False
+        return True
+
+
+def key_of(name: str) -> Item:
+    """Return the key of a schedule's row."""
+    return {"pk": f"SCHEDULE#{name}", "sk": "S"}
+
+
+def _row_version(stored: Any) -> int:
+    if type(stored) is not int or stored > ROW_VERSION:
+        raise ValueError("row version")
+    return stored
+
+
+_ROW: dict[str, Callable[[Any], Any]] = {
+    "id": exactly(str),
+    "version": exactly(int),
+    "job_queue": exactly(str),
+    "created_at": exactly(int),
+    "updated_at": exactly(int),
+    "anchor": exactly(int),
+    "decided_until": exactly(int),
+}
+_SPEC: dict[str, Callable[[Any], Any]] = {
+    "expression": exactly(str),
+    "timezone": exactly(str),
+    "type": exactly(str),
+    "payload": json_object,
+    "priority": exactly(int),
+    "tags": texts(list, tuple),
+    "enabled": exactly(bool),
+    "missed_policy": MissedPolicy,
+    "by_owner": exactly(bool),
+}
+_OPTIONAL = {"start": exactly(int), "end": exactly(int), "due_at": exactly(int), "problem": exactly(str)}
+_READERS = {"v": _row_version} | _ROW | _SPEC | _OPTIONAL
+
+
+def _as_read(schedule: Schedule) -> dict[str, Any]:
+    """Return the values of `_AS_READ`."""
+    return {"version": schedule.version, "decided_until": schedule.decided_until, "id": schedule.id}
+
+
+def item_of(schedule: Schedule) -> Item:
+    """Return the row of a schedule, every attribute of it."""
+    spec = schedule.spec
+    return {
+        **key_of(schedule.name),
+        "v": ROW_VERSION,
+        "queue": QUEUE,
+        "due_at": schedule.next_check_at,
+        "listing": QUEUE,
+        "listed_at": schedule.created_at,
+        **{name: getattr(schedule, name) for name in _ROW},
+        **{name: getattr(spec, name) for name in (*_SPEC, "start", "end")},
+        "tags": list(spec.tags),
+        "missed_policy": spec.missed_policy.value,
+        "payload": json.dumps(spec.payload, separators=(",", ":")),
+        "problem": schedule.problem,
+    }
+
+
+def schedule_of(item: Mapping[str, Any]) -> Schedule:
+    """Return the schedule in a row.
+
+    Raises:
+        UnreadableSchedule: an attribute is not what this version takes it for, or the row is of a newer version.
+    """
+    name = str(item["pk"]).removeprefix("SCHEDULE#")
+    values: dict[str, Any] = {}
+    for attribute, read in _READERS.items():
+        stored = item.get(attribute)
+        if stored is None and attribute in _OPTIONAL:
+            continue
+        try:
+            values[attribute] = read(stored)
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise UnreadableSchedule(name, f"attribute {attribute}") from error
+    spec = ScheduleSpec(**{known: values[known] for known in (*_SPEC, "start", "end") if known in values})
+    row = {known: values[known] for known in _ROW}
+    schedule = Schedule(name, spec, **row, next_check_at=values.get("due_at"), problem=values.get("problem"))
+    try:
+        _ = schedule.recurrence
+    except (BadExpression, BadZone) as error:
+        raise UnreadableSchedule(name, "attribute expression or timezone") from error
+    return schedule
+
+
+def _tick_key(at: int) -> str:
+    return f"TICK#{at:013d}"
+
+
+def _tick_item(name: str, tick: Tick, now: int) -> Item:
+    run = f"#{tick.job_id}" if tick.outcome is Outcome.MANUAL else ""
+    item: Item = {spec.name: getattr(tick, spec.name) for spec in fields(Tick)}
+    return item | {
+        "pk": key_of(name)["pk"],
+        "sk": _tick_key(tick.at) + run,
+        "outcome": tick.outcome.value,
+        "expires_at": now // 1000 + TICK_TTL_S,
+    }
+
+
+def _tick_of(item: Item) -> Tick | None:
+    """Return the tick in an item; None if another version wrote it and this one cannot read it."""
+    try:
+        values = {spec.name: item[spec.name] for spec in fields(Tick) if spec.name in item}
+        return Tick(**values | {"outcome": Outcome(item["outcome"])})
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+@lru_cache(maxsize=1)
+def from_env() -> ScheduleStore:
+    """The schedules of this installation."""
+    return ScheduleStore(aws.dynamodb(), settings().jobs_table)
