@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from local import demo
+from local.demo import main as demo
 from local.stack import Stack
 from tests.e2e.conftest import Api
 from tests.e2e.test_main_job import Eventually, Shop, bots_of

@@ -146,7 +146,7 @@ def test_lists_show_a_queues_jobs_by_state_and_clean_deletes_what_is_confirmed(
     [
         ({"type": "no-such-type"}, "type"),
         (track() | {"priority": 101}, "priority"),
-        (track() | {"delay_seconds": 1, "run_at": "2027-01-01T00:00:00Z"}, "body"),
+        (track() | {"delay_seconds": 1, "run_at": "2027-01-01T00:00:00Z"}, "run_at"),
         (track() | {"depends_on": ["nobody"]}, "depends_on"),
         (track() | {"webhook_url": "http://127.0.0.1/hook"}, "webhook_url"),
         ({"type": "deliver-webhook", "payload": {"url": "https://example.com", "job_id": "x"}}, "type"),

@@ -45,7 +45,11 @@ def test_a_text_is_followed_from_its_job_to_the_phone(
 
         message = eventually(arrived, 60)
         done = api("viewer", "GET", f"/jobs/{job['job_id']}").json()
-        assert (done["state"], done["result"]["segments"], done["result"]["sid"]) == ("completed", 1, message["sid"])
+        assert (done["state"], done["result"]["segments"], done["result"]["sid"]) == (
+            "completed",
+            1,
+            message["message_id"],
+        )
     assert (message["error_code"], message["reason"]) == (30003, "the phone is switched off or out of reach")
     assert len(twilio(phone)) == 2
 
@@ -76,7 +80,7 @@ def test_a_code_is_asked_for_read_off_the_phone_and_used_once(
     assert (good.status_code, good.json()) == (200, {"verified": True})
     assert api("customer", "POST", "/otp/verify", json=code).status_code == 422
 
-    job = api("viewer", "GET", f"/jobs/{asked.json()['job']}").json()
+    job = api("viewer", "GET", f"/jobs/{asked.json()['job_id']}").json()
     assert job["result"]["sid"] == taken["sid"]
     assert found[0] not in str(job)
     assert phone not in str(job)

@@ -133,7 +133,7 @@ class Box:
 
     def happened(self, flow: str, part: Part) -> int:
         """How often the provider did what a step is for. Its key is the step's job; a chain knows new tokens only."""
-        told, job = self.effects()[part.provider], self.step(flow, part.id).get("job")
+        told, job = self.effects()[part.provider], self.step(flow, part.id).get("job_id")
         keys = set(told) - self.minted if part.provider == "solana" else {job} & set(told)
         return sum(told[key]["effects"] for key in keys)
 
