@@ -82,7 +82,7 @@ def job_named(jobs: Jobs, name: str) -> str:
 
 
 def child_of_a(**options: Any) -> Step:
-    return lambda jobs: enqueue(key="b", depends_on=(job_named(jobs, "a"),), **options)(jobs)
+    return lambda jobs: enqueue(**({"key": "b"} | options), depends_on=(job_named(jobs, "a"),))(jobs)
 
 
 def batch_with_callback(jobs: Jobs) -> None:
@@ -167,7 +167,7 @@ STORIES = {
     "spend the last attempt": Story(drain, enqueue("mail", key="a", goes=["transient"] * 9)),
     "end what another waits for": Story(drain, steps(A, child_of_a())),
     "fail what others wait for": Story(
-        drain, steps(enqueue(key="a", goes=NO), child_of_a(), child_of_a(job_type="mail", tolerant=True))
+        drain, steps(enqueue(key="a", goes=NO), child_of_a(), child_of_a(job_type="mail", key="c", tolerant=True))
     ),
     "sweep after a worker's death": Story(sweep, steps(A, a_worker_dies, wait(46))),
     "sweep what is due": Story(
