@@ -170,17 +170,17 @@ def job(machine: Machine, name: str) -> None:
     """A job is enqueued over HTTP and runs."""
     made = machine.call("jobs", "POST /jobs", {"type": "mail", "payload": {"name": name}})
     machine.work()
-    must(machine.state(made["id"]) == "completed", "the job did not run")
+    must(machine.state(made["job_id"]) == "completed", "the job did not run")
 
 
 def death(machine: Machine, name: str) -> None:
     """A job fails until it is dead; a bulk replay brings it back; it runs."""
     payload = {"name": name, "goes": ["transient"] * 3}
     made = machine.call("jobs", "POST /jobs", {"type": "mail", "payload": payload})
-    machine.work_until(lambda: machine.state(made["id"]) == "dead")
+    machine.work_until(lambda: machine.state(made["job_id"]) == "dead")
     order = {"filter": {"queue": QUEUE}, "rate_per_second": 100, "reason": "the provider is back"}
     machine.call("dead_letters", "POST /dead-letters/replays", order)
-    machine.work_until(lambda: machine.state(made["id"]) == "completed")
+    machine.work_until(lambda: machine.state(made["job_id"]) == "completed")
 
 
 def schedule(machine: Machine, name: str) -> None:

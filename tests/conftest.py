@@ -23,6 +23,8 @@ os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 # Clients are made once a process and keep the credentials that they find then, in whichever test that is.
 os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "testing"
 os.environ["AWS_DEFAULT_REGION"] = "eu-central-1"
+# Since 1.44 botocore takes the account out of a stream's ARN into the host, where moto has nothing.
+os.environ["AWS_ACCOUNT_ID_ENDPOINT_MODE"] = "disabled"
 
 # Processes that tests start find the project too, whatever directory they run in.
 os.environ["PYTHONPATH"] = os.pathsep.join(str(ROOT / part) for part in ("layers/common", "."))
