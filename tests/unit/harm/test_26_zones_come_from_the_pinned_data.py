@@ -123,7 +123,7 @@ def test_a_zone_that_the_pinned_data_lack_is_refused(name: str) -> None:
 
 def test_a_process_started_on_a_poisoned_machine_reads_the_pinned_data(poisoned: Path) -> None:
     program = (
-        "from datetime import UTC, datetime; from adbot_queue.jobs.ticks import zone\n"
+        "from datetime import UTC, datetime; from adbot_queue.schedules.plan import zone\n"
         "print(datetime(2026, 11, 20, tzinfo=UTC).astimezone(zone('America/Vancouver')).isoformat())"
     )
     environment = os.environ | {"PYTHONTZPATH": str(poisoned), "PYTHONPATH": str(ROOT / "layers" / "common")}
