@@ -185,10 +185,7 @@ class Weather:
             status, body, headers = self.of("push")
         except TimeoutError as error:
             raise Unreachable("no answer (TimeoutError)") from error
-        answered = Answered(status, headers)
-        if hasattr(answered, "refusal"):
-            answered = Answered(status, headers, json.dumps(body).encode())
-        return answered
+        return Answered(status, headers, json.dumps(body).encode())
 
     def before_send(self, name: str, request: Any) -> AWSResponse | None:
         """What an AWS client gets: of Lambda, or of Cognito."""

@@ -100,8 +100,8 @@ def _empty(on: World, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     found: list[tuple[str, int]] = []
-    for module in ("reception", "service", "callbacks.telemetry"):
-        monkeypatch.setattr(f"adbot_queue.delivery.{module}.count", lambda name, value=1: found.append((name, value)))
+    for module in ("sendgrid_webhook", "service", "twilio_webhook.telemetry"):
+        monkeypatch.setattr(f"adbot_queue.messaging.{module}.count", lambda name, value=1: found.append((name, value)))
     return found
 
 
