@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from adbot_queue.adbots.allocation import Header, QueueEntry, Segment
 from adbot_queue.adbots.model import Adbot, AdbotStatus, CreationSource, ExecutionMode, QueuedReason, Run
 from adbot_queue.adbots.storage import items
-from adbot_queue.core import dynamodb
+from adbot_queue.core import attribute_values
 from adbot_queue.core.dynamodb import Item
 from adbot_queue.core.ids import derived_id
 
@@ -82,7 +82,7 @@ def write(client: DynamoDBClient, table: str, found: Iterable[Item], writers: in
     """Put items in batches, several at a time."""
 
     def put(batch: list[Item]) -> None:
-        pending: Any = {table: [{"PutRequest": {"Item": dynamodb.encode(item)}} for item in batch]}
+        pending: Any = {table: [{"PutRequest": {"Item": attribute_values.encode(item)}} for item in batch]}
         while pending:
             pending = client.batch_write_item(RequestItems=pending)["UnprocessedItems"]
 

@@ -10,7 +10,7 @@ from typing import Any
 from adbot_queue.analytics import store as stores
 from adbot_queue.analytics.model import VIEWED, Event, hour_start, person_of
 from adbot_queue.analytics.store import AnalyticsStore
-from adbot_queue.core.dynamodb import encode
+from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.settings import settings
 from adbot_queue.jobs import job_types, long_running
 from adbot_queue.jobs.context import Context

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from adbot_queue import ledger
 from adbot_queue.core import aws
-from adbot_queue.core.dynamodb import encode
+from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.dead_letters import service as dead_letters
 from adbot_queue.dead_letters.alerts import Alerts

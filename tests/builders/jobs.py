@@ -185,7 +185,7 @@ class Jobs:
 
     def all(self) -> list[Job]:
         """Every job of the table."""
-        from adbot_queue.core.dynamodb import decode  # noqa: PLC0415
+        from adbot_queue.core.attribute_values import decode  # noqa: PLC0415
         from adbot_queue.jobs.store.items import job_of  # noqa: PLC0415
 
         pages = aws.dynamodb().get_paginator("scan").paginate(TableName=self.store.table)

@@ -23,7 +23,7 @@ from moto.sqs.models import sqs_backends
 from adbot_queue.adbots.model import Adbot, Order, OrderStatus
 from adbot_queue.adbots.storage import items
 from adbot_queue.core import aws, secrets
-from adbot_queue.core.dynamodb import decode, encode
+from adbot_queue.core.attribute_values import decode, encode
 from adbot_queue.payments.model import bot_id_of, order_id_of
 from adbot_queue.payments.plans import BillingInterval, CheckoutMode, Plan
 from adbot_queue.platform import circuit_breaker as circuits

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from adbot_queue.core import aws
+from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.clock import day, system_clock
-from adbot_queue.core.dynamodb import encode
 from adbot_queue.jobs.store.items import item_of
 from adbot_queue.messaging import sent_messages as messages
 from adbot_queue.messaging import suppressions

@@ -20,7 +20,8 @@ from unittest.mock import patch
 from botocore.exceptions import ClientError
 
 from adbot_queue.core import telemetry
-from adbot_queue.core.dynamodb import Contended, decode
+from adbot_queue.core.attribute_values import decode
+from adbot_queue.core.dynamodb import Contended
 from adbot_queue.core.errors import AppError, Conflict, Invalid, NotFound, Unavailable
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.job_types import JobType

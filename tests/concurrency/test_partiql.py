@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from adbot_queue.core import dynamodb
+from adbot_queue.core import attribute_values, dynamodb
 from adbot_queue.core.dynamodb import ConditionFailed, Item
 from adbot_queue.core.partiql import BATCH, Update, update_many
 from adbot_queue.jobs.model import Failure, Job, Mode, State
@@ -47,7 +47,7 @@ class Place:
                 dynamodb.put_if(self.client, table, item, condition="attribute_not_exists(pk)")
 
     def rows(self, table: str) -> list[Item]:
-        found = [dynamodb.decode(item) for item in self.client.scan(TableName=table)["Items"]]
+        found = [attribute_values.decode(item) for item in self.client.scan(TableName=table)["Items"]]
         return sorted(found, key=lambda item: str(item["pk"]))
 
     def both(self, updates: list[Update]) -> list[Item | Exception]:

@@ -23,7 +23,7 @@ from adbot_queue.adbots.model import (
     QueuedReason,
     Run,
 )
-from adbot_queue.core import dynamodb
+from adbot_queue.core import attribute_values
 from adbot_queue.core.errors import Invalid
 from tests.builders.world import ADMIN, World, world
 
@@ -340,8 +340,8 @@ def _tamper(on: World, **values: int) -> None:
     for name, value in values.items():
         on.adbots.store.client.update_item(
             TableName=on.adbots.store.table,
-            Key=dynamodb.encode({"pk": "POOL#standard", "sk": "HDR"}),
+            Key=attribute_values.encode({"pk": "POOL#standard", "sk": "HDR"}),
             UpdateExpression="SET #name = :value",
             ExpressionAttributeNames={"#name": name},
-            ExpressionAttributeValues=dynamodb.encode({":value": value}),
+            ExpressionAttributeValues=attribute_values.encode({":value": value}),
         )

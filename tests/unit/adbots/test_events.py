@@ -12,7 +12,7 @@ from adbot_queue.adbots.event_publisher import Announcer
 from adbot_queue.adbots.events import events_of
 from adbot_queue.adbots.model import Adbot, AdbotStatus, CreationSource, ExecutionMode, QueuedReason, Run
 from adbot_queue.adbots.storage import items
-from adbot_queue.core.dynamodb import encode
+from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.errors import Unavailable
 
 BOUGHT = Adbot(

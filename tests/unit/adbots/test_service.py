@@ -13,7 +13,7 @@ from adbot_queue.adbots.model import AdbotStatus, OrderStatus, QueuedReason
 from adbot_queue.adbots.service import Wanted
 from adbot_queue.adbots.storage import items
 from adbot_queue.core import aws
-from adbot_queue.core.dynamodb import encode
+from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.errors import Conflict, Forbidden, IdempotencyMismatch, Invalid, NotFound, Unavailable
 from adbot_queue.ledger import Actor
 from adbot_queue.stock.upload import Verdict, parse_objects

@@ -9,8 +9,9 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adbot_queue.core import aws, dynamodb
-from adbot_queue.core.dynamodb import Contended, Refused, Transaction, decode, encode
+from adbot_queue.core import aws, cursors, dynamodb
+from adbot_queue.core.attribute_values import decode, encode
+from adbot_queue.core.dynamodb import Contended, Refused, Transaction
 from adbot_queue.core.errors import Invalid
 from tests.builders.world import World
 
@@ -78,7 +79,7 @@ def test_contention_says_that_nothing_was_written_and_to_try_again(
         "",
         "!",
         "bm90IGpzb24",
-        dynamodb.make_cursor({"pk": "x"})[:-3],
+        cursors.make_cursor({"pk": "x"})[:-3],
         "W10",
         "e30",
         pytest.param("W1tb" * 466, id="deep"),
@@ -86,12 +87,12 @@ def test_contention_says_that_nothing_was_written_and_to_try_again(
 )
 def test_a_cursor_that_we_did_not_give_is_refused(cursor: str) -> None:
     with pytest.raises(Invalid, match="cursor"):
-        dynamodb.open_cursor(cursor)
+        cursors.open_cursor(cursor)
 
 
 def test_a_cursor_leads_back_to_its_position() -> None:
     position = {"pk": "a", "sk": "b#1"}
-    assert dynamodb.open_cursor(dynamodb.make_cursor(position)) == position
+    assert cursors.open_cursor(cursors.make_cursor(position)) == position
 
 
 def test_numbers_are_added_to_an_item_whether_it_is_there_or_not(on_aws: World) -> None:

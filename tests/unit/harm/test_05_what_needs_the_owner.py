@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.core import aws
-from adbot_queue.core.dynamodb import decode, encode
+from adbot_queue.core.attribute_values import decode, encode
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.jobs import service
 from adbot_queue.jobs.enqueue.owner_check import needs_owner

@@ -15,7 +15,7 @@ from adbot_queue.adbots.event_publisher import Announcer
 from adbot_queue.adbots.model import Adbot, AdbotStatus, CreationSource, ExecutionMode, QueuedReason, Run
 from adbot_queue.adbots.storage import items
 from adbot_queue.core import aws, telemetry
-from adbot_queue.core.dynamodb import decode, encode
+from adbot_queue.core.attribute_values import decode, encode
 from adbot_queue.core.errors import Unavailable
 from tests.builders.job_stream import Stream, claimed, died, job
 from tests.builders.tables import TEMPLATE

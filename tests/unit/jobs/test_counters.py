@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adbot_queue.core import aws
-from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, Contended, decode
+from adbot_queue.core.attribute_values import decode
+from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, Contended
 from adbot_queue.core.errors import Unavailable
 from adbot_queue.queues import counters
 from adbot_queue.queues.counters import MINUTES_KEPT_S, MOST_RECORDS, SHARDS, Counters

@@ -11,7 +11,7 @@ import pytest
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
 
-from adbot_queue.core.dynamodb import encode
+from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.errors import NotFound
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.model import State

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from adbot_queue.adbots.model import CreationSource, Order, OrderStatus
 from adbot_queue.adbots.storage import items
-from adbot_queue.core import aws, dynamodb
+from adbot_queue.core import attribute_values, aws
 from adbot_queue.core.clock import day, system_clock
 from adbot_queue.operations.jobs.generate_report import GenerateReport
 from adbot_queue.reports import sources
@@ -51,7 +51,7 @@ def paid(world: World, bot: Any, amount: int, currency: str, refunded: int = 0, 
         currency=currency,
         amount_refunded=refunded,
     )
-    aws.dynamodb().put_item(TableName=world.env["ADBOTS_TABLE"], Item=dynamodb.encode(items.order_item(order)))
+    aws.dynamodb().put_item(TableName=world.env["ADBOTS_TABLE"], Item=attribute_values.encode(items.order_item(order)))
 
 
 def some_orders(world: World) -> None:
@@ -62,7 +62,7 @@ def some_orders(world: World) -> None:
     paid(world, world.create(1), 700, "usd", status="PENDING")
     world.create(2)
     review = Order("ord_r", OrderStatus.REVIEW, CreationSource.PAYMENT, system_clock(), amount=300, currency="usd")
-    aws.dynamodb().put_item(TableName=world.env["ADBOTS_TABLE"], Item=dynamodb.encode(items.order_item(review)))
+    aws.dynamodb().put_item(TableName=world.env["ADBOTS_TABLE"], Item=attribute_values.encode(items.order_item(review)))
 
 
 @pytest.mark.parametrize("steps", [None, 1])

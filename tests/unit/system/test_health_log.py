@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.core import aws, settings
-from adbot_queue.core.dynamodb import make_cursor
+from adbot_queue.core.cursors import make_cursor
 from adbot_queue.core.errors import Invalid
 from adbot_queue.platform import health_log
 from adbot_queue.platform.health_log import MOST, PERIOD, HealthLog, LogLevel

@@ -15,7 +15,7 @@ from adbot_queue.adbots.events import DomainEvent, events_of
 from adbot_queue.adbots.model import Adbot
 from adbot_queue.adbots.storage import items
 from adbot_queue.core import aws, records, telemetry
-from adbot_queue.core.dynamodb import decode
+from adbot_queue.core.attribute_values import decode
 from adbot_queue.core.errors import Unavailable
 from adbot_queue.core.records import readable
 from adbot_queue.core.settings import settings

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from adbot_queue.analytics.model import DAY_MS, HOUR_MS, Aggregate, Bucket, Event, People, hour_start
-from adbot_queue.core import aws, dynamodb
+from adbot_queue.core import attribute_values, aws, cursors, dynamodb
 from adbot_queue.core.clock import iso
 from adbot_queue.core.dynamodb import ConditionFailed, Contended, Item
 from adbot_queue.core.settings import MissingSetting
@@ -120,7 +120,7 @@ class AnalyticsStore:
         if now >= hour_start(hour) + LATE_MS:
             # After the event: who sees the note sees the event.
             note = {"pk": "LATE", "sk": hour, "noted_at": now, "expires_at": (now + RAW_KEPT_MS) // 1000}
-            self.client.put_item(TableName=self.table, Item=dynamodb.encode(note))
+            self.client.put_item(TableName=self.table, Item=attribute_values.encode(note))
         return new
 
     def events(
@@ -153,7 +153,7 @@ class AnalyticsStore:
 
     def delete_events(self, events: Iterable[Event]) -> None:
         """Delete events; they never change, so nothing can come in between."""
-        keys = [dynamodb.encode({"pk": f"EVENT#{event.id}", "sk": "E"}) for event in events]
+        keys = [attribute_values.encode({"pk": f"EVENT#{event.id}", "sk": "E"}) for event in events]
         self._batch([{"DeleteRequest": {"Key": key}} for key in keys])
 
     # Hours
@@ -163,7 +163,7 @@ class AnalyticsStore:
         expires_at = (now + PART_KEPT_MS) // 1000
         items = [("*", bucket.total)] + [(f"A#{name}", one) for name, one in sorted(bucket.articles.items())]
         puts = [{"pk": f"PART#{part}", "sk": sk, **_people_item(one), "expires_at": expires_at} for sk, one in items]
-        self._batch([{"PutRequest": {"Item": dynamodb.encode(item)}} for item in puts])
+        self._batch([{"PutRequest": {"Item": attribute_values.encode(item)}} for item in puts])
 
     def read_part(self, part: str) -> Bucket:
         """What was kept as a part."""
@@ -182,7 +182,7 @@ class AnalyticsStore:
 
     def articles_of_part(self, part: str, after: str | None) -> Iterator[tuple[str, Aggregate]]:
         """A part's articles in the order of their ids, from behind that one on; read page by page."""
-        cursor = None if after is None else dynamodb.make_cursor({"pk": f"PART#{part}", "sk": f"A#{after}"})
+        cursor = None if after is None else cursors.make_cursor({"pk": f"PART#{part}", "sk": f"A#{after}"})
         while True:
             found, cursor = dynamodb.query_page(
                 self.client,
@@ -260,7 +260,7 @@ class AnalyticsStore:
     def articles_after(self, day: str, article: str | None) -> Iterator[str]:
         """A day's articles in the order of their ids, from behind that one on."""
         position = {"pk": f"ARTICLE#{article}", "sk": f"D#{day}", "listing": f"ARTICLES#{day}", "place": article}
-        cursor = None if article is None else dynamodb.make_cursor(position)
+        cursor = None if article is None else cursors.make_cursor(position)
         while True:
             found, cursor = self.articles(day, cursor)
             yield from found
@@ -326,9 +326,9 @@ class AnalyticsStore:
         return True
 
     def _delete_if(self, key: Item, condition: str = "attribute_exists(pk)", **values: Any) -> bool:
-        request: dict[str, Any] = {"TableName": self.table, "Key": dynamodb.encode(key)}
+        request: dict[str, Any] = {"TableName": self.table, "Key": attribute_values.encode(key)}
         if values:
-            wire = dynamodb.encode(values)
+            wire = attribute_values.encode(values)
             request["ExpressionAttributeValues"] = {f":{name}": value for name, value in wire.items()}
         try:
             self.client.delete_item(**request, ConditionExpression=condition)

@@ -17,21 +17,17 @@ from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl
 
-from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ValidationError
 
-from adbot_queue.core import events, strict_json, telemetry, text
-from adbot_queue.core.dynamodb import CONTENTION, Contended
+from adbot_queue.core import events, problems, strict_json, telemetry, text
 from adbot_queue.core.errors import (
     AppError,
     Forbidden,
-    Internal,
     Invalid,
     Malformed,
     NotFound,
     TooLarge,
     Unauthenticated,
-    Unavailable,
     UnknownEvent,
 )
 from adbot_queue.core.field_errors import field_errors
@@ -235,7 +231,7 @@ class Api:
         try:
             answer = self._answer(event, context, request_id)
         except Exception as error:  # noqa: BLE001  the one place where errors become statuses
-            answer = _problem(error, request_id)
+            answer = problems.answer(error, request_id)
         finally:
             telemetry.flush()
         route_key = event.get("routeKey") if isinstance(event, dict) else None
@@ -384,43 +380,3 @@ def _serialise(response: Response, status: int) -> dict[str, Any]:
     else:
         body = model or ""
     return {"statusCode": int(response.status or status), "headers": headers, "body": body}
-
-
-def _problem(error: Exception, request_id: str) -> dict[str, Any]:
-    """An RFC 9457 problem document. What the caller cannot mend is logged and told as little as possible."""
-    known = _known(error)
-    headers = {
-        "content-type": "application/problem+json",
-        "cache-control": "no-store",
-        **(known.headers if known else {}),
-    }
-    if known is None:
-        logger.exception("unexpected error")
-        telemetry.count("UnexpectedErrors")
-        known = Internal("internal error; quote request_id to support")
-    if known.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["retry-after"] = "1"
-    document: dict[str, Any] = {
-        "type": f"urn:adbot-queue:problem:{known.slug}",
-        "title": known.status.phrase,
-        "status": int(known.status),
-        "detail": known.detail,
-        "request_id": request_id,
-        **known.extra,
-    }
-    if known.errors:
-        document["errors"] = [{"field": entry.field, "message": entry.message} for entry in known.errors]
-    return {"statusCode": int(known.status), "headers": headers, "body": json.dumps(document, default=str)}
-
-
-def _known(error: Exception) -> AppError | None:
-    if isinstance(error, AppError):
-        return error
-    if isinstance(error, Contended):
-        return Unavailable("too many changes at once; try again in a moment")
-    if isinstance(error, BotoCoreError) or (
-        isinstance(error, ClientError) and error.response.get("Error", {}).get("Code") in CONTENTION
-    ):
-        logger.warning("AWS refused", error=type(error).__name__)
-        return Unavailable("a service we depend on is busy; try again in a moment")
-    return None

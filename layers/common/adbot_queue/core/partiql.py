@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from adbot_queue.core import dynamodb
+from adbot_queue.core import attribute_values, dynamodb
 from adbot_queue.core.dynamodb import ConditionFailed, Item
 
 if TYPE_CHECKING:
@@ -66,11 +66,11 @@ def update_many(client: DynamoDBClient, table: str, updates: Sequence[Update]) -
 def _outcome(client: DynamoDBClient, table: str, update: Update, response: Any) -> Item | Exception:
     error = response.get("Error")
     if error is None:
-        return dynamodb.decode(response.get("Item", {}))
+        return attribute_values.decode(response.get("Item", {}))
     if error["Code"] != "ConditionalCheckFailed":
         return _alone(client, table, update)  # throttled, as a rule: botocore tries again with patience
     if "Item" in error:
-        return ConditionFailed(dynamodb.decode(error["Item"]))
+        return ConditionFailed(attribute_values.decode(error["Item"]))
     return ConditionFailed(dynamodb.get(client, table, update.key))  # DynamoDB Local does not tell
 
 
@@ -91,7 +91,7 @@ def _alone(client: DynamoDBClient, table: str, update: Update) -> Item | Excepti
 
 def _statement(table: str, update: Update) -> Any:
     text, names = _partiql(table, tuple(update.key), update.expression, update.condition, answer=update.answer)
-    values = dynamodb.encode({**update.values, **{f"key {name}": value for name, value in update.key.items()}})
+    values = attribute_values.encode({**update.values, **{f"key {name}": value for name, value in update.key.items()}})
     return {
         "Statement": text,
         "Parameters": [values[name] for name in names],

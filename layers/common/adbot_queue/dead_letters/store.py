@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from adbot_queue.core import dynamodb
+from adbot_queue.core import cursors, dynamodb
 from adbot_queue.core.dynamodb import Item
 from adbot_queue.core.errors import Invalid
 from adbot_queue.dead_letters.model import DeadLetterFilter
@@ -83,7 +83,7 @@ class DeadLetterStore:
         until = _FOREVER if wanted.until is None else wanted.until
         if wanted.since > until:
             return [], None  # DynamoDB refuses an empty range
-        if cursor and dynamodb.open_cursor(cursor).keys() != set(_POSITION):
+        if cursor and cursors.open_cursor(cursor).keys() != set(_POSITION):
             raise Invalid.field("cursor", "is not a cursor of this list")
         filters = {name: value for name in _FILTERED if (value := getattr(wanted, name)) is not None}
         found, following = dynamodb.query_page(
@@ -128,5 +128,5 @@ def _entry_of(item: Item) -> IndexEntry:
         item.get("queue", ""),
         item.get("type", ""),
         item.get("fingerprint", ""),
-        dynamodb.make_cursor(position),
+        cursors.make_cursor(position),
     )

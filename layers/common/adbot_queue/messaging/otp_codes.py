@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from adbot_queue.core import aws, dynamodb
+from adbot_queue.core import attribute_values, aws, dynamodb
 from adbot_queue.core import secrets as kept_secrets
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.dynamodb import ConditionFailed, Item
@@ -107,7 +107,7 @@ class Codes:
             "ends_at": ends_at,
             "expires_at": ends_at // 1000 + 1,
         }
-        self._client.put_item(TableName=self._table, Item=dynamodb.encode(item))
+        self._client.put_item(TableName=self._table, Item=attribute_values.encode(item))
         return ends_at
 
     def arm(self, name: str, issue: str) -> Armed:

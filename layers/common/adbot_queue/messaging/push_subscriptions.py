@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from adbot_queue.core import aws, dynamodb
+from adbot_queue.core import attribute_values, aws, dynamodb
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.dynamodb import Item
 from adbot_queue.core.ids import derived_id
@@ -52,7 +52,7 @@ class Subscriptions:
             "auth": browser.auth.hex(),
             "created_at": added.created_at,
         }
-        self._client.put_item(TableName=self._table, Item=dynamodb.encode(item))
+        self._client.put_item(TableName=self._table, Item=attribute_values.encode(item))
         for surplus in self.of_user(user)[MOST:]:
             self.remove(user, surplus.id)
         return added
@@ -69,7 +69,7 @@ class Subscriptions:
 
     def remove(self, user: str, subscription_id: str) -> None:
         """Tell a browser nothing any more; one that is not there is none, too."""
-        self._client.delete_item(TableName=self._table, Key=dynamodb.encode(_key(user, subscription_id)))
+        self._client.delete_item(TableName=self._table, Key=attribute_values.encode(_key(user, subscription_id)))
 
 
 def _pk(user: str) -> str:

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from adbot_queue import ledger
-from adbot_queue.core import aws, dynamodb
+from adbot_queue.core import attribute_values, aws, dynamodb
 from adbot_queue.core.clock import Clock, iso, system_clock
 from adbot_queue.core.dynamodb import Item
 from adbot_queue.core.settings import settings
@@ -79,7 +79,7 @@ class Notices:
             "samples": [_shown(sample) for sample in samples][:EXAMPLES],
             "expires_at": now // 1000 + NOTICES_TTL_S,
         }
-        self._client.put_item(TableName=self._table, Item=dynamodb.encode(batch))
+        self._client.put_item(TableName=self._table, Item=attribute_values.encode(batch))
         if minute != self._enqueued:
             self._enqueue(minute)
             self._enqueued = minute

@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from adbot_queue.core import aws, dynamodb
+from adbot_queue.core import attribute_values, aws, dynamodb
 from adbot_queue.core.clock import Clock, iso, system_clock, text_range
 from adbot_queue.core.dynamodb import Item
 from adbot_queue.core.ids import time_ordered_id
@@ -57,7 +57,7 @@ class EventLog:
         }
         logger.info("called", kind=kind.value, **event)
         try:
-            self._client.put_item(TableName=self._table, Item=dynamodb.encode(item))
+            self._client.put_item(TableName=self._table, Item=attribute_values.encode(item))
         except Exception:  # noqa: BLE001  see above
             count("EventsNotRecorded")
             logger.exception("event not written", kind=kind.value)

@@ -18,7 +18,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from adbot_queue.core import aws, dynamodb
+from adbot_queue.core import attribute_values, aws, cursors, dynamodb
 from adbot_queue.core.clock import Clock, iso, system_clock
 from adbot_queue.core.dynamodb import Item, Transaction
 from adbot_queue.core.errors import Invalid
@@ -87,7 +87,7 @@ class HealthLog:
             if left_out:
                 detail["left_out"] = left_out
             self._client.put_item(
-                TableName=self._table, Item=dynamodb.encode(self._entry(level, event, message, detail))
+                TableName=self._table, Item=attribute_values.encode(self._entry(level, event, message, detail))
             )
         except Exception:  # noqa: BLE001  whoever records something has trouble enough
             logger.exception("health log entry not written", event=event)
@@ -139,7 +139,7 @@ class HealthLog:
             found += self._query(one, low, high, limit + 1)
         found.sort(key=lambda entry: str(entry["sk"]), reverse=True)
         page = found[:limit]
-        following = dynamodb.make_cursor({"before": page[-1]["sk"]}) if len(found) > limit else None
+        following = cursors.make_cursor({"before": page[-1]["sk"]}) if len(found) > limit else None
         return [_shown(entry) for entry in page], following
 
     def _query(self, level: LogLevel, low: str, high: str, limit: int) -> list[Item]:
@@ -151,7 +151,7 @@ class HealthLog:
 
 
 def _position(cursor: str) -> str:
-    before = dynamodb.open_cursor(cursor).get("before")
+    before = cursors.open_cursor(cursor).get("before")
     if not isinstance(before, str) or not re.fullmatch("[0-9a-f]{26}", before):
         raise Invalid.field("cursor", "is not a cursor of this list")
     return before

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from adbot_queue.core import aws, dynamodb, records, telemetry
+from adbot_queue.core import attribute_values, aws, dynamodb, records, telemetry
 from adbot_queue.core.clock import Clock, iso, system_clock
 from adbot_queue.core.conflicts import CHANGED, retry_on_conflict
 from adbot_queue.core.dynamodb import ConditionFailed, Contended, Item, Refused, Transaction
@@ -223,7 +223,7 @@ def read(record: Mapping[str, Any]) -> Counted | None:
 
 
 def _image(image: Mapping[str, Any] | None) -> Item | None:
-    return dynamodb.decode({name: image[name] for name in _NEEDED if name in image}) if image else None
+    return attribute_values.decode({name: image[name] for name in _NEEDED if name in image}) if image else None
 
 
 def _totals_pk(shard: int) -> str:

@@ -13,7 +13,7 @@ from adbot_queue.adbots.pools import POOL_NAME
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.adbots.storage import items
 from adbot_queue.adbots.storage.pool_store import Stale
-from adbot_queue.core import dynamodb
+from adbot_queue.core import attribute_values, dynamodb
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.dynamodb import ConditionFailed, Item, Refused
 from adbot_queue.core.errors import Conflict, Invalid
@@ -163,7 +163,9 @@ class Stock:
         puts = [
             {
                 "PutRequest": {
-                    "Item": dynamodb.encode({**items.page_key(upload, number), "ids": ids[start : start + items.PAGE]})
+                    "Item": attribute_values.encode(
+                        {**items.page_key(upload, number), "ids": ids[start : start + items.PAGE]}
+                    )
                 }
             }
             for number, start in enumerate(range(0, len(ids), items.PAGE))

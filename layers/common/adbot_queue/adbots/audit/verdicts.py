@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from adbot_queue.core import dynamodb
+from adbot_queue.core import attribute_values, dynamodb
 from adbot_queue.core.clock import Clock, system_clock
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Verdicts:
     def keep(self, pool: str, findings: int) -> None:
         """Record a verdict."""
         item = {"pk": "VERDICTS", "sk": pool, "at": self._now(), "findings": findings}
-        self._client.put_item(TableName=self._table, Item=dynamodb.encode(item))
+        self._client.put_item(TableName=self._table, Item=attribute_values.encode(item))
 
     def missing(self, pools: Mapping[str, int]) -> list[str]:
         """Return the pools without a verdict for `DUE_MS`.
