@@ -8,7 +8,8 @@ from typing import Any
 
 from adbot_queue.core import events, telemetry
 from adbot_queue.core.consume import batch
-from adbot_queue.jobs.model import RANK, Mode
+from adbot_queue.jobs.model import Mode
+from adbot_queue.jobs.rank import RANK
 from adbot_queue.jobs.worker import worker as execute
 from adbot_queue.jobs.worker.message import Permit
 

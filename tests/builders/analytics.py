@@ -14,8 +14,8 @@ from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.settings import settings
 from adbot_queue.jobs import job_types, long_running
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import Snooze
 from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.retry import Postponed
 from adbot_queue.jobs.store.items import item_of
 from adbot_queue.jobs.store.jobs import JobStore
 from tests.builders.jobs import Clock
@@ -71,7 +71,7 @@ class Counting:
         for _ in range(500):
             try:
                 return self._completed(job, self.attempt(job_type, payload, job, steps))
-            except Postponed:
+            except Snooze:
                 self.clock.advance(1)
         raise AssertionError("it never ends")
 

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from adbot_queue.core.schema import Input
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import PermanentError, Snooze, TransientError
 from adbot_queue.jobs.job_types import JobType
-from adbot_queue.jobs.retry import Permanent, Postponed, Transient
 
 
 class Charge(Input):
@@ -40,13 +40,13 @@ class Provider:
         outcome = payload.goes[tries] if tries < len(payload.goes) else "good"
         match outcome:
             case "transient":
-                raise Transient("HTTP 503")
+                raise TransientError("HTTP 503")
             case "permanent":
-                raise Permanent("card declined")
+                raise PermanentError("card declined")
             case "postponed":
-                raise Postponed("rate limited", 5)
+                raise Snooze("rate limited", 5)
             case "endless":
-                raise Transient("HTTP 503", math.inf)
+                raise TransientError("HTTP 503", math.inf)
             case "bug":
                 raise ValueError("no such thing")
         if key not in self._answers:
@@ -56,7 +56,7 @@ class Provider:
                 **({"data": "x" * payload.big} if payload.big else {}),
             }
         if outcome == "late-transient":
-            raise Transient("connection reset")
+            raise TransientError("connection reset")
         return self._answers[key]
 
 

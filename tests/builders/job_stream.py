@@ -9,8 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from adbot_queue.core.attribute_values import encode
-from adbot_queue.jobs.model import Failure, Job, State
-from adbot_queue.jobs.retry import Verdict
+from adbot_queue.jobs.model import Failure, Job, State, Verdict
 from adbot_queue.jobs.store.items import item_of
 from tests.builders.clocks import NOW
 

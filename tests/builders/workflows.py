@@ -10,9 +10,9 @@ from unittest.mock import patch
 
 from adbot_queue.jobs import job_queues, service
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import PermanentError
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.retry import Permanent
 from adbot_queue.jobs.worker import worker as execute
 from tests.builders import effects
 from tests.builders.effects import Charge
@@ -43,7 +43,7 @@ class Later(Passed):
 def charge(payload: Passed, context: Context) -> dict[str, Any]:
     if REFUSALS[payload.name] > 0:
         REFUSALS[payload.name] -= 1
-        raise Permanent("card declined")
+        raise PermanentError("card declined")
     SEEN[payload.name] = payload.seen
     return effects.charge(payload, context) | {"list": [{"n": 7}], "seconds": context.seconds_left()}
 

@@ -9,7 +9,7 @@ from collections import Counter
 
 from adbot_queue.core.schema import Input
 from adbot_queue.jobs.context import Context
-from adbot_queue.jobs.retry import Permanent, Postponed, Transient
+from adbot_queue.jobs.errors import PermanentError, Snooze, TransientError
 
 
 class Order(Input):
@@ -49,17 +49,17 @@ class Provider:
                 way = "no"
             match way:
                 case "busy":
-                    raise Postponed("rate limited", 2)
+                    raise Snooze("rate limited", 2)
                 case "down":
-                    raise Transient("HTTP 503")
+                    raise TransientError("HTTP 503")
                 case "no" if key not in self._done:
                     self.refused.add(key)
-                    raise Permanent("declined")
+                    raise PermanentError("declined")
             if key not in self._done:
                 self._done.add(key)
                 self.effects[name] += 1
             if "lost" in way:
-                raise Transient("connection reset")
+                raise TransientError("connection reset")
             return {"order": key}
 
 

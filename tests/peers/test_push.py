@@ -13,7 +13,7 @@ import requests
 from adbot_queue.core import outbound
 from adbot_queue.core.outbound import Outbound
 from adbot_queue.jobs.context import Context
-from adbot_queue.jobs.retry import Permanent
+from adbot_queue.jobs.errors import PermanentError
 from adbot_queue.messaging.jobs.send_push import SendPush, send_push
 from adbot_queue.providers import registry, web_push
 from local import seed
@@ -73,7 +73,7 @@ def test_what_another_key_has_signed_it_does_not_take(service: str, monkeypatch:
         lambda _provider, field: {"private_key": seed.new_vapid_key()}.get(field, "mailto:a@b.example"),
     )
 
-    with pytest.raises(Permanent, match="refused"):
+    with pytest.raises(PermanentError, match="refused"):
         push(subscription)
 
 
@@ -81,5 +81,5 @@ def test_a_browser_that_has_unsubscribed_is_gone(service: str) -> None:
     subscription, name = browser(service)
     requests.post(f"{service}/expire-subscription/{name}", timeout=10)
 
-    with pytest.raises(Permanent, match=r"the subscription is gone \(HTTP 410\)"):
+    with pytest.raises(PermanentError, match=r"the subscription is gone \(HTTP 410\)"):
         push(subscription)

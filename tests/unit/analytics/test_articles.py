@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.analytics.model import DAY_MS
-from adbot_queue.jobs.retry import Permanent
+from adbot_queue.jobs.errors import PermanentError
 from tests.builders.analytics import NOON, TODAY, Counting, event
 from tests.builders.crash import Killed, crash_after
 from tests.builders.world import World
@@ -84,7 +84,7 @@ def test_a_rebuild_that_dies_anywhere_ends_right_when_it_is_tried_again(counting
 
 
 def test_an_article_that_nobody_knows_fails_its_job(counting: Counting) -> None:
-    with pytest.raises(Permanent, match="names this article"):
+    with pytest.raises(PermanentError, match="names this article"):
         counting.run("rebuild-article-stats", {"article_id": "nothing"})
 
 

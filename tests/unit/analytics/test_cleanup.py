@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from adbot_queue.analytics.model import DAY_MS
 from adbot_queue.core import aws
 from adbot_queue.jobs import job_queues
+from adbot_queue.jobs.errors import PermanentError
 from adbot_queue.jobs.model import State
-from adbot_queue.jobs.retry import Permanent
 from adbot_queue.ledger import Actor
 from adbot_queue.operations.jobs.cleanup_old_data import CleanupOldData
 from tests.builders.analytics import NOON, Counting, event
@@ -67,12 +67,12 @@ def test_what_is_confirmed_is_deleted_and_signed_for_and_its_hours_are_not_count
     (entry,) = on_aws.ledger(action="data.clean")
     assert (entry["target"], entry["actor"]) == ("job:real", "system")
     assert entry["after"] == {"what": ["raw-events"], "created_before": "2025-11-17", "items": 3}
-    with pytest.raises(Permanent):
+    with pytest.raises(PermanentError):
         old_events.run("process-snapshot", {"hour": "2025-11-16T12"}, "again")
 
 
 def test_another_number_than_the_confirmed_one_deletes_nothing(on_aws: World, old_events: Counting) -> None:
-    with pytest.raises(Permanent, match="3 match, not 2"):
+    with pytest.raises(PermanentError, match="3 match, not 2"):
         clean(old_events, "real", **RAW, **for_real(2))
 
     assert len(events_left(old_events)) == 5
@@ -96,7 +96,7 @@ def test_a_cleanup_that_dies_anywhere_is_signed_for_once_and_ends_with_everythin
             clean(old_events, job, **payload)
         try:
             clean(old_events, job, steps=9, **payload)
-        except Permanent:
+        except PermanentError:
             raise AssertionError("what it has deleted itself counts as confirmed") from None
         assert events_left(old_events) == {"EVENT#evt-3", "EVENT#evt-4"}
         assert len(on_aws.ledger(target=f"job:{job}")) == 1

@@ -14,7 +14,7 @@ from adbot_queue.analytics.jobs.process_snapshot import ProcessSnapshot
 from adbot_queue.analytics.model import DAY_MS, HOUR_MS, Event, hour_start, person_of
 from adbot_queue.core import aws
 from adbot_queue.jobs import long_running
-from adbot_queue.jobs.retry import Permanent, Postponed
+from adbot_queue.jobs.errors import PermanentError, Snooze
 from adbot_queue.queues import counters
 from tests.builders.analytics import NOON, TODAY, Counting, event, naive
 from tests.builders.crash import Killed, crash_after
@@ -132,7 +132,7 @@ def test_a_snapshot_that_has_little_time_goes_on_where_it_stopped(
     monkeypatch.setattr(store.AnalyticsStore.events, "__defaults__", (None, 2))
     counting.record(*(event(str(number), person=f"p{number}", article=f"a{number % 7}") for number in range(40)))
     if steps == 0:
-        with pytest.raises(Postponed):
+        with pytest.raises(Snooze):
             counting.attempt("process-snapshot", {"hour": f"{TODAY}T12"}, steps=0)
 
     result = count(counting, steps=max(1, steps), hour=f"{TODAY}T12")
@@ -202,10 +202,10 @@ def test_events_that_are_not_all_there_any_more_are_not_counted_again(counting: 
     counting.record(event("1", NOON - 29 * DAY_MS))
     count(counting, hour="2025-10-24T12")
     counting.clock.advance(2 * 86_400)
-    with pytest.raises(Permanent, match="kept for 30 days"):
+    with pytest.raises(PermanentError, match="kept for 30 days"):
         count(counting, "job-2", hour="2025-10-24T12")
     counting.store.set_mark("CLEANED", f"{TODAY}T00")
-    with pytest.raises(Permanent):
+    with pytest.raises(PermanentError):
         count(counting, "job-3", hour="2025-11-21T23")
 
     assert counting.hours("2025-10-24") == {"2025-10-24T12": {"Article Viewed": 1}}

@@ -11,9 +11,9 @@ from adbot_queue.core.errors import AppError, Conflict, IdempotencyMismatch, Una
 from adbot_queue.integrations.jobs import execute_plugin as plugin
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.enqueue import request as intake
+from adbot_queue.jobs.errors import PermanentError, TransientError
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.retry import Permanent, Transient
 from adbot_queue.ledger import SYSTEM
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure
@@ -163,7 +163,11 @@ def test_equal_mints_are_one_job_and_one_with_another_priority_is_refused(world:
 
 def ended(jobs: Jobs, end: str) -> Job:
     """A mint that ended so."""
-    raised = {"failed": Permanent("refused"), "dead": Transient("down"), "ran and was cancelled": Transient("down")}
+    raised = {
+        "failed": PermanentError("refused"),
+        "dead": TransientError("down"),
+        "ran and was cancelled": TransientError("down"),
+    }
 
     def process(*_: Any) -> dict[str, Any]:
         if end in raised:

@@ -10,8 +10,9 @@ import pytest
 
 from adbot_queue.core import aws, settings
 from adbot_queue.jobs import job_types
+from adbot_queue.jobs.errors import TransientError
 from adbot_queue.jobs.model import Failure, Job, Limit, State
-from adbot_queue.jobs.retry import RetryPolicy, Transient, decide, failure_of
+from adbot_queue.jobs.retry import RetryPolicy, decide, failure_of
 from adbot_queue.messaging import otp_codes as codes
 from adbot_queue.providers import registry as providers_registry
 from tests.builders.calls import providers
@@ -233,7 +234,7 @@ def test_the_table_has_every_public_type_and_each_has_a_horizon() -> None:
 )
 def test_a_job_is_tried_for_as_long_as_its_type_says_and_then_dead(job_type: str, horizon_s: int) -> None:
     policy = job_types.find(job_type).retry_policy()
-    down = Failure("transient", "Transient", "HTTP 503")
+    down = Failure("transient", "TransientError", "HTTP 503")
     number, age_ms = 0, 0
     while True:
         number += 1
@@ -328,10 +329,10 @@ def test_money_whose_first_answer_was_lost_moves_once_however_long_the_outage(
 
 def test_what_the_job_itself_is_at_fault_for_ends_with_the_quick_tries() -> None:
     policy = RetryPolicy(3, 5000, horizon_ms=24 * HOUR * 1000)
-    for error in (KeyError("bug"), Transient("paid for each time", limit=Limit.ATTEMPTS)):
+    for error in (KeyError("bug"), TransientError("paid for each time", limit=Limit.ATTEMPTS)):
         failure, _ = failure_of(error)
         states = [decide(policy, number, failure, None, 0.5, 1000).state for number in (1, 2, 3)]
         assert states == [State.DELAYED, State.DELAYED, State.DEAD]
-    for error in (ConnectionResetError(), TimeoutError(), Transient("HTTP 503")):
+    for error in (ConnectionResetError(), TimeoutError(), TransientError("HTTP 503")):
         failure, _ = failure_of(error)
         assert decide(policy, 3, failure, None, 0.5, 1000).state is State.DELAYED

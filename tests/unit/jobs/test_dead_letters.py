@@ -236,7 +236,7 @@ def test_money_is_reported_first_and_by_itself_without_personal_data(office: Dea
     (money, _), (others, text) = office.mails()
     assert money == "[MONEY] AdBot Queue: 1 dead letter in money"
     assert others == "AdBot Queue: 2 dead letters in email"
-    assert f"- email: mail {mail.id}, Transient, fingerprint {mail.fingerprint}" in text
+    assert f"- email: mail {mail.id}, TransientError, fingerprint {mail.fingerprint}" in text
     assert "secret" not in text
 
 

@@ -13,9 +13,10 @@ from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import Contended, Transaction
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.api.schemas import JobView
+from adbot_queue.jobs.errors import TransientError
 from adbot_queue.jobs.long_running import MAX_CHECKPOINT_BYTES, NextRun, Progress, Slice, allowed, next_at
 from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.retry import RetryPolicy, Transient
+from adbot_queue.jobs.retry import RetryPolicy
 from adbot_queue.jobs.store.items import item_of
 from adbot_queue.queues.statistics import change_of
 from tests.builders import long_work
@@ -256,7 +257,7 @@ def test_a_failed_slice_spends_an_attempt_and_progress_resets_the_count(jobs: Jo
     def twice_each(first: int) -> None:
         if fails.count(first) < ATTEMPTS - 1:
             fails.append(first)
-            raise Transient("HTTP 503")
+            raise TransientError("HTTP 503")
 
     script.before_slice = twice_each
     job = jobs.enqueue("count-items")

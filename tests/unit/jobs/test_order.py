@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adbot_queue.jobs.model import rank
+from adbot_queue.jobs.rank import rank
 from adbot_queue.jobs.worker.ranking import SLACK_MS, choose, goes_first
 
 NOW = 1_790_000_000_000

@@ -8,19 +8,11 @@ from hypothesis import strategies as st
 
 from adbot_queue.core.errors import NotConfigured, ProviderFailed, Unavailable
 from adbot_queue.jobs import job_queues
+from adbot_queue.jobs.errors import Cancelled, PermanentError, Snooze, TransientError
 from adbot_queue.jobs.model import Failure, State
-from adbot_queue.jobs.retry import (
-    MOST_DELAY_MS,
-    Cancelled,
-    Permanent,
-    Postponed,
-    RetryPolicy,
-    Transient,
-    decide,
-    failure_of,
-)
+from adbot_queue.jobs.retry import MOST_DELAY_MS, RetryPolicy, decide, failure_of
 
-TRANSIENT = Failure("transient", "Transient", "HTTP 503")
+TRANSIENT = Failure("transient", "TransientError", "HTTP 503")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +60,7 @@ def test_a_providers_retry_after_is_honoured_when_it_is_longer() -> None:
 
 
 def test_what_is_postponed_costs_no_attempt_however_often() -> None:
-    postponed = Failure("postponed", "Postponed", "rate limited")
+    postponed = Failure("postponed", "Snooze", "rate limited")
 
     verdict = decide(RetryPolicy(1, 1000), 1, postponed, 7, 0)
 
@@ -78,9 +70,9 @@ def test_what_is_postponed_costs_no_attempt_however_often() -> None:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (Permanent("no"), "permanent"),
-        (Transient("busy"), "transient"),
-        (Postponed("later", 5), "postponed"),
+        (PermanentError("no"), "permanent"),
+        (TransientError("busy"), "transient"),
+        (Snooze("later", 5), "postponed"),
         (Cancelled(), "cancelled"),
         (TimeoutError(), "timeout"),
         (ConnectionResetError(), "transient"),
@@ -96,7 +88,7 @@ def test_errors_are_told_apart(error: Exception, kind: str) -> None:
 
 def test_failures_that_differ_only_in_numbers_and_ids_have_one_fingerprint() -> None:
     prints = {
-        Failure("transient", "Transient", text).fingerprint("charge")
+        Failure("transient", "TransientError", text).fingerprint("charge")
         for text in ("HTTP 503 for ch_0123456789abcdef", "HTTP 502 for ch_fedcba9876543210")
     }
 

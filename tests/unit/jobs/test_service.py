@@ -11,8 +11,8 @@ from adbot_queue.core import aws
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, RateLimited
 from adbot_queue.jobs.api.purge import clean
 from adbot_queue.jobs.api.schemas import CleanQuery
+from adbot_queue.jobs.errors import TransientError
 from adbot_queue.jobs.model import Failure, Job, State
-from adbot_queue.jobs.retry import Transient
 from adbot_queue.jobs.service import Enqueued
 from adbot_queue.jobs.worker.message import Permit
 from adbot_queue.ledger import SYSTEM
@@ -181,14 +181,14 @@ def test_a_job_that_is_cancelled_while_it_runs_and_then_fails_is_cancelled(
 
     def cancelled_meanwhile(_key: str, _payload: effects.Charge) -> dict[str, str]:
         assert jobs.service.cancel(job.id, ADMIN).cancel_requested
-        raise Transient("HTTP 503")
+        raise TransientError("HTTP 503")
 
     with patch.object(provider, "charge", cancelled_meanwhile):
         jobs.work(jobs.get(job))
 
     ended = jobs.get(job)
     assert (ended.state, ended.cancel_requested, ended.attempt) == (State.CANCELLED, False, attempts_before + 1)
-    assert ended.attempts[-1].failure == Failure("transient", "Transient", "HTTP 503")
+    assert ended.attempts[-1].failure == Failure("transient", "TransientError", "HTTP 503")
 
 
 def test_a_cancelled_job_whose_worker_dies_is_cancelled_by_the_sweeper(jobs: Jobs) -> None:

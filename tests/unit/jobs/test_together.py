@@ -15,8 +15,9 @@ from botocore.exceptions import ClientError
 from adbot_queue.core import aws
 from adbot_queue.core.task_group import Ended, SideBySide, Threads
 from adbot_queue.jobs import job_types
-from adbot_queue.jobs.model import Job, State, rank
-from adbot_queue.jobs.retry import Permanent
+from adbot_queue.jobs.errors import PermanentError
+from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.rank import rank
 from adbot_queue.jobs.service import Enqueued
 from adbot_queue.jobs.worker.message import Permit
 from adbot_queue.platform.rate_limits import Taken
@@ -87,7 +88,7 @@ def test_the_jobs_of_a_batch_are_claimed_in_one_call_and_run_side_by_side(jobs: 
 
 def test_what_ends_together_is_written_in_one_call(jobs: Jobs) -> None:
     several = made(jobs, *([[]] * 5))
-    ends = patch("adbot_queue.jobs.worker.worker._prepared", side_effect=Permanent("no"))  # before it begins
+    ends = patch("adbot_queue.jobs.worker.worker._prepared", side_effect=PermanentError("no"))  # before it begins
 
     with ends, crash_after(None) as calls:
         work(jobs, several)

@@ -10,8 +10,8 @@ import pytest
 
 from adbot_queue.core import aws
 from adbot_queue.core.errors import NotConfigured, ProviderFailed, Unavailable
+from adbot_queue.jobs.errors import PermanentError, Snooze, TransientError
 from adbot_queue.jobs.provider_call import calling
-from adbot_queue.jobs.retry import Permanent, Postponed, Transient
 from adbot_queue.platform import circuit_breaker as circuits
 from adbot_queue.platform import rate_limits as limits
 from adbot_queue.platform.circuit_breaker import CircuitState
@@ -54,7 +54,7 @@ def fails(error: Exception, times: int = 5) -> CircuitState:
 @pytest.mark.parametrize(
     "error",
     [
-        Transient("could not be reached"),
+        TransientError("could not be reached"),
         ProviderFailed("HTTP 503", retryable=True),
         TimeoutError("timed out"),
         ConnectionResetError(),
@@ -63,7 +63,7 @@ def fails(error: Exception, times: int = 5) -> CircuitState:
 def test_five_calls_that_the_provider_failed_open_its_circuit_and_the_next_is_postponed(error: Exception) -> None:
     assert fails(error) is CircuitState.OPEN
 
-    with pytest.raises(Postponed, match="SendGrid") as postponed:
+    with pytest.raises(Snooze, match="SendGrid") as postponed:
         call()
     assert postponed.value.retry_after == 30
 
@@ -71,8 +71,8 @@ def test_five_calls_that_the_provider_failed_open_its_circuit_and_the_next_is_po
 @pytest.mark.parametrize(
     "error",
     [
-        Permanent("declined"),
-        Transient("too many", retry_after=3),
+        PermanentError("declined"),
+        TransientError("too many", retry_after=3),
         ProviderFailed("HTTP 429", retryable=True, retry_after=3.0),
         ProviderFailed("HTTP 400", retryable=False),
         NotConfigured("the key was refused"),
@@ -97,7 +97,7 @@ def test_calls_beyond_the_providers_rate_are_postponed(monkeypatch: pytest.Monke
     for _ in range(3):
         call()
 
-    with pytest.raises(Postponed, match="2 calls a second") as postponed:
+    with pytest.raises(Snooze, match="2 calls a second") as postponed:
         call()
 
     assert postponed.value.retry_after == 1
@@ -109,7 +109,7 @@ def test_a_key_that_was_replaced_a_moment_ago_is_read_again_and_the_job_comes_ba
     registry.credential("sendgrid", "api_key")
     aws.secrets_manager().put_secret_value(SecretId="sendgrid", SecretString=json.dumps({"api_key": "SG.2"}))
     try:
-        with pytest.raises(Transient, match="replaced"):
+        with pytest.raises(TransientError, match="replaced"):
             call(NotConfigured("SendGrid does not accept the key"))
         assert registry.credential("sendgrid", "api_key") == "SG.2"
         with pytest.raises(NotConfigured):

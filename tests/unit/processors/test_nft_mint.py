@@ -22,7 +22,8 @@ from urllib3.exceptions import NewConnectionError
 from adbot_queue.core import telemetry
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.context import Context
-from adbot_queue.jobs.retry import Cancelled, failure_of
+from adbot_queue.jobs.errors import Cancelled
+from adbot_queue.jobs.retry import failure_of
 from adbot_queue.tickets import token_2022
 from adbot_queue.tickets.jobs import nft_mint as nft
 from local.stand_ins.solana import Solana

@@ -10,8 +10,8 @@ from adbot_queue.analytics.model import Aggregate, days_between
 from adbot_queue.analytics.store import AnalyticsStore, ArticleCounted
 from adbot_queue.core import telemetry
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import PermanentError
 from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice, run
-from adbot_queue.jobs.retry import Permanent
 
 ARTICLES_PER_SLICE = 100
 
@@ -23,11 +23,11 @@ def rebuild_one(article: str, context: Context, store: AnalyticsStore | None = N
         articles, article_id, events, readers, days.
 
     Raises:
-        Permanent: no day knows the article.
+        PermanentError: no day knows the article.
     """
     counted = _rebuild(store or stores.from_env(), article, context)
     if counted is None:
-        raise Permanent("no event that was counted names this article")
+        raise PermanentError("no event that was counted names this article")
     readers = counted.aggregate.people.count
     shown = {"events": counted.aggregate.events, "readers": readers, "days": counted.days}
     return {"articles": 1, "article_id": article, **shown}

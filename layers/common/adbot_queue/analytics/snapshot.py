@@ -20,8 +20,8 @@ from adbot_queue.core.clock import day as day_of
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import PermanentError
 from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice, run
-from adbot_queue.jobs.retry import Permanent
 from adbot_queue.queues import counters
 from adbot_queue.queues.counters import Counters
 
@@ -58,7 +58,7 @@ class Snapshot(LongRunningJob):
         """Count the next hour or day.
 
         Raises:
-            Permanent: events of the window have gone.
+            PermanentError: events of the window have gone.
         """
         if progress.cursor is None:
             plan = self._plan()
@@ -95,7 +95,7 @@ class Snapshot(LongRunningJob):
         if self._window:
             first, last = self._window
             if not self._can_be_counted(first, self._store.mark("CLEANED")):
-                raise Permanent(f"events of {first} are not all there any more: they are kept for 30 days")
+                raise PermanentError(f"events of {first} are not all there any more: they are kept for 30 days")
             return plan | {"hours": hours_between(first, min(last, hour_of(now))), "regular": False}
         last_counted = self._store.mark("SNAPSHOT")
         begin = hour_start(last_counted) - AGAIN_MS if last_counted else now - (FIRST_HOURS - 1) * HOUR_MS
@@ -203,6 +203,6 @@ def snapshot(window: tuple[str, str] | None, context: Context) -> dict[str, Any]
     """Count the hours from the first to the last named; without any, those since the last snapshot and late ones.
 
     Raises:
-        Permanent: events of the window have gone. NextRun, Cancelled: as `long_running.run`.
+        PermanentError: events of the window have gone. NextRun, Cancelled: as `long_running.run`.
     """
     return run(Snapshot(stores.from_env(), counters.from_env(), context, window), context)

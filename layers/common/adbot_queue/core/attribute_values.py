@@ -76,7 +76,7 @@ def _bytes(content: str | bytes) -> Binary:
 
 
 def _number(content: str) -> int | Decimal:
-    """This project stores whole numbers. Another one is read as it is: whoever knows the row judges it."""
+    """This project stores whole numbers. Another one is read as it is; the reader of the row judges it."""
     try:
         return int(content)
     except ValueError:

@@ -18,7 +18,7 @@ def open_cursor(cursor: str) -> dict[str, Any]:
     """The position behind a cursor.
 
     Raises:
-        Invalid: it is not one that this service gave.
+        Invalid: the service gave no such cursor.
     """
     try:
         position = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))

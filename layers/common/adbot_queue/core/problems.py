@@ -15,7 +15,7 @@ from adbot_queue.core.telemetry import logger
 
 
 def answer(error: Exception, request_id: str) -> dict[str, Any]:
-    """The answer to an error. The log keeps what the caller cannot mend; the caller is told as little as possible."""
+    """The answer to an error. The log keeps what the caller cannot mend; the answer says as little as possible."""
     known = _as_app_error(error)
     headers = {
         "content-type": "application/problem+json",

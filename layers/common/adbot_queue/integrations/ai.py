@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from adbot_queue.core import telemetry
 from adbot_queue.core.errors import AppError, ProviderFailed
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import PermanentError, TransientError
 from adbot_queue.jobs.model import Limit
 from adbot_queue.jobs.provider_call import calling, verdict
-from adbot_queue.jobs.retry import Permanent, Transient
 from adbot_queue.platform import call_log as event_log
 from adbot_queue.platform.call_log import Kind
 from adbot_queue.providers import bedrock
@@ -60,8 +60,8 @@ def ask(
     """Call the model once; return its answer in the form, and what the call is known by.
 
     Raises:
-        Permanent: refused, filtered, or longer than its limit. Transient: Bedrock is busy or was not reached, or the
-        answer has not the form. NotConfigured: as `bedrock.converse`.
+        PermanentError: refused, filtered, or longer than its limit. TransientError: Bedrock is busy or was not reached,
+        or the answer has not the form. NotConfigured: as `bedrock.converse`.
     """
     question = bedrock.Question(
         rules.format(tool=tool),
@@ -133,28 +133,28 @@ def _check_end(stop_reason: str, limit: int) -> None:
     """Raises where no other attempt will end differently."""
     match stop_reason:
         case "max_tokens":
-            raise Permanent(f"the answer was cut off at its limit of {limit} tokens")
+            raise PermanentError(f"the answer was cut off at its limit of {limit} tokens")
         case "model_context_window_exceeded":
-            raise Permanent("the request is longer than the model can read")
+            raise PermanentError("the request is longer than the model can read")
         case "guardrail_intervened" | "content_filtered":
-            raise Permanent(f"the model did not answer: {stop_reason}")
+            raise PermanentError(f"the model did not answer: {stop_reason}")
 
 
-def misfit(why: str) -> Transient:
+def misfit(why: str) -> TransientError:
     """Return the error for an answer that breaks its form."""
     telemetry.count("AiAnswersMisfit")
     # Each answer is paid for.
-    return Transient(f"the model's answer has not the form that was asked for: {why}", limit=Limit.ATTEMPTS)
+    return TransientError(f"the model's answer has not the form that was asked for: {why}", limit=Limit.ATTEMPTS)
 
 
 def result_of(answer: Answered, known: dict[str, str]) -> dict[str, Any]:
     """Return the job's result.
 
     Raises:
-        Permanent: it is larger than a result may be.
+        PermanentError: it is larger than a result may be.
     """
     result = answer.model_dump(mode="json") | known
     size = len(json.dumps(result))
     if size > MOST_ANSWER:
-        raise Permanent(f"the answer has {size} bytes, the limit is {MOST_ANSWER}: ask for fewer words")
+        raise PermanentError(f"the answer has {size} bytes, the limit is {MOST_ANSWER}: ask for fewer words")
     return result

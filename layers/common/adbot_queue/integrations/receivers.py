@@ -12,8 +12,8 @@ from http import HTTPStatus
 
 from adbot_queue.core import outbound
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import PermanentError, TransientError
 from adbot_queue.jobs.provider_call import Guard, guarded
-from adbot_queue.jobs.retry import Permanent, Transient
 from adbot_queue.platform import circuit_breaker as circuits
 from adbot_queue.providers.waiting import retry_after
 
@@ -42,8 +42,8 @@ def call(
         expected: statuses that are no failure, 5xx included.
 
     Raises:
-        Permanent: the address is not public. Transient: no answer, or a 5xx. CircuitIsOpen: the receiver is failing,
-        and is not asked.
+        PermanentError: the address is not public. TransientError: no answer, or a 5xx. CircuitIsOpen: the receiver is
+        failing, and is not asked.
     """
     try:
         place = outbound.from_env().place(url)
@@ -53,15 +53,15 @@ def call(
                 raise refusal(answer, context)
             return answer
     except outbound.BadAddress as error:
-        raise Permanent(f"the receiver's address {error}") from error
+        raise PermanentError(f"the receiver's address {error}") from error
 
 
-def refusal(answer: outbound.Answer, context: Context) -> Transient | Permanent:
+def refusal(answer: outbound.Answer, context: Context) -> TransientError | PermanentError:
     """Return what an answer that is no success means: 4xx are final but for 408, 409, 425 and 429."""
     status = answer.status
     if status in _COME_AGAIN or not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Transient(f"the receiver answered HTTP {status}", retry_after(answer.headers, context.now))
-    return Permanent(f"the receiver refused it (HTTP {status})")
+        return TransientError(f"the receiver answered HTTP {status}", retry_after(answer.headers, context.now))
+    return PermanentError(f"the receiver refused it (HTTP {status})")
 
 
 def circuit_of(place: outbound.Place) -> str:
@@ -73,4 +73,4 @@ def _sent(send: Callable[[float], outbound.Answer], seconds: float) -> outbound.
     try:
         return send(seconds)
     except outbound.Unreachable as error:
-        raise Transient(f"the receiver could not be reached: {error}") from error
+        raise TransientError(f"the receiver could not be reached: {error}") from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from adbot_queue.core.clock import Clock
 from adbot_queue.core.dynamodb import Transaction
-from adbot_queue.jobs.retry import Cancelled
+from adbot_queue.jobs.errors import Cancelled
 
 if TYPE_CHECKING:
     from adbot_queue.jobs.model import Job
@@ -29,8 +29,8 @@ class Context:
         now: the clock.
         tenant: whom the job is for: the user who enqueued it, or `system`.
         job: the row as it was claimed, or as the last slice has left it.
-        save_checkpoint: saves in the row what the job resumes from (`Job.checkpoint`); raises Transient if the lease
-            was lost.
+        save_checkpoint: saves in the row what the job resumes from (`Job.checkpoint`); raises TransientError if the
+            lease was lost.
         commit_slice: writes a slice of a long-running job (`jobs.long_running`).
         created_at: when the job was enqueued, in ms; None: not known.
     """

@@ -52,7 +52,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 class Handler(Protocol):
-    """Runs a job. Raises `Permanent`, `Transient`, `Postponed` or `Cancelled` (jobs.retry)."""
+    """Runs a job. Raises `PermanentError`, `TransientError`, `Snooze` or `Cancelled` (`jobs.errors`)."""
 
     def __call__(self, payload: Any, context: Context) -> dict[str, Any] | None:
         """Return the job's result: JSON, without secrets."""

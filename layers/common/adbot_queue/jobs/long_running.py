@@ -31,7 +31,7 @@ from adbot_queue.core.clock import iso
 from adbot_queue.core.conflicts import CHANGED, retry_on_conflict
 from adbot_queue.core.dynamodb import Refused, Transaction
 from adbot_queue.jobs.context import Context
-from adbot_queue.jobs.retry import Cancelled, Permanent, Postponed, Transient
+from adbot_queue.jobs.errors import Cancelled, PermanentError, Snooze, TransientError
 
 if TYPE_CHECKING:
     from adbot_queue.jobs.model import Job
@@ -52,11 +52,11 @@ Effects = Callable[[Transaction], None]
 """Adds what a slice writes to the transaction of its progress; at most 99 items."""
 
 
-class NextRun(Postponed):
+class NextRun(Snooze):
     """There is more to do: in another run. Spends no attempt, and is no failure."""
 
 
-class LeaseLost(Transient):
+class LeaseLost(TransientError):
     """Another worker has the job, or nobody. The slice was not written."""
 
 
@@ -191,11 +191,11 @@ def commit(store: JobStore, job: Job, checkpoint: dict[str, Any], effects: Effec
         LeaseLost, Cancelled: nothing was written.
         Refused: a condition of the effects did not hold; nothing was written.
         Contended: nothing was written; try again.
-        Permanent: the checkpoint is too large.
+        PermanentError: the checkpoint is too large.
     """
     size = len(json.dumps(checkpoint, separators=(",", ":")))
     if size > MAX_CHECKPOINT_BYTES:
-        raise Permanent(f"checkpoint: must be at most {MAX_CHECKPOINT_BYTES} bytes, not {size}")
+        raise PermanentError(f"checkpoint: must be at most {MAX_CHECKPOINT_BYTES} bytes, not {size}")
     after = job.changed(checkpoint=checkpoint, slices=job.slices + 1, attempt=1, tried_since=None)
     try:
         store.commit_slice(after, effects)

@@ -17,6 +17,7 @@ from enum import Enum, StrEnum, auto
 from typing import Any
 
 from adbot_queue.core.ids import fingerprint
+from adbot_queue.jobs.rank import rank
 
 
 class State(StrEnum):
@@ -34,9 +35,6 @@ class State(StrEnum):
 TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.DEAD, State.CANCELLED})
 BAD_ENDS = frozenset({State.FAILED, State.DEAD})
 RETRYABLE = BAD_ENDS | {State.CANCELLED}
-
-HIGHEST_PRIORITY = 100
-LOWEST_PRIORITY = -100
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
@@ -383,21 +381,3 @@ class Job:
         """No worker has it, and it stands in no index but those that the new state says."""
         nothing: dict[str, Any] = {"rank": None, "due_at": None, "lease": None, "lease_until": None}
         return replace(self, **(nothing | values))
-
-
-RANK = re.compile(r"[0-9]{3}#[0-9]{13}")
-"""What `rank` makes."""
-
-
-def rank(priority: int, virtual_time: int) -> str:
-    """Sorts jobs into the order of service: higher priority first, within one by virtual time (ms).
-
-    The virtual time is the moment at which the job was enqueued, or later for a tenant who enqueues faster than its
-    rate: so many of one tenant's jobs do not stand before another tenant's few (start-time fair queueing).
-    """
-    return f"{HIGHEST_PRIORITY - priority:03d}#{virtual_time:013d}"
-
-
-def virtual_time(place: str) -> int:
-    """The virtual time in a rank."""
-    return int(place.partition("#")[2])

@@ -19,7 +19,7 @@ from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import AccountRefused, NotConfigured, ProviderFailed, Reach, Unavailable
 from adbot_queue.core.telemetry import logger
 from adbot_queue.jobs.context import Context
-from adbot_queue.jobs.retry import CircuitIsOpen, Permanent, Postponed, ProviderClosed, Throttled, Transient
+from adbot_queue.jobs.errors import CircuitIsOpen, PermanentError, ProviderClosed, Snooze, Throttled, TransientError
 from adbot_queue.platform import circuit_breaker as circuits
 from adbot_queue.platform import rate_limits as limits
 from adbot_queue.platform.circuit_breaker import CircuitOpen, NotBefore
@@ -64,8 +64,8 @@ def calling(provider: str, limit_s: float, context: Context, part: str = "") -> 
 
     Raises:
         CircuitIsOpen, Throttled, ProviderClosed: the provider is not asked, or has refused for such a reason.
-        Postponed: its rate is used up.
-        Transient: its credentials have just been replaced.
+        Snooze: its rate is used up.
+        TransientError: its credentials have just been replaced.
         TimeoutError: as `seconds_for`.
     """
     declared = registry.PROVIDERS[provider]
@@ -86,7 +86,9 @@ def calling(provider: str, limit_s: float, context: Context, part: str = "") -> 
             refusal = _refusal_of(error, provider)
             # The key that was refused may be one that this process still knew after it was replaced.
             if registry.replaced(provider):
-                raise Transient(f"the credentials of {declared.label} have just been replaced", AT_ONCE_S) from error
+                raise TransientError(
+                    f"the credentials of {declared.label} have just been replaced", AT_ONCE_S
+                ) from error
             if refusal is error:
                 raise
             raise refusal from error
@@ -243,28 +245,26 @@ def _keep_to_its_rate(provider: Provider) -> None:
     taken = limits.from_env().take(f"provider:{provider.name}", Rate(provider.per_second, provider.burst))
     if not taken.allowed:
         telemetry.count("CallsRateLimited")
-        raise Postponed(
-            f"{provider.label} takes no more than {provider.per_second:g} calls a second", taken.retry_after_s
-        )
+        raise Snooze(f"{provider.label} takes no more than {provider.per_second:g} calls a second", taken.retry_after_s)
 
 
 def _is_its_fault(error: Exception) -> bool:
     """Whether the provider failed. One that says no is well, and so is one that says when to come back."""
     match error:
-        case Transient():
+        case TransientError():
             return error.retry_after is None
         case ProviderFailed():
             return bool(error.extra.get("retryable")) and error.extra.get("retry_after") is None
     return isinstance(error, OSError)  # timeouts are
 
 
-def verdict(error: ProviderFailed) -> Permanent | Transient | Throttled:
+def verdict(error: ProviderFailed) -> PermanentError | TransientError | Throttled:
     """What becomes of the job: a provider that could not is asked again, one that had too much to do when it can."""
     if "throttled" in error.extra:
         return _throttled(error)
     if error.extra.get("retryable"):
-        return Transient(error.detail, error.extra.get("retry_after"))
-    return Permanent(error.detail)
+        return TransientError(error.detail, error.extra.get("retry_after"))
+    return PermanentError(error.detail)
 
 
 def _throttled(error: ProviderFailed) -> Throttled:

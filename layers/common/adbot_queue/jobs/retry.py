@@ -12,23 +12,9 @@ from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from adbot_queue.core.errors import AppError, NotConfigured, ProviderFailed, Reach, Unavailable
+from adbot_queue.core.errors import AppError, NotConfigured, ProviderFailed, Unavailable
+from adbot_queue.jobs.errors import Cancelled, PermanentError, Snooze, TransientError
 from adbot_queue.jobs.model import SPENDS_NO_ATTEMPT, Failure, Limit, State, Verdict
-
-__all__ = [
-    "Cancelled",
-    "CircuitIsOpen",
-    "Permanent",
-    "Postponed",
-    "ProviderClosed",
-    "RetryPolicy",
-    "Throttled",
-    "Transient",
-    "Verdict",
-    "Waits",
-    "decide",
-    "failure_of",
-]
 
 MOST_DELAY_MS = 3_600_000
 """No retry waits longer than this unless a provider asks for it."""
@@ -60,85 +46,6 @@ _AWS_IS_BUSY = {
     "ThrottlingException",
     "TooManyRequestsException",
 }
-
-
-class Permanent(Exception):
-    """The provider said no, and will say no again. The message is stored: no personal data in it."""
-
-
-class Transient(Exception):
-    """It may go well the next time.
-
-    Args:
-        message: stored with the attempt: no personal data in it.
-        retry_after: seconds that the provider asked for.
-        limit: ATTEMPTS for what is not worth more than the quick tries.
-    """
-
-    def __init__(self, message: str, retry_after: float | None = None, limit: Limit = Limit.HORIZON) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-        self.limit = limit
-
-
-class Postponed(Exception):
-    """Not now: it is not the job's turn. Costs no attempt, however often.
-
-    Args:
-        message: why.
-        retry_after: seconds until it is worth another look.
-    """
-
-    kind = "postponed"
-    limit = Limit.NONE
-
-    def __init__(self, message: str, retry_after: float | None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
-class CircuitIsOpen(Postponed):
-    """The provider fails, and is not asked. Costs no attempt, and is bounded by the job's horizon."""
-
-    limit = Limit.HORIZON
-
-
-class Throttled(CircuitIsOpen):
-    """The provider takes no more for the moment.
-
-    Args:
-        message: why.
-        retry_after: seconds that the provider asked for; None: it did not say.
-        reach: whom it concerns besides this job.
-    """
-
-    kind = "throttled"
-
-    def __init__(self, message: str, retry_after: float | None = None, reach: Reach = Reach.PROVIDER) -> None:
-        super().__init__(message, retry_after)
-        self.reach = reach
-
-
-class ProviderClosed(CircuitIsOpen):
-    """The provider refuses the installation: key, plan or account. Nothing goes well until somebody mends that."""
-
-    kind = "provider_closed"
-
-
-class Waits(Exception):
-    """It goes on when one of these jobs has ended, however it did. Costs no attempt.
-
-    Args:
-        jobs: ids of jobs that it enqueued itself.
-    """
-
-    def __init__(self, jobs: frozenset[str]) -> None:
-        super().__init__(f"waits for {', '.join(sorted(jobs))}")
-        self.jobs = jobs
-
-
-class Cancelled(Exception):
-    """The processor stopped because somebody asked for it, and left nothing half done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,14 +129,14 @@ def failure_of(error: BaseException) -> tuple[Failure, float | None]:  # noqa: P
     """
     name, message = type(error).__name__, str(error)[:500]
     match error:
-        case Permanent():
+        case PermanentError():
             return Failure("permanent", _cause(error), message), None
         case NotConfigured():
             # No repetition fills in a credential; the sentence names the setting, and a person retries the job.
             return Failure("permanent", name, message), None
-        case Transient():
+        case TransientError():
             return Failure("transient", _cause(error), message, error.limit), error.retry_after
-        case Postponed():
+        case Snooze():
             return Failure(error.kind, _cause(error), message, error.limit), error.retry_after
         case Cancelled():
             return Failure("cancelled", name, message or "cancelled on request"), None
@@ -251,5 +158,5 @@ def _is_an_outage(error: BaseException) -> bool:
 
 
 def _cause(error: BaseException) -> str:
-    """The class of what a processor translated, where it kept it (`raise Transient(...) from error`)."""
+    """The class of what a processor translated, where it kept it (`raise TransientError(...) from error`)."""
     return type(error.__cause__ or error).__name__

@@ -36,7 +36,7 @@ def send(message: twilio.Message, context: Context) -> twilio.Sent:
     """Send a message whatever was sent before, and write it down; for what is new at each attempt.
 
     Raises:
-        Permanent: refused for what was asked. Transient: Twilio is busy or was not reached.
+        PermanentError: refused for what was asked. TransientError: Twilio is busy or was not reached.
         NotConfigured, Unavailable: as `twilio.send`.
     """
     try:

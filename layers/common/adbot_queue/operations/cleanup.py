@@ -24,10 +24,10 @@ from adbot_queue.core.clock import day as day_of
 from adbot_queue.core.settings import settings
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import PermanentError
 from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice, run
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.model import State as JobState
-from adbot_queue.jobs.retry import Permanent
 from adbot_queue.jobs.store.jobs import JobStore
 from adbot_queue.ledger import SYSTEM, Actor, Entry, Ledger
 
@@ -175,7 +175,7 @@ class Cleanup(LongRunningJob):
         """Count or delete the next pages.
 
         Raises:
-            Permanent: there are not as many as the person confirms; nothing is deleted.
+            PermanentError: there are not as many as the person confirms; nothing is deleted.
         """
         at: Cursor = dict(progress.cursor or self._start())
         if at["kind"] == len(self._what):
@@ -220,7 +220,7 @@ class Cleanup(LongRunningJob):
         if at["phase"] == "deleted" or self._confirm is None:
             return Slice(at, of=total, is_last=True)
         if self._confirm != total:
-            raise Permanent(f"{total} match, not {self._confirm}; nothing is deleted")
+            raise PermanentError(f"{total} match, not {self._confirm}; nothing is deleted")
         if "raw-events" in self._what:
             # Before the first is deleted: no snapshot may take what is left of an hour for the hour.
             self._store.set_mark("CLEANED", f"{at['before']}T00")
@@ -247,7 +247,7 @@ def clean(what: list[str], days: int, confirm: int | None, context: Context) -> 
     """Delete what is older than so many days; without a number to confirm only count it.
 
     Raises:
-        Permanent: as `Cleanup.next_slice`. NextRun, Cancelled: as `long_running.run`.
+        PermanentError: as `Cleanup.next_slice`. NextRun, Cancelled: as `long_running.run`.
     """
     jobs = JobStore(aws.dynamodb(), settings().jobs_table)
     return run(Cleanup(stores.from_env(), jobs, ledgers.from_env(), context, what, days, confirm), context)

@@ -16,8 +16,8 @@ from pydantic import Field
 from adbot_queue.core.errors import AccountRefused, Reach
 from adbot_queue.core.telemetry import logger
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import PermanentError, Throttled, TransientError
 from adbot_queue.jobs.provider_call import calling
-from adbot_queue.jobs.retry import Permanent, Throttled, Transient
 from adbot_queue.providers import stripe_client
 from adbot_queue.providers import stripe_currencies as currencies
 from adbot_queue.providers.waiting import retry_after
@@ -50,7 +50,7 @@ MetadataValue = Annotated[str, Field(max_length=500)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=49)]
 
 
-class Declined(Permanent):
+class Declined(PermanentError):
     """The bank said no."""
 
 
@@ -79,8 +79,8 @@ def asking(context: Context, read_s: int = ACT_READ_S, account: str | None = Non
     """Stands around every request to Stripe; `account`: the connected one that it is sent for.
 
     Raises:
-        Declined, Permanent, Transient: as `outcome`. Throttled, ProviderClosed: as `calling`. TimeoutError: no time was
-        left. NotConfigured, Unavailable: as `stripe_client.client`.
+        Declined, PermanentError, TransientError: as `outcome`. Throttled, ProviderClosed: as `calling`. TimeoutError:
+        no time was left. NotConfigured, Unavailable: as `stripe_client.client`.
     """
     with calling("stripe", read_s + stripe_client.CONNECT_S, context, account or "") as seconds:
         client = stripe_client.client(max(1, int(seconds) - stripe_client.CONNECT_S))
@@ -107,7 +107,7 @@ def everything(context: Context, ask: Callable[[StripeClient, Any], Any], accoun
     """All objects of a list of Stripe's; `ask` gets the client and which page. `account` as for `asking`.
 
     Raises:
-        Permanent, Transient, NotConfigured, TimeoutError, Unavailable: as `asking`.
+        PermanentError, TransientError, NotConfigured, TimeoutError, Unavailable: as `asking`.
     """
     page: dict[str, Any] = {"limit": PAGE}
     while True:
@@ -161,15 +161,15 @@ def outcome(error: StripeError, account: str | None = None) -> Exception:
         sentence = f"Stripe does not accept the API key in the secret that StripeSecretArn names ({code})"
         return AccountRefused(sentence, reach)
     if error.http_status is None and stripe_client.is_retryable(error):
-        return Transient("Stripe could not be reached")
+        return TransientError("Stripe could not be reached")
     if headers.get("stripe-should-retry") == "true" or stripe_client.is_retryable(error):
         # A failure out of Stripe's memory of the key says nothing about Stripe now. When the key is forgotten, the
         # job looks for what it made, and asks anew.
         replayed = headers.get("idempotent-replayed") == "true"
         seconds = retry_after(headers)
-        return Transient(
+        return TransientError(
             f"Stripe is busy (HTTP {error.http_status})",
             REPLAYED_S if replayed and seconds is None else seconds,
         )
     param = f", {told.param}" if told and told.param else ""
-    return Permanent(f"Stripe refused: {code}{param}")
+    return PermanentError(f"Stripe refused: {code}{param}")

@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field, StringConstraints
 from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Input, Instant, Query, View
 from adbot_queue.jobs.masking import ShownPayload
-from adbot_queue.jobs.model import HIGHEST_PRIORITY, LOWEST_PRIORITY, Job
+from adbot_queue.jobs.model import Job
+from adbot_queue.jobs.rank import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from adbot_queue.schedules.cron import FIRST_YEAR, LAST_YEAR
 from adbot_queue.schedules.model import NAME, Schedule, ScheduleSpec, Tick
 from adbot_queue.schedules.plan import MAX_CAUGHT_UP, MissedPolicy

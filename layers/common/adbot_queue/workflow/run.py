@@ -1,8 +1,8 @@
 """`run-workflow`: takes a workflow as far as it goes now, and waits for the jobs of its steps.
 
 Every step that takes time is a job of its own, enqueued under a key made of the workflow's id and the step's: started
-once, however often this runs and wherever it dies. Between two runs the workflow's job waits (`retry.Waits`), and the
-platform has it run again when one of those jobs has ended. What is known is in the checkpoint of the job.
+once, however often this runs and wherever it dies. Between two runs the workflow's job waits (`errors.Suspend`), and
+the platform has it run again when one of those jobs has ended. What is known is in the checkpoint of the job.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from adbot_queue.core.errors import AppError, Conflict, NotFound, Unavailable
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs import job_types, service
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import Cancelled, PermanentError, Suspend
 from adbot_queue.jobs.model import Failure, Job
-from adbot_queue.jobs.retry import Cancelled, Permanent, Waits
 from adbot_queue.jobs.service import JobService, NewJob
 from adbot_queue.jobs.unreadable import Unsupported
 from adbot_queue.workflow.check import unreadable_fields
@@ -30,7 +30,7 @@ WAIT = "workflow-wait"
 LONGEST_STATUS = 200
 
 
-class StepFailed(Permanent):
+class StepFailed(PermanentError):
     """A step was not done. Names it."""
 
 
@@ -41,7 +41,7 @@ def run_workflow(payload: RunWorkflow, context: Context) -> dict[str, Any]:
         status, and for each step how it ended and by which job.
 
     Raises:
-        Waits: jobs of it run.
+        Suspend: jobs of it run.
         StepFailed: a step failed; when the workflow is retried it goes on with that step.
         Cancelled: and the jobs of its steps have ended.
         Unavailable: a step could not be enqueued now.
@@ -226,7 +226,7 @@ class _Run:
         """Cancel the jobs of running steps, and end when they have ended.
 
         Raises:
-            Cancelled, Waits.
+            Cancelled, Suspend.
         """
         for one in self._record.steps.values():
             step = self._steps[one.id]
@@ -251,7 +251,7 @@ class _Run:
     def _wait_for(self, steps: Iterable[Step]) -> None:
         ids = {self._record.steps[step.id].job for step in steps}
         if ids:
-            raise Waits(frozenset(one for one in ids if one))
+            raise Suspend(frozenset(one for one in ids if one))
 
     def _failure(self, step: Step) -> StepFailed:
         execution = self._record.steps[step.id]

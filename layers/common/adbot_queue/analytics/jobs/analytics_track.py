@@ -59,7 +59,7 @@ def track(payload: Track, context: Context) -> dict[str, Any]:
         message_id: what Segment knows the event by.
 
     Raises:
-        Permanent: refused for what was asked. Transient: Segment is busy or was not reached.
+        PermanentError: refused for what was asked. TransientError: Segment is busy or was not reached.
         NotConfigured, Unavailable: as `segment.track`.
     """
     names = {"userId": payload.user_id, "anonymousId": payload.anonymous_id, "timestamp": payload.occurred_at}

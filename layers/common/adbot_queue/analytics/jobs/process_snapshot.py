@@ -68,7 +68,7 @@ def process_snapshot(payload: ProcessSnapshot, context: Context) -> dict[str, An
         hours, days, events, from, to.
 
     Raises:
-        Permanent: events of the window have gone. NextRun: there is more to do. Cancelled: on request.
+        PermanentError: events of the window have gone. NextRun: there is more to do. Cancelled: on request.
     """
     return snapshot.snapshot(payload.window, context)
 

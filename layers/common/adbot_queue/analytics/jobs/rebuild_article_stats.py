@@ -55,7 +55,7 @@ def rebuild_article_stats(payload: RebuildArticleStats, context: Context) -> dic
         articles: how many, and which one or which days.
 
     Raises:
-        Permanent: nothing is known of the article. NextRun: there is more to do. Cancelled: on request.
+        PermanentError: nothing is known of the article. NextRun: there is more to do. Cancelled: on request.
     """
     if payload.article_id:
         return articles.rebuild_one(payload.article_id, context)

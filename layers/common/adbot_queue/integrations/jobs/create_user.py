@@ -18,9 +18,9 @@ from adbot_queue.core.errors import IdempotencyMismatch, ProviderFailed
 from adbot_queue.core.ids import derived_id
 from adbot_queue.core.schema import Input
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import PermanentError
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
 from adbot_queue.jobs.provider_call import calling, verdict
-from adbot_queue.jobs.retry import Permanent
 from adbot_queue.providers import cognito, registry
 
 Group = Literal["admin", "viewer", "customer"]
@@ -46,7 +46,8 @@ def create_user(payload: CreateUser, context: Context) -> dict[str, Any]:
         user_id (the tokens' `sub`), username, groups, and the job that writes to the user.
 
     Raises:
-        Permanent: the name or the address is taken, or refused. Transient: Cognito is busy or was not reached.
+        PermanentError: the name or the address is taken, or refused. TransientError: Cognito is busy or was not
+            reached.
         NotConfigured: there is no pool, no page to sign in, or it is not ours to change.
     """
     sign_in = registry.setting("cognito", "sign_in")
@@ -76,9 +77,9 @@ def _made(username: str, email: str, context: Context) -> cognito.User:
         with calling("cognito", cognito.TIMEOUT_S, context):
             user = cognito.find(username)
     if user is None:
-        raise Permanent("the address belongs to another user")
+        raise PermanentError("the address belongs to another user")
     if user.mark != context.idempotency_key:
-        raise Permanent("the user name is taken")
+        raise PermanentError("the user name is taken")
     return user
 
 

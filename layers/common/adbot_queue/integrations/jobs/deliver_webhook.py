@@ -21,9 +21,9 @@ from adbot_queue.core.schema import Input
 from adbot_queue.integrations import receivers
 from adbot_queue.integrations.standard_webhooks import signed, signing_secrets
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import PermanentError
 from adbot_queue.jobs.job_types import DAY_S, JobType
 from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.retry import Permanent
 
 TIMEOUT_S = 15.0
 """For all of a delivery, redirects included: what the standard advises."""
@@ -45,8 +45,9 @@ def deliver(payload: DeliverWebhook, context: Context) -> dict[str, Any]:
         person had the job retried before this end was told, and another job tells the next one.
 
     Raises:
-        Permanent: the receiver does not want it, the address is not public, the job is gone.
-        Transient: nobody answered, or said to come again. CircuitIsOpen: the receiver is failing, and is not asked.
+        PermanentError: the receiver does not want it, the address is not public, the job is gone.
+        TransientError: nobody answered, or said to come again. CircuitIsOpen: the receiver is failing, and is not
+            asked.
         NotConfigured, Unavailable: as `signing_secrets`.
     """
     job = _job(payload.job_id)
@@ -99,7 +100,7 @@ def _job(job_id: str) -> Job:
     try:
         return service.from_env().job(job_id)
     except NotFound as error:
-        raise Permanent("the job whose end was to be told is gone") from error
+        raise PermanentError("the job whose end was to be told is gone") from error
 
 
 JOB = JobType(

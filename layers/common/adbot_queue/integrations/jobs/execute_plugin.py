@@ -18,9 +18,9 @@ from adbot_queue.core.errors import AppError, ProviderFailed
 from adbot_queue.core.schema import Input
 from adbot_queue.core.settings import MissingSetting
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import PermanentError, TransientError
 from adbot_queue.jobs.job_types import HOUR_S, MINUTE_S, JobType
 from adbot_queue.jobs.provider_call import calling, verdict
-from adbot_queue.jobs.retry import Permanent, Transient
 from adbot_queue.platform import call_log as event_log
 from adbot_queue.platform.call_log import Kind
 from adbot_queue.providers import plugins
@@ -73,8 +73,8 @@ def execute(payload: ExecutePlugin, context: Context) -> dict[str, Any]:
         output: what it answered; request_id: by which its log knows the call.
 
     Raises:
-        Permanent: it is gone, cannot run, said that it will not go well, or answered too much.
-        Transient: it failed otherwise, took too long, or is busy. NotConfigured: it may not be called.
+        PermanentError: it is gone, cannot run, said that it will not go well, or answered too much.
+        TransientError: it failed otherwise, took too long, or is busy. NotConfigured: it may not be called.
     """
     event = {"input": payload.input, "job_id": context.job_id, "idempotency_key": context.idempotency_key}
     arn, began = plugins.allowed()[payload.plugin], context.now()
@@ -106,7 +106,7 @@ def execute(payload: ExecutePlugin, context: Context) -> dict[str, Any]:
             raise
     try:
         answered = _answer(output)
-    except (Permanent, Transient) as error:
+    except (PermanentError, TransientError) as error:
         note(str(error), output)
         raise
     note("answered", output)
@@ -118,22 +118,23 @@ def _answer(output: plugins.Output) -> Any:
     """What the plugin answered.
 
     Raises:
-        Permanent, Transient: it did not, or says that it failed. The code alone: its sentences may quote the input.
+        PermanentError, TransientError: it did not, or says that it failed. The code alone: its sentences may quote the
+            input.
     """
     if output.late:
-        raise Transient("the plugin took too long")
+        raise TransientError("the plugin took too long")
     if len(output.body) > plugins.MOST_OUTPUT:
-        raise Permanent(f"the plugin answered more than {plugins.MOST_OUTPUT} bytes")
+        raise PermanentError(f"the plugin answered more than {plugins.MOST_OUTPUT} bytes")
     try:
         answer = json.loads(output.body or b"null")
     except ValueError:
-        raise Permanent("the plugin's answer is not JSON") from None
+        raise PermanentError("the plugin's answer is not JSON") from None
     if output.failed:
         kind = _code(answer.get("errorType") if isinstance(answer, dict) else None)
-        raise (Permanent if _BROKEN.fullmatch(kind) else Transient)(f"the plugin failed: {kind}")
+        raise (PermanentError if _BROKEN.fullmatch(kind) else TransientError)(f"the plugin failed: {kind}")
     told = answer.get("error") if isinstance(answer, dict) else None
     if isinstance(told, dict):
-        refusal = Transient if told.get("retryable") is True else Permanent
+        refusal = TransientError if told.get("retryable") is True else PermanentError
         raise refusal(f"the plugin refused: {_code(told.get('code'))}")
     return answer
 

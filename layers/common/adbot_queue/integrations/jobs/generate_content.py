@@ -54,8 +54,8 @@ def generate_content(payload: GenerateContent, context: Context) -> dict[str, An
         title, body, summary, tags; `model` and `request_id`, by which Bedrock's logs know the call.
 
     Raises:
-        Permanent: refused, filtered, or longer than its limit. Transient: Bedrock is busy or was not reached, or the
-        answer has not the form. NotConfigured: as `bedrock.converse`.
+        PermanentError: refused, filtered, or longer than its limit. TransientError: Bedrock is busy or was not reached,
+        or the answer has not the form. NotConfigured: as `bedrock.converse`.
     """
     limit = payload.max_words * TOKENS_A_WORD + TOKENS_BESIDES
     asked = payload.model_dump(mode="json", exclude_none=True)

@@ -18,9 +18,9 @@ from adbot_queue.core.schema import Input
 from adbot_queue.integrations import receivers
 from adbot_queue.integrations.standard_webhooks import signed, signing_secrets
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import PermanentError
 from adbot_queue.jobs.job_types import DAY_S, HOUR_S, JobType
 from adbot_queue.jobs.masking import MASK
-from adbot_queue.jobs.retry import Permanent
 
 MAX_BODY = 64 * 1024
 """Bytes of a request's body."""
@@ -120,8 +120,8 @@ def http_request(payload: HttpRequest, context: Context) -> dict[str, Any]:
         `webhook-id` that was sent, the same at every attempt.
 
     Raises:
-        Permanent: the receiver refused it (a 4xx other than 408, 409, 425 and 429), or its address is not public.
-        Transient: no answer, or a status that asks to come again.
+        PermanentError: the receiver refused it (a 4xx other than 408, 409, 425 and 429), or its address is not public.
+        TransientError: no answer, or a status that asks to come again.
         CircuitIsOpen: the receiver is failing, and is not asked.
         NotConfigured, Unavailable: as `signing_secrets`.
     """
@@ -144,7 +144,7 @@ def http_request(payload: HttpRequest, context: Context) -> dict[str, Any]:
         telemetry.count("HttpRequestsSent")
         return {"status": answer.status, "message_id": message_id, **_shown(answer)}
     if answer.status < HTTPStatus.BAD_REQUEST:
-        raise Permanent(f"the receiver answered HTTP {answer.status}, which is not expected")
+        raise PermanentError(f"the receiver answered HTTP {answer.status}, which is not expected")
     raise receivers.refusal(answer, context)
 
 

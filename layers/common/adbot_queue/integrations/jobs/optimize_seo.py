@@ -53,7 +53,7 @@ def optimize_seo(payload: OptimizeSeo, context: Context) -> dict[str, Any]:
         title, description, slug, keywords, suggestions; `model` and `request_id` as `generate_content`.
 
     Raises:
-        Permanent, Transient, NotConfigured: as `generate_content`.
+        PermanentError, TransientError, NotConfigured: as `generate_content`.
     """
     asked = payload.model_dump(mode="json", exclude_none=True)
     seo, known = ask("describe_page", RULES_OF_DESCRIBING, asked, Seo, SEO_TOKENS, context, "optimize-seo")

@@ -15,7 +15,8 @@ from adbot_queue.core.schema import Input, Instant, Query, View
 from adbot_queue.jobs.enqueue.request import MOST_BATCH, MOST_PARENTS, NewJob
 from adbot_queue.jobs.long_running import Progress
 from adbot_queue.jobs.masking import ShownPayload
-from adbot_queue.jobs.model import HIGHEST_PRIORITY, LOWEST_PRIORITY, Attempt, Failure, Job, State
+from adbot_queue.jobs.model import Attempt, Failure, Job, State
+from adbot_queue.jobs.rank import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from adbot_queue.jobs.service import Enqueued
 from adbot_queue.jobs.store.jobs import Listed
 

@@ -22,7 +22,8 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from adbot_queue.core.dynamodb import Item
-from adbot_queue.jobs.model import BAD_ENDS, HISTORY, RANK, Attempt, Failure, Job, Mode, State
+from adbot_queue.jobs.model import BAD_ENDS, HISTORY, Attempt, Failure, Job, Mode, State
+from adbot_queue.jobs.rank import RANK
 from adbot_queue.jobs.unreadable import Unreadable
 
 DEAD_LISTING = "dead"

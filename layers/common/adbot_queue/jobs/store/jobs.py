@@ -17,11 +17,8 @@ from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, ConditionFailed, Conten
 from adbot_queue.jobs.model import BAD_ENDS, TERMINAL, Job, State
 from adbot_queue.jobs.store.claims import Claims, difference
 from adbot_queue.jobs.store.items import LONG_LISTING, item_of, job_of, key_of, listing_of, sort_out
-from adbot_queue.jobs.store.records import Created, Draft, Known, Memory
+from adbot_queue.jobs.store.records import Created, Draft, Known, Memory, chunks
 from adbot_queue.jobs.unreadable import Unreadable, report
-
-TOGETHER = 50
-"""Jobs of a transaction: so many of the largest payloads fit into its 4 MB, with all that stands beside them."""
 
 _NOT_TERMINAL = "NOT #state IN (:s0, :s1, :s2, :s3)"
 _ADOPT = "ADD children :new, version :one"
@@ -76,7 +73,7 @@ class JobStore(Claims):
             Unavailable: nothing of this transaction was written; those before it were.
         """
         created = Created({draft.job.id: draft.known for draft in drafts if draft.known}, set())
-        for chunk in _chunks([draft for draft in drafts if not draft.known], TRANSACTION_LIMIT - 2):
+        for chunk in chunks([draft for draft in drafts if not draft.known], TRANSACTION_LIMIT - 2):
             left = chunk
             while left and (known := self._try(left, now, sign, request, created.late)):
                 created.known.update(known)
@@ -388,16 +385,3 @@ def _known(drafts: Sequence[Draft], refused: Refused) -> dict[str, Known]:
 
 def _id(item: Item) -> str:
     return str(item["pk"]).removeprefix("JOB#")
-
-
-def _chunks(drafts: Sequence[Draft], most: int) -> Iterable[list[Draft]]:
-    chunk: list[Draft] = []
-    size = 0
-    for draft in drafts:
-        if chunk and (size + draft.size > most or len(chunk) == TOGETHER):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(draft)
-        size += draft.size
-    if chunk:
-        yield chunk

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from adbot_queue.core.dynamodb import Item
 from adbot_queue.jobs.model import Job
+
+MAX_JOBS_PER_TRANSACTION = 50
+"""Jobs of a transaction: so many of the largest payloads fit into its 4 MB, with all that stands beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +71,17 @@ class Created:
 
     known: dict[str, Known]
     late: set[str]
+
+
+def chunks(drafts: Sequence[Draft], most: int) -> Iterable[list[Draft]]:
+    """Drafts, in their order, as many together as a transaction of `most` items takes."""
+    chunk: list[Draft] = []
+    size = 0
+    for draft in drafts:
+        if chunk and (size + draft.size > most or len(chunk) == MAX_JOBS_PER_TRANSACTION):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(draft)
+        size += draft.size
+    if chunk:
+        yield chunk

@@ -23,10 +23,11 @@ from adbot_queue.core.task_group import Ended, SideBySide, Threads
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs import job_queues, job_types
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import Cancelled, Snooze, Suspend, TransientError
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.long_running import Effects, NextRun, commit
 from adbot_queue.jobs.model import Failure, Job, Mode, State
-from adbot_queue.jobs.retry import Cancelled, Postponed, Transient, Waits, decide, failure_of
+from adbot_queue.jobs.retry import decide, failure_of
 from adbot_queue.jobs.store.claims import TooEarly
 from adbot_queue.jobs.store.jobs import JobStore
 from adbot_queue.jobs.unreadable import Unreadable, Unsupported
@@ -197,7 +198,7 @@ class Worker:
         if isinstance(end.error, NextRun):
             now = self._now()
             return job.between_slices(now + round((end.error.retry_after or 0) * 1000), now)
-        if isinstance(end.error, Waits):
+        if isinstance(end.error, Suspend):
             return job.set_aside(end.error.jobs, self._now())
         if isinstance(end.error, Unsupported | Unreadable):
             return _put_back(job, end.error, self._now())
@@ -286,7 +287,7 @@ class Worker:
         def call() -> Any:
             logger.thread_safe_append_keys(job_id=job.id, job_type=job.type, queue=job.queue)
             if not known.parallel and run.time_left() < known.timeout_s * 1000:
-                raise Postponed("others of its type were running here", 1)
+                raise Snooze("others of its type were running here", 1)
             return known.run(payload, context)
 
         seconds = context.seconds_left() if known.parallel else known.timeout_s
@@ -299,7 +300,7 @@ class Worker:
 
     def _save_checkpoint(self, job: Job, checkpoint: dict[str, Any]) -> None:
         if not self._store.save_checkpoint(job, checkpoint):
-            raise Transient("the lease ran out")
+            raise TransientError("the lease ran out")
 
     def _commit_slice(self, context: Context, checkpoint: dict[str, Any], effects: Effects | None) -> None:
         assert context.job  # noqa: S101  the worker gave it

@@ -22,9 +22,9 @@ from adbot_queue.core import telemetry
 from adbot_queue.core.errors import ProviderFailed
 from adbot_queue.core.schema import Input
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import PermanentError
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
 from adbot_queue.jobs.provider_call import calling, verdict
-from adbot_queue.jobs.retry import Permanent
 from adbot_queue.messaging import mail_templates, suppressions
 from adbot_queue.messaging import service as deliveries
 from adbot_queue.messaging.suppressions import Kind
@@ -103,8 +103,8 @@ def send_email(payload: SendEmail, context: Context) -> dict[str, Any]:
         message_id: SendGrid's id of the mail. What became of it afterwards: `GET /deliveries/{job_id}`.
 
     Raises:
-        Permanent: the address is suppressed for this kind of mail, or SendGrid refused what was asked.
-        Transient: SendGrid is busy or was not reached.
+        PermanentError: the address is suppressed for this kind of mail, or SendGrid refused what was asked.
+        TransientError: SendGrid is busy or was not reached.
         NotConfigured, Unavailable: as `sendgrid_mail.send`, or there is no key for addresses.
     """
     sent = deliveries.from_env()
@@ -113,7 +113,7 @@ def send_email(payload: SendEmail, context: Context) -> dict[str, Any]:
         return {"message_id": known}
     if reason := suppressions.from_env().reason("email", payload.to, _kind(payload), payload.group):
         telemetry.count("MailsSuppressed")
-        raise Permanent(f"suppressed: {reason}")
+        raise PermanentError(f"suppressed: {reason}")
     message = _message(payload, context)
     try:
         with calling("sendgrid", sendgrid_mail.TIMEOUT_S, context) as seconds:

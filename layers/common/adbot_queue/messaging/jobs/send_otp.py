@@ -12,8 +12,8 @@ from pydantic import Field
 from adbot_queue.core import telemetry
 from adbot_queue.core.schema import Input
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import PermanentError
 from adbot_queue.jobs.job_types import MINUTE_S, JobType
-from adbot_queue.jobs.retry import Permanent
 from adbot_queue.messaging import otp_codes as codes
 from adbot_queue.messaging import segments
 from adbot_queue.messaging import twilio_webhook as callbacks
@@ -37,8 +37,8 @@ def send_otp(payload: SendOtp, context: Context) -> dict[str, Any]:
         sid, status, segments: as `send_sms`; or skipped: why there was nothing to send.
 
     Raises:
-        Permanent: refused for what was asked, or its five minutes are over.
-        Transient: Twilio is busy or was not reached.
+        PermanentError: refused for what was asked, or its five minutes are over.
+        TransientError: Twilio is busy or was not reached.
         NotConfigured, Unavailable: as `twilio.send`, `codes.pepper`.
     """
     try:
@@ -46,7 +46,7 @@ def send_otp(payload: SendOtp, context: Context) -> dict[str, Any]:
     except codes.Superseded:
         return {"skipped": "the code was used, or a newer one was asked for"}
     except codes.TooLate as error:
-        raise Permanent("the code's time was over before it could be sent") from error
+        raise PermanentError("the code's time was over before it could be sent") from error
     text = TEXT.format(code=armed.code, minutes=-(-armed.seconds // 60))
     message = twilio.Message(
         armed.recipient,

@@ -24,9 +24,9 @@ from adbot_queue.core import outbound, telemetry
 from adbot_queue.core.errors import AccountRefused, Reach
 from adbot_queue.core.schema import Input
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import PermanentError, Throttled, TransientError
 from adbot_queue.jobs.job_types import HOUR_S, MINUTE_S, JobType
 from adbot_queue.jobs.provider_call import calling
-from adbot_queue.jobs.retry import Permanent, Throttled, Transient
 from adbot_queue.messaging import push_subscriptions as subscriptions
 from adbot_queue.messaging.api.push_schemas import PushSubscriptionBody
 from adbot_queue.messaging.push_subscriptions import Subscription
@@ -103,8 +103,8 @@ def send_push(payload: SendPush, context: Context) -> dict[str, Any]:
         answered, and service, that one's host.
 
     Raises:
-        Permanent: the browser is gone, its address or keys are none, or its push service refused. Transient: that one
-            fails or was not reached. Throttled, ProviderClosed: it takes no more for now, or not with our key.
+        PermanentError: the browser is gone, its address or keys are none, or its push service refused. TransientError:
+            that one fails or was not reached. Throttled, ProviderClosed: it takes no more for now, or not with our key.
         NotConfigured, Unavailable: as `web_push.send`.
     """
     if payload.subscription:
@@ -114,7 +114,7 @@ def send_push(payload: SendPush, context: Context) -> dict[str, Any]:
     user, known = str(payload.user_id), subscriptions.from_env()
     found = known.get(user, payload.subscription_id)
     if found is None:
-        raise Permanent("the subscription is gone")
+        raise PermanentError("the subscription is gone")
     try:
         return _send(payload, found.browser, context)
     except _Gone:
@@ -142,7 +142,7 @@ def _one(payload: SendPush, subscription: Subscription, context: Context, new: A
     return new("send-push", told, key=f"{context.idempotency_key}#{subscription.id}")
 
 
-class _Gone(Permanent):
+class _Gone(PermanentError):
     """The browser has unsubscribed, or its subscription has expired."""
 
 
@@ -155,9 +155,9 @@ def _send(payload: SendPush, browser: Browser, context: Context) -> dict[str, An
         with calling("web-push", web_push.TIMEOUT_S, context, host) as seconds:
             status = _post(browser, payload.message(topic), headers, seconds, context)
     except outbound.BadAddress as error:
-        raise Permanent(f"the subscription's address {error}") from error
+        raise PermanentError(f"the subscription's address {error}") from error
     except web_push.BadKey as error:
-        raise Permanent("the subscription's key is none") from error
+        raise PermanentError("the subscription's key is none") from error
     telemetry.count("PushesSent")
     return {"status": status, "service": host}
 
@@ -167,7 +167,7 @@ def _post(browser: Browser, message: bytes, headers: dict[str, str], seconds: fl
     try:
         answer = web_push.send(browser, message, headers, seconds, context.now)
     except outbound.Unreachable as error:
-        raise Transient(f"the push service could not be reached: {error}") from error
+        raise TransientError(f"the push service could not be reached: {error}") from error
     status = answer.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return status
@@ -183,8 +183,8 @@ def _post(browser: Browser, message: bytes, headers: dict[str, str], seconds: fl
             Reach.PART,
         )
     if status in _COME_AGAIN or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise Transient(f"the push service answered HTTP {status}", asked)
-    raise Permanent(f"the push service refused it (HTTP {status})")
+        raise TransientError(f"the push service answered HTTP {status}", asked)
+    raise PermanentError(f"the push service refused it (HTTP {status})")
 
 
 def _topic(context: Context) -> str:

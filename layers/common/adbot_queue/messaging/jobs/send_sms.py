@@ -28,7 +28,7 @@ def send_sms(payload: SendSms, context: Context) -> dict[str, Any]:
         encoding and segments: what is paid for.
 
     Raises:
-        Permanent: refused for what was asked. Transient: Twilio is busy or was not reached.
+        PermanentError: refused for what was asked. TransientError: Twilio is busy or was not reached.
         NotConfigured, Unavailable: as `twilio.send`.
     """
     size = segments.count(payload.text)

@@ -29,7 +29,7 @@ def admin_digest(payload: AdminDigest, context: Context) -> dict[str, Any]:
 
     Raises:
         NotConfigured: there is an address, and no sender or no key.
-        Permanent, Transient: SendGrid refused, or was not reached.
+        PermanentError, TransientError: SendGrid refused, or was not reached.
     """
     address, (counts, samples) = settings().admin_email, notices.from_env().of(payload.minute)
     if address and counts:

@@ -40,7 +40,7 @@ def cleanup_old_data(payload: CleanupOldData, context: Context) -> dict[str, Any
         before, matching, deleted, total.
 
     Raises:
-        Permanent: there are not as many as confirmed. NextRun: there is more to do. Cancelled: on request.
+        PermanentError: there are not as many as confirmed. NextRun: there is more to do. Cancelled: on request.
     """
     return cleanup.clean(sorted(payload.what), payload.older_than_days, payload.confirm, context)
 

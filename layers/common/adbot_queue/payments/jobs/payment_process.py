@@ -63,7 +63,7 @@ def process_payment(payload: ProcessPayment, context: Context) -> dict[str, Any]
         customer has to authenticate, at its `url` if a return_url was given. Nothing was charged until then.
 
     Raises:
-        Permanent: declined, or refused for what was asked. Transient: Stripe is busy or was not reached.
+        PermanentError: declined, or refused for what was asked. TransientError: Stripe is busy or was not reached.
         NotConfigured, Unavailable, TimeoutError: as `money.asking`.
     """
     try:

@@ -20,8 +20,8 @@ from adbot_queue.core import telemetry
 from adbot_queue.core.schema import Input
 from adbot_queue.core.telemetry import logger
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import PermanentError
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
-from adbot_queue.jobs.retry import Permanent
 from adbot_queue.payments import stripe_calls as money
 from adbot_queue.platform.owner_limit import OwnerLimit
 
@@ -63,8 +63,8 @@ def process_payout(payload: ProcessPayout, context: Context) -> dict[str, Any]:
         UTC), destination (the bank account's id), amount, currency, amount_text.
 
     Raises:
-        Permanent: too low a balance (`balance_insufficient`), no such account, or refused for another reason.
-        Transient: Stripe is busy or was not reached. NotConfigured, Unavailable, TimeoutError: as `money.asking`.
+        PermanentError: too low a balance (`balance_insufficient`), no such account, or refused for another reason.
+        TransientError: Stripe is busy or was not reached. NotConfigured, Unavailable, TimeoutError: as `money.asking`.
     """
     return _transfer(payload, context) if payload.kind == "transfer" else _payout(payload, context)
 
@@ -99,7 +99,9 @@ def _payout(payload: ProcessPayout, context: Context) -> dict[str, Any]:
         with money.asking(context, account=payload.account) as client:
             payout = client.v1.payouts.create(params, money.options(payload.account, context.idempotency_key))
     if payout.status in VOID:
-        raise Permanent(f"payout {payout.id} {payout.status}: {getattr(payout, 'failure_code', None) or 'no reason'}")
+        raise PermanentError(
+            f"payout {payout.id} {payout.status}: {getattr(payout, 'failure_code', None) or 'no reason'}"
+        )
     telemetry.count("PayoutsProcessed")
     logger.info("payout", payout=payout.id, status=payout.status)
     return {

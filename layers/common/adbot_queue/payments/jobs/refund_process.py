@@ -21,8 +21,8 @@ from adbot_queue.core import telemetry
 from adbot_queue.core.schema import Input
 from adbot_queue.core.telemetry import logger
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import PermanentError
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
-from adbot_queue.jobs.retry import Permanent
 from adbot_queue.payments import stripe_calls as money
 from adbot_queue.platform.owner_limit import OwnerLimit
 from adbot_queue.providers import stripe_currencies as currencies
@@ -75,8 +75,8 @@ def process_refund(payload: ProcessRefund, context: Context) -> dict[str, Any]:
         attempt saw. Status `pending` or `requires_action`: Stripe has it, and it will come or fail later.
 
     Raises:
-        Permanent: nothing is left (`charge_already_refunded`), too little is left, it was never paid, or Stripe refused
-            for another reason. Transient: Stripe is busy or was not reached.
+        PermanentError: nothing is left (`charge_already_refunded`), too little is left, it was never paid, or Stripe
+            refused for another reason. TransientError: Stripe is busy or was not reached.
         NotConfigured, Unavailable, TimeoutError: as `money.asking`.
     """
     paid = _paid(payload, context)
@@ -88,7 +88,9 @@ def process_refund(payload: ProcessRefund, context: Context) -> dict[str, Any]:
         context.check_cancelled()
         refund = _create(payload, context)
     if refund.status in VOID:
-        raise Permanent(f"refund {refund.id} {refund.status}: {getattr(refund, 'failure_reason', None) or 'no reason'}")
+        raise PermanentError(
+            f"refund {refund.id} {refund.status}: {getattr(refund, 'failure_reason', None) or 'no reason'}"
+        )
     telemetry.count("RefundsProcessed" if refund.status == "succeeded" else "RefundsPending")
     logger.info("refund", refund=refund.id, status=refund.status)
     return {
@@ -106,7 +108,7 @@ def _paid(payload: ProcessRefund, context: Context) -> _Paid:
         ask = intents.retrieve if "payment_intent" in payload.of else charges.retrieve
         payment: Any = ask(payload.transaction_id, options=money.options())
     if payment.status != "succeeded":
-        raise Permanent(f"not paid: {payment.status}")
+        raise PermanentError(f"not paid: {payment.status}")
     # What was captured may be less than the amount. Stripe's schema has the field as optional: then it is the amount.
     taken = "amount_received" if "payment_intent" in payload.of else "amount_captured"
     return _Paid(getattr(payment, taken, payment.amount), payment.currency)
@@ -122,17 +124,17 @@ def _refunds(payload: ProcessRefund, context: Context) -> Iterator[Any]:
 
 def _check(payload: ProcessRefund, paid: _Paid, left: int) -> None:
     if payload.currency and payload.currency != paid.currency:
-        raise Permanent(f"currency_mismatch: the payment was in {paid.currency}")
+        raise PermanentError(f"currency_mismatch: the payment was in {paid.currency}")
     if left <= 0:
-        raise Permanent("charge_already_refunded: nothing is left to refund")
+        raise PermanentError("charge_already_refunded: nothing is left to refund")
     if payload.amount is None:
         return
     if payload.amount > left:
-        raise Permanent(f"amount_too_large: {currencies.text(left, paid.currency)} is left to refund")
+        raise PermanentError(f"amount_too_large: {currencies.text(left, paid.currency)} is left to refund")
     try:
         money.fit(payload.amount, paid.currency)
     except ValueError as error:
-        raise Permanent(f"invalid_amount: {error}") from error
+        raise PermanentError(f"invalid_amount: {error}") from error
 
 
 def _create(payload: ProcessRefund, context: Context) -> Refund:

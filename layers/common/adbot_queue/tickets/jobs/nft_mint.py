@@ -25,9 +25,9 @@ from adbot_queue.core.errors import ProviderFailed
 from adbot_queue.core.schema import Input
 from adbot_queue.core.telemetry import logger
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import PermanentError, Snooze, TransientError
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
 from adbot_queue.jobs.provider_call import LEAST_S, calling, verdict
-from adbot_queue.jobs.retry import Permanent, Postponed, Transient
 from adbot_queue.providers import solana
 
 if TYPE_CHECKING:
@@ -190,9 +190,9 @@ def mint(payload: MintNft, context: Context) -> dict[str, Any]:
         remember it. held: whether the token is still where it was minted to. lamports: what it cost.
 
     Raises:
-        Permanent: it would fail for what was asked, or something else is there. Transient: the node is busy, behind or
-            was not reached; the transaction did not get through; the payer has too little. Postponed: it is made, and
-            not final yet. NotConfigured, Unavailable: as `solana.call`.
+        PermanentError: it would fail for what was asked, or something else is there. TransientError: the node is busy,
+            behind or was not reached; the transaction did not get through; the payer has too little. Snooze: it is
+            made, and not final yet. NotConfigured, Unavailable: as `solana.call`.
     """
     plan = _plan(payload, context.job_id)
     there, _ = _look(plan, "confirmed", context)
@@ -204,7 +204,7 @@ def mint(payload: MintNft, context: Context) -> dict[str, Any]:
     sent = sent and _until_final(sent, plan, context)
     there, account = _look(plan, "finalized", context)
     if there is None:
-        raise Postponed("the mint is not final yet", FINAL_S)
+        raise Snooze("the mint is not final yet", FINAL_S)
     result = _result(plan, there, account)
     telemetry.count("NftsMinted")
     telemetry.count("NftLamports", result["lamports"])
@@ -269,7 +269,7 @@ def _origin(plan: _Plan, context: Context) -> _Sent | None:
     """The transaction that made the mint: the first that went well, as far back as the node remembers."""
     try:
         listed = _ask("getSignaturesForAddress", [plan.mint, {"commitment": "confirmed"}], context)
-    except Transient as error:
+    except TransientError as error:
         if isinstance(error.__cause__, ProviderFailed) and error.__cause__.extra.get("code") == NO_HISTORY:
             return None
         raise
@@ -281,14 +281,14 @@ def _until_final(sent: _Sent, plan: _Plan, context: Context) -> _Sent:
     """The transaction when it is final.
 
     Raises:
-        Postponed: it is confirmed, and time is up. Transient: it is not even that, or it failed for a passing reason.
-        Permanent: it failed.
+        Snooze: it is confirmed, and time is up. TransientError: it is not even that, or it failed for a passing reason.
+        PermanentError: it failed.
     """
     while sent.status != "finalized":
         if context.seconds_left() < PAUSE_S + 2 * LEAST_S:
             if sent.status == "confirmed":
-                raise Postponed("the transaction is confirmed and not final yet", FINAL_S)
-            raise Transient("the transaction was sent and not confirmed in time; the next attempt looks for it")
+                raise Snooze("the transaction is confirmed and not final yet", FINAL_S)
+            raise TransientError("the transaction was sent and not confirmed in time; the next attempt looks for it")
         pause(PAUSE_S)
         (told,) = _ask("getSignatureStatuses", [[sent.signature]], context)["value"]
         if told and told["err"] is not None:
@@ -298,7 +298,7 @@ def _until_final(sent: _Sent, plan: _Plan, context: Context) -> _Sent:
     return sent
 
 
-def _refusal(error: Any, plan: _Plan) -> Permanent | Transient:
+def _refusal(error: Any, plan: _Plan) -> PermanentError | TransientError:
     """What an error of the chain means: TransactionError in https://docs.rs/solana-transaction-error, as JSON."""
     from adbot_queue.tickets.token_2022 import CREATE_ACCOUNT, CREATE_MINT  # noqa: PLC0415
 
@@ -306,22 +306,22 @@ def _refusal(error: Any, plan: _Plan) -> Permanent | Transient:
     if kind in UNFUNDED:
         return _unfunded(plan)
     if kind != "InstructionError":
-        return Transient(f"the chain did not take the transaction: {kind}")
+        return TransientError(f"the chain did not take the transaction: {kind}")
     index, code = error[kind]
     steps = [name for name, _ in plan.steps()]
     step = steps[index] if index < len(steps) else str(index)
     if step == CREATE_MINT and code == IN_USE:
-        return Transient("the mint is there already; the next attempt answers with it")
+        return TransientError("the mint is there already; the next attempt answers with it")
     if step in {CREATE_MINT, CREATE_ACCOUNT} and code == TOO_FEW:
         return _unfunded(plan)
     shown = code if isinstance(code, str) else " ".join(f"{name} {number}" for name, number in code.items())
-    return Permanent(f"the chain refused it: {step}, {shown}")
+    return PermanentError(f"the chain refused it: {step}, {shown}")
 
 
-def _unfunded(plan: _Plan) -> Transient:
+def _unfunded(plan: _Plan) -> TransientError:
     """Not the job's fault: it goes well when the payer has lamports again, at the latest when a person replays it."""
     telemetry.count("NftsUnfunded")
-    return Transient(f"the payer {plan.parties.payer} has too few lamports: fund it", FUNDS_S)
+    return TransientError(f"the payer {plan.parties.payer} has too few lamports: fund it", FUNDS_S)
 
 
 def _result(plan: _Plan, there: _Account, account: _Account | None) -> dict[str, Any]:
@@ -332,11 +332,15 @@ def _result(plan: _Plan, there: _Account, account: _Account | None) -> dict[str,
     try:
         shown = token_2022.read_mint(there.data if is_token else b"")
     except token_2022.NotAMint as error:
-        raise Permanent(f"the address {plan.mint} is taken by what is no such token: enqueue another job") from error
+        raise PermanentError(
+            f"the address {plan.mint} is taken by what is no such token: enqueue another job"
+        ) from error
     if differing := token_2022.differences(shown, plan.parties, plan.metadata):
-        raise Permanent(f"the mint {plan.mint} was made with other values: {', '.join(differing)}")
+        raise PermanentError(f"the mint {plan.mint} was made with other values: {', '.join(differing)}")
     if account is None:
-        raise Permanent(f"the mint {plan.mint} was made, and this owner has no account for it: moved on, or another's")
+        raise PermanentError(
+            f"the mint {plan.mint} was made, and this owner has no account for it: moved on, or another's"
+        )
     fee = 2 * FEE - (-plan.price * token_2022.compute_units(plan.metadata) // 1_000_000)
     return {
         "mint": plan.mint,

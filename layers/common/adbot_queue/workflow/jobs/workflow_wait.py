@@ -10,8 +10,8 @@ from adbot_queue.core.clock import iso
 from adbot_queue.core.ids import time_of
 from adbot_queue.core.schema import Input
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import Snooze
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
-from adbot_queue.jobs.retry import Postponed
 from adbot_queue.workflow.declaration import LONGEST_WAIT_S
 
 
@@ -25,12 +25,12 @@ def wait(payload: Wait, context: Context) -> dict[str, Any]:
     """Answer when it was over; the platform delays the job, so that it mostly is when this runs.
 
     Raises:
-        Postponed: it is not: the job was cancelled together with its workflow, and both were retried.
+        Snooze: it is not: the job was cancelled together with its workflow, and both were retried.
     """
     until = time_of(context.job_id) + payload.seconds * 1000
     left = until - context.now()
     if left > 0:
-        raise Postponed("its time has not come", left / 1000)
+        raise Snooze("its time has not come", left / 1000)
     return {"waited_until": iso(until)}
 
 
