@@ -115,7 +115,7 @@ test-e2e: setup ## over HTTP against the deployed template (ADBOT_STACK=.local/s
 
 .PHONY: test-providers
 test-providers: .venv/.complete ## every processor, against published schemas, servers that others wrote, and every failure
-	$(RUN) pytest -n 2 tests/peers tests/unit/processors
+	$(RUN) pytest -n 2 tests/peers tests/unit/providers tests/unit/integrations tests/unit/messaging/jobs tests/unit/payments/jobs tests/unit/tickets
 
 .PHONY: test-concurrency
 test-concurrency: .venv/.complete ## hundreds of random runs on Amazon's DynamoDB Local, killed midway, audited

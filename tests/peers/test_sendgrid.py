@@ -17,7 +17,7 @@ from adbot_queue.providers.sendgrid_mail import Message
 from local.stand_ins.app import StandIns
 from tests.support import peers
 from tests.support.published import check_request, schema_of
-from tests.unit.processors.test_mail_templates import FULL
+from tests.unit.messaging.jobs.test_mail_templates import FULL
 
 SEND = "/v3/mail/send"
 

@@ -1,0 +1,34 @@
+"""The job platform on an AWS in the process, with types whose provider the test controls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from unittest.mock import patch
+
+import pytest
+
+from adbot_queue.core import aws
+from adbot_queue.platform import circuit_breaker as circuits
+from adbot_queue.platform.circuit_breaker import Circuits
+from tests.builders.effects import Provider, charging, new_provider
+from tests.builders.jobs import Jobs, known_types
+from tests.builders.world import World
+
+
+@pytest.fixture
+def provider() -> Provider:
+    return new_provider()
+
+
+@pytest.fixture
+def jobs(on_aws: World, provider: Provider) -> Iterator[Jobs]:
+    with known_types(
+        charging(),
+        charging("mail", "email"),
+        charging("note", "analytics"),
+        charging("welcome", "accounts"),
+    ):
+        made = Jobs(on_aws)
+        known = Circuits(aws.dynamodb(), on_aws.env["SYSTEM_TABLE"], made.clock, lambda: made.clock() / 1000)
+        with patch.object(circuits, "from_env", lambda: known):
+            yield made
