@@ -32,6 +32,9 @@ from adbot_queue.core.errors import (
     Unavailable,
 )
 from adbot_queue.core.http import Api, Route
+from adbot_queue.jobs import job_types
+from adbot_queue.jobs.api.schemas import EnqueueJob
+from adbot_queue.jobs.job_types import JobType
 from local.openapi_rules import violations
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -120,6 +123,8 @@ class _WithoutFieldTitles(GenerateJsonSchema):
 def _schemas(routes: list[Route]) -> dict[str, Any]:
     """Return every model, and what it refers to, by name. Pydantic puts module paths into names that are not unique."""
     inputs = {model for route in routes for model in (route.body, route.query) if model}
+    types = job_types.public() if EnqueueJob in inputs else []
+    inputs |= {known.payload for known in types}
     outputs = {model for route in routes if (model := route.returns)}
     _, made = models_json_schema(
         [(model, "validation") for model in sorted(inputs, key=_name)]
@@ -130,7 +135,35 @@ def _schemas(routes: list[Route]) -> dict[str, Any]:
     found: dict[str, Any] = made["$defs"]
     if doubled := sorted(name for name in found if "__" in name):
         raise ValueError(f"models of one name, or one model taken and returned: {', '.join(doubled)}")
-    return found
+    return found | _enqueue_by_type(found, types)
+
+
+def _enqueue_by_type(schemas: dict[str, Any], types: list[JobType]) -> dict[str, Any]:
+    """Return the request to enqueue a job, one schema per job type: its payload is the type's."""
+    if not types:
+        return {}
+    any_job = schemas[EnqueueJob.__name__]
+    made: dict[str, Any] = {}
+    mapping: dict[str, str] = {}
+    for known in types:
+        name = "Enqueue" + "".join(word.title() for word in known.name.split("-"))
+        of_type = {"type": "string", "enum": [known.name]}
+        payload = {"$ref": REF.format(model=_name(known.payload))}
+        made[name] = {
+            **any_job,
+            "title": name,
+            "description": f"A job of type {known.name}",
+            "properties": {**any_job["properties"], "type": of_type, "payload": payload},
+            "required": ["type", "payload"],
+        }
+        mapping[known.name] = REF.format(model=name)
+    choice = {
+        "title": any_job["title"],
+        "description": any_job["description"],
+        "oneOf": [{"$ref": reference} for reference in mapping.values()],
+        "discriminator": {"propertyName": "type", "mapping": mapping},
+    }
+    return made | {EnqueueJob.__name__: choice}
 
 
 FIELD_ERROR: dict[str, Any] = {

@@ -12,6 +12,7 @@ import pytest
 from pydantic import create_model
 
 from adbot_queue.core.http import Api
+from adbot_queue.jobs import job_types
 from local.openapi import DOCUMENT, document
 from local.openapi_rules import violations
 from tests.builders.world import World
@@ -125,3 +126,18 @@ def test_parameters_share_the_enumerations_of_the_answers_and_are_never_null() -
     ]
     assert {"$ref": "#/components/schemas/State", "default": "waiting"} in [entry["schema"] for entry in parameters]
     assert all('"null"' not in json.dumps(entry) for entry in parameters)
+
+
+@pytest.mark.parametrize("name", [known.name for known in job_types.public()])
+def test_the_request_to_enqueue_a_job_knows_the_payload_of_each_type(name: str) -> None:
+    schemas = COMMITTED["components"]["schemas"]
+    choice = schemas["EnqueueJob"]
+    of_type = choice["discriminator"]["mapping"][name]
+    validator = jsonschema.Draft202012Validator(
+        {"$ref": "#/components/schemas/EnqueueJob", "components": COMMITTED["components"]}
+    )
+
+    assert {"$ref": of_type} in choice["oneOf"]
+    assert len(choice["oneOf"]) == len(choice["discriminator"]["mapping"])
+    assert list(validator.iter_errors({"type": name, "payload": job_types.find(name).example})) == []
+    assert list(validator.iter_errors({"type": name, "payload": {"no such field": 1}}))
