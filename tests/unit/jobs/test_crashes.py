@@ -204,6 +204,7 @@ class Delivery(BaseModel):
 
     name: str = "webhook"
     goes: tuple[str, ...] = ()
+    big: int = 0
 
 
 @pytest.mark.parametrize("name", STORIES)
