@@ -78,7 +78,7 @@ check: .venv/.complete .venv-sam/.complete ## formatting, lint, types, import ru
 	$(RUN) local.wording
 
 .PHONY: docs
-docs: .venv/.complete ## functions/system/openapi.json and docs/api.md, from the routes that the code declares
+docs: .venv/.complete ## functions/system/openapi.json and docs/reference/api.md, from the routes that the code declares
 	$(RUN) local.openapi
 
 .PHONY: format

@@ -1,4 +1,4 @@
-"""Write functions/system/openapi.json and docs/api.md from the routes that the functions declare.
+"""Write functions/system/openapi.json and docs/reference/api.md from the routes that the functions declare.
 
 python -m local.openapi           write both
 python -m local.openapi --check   exit 1 if they are not up to date
@@ -39,7 +39,7 @@ from local.openapi_rules import violations
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "functions" / "system" / "openapi.json"
-TABLE = ROOT / "docs" / "api.md"
+TABLE = ROOT / "docs" / "reference" / "api.md"
 REF = "#/components/schemas/{model}"
 
 

@@ -1,4 +1,4 @@
-"""README's deploy commands, as they are printed, in a copy of the repository, against an embedded AWS of their own."""
+"""The deploy commands of the documentation, as they are printed, in a copy of the repository, against an embedded AWS of their own."""
 
 from __future__ import annotations
 
@@ -27,10 +27,8 @@ TRANSFORM = [
 
 
 def commands() -> list[str]:
-    """The commands of SAM in README's section on deployment."""
-    section = re.search(r"^## Deploy\n(.*?)^## ", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert section
-    return re.findall(r"^    (sam .+)$", section[1], re.MULTILINE)
+    """The commands of SAM on the page about deployment."""
+    return re.findall(r"^(sam .+)$", (ROOT / "docs" / "how-to" / "deploy.md").read_text(), re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +95,7 @@ def stack(endpoint: str, said: Any) -> dict[str, Any]:
     return found
 
 
-def test_readme_builds_deploys_and_deploys_again() -> None:
+def test_the_page_builds_deploys_and_deploys_again() -> None:
     assert commands()[0] == "sam build"
     assert len([command for command in commands() if command.startswith("sam deploy")]) >= 2
 

@@ -1,7 +1,7 @@
 """AWS clients, made once a process and only when asked for.
 
 They are botocore's own, which is what `boto3.client` answers too: importing boto3 adds its resources and S3's
-transfer manager, a sixth of a cold start, for nothing that is used here (docs/decisions.md).
+transfer manager, a sixth of a cold start, for nothing that is used here (docs/explanation/decisions.md).
 """
 
 from __future__ import annotations
