@@ -1,4 +1,4 @@
-"""The deploy commands of the documentation, as they are printed, in a copy of the repository, against an embedded AWS of their own."""
+"""The documented deploy commands, as printed, in a copy of the repository, against an embedded AWS of their own."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Deleting what is past its use: what `cleanup-old-data` does, in as many attempts as it takes.
 
-Most things here have an end of their own (docs/how-to/count-and-report.md says which). What can be deleted before, or has none:
+Most data ends by itself (docs/how-to/count-and-report.md says when). What can be deleted before, or has no end:
 
     raw-events   tracked events, which go by themselves after 30 days; their hours can not be counted again then
     aggregates   what days count, of articles and job queues too; nothing else ends them
