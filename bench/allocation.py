@@ -32,10 +32,10 @@ from adbot_queue.core import telemetry
 from adbot_queue.ledger import Actor, Ledger
 from adbot_queue.stock.service import Stock
 from adbot_queue.stock.upload import parse_objects
+from adbot_queue.testing.tables import create_tables
 from bench.pools import queued_pool
 from bench.units import Meter
 from bench.usual import Usual
-from tests.builders.tables import create_tables
 from tests.support.dynamodb_local import client, dynamodb_local, lacking
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.builders.tables import template
+from adbot_queue.testing.tables import template
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ROOT / ".local" / "layer-packages"

@@ -23,11 +23,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from adbot_queue.testing.in_process_aws import BASE_ENV
+from adbot_queue.testing.tables import create_tables
 from bench.job_course import BATCH, Place
 from local.embedded import embedded_aws
 from local.settings import CREDENTIALS, REGION, Settings, aws, free_port
-from tests.builders.tables import create_tables
-from tests.builders.world import BASE_ENV
 from tests.support.dynamodb_local import dynamodb_local, lacking
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))

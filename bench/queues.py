@@ -36,9 +36,9 @@ from adbot_queue.queues import service as queues
 from adbot_queue.queues.counters import SHARDS, Counters
 from adbot_queue.queues.service import Queues
 from adbot_queue.queues.statistics import BOUNDS_MS, LEVEL
+from adbot_queue.testing.tables import create_tables
 from bench.pools import write
 from local.openapi import load_app
-from tests.builders.tables import create_tables
 from tests.support.dynamodb_local import client, dynamodb_local, lacking
 
 if TYPE_CHECKING:

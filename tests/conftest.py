@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
 import zoneinfo
 from pathlib import Path
-from typing import Any
 
 import pytest
-from moto.core.botocore_stubber import BotocoreStubber
 
+from adbot_queue.testing.moto_threads import one_call_at_a_time
 from tests.support import moto_speed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,16 +43,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(LONG_SECONDS))
 
 
-def _one_call_at_a_time() -> None:
-    """moto looks and writes in two steps: without this two threads may both win what only one of them can."""
-    answer, lock = BotocoreStubber.__call__, threading.RLock()
-
-    def answered(stubber: Any, *args: Any, **kwargs: Any) -> Any:
-        with lock:
-            return answer(stubber, *args, **kwargs)
-
-    BotocoreStubber.__call__ = answered  # type: ignore[method-assign]
-
-
-_one_call_at_a_time()
+one_call_at_a_time()
 moto_speed.install()

@@ -18,7 +18,7 @@ from adbot_queue.jobs.errors import Snooze
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.store.items import item_of
 from adbot_queue.jobs.store.jobs import JobStore
-from tests.builders.jobs import Clock
+from adbot_queue.testing.harness import Clock
 
 TODAY = "2025-11-22"
 NOON = hour_start(f"{TODAY}T12")

@@ -1,12 +1,6 @@
-"""For whoever adds a job type: run jobs in the process, look at what was enqueued, own the clock.
+"""The job platform with what its own tests look at: messages, modes, several workers, batches.
 
-    def test_it_tells_the_customer(jobs: Jobs) -> None:
-        job = jobs.run("send-email", {"to": "cara@example.com", ...})
-        assert job.state is State.COMPLETED
-        jobs.assert_enqueued("analytics-track", event="mail sent")
-
-`run` executes one job by the real worker on an AWS in the process; `advance` moves the clock; `settle` does what
-queues, workers and sweeper would do, until nothing is left to do.
+Tests of a job type need only the plugin's `Jobs` (`adbot_queue.testing`).
 """
 
 from __future__ import annotations
@@ -34,22 +28,9 @@ from adbot_queue.jobs.worker.worker import Worker
 from adbot_queue.ledger import Actor
 from adbot_queue.platform import mode as modes
 from adbot_queue.platform.rate_limits import Limits, Rate
+from adbot_queue.testing import harness
+from adbot_queue.testing.harness import Clock
 from tests.builders.world import World
-
-SOME_DAY = 1_790_000_000_000
-
-
-class Clock:
-    """Stands still until it is moved. Milliseconds."""
-
-    def __init__(self, now: int = SOME_DAY) -> None:
-        self.now = now
-
-    def __call__(self) -> int:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += round(seconds * 1000)
 
 
 class FakeLambda:
@@ -66,7 +47,7 @@ class FakeLambda:
         return {"StatusCode": 200}
 
 
-class Jobs:
+class Jobs(harness.Jobs):
     """The job platform on an AWS in the process, with a clock that the test owns."""
 
     def __init__(self, world: World, seed: int = 1) -> None:
@@ -84,7 +65,7 @@ class Jobs:
         )
         self.dependents = Dependents(self.store, self.dispatcher, self.clock)
         self.limits = Limits(aws.dynamodb(), env["SYSTEM_TABLE"], self.clock)
-        self.service = JobService(
+        service = JobService(
             self.store,
             self.dispatcher,
             ledger.from_env(),
@@ -93,15 +74,16 @@ class Jobs:
             lambda: self.paused,
             self.clock,
         )
-        self.worker = self.new_worker()
-        self.sweeper = Sweeper(
+        worker = self.new_worker()
+        sweeper = Sweeper(
             self.store,
             self.dispatcher,
             self.dependents,
-            self.worker,
+            worker,
             lambda: self.paused,
             self.clock,
         )
+        super().__init__(service, worker, sweeper, self.clock)
 
     def new_worker(self, name: str = "worker-1") -> Worker:
         return Worker(self.store, self.dispatcher, self.dependents, self.limits, name, self.clock, self.chance)
@@ -124,15 +106,6 @@ class Jobs:
         failed = [entry for entry in made if isinstance(entry, AppError)]
         assert failed == []
         return [entry.job for entry in made if isinstance(entry, Enqueued)]
-
-    def get(self, job: Job | str) -> Job:
-        return self.service.job(job if isinstance(job, str) else job.id)
-
-    def run(self, job_type: str, payload: dict[str, Any] | None = None, **options: Any) -> Job:
-        """Enqueue a job and execute its first attempt here; the job as it is then."""
-        job = self.enqueue(job_type, payload, **options)
-        self.work(job)
-        return self.get(job)
 
     def work(self, job: Job, worker: Worker | None = None) -> None:
         """Execute one attempt of a job that may run now."""
@@ -166,9 +139,6 @@ class Jobs:
     def sweep(self) -> dict[str, int]:
         return self.sweeper.sweep(lambda: 60_000)
 
-    def advance(self, seconds: float) -> None:
-        self.clock.advance(seconds)
-
     def settle(self, minutes: int = 400) -> None:
         """Let time pass, minute by minute, with workers and sweeper at work, until no job is open."""
         for _ in range(minutes):
@@ -182,21 +152,6 @@ class Jobs:
     def open(self) -> list[Job]:
         """All jobs that have not ended."""
         return [job for job in self.all() if not job.is_terminal]
-
-    def all(self) -> list[Job]:
-        """Every job of the table."""
-        from adbot_queue.core.attribute_values import decode  # noqa: PLC0415
-        from adbot_queue.jobs.store.items import job_of  # noqa: PLC0415
-
-        pages = aws.dynamodb().get_paginator("scan").paginate(TableName=self.store.table)
-        items = [decode(item) for page in pages for item in page["Items"]]
-        return sorted((job_of(item) for item in items if item["sk"] == "J"), key=lambda job: job.id)
-
-    def assert_enqueued(self, job_type: str, **payload: Any) -> Job:
-        """There is exactly one job of this type whose payload has these values."""
-        found = [job for job in self.all() if job.type == job_type and payload.items() <= job.payload.items()]
-        assert len(found) == 1, f"{len(found)} jobs of type {job_type} with {payload}"
-        return found[0]
 
 
 @contextmanager

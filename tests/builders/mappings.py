@@ -15,7 +15,8 @@ import pytest
 from adbot_queue.core import aws
 from adbot_queue.jobs import job_queues
 from adbot_queue.queues import pause as queues_control
-from tests.builders.world import REGION, World
+from adbot_queue.testing.in_process_aws import REGION
+from tests.builders.world import World
 
 
 def create(world: World) -> dict[str, str]:

@@ -28,8 +28,9 @@ from adbot_queue.payments.model import bot_id_of, order_id_of
 from adbot_queue.payments.plans import BillingInterval, CheckoutMode, Plan
 from adbot_queue.platform import circuit_breaker as circuits
 from adbot_queue.platform import rate_limits as limits
+from adbot_queue.testing.in_process_aws import REGION
 from local.stand_ins import sendgrid_events
-from tests.builders.world import REGION, Answer, FakeContext, World
+from tests.builders.world import Answer, FakeContext, World
 
 SAMPLES = Path(__file__).parents[2] / "events" / "stripe"
 SECRET = "whsec_test"

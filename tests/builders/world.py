@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import copyreg
 import json
-import os
-import pickle
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlencode
 
-from botocore import UNSIGNED
-from moto import mock_aws
-from moto.core import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
-from moto.events.models import events_backends
 from moto.sqs.models import sqs_backends
 
 from adbot_queue.adbots import service
@@ -30,21 +19,15 @@ from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import Adbot
 from adbot_queue.adbots.service import AdbotService, Wanted
 from adbot_queue.core import aws
-from adbot_queue.jobs import job_queues
 from adbot_queue.ledger import Actor
-from adbot_queue.providers import registry as providers
 from adbot_queue.stock import service as stock
 from adbot_queue.stock.service import Stock, Uploaded
 from adbot_queue.stock.upload import parse_objects
+from adbot_queue.testing.in_process_aws import in_process_aws
 from local.openapi import load_app
-from tests.builders.tables import create_tables
-from tests.support.moto_partiql import partiql
 
 ROOT = Path(__file__).resolve().parents[2]
 ADMIN = Actor("ada", "admin", "req-1")
-REGION = "eu-central-1"
-ALL_QUEUES = tuple(job_queues.QUEUES)
-"""As declared: a test that knows fewer may be the first to ask for a world."""
 
 
 @dataclass
@@ -181,23 +164,6 @@ class FakeContext:
         return self.left
 
 
-def forget_cached() -> None:
-    """Drop every cached setting and service: the next test has an AWS of its own.
-
-    Clients stay: moto answers those that were made before as well, and making one takes as long as a whole test.
-    """
-    for name, module in list(sys.modules.items()):
-        if name.startswith("adbot_queue") and name != aws.__name__:
-            for clear in _caches(module):
-                clear()
-
-
-@cache
-def _caches(module: ModuleType) -> list[Callable[[], None]]:
-    values = [value for value in vars(module).values() if hasattr(value, "cache_clear")]
-    return [value.cache_clear for value in values if getattr(value, "__module__", "").startswith("adbot_queue")]
-
-
 def empty() -> None:
     """Drop what is in tables and queues, a hundred times quicker than making them anew."""
     for backends in dynamodb_backends.values():
@@ -208,90 +174,9 @@ def empty() -> None:
             queue._messages.clear()
 
 
-BASE_ENV = {
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
-    "AWS_DEFAULT_REGION": REGION,
-    "EVENT_BUS": "events",
-    # Every provider's secret has its provider's name.
-    "PROVIDERS": json.dumps({name: {"secret": name, "base": ""} for name in providers.PROVIDERS}),
-    "WEBHOOK_SECRET_ID": "webhook",
-    "ADDRESS_KEY_ID": "address-key",
-    "DEAD_LETTER_TOPIC": "arn:aws:sns:eu-central-1:123456789012:dead-letters",
-    "DEFAULT_POOL": "standard",
-    # The users of most tests are in no pool.
-    "KNOWN_USERS": "any",
-    "JOB_WORKER": "test-%sWorker",
-    "JOBS_PER_SECOND": "20",
-    "JOBS_BURST": "2000",
-    "EVENT_SOURCE_MAPPINGS": "{}",
-    "PUBLIC_API_URL": "https://api.example.com",
-    "OTP_SECRET_ID": "otp",
-    "REPORTS_BUCKET": "reports",
-    "ADMIN_EMAIL": "admin@example.com",
-    "MAIL_FROM": "bots@example.com",
-    "CHECKOUT_SUCCESS_URL": "https://shop.example.com/thanks",
-    "CHECKOUT_CANCEL_URL": "https://shop.example.com/plans",
-    "POWERTOOLS_SERVICE_NAME": "adbot-queue",
-    "POWERTOOLS_METRICS_NAMESPACE": "AdBotQueue",
-    "POWERTOOLS_LOG_LEVEL": "CRITICAL",
-}
-
-
-_BACKENDS = (dynamodb_backends, sqs_backends, events_backends)
-copyreg.pickle(threading.Condition, lambda _one: (threading.Condition, ()))  # each of moto's queues has one
-
-
-@cache
-def _made() -> tuple[dict[str, str], dict[str, str], bytes]:
-    """Tables by logical id, queues by name, and what moto holds of them: made once, copied for each world.
-
-    Asking moto for all of it takes a hundred times as long as copying it.
-    """
-    tables = create_tables(aws.dynamodb())
-    queues = {
-        "payments": aws.sqs().create_queue(QueueName="test_payments")["QueueUrl"],
-        "allocation": aws.sqs().create_queue(QueueName="test_allocation.fifo", Attributes={"FifoQueue": "true"})[
-            "QueueUrl"
-        ],
-        "given-up": aws.sqs().create_queue(QueueName="test-given-up")["QueueUrl"],
-    }
-    jobs = {name: aws.sqs().create_queue(QueueName=f"test_jobs-{name}")["QueueUrl"] for name in ALL_QUEUES}
-    aws.events().create_event_bus(Name="events")
-    held = pickle.dumps([vars(backends[DEFAULT_ACCOUNT_ID][REGION]) for backends in _BACKENDS])
-    return tables, queues | jobs, held
-
-
-@contextmanager
-def _unsigned() -> Iterator[None]:
-    """Do not sign what is sent to DynamoDB: moto does not look, and signing takes a quarter of a call's time."""
-    events, choice = aws.dynamodb().meta.events, ("choose-signer.dynamodb", lambda **_: UNSIGNED)
-    events.register(*choice)
-    try:
-        yield
-    finally:
-        events.unregister(*choice)
-
-
 @contextmanager
 def world() -> Iterator[World]:
-    """An empty AWS with the project's tables, queues and bus, and nothing else."""
-    with mock_aws(), partiql(), patch.dict(os.environ, BASE_ENV):
-        forget_cached()
-        tables, queues, held = _made()
-        for backends, state in zip(_BACKENDS, pickle.loads(held), strict=True):  # noqa: S301  our own
-            vars(backends[DEFAULT_ACCOUNT_ID][REGION]).update(state)
-        env = {
-            "ADBOTS_TABLE": tables["AdBotsTable"],
-            "PAYMENTS_TABLE": tables["PaymentsTable"],
-            "LEDGER_TABLE": tables["LedgerTable"],
-            "SYSTEM_TABLE": tables["SystemTable"],
-            "JOBS_TABLE": tables["JobsTable"],
-            "ANALYTICS_TABLE": tables["AnalyticsTable"],
-            "QUEUE_URL": queues["payments"].replace("payments", "%s"),
-            "GIVEN_UP_BATCHES_URL": queues["given-up"],
-        }
-        # One writer: the calls of an upload come in one order, for tests that stop it after each.
-        with patch.dict(os.environ, env), patch.object(stock, "WRITERS", 1), _unsigned():
-            yield World(env, queues, service.from_env())
-        forget_cached()
+    """The project on an empty AWS."""
+    # One writer: the calls of an upload come in one order, for tests that stop it after each.
+    with in_process_aws() as made, patch.object(stock, "WRITERS", 1):
+        yield World(made.env, made.queues, service.from_env())

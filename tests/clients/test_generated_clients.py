@@ -19,12 +19,13 @@ from adbot_queue.core.clock import day, system_clock
 from adbot_queue.jobs.store.items import item_of
 from adbot_queue.messaging import sent_messages as messages
 from adbot_queue.messaging import suppressions
+from adbot_queue.testing.harness import Clock
+from adbot_queue.testing.in_process_aws import REGION
 from local.openapi import DOCUMENT
 from tests.builders import job_stream
 from tests.builders.analytics import Counting, event
-from tests.builders.jobs import Clock
 from tests.builders.payments import configure
-from tests.builders.world import REGION, World, world
+from tests.builders.world import World, world
 from tests.clients.bridge import bridge
 
 PYTHON_GENERATOR = "openapi-python-client==0.29.1"

@@ -36,8 +36,8 @@ from adbot_queue.jobs.worker.message import Permit
 from adbot_queue.jobs.worker.worker import Worker
 from adbot_queue.ledger import SYSTEM, Actor, Ledger
 from adbot_queue.platform.rate_limits import Limits, Rate
+from adbot_queue.testing.tables import create_tables
 from tests.builders.sqs import FakeSqs, Troubles
-from tests.builders.tables import create_tables
 from tests.concurrency.faults import Faults, Killed, Rates
 from tests.concurrency.job_provider import PROVIDERS, Order, Provider, process
 from tests.support.dynamodb_local import client

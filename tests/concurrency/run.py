@@ -20,7 +20,7 @@ from adbot_queue.core import telemetry
 from adbot_queue.core.clock import system_clock
 from adbot_queue.ledger import Actor
 from adbot_queue.stock.service import STAGED_FOR_MS, Stock
-from tests.builders.tables import create_tables
+from adbot_queue.testing.tables import create_tables
 from tests.concurrency import workers
 from tests.concurrency.faults import Faults
 from tests.concurrency.promises import broken

@@ -17,10 +17,10 @@ from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.store.items import item_of
 from adbot_queue.jobs.worker import worker as execute
 from adbot_queue.platform.rate_limits import Rate
+from adbot_queue.testing.tables import create_tables
 from bench.pools import write
 from tests.builders.clocks import FakeClock
 from tests.builders.sqs import FakeSqs
-from tests.builders.tables import create_tables
 from tests.concurrency.job_provider import PROVIDERS, Provider
 from tests.concurrency.job_run import TYPES, Platform, Run
 from tests.support.dynamodb_local import client, lacking

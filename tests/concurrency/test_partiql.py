@@ -15,9 +15,9 @@ from adbot_queue.jobs.model import Failure, Job, Mode, State, Verdict
 from adbot_queue.jobs.store import claims
 from adbot_queue.jobs.store.claims import Claims
 from adbot_queue.jobs.store.items import item_of
-from tests.builders.tables import create_tables
+from adbot_queue.testing.moto_partiql import partiql
+from adbot_queue.testing.tables import create_tables
 from tests.support.dynamodb_local import client, lacking
-from tests.support.moto_partiql import partiql
 
 NOW = 1_790_000_000_000
 PLACES = [

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -306,14 +307,39 @@ def greet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTyp
     vars(room).pop("greet", None)
 
 
-def test_the_job_type_of_the_how_to_passes_its_tests(on_aws: World, greet: ModuleType) -> None:
-    tests = loaded("test_greet", block_of("add-a-job-type.md", "# tests/"))
-    stories = [story for name, story in vars(tests).items() if name.startswith("test_")]
+@pytest.mark.parametrize(("name", "folder"), [("greet.py", "layers/"), ("test_greet.py", "tests/")])
+def test_the_example_is_the_job_type_of_the_how_to(name: str, folder: str) -> None:
+    printed = block_of("add-a-job-type.md", f"# {folder}").partition("\n")[2]
 
-    assert len(stories) == 2
-    for story in stories:
-        story(jobs=Jobs(on_aws))
-    assert "greet" in job_types.names()
+    assert (ROOT / "examples" / "greet" / name).read_text() == printed
+
+
+def test_the_job_type_of_the_how_to_passes_its_test_when_both_are_saved_as_printed(tmp_path: Path) -> None:
+    copied = ("layers/common/adbot_queue", "infra", "local", "tests/builders", "tests/support")
+    for folder in copied:
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("node_modules"))
+    for file in ("pyproject.toml", "tests/__init__.py", "tests/conftest.py", "tests/unit/conftest.py"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
+    for start in ("# layers/", "# tests/"):
+        block = block_of("add-a-job-type.md", start)
+        path = block.splitlines()[0].removeprefix("# ")
+        assert (ROOT / path).parent.is_dir()
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(block)
+    page = (ROOT / "docs" / "how-to" / "add-a-job-type.md").read_text()
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *re.findall(r"make test-one T=(\S+)", page)],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} | {"PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "3 passed" in ran.stdout
 
 
 def test_the_long_running_job_of_the_how_to_completes(on_aws: World) -> None:

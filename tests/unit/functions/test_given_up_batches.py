@@ -322,7 +322,8 @@ def test_children_callbacks_and_result_webhooks_follow_without_any_record_of_the
         assert jobs.get(parent).state is ended, f"after call {call}"
         assert jobs.get(child).state is (State.CANCELLED if goes else State.COMPLETED), f"after call {call}"
         assert jobs.get(callback).state is State.COMPLETED, f"after call {call}"
-        assert jobs.assert_enqueued("deliver-webhook").attempts, f"after call {call}"
+        [webhook] = jobs.assert_enqueued("deliver-webhook")
+        assert webhook.attempts, f"after call {call}"
 
 
 def _let_an_hour_pass(jobs: Jobs) -> None:

@@ -10,9 +10,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from adbot_queue.core import aws
+from adbot_queue.testing.tables import template
 from local.openapi import all_routes
 from tests.builders.crash import crash_after
-from tests.builders.tables import template
 from tests.builders.world import World
 
 ROUTES = all_routes()

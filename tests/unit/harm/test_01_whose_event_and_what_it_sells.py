@@ -19,6 +19,7 @@ from adbot_queue.payments.decisions import apply
 from adbot_queue.payments.model import Judgement
 from adbot_queue.payments.plans import BillingInterval, CheckoutMode, Plan
 from adbot_queue.payments.stripe_events import interpret
+from adbot_queue.testing.in_process_aws import forget_cached
 from tests.builders.payments import (
     SECRET,
     Event,
@@ -35,7 +36,7 @@ from tests.builders.payments import (
     secret,
     signature,
 )
-from tests.builders.world import FakeContext, World, forget_cached, world
+from tests.builders.world import FakeContext, World, world
 
 USER = "9f8b6c1e-6d2a-4a3e-9b52-0f6f5f2c7a11"
 STARTER = {"name": "Starter", "pool": "standard", "required_sessions": 5, "amount": 4900, "currency": "eur"}

@@ -20,12 +20,12 @@ from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.store.items import item_of
 from adbot_queue.ledger import Actor
 from adbot_queue.platform.owner_limit import OwnerLimit
+from adbot_queue.testing.tables import template
 from local.openapi import all_routes
 from tests.builders.dead_letters import DeadLetterHarness
 from tests.builders.job_stream import claimed, died
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure, empty
-from tests.builders.tables import template
 from tests.builders.world import Answer, World, world
 
 LIMIT = OwnerLimit(100_000, "eur")

@@ -13,9 +13,9 @@ from adbot_queue.core import outbound
 from adbot_queue.core.errors import Invalid
 from adbot_queue.core.outbound import BadAddress, Outbound, check_url
 from adbot_queue.core.settings import settings
+from adbot_queue.testing.tables import template
 from local.stand_ins.push import PushService
 from tests.builders.receiver import Receiver, only_loopback, receiving
-from tests.builders.tables import template
 from tests.builders.world import World, world
 
 HOSTS = [

@@ -19,11 +19,11 @@ from adbot_queue.messaging import phone_ranges as numbers
 from adbot_queue.messaging.otp_codes import Codes
 from adbot_queue.messaging.otp_service import Otps
 from adbot_queue.platform.rate_limits import Limits, Rate
+from adbot_queue.testing.tables import template
 from tests.builders.clocks import FakeClock
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure, empty, rows
 from tests.builders.providers import connect
-from tests.builders.tables import template
 from tests.builders.world import Answer, World, world
 
 PHONE = "+4915112345678"

@@ -282,7 +282,8 @@ def test_a_step_with_a_field_of_a_newer_version_is_enqueued_as_it_was_accepted(j
     with patch("adbot_queue.jobs.service.from_env", lambda: jobs.service):
         jobs.drain("workflow")
 
-    assert jobs.assert_enqueued("send-email").payload == MAIL | {"colour": "red"}
+    [mail] = jobs.assert_enqueued("send-email")
+    assert mail.payload == MAIL | {"colour": "red"}
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])

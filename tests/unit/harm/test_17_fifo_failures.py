@@ -17,9 +17,10 @@ from adbot_queue.adbots.pools import Pools
 from adbot_queue.core import aws, consume
 from adbot_queue.core.errors import TargetGone
 from adbot_queue.payments.service import PaymentService
+from adbot_queue.testing.in_process_aws import REGION
 from local.settings import ROOT
 from local.translate import load, unroll
-from tests.builders.world import REGION, FakeContext, World, empty, world
+from tests.builders.world import FakeContext, World, empty, world
 
 RESOURCES = unroll(load((ROOT / "infra" / "template.yaml").read_text()))["Resources"]
 MAX_RECEIVES = 5

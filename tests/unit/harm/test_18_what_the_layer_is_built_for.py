@@ -89,6 +89,7 @@ def test_a_build_without_bytecode_passes_where_that_is_asked_for(tmp_path: Path)
 
     assert said.returncode == 0, said.stderr
     assert (tmp_path / "layer" / "python" / "adbot_queue" / "core" / "http.py").exists()
+    assert not (tmp_path / "layer" / "python" / "adbot_queue" / "testing").exists()
     assert bytecode(tmp_path) == []
 
 

@@ -17,8 +17,8 @@ from adbot_queue.adbots.storage import items
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.attribute_values import decode, encode
 from adbot_queue.core.errors import Unavailable
+from adbot_queue.testing.tables import TEMPLATE
 from tests.builders.job_stream import Stream, claimed, died, job
-from tests.builders.tables import TEMPLATE
 from tests.builders.world import FakeContext, World
 
 Record = dict[str, Any]

@@ -364,7 +364,7 @@ def test_a_queues_rate_sends_messages_again_at_no_attempts_cost(jobs: Jobs, prov
 def test_a_result_webhook_is_a_job_that_waits_for_its_job(jobs: Jobs) -> None:
     job = jobs.enqueue("charge", webhook_url="https://shop.example.com/hook")
 
-    teller = jobs.assert_enqueued("deliver-webhook", job_id=job.id)
+    [teller] = jobs.assert_enqueued("deliver-webhook", payload={"job_id": job.id})
     assert (teller.state, teller.waits_for) == (State.DELAYED, {job.id})
     jobs.work(job)
     assert jobs.get(teller).state is State.WAITING

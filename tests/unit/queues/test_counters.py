@@ -20,11 +20,11 @@ from adbot_queue.core.errors import Unavailable
 from adbot_queue.queues import counters
 from adbot_queue.queues.counters import MINUTES_KEPT_S, MOST_RECORDS, SHARDS, Counters
 from adbot_queue.queues.statistics import summed
+from adbot_queue.testing.tables import template
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.job_stream import Record, Stream, claimed, job
 from tests.builders.payments import empty, failing, rows
-from tests.builders.tables import template
 from tests.builders.world import FakeContext, World, world
 
 QUEUES = ["money", "email", "ai-content"]

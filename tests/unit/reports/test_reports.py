@@ -19,10 +19,11 @@ from adbot_queue.core.clock import day, system_clock
 from adbot_queue.operations.jobs.generate_report import GenerateReport
 from adbot_queue.reports import sources
 from adbot_queue.reports.model import Table, bars, safe, write_csv, write_html
+from adbot_queue.testing.harness import Clock
+from adbot_queue.testing.in_process_aws import REGION
 from tests.builders.analytics import TODAY, Counting, event
 from tests.builders.crash import Killed, crash_after
-from tests.builders.jobs import Clock
-from tests.builders.world import REGION, World
+from tests.builders.world import World
 
 
 @pytest.fixture

@@ -19,9 +19,10 @@ from adbot_queue.schedules.model import Outcome
 from adbot_queue.schedules.plan import LOOKAHEAD_MS, MissedPolicy
 from adbot_queue.schedules.service import Command
 from adbot_queue.schedules.store import item_of
+from adbot_queue.testing.in_process_aws import REGION
 from tests.builders.crash import Killed, before_transactions, conflict, crash_after, every_call
 from tests.builders.schedules import BEGIN, ScheduleHarness, ms, spec
-from tests.builders.world import ADMIN, REGION, World, world
+from tests.builders.world import ADMIN, World, world
 
 ALL = MissedPolicy.ALL
 

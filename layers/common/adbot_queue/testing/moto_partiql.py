@@ -61,10 +61,10 @@ class _Update:
         self.tells = statement.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
 
     def carry_out(self, backend: DynamoDBBackend) -> dict[str, Any]:
-        stood = backend.get_item(self.table, self.key)
-        told = {"Item": stood.to_json()["Attributes"]} if stood and self.tells else {}
-        refused = {"Error": {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed", **told}}
-        if stood is None:
+        existing = backend.get_item(self.table, self.key)
+        old_item = {"Item": existing.to_json()["Attributes"]} if existing and self.tells else {}
+        refused = {"Error": {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed", **old_item}}
+        if existing is None:
             return {"TableName": self.table, **refused}  # an UPDATE makes no item
         try:
             item = backend.update_item(
