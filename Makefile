@@ -94,7 +94,7 @@ validate: .venv/.complete .venv-sam/.complete ## the template alone: as it is wr
 
 .PHONY: test
 test: setup ## every test but the long ones; end to end on a stack of its own
-	$(RUN) pytest -n 2 --dist loadgroup -m "not long and not peers"
+	$(RUN) pytest -n 3 --dist loadgroup -m "not long and not peers"
 
 .PHONY: test-long
 test-long: setup ## what takes minutes: 1,000 jobs end to end, Schemathesis, job crashes after every AWS call, schedules that tick

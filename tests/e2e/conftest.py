@@ -152,3 +152,17 @@ def eventually(check: Callable[[], Any], seconds: float = 30, every: float = 0.2
 @pytest.fixture(scope="session", name="eventually")
 def _eventually() -> Callable[..., Any]:
     return eventually
+
+
+def deployed(aws: Callable[[str], Any], function: str) -> str:
+    """The physical name of a function of the template."""
+    answer = aws("cloudformation").describe_stack_resource(
+        StackName="adbot-queue", LogicalResourceId=f"{function}Function"
+    )
+    return str(answer["StackResourceDetail"]["PhysicalResourceId"])
+
+
+def sweep(aws: Callable[[str], Any]) -> None:
+    """What the sweeper's own schedule does every minute."""
+    answer = aws("lambda").invoke(FunctionName=deployed(aws, "SweepJobs"), Payload=b"{}")
+    assert "FunctionError" not in answer, answer["Payload"].read()

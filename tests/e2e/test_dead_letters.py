@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from local.stack import Stack
-from tests.e2e.conftest import Api
+from tests.e2e.conftest import Api, sweep
 
 Eventually = Callable[..., Any]
 Aws = Callable[[str], Any]
@@ -123,7 +123,8 @@ def test_dead_jobs_are_reported_replayed_one_and_in_bulk_and_discarded(
         texts.extend(text for _, text in alerts())
         return all(any(one in text for text in texts) for one in ids)
 
-    eventually(all_reported, seconds=150)  # the sweeper reports each minute
+    sweep(aws)
+    eventually(all_reported, seconds=150)
     one, discarded, *many = ids
 
     replayed = api("admin", "POST", f"/dead-letters/{one}/replay", json={"reason": "Segment is back"})

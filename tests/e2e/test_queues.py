@@ -12,9 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from adbot_queue.jobs import job_queues
 from local.stack import Stack
-from tests.e2e.conftest import Api
+from tests.e2e.conftest import Api, deployed
 from tests.e2e.test_jobs import ended, mail, post, track
-from tests.e2e.test_stack import deployed
 
 Eventually = Callable[..., Any]
 Aws = Callable[[str], Any]

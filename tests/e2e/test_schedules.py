@@ -14,8 +14,7 @@ from standardwebhooks import Webhook
 
 from local.stack import Stack
 from tests.builders.receiver import Receiver, receiving
-from tests.e2e.conftest import RECEIVER_HOST, Api, LocalStack
-from tests.e2e.test_stack import deployed
+from tests.e2e.conftest import RECEIVER_HOST, Api, LocalStack, sweep
 
 Eventually = Callable[..., Any]
 Aws = Callable[[str], Any]
@@ -35,12 +34,6 @@ def ticks(api: Api, name: str) -> list[dict[str, Any]]:
     """What became of its ticks, manual runs left out; latest first."""
     shown = api("viewer", "GET", f"/schedules/{name}").json()
     return [tick for tick in shown["ticks"] if tick["outcome"] != "manual"]
-
-
-def sweep(aws: Aws) -> None:
-    """What the sweeper's own schedule does every minute."""
-    answer = aws("lambda").invoke(FunctionName=deployed(aws, "SweepJobs"), Payload=b"{}")
-    assert "FunctionError" not in answer, answer["Payload"].read()
 
 
 def test_a_schedule_is_created_run_changed_and_removed(api: Api, aws: Aws, name: str, eventually: Eventually) -> None:

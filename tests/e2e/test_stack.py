@@ -23,7 +23,7 @@ import pytest
 from local import stack as stacks
 from local.settings import ROOT, free_port
 from local.stack import ROLES, Stack
-from tests.e2e.conftest import Api, LocalStack
+from tests.e2e.conftest import Api, LocalStack, deployed
 
 Aws = Callable[[str], Any]
 Probe = Callable[[str, str, dict[str, Any]], str]
@@ -73,14 +73,6 @@ def probe(aws: Aws) -> Iterator[Callable[[str], Probe]]:
     yield with_role
     for name in made:
         aws("lambda").delete_function(FunctionName=name)
-
-
-def deployed(aws: Aws, function: str) -> str:
-    """The physical name of a function of the template."""
-    answer = aws("cloudformation").describe_stack_resource(
-        StackName="adbot-queue", LogicalResourceId=f"{function}Function"
-    )
-    return str(answer["StackResourceDetail"]["PhysicalResourceId"])
 
 
 def role_of(aws: Aws, function: str) -> str:
