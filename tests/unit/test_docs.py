@@ -314,6 +314,17 @@ def test_the_example_is_the_job_type_of_the_how_to(name: str, folder: str) -> No
     assert (ROOT / "examples" / "greet" / name).read_text() == printed
 
 
+@pytest.mark.parametrize("folder", ["layers/", "tests/"])
+def test_the_job_type_of_the_how_to_keeps_the_rules_of_the_check(folder: str) -> None:
+    printed = block_of("add-a-job-type.md", f"# {folder}")
+    name = printed.splitlines()[0].removeprefix("# ")
+
+    for command in (["check"], ["format", "--check"]):
+        ruff = [str(Path(sys.executable).parent / "ruff"), *command, "--no-cache", "--stdin-filename", name, "-"]
+        ran = subprocess.run(ruff, input=printed, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
 def test_the_job_type_of_the_how_to_passes_its_test_when_both_are_saved_as_printed(tmp_path: Path) -> None:
     copied = ("layers/common/adbot_queue", "infra", "local", "tests/builders", "tests/support")
     for folder in copied:
