@@ -5,7 +5,7 @@ from __future__ import annotations
 from adbot_queue.adbots import service
 from adbot_queue.adbots.api import commands as requests
 from adbot_queue.adbots.api import schemas
-from adbot_queue.adbots.service import Wanted
+from adbot_queue.adbots.purchase import AdbotSpec
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
 from adbot_queue.core.http import ADMINS, Api, Request, Response
 from adbot_queue.core.settings import settings
@@ -26,7 +26,7 @@ def create_adbot(request: Request[schemas.CreateAdbot]) -> Response:
     """Always creates order and bot; the answer shows whether the bot is READY or QUEUED."""
     body = request.body
     pool = body.pool or (None if body.order_id else settings().default_pool)
-    wanted = Wanted(body.user_id, body.required_sessions, pool, body.order_id)
+    wanted = AdbotSpec(body.user_id, body.required_sessions, pool, body.order_id)
     return schemas.done(service.from_env().create(wanted, requests.command_of(request, body.reason), request.time_left))
 
 

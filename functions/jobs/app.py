@@ -5,7 +5,7 @@ from __future__ import annotations
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotConfigured, NotFound, RateLimited
 from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
 from adbot_queue.core.schema import View
-from adbot_queue.jobs import service
+from adbot_queue.jobs import lifecycle, service
 from adbot_queue.jobs.api import schemas
 from adbot_queue.jobs.api.batch import enqueue_batch, permitted
 from adbot_queue.jobs.api.job_type_schemas import JobTypePage
@@ -91,7 +91,7 @@ def get_job(request: Request[None]) -> schemas.JobView:
 )
 def cancel_job(request: Request[None]) -> Response:
     """Cancelling twice changes nothing."""
-    job = service.from_env().cancel(request.path["id"], Actor.behind(request))
+    job = lifecycle.from_env().cancel(request.path["id"], Actor.behind(request))
     return Response(schemas.JobView.of(job), 200 if job.is_terminal else 202)
 
 
@@ -108,10 +108,9 @@ def cancel_job(request: Request[None]) -> Response:
 def retry_job(request: Request[schemas.RetryJob]) -> Response:
     """Starts a new cycle of attempts, optionally with another payload. Money above the limit needs the owner again."""
     body = request.body
-    jobs = service.from_env()
-    before = jobs.job(request.path["id"])
+    before = service.from_env().job(request.path["id"])
     owner_check.check(request.caller, before.type, before.payload if body.payload is None else body.payload)
-    job = jobs.retry(
+    job = lifecycle.from_env().retry(
         request.path["id"], Actor.behind(request), body.reason, payload=body.payload, time_left=request.time_left
     )
     return Response(schemas.JobView.of(job), 201 if job.is_terminal else 202)

@@ -17,6 +17,7 @@ from adbot_queue.core import aws
 from adbot_queue.core.errors import AppError
 from adbot_queue.jobs import job_queues, job_types
 from adbot_queue.jobs.job_types import JobType
+from adbot_queue.jobs.lifecycle import Lifecycle
 from adbot_queue.jobs.model import Job, Mode, State
 from adbot_queue.jobs.service import Enqueued, JobService, NewJob
 from adbot_queue.jobs.store.jobs import JobStore
@@ -74,6 +75,7 @@ class Jobs(harness.Jobs):
             lambda: self.paused,
             self.clock,
         )
+        self.lifecycle = Lifecycle(self.service)
         worker = self.new_worker()
         sweeper = Sweeper(
             self.store,

@@ -17,7 +17,8 @@ from moto.sqs.models import sqs_backends
 from adbot_queue.adbots import service
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import Adbot
-from adbot_queue.adbots.service import AdbotService, Wanted
+from adbot_queue.adbots.purchase import AdbotSpec
+from adbot_queue.adbots.service import AdbotService
 from adbot_queue.core import aws
 from adbot_queue.ledger import Actor
 from adbot_queue.stock import service as stock
@@ -53,7 +54,7 @@ class World:
         return self.stock.upload(pool, lines, Command(ADMIN, key=key))
 
     def create(self, required: int, user: str = "cara", pool: str = "standard", key: str | None = None) -> Adbot:
-        wanted = Wanted(user, required, pool)
+        wanted = AdbotSpec(user, required, pool)
         return self.adbots.create(wanted, Command(ADMIN, key=key, fingerprint=str(required)), self.time_left).adbot
 
     def bot(self, adbot_id: str) -> Adbot:

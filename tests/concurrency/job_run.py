@@ -25,6 +25,7 @@ from adbot_queue.core.dynamodb import Contended
 from adbot_queue.core.errors import AppError, Conflict, Invalid, NotFound, Unavailable
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.job_types import JobType
+from adbot_queue.jobs.lifecycle import Lifecycle
 from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.service import JobService, NewJob
 from adbot_queue.jobs.store.items import job_of
@@ -108,6 +109,7 @@ class Platform:
             frozenset,
             now,
         )
+        self.lifecycle = Lifecycle(self.service)
         self.worker = Worker(self.store, dispatcher, dependents, limits, "worker", now)
         self.sweeper = Sweeper(self.store, dispatcher, dependents, self.worker, frozenset, now)
 
@@ -275,12 +277,12 @@ class Run:
             return
         try:
             if chance.random() < 0.4:
-                job = self._carry_out(on, lambda platform: platform.service.cancel(job_id, actor))
+                job = self._carry_out(on, lambda platform: platform.lifecycle.cancel(job_id, actor))
                 if job.state is State.CANCELLED:
                     self.told.cancelled.add(job_id)
             else:
                 self.told.retried.add(job_id)
-                self._carry_out(on, lambda platform: platform.service.retry(job_id, actor))
+                self._carry_out(on, lambda platform: platform.lifecycle.retry(job_id, actor))
         except (Conflict, NotFound):
             return
 

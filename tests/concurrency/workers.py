@@ -15,7 +15,8 @@ from botocore.exceptions import ClientError
 from adbot_queue.adbots.audit.reconcile import Reconciler
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import CreationSource, ExecutionMode, Order, OrderStatus
-from adbot_queue.adbots.service import AdbotService, Wanted
+from adbot_queue.adbots.purchase import AdbotSpec
+from adbot_queue.adbots.service import AdbotService
 from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.dynamodb import Contended, Refused
@@ -153,7 +154,7 @@ def buyer(purchases: list[Purchase]) -> Callable[[Worker], None]:
 
 def _buy(worker: Worker, service: AdbotService, purchase: Purchase) -> str:
     if not purchase.paid:
-        wanted = Wanted("cara", purchase.required, worker.plan.pool)
+        wanted = AdbotSpec("cara", purchase.required, worker.plan.pool)
         return service.create(wanted, worker.command(purchase.key), lambda: 60_000).adbot.id
     order = Order(
         id=f"ord-{purchase.key}",

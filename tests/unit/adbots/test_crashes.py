@@ -9,7 +9,7 @@ import pytest
 
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import AdbotStatus
-from adbot_queue.adbots.service import Wanted
+from adbot_queue.adbots.purchase import AdbotSpec
 from adbot_queue.stock.upload import Verdict
 from tests.builders.crash import Killed, crash_after
 from tests.builders.world import ADMIN, World, world
@@ -32,7 +32,7 @@ def _bought(on_aws: World, _: str) -> None:
 
 
 def _buy(on_aws: World, _: str) -> object:
-    return on_aws.adbots.create(Wanted("cara", 2, "standard"), Command(ADMIN, key="k"), on_aws.time_left)
+    return on_aws.adbots.create(AdbotSpec("cara", 2, "standard"), Command(ADMIN, key="k"), on_aws.time_left)
 
 
 def _one_session(on_aws: World) -> str:

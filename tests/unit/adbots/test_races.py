@@ -9,7 +9,7 @@ from adbot_queue.adbots.audit.reconcile import Reconciler
 from adbot_queue.adbots.audit.rules import audit
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import AdbotStatus, CreationSource, Order, OrderStatus
-from adbot_queue.adbots.service import Wanted
+from adbot_queue.adbots.purchase import AdbotSpec
 from adbot_queue.adbots.session_locator import Located
 from adbot_queue.adbots.sessions import Sessions
 from adbot_queue.core.clock import system_clock
@@ -96,7 +96,7 @@ def test_a_reviewed_order_given_a_bot_twice_under_one_key_is_answered_as_the_fir
     transaction = store.transaction()
     store.put_order(transaction, None, Order("ord_r", OrderStatus.REVIEW, CreationSource.PAYMENT, 1))
     transaction.commit()
-    wanted = Wanted("cara", 2, "standard", order_id="ord_r")
+    wanted = AdbotSpec("cara", 2, "standard", order_id="ord_r")
     command = Command(ADMIN, key="k", fingerprint="f")
     first = on_aws.adbots.create(wanted, command, on_aws.time_left)
     second = on_aws.adbots.create(wanted, command, on_aws.time_left)

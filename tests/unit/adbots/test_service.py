@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import AdbotStatus, OrderStatus, QueuedReason
-from adbot_queue.adbots.service import Wanted
+from adbot_queue.adbots.purchase import AdbotSpec
 from adbot_queue.adbots.storage import items
 from adbot_queue.core import aws
 from adbot_queue.core.attribute_values import encode
@@ -93,7 +93,7 @@ def test_an_unknown_pool_is_refused(on_aws: World) -> None:
 
 def test_the_same_creation_twice_with_one_key_is_one_bot(on_aws: World) -> None:
     on_aws.pool()
-    wanted, command = Wanted("cara", 2, "standard"), Command(ADMIN, key="k1", fingerprint="f")
+    wanted, command = AdbotSpec("cara", 2, "standard"), Command(ADMIN, key="k1", fingerprint="f")
 
     first = on_aws.adbots.create(wanted, command, on_aws.time_left)
     second = on_aws.adbots.create(wanted, command, on_aws.time_left)
@@ -113,7 +113,7 @@ def test_two_people_may_use_the_same_key(on_aws: World) -> None:
     on_aws.pool()
     for person in ("ada", "bob"):
         actor = Actor(person, "admin")
-        on_aws.adbots.create(Wanted("cara", 1, "standard"), Command(actor, key="k"), on_aws.time_left)
+        on_aws.adbots.create(AdbotSpec("cara", 1, "standard"), Command(actor, key="k"), on_aws.time_left)
     assert len(on_aws.adbots.list_adbots(None, None, 10, None)[0]) == 2
 
 
@@ -466,7 +466,7 @@ def test_an_order_in_review_gets_its_bot_from_an_operator(on_aws: World) -> None
     transaction.commit()
     assert [one.id for one in on_aws.adbots.store.orders_in_review(10, None)[0]] == ["ord_x"]
 
-    wanted = Wanted("cara", 1, "standard", order_id="ord_x")
+    wanted = AdbotSpec("cara", 1, "standard", order_id="ord_x")
     bot = on_aws.adbots.create(wanted, Command(ADMIN), on_aws.time_left).adbot
 
     settled = on_aws.adbots.order("ord_x")

@@ -175,7 +175,7 @@ def test_only_dead_letters_are_replayed_or_discarded(office: DeadLetterHarness) 
 def test_a_retry_takes_a_failed_job_off_the_list_and_a_second_failure_puts_it_back(office: DeadLetterHarness) -> None:
     failed = office.failed_job()
 
-    office.jobs.service.retry(failed.id, ADMIN)
+    office.jobs.lifecycle.retry(failed.id, ADMIN)
     assert office.listed() == []
     office.jobs.settle()
 

@@ -149,7 +149,7 @@ def test_a_cancel_stops_before_the_next_letters_and_a_retry_resumes(
     assert (stopped.state, 0 < done < 10) == (State.CANCELLED, True)
     assert [office.jobs.get(job).state for job in jobs].count(State.DEAD) == 10 - done
     assert office.replays.cancel(replay.id, ADMIN).state is State.CANCELLED
-    office.jobs.service.retry(replay.id, ADMIN, "right after all")
+    office.jobs.lifecycle.retry(replay.id, ADMIN, "right after all")
     assert outcomes(office.finish(replay)) == {"replayed": 10, "skipped": 0, "refused": 0}
     assert sorted(retried(office, replay)) == sorted(f"job:{job.id}" for job in jobs)
 

@@ -182,7 +182,7 @@ def ended(jobs: Jobs, end: str) -> Job:
             jobs.advance(3600)
             jobs.work(jobs.get(job))
     if "cancelled" in end:
-        jobs.service.cancel(job.id, ADMIN)
+        jobs.lifecycle.cancel(job.id, ADMIN)
     return jobs.get(job)
 
 
@@ -197,7 +197,7 @@ def test_a_mint_that_did_nothing_does_not_hold_the_key(jobs: Jobs, end: str) -> 
     assert (second.replayed, second.job.id != first.id) == (False, True)
     assert (third.replayed, third.job.id) == (True, second.job.id)
     with pytest.raises(Conflict, match=second.job.id):
-        jobs.service.retry(first.id, ADMIN)
+        jobs.lifecycle.retry(first.id, ADMIN)
 
 
 @pytest.mark.parametrize("end", ["completed", "dead", "ran and was cancelled"])

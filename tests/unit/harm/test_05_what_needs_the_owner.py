@@ -288,7 +288,7 @@ def test_a_replay_that_the_owner_began_is_resumed_by_the_owner_alone(
         refused = on.http("jobs", "POST /jobs/{id}/retry", role="admin", body={}, id=begun.id)
         assert refused.status == (403 if role == "owner" else 202), refused.text
     payload = {**begun.payload, "started_by": {"id": "eve", "role": "owner"}}
-    jobs.service.cancel(begun.id, Actor("ada", "admin"))
+    jobs.lifecycle.cancel(begun.id, Actor("ada", "admin"))
     forged = on.http("jobs", "POST /jobs/{id}/retry", role="owner", body={"payload": payload}, id=begun.id)
     assert (forged.status, forged.json["errors"][0]["field"]) == (422, "payload")
 

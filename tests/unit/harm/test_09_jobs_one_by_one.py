@@ -309,7 +309,7 @@ def test_a_clean_is_confirmed_by_count_and_cut_off_while_other_jobs_end(jobs: Jo
     def end(name: str) -> Job:
         job = jobs.enqueue("charge", {"name": name, "goes": ["permanent"] * (state == "failed")})
         if state == "cancelled":
-            return jobs.service.cancel(job.id, ADMIN)
+            return jobs.lifecycle.cancel(job.id, ADMIN)
         jobs.work(job)
         return jobs.get(job)
 
@@ -337,7 +337,7 @@ def test_a_job_that_was_retried_since_is_not_cleaned(jobs: Jobs) -> None:
     job = jobs.run("charge", {"goes": ["permanent"]})
     jobs.advance(60)
     counted = cleaned(jobs, state="failed", older_than_seconds=10)
-    jobs.service.retry(job.id, ADMIN)
+    jobs.lifecycle.retry(job.id, ADMIN)
     jobs.work(jobs.get(job))
 
     with pytest.raises(Conflict):

@@ -502,7 +502,7 @@ def test_an_order_paid_again_after_its_bot_was_cancelled_does_not_end_the_nightl
     from dataclasses import replace  # noqa: PLC0415
 
     from adbot_queue.adbots.model import OrderStatus  # noqa: PLC0415
-    from adbot_queue.adbots.service import Wanted  # noqa: PLC0415
+    from adbot_queue.adbots.purchase import AdbotSpec  # noqa: PLC0415
 
     bot = three.create(1, pool="alpha")
     three.adbots.cancel(bot.id, Command(ADMIN, reason="asked"))
@@ -511,7 +511,7 @@ def test_an_order_paid_again_after_its_bot_was_cancelled_does_not_end_the_nightl
     paid_again = replace(order, status=OrderStatus.REVIEW, review_reason="paid again", version=order.version + 1)
     three.adbots.store.put_order(transaction, order, paid_again)
     transaction.commit()
-    three.adbots.create(Wanted("cara", 1, "alpha", order_id=order.id), Command(ADMIN), three.time_left)
+    three.adbots.create(AdbotSpec("cara", 1, "alpha", order_id=order.id), Command(ADMIN), three.time_left)
 
     answer = three.app("reconcile").handler({}, FakeContext())
 

@@ -251,7 +251,7 @@ def test_after_three_days_it_is_a_dead_letter_and_a_retry_gives_it_three_more(jo
     assert dead.failure.kind == "expired"
     assert UNSUPPORTED_MS <= jobs.clock() - began <= UNSUPPORTED_MS + 86_400_000
 
-    jobs.service.retry(job.id, ADMIN)
+    jobs.lifecycle.retry(job.id, ADMIN)
     run_for(jobs, "messages", 3)
     assert not jobs.get(job).is_terminal
 

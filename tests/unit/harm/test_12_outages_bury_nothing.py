@@ -268,7 +268,7 @@ def test_what_outlasts_the_horizon_is_dead_with_the_reason_and_can_be_replayed(
     assert dead.fingerprint
     sky.failure = None
     jobs.advance(600)
-    jobs.service.retry(dead.id, ADMIN)
+    jobs.lifecycle.retry(dead.id, ADMIN)
     again = attempt(jobs, dead)
     assert (again.state, effects(peers, sky, again)) == (State.COMPLETED, 1)
 
@@ -279,7 +279,7 @@ def test_a_cycle_that_a_person_begins_has_the_whole_horizon_again(jobs: Jobs, pe
     while not job.is_terminal:
         job = attempt(jobs, job)
         jobs.advance(20 * MINUTE)
-    jobs.service.retry(job.id, ADMIN)
+    jobs.lifecycle.retry(job.id, ADMIN)
     for _ in range(5):
         job = attempt(jobs, job)
     sky.failure = None

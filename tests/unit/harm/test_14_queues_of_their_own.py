@@ -24,7 +24,8 @@ from adbot_queue.messaging import otp_service as service
 from adbot_queue.messaging.otp_codes import Codes
 from adbot_queue.messaging.otp_service import Otps
 from adbot_queue.platform import circuit_breaker as circuits
-from adbot_queue.platform.circuit_breaker import LEAST_FAILURES, Circuits, CircuitState
+from adbot_queue.platform.circuit import MIN_FAILURES, CircuitState
+from adbot_queue.platform.circuit_breaker import Circuits
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure, empty, rows
 from tests.builders.providers import Peers, connect
@@ -155,7 +156,7 @@ def test_a_dead_receiver_takes_a_batch_and_its_other_deliveries_wait_at_no_attem
     drain(jobs)
 
     asked = Counter(receivers.asked)
-    assert LEAST_FAILURES <= asked["hanging.example"] <= BATCH
+    assert MIN_FAILURES <= asked["hanging.example"] <= BATCH
     assert asked["healthy.example"] == 1
     assert state_of(jobs, healthy) is State.COMPLETED
     after = [jobs.get(job) for job in waiting]
@@ -233,7 +234,7 @@ def test_many_dead_receivers_hold_up_no_healthy_one(jobs: Jobs, receivers: Recei
 
     assert {state_of(jobs, job) for job in healthy} == {State.COMPLETED}
     asked = Counter(receivers.asked)
-    assert all(LEAST_FAILURES <= asked[host] < LEAST_FAILURES + BATCH for host in hosts)
+    assert all(MIN_FAILURES <= asked[host] < MIN_FAILURES + BATCH for host in hosts)
 
 
 @pytest.mark.parametrize("host", ["a.example", "x" * 60 + ".example", ".".join(["y" * 60] * 30) + ".example"])
@@ -271,4 +272,4 @@ def test_a_process_remembers_a_bounded_number_of_receivers(on: World, monkeypatc
         known.admit(name)
         known.succeeded(name, probe=False)
 
-    assert max(map(len, (known._known, known._untold, known._looked))) <= 5
+    assert max(map(len, (known._circuits, known._untold, known._looked))) <= 5

@@ -280,7 +280,7 @@ def test_a_retry_that_sends_the_masked_payload_back_keeps_the_secrets(jobs: Jobs
     jobs.work(job)
     edited = masked(jobs.get(job).payload) | {"body": {"corrected": True}}
 
-    jobs.service.retry(job.id, ADMIN, "a better body", payload=edited)
+    jobs.lifecycle.retry(job.id, ADMIN, "a better body", payload=edited)
     jobs.settle()
 
     _, headers, content = receiver.seen[1]
@@ -292,7 +292,7 @@ def test_a_masked_value_without_a_stored_one_is_refused(jobs: Jobs, receiver: Re
     receiver.answers = [(403, {})]
     job = sent(jobs, receiver)
     with pytest.raises(Invalid, match="is masked: send its value"):
-        jobs.service.retry(
+        jobs.lifecycle.retry(
             job.id, ADMIN, "with a key", payload={"url": receiver.url, "headers": {"authorization": MASK}}
         )
 

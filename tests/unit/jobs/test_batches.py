@@ -144,7 +144,7 @@ def fails(jobs: Jobs, parent: Job) -> None:
 
 
 def is_cancelled(jobs: Jobs, parent: Job) -> None:
-    jobs.service.cancel(parent.id, ADMIN)
+    jobs.lifecycle.cancel(parent.id, ADMIN)
 
 
 def is_gone(jobs: Jobs, parent: Job) -> None:

@@ -113,12 +113,12 @@ def a_worker_dies(jobs: Jobs) -> None:
 
 
 def cancel(jobs: Jobs) -> None:
-    jobs.service.cancel(job_named(jobs, "a"), ADMIN, "not wanted")
+    jobs.lifecycle.cancel(job_named(jobs, "a"), ADMIN, "not wanted")
 
 
 def retry(jobs: Jobs) -> None:
     with suppress(Conflict):  # it was done, and the answer got lost
-        jobs.service.retry(job_named(jobs, "a"), ADMIN, "again", payload={"name": "a"}, time_left=lambda: 60_000)
+        jobs.lifecycle.retry(job_named(jobs, "a"), ADMIN, "again", payload={"name": "a"}, time_left=lambda: 60_000)
 
 
 def direct(jobs: Jobs) -> None:

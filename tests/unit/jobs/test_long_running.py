@@ -327,7 +327,7 @@ def test_a_contended_slice_is_tried_again_within_its_run(jobs: Jobs, script: Scr
 
 def test_no_slice_is_written_after_a_cancel(jobs: Jobs, script: Script) -> None:
     job = jobs.enqueue("count-items")
-    script.before_slice = before(4, lambda: jobs.service.cancel(job.id, ADMIN, "not wanted"))
+    script.before_slice = before(4, lambda: jobs.lifecycle.cancel(job.id, ADMIN, "not wanted"))
     jobs.work(job)
 
     stopped = jobs.get(job)
@@ -338,7 +338,7 @@ def test_no_slice_is_written_after_a_cancel(jobs: Jobs, script: Script) -> None:
 def test_a_job_between_two_runs_is_cancelled_at_once(jobs: Jobs, script: Script) -> None:
     script.before_slice = slow(jobs)
     job = jobs.run("count-items")
-    assert jobs.service.cancel(job.id, ADMIN, "not wanted").state is State.CANCELLED
+    assert jobs.lifecycle.cancel(job.id, ADMIN, "not wanted").state is State.CANCELLED
     jobs.settle()
 
     assert times(ITEMS) == dict.fromkeys(range(6), 1)
@@ -351,7 +351,7 @@ def test_a_cancel_while_the_job_puts_itself_back_ends_it(
     job = jobs.enqueue("count-items")
 
     def is_cancelled_meanwhile(*_: object) -> Slice:
-        jobs.service.cancel(job.id, ADMIN)
+        jobs.lifecycle.cancel(job.id, ADMIN)
         raise NextRun("more to do", pause)
 
     monkeypatch.setattr(CountItems, "next_slice", is_cancelled_meanwhile)
@@ -365,11 +365,11 @@ def test_a_cancel_while_the_job_puts_itself_back_ends_it(
 
 def test_a_cancelled_job_is_resumed_from_its_cursor(jobs: Jobs, script: Script) -> None:
     job = jobs.enqueue("count-items")
-    script.before_slice = before(4, lambda: jobs.service.cancel(job.id, ADMIN))
+    script.before_slice = before(4, lambda: jobs.lifecycle.cancel(job.id, ADMIN))
     jobs.work(job)
     cut_off = shown(jobs.get(job))["cut_off"]
     jobs.advance(3600)
-    jobs.service.retry(job.id, ADMIN, "go on")
+    jobs.lifecycle.retry(job.id, ADMIN, "go on")
     jobs.settle()
 
     done = jobs.get(job)
@@ -383,7 +383,7 @@ def test_a_dead_job_is_resumed_from_its_cursor(jobs: Jobs, script: Script) -> No
     jobs.settle()
     assert jobs.get(job).state is State.DEAD
     script.before_slice = lambda _: None
-    jobs.service.retry(job.id, ADMIN, "fixed")
+    jobs.lifecycle.retry(job.id, ADMIN, "fixed")
     jobs.settle()
 
     assert (jobs.get(job).state, times(ITEMS)) == (State.COMPLETED, ONCE)
@@ -391,9 +391,9 @@ def test_a_dead_job_is_resumed_from_its_cursor(jobs: Jobs, script: Script) -> No
 
 def test_a_retry_with_another_payload_starts_over(jobs: Jobs, script: Script) -> None:
     job = jobs.enqueue("count-items")
-    script.before_slice = before(4, lambda: jobs.service.cancel(job.id, ADMIN))
+    script.before_slice = before(4, lambda: jobs.lifecycle.cancel(job.id, ADMIN))
     jobs.work(job)
-    jobs.service.retry(job.id, ADMIN, "fewer", payload={"items": 6})
+    jobs.lifecycle.retry(job.id, ADMIN, "fewer", payload={"items": 6})
     jobs.settle()
 
     assert (jobs.get(job).state, shown(jobs.get(job))["done"]) == (State.COMPLETED, 6)

@@ -108,7 +108,7 @@ def test_a_bad_end_is_told_too(jobs: Jobs, receiver: Receiver, goes: list[str], 
 
 def test_a_cancelled_job_is_told(jobs: Jobs, receiver: Receiver) -> None:
     job, _ = told(jobs, receiver)
-    jobs.service.cancel(job.id, ADMIN)
+    jobs.lifecycle.cancel(job.id, ADMIN)
     jobs.settle()
     assert json.loads(receiver.seen[-1][2])["type"] == "job.cancelled"
 
@@ -209,7 +209,7 @@ def test_an_address_that_can_never_be_told_is_refused_when_the_job_is_enqueued(o
 def test_of_a_job_that_was_retried_before_its_end_was_told_only_the_next_end_is(jobs: Jobs, receiver: Receiver) -> None:
     job, teller = told(jobs, receiver, {"goes": ["permanent"]})
     jobs.drain("money")
-    jobs.service.retry(job.id, ADMIN, payload={"goes": []})
+    jobs.lifecycle.retry(job.id, ADMIN, payload={"goes": []})
     jobs.settle()
     assert jobs.get(teller).result == {"superseded": True}
     assert [json.loads(body)["type"] for _, _, body in receiver.seen] == ["job.completed"]
@@ -218,9 +218,9 @@ def test_of_a_job_that_was_retried_before_its_end_was_told_only_the_next_end_is(
 def test_when_a_job_is_retried_after_its_end_was_told_the_next_end_is_told_too(jobs: Jobs, receiver: Receiver) -> None:
     job, _ = told(jobs, receiver, {"goes": ["permanent"]})
     jobs.settle()
-    jobs.service.retry(job.id, ADMIN, payload={"goes": ["permanent"]})
+    jobs.lifecycle.retry(job.id, ADMIN, payload={"goes": ["permanent"]})
     jobs.settle()
-    jobs.service.retry(job.id, ADMIN, payload={"goes": []})
+    jobs.lifecycle.retry(job.id, ADMIN, payload={"goes": []})
     jobs.settle()
     assert [json.loads(body)["type"] for _, _, body in receiver.seen] == ["job.failed"] * 2 + ["job.completed"]
     assert len({headers["webhook-id"] for _, headers, _ in receiver.seen}) == 3

@@ -152,7 +152,7 @@ def test_a_worker_whose_lease_ran_out_writes_nothing(jobs: Jobs) -> None:
 
 def test_a_cancelled_job_does_not_run(jobs: Jobs, provider: Provider) -> None:
     job = jobs.enqueue("charge")
-    assert jobs.service.cancel(job.id, ADMIN).state is State.CANCELLED
+    assert jobs.lifecycle.cancel(job.id, ADMIN).state is State.CANCELLED
 
     jobs.drain()
 
@@ -165,7 +165,7 @@ def test_a_running_job_is_asked_to_stop(jobs: Jobs) -> None:
     taken = jobs.store.claim(job.id, "money", "w", "lease", jobs.clock(), jobs.clock() + 45_000)
     assert taken
 
-    assert jobs.service.cancel(job.id, ADMIN).cancel_requested
+    assert jobs.lifecycle.cancel(job.id, ADMIN).cancel_requested
     assert jobs.worker._is_cancelled(taken)
 
 
@@ -180,7 +180,7 @@ def test_a_job_that_is_cancelled_while_it_runs_and_then_fails_is_cancelled(
         jobs.advance(3600)
 
     def cancelled_meanwhile(_key: str, _payload: effects.Charge) -> dict[str, str]:
-        assert jobs.service.cancel(job.id, ADMIN).cancel_requested
+        assert jobs.lifecycle.cancel(job.id, ADMIN).cancel_requested
         raise TransientError("HTTP 503")
 
     with patch.object(provider, "charge", cancelled_meanwhile):
@@ -194,7 +194,7 @@ def test_a_job_that_is_cancelled_while_it_runs_and_then_fails_is_cancelled(
 def test_a_cancelled_job_whose_worker_dies_is_cancelled_by_the_sweeper(jobs: Jobs) -> None:
     job = jobs.enqueue("charge")
     jobs.store.claim(job.id, "money", "w", "lease", jobs.clock(), jobs.clock() + 45_000)
-    jobs.service.cancel(job.id, ADMIN)
+    jobs.lifecycle.cancel(job.id, ADMIN)
     jobs.advance(60)
 
     jobs.sweep()
@@ -206,9 +206,9 @@ def test_what_is_completed_cannot_be_cancelled_or_retried(jobs: Jobs) -> None:
     job = jobs.run("charge")
 
     with pytest.raises(Conflict):
-        jobs.service.cancel(job.id, ADMIN)
+        jobs.lifecycle.cancel(job.id, ADMIN)
     with pytest.raises(Conflict):
-        jobs.service.retry(job.id, ADMIN)
+        jobs.lifecycle.retry(job.id, ADMIN)
 
 
 def test_a_failed_job_is_retried_under_another_provider_key_and_a_dead_one_under_the_same(
@@ -219,7 +219,7 @@ def test_a_failed_job_is_retried_under_another_provider_key_and_a_dead_one_under
     jobs.settle()
 
     for job in (failed, dead):
-        jobs.service.retry(job.id, ADMIN)
+        jobs.lifecycle.retry(job.id, ADMIN)
     jobs.settle()
 
     assert len({key for key, name in provider.calls if name == "f"}) == 2

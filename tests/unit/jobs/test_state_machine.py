@@ -131,9 +131,9 @@ class Platform(RuleBasedStateMachine):
         simple = self.model[job_id]
         if simple.state in TERMINAL - {State.CANCELLED}:
             with pytest.raises(Conflict):
-                self.jobs.service.cancel(job_id, ADMIN)
+                self.jobs.lifecycle.cancel(job_id, ADMIN)
             return
-        self.jobs.service.cancel(job_id, ADMIN)
+        self.jobs.lifecycle.cancel(job_id, ADMIN)
         if simple.state is State.ACTIVE:
             simple.asked_to_stop = True
         else:
@@ -145,9 +145,9 @@ class Platform(RuleBasedStateMachine):
         simple = self.model[job_id]
         if simple.state not in RETRYABLE:
             with pytest.raises(Conflict):
-                self.jobs.service.retry(job_id, ADMIN)
+                self.jobs.lifecycle.retry(job_id, ADMIN)
             return
-        self.jobs.service.retry(job_id, ADMIN)
+        self.jobs.lifecycle.retry(job_id, ADMIN)
         simple.effect += simple.state is State.FAILED
         simple.state, simple.attempt, simple.cycle = State.WAITING, 0, simple.cycle + 1
         self.changed = True

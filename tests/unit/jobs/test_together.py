@@ -279,7 +279,7 @@ def test_somebody_who_cancels_or_waits_meanwhile_takes_no_claim_of_a_batch(jobs:
     def meanwhile(key: str, payload: effects.Charge) -> dict[str, Any]:
         with lock:
             if not children:
-                jobs.service.cancel(cancelled.id, ADMIN)
+                jobs.lifecycle.cancel(cancelled.id, ADMIN)
                 children.append(jobs.enqueue("note", depends_on=(parent.id,)))
         return charge(key, payload)
 

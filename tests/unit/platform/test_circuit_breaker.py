@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adbot_queue.core import aws
-from adbot_queue.platform import circuit_breaker as breakers
+from adbot_queue.core.last_known import CACHE_SECONDS
 from adbot_queue.platform import health_log
-from adbot_queue.platform.circuit_breaker import Circuit, CircuitOpen, Circuits, CircuitState
+from adbot_queue.platform.circuit import Circuit, CircuitState
+from adbot_queue.platform.circuit_breaker import CircuitOpen, Circuits
 from tests.builders.clocks import FakeClock
 from tests.builders.payments import failing
 from tests.builders.world import World
@@ -214,7 +215,7 @@ def test_whatever_happens_an_open_circuit_lets_at_most_one_call_through_at_a_tim
         clock.advance(millis)
         before: Any = processes[number].stands
         made = processes[number].call(well=well)
-        known_for_long = before.opened_at is not None and clock() - before.opened_at >= 1000 * breakers.CACHE_SECONDS
+        known_for_long = before.opened_at is not None and clock() - before.opened_at >= 1000 * CACHE_SECONDS
         if before.state is CircuitState.OPEN and known_for_long:
             assert not made
         if before.state is CircuitState.HALF_OPEN and made:

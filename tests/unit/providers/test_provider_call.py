@@ -14,7 +14,7 @@ from adbot_queue.jobs.errors import PermanentError, Snooze, TransientError
 from adbot_queue.jobs.provider_call import calling
 from adbot_queue.platform import circuit_breaker as circuits
 from adbot_queue.platform import rate_limits as limits
-from adbot_queue.platform.circuit_breaker import CircuitState
+from adbot_queue.platform.circuit import CircuitState
 from adbot_queue.providers import registry
 from tests.builders.clocks import FakeClock
 from tests.builders.payments import empty, secret

@@ -131,7 +131,7 @@ def test_many_errors_are_told_at_once() -> None:
 
 def changed(jobs: Jobs, flow: Any, *steps: dict[str, Any]) -> set[str]:
     try:
-        jobs.service.retry(flow.id, ADMIN, payload=workflow(*steps))
+        jobs.lifecycle.retry(flow.id, ADMIN, payload=workflow(*steps))
     except Invalid as error:
         return {entry.message for entry in error.errors}
     return set()

@@ -56,14 +56,14 @@ def flow(jobs: Jobs) -> str:
 def retried(*, payload: dict[str, Any] | None = None) -> Step:
     def act(jobs: Jobs) -> None:
         with suppress(Conflict):
-            jobs.service.retry(flow(jobs), ADMIN, payload=payload)
+            jobs.lifecycle.retry(flow(jobs), ADMIN, payload=payload)
         drains("workflow", "money", "workflow")(jobs)
 
     return act
 
 
 def cancelled(jobs: Jobs) -> None:
-    jobs.service.cancel(flow(jobs), ADMIN)
+    jobs.lifecycle.cancel(flow(jobs), ADMIN)
     drains("workflow", "money", "workflow")(jobs)
 
 
@@ -122,7 +122,7 @@ def test_one_that_is_cancelled_ends_cancelled_with_its_step_wherever_it_dies(on_
             begin(*ticket(), then=("workflow",))(jobs)
             with suppress(Killed), crash_after(call) as calls:
                 cancelled(jobs)
-            jobs.service.cancel(flow(jobs), ADMIN) if not jobs.get(flow(jobs)).is_terminal else None
+            jobs.lifecycle.cancel(flow(jobs), ADMIN) if not jobs.get(flow(jobs)).is_terminal else None
             settle(jobs, "cancelled")
             ended = jobs.get(flow(jobs))
             assert ended.state is State.CANCELLED

@@ -176,7 +176,7 @@ def test_a_failing_step_fails_the_workflow_and_names_itself_and_a_retry_resumes_
     assert states(failed) == {"pay": "completed", "mint": "failed", "mail": "pending", "note": "pending"}
     assert failed.checkpoint["steps"][1]["error"]["kind"] == "permanent"
 
-    jobs.service.retry(flow.id, ADMIN, "topped up")
+    jobs.lifecycle.retry(flow.id, ADMIN, "topped up")
     jobs.settle()
 
     assert jobs.get(flow).state is State.COMPLETED
@@ -191,7 +191,7 @@ def test_a_dead_step_gets_a_new_cycle_under_the_same_provider_key(jobs: Jobs, pr
     assert (jobs.get(flow).state, job_of(jobs, flow, "mail").state) == (State.FAILED, State.DEAD)
 
     with known_types(replace(registered.find("mail"), payload=Later)):
-        jobs.service.retry(flow.id, ADMIN)
+        jobs.lifecycle.retry(flow.id, ADMIN)
         jobs.settle()
 
     assert jobs.get(flow).state is State.COMPLETED
@@ -207,7 +207,7 @@ def test_a_step_that_fails_again_fails_the_workflow_again_and_can_be_retried_aga
 
     for cycle in (1, 2):
         assert jobs.get(flow).state is State.FAILED
-        jobs.service.retry(flow.id, ADMIN)
+        jobs.lifecycle.retry(flow.id, ADMIN)
         jobs.settle()
         assert job_of(jobs, flow, "mail").cycle == cycle
 
@@ -219,10 +219,10 @@ def test_a_step_whose_job_a_person_had_retried_is_taken_as_it_is(jobs: Jobs, pro
     REFUSALS["mint"] = 1
     flow = start(jobs, *ticket())
     jobs.settle()
-    jobs.service.retry(job_of(jobs, flow, "mint").id, ADMIN)
+    jobs.lifecycle.retry(job_of(jobs, flow, "mint").id, ADMIN)
     jobs.settle()
 
-    jobs.service.retry(flow.id, ADMIN)
+    jobs.lifecycle.retry(flow.id, ADMIN)
     jobs.settle()
 
     assert jobs.get(flow).state is State.COMPLETED
@@ -284,7 +284,7 @@ def test_a_step_that_could_not_begin_begins_after_a_retry_with_another_payload(j
     jobs.settle()
 
     better = workflows.workflow(first, step("b", "pay", payload={"seen": "${steps.a.result.list}"}))
-    jobs.service.retry(flow.id, ADMIN, payload=better)
+    jobs.lifecycle.retry(flow.id, ADMIN, payload=better)
     jobs.settle()
 
     assert jobs.get(flow).state is State.COMPLETED
@@ -323,7 +323,7 @@ def test_a_step_whose_job_is_gone_fails(jobs: Jobs) -> None:
 
 
 def cancelled(jobs: Jobs, flow: Job) -> Job:
-    jobs.service.cancel(flow.id, ADMIN, "not wanted")
+    jobs.lifecycle.cancel(flow.id, ADMIN, "not wanted")
     jobs.settle()
     return jobs.get(flow)
 
@@ -346,7 +346,7 @@ def test_a_running_steps_job_is_asked_to_stop_and_the_workflow_ends_with_it(jobs
     pay = job_of(jobs, flow, "pay")
     claimed = jobs.store.claim(pay.id, "money", "w", "lease", jobs.clock(), jobs.clock() + 45_000)
     assert claimed
-    jobs.service.cancel(flow.id, ADMIN)
+    jobs.lifecycle.cancel(flow.id, ADMIN)
     jobs.drain("workflow")
     assert jobs.get(pay).cancel_requested
     assert jobs.get(flow).state is State.DELAYED
@@ -364,7 +364,7 @@ def test_a_cancelled_workflow_that_is_retried_goes_on_where_it_was_stopped(jobs:
         jobs.drain(queue)
     cancelled(jobs, flow)
 
-    jobs.service.retry(flow.id, ADMIN, "wanted after all")
+    jobs.lifecycle.retry(flow.id, ADMIN, "wanted after all")
     jobs.settle()
 
     assert jobs.get(flow).state is State.COMPLETED
@@ -377,7 +377,7 @@ def test_a_wait_that_was_cancelled_is_over_when_it_would_have_been(jobs: Jobs) -
     jobs.drain()
     cancelled(jobs, flow)
     jobs.advance(600)
-    jobs.service.retry(flow.id, ADMIN)
+    jobs.lifecycle.retry(flow.id, ADMIN)
     settle(jobs, 600)
 
     assert jobs.get(flow).state is State.COMPLETED
@@ -390,7 +390,7 @@ def test_one_that_is_cancelled_while_it_enqueues_a_step_stops_that_step(jobs: Jo
 
     def late(job: Job, record: Any) -> bool:
         jobs.store.save_checkpoint = written  # type: ignore[method-assign]
-        jobs.service.cancel(flow.id, ADMIN)
+        jobs.lifecycle.cancel(flow.id, ADMIN)
         return written(job, record)
 
     jobs.store.save_checkpoint = late  # type: ignore[method-assign]
@@ -420,15 +420,15 @@ def test_one_that_died_before_it_wrote_a_step_down_finds_it_when_it_is_cancelled
 def test_cancelling_before_its_first_run_is_as_for_any_job(jobs: Jobs) -> None:
     flow = start(jobs, *ticket())
 
-    assert jobs.service.cancel(flow.id, ADMIN).state is State.CANCELLED
+    assert jobs.lifecycle.cancel(flow.id, ADMIN).state is State.CANCELLED
     assert len(jobs.all()) == 1
 
 
 def test_cancelling_twice_is_cancelling_once(jobs: Jobs) -> None:
     flow = start(jobs, *ticket())
     jobs.drain("workflow")
-    jobs.service.cancel(flow.id, ADMIN)
-    jobs.service.cancel(flow.id, ADMIN)
+    jobs.lifecycle.cancel(flow.id, ADMIN)
+    jobs.lifecycle.cancel(flow.id, ADMIN)
 
     assert [entry["action"] for entry in jobs.world.ledger(target=f"job:{flow.id}")] == ["job.cancel"]
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from adbot_queue import ledger
-from adbot_queue.adbots import changes, model
+from adbot_queue.adbots import changes, model, purchase
 from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry
 from adbot_queue.adbots.allocation_trigger import Nudge
 from adbot_queue.adbots.changes import Change
 from adbot_queue.adbots.command_log import CommandLog
 from adbot_queue.adbots.commands import Command, Done, retry_on_conflict
 from adbot_queue.adbots.model import (
-    MAX_SESSIONS,
     Adbot,
     AdbotStatus,
-    CreationSource,
     ExecutionMode,
     NotStartable,
     Order,
@@ -27,6 +25,7 @@ from adbot_queue.adbots.model import (
     summary,
 )
 from adbot_queue.adbots.pools import Pools
+from adbot_queue.adbots.purchase import AdbotSpec
 from adbot_queue.adbots.sessions import Sessions
 from adbot_queue.adbots.storage.pool_store import Extra, Stale
 from adbot_queue.adbots.storage.rows import UnreadableRow
@@ -42,29 +41,6 @@ from adbot_queue.ledger import Actor, Entry, Ledger
 
 MOST_MOVED = 40
 """Sessions one reassign may name: two items each at the worst, in a transaction of 100."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What an operator asks for: a bot for a user, with so many sessions of a pool.
-
-    For an order in REVIEW, None is what the order itself says.
-    """
-
-    user_id: str | None
-    required: int
-    pool: str | None
-    order_id: str | None = None  # an order in REVIEW that this bot settles
-
-
-def check_required(required: int) -> None:
-    """Refuse a number of sessions that no bot may have.
-
-    Raises:
-        Invalid: not from 1 to 500.
-    """
-    if not 1 <= required <= MAX_SESSIONS:
-        raise Invalid.field("required_sessions", f"must be from 1 to {MAX_SESSIONS}")
 
 
 class AdbotService:
@@ -102,26 +78,11 @@ class AdbotService:
         """
         if not (order.adbot_id and order.pool and order.required_sessions):
             raise ValueError(f"order {order.id} does not say which bot it buys")
-        check_required(order.required_sessions)
+        purchase.check_required(order.required_sessions)
         self.pools.check(order.pool)
         now = self._now()
         inbox = InboxEntry(time_ordered_id(now), order.adbot_id, order.required_sessions, now)
-        adbot = Adbot(
-            id=order.adbot_id,
-            order_id=order.id,
-            user_id=order.user_id,
-            pool=order.pool,
-            status=AdbotStatus.QUEUED,
-            required=order.required_sessions,
-            assigned=0,
-            missing=order.required_sessions,
-            creation_source=order.source,
-            execution_mode=mode,
-            created_at=now,
-            queued_reason=QueuedReason.SEQUENCING,
-            inbox_id=inbox.id,
-            on_hold=order.disputed,
-        )
+        adbot = purchase.bot_of(order, order.adbot_id, order.pool, order.required_sessions, inbox, mode)
 
         def sign(transaction: Transaction) -> None:
             after = {**summary(adbot), "order": order.id, "pool": adbot.pool, "required": adbot.required}
@@ -132,44 +93,25 @@ class AdbotService:
         self._nudge.pool(adbot.pool, inbox.id)
         return adbot
 
-    def create(self, wanted: Wanted, command: Command, time_left: Callable[[], int]) -> Done:
+    def create(self, wanted: AdbotSpec, command: Command, time_left: Callable[[], int]) -> Done:
         """An operator makes a bot, with an order of amount 0 or for an order in REVIEW.
 
         Tries to allocate at once, so that the answer normally shows the final state; when that fails the bot
         waits and completes by itself.
         """
-        check_required(wanted.required)
+        purchase.check_required(wanted.required)
         if wanted.pool:
             self.pools.check(wanted.pool)
         now = self._now()
         if wanted.order_id and (replayed := self._log.known(command)):
             return replayed  # the order is no longer in REVIEW, because of this very command
         before = self._order_in_review(wanted.order_id) if wanted.order_id else None
-        user_id = wanted.user_id or (before.user_id if before else command.actor.id)
-        if not user_id:
-            raise Invalid.field("user_id", "the order names no user; say who gets the bot")
-        pool = wanted.pool or (before.pool if before else None)
-        if not pool:
-            raise Invalid.field("pool", "say of which pool")
-        self.pools.check(pool)
-        blank = Order(f"ord_{time_ordered_id(now)}", OrderStatus.PAID, CreationSource.ADMIN, now)
-        order = replace(
-            before or blank,
-            status=OrderStatus.PAID,
-            user_id=user_id,
-            adbot_id=f"bot_{time_ordered_id(now)}",
-            pool=pool,
-            required_sessions=wanted.required,
-            review_reason=None,
-            problems={},
-            settled={**before.settled, **before.problems} if before else {},
-            version=(before.version + 1) if before else 1,
-        )
+        order = purchase.order_of(wanted, before, command.actor, now)
 
         def remember(transaction: Transaction) -> None:
             self._log.remember(transaction, command, {"adbot_id": order.adbot_id})
             if before:
-                self.ledger.sign(transaction, _settlement(command, before, order))
+                self.ledger.sign(transaction, purchase.settlement(command.actor, command.reason, before, order))
 
         try:
             adbot = self.buy(order, ExecutionMode.SYNC_DIRECT, command.actor, remember, replaces=before)
@@ -440,16 +382,6 @@ class AdbotService:
         """A command may have brought work (a bot that waits) or means (sessions in stock)."""
         if adbot:
             self._nudge.pool(adbot.pool, f"{adbot.id}-{adbot.version}")
-
-
-def _settlement(command: Command, before: Order, after: Order) -> Entry:
-    """Who settled an order in REVIEW, and whose it was and is."""
-    shown = [
-        {"status": order.status.value, "user_id": order.user_id, "adbot_id": order.adbot_id, "pool": order.pool}
-        for order in (before, after)
-    ]
-    reason = "; ".join(filter(None, (command.reason, before.review_reason)))
-    return Entry(command.actor, "order.settle", f"order:{after.id}", before=shown[0], after=shown[1], reason=reason)
 
 
 def _bind(extra: Callable[[Transaction, Adbot], None], adbot: Adbot) -> Extra:

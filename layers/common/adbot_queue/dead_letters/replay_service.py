@@ -17,6 +17,7 @@ from adbot_queue.core.settings import settings
 from adbot_queue.dead_letters.model import DeadLetterFilter
 from adbot_queue.dead_letters.store import DeadLetterStore
 from adbot_queue.jobs import job_types, service
+from adbot_queue.jobs.lifecycle import Lifecycle
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.service import JobService, TimeLeft
 from adbot_queue.jobs.store.items import item_of
@@ -136,7 +137,7 @@ class Replays:
             NotFound: there is none.
             Conflict: it has ended otherwise.
         """
-        return self._jobs.cancel(self.show(job_id).id, actor, reason)
+        return Lifecycle(self._jobs).cancel(self.show(job_id).id, actor, reason)
 
 
 def before(wanted: DeadLetterFilter, cut_off: int) -> DeadLetterFilter:

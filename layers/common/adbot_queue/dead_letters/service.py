@@ -15,6 +15,7 @@ from adbot_queue.dead_letters.model import DeadLetterFilter
 from adbot_queue.dead_letters.store import DeadLetterStore, IndexEntry
 from adbot_queue.jobs import job_types, service
 from adbot_queue.jobs.enqueue.request import check_payload
+from adbot_queue.jobs.lifecycle import Lifecycle
 from adbot_queue.jobs.masking import unmasked
 from adbot_queue.jobs.model import Failure, Job
 from adbot_queue.jobs.service import JobService, TimeLeft
@@ -50,6 +51,7 @@ class DeadLetters:
 
     def __init__(self, jobs: JobService, store: DeadLetterStore, now: Clock = system_clock) -> None:
         self._jobs = jobs
+        self._lifecycle = Lifecycle(jobs)
         self.store = store
         self._now = now
 
@@ -112,18 +114,18 @@ class DeadLetters:
 
         def again(job: Job) -> Job:
             _must_be_a_dead_letter(job)
-            self._jobs.must_hold_its_key(job)
+            self._lifecycle.must_hold_its_key(job)
             whole = unmasked(payload, job.payload) if payload is not None else None
             if whole is not None:
                 check_payload(job_types.find(job.type), whole, job)
             return job.again(self._now(), whole)
 
-        job = self._jobs.by_person(job_id, "dead-letter.replay", again, actor, reason)
+        job = self._lifecycle.change_as(job_id, "dead-letter.replay", again, actor, reason)
         return self._jobs.hand_over([job], time_left).get(job.id, job)
 
     def check_key(self, job: Job) -> None:
-        """Refuse a job whose derived key another job has taken; as `JobService.must_hold_its_key`."""
-        self._jobs.must_hold_its_key(job)
+        """Refuse a job whose derived key another job has taken; as `Lifecycle.must_hold_its_key`."""
+        self._lifecycle.must_hold_its_key(job)
 
     def add_change(self, transaction: Transaction, before: Job, after: Job, with_it: Sequence[Job]) -> None:
         """Add the change of a job to a transaction; as `JobStore.add_change`."""
@@ -144,7 +146,7 @@ class DeadLetters:
             _must_be_a_dead_letter(job)
             return job.discarded(self._now())
 
-        return self._jobs.by_person(job_id, "dead-letter.discard", discarded, actor, reason)
+        return self._lifecycle.change_as(job_id, "dead-letter.discard", discarded, actor, reason)
 
 
 def _must_be_a_dead_letter(job: Job) -> None:

@@ -1,20 +1,16 @@
-"""The door of the jobs: enqueue, look at, cancel, retry, clean."""
+"""The door of the jobs: enqueue and look at. `lifecycle` changes them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
 
 from adbot_queue import ledger as ledgers
 from adbot_queue.core import aws
 from adbot_queue.core.clock import Clock, system_clock
-from adbot_queue.core.conflicts import retry_on_conflict
-from adbot_queue.core.dynamodb import Contended, Transaction
+from adbot_queue.core.dynamodb import Transaction
 from adbot_queue.core.errors import (
     AppError,
     Conflict,
@@ -26,10 +22,8 @@ from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count
 from adbot_queue.jobs import job_queues, job_types
 from adbot_queue.jobs.enqueue.drafts import drafts_of
-from adbot_queue.jobs.enqueue.request import NewJob, check_all, check_payload, derived_key, memory_key
-from adbot_queue.jobs.enqueue.result_webhook import told
-from adbot_queue.jobs.masking import unmasked
-from adbot_queue.jobs.model import RETRYABLE, TERMINAL, Job, Mode, State
+from adbot_queue.jobs.enqueue.request import NewJob, check_all, memory_key
+from adbot_queue.jobs.model import TERMINAL, Job, Mode, State
 from adbot_queue.jobs.store.jobs import JobStore, Listed, OtherRequest
 from adbot_queue.jobs.store.records import Created, Draft, Known, Memory
 from adbot_queue.jobs.worker import dispatch
@@ -286,126 +280,6 @@ class JobService:
         """
         return self.store.long_running(limit, cursor)
 
-    # Changing
-
-    def cancel(self, job_id: str, actor: Actor, reason: str = "") -> Job:
-        """Cancel a job: at once when it is not running, otherwise its processor is asked to stop.
-
-        One with jobs of its own is asked to stop as soon as it has begun: it runs once more, to cancel them.
-
-        Raises:
-            NotFound: there is none.
-            Conflict: it has ended otherwise.
-        """
-
-        def cancelled(job: Job) -> Job | None:
-            leads = job.has_begun and job_types.spawns_jobs(job.type)
-            waits_to_stop = job.state is State.ACTIVE or (leads and job.state is State.WAITING)
-            if job.state is State.CANCELLED or (job.cancel_requested and waits_to_stop):
-                return None
-            if job.is_terminal:
-                raise Conflict(f"job {job.id} is {job.state}", state=job.state.value)
-            if job.state is State.ACTIVE:
-                return job.changed(cancel_requested=True)
-            if leads:
-                return job.waiting(self.now()).changed(cancel_requested=True)
-            return job.cancelled(reason or "cancelled by a person", self.now())
-
-        job = self.by_person(job_id, "job.cancel", cancelled, actor, reason)
-        if job.is_terminal and job.children:
-            self.dependents.tell(job)
-        if job.state is State.WAITING:
-            self.hand_over([job], None)
-        return job
-
-    def retry(
-        self,
-        job_id: str,
-        actor: Actor,
-        reason: str = "",
-        *,
-        payload: dict[str, Any] | None = None,
-        only: frozenset[State] = RETRYABLE,
-        time_left: TimeLeft | None = None,
-    ) -> Job:
-        """Have an ended job run again: a new cycle of attempts. In direct mode it has run when this returns.
-
-        Args:
-            job_id: which.
-            actor: who wants it.
-            reason: why.
-            payload: another payload, checked like a new one.
-            only: states in which it may be retried.
-            time_left: as `enqueue`.
-
-        Raises:
-            NotFound: there is none.
-            Conflict: it has not ended, or is completed.
-            Invalid: the payload breaks its type's rules.
-        """
-
-        def again(job: Job) -> Job:
-            if job.state not in only:
-                raise Conflict(
-                    f"job {job.id} is {job.state}; retried are {', '.join(sorted(only))}", state=job.state.value
-                )
-            self.must_hold_its_key(job)
-            tolerant = actor.role == ledgers.SYSTEM.role
-            whole = unmasked(payload, job.payload) if payload is not None else None
-            if whole is not None:
-                check_payload(job_types.find(job.type), whole, job, tolerant=tolerant)
-            return job.again(self.now(), whole)
-
-        job = self.by_person(job_id, "job.retry", again, actor, reason)
-        return self.hand_over([job], time_left).get(job.id, job)
-
-    def must_hold_its_key(self, job: Job) -> None:
-        """Refuse to run a job whose key, derived from its payload, another job has taken since.
-
-        Raises:
-            Conflict: the job did nothing, and another one took the key.
-        """
-        known = job_types.get(job.type)
-        if known is None or not known.is_once or job.idempotency_key is not None:
-            return
-        with suppress(ValidationError):  # it is put back when it is run
-            holder = self.store.remembered(derived_key(job.tenant, known, job.payload))
-            if holder not in {None, job.id}:
-                raise Conflict(f"job {holder} was enqueued with the same payload since", job_id=holder)
-
-    def by_person(
-        self, job_id: str, action: str, change: Callable[[Job], Job | None], actor: Actor, reason: str
-    ) -> Job:
-        """Change a job on a person's behalf, signed in the same transaction.
-
-        Args:
-            job_id: which.
-            action: what the ledger calls it.
-            change: the job as it is to be; None leaves it as it is; asked again when the row has changed meanwhile.
-            actor: who.
-            reason: why.
-
-        Raises:
-            NotFound: there is none.
-            Unavailable: it keeps changing.
-        """
-
-        def attempt() -> Job:
-            before = self.job(job_id)
-            after = change(before)
-            if after is None:
-                return before
-            entry = Entry(
-                actor, action, f"job:{job_id}", {"state": before.state.value}, {"state": after.state.value}, reason
-            )
-            after, with_it = told(after, self.now()) if after.cycle > before.cycle else (after, ())
-            written = self.store.change(before, after, _signer(self.ledger, entry), with_it)
-            if written is None:
-                raise Contended(f"job {job_id}")
-            return written
-
-        return retry_on_conflict(attempt)
-
 
 def _name(draft: Draft) -> str:
     """What a draft is told apart by within a request: its key, or, without one, itself."""
@@ -427,10 +301,6 @@ def rate_headers(taken: Taken) -> dict[str, str]:
         "ratelimit-remaining": str(taken.remaining),
         "ratelimit-reset": str(taken.reset_s),
     }
-
-
-def _signer(ledger: Ledger, entry: Entry) -> Callable[[Transaction], None]:
-    return lambda transaction: ledger.sign(transaction, entry)
 
 
 @lru_cache(maxsize=1)

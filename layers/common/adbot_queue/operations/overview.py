@@ -10,7 +10,7 @@ from adbot_queue.core.clock import system_clock
 from adbot_queue.jobs.model import BAD_ENDS
 from adbot_queue.platform import circuit_breaker as circuits
 from adbot_queue.platform import mode
-from adbot_queue.platform.circuit_breaker import Circuit
+from adbot_queue.platform.circuit import Circuit
 from adbot_queue.platform.mode import Switch
 from adbot_queue.providers.registry import PROVIDERS
 from adbot_queue.queues import service as queues

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from adbot_queue.platform.circuit_breaker import CircuitState
+from adbot_queue.platform.circuit import CircuitState
 from adbot_queue.platform.mode import ProcessingMode
 from adbot_queue.queues.statistics import RUN, WAIT
 

@@ -1,4 +1,4 @@
-"""Is what we stand on there?"""
+"""Is what we stand on there? The route is public: `LastKnown` bounds how often AWS is asked."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from functools import lru_cache
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue.core import aws
+from adbot_queue.core.last_known import LastKnown
 from adbot_queue.core.settings import settings
 from adbot_queue.jobs import job_queues
-
-CACHE_SECONDS = 5
-"""How long an answer stands: the route is public, and nobody shall make us ask AWS more often than this."""
 
 
 class Readiness:
@@ -21,15 +19,14 @@ class Readiness:
 
     def __init__(self, checks: dict[str, Callable[[], bool]], seconds: Callable[[], float] = time.monotonic) -> None:
         self._checks = checks
-        self._seconds = seconds
-        self._known: tuple[float, dict[str, str]] | None = None
+        self._known: LastKnown[dict[str, str]] = LastKnown("readiness", self._ask, {}, seconds)
 
     def check(self) -> dict[str, str]:
-        """Name of each part -> `ok`, or the kind of error that asking gave. At most `CACHE_SECONDS` old."""
-        now = self._seconds()
-        if self._known is None or now - self._known[0] > CACHE_SECONDS:
-            self._known = (now, {name: _outcome(check) for name, check in self._checks.items()})
-        return self._known[1]
+        """Name of each part -> `ok`, or the kind of error that asking gave. At most 5 s old."""
+        return self._known.get()
+
+    def _ask(self) -> dict[str, str]:
+        return {name: _outcome(check) for name, check in self._checks.items()}
 
 
 def _outcome(check: Callable[[], bool]) -> str:

@@ -10,7 +10,7 @@ from pydantic import Field
 from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Input, Query, View
 from adbot_queue.operations.overview import Overview
-from adbot_queue.platform.circuit_breaker import Circuit, CircuitState
+from adbot_queue.platform.circuit import Circuit, CircuitState
 from adbot_queue.platform.health_log import LogLevel
 from adbot_queue.platform.mode import ProcessingMode, Switch
 from adbot_queue.queues.schemas import PeriodView, QueueView

@@ -12,13 +12,12 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from adbot_queue import ledger as ledgers
 from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.clock import Clock, iso, system_clock
 from adbot_queue.core.conflicts import CHANGED, retry_on_conflict
 from adbot_queue.core.dynamodb import Item, Transaction
+from adbot_queue.core.last_known import LastKnown
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
 from adbot_queue.ledger import Actor, Entry, Ledger
@@ -28,7 +27,6 @@ from adbot_queue.platform.health_log import HealthLog, LogLevel
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-CACHE_SECONDS = 5
 KEY: Item = {"pk": "MODE", "sk": "M"}
 
 
@@ -67,20 +65,11 @@ class Modes:
         self._ledger = ledger
         self._log = log
         self._now = now
-        self._seconds = seconds
-        self._mode = ProcessingMode.ASYNC_QUEUE
-        self._asked_at: float | None = None
+        self._mode = LastKnown("mode", lambda: self.read().mode, ProcessingMode.ASYNC_QUEUE, seconds)
 
     def current(self) -> ProcessingMode:
         """The mode, at most 5 s old. While it cannot be read the last known one stands, at first async_queue."""
-        now = self._seconds()
-        if self._asked_at is None or now - self._asked_at >= CACHE_SECONDS:
-            try:
-                self._mode = self.read().mode
-            except (ClientError, BotoCoreError) as error:
-                logger.warning("mode cannot be read; going on as before", mode=self._mode, error=type(error).__name__)
-            self._asked_at = now
-        return self._mode
+        return self._mode.get()
 
     def read(self) -> Switch:
         """The switch, read strongly."""
@@ -104,7 +93,7 @@ class Modes:
                 return before
             after = Switch(mode, iso(self._now()), actor.id, reason, before.version + 1)
             self._transaction(before, after, actor).commit()
-            self._mode, self._asked_at = mode, self._seconds()
+            self._mode.set(mode)
             logger.warning("mode switched", before=before.mode, after=mode)
             return after
 

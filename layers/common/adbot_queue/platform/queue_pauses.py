@@ -10,16 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import Item
-from adbot_queue.core.telemetry import logger
+from adbot_queue.core.last_known import LastKnown
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-CACHE_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -46,20 +42,14 @@ class Pauses:
         self._client = client
         self._table = table
         self._queues = list(queues)
-        self._seconds = seconds
-        self._paused: frozenset[str] = frozenset()
-        self._asked_at: float | None = None
+        self._paused: LastKnown[frozenset[str]] = LastKnown("pauses", self._read, frozenset(), seconds)
 
     def paused(self) -> frozenset[str]:
         """Queues that are paused, at most 5 s old. While that cannot be read what was known last stands."""
-        now = self._seconds()
-        if self._asked_at is None or now - self._asked_at >= CACHE_SECONDS:
-            try:
-                self._paused = frozenset(name for name, intent in self.intents().items() if intent.paused)
-            except (ClientError, BotoCoreError) as error:
-                logger.warning("pauses cannot be read; going on as before", error=type(error).__name__)
-            self._asked_at = now
-        return self._paused
+        return self._paused.get()
+
+    def _read(self) -> frozenset[str]:
+        return frozenset(name for name, intent in self.intents().items() if intent.paused)
 
     def intents(self) -> dict[str, Intent]:
         """The intent of every queue, read strongly in one call."""

@@ -17,6 +17,7 @@ from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs import job_types, service
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.errors import Cancelled, PermanentError, Suspend
+from adbot_queue.jobs.lifecycle import Lifecycle
 from adbot_queue.jobs.model import Failure, Job
 from adbot_queue.jobs.service import JobService, NewJob
 from adbot_queue.jobs.unreadable import Unsupported
@@ -59,6 +60,7 @@ class _Run:
         self._context = context
         self._job = job
         self._jobs = jobs
+        self._lifecycle = Lifecycle(jobs)
         self._record = Record.of(job.checkpoint, declared.steps)
         self._wanted = _wanted(declared)
 
@@ -131,7 +133,7 @@ class _Run:
         try:
             payload = self._payload(self._steps[execution.id])
             changed = payload if payload != row.payload else None  # another payload is another effect
-            self._jobs.retry(row.id, ledger.SYSTEM, f"its workflow {self._job.id} is retried", payload=changed)
+            self._lifecycle.retry(row.id, ledger.SYSTEM, f"its workflow {self._job.id} is retried", payload=changed)
         except Conflict:
             logger.info("step's job was retried by somebody else", step=execution.id)
         except (Absent, AppError) as error:
@@ -237,7 +239,7 @@ class _Run:
         for one in self._running():
             self._record.steps[one.id] = replace(one, retrying=None)
             try:
-                self._jobs.cancel(one.job or "", ledger.SYSTEM, f"its workflow {self._job.id} is cancelled")
+                self._lifecycle.cancel(one.job or "", ledger.SYSTEM, f"its workflow {self._job.id} is cancelled")
             except (Conflict, NotFound):
                 logger.info("step's job had ended", step=one.id)
         self._look()

@@ -134,7 +134,7 @@ def test_a_dead_job_that_a_person_retries_days_later_sends_nothing_twice(peers: 
 
     peers.instead.clear()
     peers.stand_ins.stripe._answers.clear()
-    jobs.service.retry(job.id, ADMIN)
+    jobs.lifecycle.retry(job.id, ADMIN)
     jobs.settle()
 
     assert (jobs.get(job).state, balance(peers)) == (State.COMPLETED, {"eur": 3900})

@@ -1,0 +1,153 @@
+"""What people do to a job that exists: cancel it, retry it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from pydantic import ValidationError
+
+from adbot_queue import ledger
+from adbot_queue.core.conflicts import retry_on_conflict
+from adbot_queue.core.dynamodb import Contended
+from adbot_queue.core.errors import Conflict
+from adbot_queue.jobs import job_types, service
+from adbot_queue.jobs.enqueue.request import check_payload, derived_key
+from adbot_queue.jobs.enqueue.result_webhook import told
+from adbot_queue.jobs.masking import unmasked
+from adbot_queue.jobs.model import RETRYABLE, Job, State
+from adbot_queue.jobs.service import JobService, TimeLeft
+from adbot_queue.ledger import Actor, Entry
+
+
+class Lifecycle:
+    """Changes of jobs on behalf of people, each signed in the ledger."""
+
+    def __init__(self, jobs: JobService) -> None:
+        self._jobs = jobs
+
+    def cancel(self, job_id: str, actor: Actor, reason: str = "") -> Job:
+        """Cancel a job: at once when it is not running, otherwise its processor is asked to stop.
+
+        One with jobs of its own is asked to stop as soon as it has begun: it runs once more, to cancel them.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: it has ended otherwise.
+        """
+
+        def cancelled(job: Job) -> Job | None:
+            leads = job.has_begun and job_types.spawns_jobs(job.type)
+            waits_to_stop = job.state is State.ACTIVE or (leads and job.state is State.WAITING)
+            if job.state is State.CANCELLED or (job.cancel_requested and waits_to_stop):
+                return None
+            if job.is_terminal:
+                raise Conflict(f"job {job.id} is {job.state}", state=job.state.value)
+            if job.state is State.ACTIVE:
+                return job.changed(cancel_requested=True)
+            if leads:
+                return job.waiting(self._jobs.now()).changed(cancel_requested=True)
+            return job.cancelled(reason or "cancelled by a person", self._jobs.now())
+
+        job = self.change_as(job_id, "job.cancel", cancelled, actor, reason)
+        if job.is_terminal and job.children:
+            self._jobs.dependents.tell(job)
+        if job.state is State.WAITING:
+            self._jobs.hand_over([job], None)
+        return job
+
+    def retry(
+        self,
+        job_id: str,
+        actor: Actor,
+        reason: str = "",
+        *,
+        payload: dict[str, Any] | None = None,
+        only: frozenset[State] = RETRYABLE,
+        time_left: TimeLeft | None = None,
+    ) -> Job:
+        """Have an ended job run again: a new cycle of attempts. In direct mode it has run when this returns.
+
+        Args:
+            job_id: which.
+            actor: who wants it.
+            reason: why.
+            payload: another payload, checked like a new one.
+            only: states in which it may be retried.
+            time_left: as `enqueue`.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: it has not ended, or is completed.
+            Invalid: the payload breaks its type's rules.
+        """
+
+        def again(job: Job) -> Job:
+            if job.state not in only:
+                raise Conflict(
+                    f"job {job.id} is {job.state}; retried are {', '.join(sorted(only))}", state=job.state.value
+                )
+            self.must_hold_its_key(job)
+            tolerant = actor.role == ledger.SYSTEM.role
+            whole = unmasked(payload, job.payload) if payload is not None else None
+            if whole is not None:
+                check_payload(job_types.find(job.type), whole, job, tolerant=tolerant)
+            return job.again(self._jobs.now(), whole)
+
+        job = self.change_as(job_id, "job.retry", again, actor, reason)
+        return self._jobs.hand_over([job], time_left).get(job.id, job)
+
+    def must_hold_its_key(self, job: Job) -> None:
+        """Refuse to run a job whose key, derived from its payload, another job has taken since.
+
+        Raises:
+            Conflict: the job did nothing, and another one took the key.
+        """
+        known = job_types.get(job.type)
+        if known is None or not known.is_once or job.idempotency_key is not None:
+            return
+        with suppress(ValidationError):  # it is put back when it is run
+            holder = self._jobs.store.remembered(derived_key(job.tenant, known, job.payload))
+            if holder not in {None, job.id}:
+                raise Conflict(f"job {holder} was enqueued with the same payload since", job_id=holder)
+
+    def change_as(
+        self, job_id: str, action: str, change: Callable[[Job], Job | None], actor: Actor, reason: str
+    ) -> Job:
+        """Change a job on a person's behalf, signed in the same transaction.
+
+        Args:
+            job_id: which.
+            action: what the ledger calls it.
+            change: the job as it is to be; None leaves it as it is; asked again when the row has changed meanwhile.
+            actor: who.
+            reason: why.
+
+        Raises:
+            NotFound: there is none.
+            Unavailable: it keeps changing.
+        """
+
+        def attempt() -> Job:
+            before = self._jobs.job(job_id)
+            after = change(before)
+            if after is None:
+                return before
+            entry = Entry(
+                actor, action, f"job:{job_id}", {"state": before.state.value}, {"state": after.state.value}, reason
+            )
+            after, with_it = told(after, self._jobs.now()) if after.cycle > before.cycle else (after, ())
+            written = self._jobs.store.change(
+                before, after, lambda transaction: self._jobs.ledger.sign(transaction, entry), with_it
+            )
+            if written is None:
+                raise Contended(f"job {job_id}")
+            return written
+
+        return retry_on_conflict(attempt)
+
+
+def from_env() -> Lifecycle:
+    """The changes of jobs in this process."""
+    return Lifecycle(service.from_env())
