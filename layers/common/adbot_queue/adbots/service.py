@@ -13,7 +13,7 @@ from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry
 from adbot_queue.adbots.allocation_trigger import Nudge
 from adbot_queue.adbots.changes import Change
 from adbot_queue.adbots.command_log import CommandLog
-from adbot_queue.adbots.commands import Command, Done, retry_on_conflict
+from adbot_queue.adbots.commands import Command, Done, refusal_of, retry_on_conflict
 from adbot_queue.adbots.model import (
     Adbot,
     AdbotStatus,
@@ -31,9 +31,9 @@ from adbot_queue.adbots.storage.pool_store import Extra, Stale
 from adbot_queue.adbots.storage.rows import UnreadableRow
 from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core import aws
-from adbot_queue.core.clock import Clock, iso, system_clock
+from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.dynamodb import Refused, Transaction
-from adbot_queue.core.errors import AppError, Conflict, Forbidden, Invalid, NotFound
+from adbot_queue.core.errors import Conflict, Invalid, NotFound
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
@@ -156,7 +156,7 @@ class AdbotService:
             try:
                 after = change(before)
             except NotStartable as refusal:
-                raise _refusal(refusal.adbot, action) from refusal
+                raise refusal_of(refusal.adbot, action) from refusal
             transaction = self.store.transaction()
             self.store.replace_adbot(transaction, before, after)
             self._log.sign(command, action, before, after)(transaction)
@@ -386,19 +386,6 @@ class AdbotService:
 
 def _bind(extra: Callable[[Transaction, Adbot], None], adbot: Adbot) -> Extra:
     return lambda transaction: extra(transaction, adbot)
-
-
-def _refusal(adbot: Adbot, action: str) -> AppError:
-    if action == "adbot.start" and adbot.status is AdbotStatus.QUEUED:
-        return Forbidden(
-            f"adbot {adbot.id} is QUEUED: {adbot.missing} of {adbot.required} sessions are missing",
-            missing_sessions_count=adbot.missing,
-            queued_reason=adbot.queued_reason,
-            queued_at=iso(adbot.queued_at) if adbot.queued_at else None,
-        )
-    if action == "adbot.start" and adbot.on_hold:
-        return Conflict(f"adbot {adbot.id} is on hold: its payment is disputed", status_now=adbot.status)
-    return Conflict(f"adbot {adbot.id} is {adbot.status}", status_now=adbot.status)
 
 
 @lru_cache(maxsize=1)
