@@ -75,7 +75,7 @@ class Jobs(harness.Jobs):
             lambda: self.paused,
             self.clock,
         )
-        self.lifecycle = Lifecycle(self.service)
+        self.lifecycle = Lifecycle(service)
         worker = self.new_worker()
         sweeper = Sweeper(
             self.store,
