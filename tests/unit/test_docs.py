@@ -30,7 +30,7 @@ PAGES = sorted(
     for path in ROOT.glob(pattern)
     if path.name != "api.md"  # generated from the routes
 )
-CURRENT = [path for path in PAGES if path.name not in {"CHANGELOG.md", "decisions.md"}]
+CURRENT = [path for path in PAGES if path.name != "CHANGELOG.md"]
 """Pages that describe what is; the others may name what was."""
 TO_RUN = [path for path in PAGES if path.parent.name == "how-to" or path.name in {"README.md", "getting-started.md"}]
 
