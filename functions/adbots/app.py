@@ -23,7 +23,7 @@ def list_adbots(request: Request[None]) -> schemas.AdbotPage:
     """Newest first."""
     page, owner = request.query, request.caller.sees_only
     found, following = service.from_env().list_adbots(owner, page.status, page.limit, page.cursor)
-    return schemas.AdbotPage(items=[schemas.AdbotView.of(adbot) for adbot in found], next=following)
+    return schemas.AdbotPage(items=[schemas.AdbotView.model_validate(adbot) for adbot in found], next=following)
 
 
 @api.get("/adbots/{id}", roles=STAFF | CUSTOMERS, returns=schemas.AdbotView, summary="Get a bot", raises=(NotFound,))
@@ -31,7 +31,10 @@ def get_adbot(request: Request[None]) -> schemas.AdbotView:
     """Staff also see its sessions."""
     adbots = service.from_env()
     adbot = adbots.adbot(request.path["id"], request.caller.sees_only)
-    return schemas.AdbotView.of(adbot, adbots.sessions.session_ids(adbot.runs) if request.caller.is_staff else None)
+    view = schemas.AdbotView.model_validate(adbot)
+    if request.caller.is_staff:
+        view.session_ids = adbots.sessions.session_ids(adbot.runs)
+    return view
 
 
 @api.get(
@@ -45,7 +48,7 @@ def get_adbot(request: Request[None]) -> schemas.AdbotView:
 def list_orders(request: Request[None]) -> schemas.OrderPage:
     """Newest first."""
     found, following = service.from_env().store.orders_in_review(request.query.limit, request.query.cursor)
-    return schemas.OrderPage(items=[schemas.OrderView.of(order) for order in found], next=following)
+    return schemas.OrderPage(items=[schemas.OrderView.model_validate(order) for order in found], next=following)
 
 
 @api.get(
@@ -58,7 +61,7 @@ def list_orders(request: Request[None]) -> schemas.OrderPage:
 )
 def get_order(request: Request[None]) -> schemas.OrderView:
     """Customers see their own, staff all."""
-    return schemas.OrderView.of(service.from_env().order(request.path["id"], request.caller.sees_only))
+    return schemas.OrderView.model_validate(service.from_env().order(request.path["id"], request.caller.sees_only))
 
 
 @api.post(

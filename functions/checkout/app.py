@@ -23,7 +23,7 @@ def start_checkout(request: Request[schemas.StartCheckout]) -> schemas.CheckoutV
     """The same Idempotency-Key returns the same session."""
     body, key = request.body, request.idempotency_key or request.request_id
     begun = checkout.from_env().start(request.caller.id, body.plan_id, body.success_url, body.cancel_url, key)
-    return schemas.CheckoutView.of(begun)
+    return schemas.CheckoutView.model_validate(begun)
 
 
 @api.get("/plans", roles=STAFF | CUSTOMERS, query=schemas.PlansQuery, returns=schemas.PlanPage, summary="List plans")
@@ -44,13 +44,13 @@ def list_plans(request: Request[None]) -> schemas.PlanPage:
 def put_plan(request: Request[schemas.PlanBody]) -> Response:
     """201 if the plan is new, 200 if it existed. Earlier purchases keep their terms."""
     plan, new = plans.from_env().put(request.path["id"], request.body.model_dump(), Actor.behind(request))
-    return Response(schemas.PlanView.of(plan), 201 if new else 200)
+    return Response(schemas.PlanView.model_validate(plan), 201 if new else 200)
 
 
 @api.delete("/admin/plans/{id}", roles=ADMINS, returns=schemas.PlanView, summary="Delete a plan", raises=(NotFound,))
 def delete_plan(request: Request[None]) -> schemas.PlanView:
     """Returns the deleted plan."""
-    return schemas.PlanView.of(plans.from_env().remove(request.path["id"], Actor.behind(request)))
+    return schemas.PlanView.model_validate(plans.from_env().remove(request.path["id"], Actor.behind(request)))
 
 
 handler = api.handler

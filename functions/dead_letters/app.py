@@ -30,7 +30,7 @@ def list_dead_letters(request: Request[None]) -> schemas.DeadLetterPage:
     query, service = request.query, dead_letters.from_env()
     if query.group:
         groups, complete = service.groups(query.wanted())
-        views = [schemas.GroupView.of(group) for group in groups]
+        views = [schemas.GroupView.model_validate(group) for group in groups]
         return schemas.DeadLetterPage(items=[], next=None, groups=views, complete=complete)
     found, following = service.page(query.wanted(), query.limit, query.cursor)
     return schemas.DeadLetterPage(items=[schemas.DeadLetterView.of(job) for job in found], next=following)

@@ -45,7 +45,7 @@ def receive_twilio_report(request: Request[None]) -> Response:
 )
 def get_message(request: Request[None]) -> schemas.MessageView:
     """By the id of the provider or of the job. Kept for 30 days."""
-    return schemas.MessageView.of(messages.from_env().delivery(request.path["id"]))
+    return schemas.MessageView.model_validate(messages.from_env().delivery(request.path["id"]))
 
 
 @api.post(
@@ -75,7 +75,9 @@ def receive_sendgrid_events(request: Request[None]) -> delivery_schemas.EventsRe
 def list_deliveries(request: Request[None]) -> delivery_schemas.DeliveryPage:
     """Empty until a provider accepts one."""
     found = service.from_env().of_job(request.path["job_id"])
-    return delivery_schemas.DeliveryPage(items=[delivery_schemas.DeliveryView.of(delivery) for delivery in found])
+    return delivery_schemas.DeliveryPage(
+        items=[delivery_schemas.DeliveryView.model_validate(delivery) for delivery in found]
+    )
 
 
 @api.get(
@@ -89,7 +91,9 @@ def list_deliveries(request: Request[None]) -> delivery_schemas.DeliveryPage:
 def list_suppressions(request: Request[None]) -> delivery_schemas.SuppressionPage:
     """An entry can only be found by its address: the list stores a keyed hash of it."""
     found = suppressions.from_env().entries(request.query.channel, request.query.address)
-    return delivery_schemas.SuppressionPage(items=[delivery_schemas.SuppressionView.of(entry) for entry in found])
+    return delivery_schemas.SuppressionPage(
+        items=[delivery_schemas.SuppressionView.model_validate(entry) for entry in found]
+    )
 
 
 @api.delete(
@@ -103,7 +107,7 @@ def list_suppressions(request: Request[None]) -> delivery_schemas.SuppressionPag
 def remove_suppression(request: Request[None]) -> delivery_schemas.SuppressionView:
     """Removing it twice changes nothing."""
     lifted = suppressions.from_env().lift(request.path["id"], request.query.reason, Actor.behind(request))
-    return delivery_schemas.SuppressionView.of(lifted)
+    return delivery_schemas.SuppressionView.model_validate(lifted)
 
 
 @api.get(
@@ -130,7 +134,9 @@ def get_push_key(_request: Request[None]) -> push.PushKey:
 )
 def subscribe_browser(request: Request[push.PushSubscriptionBody]) -> push.PushSubscriptionView:
     """The same browser keeps its subscription. Of more than 20 the oldest is removed."""
-    return push.PushSubscriptionView.of(subscriptions.from_env().add(request.caller.id, request.body.browser()))
+    return push.PushSubscriptionView.model_validate(
+        subscriptions.from_env().add(request.caller.id, request.body.browser())
+    )
 
 
 @api.delete(
@@ -144,7 +150,9 @@ def unsubscribe_browser(request: Request[None]) -> push.PushSubscriptionPage:
     """Returns the remaining subscriptions. Unsubscribing twice changes nothing."""
     known, user = subscriptions.from_env(), request.caller.id
     known.remove(user, request.path["id"])
-    return push.PushSubscriptionPage(items=[push.PushSubscriptionView.of(one) for one in known.of_user(user)])
+    return push.PushSubscriptionPage(
+        items=[push.PushSubscriptionView.model_validate(one) for one in known.of_user(user)]
+    )
 
 
 handler = api.handler

@@ -16,7 +16,7 @@ api = Api("System")
 @api.get("/admin/system/mode", roles=STAFF, returns=schemas.ModeView, summary="Get the processing mode")
 def get_mode(_request: Request[None]) -> schemas.ModeView:
     """Reads the stored mode, not a cached one."""
-    return schemas.ModeView.of(mode.from_env().read())
+    return schemas.ModeView.model_validate(mode.from_env().read())
 
 
 @api.post(
@@ -29,7 +29,7 @@ def get_mode(_request: Request[None]) -> schemas.ModeView:
 def set_mode(request: Request[schemas.SetMode]) -> schemas.ModeView:
     """Setting the same mode again changes nothing."""
     wanted = request.body
-    return schemas.ModeView.of(mode.from_env().set(wanted.mode, wanted.reason, Actor.behind(request)))
+    return schemas.ModeView.model_validate(mode.from_env().set(wanted.mode, wanted.reason, Actor.behind(request)))
 
 
 @api.get(

@@ -45,7 +45,7 @@ def get_queue_stats(request: Request[None]) -> queue_schemas.QueueStats:
 )
 def pause_queue(request: Request[queue_schemas.PauseQueue]) -> queue_schemas.PauseResultView:
     """Pausing twice changes nothing."""
-    return queue_schemas.PauseResultView.of(
+    return queue_schemas.PauseResultView.model_validate(
         queues_control.from_env().pause(request.path["name"], request.body.reason, Actor.behind(request))
     )
 
@@ -60,7 +60,7 @@ def pause_queue(request: Request[queue_schemas.PauseQueue]) -> queue_schemas.Pau
 )
 def resume_queue(request: Request[queue_schemas.PauseQueue]) -> queue_schemas.PauseResultView:
     """Resuming twice changes nothing."""
-    return queue_schemas.PauseResultView.of(
+    return queue_schemas.PauseResultView.model_validate(
         queues_control.from_env().resume(request.path["name"], request.body.reason, Actor.behind(request))
     )
 

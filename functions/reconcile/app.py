@@ -24,7 +24,7 @@ api = Api("Bot queue")
 )
 def reconcile_pool(request: Request[None]) -> stock_schemas.ReconcileReport:
     """Reports drift and corrects nothing. A pool too large for one request is left to the schedule."""
-    return stock_schemas.ReconcileReport.of(reconcile.from_env().pool(request.query.pool_or_default))
+    return stock_schemas.ReconcileReport.model_validate(reconcile.from_env().pool(request.query.pool_or_default))
 
 
 def handler(event: Any, context: Any) -> Any:

@@ -66,7 +66,7 @@ def get_schedule(request: Request[None]) -> schemas.ScheduleDetail:
     """The next five runs, the last ten ticks."""
     service = schedules.from_env()
     schedule = service.get(request.path["name"])
-    ticks = [schemas.TickView.of(tick) for tick in service.ticks(schedule.name)]
+    ticks = [schemas.TickView.model_validate(tick) for tick in service.ticks(schedule.name)]
     return schemas.ScheduleDetail.of(schedule, system_clock(), ticks=ticks)
 
 

@@ -10,15 +10,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from adbot_queue.core import aws, clock, dynamodb
-from adbot_queue.core.clock import Clock, system_clock
-from adbot_queue.core.dynamodb import Item, Transaction
+from adbot_queue.core.dynamodb import Item, Table, Transaction
 from adbot_queue.core.errors import Invalid
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.core.settings import settings
 
 if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-
     from adbot_queue.core.http import Request
 
 
@@ -55,17 +52,12 @@ class Entry:
 _INDEXES = {"target": "by_target", "actor": "by_actor", "action": "by_action"}  # the most selective first
 
 
-class Ledger:
+class Ledger(Table):
     """Writes entries into other people's transactions, and reads them for `GET /admin/ledger`."""
-
-    def __init__(self, client: DynamoDBClient, table: str, now: Clock = system_clock) -> None:
-        self._client = client
-        self._table = table
-        self._now = now
 
     def sign(self, transaction: Transaction, entry: Entry) -> None:
         """Add the entry to a transaction: it is written exactly if its effect is."""
-        now = self._now()
+        now = self.now()
         at = clock.iso(now)
         item: Item = {
             "pk": clock.day(now),
@@ -80,7 +72,7 @@ class Ledger:
             "after": entry.after,
             "reason": entry.reason,
         }
-        transaction.create("ledger", self._table, item)
+        transaction.create("ledger", self.table, item)
 
     def read(
         self,
@@ -118,7 +110,7 @@ class Ledger:
             index = _INDEXES[first]
         else:
             given_ends = [end for end in (since, until) if end is not None]
-            days = {clock.day(end) for end in given_ends or [self._now()]}
+            days = {clock.day(end) for end in given_ends or [self.now()]}
             if len(days) > 1:
                 raise Invalid.field("from", "more than one day needs a filter by actor, action or target as well")
             values["hash"] = days.pop()
@@ -127,7 +119,7 @@ class Ledger:
         values |= given
         where = " AND ".join(f"#{name} = :{name}" for name in given) or None
         return dynamodb.query_page(
-            self._client, self._table, condition, index=index, limit=limit, cursor=cursor, where=where, **values
+            self.client, self.table, condition, index=index, limit=limit, cursor=cursor, where=where, **values
         )
 
 

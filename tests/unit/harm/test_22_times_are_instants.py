@@ -46,7 +46,7 @@ def times_of(answer: Any) -> list[str]:
 @pytest.mark.parametrize("end", ["from", "to"])
 def test_every_form_of_a_moment_finds_the_same_ledger_entries(on_aws: World, end: str) -> None:
     clock = FakeClock(NOON - 3 * HOUR)
-    on_aws.adbots.ledger._now = clock
+    on_aws.adbots.ledger.now = clock
     on_aws.adbots.pools._now = clock
     for number in range(7):
         on_aws.pool(f"pool-{number}")
@@ -69,7 +69,7 @@ def test_every_form_of_a_moment_finds_the_same_ledger_entries(on_aws: World, end
 def test_every_form_of_a_moment_finds_the_same_calls(on_aws: World, end: str) -> None:
     log = event_log.from_env()
     for hours in range(-2, 3):
-        log._now = lambda at=NOON + hours * HOUR: at
+        log.now = lambda at=NOON + hours * HOUR: at
         log.record(Kind.AI, model="m", job="j", attempt=1, type="t", tenant="u", outcome="answered", duration_ms=1)
 
     found = {

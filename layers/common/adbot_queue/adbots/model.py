@@ -138,6 +138,11 @@ class Adbot:
         )
 
     @property
+    def queue_position(self) -> int | None:
+        """Its sequence number in the queue of its pool, None unless it waits there."""
+        return self.seq if self.waits_in_queue else None
+
+    @property
     def is_parked(self) -> bool:
         """It is set aside until an operator looks."""
         return self.queued_reason is QueuedReason.PARKED

@@ -8,9 +8,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from adbot_queue.analytics.model import VIEWED, days_between
-from adbot_queue.analytics.store import ArticleCounted, Counted
+from adbot_queue.analytics.store import ArticleCounted
 from adbot_queue.core.clock import iso
-from adbot_queue.core.schema import Query, View
+from adbot_queue.core.schema import Moment, Query, View
 
 MOST_DAYS = {"hour": 7, "day": 31}
 """Days of one answer: seven Queries by the hour, one by the day."""
@@ -59,13 +59,7 @@ class CountedView(View):
     people: int
     people_exact: bool
     by_event: dict[str, int]
-    counted_at: str
-
-    @classmethod
-    def of(cls, counted: Counted) -> CountedView:
-        """Of an hour or a day."""
-        names = ("start", "events", "people", "people_exact", "by_event")
-        return cls(**{name: getattr(counted, name) for name in names}, counted_at=iso(counted.began_at))
+    counted_at: Moment = Field(validation_alias="began_at")
 
 
 class AnalyticsView(View):

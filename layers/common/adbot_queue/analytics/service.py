@@ -52,7 +52,9 @@ class Analytics:
             found = self.store.days(since, until)
         else:
             found = [hour for one in days_between(since, until) for hour in self.store.hours(one)]
-        return AnalyticsView(by=query.by, since=since, until=until, items=[CountedView.of(one) for one in found])
+        return AnalyticsView(
+            by=query.by, since=since, until=until, items=[CountedView.model_validate(one) for one in found]
+        )
 
     def article(self, article_id: str) -> ArticleView:
         """An article, and its last `ARTICLE_DAYS` days.

@@ -28,13 +28,12 @@ from zlib import crc32
 from adbot_queue.analytics.model import DAY_MS, HOUR_MS, Aggregate, Bucket, Event, People, hour_start
 from adbot_queue.core import attribute_values, aws, cursors, dynamodb
 from adbot_queue.core.clock import iso
-from adbot_queue.core.dynamodb import ConditionFailed, Contended, Item
+from adbot_queue.core.dynamodb import ConditionFailed, Contended, Item, Table
 from adbot_queue.core.settings import MissingSetting
 
 if TYPE_CHECKING:
     from collections import Counter
 
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 SHARDS = 4
 """Partitions of an hour's events: 4,000 events a second."""
@@ -89,12 +88,8 @@ class ArticleCounted:
     last: str = ""
 
 
-class AnalyticsStore:
+class AnalyticsStore(Table):
     """Access patterns of the Analytics table."""
-
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
-        self.client = client
-        self.table = table
 
     # Events
 

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from adbot_queue.core import patience
 from adbot_queue.core.attribute_values import decode, encode, to_wire
+from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.cursors import make_cursor, open_cursor
 from adbot_queue.core.errors import Invalid
 
@@ -30,6 +31,15 @@ TRANSACTION_LIMIT = 100
 
 BATCH_GET_LIMIT = 100
 """Keys in one BatchGetItem, AWS's limit."""
+
+
+class Table:
+    """A table, and the clock of what is written to it: what a store is made of."""
+
+    def __init__(self, client: DynamoDBClient, table: str, now: Clock = system_clock) -> None:
+        self.client = client
+        self.table = table
+        self.now = now
 
 
 class ConditionFailed(Exception):

@@ -21,10 +21,14 @@ from pydantic import (
     field_validator,
 )
 
-from adbot_queue.core.clock import DAY_MS, day_start, instant
+from adbot_queue.core.clock import DAY_MS, day_start, instant, iso
 
 Phone = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$", description="a number in E.164 form like +4915112345678")]
 """A phone number in E.164: +, country code, number; at most 15 digits."""
+
+
+Moment = Annotated[str, BeforeValidator(lambda moment: iso(moment) if isinstance(moment, int) else moment)]
+"""A time in an answer: milliseconds since 1970 become ISO 8601, UTC."""
 
 
 class View(BaseModel):

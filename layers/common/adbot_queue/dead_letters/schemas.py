@@ -8,10 +8,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from adbot_queue.core.clock import iso
-from adbot_queue.core.schema import Input, Period, Query, View
+from adbot_queue.core.schema import Input, Moment, Period, Query, View
 from adbot_queue.dead_letters.model import PREVIEW, DeadLetterFilter, died_at
 from adbot_queue.dead_letters.replay_service import Preview
-from adbot_queue.dead_letters.service import Group
 from adbot_queue.jobs import job_queues, job_types
 from adbot_queue.jobs.api.schemas import FailureView, Payload
 from adbot_queue.jobs.masking import ShownPayload
@@ -109,7 +108,7 @@ class DeadLetterView(View):
             type=job.type,
             state=job.state.value,
             fingerprint=job.fingerprint,
-            error=FailureView.of(job.failure),
+            error=FailureView.model_validate(job.failure) if job.failure else None,
             created_at=iso(job.created_at),
             died_at=iso(died_at(job)),
             attempts=job.attempt,
@@ -129,24 +128,10 @@ class GroupView(View):
     queue: str
     type: str
     count: int
-    first_died_at: str
-    last_died_at: str
-    latest_job_id: str
-    error: FailureView | None
-
-    @classmethod
-    def of(cls, group: Group) -> GroupView:
-        """Of a group."""
-        return cls(
-            fingerprint=group.fingerprint,
-            queue=group.queue,
-            type=group.type,
-            count=group.count,
-            first_died_at=iso(group.first_at),
-            last_died_at=iso(group.last_at),
-            latest_job_id=group.latest,
-            error=FailureView.of(group.failure),
-        )
+    first_died_at: Moment = Field(validation_alias="first_at")
+    last_died_at: Moment = Field(validation_alias="last_at")
+    latest_job_id: str = Field(validation_alias="latest")
+    error: FailureView | None = Field(validation_alias="failure")
 
 
 class DeadLetterPage(View):

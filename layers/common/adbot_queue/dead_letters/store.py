@@ -6,18 +6,14 @@ by_state  listing = dead, listed_at = the end   a decision takes a job off the l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from adbot_queue.core import cursors, dynamodb
-from adbot_queue.core.dynamodb import Item
+from adbot_queue.core.dynamodb import Item, Table
 from adbot_queue.core.errors import Invalid
 from adbot_queue.dead_letters.model import DeadLetterFilter
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.store.items import DEAD_LISTING, sort_out
 from adbot_queue.jobs.unreadable import report
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 PAGE_SIZE = 100
 MAX_QUERIES = 20
@@ -49,12 +45,8 @@ class IndexEntry:
         return str(self.key["pk"]).partition("#")[2]
 
 
-class DeadLetterStore:
+class DeadLetterStore(Table):
     """Access patterns of the Jobs table that concern dead letters."""
-
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
-        self.client = client
-        self.table = table
 
     def page(self, wanted: DeadLetterFilter, limit: int, cursor: str | None) -> tuple[list[Job], str | None]:
         """Return dead letters, newest first, and the cursor of the next page, None after the last."""

@@ -9,17 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from adbot_queue.core import attribute_values, aws, dynamodb
-from adbot_queue.core.clock import Clock, system_clock
-from adbot_queue.core.dynamodb import Item
+from adbot_queue.core.dynamodb import Item, Table
 from adbot_queue.core.ids import derived_id
 from adbot_queue.core.settings import settings
 from adbot_queue.providers.web_push import Browser
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 MOST = 20
 """Browsers of a user; one more takes the place of the oldest."""
@@ -34,17 +29,12 @@ class Subscription:
     created_at: int
 
 
-class Subscriptions:
+class Subscriptions(Table):
     """Reads and writes them."""
-
-    def __init__(self, client: DynamoDBClient, table: str, now: Clock = system_clock) -> None:
-        self._client = client
-        self._table = table
-        self._now = now
 
     def add(self, user: str, browser: Browser) -> Subscription:
         """Have a browser told things; the same again renews its keys and its place."""
-        added = Subscription(derived_id("sub_", user, browser.endpoint), browser, self._now())
+        added = Subscription(derived_id("sub_", user, browser.endpoint), browser, self.now())
         item: Item = {
             **_key(user, added.id),
             "endpoint": browser.endpoint,
@@ -52,24 +42,24 @@ class Subscriptions:
             "auth": browser.auth.hex(),
             "created_at": added.created_at,
         }
-        self._client.put_item(TableName=self._table, Item=attribute_values.encode(item))
+        self.client.put_item(TableName=self.table, Item=attribute_values.encode(item))
         for surplus in self.of_user(user)[MOST:]:
             self.remove(user, surplus.id)
         return added
 
     def of_user(self, user: str) -> list[Subscription]:
         """A user's, the newest first."""
-        found = dynamodb.query(self._client, self._table, "pk = :pk", pk=_pk(user))
+        found = dynamodb.query(self.client, self.table, "pk = :pk", pk=_pk(user))
         return sorted(map(_subscription, found), key=lambda one: (one.created_at, one.id), reverse=True)
 
     def get(self, user: str, subscription_id: str) -> Subscription | None:
         """One of a user's, if it is there."""
-        item = dynamodb.get(self._client, self._table, _key(user, subscription_id))
+        item = dynamodb.get(self.client, self.table, _key(user, subscription_id))
         return _subscription(item) if item else None
 
     def remove(self, user: str, subscription_id: str) -> None:
         """Tell a browser nothing any more; one that is not there is none, too."""
-        self._client.delete_item(TableName=self._table, Key=attribute_values.encode(_key(user, subscription_id)))
+        self.client.delete_item(TableName=self.table, Key=attribute_values.encode(_key(user, subscription_id)))
 
 
 def _pk(user: str) -> str:

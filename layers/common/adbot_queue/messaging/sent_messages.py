@@ -13,16 +13,11 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from adbot_queue.core import aws, dynamodb
-from adbot_queue.core.clock import Clock, system_clock
-from adbot_queue.core.dynamodb import ConditionFailed, Item
+from adbot_queue.core.dynamodb import ConditionFailed, Item, Table
 from adbot_queue.core.errors import NotFound
 from adbot_queue.core.settings import settings
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 KEPT_S = 30 * 86_400
 
@@ -63,13 +58,8 @@ class Delivery:
     error_code: int | None = None
 
 
-class Messages:
+class Messages(Table):
     """The items of sent messages."""
-
-    def __init__(self, client: DynamoDBClient, table: str, now: Clock = system_clock) -> None:
-        self._client = client
-        self._table = table
-        self._now = now
 
     def begin(self, effect: str) -> Begun | None:
         """Note that a message is about to be sent.
@@ -77,10 +67,10 @@ class Messages:
         Returns:
             None: it is the first attempt. Otherwise what is known of the earlier ones.
         """
-        now = self._now()
+        now = self.now()
         item = {**_sending(effect), "begun_at": now, "expires_at": _expires(now)}
         try:
-            dynamodb.put_if(self._client, self._table, item, condition="attribute_not_exists(pk)")
+            dynamodb.put_if(self.client, self.table, item, condition="attribute_not_exists(pk)")
         except ConditionFailed as failed:
             stood = failed.item or {}
             return Begun(stood.get("begun_at", now), stood.get("sid"))
@@ -130,11 +120,11 @@ class Messages:
 
     def _further(self, sid: str, state: str, effect: str, job: str, error_code: int | None) -> tuple[bool, Item]:
         """Whether this is news, and the message's item as it is then."""
-        now = self._now()
+        now = self.now()
         try:
             return True, dynamodb.update_if(
-                self._client,
-                self._table,
+                self.client,
+                self.table,
                 _message(sid),
                 "SET effect = :effect, job = :job, #state = :state, step = :step, changed_at = :now, "
                 "error_code = :error, expires_at = :expires",
@@ -154,11 +144,11 @@ class Messages:
             return False, failed.item
 
     def _name(self, effect: str, sid: str) -> None:
-        now = self._now()
+        now = self.now()
         with suppress(ConditionFailed):
             dynamodb.update_if(
-                self._client,
-                self._table,
+                self.client,
+                self.table,
                 _sending(effect),
                 "SET sid = :sid, begun_at = if_not_exists(begun_at, :now), expires_at = :expires",
                 condition="attribute_not_exists(sid)",
@@ -169,7 +159,7 @@ class Messages:
             )
 
     def _get(self, key: Item) -> Item | None:
-        return dynamodb.get(self._client, self._table, key)
+        return dynamodb.get(self.client, self.table, key)
 
 
 def _sending(effect: str) -> Item:

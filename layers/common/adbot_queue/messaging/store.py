@@ -9,15 +9,12 @@ harms no other.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from adbot_queue.core import dynamodb
-from adbot_queue.core.dynamodb import Item
+from adbot_queue.core.dynamodb import Item, Table
 from adbot_queue.core.telemetry import logger
 from adbot_queue.messaging.model import Delivery, DeliveryStatus, Report
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 KEPT_S = 90 * 86_400
 
@@ -29,12 +26,8 @@ class Unreadable:
     """A row that this version cannot read."""
 
 
-class DeliveryStore:
+class DeliveryStore(Table):
     """Reads and conditional writes."""
-
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
-        self._client = client
-        self._table = table
 
     def of_job(self, job: str) -> list[Delivery]:
         """Return the messages that a job sent: more than one is a double."""
@@ -47,11 +40,11 @@ class DeliveryStore:
 
     def get_many(self, messages: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Kept | Unreadable]:
         """Return those of (job, message id) that exist."""
-        found = dynamodb.get_many(self._client, self._table, [_key(*message) for message in messages])
+        found = dynamodb.get_many(self.client, self.table, [_key(*message) for message in messages])
         return {(_job(item), item["sk"]): _kept(item) for item in found}
 
     def _rows(self, job: str) -> Iterable[Item]:
-        return dynamodb.query(self._client, self._table, "pk = :pk", pk=_pk(job))
+        return dynamodb.query(self.client, self.table, "pk = :pk", pk=_pk(job))
 
     def put(self, delivery: Delivery, version: int, now: int) -> None:
         """Write it over the version that was read, 0 for none.
@@ -69,9 +62,9 @@ class DeliveryStore:
             "expires_at": now // 1000 + KEPT_S,
         }
         if version:
-            dynamodb.put_if(self._client, self._table, item, condition="version = :version", version=version)
+            dynamodb.put_if(self.client, self.table, item, condition="version = :version", version=version)
         else:
-            dynamodb.put_if(self._client, self._table, item, condition="attribute_not_exists(pk)")
+            dynamodb.put_if(self.client, self.table, item, condition="attribute_not_exists(pk)")
 
 
 def _pk(job: str) -> str:

@@ -7,12 +7,11 @@ from typing import Any
 
 from pydantic import Field
 
-from adbot_queue.core.clock import iso
-from adbot_queue.core.schema import Input, Query, View
+from adbot_queue.core.schema import Input, Moment, Query, View
 from adbot_queue.operations.overview import Overview
-from adbot_queue.platform.circuit import Circuit, CircuitState
+from adbot_queue.platform.circuit import CircuitState
 from adbot_queue.platform.health_log import LogLevel
-from adbot_queue.platform.mode import ProcessingMode, Switch
+from adbot_queue.platform.mode import ProcessingMode
 from adbot_queue.queues.schemas import PeriodView, QueueView
 from adbot_queue.queues.service import Period
 
@@ -31,11 +30,6 @@ class ModeView(View):
     changed_at: str | None
     actor: str | None
     reason: str
-
-    @classmethod
-    def of(cls, switch: Switch) -> ModeView:
-        """Return the view of the switch."""
-        return cls.model_validate(switch)
 
 
 class LogsQuery(Query):
@@ -90,18 +84,10 @@ class CircuitView(View):
     state: CircuitState
     failures: int
     successes: int
-    opened_at: str | None
-    open_until: str | None
+    opened_at: Moment | None
+    open_until: Moment | None
     reason: str | None
-    not_before: str | None
-
-    @classmethod
-    def of(cls, circuit: Circuit) -> CircuitView:
-        """Return the view of a circuit."""
-        times = {name: getattr(circuit, name) for name in ("opened_at", "open_until", "not_before")}
-        times = {name: None if moment is None else iso(moment) for name, moment in times.items()}
-        shown = {name: getattr(circuit, name) for name in ("provider", "state", "failures", "successes", "reason")}
-        return cls(**shown, **times)
+    not_before: Moment | None
 
 
 class OverviewView(View):
@@ -122,9 +108,9 @@ class OverviewView(View):
             shown = QueueView.of(standing, overview.now)
             queues.append(QueueOverview(**dict(shown), last_5_minutes=last_5, last_60_minutes=last_60))
         return cls(
-            mode=ModeView.of(overview.switch),
+            mode=ModeView.model_validate(overview.switch),
             queues=queues,
             dead_letters=overview.dead_letters,
             bots=BotsOverview.model_validate(overview.bots),
-            circuits=[CircuitView.of(circuit) for circuit in overview.circuits],
+            circuits=[CircuitView.model_validate(circuit) for circuit in overview.circuits],
         )

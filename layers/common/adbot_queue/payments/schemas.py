@@ -8,9 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from adbot_queue.adbots.model import MAX_SESSIONS
-from adbot_queue.core.clock import iso
-from adbot_queue.core.schema import Input, Query, View
-from adbot_queue.payments.checkout import Checkout
+from adbot_queue.core.schema import Input, Moment, Query, View
 from adbot_queue.payments.plans import BillingInterval, CheckoutMode, Plan
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -40,15 +38,10 @@ class StartCheckout(Input):
 class CheckoutView(View):
     """A Stripe Checkout session; its order shows the id as `provider_ids.checkout_session`."""
 
-    checkout_session_id: str
+    checkout_session_id: str = Field(validation_alias="id")
     url: str = Field(description="Send the browser of the customer there")
     plan_id: str
-    expires_at: str
-
-    @classmethod
-    def of(cls, begun: Checkout) -> CheckoutView:
-        """Return the view of a session."""
-        return cls(checkout_session_id=begun.id, url=begun.url, plan_id=begun.plan_id, expires_at=iso(begun.expires_at))
+    expires_at: Moment
 
 
 class PlanBody(Input):
@@ -86,11 +79,6 @@ class PlanView(View):
     active: bool
     version: int
 
-    @classmethod
-    def of(cls, plan: Plan) -> PlanView:
-        """Return the view of a plan."""
-        return cls.model_validate(plan)
-
 
 class PlansQuery(Query):
     """Page of plans."""
@@ -108,4 +96,4 @@ class PlanPage(View):
     @classmethod
     def of(cls, plans: list[Plan], following: str | None) -> PlanPage:
         """Return the view of a page."""
-        return cls(items=[PlanView.of(plan) for plan in plans], next=following)
+        return cls(items=[PlanView.model_validate(plan) for plan in plans], next=following)

@@ -10,17 +10,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from adbot_queue.core import attribute_values, aws, dynamodb
-from adbot_queue.core.clock import Clock, iso, system_clock, text_range
-from adbot_queue.core.dynamodb import Item
+from adbot_queue.core.clock import iso, text_range
+from adbot_queue.core.dynamodb import Item, Table
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 KEPT_MS = 90 * 86_400_000
 
@@ -32,13 +29,8 @@ class Kind(StrEnum):
     PLUGIN = "plugin"
 
 
-class EventLog:
+class EventLog(Table):
     """Writes events, and reads those of a kind newest first."""
-
-    def __init__(self, client: DynamoDBClient, table: str, now: Clock = system_clock) -> None:
-        self._client = client
-        self._table = table
-        self._now = now
 
     def record(self, kind: Kind, **event: Any) -> None:
         """Write an event. Never raises: what it tells of has happened and was paid for, whether it is noted or not.
@@ -47,7 +39,7 @@ class EventLog:
             kind: what was called.
             event: texts and whole numbers; None is left out.
         """
-        now = self._now()
+        now = self.now()
         item: Item = {
             "pk": f"EVENTS#{kind}",
             "sk": f"{iso(now)}#{time_ordered_id(now)}",
@@ -57,7 +49,7 @@ class EventLog:
         }
         logger.info("called", kind=kind.value, **event)
         try:
-            self._client.put_item(TableName=self._table, Item=attribute_values.encode(item))
+            self.client.put_item(TableName=self.table, Item=attribute_values.encode(item))
         except Exception:  # noqa: BLE001  see above
             count("EventsNotRecorded")
             logger.exception("event not written", kind=kind.value)
@@ -79,8 +71,8 @@ class EventLog:
         """
         low, high = text_range(since, until)
         return dynamodb.query_page(
-            self._client,
-            self._table,
+            self.client,
+            self.table,
             "pk = :pk AND sk BETWEEN :low AND :high",
             limit=limit,
             cursor=cursor,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from pydantic import Field
+from pydantic import AliasPath, Field
 
 from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Input, Query, View
-from adbot_queue.platform.queue_pauses import Intent
-from adbot_queue.queues.pause import Switched
 from adbot_queue.queues.service import MOST_MINUTES, Period, Standing
 from adbot_queue.queues.statistics import EVENTS, RUN, WAIT, Histogram
 
@@ -36,11 +34,6 @@ class PauseView(View):
     actor: str | None
     reason: str
 
-    @classmethod
-    def of(cls, intent: Intent) -> PauseView:
-        """Of an intent."""
-        return cls.model_validate(intent)
-
 
 class QueueView(View):
     """A queue: jobs by state now, and counts of events since its creation."""
@@ -60,7 +53,7 @@ class QueueView(View):
         return cls(
             name=standing.name,
             paused=standing.intent.paused,
-            switch=PauseView.of(standing.intent),
+            switch=PauseView.model_validate(standing.intent),
             states=standing.levels,
             totals=_events(standing.totals),
             oldest_waiting_at=None if oldest is None else iso(oldest),
@@ -86,15 +79,9 @@ class PauseResultView(View):
     """
 
     name: str
-    paused: bool
-    switch: PauseView
+    paused: bool = Field(validation_alias=AliasPath("intent", "paused"))
+    switch: PauseView = Field(validation_alias="intent")
     mapping: str
-
-    @classmethod
-    def of(cls, switched: Switched) -> PauseResultView:
-        """Of a switch."""
-        intent = switched.intent
-        return cls(name=switched.name, paused=intent.paused, switch=PauseView.of(intent), mapping=switched.mapping)
 
 
 class TimesView(View):

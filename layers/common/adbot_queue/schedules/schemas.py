@@ -7,12 +7,12 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, StringConstraints
 
 from adbot_queue.core.clock import iso
-from adbot_queue.core.schema import Input, Instant, Query, View
+from adbot_queue.core.schema import Input, Instant, Moment, Query, View
 from adbot_queue.jobs.masking import ShownPayload
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.rank import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from adbot_queue.schedules.cron import FIRST_YEAR, LAST_YEAR
-from adbot_queue.schedules.model import NAME, Schedule, ScheduleSpec, Tick
+from adbot_queue.schedules.model import NAME, Schedule, ScheduleSpec
 from adbot_queue.schedules.plan import MAX_CAUGHT_UP, MissedPolicy
 from adbot_queue.schedules.store import SchedulePage
 
@@ -92,7 +92,7 @@ class ScheduleListQuery(Query):
 class TickView(View):
     """What became of a tick, or of several that were skipped."""
 
-    at: str = Field(description="of several, the last one's")
+    at: Moment = Field(description="of several, the last one's")
     outcome: str = Field(
         description="ran, caught_up (missed, and a job now), skipped, refused, withdrawn (cancelled before it started: "
         "the schedule was changed or removed), manual"
@@ -100,11 +100,6 @@ class TickView(View):
     job_id: str | None
     count: int
     detail: str
-
-    @classmethod
-    def of(cls, tick: Tick) -> TickView:
-        """The view of a tick."""
-        return cls(at=iso(tick.at), outcome=tick.outcome, job_id=tick.job_id, count=tick.count, detail=tick.detail)
 
 
 class ScheduleView(View):

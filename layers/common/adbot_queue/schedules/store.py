@@ -18,10 +18,10 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from adbot_queue.core import aws, dynamodb
-from adbot_queue.core.dynamodb import Item, Refused, Transaction
+from adbot_queue.core.dynamodb import Item, Refused, Table, Transaction
 from adbot_queue.core.errors import Unavailable
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
@@ -32,9 +32,6 @@ from adbot_queue.jobs.store.items import exactly, json_object, texts
 from adbot_queue.schedules.cron import BadExpression
 from adbot_queue.schedules.model import Outcome, Schedule, ScheduleSpec, Tick, Withdrawal, is_name
 from adbot_queue.schedules.plan import ON_TIME_MS, BadZone, MissedPolicy
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 QUEUE = "schedules"
 ROW_VERSION = 1
@@ -106,12 +103,8 @@ class Settlement:
     jobs: Sequence[Job] = field(default=())
 
 
-class ScheduleStore:
+class ScheduleStore(Table):
     """Access patterns of the Jobs table that concern schedules."""
-
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
-        self._client = client
-        self._table = table
 
     # Reading
 
@@ -121,7 +114,7 @@ class ScheduleStore:
         Raises:
             UnreadableSchedule: its row cannot be read.
         """
-        found = dynamodb.get(self._client, self._table, key_of(name)) if is_name(name) else None
+        found = dynamodb.get(self.client, self.table, key_of(name)) if is_name(name) else None
         return schedule_of(found) if found else None
 
     def page(self, limit: int, cursor: str | None) -> SchedulePage:
@@ -138,11 +131,11 @@ class ScheduleStore:
 
     def _read(self, index: str, condition: str, limit: int, cursor: str | None, **values: Any) -> SchedulePage:
         found, following = dynamodb.query_page(
-            self._client, self._table, condition, index=index, limit=limit, cursor=cursor, forward=True, **values
+            self.client, self.table, condition, index=index, limit=limit, cursor=cursor, forward=True, **values
         )
         keys = [{"pk": item["pk"], "sk": item["sk"]} for item in found]
         # Rows that were deleted since the index was written are not found.
-        rows = {item["pk"]: item for item in dynamodb.get_many(self._client, self._table, keys)}
+        rows = {item["pk"]: item for item in dynamodb.get_many(self.client, self.table, keys)}
         schedules, unreadable = [], 0
         for key in keys:
             try:
@@ -157,22 +150,22 @@ class ScheduleStore:
     def ticks(self, name: str, limit: int) -> list[Tick]:
         """Read the latest ticks, latest first."""
         condition, pk = "pk = :pk AND begins_with(sk, :sk)", key_of(name)["pk"]
-        found = dynamodb.query(self._client, self._table, condition, limit=limit, forward=False, pk=pk, sk="TICK#")
+        found = dynamodb.query(self.client, self.table, condition, limit=limit, forward=False, pk=pk, sk="TICK#")
         return list(filter(None, map(_tick_of, found)))
 
     def withdrawal(self, name: str, now: int) -> Withdrawal:
         """Read which decided ticks have not started."""
         condition, pk = "pk = :pk AND sk > :since", key_of(name)["pk"]
         since = _tick_key(now - ON_TIME_MS)
-        found = dynamodb.query(self._client, self._table, condition, forward=False, pk=pk, since=since)
+        found = dynamodb.query(self.client, self.table, condition, forward=False, pk=pk, since=since)
         ticks = list(filter(None, map(_tick_of, found)))
         keys = [items.key_of(tick.job_id) for tick in ticks if tick.job_id]
-        jobs, _ = items.sort_out(dynamodb.get_many(self._client, self._table, keys))
+        jobs, _ = items.sort_out(dynamodb.get_many(self.client, self.table, keys))
         return Withdrawal.of(ticks, {job.id: job for job in jobs}, now)
 
     def created_by(self, key: str, now: int) -> DuplicateOf | None:
         """Read what an idempotency key created, until it expires."""
-        found = dynamodb.get(self._client, self._table, {"pk": key, "sk": "I"})
+        found = dynamodb.get(self.client, self.table, {"pk": key, "sk": "I"})
         return DuplicateOf(found["schedule"], found["fingerprint"]) if found and found["until"] > now else None
 
     # Writing
@@ -185,7 +178,7 @@ class ScheduleStore:
             StaleVersion: the name is taken.
             Contended: try again.
         """
-        transaction = Transaction(self._client).create("schedule", self._table, item_of(schedule))
+        transaction = Transaction(self.client).create("schedule", self.table, item_of(schedule))
         sign(transaction)
         if record:
             stored: Item = {
@@ -197,7 +190,7 @@ class ScheduleStore:
                 "expires_at": record.expires // 1000,
             }
             condition = "attribute_not_exists(pk) OR #until <= :now"  # TTL may delete days late
-            transaction.put("key", self._table, stored, condition=condition, now=now)
+            transaction.put("key", self.table, stored, condition=condition, now=now)
         try:
             transaction.commit()
         except Refused as refused:
@@ -213,10 +206,10 @@ class ScheduleStore:
             StaleVersion: one of them has changed.
             Contended: try again.
         """
-        transaction = Transaction(self._client)
+        transaction = Transaction(self.client)
         read = _as_read(before)
         if after is None:
-            transaction.delete("schedule", self._table, key_of(before.name), condition=_AS_READ, **read)
+            transaction.delete("schedule", self.table, key_of(before.name), condition=_AS_READ, **read)
         else:
             self._update(transaction, "schedule", before, after)
         for job in withdrawal.jobs:
@@ -224,11 +217,11 @@ class ScheduleStore:
             guard = {"job_version": job.version, "delayed": State.DELAYED.value}
             condition = "#version = :job_version AND #state = :delayed"
             transaction.update(
-                f"job:{job.id}", self._table, items.key_of(job.id), expression, condition=condition, **values, **guard
+                f"job:{job.id}", self.table, items.key_of(job.id), expression, condition=condition, **values, **guard
             )
         for tick in withdrawal.ticks:
             taken = Tick(tick.at, Outcome.WITHDRAWN, tick.job_id)
-            transaction.put(f"tick:{tick.at}", self._table, _tick_item(before.name, taken, now))
+            transaction.put(f"tick:{tick.at}", self.table, _tick_item(before.name, taken, now))
         sign(transaction)
         try:
             transaction.commit()
@@ -245,14 +238,14 @@ class ScheduleStore:
             StaleVersion: names the schedules that have changed.
             Contended: try again.
         """
-        transaction = Transaction(self._client)
+        transaction = Transaction(self.client)
         for one in settlements:
             name = one.before.name
             self._update(transaction, name, one.before, one.after)
             for tick in one.ticks:
-                transaction.put(f"{name} tick {tick.at}", self._table, _tick_item(name, tick, now))
+                transaction.put(f"{name} tick {tick.at}", self.table, _tick_item(name, tick, now))
             for job in one.jobs:
-                transaction.create(f"{name} job {job.id}", self._table, items.item_of(job))
+                transaction.create(f"{name} job {job.id}", self.table, items.item_of(job))
         try:
             transaction.commit()
         except Refused as refused:
@@ -266,11 +259,11 @@ class ScheduleStore:
         parts = [f"SET {', '.join(f'#{name} = :new_{name}' for name in changed)}"] if changed else []
         parts += [f"REMOVE {', '.join(f'#{name}' for name in gone)}"] if gone else []
         values = {f"new_{name}": value for name, value in changed.items()} | _as_read(before)
-        transaction.update(tag, self._table, key_of(before.name), " ".join(parts), condition=_AS_READ, **values)
+        transaction.update(tag, self.table, key_of(before.name), " ".join(parts), condition=_AS_READ, **values)
 
     def add_manual(self, name: str, tick: Tick, now: int, sign: Sign) -> bool:
         """Record a manual run; False if it is recorded already."""
-        transaction = Transaction(self._client).create("tick", self._table, _tick_item(name, tick, now))
+        transaction = Transaction(self.client).create("tick", self.table, _tick_item(name, tick, now))
         sign(transaction)
         try:
             transaction.commit()

@@ -11,10 +11,9 @@ from pydantic import Field
 
 from adbot_queue.adbots.api.fields import PoolName, Reason, SessionId
 from adbot_queue.adbots.commands import Done
-from adbot_queue.adbots.model import MAX_SESSIONS, Adbot, AdbotStatus, Order, OrderStatus, QueuedReason
-from adbot_queue.core.clock import iso
+from adbot_queue.adbots.model import MAX_SESSIONS, AdbotStatus, OrderStatus, QueuedReason
 from adbot_queue.core.http import Response
-from adbot_queue.core.schema import Input, Query, View
+from adbot_queue.core.schema import Input, Moment, Query, View
 
 
 class PageQuery(Query):
@@ -62,46 +61,23 @@ class ReassignSessions(Input):
 class AdbotView(View):
     """A bot. Only staff see `session_ids`, and only on a single bot."""
 
-    adbot_id: str
+    adbot_id: str = Field(validation_alias="id")
     order_id: str
     user_id: str
     pool: str
     status: AdbotStatus
-    required_sessions: int
-    sessions_assigned: int
-    missing_sessions_count: int
-    queued_at: str | None
+    required_sessions: int = Field(validation_alias="required")
+    sessions_assigned: int = Field(validation_alias="assigned")
+    missing_sessions_count: int = Field(validation_alias="missing")
+    queued_at: Moment | None
     queued_reason: QueuedReason | None
     queue_position: int | None = Field(description="Sequence number in the queue of the pool")
     creation_source: str
     execution_mode: str
     on_hold: bool
-    created_at: str
+    created_at: Moment
     version: int
     session_ids: list[str] | None = None
-
-    @classmethod
-    def of(cls, adbot: Adbot, session_ids: list[str] | None = None) -> AdbotView:
-        """Return the view of a bot."""
-        return cls(
-            adbot_id=adbot.id,
-            order_id=adbot.order_id,
-            user_id=adbot.user_id,
-            pool=adbot.pool,
-            status=adbot.status,
-            required_sessions=adbot.required,
-            sessions_assigned=adbot.assigned,
-            missing_sessions_count=adbot.missing,
-            queued_at=iso(adbot.queued_at) if adbot.queued_at else None,
-            queued_reason=adbot.queued_reason,
-            queue_position=adbot.seq if adbot.waits_in_queue else None,
-            creation_source=adbot.creation_source,
-            execution_mode=adbot.execution_mode,
-            on_hold=adbot.on_hold,
-            created_at=iso(adbot.created_at),
-            version=adbot.version,
-            session_ids=session_ids,
-        )
 
 
 class AdbotPage(View):
@@ -114,7 +90,7 @@ class AdbotPage(View):
 class OrderView(View):
     """An order. `amount` is in the smallest unit of the currency."""
 
-    order_id: str
+    order_id: str = Field(validation_alias="id")
     status: OrderStatus
     source: str
     user_id: str
@@ -126,22 +102,10 @@ class OrderView(View):
     plan_id: str | None
     pool: str | None
     required_sessions: int | None
-    paid_until: str | None
+    paid_until: Moment | None
     provider_ids: dict[str, str]
     review_reason: str | None
-    created_at: str
-
-    @classmethod
-    def of(cls, order: Order) -> OrderView:
-        """Return the view of an order."""
-        same = (name for name in cls.model_fields if name not in {"order_id", "paid_until", "created_at", "source"})
-        return cls(
-            order_id=order.id,
-            **{name: getattr(order, name) for name in same},
-            source=order.source,
-            paid_until=iso(order.paid_until) if order.paid_until else None,
-            created_at=iso(order.created_at),
-        )
+    created_at: Moment
 
 
 class OrderPage(View):
@@ -154,4 +118,4 @@ class OrderPage(View):
 def done(result: Done, status: int | None = None) -> Response:
     """Return the answer to a command on a bot."""
     headers = {"idempotent-replayed": "true"} if result.replayed else {}
-    return Response(AdbotView.of(result.adbot), status, headers)
+    return Response(AdbotView.model_validate(result.adbot), status, headers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -13,9 +12,6 @@ from adbot_queue.adbots.session_locator import Located
 from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Input, Query, View
 from adbot_queue.core.settings import settings
-
-if TYPE_CHECKING:
-    from adbot_queue.adbots.audit.reconcile import Report
 
 
 class PoolQuery(Query):
@@ -151,8 +147,3 @@ class ReconcileReport(View):
     conclusive: bool
     findings: list[FindingView]
     counted: dict[str, int]
-
-    @classmethod
-    def of(cls, report: Report) -> ReconcileReport:
-        """Return the view of a report."""
-        return cls.model_validate(report, from_attributes=True)

@@ -8,30 +8,21 @@ VERDICTS   <pool>   of the last conclusive audit: when, how many findings
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from adbot_queue.core import attribute_values, dynamodb
-from adbot_queue.core.clock import Clock, system_clock
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
+from adbot_queue.core.dynamodb import Table
 
 DUE_MS = 26 * 3_600_000
 """Age at which a verdict is missed: pools are audited once a day, which takes up to a quarter of an hour."""
 
 
-class Verdicts:
+class Verdicts(Table):
     """The last verdict of each pool."""
-
-    def __init__(self, client: DynamoDBClient, table: str, now: Clock = system_clock) -> None:
-        self._client = client
-        self._table = table
-        self._now = now
 
     def keep(self, pool: str, findings: int) -> None:
         """Record a verdict."""
-        item = {"pk": "VERDICTS", "sk": pool, "at": self._now(), "findings": findings}
-        self._client.put_item(TableName=self._table, Item=attribute_values.encode(item))
+        item = {"pk": "VERDICTS", "sk": pool, "at": self.now(), "findings": findings}
+        self.client.put_item(TableName=self.table, Item=attribute_values.encode(item))
 
     def missing(self, pools: Mapping[str, int]) -> list[str]:
         """Return the pools without a verdict for `DUE_MS`.
@@ -39,7 +30,7 @@ class Verdicts:
         Args:
             pools: name -> when the pool was made, in milliseconds; 0: long ago.
         """
-        found = dynamodb.query(self._client, self._table, "pk = :pk", pk="VERDICTS")
+        found = dynamodb.query(self.client, self.table, "pk = :pk", pk="VERDICTS")
         last = {item["sk"]: item["at"] for item in found if isinstance(item.get("at"), int)}
-        due = self._now() - DUE_MS
+        due = self.now() - DUE_MS
         return sorted(pool for pool, made in pools.items() if last.get(pool, made) <= due)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
@@ -13,10 +12,7 @@ from adbot_queue.adbots.model import AdbotStatus, QueuedReason, Run
 from adbot_queue.adbots.storage import items
 from adbot_queue.adbots.storage.rows import ROW_VERSION, Found, UnreadableRow, number_in, read_each
 from adbot_queue.core import dynamodb
-from adbot_queue.core.dynamodb import Item, Refused, Transaction
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
+from adbot_queue.core.dynamodb import Item, Refused, Table, Transaction
 
 READ_AHEAD = 51
 """Bots read for one step: it can serve 49 (two items each, the header, 100 in all); one more tells the next head."""
@@ -57,12 +53,8 @@ class PoolView:
     bad_segments: list[UnreadableRow] = field(default_factory=list)
 
 
-class PoolStore:
+class PoolStore(Table):
     """The AdBots table as pools see it: headers, inbox, queue, stock, and the resolver's steps."""
-
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
-        self.client = client
-        self.table = table
 
     def transaction(self) -> Transaction:
         """An empty transaction."""

@@ -11,11 +11,11 @@ from pydantic import Field, StringConstraints, model_validator
 
 from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import AppError, Invalid
-from adbot_queue.core.schema import Input, Instant, Query, View
+from adbot_queue.core.schema import Input, Instant, Moment, Query, View
 from adbot_queue.jobs.enqueue.request import MOST_BATCH, MOST_PARENTS, NewJob
 from adbot_queue.jobs.long_running import Progress
 from adbot_queue.jobs.masking import ShownPayload
-from adbot_queue.jobs.model import Attempt, Failure, Job, State
+from adbot_queue.jobs.model import Job, State
 from adbot_queue.jobs.rank import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from adbot_queue.jobs.service import Enqueued
 from adbot_queue.jobs.store.jobs import Listed
@@ -83,31 +83,15 @@ class FailureView(View):
     error: str
     message: str
 
-    @classmethod
-    def of(cls, failure: Failure | None) -> FailureView | None:
-        """Return the view of a failure, if any."""
-        return cls.model_validate(failure) if failure else None
-
 
 class AttemptView(View):
     """An attempt."""
 
     number: int
-    started_at: str
-    ended_at: str
+    started_at: Moment
+    ended_at: Moment
     worker: str
-    error: FailureView | None
-
-    @classmethod
-    def of(cls, attempt: Attempt) -> AttemptView:
-        """Return the view of an attempt."""
-        return cls(
-            number=attempt.number,
-            started_at=iso(attempt.started_at),
-            ended_at=iso(attempt.ended_at),
-            worker=attempt.worker,
-            error=FailureView.of(attempt.failure),
-        )
+    error: FailureView | None = Field(validation_alias="failure")
 
 
 class StepView(View):
@@ -204,10 +188,10 @@ class JobView(View):
             started_at=_iso(job.started_at),
             finished_at=_iso(job.finished_at),
             attempt=job.attempt,
-            attempts=[AttemptView.of(attempt) for attempt in job.attempts],
+            attempts=[AttemptView.model_validate(attempt) for attempt in job.attempts],
             cycle=job.cycle,
             result=job.result,
-            error=FailureView.of(job.failure),
+            error=FailureView.model_validate(job.failure) if job.failure else None,
             progress=ProgressView.of_job(job),
             status=job.checkpoint.get("status"),
             steps=[StepView.of(entry) for entry in job.checkpoint.get("steps", ())],

@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue.core import dynamodb
-from adbot_queue.core.dynamodb import ConditionFailed, Item, Refused, Transaction
+from adbot_queue.core.dynamodb import ConditionFailed, Item, Refused, Table, Transaction
 from adbot_queue.core.events import drop
 from adbot_queue.core.partiql import BATCH, Update, update_many
 from adbot_queue.jobs.model import Job, Mode, State
 from adbot_queue.jobs.store.items import ROW_VERSION, changes, job_of, key_of, listing_of
 from adbot_queue.jobs.unreadable import Unreadable, report
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 _CLAIM = (
     "SET #state = :active, #listing = :listing, #lease = :lease, #lease_until = :until, #due_at = :until, "
@@ -51,12 +48,8 @@ class TooEarly(Exception):
         self.job = job
 
 
-class Claims:
+class Claims(Table):
     """The Jobs table as workers and the sweeper change it."""
-
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
-        self.client = client
-        self.table = table
 
     def claim(
         self,

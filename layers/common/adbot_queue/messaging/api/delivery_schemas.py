@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AliasPath, Field
 
-from adbot_queue.core.clock import iso
-from adbot_queue.core.schema import Query, View
-from adbot_queue.messaging.model import Delivery, DeliveryStatus, Report
-from adbot_queue.messaging.suppressions import Suppression
+from adbot_queue.core.schema import Moment, Query, View
+from adbot_queue.messaging.model import DeliveryStatus
 
 Channel = Literal["email"]
 
@@ -25,13 +23,8 @@ class DeliveryReportView(View):
     """One report of the provider; `reason` is a code or a fixed word."""
 
     status: DeliveryStatus
-    at: str
+    at: Moment
     reason: str
-
-    @classmethod
-    def of(cls, report: Report) -> DeliveryReportView:
-        """Return the view of a report."""
-        return cls(status=report.status, at=iso(report.at), reason=report.reason)
 
 
 class DeliveryView(View):
@@ -39,20 +32,10 @@ class DeliveryView(View):
 
     message_id: str
     channel: str
-    status: DeliveryStatus
-    at: str
-    reason: str
+    status: DeliveryStatus = Field(validation_alias=AliasPath("furthest", "status"))
+    at: Moment = Field(validation_alias=AliasPath("furthest", "at"))
+    reason: str = Field(validation_alias=AliasPath("furthest", "reason"))
     history: list[DeliveryReportView]
-
-    @classmethod
-    def of(cls, delivery: Delivery) -> DeliveryView:
-        """Return the view of a delivery."""
-        return cls(
-            message_id=delivery.message_id,
-            channel=delivery.channel,
-            **DeliveryReportView.of(delivery.furthest).model_dump(),
-            history=[DeliveryReportView.of(report) for report in delivery.history],
-        )
 
 
 class DeliveryPage(View):
@@ -80,30 +63,15 @@ class SuppressionView(View):
     `scope`: `everything` (a bounce, a complaint), `marketing` (an unsubscribe), `group` (an unsubscribe from `group`).
     """
 
-    suppression_id: str
+    suppression_id: str = Field(validation_alias="id")
     channel: str
     scope: Literal["everything", "marketing", "group"]
     group: int | None
     reason: str
-    at: str
-    job_id: str | None
+    at: Moment
+    job_id: str | None = Field(validation_alias="job")
     in_force: bool
-    removed_at: str | None
-
-    @classmethod
-    def of(cls, found: Suppression) -> SuppressionView:
-        """Return the view of a suppression."""
-        return cls(
-            suppression_id=found.id,
-            channel=found.channel,
-            scope=found.scope,
-            group=found.group,
-            reason=found.reason,
-            at=iso(found.at),
-            job_id=found.job,
-            in_force=found.in_force,
-            removed_at=iso(found.lifted_at) if found.lifted_at is not None else None,
-        )
+    removed_at: Moment | None = Field(validation_alias="lifted_at")
 
 
 class SuppressionPage(View):

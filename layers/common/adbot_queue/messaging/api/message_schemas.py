@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from adbot_queue.core.clock import iso
-from adbot_queue.core.schema import View
-from adbot_queue.messaging.sent_messages import Delivery
+from typing import Annotated
+
+from pydantic import AliasPath, BeforeValidator, Field
+
+from adbot_queue.core.schema import Moment, View
 from adbot_queue.providers.twilio import REASONS
 
 
 class MessageView(View):
     """Delivery state of a text message; `message_id` is the id of the provider, `reason` explains its `error_code`."""
 
-    message_id: str
-    job_id: str
+    message_id: str = Field(validation_alias="sid")
+    job_id: str = Field(validation_alias="job")
     state: str
-    changed_at: str
+    changed_at: Moment
     error_code: int | None
-    reason: str | None
-
-    @classmethod
-    def of(cls, delivery: Delivery) -> MessageView:
-        """Return the view of a message."""
-        return cls(
-            message_id=delivery.sid,
-            job_id=delivery.job,
-            state=delivery.state,
-            changed_at=iso(delivery.changed_at),
-            error_code=delivery.error_code,
-            reason=REASONS.get(delivery.error_code) if delivery.error_code else None,
-        )
+    reason: Annotated[str | None, BeforeValidator(REASONS.get)] = Field(validation_alias=AliasPath("error_code"))

@@ -7,9 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from adbot_queue.core import outbound
-from adbot_queue.core.clock import iso
-from adbot_queue.core.schema import Input, View
-from adbot_queue.messaging.push_subscriptions import Subscription
+from adbot_queue.core.schema import Input, Moment, View
 from adbot_queue.providers.web_push import AUTH, POINT, Browser, decode
 
 
@@ -64,13 +62,8 @@ class PushSubscriptionBody(Input):
 class PushSubscriptionView(View):
     """A subscribed browser. Its address and keys are not shown: they are all it takes to send to it."""
 
-    subscription_id: str
-    created_at: str
-
-    @classmethod
-    def of(cls, subscription: Subscription) -> PushSubscriptionView:
-        """Return the view of a subscription."""
-        return cls(subscription_id=subscription.id, created_at=iso(subscription.created_at))
+    subscription_id: str = Field(validation_alias="id")
+    created_at: Moment
 
 
 class PushSubscriptionPage(View):
