@@ -7,6 +7,7 @@ import zoneinfo
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from adbot_queue.testing.moto_threads import one_call_at_a_time
 from tests.support import moto_speed
@@ -31,6 +32,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(str(ROOT / part) for part in ("layers
 os.environ["PYTHONTZPATH"] = ""
 zoneinfo.reset_tzpath()
 
+
+# An example that takes long says that the machine is busy.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 LONG_SECONDS = 1800
 """For a test that takes a minute on a machine of its own: it may well be a busy one."""
