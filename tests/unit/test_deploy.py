@@ -10,6 +10,8 @@ import pytest
 from local.settings import ROOT, Refused, Settings
 from local.translate import expand, load, transform, unroll
 
+pytestmark = pytest.mark.xdist_group("template")  # SAM makes the template once a process
+
 PACKAGED = load((ROOT / "infra" / "template.yaml").read_text())
 for _key, _part in PACKAGED["Resources"].items():
     for _resource in (_part[2] if _key.startswith("Fn::ForEach") else {_key: _part}).values():

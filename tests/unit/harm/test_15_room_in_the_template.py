@@ -15,6 +15,8 @@ from adbot_queue.jobs import job_queues
 from local.settings import ROOT
 from local.translate import expand, load, transform, unroll
 
+pytestmark = pytest.mark.xdist_group("template")  # SAM makes the template once a process
+
 SOURCE = load((ROOT / "infra" / "template.yaml").read_text())
 TEMPLATE = unroll(SOURCE)
 RESOURCES = TEMPLATE["Resources"]

@@ -9,6 +9,8 @@ import pytest
 from local import lint
 from local.settings import ROOT
 
+pytestmark = pytest.mark.xdist_group("template")  # SAM makes the template once a process
+
 HEAD = "Transform: [AWS::LanguageExtensions, AWS::Serverless-2016-10-31]\nResources:\n"
 WORK = """
   Queue@: {Type: AWS::SQS::Queue, Properties: {VisibilityTimeout: 180}}

@@ -274,7 +274,7 @@ def test_without_a_price_no_cost_is_made_up(peers: Peers) -> None:
 
 
 def test_an_event_that_cannot_be_written_fails_no_job(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_log.from_env(), "_table", "nowhere")
+    monkeypatch.setattr(event_log.from_env(), "table", "nowhere")
 
     assert write()["title"]
     assert "EventsNotRecorded" in telemetry.metrics.metric_set
