@@ -126,3 +126,21 @@ def test_a_write_that_meets_transactions_all_the_time_says_so() -> None:
     with pytest.raises(ClientError, match="TransactionConflictException"):
         dynamodb.update_if(client, "t", {"pk": "a"}, "SET n = :n", condition="x = :x", n=1, x=1)
     assert client.left == 99 - dynamodb.CONFLICT_TRIES
+
+
+@pytest.mark.parametrize(
+    ("code", "reasons", "invalid"),
+    [
+        ("ValidationException", [], True),  # of DynamoDB Local, and of a single write
+        ("TransactionCanceledException", ["None", "ValidationError"], True),  # of DynamoDB itself
+        ("TransactionCanceledException", ["None", "ConditionalCheckFailed"], False),
+        ("TransactionCanceledException", [], False),
+        ("ThrottlingException", [], False),
+    ],
+)
+def test_an_update_that_does_not_fit_its_item_differs_from_other_refusals(
+    code: str, reasons: list[str], invalid: bool
+) -> None:
+    answer: Any = {"Error": {"Code": code}, "CancellationReasons": [{"Code": reason} for reason in reasons]}
+
+    assert dynamodb.is_invalid(ClientError(answer, "TransactWriteItems")) is invalid

@@ -297,14 +297,49 @@ def test_a_masked_value_without_a_stored_one_is_refused(jobs: Jobs, receiver: Re
         )
 
 
+WHOLE = {"url": "https://own.example/a", "headers": SECRETS | {"a": "b"}, "secret_headers": ["x-api-key", 7]}
+
+
 @pytest.mark.parametrize("around", [lambda one: one, lambda one: {"steps": [{"id": "a", "payload": one}]}])
 def test_masking_reaches_every_depth_and_can_be_undone(around: Any) -> None:
-    whole = around({"headers": SECRETS | {"a": "b"}, "secret_headers": ["x-api-key", 7]})
+    whole = around(WHOLE)
 
     shown = masked(whole)
 
     assert "t0ken" not in json.dumps(shown)
     assert unmasked(shown, whole) == whole
+
+
+@pytest.mark.parametrize("around", [lambda one: one, lambda one: {"steps": [{"id": "a", "payload": one}]}])
+@pytest.mark.parametrize(
+    ("edit", "kept"),
+    [
+        ({"url": "https://own.example/another/path"}, 3),
+        ({"url": "https://OWN.example/a"}, 3),
+        ({"url": "https://elsewhere.example/a"}, 0),
+        ({"url": "https://own.example:8443/a"}, 0),
+        ({"url": "https://own.example@elsewhere.example/a"}, 0),
+        ({"url": "http://own.example/a"}, 0),
+        ({"url": "${input.url}"}, 0),
+        ({"url": 7}, 0),
+        ({"secret_headers": []}, 2),
+        ({"secret_headers": ["X-API-KEY"]}, 3),
+    ],
+)
+def test_a_stored_secret_stays_with_its_receiver_and_stays_masked(around: Any, edit: Any, kept: int) -> None:
+    whole, edited = around(WHOLE), around(masked(WHOLE) | edit)
+
+    sent_back = unmasked(edited, whole)
+
+    assert json.dumps(sent_back).count("t0ken") == kept
+    assert json.dumps(sent_back).count(MASK) == 3 - kept
+    assert "t0ken" not in json.dumps(masked(sent_back))
+
+
+def test_a_reference_to_an_address_keeps_no_secret() -> None:
+    whole = WHOLE | {"url": "${input.url}"}
+
+    assert "t0ken" not in json.dumps(unmasked(masked(whole), whole))
 
 
 @pytest.mark.parametrize("odd", [{"headers": "x"}, {"headers": None}, {"headers": {}, "secret_headers": "x"}, [], {}])

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pkgutil import iter_modules
@@ -193,7 +193,7 @@ def _importable(name: str) -> JobType | None:
         return None
 
 
-@cache
+@lru_cache(maxsize=256)  # callers choose the names
 def _module(name: str) -> str | None:
     if not _NAME.fullmatch(name):
         return None

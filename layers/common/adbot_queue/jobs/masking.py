@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
 
@@ -33,15 +34,18 @@ def masked(value: Any) -> Any:
 def unmasked(payload: Any, stored: Any) -> Any:
     """Return a payload that a person has edited, with what it left masked taken from the stored one.
 
-    What has no counterpart there stays `MASK`: the door refuses it.
+    A value is taken only where it stays secret: its header is masked in the edited payload too, and the request goes to
+    the same receiver. What is not taken stays `MASK`: the door refuses it.
     """
     if isinstance(payload, Mapping):
         before = stored if isinstance(stored, Mapping) else {}
         whole = {name: unmasked(member, before.get(name)) for name, member in payload.items()}
         headers, kept = payload.get("headers"), before.get("headers")
-        if isinstance(headers, Mapping) and isinstance(kept, Mapping):
+        if isinstance(headers, Mapping) and isinstance(kept, Mapping) and _receiver(payload) == _receiver(before):
+            secret = _secret(payload) if _receiver(payload) else frozenset()
             whole["headers"] = {
-                name: kept[name] if member == MASK and name in kept else member for name, member in headers.items()
+                name: kept[name] if member == MASK and name in kept and name.lower() in secret else member
+                for name, member in headers.items()
             }
         return whole
     if isinstance(payload, list):
@@ -55,6 +59,18 @@ def unmasked(payload: Any, stored: Any) -> Any:
 
 ShownPayload = Annotated[dict[str, Any], AfterValidator(masked)]
 """A payload in an answer."""
+
+
+def _receiver(request: Mapping[str, Any]) -> str | None:
+    """Return scheme, host and port of a request; None where they are not known, as in a workflow's reference."""
+    url = request.get("url")
+    if not isinstance(url, str) or "${" in url:
+        return None
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 def _secret(request: Mapping[str, Any]) -> frozenset[str]:
