@@ -48,7 +48,12 @@ class StandIns:
     """A WSGI application."""
 
     def __init__(
-        self, base_url: str, deliver: Deliver, webhook_secret: Callable[[], str], mail_events: Events | None = None
+        self,
+        base_url: str,
+        deliver: Deliver,
+        webhook_secret: Callable[[], str],
+        mail_events: Events | None = None,
+        inbound_url: Callable[[], str] = lambda: "",
     ) -> None:
         self.stripe = Stripe(
             page=lambda session_id: f"{base_url}/stripe/pay/{session_id}",
@@ -58,7 +63,7 @@ class StandIns:
         self.segment = Segment()
         self.solana = Solana()
         self.bedrock = Bedrock()
-        self.twilio = Twilio()
+        self.twilio = Twilio(inbound_url=inbound_url)
         self.push = PushService(f"https://{PUSH_HOST}")
         self._deliver = deliver
         self._secret = webhook_secret

@@ -1,10 +1,12 @@
 """Twilio's messages as far as the project uses them: they are kept to be read and go nowhere.
 
-Whoever gives a StatusCallback is told how far its message came, signed with the auth token that the message came with.
-Numbers with a meaning are those of Twilio's test credentials (https://www.twilio.com/docs/iam/test-credentials), and:
+A message with a StatusCallback is reported on, signed with the auth token that the message came with. Numbers with a
+meaning are those of Twilio's test credentials (https://www.twilio.com/docs/iam/test-credentials) and those of
+`whatsapp`; `fate=undelivered:30003` in the text (or in a template's variables): the message ends so.
 
-    +15005550016    is outside WhatsApp's 24 hours: a text fails with 63016, a template does not
-    fate=undelivered:30003   in the text: the message ends so
+    GET  /messages                  messages that were taken
+    POST /people/{phone}/messages   a person writes to us: {"text", "button", "hides_phone", "advanced", "sid", "times"}
+    PUT  /templates/{sid}           makes or changes a template: {"status": "paused"}
 """
 
 from __future__ import annotations
@@ -24,12 +26,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
+from local.stand_ins import whatsapp
 from local.stand_ins.moods import Moods
 from local.stand_ins.refusals import refusal
 from local.stand_ins.reply import Effects, Reply
+from local.stand_ins.whatsapp import Way, WhatsApp
 
 KEPT = 1000
 """Messages that can be read; the oldest goes first."""
@@ -49,9 +54,14 @@ REFUSED_FROM = {
     "+15005550001": (21212, "Invalid 'From' Number"),
     "+15005550007": (21606, "not a valid, SMS-capable number"),
 }
-OUTSIDE = "+15005550016"
+SENDER = "+15005550006"
+"""The number that messages of a messaging service leave from."""
+OPT_OUTS = {"STOP": "STOP", "UNSUBSCRIBE": "STOP", "START": "START", "HELP": "HELP"}
+"""What Advanced Opt-Out makes of a message's text."""
 _NUMBER = re.compile(r"\+[1-9]\d{6,14}")
-_PATH = re.compile(r"/2010-04-01/Accounts/(AC[0-9a-fA-F]{32})/Messages\.json")
+_PATH = re.compile(r"/2010-04-01/Accounts/(AC[0-9a-fA-F]{32})/Messages\.json|/v1/\w+(?:/HX[0-9a-fA-F]{32}/\w+)?")
+_PERSON = re.compile(r"/people/(\+\d+)/messages")
+_TEMPLATE = re.compile(r"/templates/(HX[0-9a-fA-F]{32})")
 _FATE = re.compile(r"\bfate=(delivered|undelivered|failed|read)(?::(\d+))?\b")
 
 Call = Callable[[str, bytes, dict[str, str]], int]
@@ -66,8 +76,12 @@ class Twilio:
         call: Call | None = None,
         later: Callable[[Callable[[], None]], object] | None = None,
         now: Callable[[], float] = time.time,
+        inbound_url: Callable[[], str] = lambda: "",
     ) -> None:
         self.messages: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self.whatsapp = WhatsApp()
+        self.inbound_url = inbound_url
+        self._account = ("", "")  # of the latest request, with its auth token
         self.effects = Effects()
         self.call = call or _post
         self.later = later or ThreadPoolExecutor(1, "reports").submit  # however many there are to tell
@@ -78,18 +92,55 @@ class Twilio:
         """Answer a request; header names are in lower case, and the body of a GET is its query."""
         if (method, path) == ("GET", "/messages"):
             return Reply(200, {"items": list(self.messages)})
+        if method == "POST" and (person := _PERSON.fullmatch(path)):
+            return self._hear(person[1], json.loads(body))
+        if method == "PUT" and (template := _TEMPLATE.fullmatch(path)):
+            return Reply(200, self.whatsapp.put_template(template[1], json.loads(body)))
         try:
-            account, token = _authenticate(path, headers.get("authorization", ""))
+            account, token = self._account = _authenticate(path, headers.get("authorization", ""))
             if method == "GET":
-                return self._list(dict(parse_qsl(body)))
-            return self._create(account, token, _read(headers, body))
+                query = dict(parse_qsl(body))
+                return whatsapp.content(self.whatsapp, account, path, query) or self._list(query)
+            return self._create(account, token, self._read(headers, body))
         except TwilioError as error:
             return error.reply
+
+    def _hear(self, phone: str, said: dict[str, Any]) -> Reply:
+        """Have a person write to us: Twilio posts it, as often as `times` says."""
+        account, token = self._account
+        if not token or not self.inbound_url():
+            return Reply(409, {"message": "No account has used this stand-in yet, so nothing would be signed."})
+        text, button = said.get("text", ""), said.get("button")
+        opt_out_type = OPT_OUTS.get(text.strip().upper()) if said.get("advanced") else None
+        self.whatsapp.wrote(phone, self._now(), opt_out_type)
+        user = f"whatsapp:{whatsapp.bsuid(phone)}"
+        sid = said.get("sid") or f"SM{secrets.token_hex(16)}"
+        form = {
+            "MessageSid": sid,
+            "SmsMessageSid": sid,
+            "SmsSid": sid,
+            "SmsStatus": "received",
+            "AccountSid": account,
+            "ApiVersion": "2010-04-01",
+            "From": user if said.get("hides_phone") else f"whatsapp:{phone}",
+            "To": f"whatsapp:{SENDER}",
+            "ExternalUserId": user,
+            "Body": text,
+            "NumMedia": "0",
+            "NumSegments": "1",
+            "MessageType": "button" if button else "text",
+            "ProfileName": said.get("name", "Cara"),
+        }
+        form |= {} if said.get("hides_phone") else {"WaId": phone.removeprefix("+")}
+        form |= {"ButtonText": text, "ButtonPayload": button} if button else {}
+        form |= {"OptOutType": opt_out_type} if opt_out_type else {}
+        statuses = [self._post(self.inbound_url(), form, token) for _ in range(said.get("times", 1))]
+        return Reply(200, {"sid": sid, "from": form["From"], "statuses": statuses})
 
     def _create(self, account: str, token: str, form: dict[str, str]) -> Reply:
         key = parse_qs(urlsplit(form.get("StatusCallback", "")).query).get("effect", [""])[0]
         self.effects.asked(key)
-        mood = self._moods.of(key or form["To"], form.get("Body", ""))
+        mood = self._moods.of(key or form["To"], form.get("Body", "") + form.get("ContentVariables", ""))
         if mood.refusal:
             return refusal("twilio", mood.refusal)
         if mood.status:
@@ -97,11 +148,13 @@ class Twilio:
             refused = TwilioError(code, "a failure that was asked for", mood.status).reply
             return Reply(refused.status, refused.body, mood.headers)
         message = self._made(account, form)
+        answer = dict(message)
+        message |= {"content_sid": form.get("ContentSid")}  # nothing that Twilio shows
         self.messages.append(message)
         self.effects.happened(key)
         if callback := form.get("StatusCallback"):
             self.later(lambda: self._report(callback, message, token, form))
-        return Reply(201, dict(message), delay=mood.delay)
+        return Reply(201, answer, delay=mood.delay)
 
     def _list(self, query: dict[str, str]) -> Reply:
         found = [message for message in self.messages if query.get("To", message["to"]) == message["to"]]
@@ -114,7 +167,7 @@ class Twilio:
         return {
             "account_sid": account,
             "api_version": "2010-04-01",
-            "body": form.get("Body", f"(template {form.get('ContentSid')})"),
+            "body": self.whatsapp.text(form),
             "date_created": at,
             "date_sent": None,
             "date_updated": at,
@@ -135,25 +188,77 @@ class Twilio:
         }
 
     def _report(self, url: str, message: dict[str, Any], token: str, form: dict[str, str]) -> None:
-        """One after another, as the message goes its way."""
-        for state, code in _way(form):
+        """Report one state after another, as the message goes its way; some reports get lost on theirs."""
+        phone = self.whatsapp.phone_of(message["to"].removeprefix("whatsapp:"))
+        reports = []
+        for state, code in self._way(phone, form):
             message |= {"status": state, "error_code": code}
-            report = {
-                "SmsSid": message["sid"],
-                "SmsStatus": state,
-                "MessageStatus": state,
-                "To": message["to"],
-                "MessageSid": message["sid"],
-                "AccountSid": message["account_sid"],
-                "From": message["from"] or "+15005550006",
-                "ApiVersion": "2010-04-01",
-            } | ({"ErrorCode": str(code)} if code else {})
-            headers = {
-                "content-type": "application/x-www-form-urlencoded; charset=utf-8",
-                "x-twilio-signature": signature(url, report, token),
-            }
-            with suppress(OSError):  # Twilio gives up, too
-                self.call(url, urlencode(report).encode(), headers)
+            reports.append(_about(message, state, code, phone))
+        match whatsapp.code_in(phone):
+            case whatsapp.LOST:
+                reports = []
+            case whatsapp.TWICE:
+                reports = [report for report in reports for _ in range(2)]
+            case whatsapp.REVERSED:
+                reports.reverse()
+        for report in reports:
+            self._post(url, report, token)
+
+    def _way(self, phone: str, form: Mapping[str, str]) -> Way:
+        if form["To"].startswith("whatsapp:") and (failed := self.whatsapp.way(phone, form, self._now())):
+            return failed
+        fate = _FATE.search(form.get("Body", "") + form.get("ContentVariables", ""))
+        state, code = (fate[1], int(fate[2]) if fate[2] else None) if fate else ("delivered", None)
+        return [("sent", None), *([("delivered", None)] if state == "read" else []), (state, code)]
+
+    def _post(self, url: str, form: Mapping[str, str], token: str) -> int:
+        """Post a signed form; the status, 0 when there is none."""
+        headers = {
+            "content-type": "application/x-www-form-urlencoded; charset=utf-8",
+            "x-twilio-signature": signature(url, form, token),
+        }
+        with suppress(OSError):  # Twilio gives up, too
+            return self.call(url, urlencode(form).encode(), headers)
+        return 0
+
+    def _read(self, headers: Mapping[str, str], body: str) -> dict[str, str]:
+        if headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded":
+            raise TwilioError(21604, "A 'To' phone number is required.")
+        form = dict(parse_qsl(body, keep_blank_values=True))
+        if unknown := form.keys() - KNOWN:  # Twilio ignores them; here a mistake shows
+            raise TwilioError(20001, f"Unknown parameters: {', '.join(sorted(unknown))}")
+        for check in (self._check_recipient, _check_sender, self._check_content, _check_rest):
+            check(form)
+        return form
+
+    def _check_recipient(self, form: Mapping[str, str]) -> None:
+        if not form.get("To"):
+            raise TwilioError(21604, "A 'To' phone number is required.")
+        address = form["To"].removeprefix("whatsapp:")
+        phone = self.whatsapp.phone_of(address)
+        if not _NUMBER.fullmatch(phone):
+            raise TwilioError(21211, "Invalid 'To' Phone Number")
+        if phone in REFUSED:
+            raise TwilioError(*REFUSED[phone])
+        if (code := whatsapp.code_in(phone)) in whatsapp.REFUSED:
+            raise TwilioError(code, whatsapp.REFUSED[code])
+        if self.whatsapp.has_opted_out(phone):
+            raise TwilioError(21610, whatsapp.REFUSED[21610])
+
+    def _check_content(self, form: Mapping[str, str]) -> None:
+        if not form.get("Body") and not form.get("ContentSid"):
+            raise TwilioError(21602, "Message body is required.")
+        if len(form.get("Body", "")) > MOST_TEXT:
+            raise TwilioError(21617, "The concatenated message body exceeds the 1600 character limit")
+        if "ContentSid" in form and form["ContentSid"] not in self.whatsapp.templates:
+            raise TwilioError(21655, "The ContentSid is Invalid")
+        if "ContentVariables" in form:
+            try:
+                variables = json.loads(form["ContentVariables"])
+            except ValueError:
+                variables = None
+            if "ContentSid" not in form or not isinstance(variables, dict):
+                raise TwilioError(21656, "The ContentVariables Parameter is invalid")
 
 
 class TwilioError(Exception):
@@ -183,30 +288,9 @@ def _authenticate(path: str, authorization: str) -> tuple[str, str]:
         account, _, token = base64.b64decode(text, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         account = token = ""
-    if kind.lower() != "basic" or account != match[1] or not re.fullmatch(r"[0-9a-f]{32}", token):
+    if kind.lower() != "basic" or (match[1] or account) != account or not re.fullmatch(r"[0-9a-f]{32}", token):
         raise TwilioError(20003, "Authenticate", 401)
     return account, token
-
-
-def _read(headers: Mapping[str, str], body: str) -> dict[str, str]:
-    if headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded":
-        raise TwilioError(21604, "A 'To' phone number is required.")
-    form = dict(parse_qsl(body, keep_blank_values=True))
-    if unknown := form.keys() - KNOWN:  # Twilio ignores them; here a mistake shows
-        raise TwilioError(20001, f"Unknown parameters: {', '.join(sorted(unknown))}")
-    for check in (_check_recipient, _check_sender, _check_content, _check_rest):
-        check(form)
-    return form
-
-
-def _check_recipient(form: Mapping[str, str]) -> None:
-    if not form.get("To"):
-        raise TwilioError(21604, "A 'To' phone number is required.")
-    number = form["To"].removeprefix("whatsapp:")
-    if not _NUMBER.fullmatch(number):
-        raise TwilioError(21211, "Invalid 'To' Phone Number")
-    if number in REFUSED:
-        raise TwilioError(*REFUSED[number])
 
 
 def _check_sender(form: Mapping[str, str]) -> None:
@@ -219,22 +303,6 @@ def _check_sender(form: Mapping[str, str]) -> None:
         raise TwilioError(63007, "Twilio could not find a Channel with the specified From address")
 
 
-def _check_content(form: Mapping[str, str]) -> None:
-    if not form.get("Body") and not form.get("ContentSid"):
-        raise TwilioError(21602, "Message body is required.")
-    if len(form.get("Body", "")) > MOST_TEXT:
-        raise TwilioError(21617, "The concatenated message body exceeds the 1600 character limit")
-    if "ContentSid" in form and not re.fullmatch(r"HX[0-9a-fA-F]{32}", form["ContentSid"]):
-        raise TwilioError(21655, "The ContentSid is Invalid")
-    if "ContentVariables" in form:
-        try:
-            variables = json.loads(form["ContentVariables"])
-        except ValueError:
-            variables = None
-        if "ContentSid" not in form or not isinstance(variables, dict):
-            raise TwilioError(21656, "The ContentVariables Parameter is invalid")
-
-
 def _check_rest(form: Mapping[str, str]) -> None:
     valid = form.get("ValidityPeriod", "1")
     if not valid.isdigit() or not 1 <= int(valid) <= MOST_VALID_S:
@@ -243,13 +311,23 @@ def _check_rest(form: Mapping[str, str]) -> None:
         raise TwilioError(21609, "The 'StatusCallback' URL is not a valid URL.")
 
 
-def _way(form: Mapping[str, str]) -> list[tuple[str, int | None]]:
-    """The states that a message goes through after it was taken."""
-    if form["To"] == f"whatsapp:{OUTSIDE}" and "Body" in form:
-        return [("failed", 63016)]
-    fate = _FATE.search(form.get("Body", ""))
-    state, code = (fate[1], int(fate[2]) if fate[2] else None) if fate else ("delivered", None)
-    return [("sent", None), *([("delivered", None)] if state == "read" else []), (state, code)]
+def _about(message: Mapping[str, Any], state: str, code: int | None, phone: str) -> dict[str, str]:
+    """Return one report of a message."""
+    of_whatsapp = message["to"].startswith("whatsapp:")
+    return (
+        {
+            "SmsSid": message["sid"],
+            "SmsStatus": state,
+            "MessageStatus": state,
+            "To": message["to"],
+            "MessageSid": message["sid"],
+            "AccountSid": message["account_sid"],
+            "From": message["from"] or (f"whatsapp:{SENDER}" if of_whatsapp else SENDER),
+            "ApiVersion": "2010-04-01",
+        }
+        | ({"ErrorCode": str(code)} if code else {})
+        | ({"ExternalUserId": f"whatsapp:{whatsapp.bsuid(phone)}"} if of_whatsapp else {})
+    )
 
 
 def _post(url: str, body: bytes, headers: dict[str, str]) -> int:
@@ -259,3 +337,8 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> int:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
+
+
+def of_running_stack(file: Path) -> Callable[[], str]:
+    """Where the stack that describes itself in `file` hears messages, read whenever it is needed."""
+    return lambda: f"{json.loads(file.read_text())['api_url']}/webhooks/twilio/inbound"

@@ -18,6 +18,7 @@ from adbot_queue.core.errors import BadSignature
 from adbot_queue.messaging import sent_messages as messages
 from adbot_queue.messaging.sent_messages import STEPS, Messages
 from adbot_queue.providers import twilio
+from local.stand_ins import whatsapp
 from local.stand_ins.twilio import signature
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.payments import configure, empty, rows, secret
@@ -167,9 +168,10 @@ def test_a_message_that_does_not_arrive_says_why(
 
 
 def test_a_whatsapp_text_outside_the_window_fails_later_and_a_template_does_not(on: World, peers: Peers) -> None:
-    outside = {"to": "+15005550016"}
+    outside = {"to": "+4915112345678"}
     text = run("send-whatsapp", outside | {"text": "Hello"}, key="text")["sid"]
-    template = run("send-whatsapp", outside | {"content_sid": f"HX{'a' * 32}"}, key="template")["sid"]
+    by_template = {"content_sid": whatsapp.FOLLOW_UP, "content_variables": {"1": "Cara"}}
+    template = run("send-whatsapp", outside | by_template, key="template")["sid"]
     peers.report()
 
     assert (shown(on, text)["state"], shown(on, text)["error_code"]) == ("failed", 63016)

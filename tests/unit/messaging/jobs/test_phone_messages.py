@@ -17,6 +17,7 @@ from adbot_queue.messaging import sent_messages as messages
 from adbot_queue.messaging.jobs.send_sms import SendSms
 from adbot_queue.messaging.jobs.send_whatsapp import SendWhatsApp
 from adbot_queue.providers import twilio
+from local.stand_ins import whatsapp
 from tests.builders.crash import Killed, crash_after
 from tests.builders.payments import USUAL_SECRETS, empty, secret
 from tests.builders.processors import failure, run
@@ -24,7 +25,7 @@ from tests.builders.providers import Peers
 
 CARA = "+4915112345678"
 SMS = {"to": CARA, "text": "Your bot runs."}
-TEMPLATE = f"HX{'a' * 32}"
+TEMPLATE = whatsapp.FOLLOW_UP
 WHATSAPP = {"to": CARA, "content_sid": TEMPLATE, "content_variables": {"1": "Cara"}}
 
 
@@ -241,7 +242,7 @@ def test_a_template_goes_out_with_its_variables(peers: Peers) -> None:
     (taken,) = peers.texts
     assert result == {"sid": taken["sid"], "status": "queued"}
     assert (taken["to"], taken["from"]) == (f"whatsapp:{CARA}", "whatsapp:+15005550006")
-    assert taken["body"] == f"(template {TEMPLATE})"
+    assert (taken["content_sid"], taken["body"]) == (TEMPLATE, "Hello Cara, your request is with us.")
     assert "WhatsAppsSent" in telemetry.metrics.metric_set
 
 
