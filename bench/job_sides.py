@@ -28,8 +28,8 @@ from adbot_queue.core.clock import system_clock
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.jobs import job_types, service
 from adbot_queue.jobs.job_types import JobType
-from adbot_queue.jobs.model import Job, Mode
-from adbot_queue.jobs.service import NewJob
+from adbot_queue.jobs.model import Job, JobMode
+from adbot_queue.jobs.service import JobRequest
 from adbot_queue.jobs.store.jobs import JobStore
 from adbot_queue.jobs.worker import worker as execute
 from adbot_queue.ledger import Actor
@@ -122,11 +122,11 @@ class Ours(_Function):
         handler: Callable[[dict[str, Any], Any], Any] = load_app(HANDLER).handler
         return handler
 
-    def new(self, number: int) -> NewJob:
+    def new(self, number: int) -> JobRequest:
         """A job with a payload and a key of its own."""
         number = time.time_ns() * 1000 + number % 1000
         key = str(number) if self.keyed else None
-        return NewJob("bench", {"number": number, "waits": self.place.waits}, key=key)
+        return JobRequest("bench", {"number": number, "waits": self.place.waits}, key=key)
 
     def enqueue(self, number: int) -> None:
         """Row, memory of the idempotency key, message."""
@@ -161,7 +161,7 @@ class OursInBatches(Ours):
     def prepare(self, place: Place, calls: Calls) -> None:
         """As the others; jobs are kept until there are enough of them."""
         super().prepare(place, calls)
-        self.kept: list[NewJob] = []
+        self.kept: list[JobRequest] = []
 
     def enqueue(self, number: int) -> None:
         """Enqueue with the hundredth."""
@@ -199,7 +199,7 @@ class Statements(Ours):
                 time_ordered_id(now),
                 now,
                 now + 60_000,
-                Mode.ASYNC_QUEUE,
+                JobMode.ASYNC_QUEUE,
             )
             jobs = [one for one in claimed if isinstance(one, Job)]
             written = store.release_many([(job, job.completed({"number": 1}, now)) for job in jobs])

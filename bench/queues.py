@@ -30,7 +30,7 @@ os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "ERROR")
 
 from adbot_queue.core.clock import iso
 from adbot_queue.jobs import job_queues
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.store.items import item_of
 from adbot_queue.queues import service as queues
 from adbot_queue.queues.counters import SHARDS, Counters
@@ -52,13 +52,13 @@ NO_SLOWER = 1.15
 
 NOW = 1_763_769_600_000
 STATES = {
-    State.WAITING: 30,
-    State.DELAYED: 10,
-    State.ACTIVE: 1,
-    State.COMPLETED: 50,
-    State.FAILED: 4,
-    State.DEAD: 3,
-    State.CANCELLED: 2,
+    JobState.WAITING: 30,
+    JobState.DELAYED: 10,
+    JobState.ACTIVE: 1,
+    JobState.COMPLETED: 50,
+    JobState.FAILED: 4,
+    JobState.DEAD: 3,
+    JobState.CANCELLED: 2,
 }
 """Of a hundred jobs, so many stand in each state."""
 
@@ -95,15 +95,15 @@ def rows(start: int, number: int) -> Iterator[dict[str, Any]]:
         queue = names[n % len(names)]
         job = Job(f"{made:012x}{n:014x}", "payment-process", queue, {"amount": n, "currency": "eur"}, made)
         match chance.choices(states, weights=list(STATES.values()))[0]:
-            case State.WAITING:
+            case JobState.WAITING:
                 job = job.waiting(made)
-            case State.DELAYED:
+            case JobState.DELAYED:
                 job = job.delayed(NOW + 60_000, made)
-            case State.ACTIVE:
-                job = job.changed(state=State.ACTIVE, lease="lease", lease_until=NOW, due_at=NOW, started_at=NOW)
+            case JobState.ACTIVE:
+                job = job.changed(state=JobState.ACTIVE, lease="lease", lease_until=NOW, due_at=NOW, started_at=NOW)
             case ended:
                 job = job.changed(
-                    state=ended, finished_at=made + 1_000, fingerprint="f" if ended is State.DEAD else None
+                    state=ended, finished_at=made + 1_000, fingerprint="f" if ended is JobState.DEAD else None
                 )
         yield item_of(job)
 

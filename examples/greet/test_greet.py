@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adbot_queue.jobs.model import State
+from adbot_queue.jobs.model import JobState
 from adbot_queue.testing.harness import Jobs
 
 pytest_plugins = ["adbot_queue.testing"]
@@ -17,7 +17,7 @@ def test_greet_answers_whom_it_greeted(jobs: Jobs) -> None:
 def test_a_number_fails_at_once(jobs: Jobs) -> None:
     job = jobs.run("greet", {"name": "42"})
 
-    assert job.state is State.FAILED
+    assert job.state is JobState.FAILED
 
 
 def test_godot_is_greeted_a_minute_later(jobs: Jobs) -> None:

@@ -15,7 +15,7 @@ from adbot_queue.core.settings import settings
 from adbot_queue.jobs import job_types, long_running
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.errors import Snooze
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.store.items import item_of
 from adbot_queue.jobs.store.jobs import JobStore
 from adbot_queue.testing.harness import Clock
@@ -53,7 +53,7 @@ class Counting:
         jobs, now = self._jobs(), self.clock
         row = jobs.get(job) or Job(job, job_type, "analytics", {}, now(), long_running=True)
         if row.lease is None:
-            row = row.changed(state=State.ACTIVE, lease="lease", lease_until=now() + 86_400_000, rank=None)
+            row = row.changed(state=JobState.ACTIVE, lease="lease", lease_until=now() + 86_400_000, rank=None)
             self.store.client.put_item(TableName=jobs.table, Item=encode(item_of(row)))
         made = Hurried(job, 1, job, now() + 20_000, now, lambda: False, lambda *_: None, tenant=row.tenant, job=row)
 

@@ -17,7 +17,7 @@ from adbot_queue.jobs.job_types import JobType
 class Charge(Input):
     """What the provider is asked for, and how its answers go: the first entry for the first try, and so on.
 
-    `transient`, `permanent`, `postponed`, `bug`; `endless`: to come back after an endless time; `late-transient`: it
+    `transient`, `permanent`, `snoozed`, `bug`; `endless`: to come back after an endless time; `late-transient`: it
     happened, but the answer got lost.
     """
 
@@ -43,7 +43,7 @@ class Provider:
                 raise TransientError("HTTP 503")
             case "permanent":
                 raise PermanentError("card declined")
-            case "postponed":
+            case "snoozed":
                 raise Snooze("rate limited", 5)
             case "endless":
                 raise TransientError("HTTP 503", math.inf)

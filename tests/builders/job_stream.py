@@ -9,12 +9,12 @@ from itertools import pairwise
 from typing import Any
 
 from adbot_queue.core.attribute_values import encode
-from adbot_queue.jobs.model import Failure, Job, State, Verdict
+from adbot_queue.jobs.model import Failure, Job, JobState, Verdict
 from adbot_queue.jobs.store.items import item_of
 from tests.builders.clocks import NOW
 
 Record = dict[str, Any]
-FAILURES = {kind: Failure(kind, "SomeError", "why") for kind in ("transient", "permanent", "postponed", "stalled")}
+FAILURES = {kind: Failure(kind, "SomeError", "why") for kind in ("transient", "permanent", "snoozed", "stalled")}
 
 
 def job(number: int = 0, queue: str = "money", at: int = NOW, **changes: Any) -> Job:
@@ -26,7 +26,7 @@ def job(number: int = 0, queue: str = "money", at: int = NOW, **changes: Any) ->
 def claimed(before: Job, at: int) -> Job:
     """As `JobStore.claim` leaves it."""
     return before.changed(
-        state=State.ACTIVE,
+        state=JobState.ACTIVE,
         attempt=before.attempt + 1,
         started_at=at,
         lease="lease",
@@ -39,14 +39,14 @@ def claimed(before: Job, at: int) -> Job:
 
 def failed(before: Job, at: int, kind: str = "transient", delay_ms: int = 5_000) -> Job:
     """An attempt that did not complete its job."""
-    states = {"permanent": State.FAILED}
-    verdict = Verdict(states.get(kind, State.DELAYED), before.attempt, delay_ms)
-    return before.judged(verdict, FAILURES[kind], at)
+    states = {"permanent": JobState.FAILED}
+    verdict = Verdict(states.get(kind, JobState.DELAYED), before.attempt, delay_ms)
+    return before.apply_verdict(verdict, FAILURES[kind], at)
 
 
 def died(before: Job, at: int) -> Job:
     """The last attempt is spent."""
-    return before.judged(Verdict(State.DEAD, before.attempt), FAILURES["transient"], at)
+    return before.apply_verdict(Verdict(JobState.DEAD, before.attempt), FAILURES["transient"], at)
 
 
 @dataclass
@@ -97,10 +97,10 @@ class Stream:
 def _next(now: Job, at: int, chance: random.Random) -> Job | None:
     """What becomes of a job, None when nothing does any more."""
     ends: list[Callable[[], Job]] = [lambda: now.completed({"ok": True}, at), lambda: died(now, at)]
-    if now.state is State.ACTIVE:
+    if now.state is JobState.ACTIVE:
         kinds: list[Callable[[], Job]] = [lambda kind=kind: failed(now, at, kind) for kind in FAILURES]  # type: ignore[misc]
         progress = now.changed(progress={"percent": chance.randint(1, 99)})
         return chance.choice([*ends, *ends, *kinds, lambda: progress])()
     if now.is_terminal:
-        return now.again(at) if now.state is not State.COMPLETED and chance.random() < 0.2 else None
+        return now.restarted(at) if now.state is not JobState.COMPLETED and chance.random() < 0.2 else None
     return now.cancelled("why", at) if chance.random() < 0.1 else claimed(now, at)

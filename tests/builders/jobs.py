@@ -18,13 +18,13 @@ from adbot_queue.core.errors import AppError
 from adbot_queue.jobs import job_queues, job_types
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.lifecycle import Lifecycle
-from adbot_queue.jobs.model import Job, Mode, State
-from adbot_queue.jobs.service import Enqueued, JobService, NewJob
+from adbot_queue.jobs.model import Job, JobMode, JobState
+from adbot_queue.jobs.service import Enqueued, JobRequest, JobService
 from adbot_queue.jobs.store.jobs import JobStore
 from adbot_queue.jobs.sweeper import Sweeper
 from adbot_queue.jobs.worker.dependents import Dependents
 from adbot_queue.jobs.worker.dispatch import Dispatcher
-from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.jobs.worker.worker import Worker
 from adbot_queue.ledger import Actor
 from adbot_queue.platform import mode as modes
@@ -44,7 +44,7 @@ class FakeLambda:
     def invoke(self, *, FunctionName: str, InvocationType: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803
         self.calls.append((FunctionName, InvocationType))
         event = json.loads(Payload)
-        self._jobs.worker.work([Permit(event["job"], event["queue"])], lambda: 60_000, mode=Mode(event["mode"]))
+        self._jobs.worker.work([JobMessage(event["job"], event["queue"])], lambda: 60_000, mode=JobMode(event["mode"]))
         return {"StatusCode": 200}
 
 
@@ -90,8 +90,8 @@ class Jobs(harness.Jobs):
     def new_worker(self, name: str = "worker-1") -> Worker:
         return Worker(self.store, self.dispatcher, self.dependents, self.limits, name, self.clock, self.chance)
 
-    def new(self, job_type: str, payload: dict[str, Any], **options: Any) -> NewJob:
-        return NewJob(job_type, payload, **options)
+    def new(self, job_type: str, payload: dict[str, Any], **options: Any) -> JobRequest:
+        return JobRequest(job_type, payload, **options)
 
     def enqueue(
         self, job_type: str, payload: dict[str, Any] | None = None, actor: Actor = ledger.SYSTEM, **options: Any
@@ -103,7 +103,7 @@ class Jobs(harness.Jobs):
     ) -> Enqueued:
         return self.service.enqueue(self.new(job_type, payload or {}, **options), actor, lambda: 60_000)
 
-    def enqueue_many(self, news: list[NewJob]) -> list[Job]:
+    def enqueue_many(self, news: list[JobRequest]) -> list[Job]:
         made = self.service.enqueue_many(news, ledger.SYSTEM, lambda: 60_000)
         failed = [entry for entry in made if isinstance(entry, AppError)]
         assert failed == []
@@ -111,7 +111,7 @@ class Jobs(harness.Jobs):
 
     def work(self, job: Job, worker: Worker | None = None) -> None:
         """Execute one attempt of a job that may run now."""
-        (worker or self.worker).work([Permit(job.id, job.queue, job.rank)], lambda: 60_000)
+        (worker or self.worker).work([JobMessage(job.id, job.queue, job.rank)], lambda: 60_000)
 
     def drain(self, queue: str | None = None, *, full: int = 10) -> int:
         """Run what the messages permit that are visible now; how many there were."""
@@ -119,7 +119,7 @@ class Jobs(harness.Jobs):
         for name in [queue] if queue else list(self.urls):
             while batch := self.receive(name):
                 self.worker.work(
-                    [Permit.of(body) for body in batch],
+                    [JobMessage.from_message(body) for body in batch],
                     lambda: 60_000,
                     full=len(batch) >= full,
                 )
@@ -163,6 +163,6 @@ def known_types(*declared: JobType) -> Iterator[None]:
         yield
 
 
-def states(jobs: list[Job]) -> dict[State, int]:
+def states(jobs: list[Job]) -> dict[JobState, int]:
     """How many jobs are in each state."""
-    return {state: number for state in State if (number := sum(job.state is state for job in jobs))}
+    return {state: number for state in JobState if (number := sum(job.state is state for job in jobs))}

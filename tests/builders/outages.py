@@ -22,7 +22,7 @@ from adbot_queue.core import aws
 from adbot_queue.core.outbound import Answer as Answered
 from adbot_queue.core.outbound import Outbound, Place, Unreachable
 from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.messaging import otp_codes as codes
 from adbot_queue.platform import circuit_breaker as circuits
 from adbot_queue.platform import rate_limits as limits
@@ -245,13 +245,13 @@ def attempt(jobs: Jobs, job: Job) -> Job:
     """One attempt at a job, at the moment that is its turn."""
     stands = jobs.get(job)
     jobs.clock.now = max(jobs.clock(), stands.run_at or 0)
-    jobs.worker.work([Permit(stands.id, stands.queue, stands.rank)], lambda: 200_000)
+    jobs.worker.work([JobMessage(stands.id, stands.queue, stands.rank)], lambda: 200_000)
     return jobs.get(job)
 
 
 def tries(job: Job) -> int:
     """Attempts that were spent, as far as the row remembers them."""
-    free = {"postponed", "throttled", "provider_closed"}
+    free = {"snoozed", "throttled", "provider_closed"}
     return sum(one.failure is None or one.failure.kind not in free for one in job.attempts)
 
 

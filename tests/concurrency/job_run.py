@@ -26,14 +26,14 @@ from adbot_queue.core.errors import AppError, Conflict, Invalid, NotFound, Unava
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.lifecycle import Lifecycle
-from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.service import JobService, NewJob
+from adbot_queue.jobs.model import Job, JobState
+from adbot_queue.jobs.service import JobRequest, JobService
 from adbot_queue.jobs.store.items import job_of
 from adbot_queue.jobs.store.jobs import JobStore
 from adbot_queue.jobs.sweeper import Sweeper
 from adbot_queue.jobs.worker.dependents import Dependents
 from adbot_queue.jobs.worker.dispatch import Dispatcher
-from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.jobs.worker.worker import Worker
 from adbot_queue.ledger import SYSTEM, Actor, Ledger
 from adbot_queue.platform.rate_limits import Limits, Rate
@@ -117,8 +117,8 @@ class Platform:
         """A batch, as Lambda's poller and `functions/work` do it; how many messages it had."""
         batch = sqs.receive(queue, mixed=True)
         if batch:
-            permits = [Permit.of(body) for _, body in batch]
-            self.worker.work(permits, lambda: 60_000, full=len(batch) == 10)
+            messages = [JobMessage.from_message(body) for _, body in batch]
+            self.worker.work(messages, lambda: 60_000, full=len(batch) == 10)
             if not forget:
                 sqs.delete(queue, [receipt for receipt, _ in batch])
         return len(batch)
@@ -228,9 +228,11 @@ class Run:
                     raise
         raise TimeoutError("a command did not come through")
 
-    def _new(self, name: str, chance: random.Random, **options: Any) -> NewJob:
+    def _new(self, name: str, chance: random.Random, **options: Any) -> JobRequest:
         kind = f"order-{QUEUES[len(name) % len(QUEUES)]}"
-        return NewJob(kind, {"run": str(self.seed), "name": name}, key=name, priority=chance.randint(-2, 2), **options)
+        return JobRequest(
+            kind, {"run": str(self.seed), "name": name}, key=name, priority=chance.randint(-2, 2), **options
+        )
 
     def _enqueue(self, on: Any, chance: random.Random, number: int, index: int, actor: Actor) -> None:
         what = chance.choice(["one", "one", "shared", "later", "child", "batch"])
@@ -243,9 +245,9 @@ class Run:
             case "later":
                 new = self._new(name, chance, run_at=self.clock() + chance.randint(1, 1_500_000))
             case "child" if parent := self.told.one(chance):
-                new = self._new(name, chance, depends_on=(parent,), tolerant=chance.random() < 0.5)
+                new = self._new(name, chance, depends_on=(parent,), run_if_parents_fail=chance.random() < 0.5)
             case "shared":
-                new = NewJob("order-money", {"run": str(self.seed), "name": name}, key=name)
+                new = JobRequest("order-money", {"run": str(self.seed), "name": name}, key=name)
             case _:
                 new = self._new(name, chance)
         try:
@@ -278,7 +280,7 @@ class Run:
         try:
             if chance.random() < 0.4:
                 job = self._carry_out(on, lambda platform: platform.lifecycle.cancel(job_id, actor))
-                if job.state is State.CANCELLED:
+                if job.state is JobState.CANCELLED:
                     self.told.cancelled.add(job_id)
             else:
                 self.told.retried.add(job_id)
@@ -329,7 +331,7 @@ def broken(run: Run, platform: Platform) -> list[str]:
 
 def _effects(run: Run, by_name: dict[str, list[Job]]) -> Iterator[str]:
     for name, several in by_name.items():
-        done = any(job.state is State.COMPLETED for job in several)
+        done = any(job.state is JobState.COMPLETED for job in several)
         if len(several) > 1:
             yield f"{name}: {len(several)} jobs of one key"
         if run.provider.effects[name] > 1 or (done and not run.provider.effects[name]):
@@ -342,7 +344,7 @@ def _callbacks(run: Run, jobs: dict[str, Job], by_name: dict[str, list[Job]]) ->
         last = max((jobs[one].finished_at or 0 for one in members if one in jobs), default=0)
         if callback and callback.first_started_at is not None and callback.first_started_at < last:
             yield f"{name} ran before the last of its members had ended"
-        if callback and callback.state is State.CANCELLED:
+        if callback and callback.state is JobState.CANCELLED:
             yield f"{name} was cancelled by nobody"
 
 
@@ -350,9 +352,9 @@ def _of_one(job: Job, run: Run) -> list[str]:
     problems = []
     if not job.is_terminal:
         problems.append(f"{job.payload['name']} is {job.state}")
-    if job.id in run.told.cancelled - run.told.retried and job.state is not State.CANCELLED:
+    if job.id in run.told.cancelled - run.told.retried and job.state is not JobState.CANCELLED:
         problems.append(f"{job.payload['name']} was cancelled and is {job.state}")
-    counted = [one.number for one in job.attempts if not (one.failure and one.failure.kind == "postponed")]
+    counted = [one.number for one in job.attempts if not (one.failure and one.failure.kind == "snoozed")]
     if job.cycle == 0 and (counted != [*range(1, len(counted) + 1)] or len(counted) != job.attempt):
         problems.append(f"{job.payload['name']}: attempt {job.attempt}, counted {json.dumps(counted)}")
     if job.attempt > job_queues.QUEUES[job.queue].policy.attempts:

@@ -11,7 +11,7 @@ from moto import mock_aws
 from adbot_queue.core import attribute_values, dynamodb
 from adbot_queue.core.dynamodb import ConditionFailed, Item
 from adbot_queue.core.partiql import BATCH, Update, update_many
-from adbot_queue.jobs.model import Failure, Job, Mode, State, Verdict
+from adbot_queue.jobs.model import Failure, Job, JobMode, JobState, Verdict
 from adbot_queue.jobs.store import claims
 from adbot_queue.jobs.store.claims import Claims
 from adbot_queue.jobs.store.items import item_of
@@ -154,21 +154,21 @@ def test_jobs_are_claimed_and_finished_together_as_one_by_one(place: Place) -> N
         job("due").delayed(NOW - 1, NOW - 5_000),
         job("early").delayed(NOW + 60_000, NOW),
         job("blocked").blocked(frozenset({"other"}), NOW),
-        job("taken").waiting(NOW).changed(state=State.ACTIVE, lease="another's"),
+        job("taken").waiting(NOW).changed(state=JobState.ACTIVE, lease="another's"),
         job("done").completed({"x": 1}, NOW),
     ]
     place.put(*map(item_of, jobs))
     ids = [*(one.id for one in jobs), "unknown"]
 
     def claimed(table: str) -> list[Job | Exception | None]:
-        return Claims(place.client, table).claim_many(ids, "money", "w", "mine", NOW, NOW + 45_000, Mode.ASYNC_QUEUE)
+        return Claims(place.client, table).claim_many(ids, "money", "w", "mine", NOW, NOW + 45_000, JobMode.ASYNC_QUEUE)
 
     found = claimed(place.batch)
     one_by_one = [
         outcome
         for name in ids
         for outcome in Claims(place.client, place.single).claim_many(
-            [name], "money", "w", "mine", NOW, NOW + 45_000, Mode.ASYNC_QUEUE
+            [name], "money", "w", "mine", NOW, NOW + 45_000, JobMode.ASYNC_QUEUE
         )
     ]
     waits, due, early, *others = found
@@ -185,7 +185,7 @@ def test_jobs_are_claimed_and_finished_together_as_one_by_one(place: Place) -> N
     failure = Failure("transient", "Oops", "HTTP 503")
     ends = [
         (waits, waits.completed({"sum": 1.5}, NOW + 1)),
-        (due, due.judged(Verdict(State.DELAYED, 1, 5_000), failure, NOW + 2)),
+        (due, due.apply_verdict(Verdict(JobState.DELAYED, 1, 5_000), failure, NOW + 2)),
         (jobs[4].changed(lease="not mine"), jobs[4].completed(None, NOW)),
     ]
     together = Claims(place.client, place.batch).release_many(ends)

@@ -11,7 +11,7 @@ from adbot_queue.analytics.model import DAY_MS
 from adbot_queue.core import aws
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.errors import PermanentError
-from adbot_queue.jobs.model import State
+from adbot_queue.jobs.model import JobState
 from adbot_queue.ledger import Actor
 from adbot_queue.operations.jobs.cleanup_old_data import CleanupOldData
 from tests.builders.analytics import NOON, Counting, event
@@ -128,7 +128,7 @@ def test_ended_jobs_are_deleted_and_open_and_dead_ones_never_and_the_person_sign
         jobs = Jobs(on_aws)
         done, dead = jobs.enqueue("note", tenant="ada"), jobs.enqueue("note")
         waiting = jobs.enqueue("note")
-        for job, state in ((done, State.COMPLETED), (dead, State.DEAD)):
+        for job, state in ((done, JobState.COMPLETED), (dead, JobState.DEAD)):
             claimed = jobs.store.claim(job.id, "email", "w", "lease", jobs.clock(), jobs.clock() + 1000)
             assert claimed
             jobs.store.release(claimed, claimed._end(state, jobs.clock()))

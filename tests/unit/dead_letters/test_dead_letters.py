@@ -12,7 +12,7 @@ from adbot_queue.core import aws
 from adbot_queue.core.errors import Conflict, Invalid, NotFound
 from adbot_queue.dead_letters import alerts
 from adbot_queue.dead_letters.model import DeadLetterFilter
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, JobState
 from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.dead_letters import DeadLetterHarness
 from tests.builders.effects import Provider, charging
@@ -35,7 +35,7 @@ def test_dead_and_failed_jobs_are_one_list_newest_first(office: DeadLetterHarnes
     office.jobs.advance(1)
     third = office.dead_job("note", name="c", goes=2)
 
-    assert [office.jobs.get(job).state for job in (first, second)] == [State.DEAD, State.FAILED]
+    assert [office.jobs.get(job).state for job in (first, second)] == [JobState.DEAD, JobState.FAILED]
     assert office.listed() == [third.id, second.id, first.id]
 
 
@@ -82,11 +82,13 @@ def test_the_lists_of_a_queue_keep_dead_and_failed_apart(office: DeadLetterHarne
     dead, failed = office.dead_job(), office.failed_job(name="b")
     office.dead_job("note", goes=2)
 
-    listed = {state: office.jobs.service.page("email", state, 10, None)[0] for state in (State.DEAD, State.FAILED)}
+    listed = {
+        state: office.jobs.service.page("email", state, 10, None)[0] for state in (JobState.DEAD, JobState.FAILED)
+    }
 
     assert {state: [job.id for job in found] for state, found in listed.items()} == {
-        State.DEAD: [dead.id],
-        State.FAILED: [failed.id],
+        JobState.DEAD: [dead.id],
+        JobState.FAILED: [failed.id],
     }
 
 
@@ -114,11 +116,11 @@ def test_a_dead_job_is_replayed_and_signed_for(office: DeadLetterHarness, provid
     dead = office.dead_job()
 
     replayed = office.letters.replay(dead.id, ADMIN, "provider is back")
-    assert replayed.state is State.WAITING
+    assert replayed.state is JobState.WAITING
     assert office.listed() == []
     office.jobs.settle()
 
-    assert office.jobs.get(dead).state is State.COMPLETED
+    assert office.jobs.get(dead).state is JobState.COMPLETED
     assert provider.effects == {"a": 1}
     (entry,) = office.jobs.world.ledger(target=f"job:{dead.id}")
     assert (entry["action"], entry["actor"], entry["reason"]) == ("dead-letter.replay", "ada", "provider is back")
@@ -179,7 +181,7 @@ def test_a_retry_takes_a_failed_job_off_the_list_and_a_second_failure_puts_it_ba
     assert office.listed() == []
     office.jobs.settle()
 
-    assert office.jobs.get(failed).state is State.FAILED
+    assert office.jobs.get(failed).state is JobState.FAILED
     assert office.listed() == [failed.id]
 
 
@@ -211,7 +213,7 @@ def test_a_discarded_job_stays_at_least_as_long_as_its_key_means_it(office: Dead
         office.letters.discard(dead.id, ADMIN)
 
     kept = office.jobs.get(dead)
-    assert kept.expires_at == (kept.remembered_until or 0) // 1000 > office.jobs.clock() // 1000 + 300 * DAY_S
+    assert kept.expires_at == (kept.idempotency_expires_at or 0) // 1000 > office.jobs.clock() // 1000 + 300 * DAY_S
 
 
 def test_a_dead_letter_that_waits_for_a_decision_never_expires(office: DeadLetterHarness) -> None:

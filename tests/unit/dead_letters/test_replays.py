@@ -14,7 +14,7 @@ from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import Conflict, NotFound
 from adbot_queue.dead_letters import service as dead_letters
 from adbot_queue.dead_letters.model import DeadLetterFilter
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, JobState
 from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.dead_letters import DeadLetterHarness
 from tests.builders.effects import Provider, new_provider
@@ -48,8 +48,8 @@ def test_a_replay_retries_what_matches_and_nothing_else(office: DeadLetterHarnes
     ended = office.finish(replay)
     office.jobs.drain("email")
 
-    assert (ended.state, outcomes(ended)["replayed"]) == (State.COMPLETED, 6)
-    assert {office.jobs.get(job).state for job in mails} == {State.COMPLETED}
+    assert (ended.state, outcomes(ended)["replayed"]) == (JobState.COMPLETED, 6)
+    assert {office.jobs.get(job).state for job in mails} == {JobState.COMPLETED}
     assert office.listed() == [other.id]
     assert provider.effects == {"n0": 2, "n1": 2, "n2": 1, "n3": 1}
     cut_off = iso(replay.created_at)
@@ -73,12 +73,12 @@ def test_a_job_that_dies_again_is_not_replayed_again(office: DeadLetterHarness) 
     jobs = office.lay(3, goes=20)
     replay = office.start(rate=1)
     office.go_on(replay)
-    first = next(job for job in jobs if office.jobs.get(job).state is State.WAITING)
+    first = next(job for job in jobs if office.jobs.get(job).state is JobState.WAITING)
 
     office.die(first)
     office.finish(replay)
 
-    assert office.jobs.get(first).state is State.DEAD
+    assert office.jobs.get(first).state is JobState.DEAD
     assert sorted(retried(office, replay)) == sorted(f"job:{job.id}" for job in jobs)
 
 
@@ -91,7 +91,7 @@ def test_a_job_that_dies_again_on_a_clock_that_is_behind_is_known_by_its_mark(of
     office.jobs.work(job)
     stands = office.jobs.get(job)
     office.jobs.store.change(
-        stands, stands.changed(state=State.DEAD, run_at=None, due_at=None, finished_at=now - 60_000)
+        stands, stands.changed(state=JobState.DEAD, run_at=None, due_at=None, finished_at=now - 60_000)
     )
     office.jobs.clock.now = now
 
@@ -109,7 +109,7 @@ def test_the_rate_is_kept(office: DeadLetterHarness) -> None:
         office.go_on(replay)
         done = office.replays.show(replay.id)
         assert outcomes(done)["replayed"] <= (office.jobs.clock() - began) / 1000 * 5 + 1
-        if done.state is State.COMPLETED:
+        if done.state is JobState.COMPLETED:
             break
 
     assert outcomes(done)["replayed"] == 15
@@ -146,9 +146,9 @@ def test_a_cancel_stops_before_the_next_letters_and_a_retry_resumes(
         stopped = office.finish(replay)
 
     done = outcomes(stopped)["replayed"]
-    assert (stopped.state, 0 < done < 10) == (State.CANCELLED, True)
-    assert [office.jobs.get(job).state for job in jobs].count(State.DEAD) == 10 - done
-    assert office.replays.cancel(replay.id, ADMIN).state is State.CANCELLED
+    assert (stopped.state, 0 < done < 10) == (JobState.CANCELLED, True)
+    assert [office.jobs.get(job).state for job in jobs].count(JobState.DEAD) == 10 - done
+    assert office.replays.cancel(replay.id, ADMIN).state is JobState.CANCELLED
     office.jobs.lifecycle.retry(replay.id, ADMIN, "right after all")
     assert outcomes(office.finish(replay)) == {"replayed": 10, "skipped": 0, "refused": 0}
     assert sorted(retried(office, replay)) == sorted(f"job:{job.id}" for job in jobs)
@@ -176,7 +176,7 @@ def test_two_replays_of_the_same_letters_retry_each_once_together(office: DeadLe
     both = [*retried(office, one), *retried(office, two)]
     assert sorted(both) == sorted(f"job:{job.id}" for job in jobs)
     ends = [office.replays.show(replay.id) for replay in (one, two)]
-    assert [end.state for end in ends] == [State.COMPLETED] * 2
+    assert [end.state for end in ends] == [JobState.COMPLETED] * 2
     assert sum(outcomes(end)["replayed"] for end in ends) == 10
 
 
@@ -252,7 +252,7 @@ def test_killed_after_any_call_of_a_run_nothing_is_lost_and_nothing_done_twice(
             office.go_on(replay)
         finish_whatever_dies(office)
         ended = office.replays.show(replay.id)
-        assert ended.state is State.COMPLETED, f"after call {call}"
+        assert ended.state is JobState.COMPLETED, f"after call {call}"
         assert outcomes(ended) == {"replayed": 3, "skipped": 0, "refused": 0}, f"after call {call}"
         assert provider.effects == {"n0": 3}, f"after call {call}"
         targets = retried(office, replay)
@@ -278,7 +278,7 @@ def test_killed_after_any_call_of_replaying_one_it_happens_once(
             office.letters.replay(job.id, ADMIN)
         finish_whatever_dies(office)
         stands = office.jobs.get(job)
-        assert (stands.state, stands.cycle) == (State.COMPLETED, 1), f"after call {call}"
+        assert (stands.state, stands.cycle) == (JobState.COMPLETED, 1), f"after call {call}"
         assert after.effects == {"n0": 1}
 
 
@@ -316,11 +316,11 @@ def test_with_random_kills_and_a_second_worker_each_job_is_retried_at_most_once(
         kill = chance.randint(1, 40) if turn < 12 and chance.random() < 0.5 else None
         _go_on_with_a_rival(office, replay, kill, chance)
         if again:
-            office.die(*(job for job in map(office.jobs.get, jobs) if job.state is not State.DEAD))
-        if office.replays.show(replay.id).state is State.COMPLETED:
+            office.die(*(job for job in map(office.jobs.get, jobs) if job.state is not JobState.DEAD))
+        if office.replays.show(replay.id).state is JobState.COMPLETED:
             break
     ended = office.replays.show(replay.id)
-    assert (ended.state, outcomes(ended)) == (State.COMPLETED, {"replayed": number, "skipped": 0, "refused": 0})
+    assert (ended.state, outcomes(ended)) == (JobState.COMPLETED, {"replayed": number, "skipped": 0, "refused": 0})
     assert sorted(retried(office, replay)) == sorted(f"job:{job.id}" for job in jobs)
     assert {office.jobs.get(job).cycle for job in jobs} == {1}
 
@@ -339,7 +339,7 @@ def _go_on_with_a_rival(office: DeadLetterHarness, replay: Job, kill: int | None
             office.go_on(replay, office.jobs.new_worker("rival"))
         return found
 
-    if office.jobs.get(replay).state is State.ACTIVE:  # its worker was killed
+    if office.jobs.get(replay).state is JobState.ACTIVE:  # its worker was killed
         _take_over(office)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(store, "rows", interrupted)

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from adbot_queue.adbots.event_publisher import Announcer
 from adbot_queue.core import aws, given_up, telemetry
-from adbot_queue.jobs.model import State
+from adbot_queue.jobs.model import JobState
 from adbot_queue.queues import counters
 from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.effects import Provider, charging, new_provider
@@ -307,7 +307,7 @@ def test_children_callbacks_and_result_webhooks_follow_without_any_record_of_the
     jobs = Jobs(on_aws)
     parent = jobs.enqueue("charge", {"name": "parent", "goes": goes}, webhook_url="https://example.com/hook")
     child = jobs.enqueue("mail", {"name": "child"}, depends_on=(parent.id,))
-    callback = jobs.enqueue("mail", {"name": "callback"}, depends_on=(parent.id,), tolerant=True)
+    callback = jobs.enqueue("mail", {"name": "callback"}, depends_on=(parent.id,), run_if_parents_fail=True)
     restore, clock = snapshot(), jobs.clock.now
     with crash_after(None) as calls:
         jobs.work(parent)
@@ -318,10 +318,10 @@ def test_children_callbacks_and_result_webhooks_follow_without_any_record_of_the
         with crash_after(call), suppress(Killed):
             jobs.work(parent)
         _let_an_hour_pass(jobs)
-        ended = State.FAILED if goes else State.COMPLETED
+        ended = JobState.FAILED if goes else JobState.COMPLETED
         assert jobs.get(parent).state is ended, f"after call {call}"
-        assert jobs.get(child).state is (State.CANCELLED if goes else State.COMPLETED), f"after call {call}"
-        assert jobs.get(callback).state is State.COMPLETED, f"after call {call}"
+        assert jobs.get(child).state is (JobState.CANCELLED if goes else JobState.COMPLETED), f"after call {call}"
+        assert jobs.get(callback).state is JobState.COMPLETED, f"after call {call}"
         [webhook] = jobs.assert_enqueued("deliver-webhook")
         assert webhook.attempts, f"after call {call}"
 

@@ -9,9 +9,9 @@ import pytest
 
 from adbot_queue import ledger
 from adbot_queue.jobs import service
-from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.service import Enqueued, NewJob
-from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.jobs.model import Job, JobState
+from adbot_queue.jobs.service import Enqueued, JobRequest
+from adbot_queue.jobs.worker.message import JobMessage
 from tests.builders.effects import charging, new_provider
 from tests.builders.jobs import known_types
 from tests.builders.world import FakeContext, World
@@ -26,7 +26,7 @@ def _worker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def enqueued(number: int) -> list[Job]:
-    news = [NewJob("charge", {"name": f"n{n}", "goes": []}) for n in range(number)]
+    news = [JobRequest("charge", {"name": f"n{n}", "goes": []}) for n in range(number)]
     made = service.from_env().enqueue_many(news, ledger.SYSTEM, lambda: 60_000)
     return [one.job for one in made if isinstance(one, Enqueued)]
 
@@ -64,9 +64,9 @@ def test_a_wrong_message_is_dropped_and_all_others_of_a_full_batch_run(on_aws: W
     with known_types(charging()):
         jobs = enqueued(10)  # so many wait that the batch is full, and their order is looked at
 
-        assert work(on_aws, wrong, *(Permit.for_job(job).message for job in jobs)) == []
+        assert work(on_aws, wrong, *(JobMessage.for_job(job).to_message() for job in jobs)) == []
 
-    assert {service.from_env().job(job.id).state for job in jobs} == {State.COMPLETED}
+    assert {service.from_env().job(job.id).state for job in jobs} == {JobState.COMPLETED}
 
 
 def test_a_message_needs_no_rank(on_aws: World) -> None:
@@ -77,4 +77,4 @@ def test_a_message_needs_no_rank(on_aws: World) -> None:
 
         assert work(on_aws, bodies[0], bodies[1] | {"rank": None}) == []
 
-    assert {service.from_env().job(job.id).state for job in (first, second)} == {State.COMPLETED}
+    assert {service.from_env().job(job.id).state for job in (first, second)} == {JobState.COMPLETED}

@@ -13,7 +13,7 @@ from adbot_queue.jobs import job_types
 from adbot_queue.jobs.enqueue import request as intake
 from adbot_queue.jobs.errors import PermanentError, TransientError
 from adbot_queue.jobs.job_types import JobType
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.ledger import SYSTEM
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure
@@ -298,8 +298,8 @@ def test_a_workflows_step_that_was_enqueued_before_its_run_died_is_not_enqueued_
         jobs.work(jobs.get(flow))
 
     waits = [job for job in jobs.all() if job.type == "workflow-wait"]
-    assert (len(waits), jobs.get(flow).state) == (1, State.DELAYED)
-    assert jobs.get(flow).waits_for == {waits[0].id}
+    assert (len(waits), jobs.get(flow).state) == (1, JobState.DELAYED)
+    assert jobs.get(flow).blocked_by == {waits[0].id}
 
 
 def test_two_requests_of_one_key_in_one_call_are_one_job_or_a_conflict(jobs: Jobs) -> None:

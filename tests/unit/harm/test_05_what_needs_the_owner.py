@@ -16,7 +16,7 @@ from adbot_queue.core.attribute_values import decode, encode
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.jobs import service
 from adbot_queue.jobs.enqueue.owner_check import needs_owner
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.store.items import item_of
 from adbot_queue.ledger import Actor
 from adbot_queue.platform.owner_limit import OwnerLimit
@@ -267,12 +267,12 @@ def test_an_admins_replay_of_many_leaves_to_the_owner_what_is_the_owners(
     office = DeadLetterHarness(jobs)
     monkeypatch.setattr(service, "from_env", lambda: jobs.service)
     small, large = dead(on, payout(amount=100_000)), dead(on, payout(amount=100_001))
-    moved: dict[str, list[State]] = {}
+    moved: dict[str, list[JobState]] = {}
     for role in ("admin", "owner"):
         replayed = office.start(actor=Actor("ada", role), type="payout-process")
         office.finish(replayed)
         moved[role] = [jobs.get(one).state for one in (small, large)]
-    assert moved == {"admin": [State.WAITING, State.DEAD], "owner": [State.WAITING, State.WAITING]}
+    assert moved == {"admin": [JobState.WAITING, JobState.DEAD], "owner": [JobState.WAITING, JobState.WAITING]}
 
 
 def test_a_replay_that_the_owner_began_is_resumed_by_the_owner_alone(

@@ -19,8 +19,8 @@ from adbot_queue.jobs import job_types as registered
 from adbot_queue.jobs.api.purge import clean
 from adbot_queue.jobs.api.schemas import CleanQuery
 from adbot_queue.jobs.job_types import JobType
-from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.jobs.model import Job, JobState
+from adbot_queue.jobs.worker.message import JobMessage
 from tests.builders import effects
 from tests.builders.effects import Provider, charging, new_provider
 from tests.builders.jobs import Jobs, known_types
@@ -42,7 +42,7 @@ DAMAGE: dict[str, Raw | None] = {
     "checkpoint that is no object": {"checkpoint": {"S": "7"}},
     "priority as text": {"priority": {"S": "high"}},
     "priority as a truth": {"priority": {"BOOL": True}},
-    "lag with a fraction": {"lag": {"N": "1.5"}},
+    "fairness_delay_ms with a fraction": {"fairness_delay_ms": {"N": "1.5"}},
     "tenant in bytes": {"tenant": {"B": "YWRh"}},
     "no tenant": {"tenant": None},
     "tags as text": {"tags": {"S": "abc"}},
@@ -114,12 +114,12 @@ def test_a_sweep_sends_every_good_due_job_and_leaves_unreadable_rows_as_they_are
     done = jobs.sweep()
 
     assert done["failed"] == 0
-    assert {jobs.get(job).state for job in good} == {State.WAITING}
+    assert {jobs.get(job).state for job in good} == {JobState.WAITING}
     after = {row["pk"]["S"]: row for row in (raw(jobs, job) for job in bad.values())}
     assert [after[row["pk"]["S"]] for row in before.values()] == list(before.values())
     assert counted["JobsUnreadable"] == len(bad)
     jobs.drain()
-    assert {jobs.get(job).state for job in good} == {State.COMPLETED}
+    assert {jobs.get(job).state for job in good} == {JobState.COMPLETED}
 
 
 def test_lost_messages_are_sent_again_beside_unreadable_rows(jobs: Jobs) -> None:
@@ -133,7 +133,7 @@ def test_lost_messages_are_sent_again_beside_unreadable_rows(jobs: Jobs) -> None
     jobs.advance(61)
     assert (jobs.sweep()["failed"], jobs.drain() >= len(good)) == (0, True)
 
-    assert {jobs.get(job).state for job in good} == {State.COMPLETED}
+    assert {jobs.get(job).state for job in good} == {JobState.COMPLETED}
 
 
 def test_a_batch_runs_its_good_jobs_and_an_unreadable_one_spends_no_attempt(jobs: Jobs, counted: Counter[str]) -> None:
@@ -142,9 +142,9 @@ def test_a_batch_runs_its_good_jobs_and_an_unreadable_one_spends_no_attempt(jobs
     for name, job in bad.items():
         damage(jobs, job, DAMAGE[name] or {})
 
-    jobs.worker.work([Permit(job.id, job.queue, job.rank) for job in (*bad.values(), *good)], lambda: 60_000)
+    jobs.worker.work([JobMessage(job.id, job.queue, job.rank) for job in (*bad.values(), *good)], lambda: 60_000)
 
-    assert {jobs.get(job).state for job in good} == {State.COMPLETED}
+    assert {jobs.get(job).state for job in good} == {JobState.COMPLETED}
     rows = {name: raw(jobs, job) for name, job in bad.items()}
     # A worker writes a mode of its own, so such a row is readable as soon as it is claimed.
     assert rows.pop("mode of a newer version")["state"]["S"] == "completed"
@@ -171,7 +171,7 @@ def test_an_unreadable_job_completes_in_its_first_attempt_when_its_row_can_be_re
     jobs.drain()
 
     done = jobs.get(job)
-    assert (done.state, done.attempt, provider.effects["a"]) == (State.COMPLETED, 1, 1)
+    assert (done.state, done.attempt, provider.effects["a"]) == (JobState.COMPLETED, 1, 1)
 
 
 def test_a_list_shows_the_readable_jobs_and_names_the_others(jobs: Jobs) -> None:
@@ -221,7 +221,7 @@ def test_a_parent_that_cannot_be_read_has_not_ended(jobs: Jobs, provider: Provid
         jobs.sweep()
         jobs.drain("analytics")
 
-    assert (jobs.get(child).state, provider.effects["child"]) == (State.DELAYED, 0)
+    assert (jobs.get(child).state, provider.effects["child"]) == (JobState.DELAYED, 0)
 
 
 def test_a_child_that_cannot_be_read_does_not_keep_its_siblings(jobs: Jobs) -> None:
@@ -232,7 +232,7 @@ def test_a_child_that_cannot_be_read_does_not_keep_its_siblings(jobs: Jobs) -> N
 
     jobs.work(parent)
 
-    assert {jobs.get(child).state for child in children[1:]} == {State.WAITING}
+    assert {jobs.get(child).state for child in children[1:]} == {JobState.WAITING}
 
 
 class PanicException(BaseException):
@@ -257,11 +257,11 @@ def test_what_is_raised_and_is_no_exception_is_a_transient_failure_of_its_own_jo
         bad = jobs.enqueue("broken")
         good = [jobs.enqueue("mail", {"name": str(number)}) for number in range(9)]
         with patch.object(registered, "get", broken_import if where == "its import" else known):
-            jobs.worker.work([Permit(job.id, "email", job.rank) for job in (bad, *good)], lambda: 60_000)
+            jobs.worker.work([JobMessage(job.id, "email", job.rank) for job in (bad, *good)], lambda: 60_000)
 
-        assert {jobs.get(job).state for job in good} == {State.COMPLETED}
+        assert {jobs.get(job).state for job in good} == {JobState.COMPLETED}
         failed = jobs.get(bad)
-        assert (failed.state, failed.attempt) == (State.DELAYED, 1)
+        assert (failed.state, failed.attempt) == (JobState.DELAYED, 1)
         assert failed.failure
         assert (failed.failure.kind, failed.failure.error) == ("transient", raised.__name__)
 

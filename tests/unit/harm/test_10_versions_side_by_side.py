@@ -18,9 +18,9 @@ from adbot_queue.jobs import job_types
 from adbot_queue.jobs.enqueue import request as intake
 from adbot_queue.jobs.enqueue.request import check_payload
 from adbot_queue.jobs.job_types import JobType
-from adbot_queue.jobs.model import UNSUPPORTED_MS, Job, State
+from adbot_queue.jobs.model import UNSUPPORTED_MS, Job, JobState
 from adbot_queue.jobs.store import claims, items
-from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.jobs.worker.message import JobMessage
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure
 from tests.builders.world import ADMIN, World
@@ -99,7 +99,7 @@ def run_for(jobs: Jobs, queue: str, steps: int) -> None:
     """A queue's worker and the sweeper of this version, every quarter of an hour."""
     for _ in range(steps):
         while messages := jobs.receive(queue):
-            jobs.worker.work([Permit.of(message) for message in messages], lambda: 300_000)
+            jobs.worker.work([JobMessage.from_message(message) for message in messages], lambda: 300_000)
             jobs.delete(queue)
         jobs.advance(900)
         jobs.sweep()
@@ -144,7 +144,7 @@ def test_unknown_fields_of_the_payload_and_of_the_row_are_ignored_and_stay(
     run_for(jobs, job.queue, 1)
 
     done, row = jobs.get(job), raw(jobs, job)
-    assert (done.state, done.attempt, len(ran)) == (State.COMPLETED, 1, 1)
+    assert (done.state, done.attempt, len(ran)) == (JobState.COMPLETED, 1, 1)
     assert (done.payload["colour"], row["shade"]) == ("red", {"M": {"of": {"S": "red"}}})
 
 
@@ -157,7 +157,7 @@ def test_unknown_fields_below_the_top_are_ignored_in_the_worker_and_refused_at_t
 
     jobs.work(job)
 
-    assert (jobs.get(job).state, len(ran)) == (State.COMPLETED, 1)
+    assert (jobs.get(job).state, len(ran)) == (JobState.COMPLETED, 1)
     with pytest.raises(Exception, match=r"colour"):
         check_payload(job_types.find(name), NESTED[name])
 
@@ -182,14 +182,14 @@ def test_a_value_of_a_newer_version_waits_at_no_attempts_cost_and_the_newer_work
     run_for(jobs, job.queue, 4)
 
     waits = jobs.get(job)
-    assert (waits.state, waits.attempt, len(waits.attempts)) == (State.WAITING, 0, 1)
+    assert (waits.state, waits.attempt, len(waits.attempts)) == (JobState.WAITING, 0, 1)
     assert waits.failure
     assert (waits.failure.kind, waits.failure.error) == ("unsupported", "UnknownPayload")
     assert ran == []
     with newer(name):
         run_for(jobs, job.queue, 1)
     done = jobs.get(job)
-    assert (done.state, done.attempt, done.failure) == (State.COMPLETED, 1, None)
+    assert (done.state, done.attempt, done.failure) == (JobState.COMPLETED, 1, None)
     assert done.payload == unknown_value(name)
 
 
@@ -200,10 +200,10 @@ def test_a_type_of_a_newer_version_waits_and_the_newer_worker_completes_it(jobs:
     run_for(jobs, job.queue, 4)
 
     waits = jobs.get(job)
-    assert (waits.state, waits.attempt, waits.failure and waits.failure.error) == (State.WAITING, 0, "UnknownType")
+    assert (waits.state, waits.attempt, waits.failure and waits.failure.error) == (JobState.WAITING, 0, "UnknownType")
     with patch.dict(job_types.LOADED, {"send-fax": replace(job_types.find("send-sms"), name="send-fax")}):
         run_for(jobs, job.queue, 1)
-    assert (jobs.get(job).state, jobs.get(job).attempt) == (State.COMPLETED, 1)
+    assert (jobs.get(job).state, jobs.get(job).attempt) == (JobState.COMPLETED, 1)
 
 
 def test_a_row_version_above_ours_is_not_touched_and_the_newer_worker_completes_it(
@@ -222,7 +222,7 @@ def test_a_row_version_above_ours_is_not_touched_and_the_newer_worker_completes_
     with patch.object(items, "ROW_VERSION", 2), patch.object(claims, "ROW_VERSION", 2):
         run_for(jobs, "messages", 3)
         ended = [jobs.get(job) for job in (now, later)]
-    assert [(job.state, job.attempt) for job in ended] == [(State.COMPLETED, 1)] * 2
+    assert [(job.state, job.attempt) for job in ended] == [(JobState.COMPLETED, 1)] * 2
 
 
 def test_a_row_without_a_version_is_of_version_one(jobs: Jobs, ran: list[BaseModel]) -> None:
@@ -233,7 +233,7 @@ def test_a_row_without_a_version_is_of_version_one(jobs: Jobs, ran: list[BaseMod
 
     jobs.work(job)
 
-    assert jobs.get(job).state is State.COMPLETED
+    assert jobs.get(job).state is JobState.COMPLETED
 
 
 def test_after_three_days_it_is_a_dead_letter_and_a_retry_gives_it_three_more(jobs: Jobs, ran: list[BaseModel]) -> None:
@@ -246,7 +246,7 @@ def test_after_three_days_it_is_a_dead_letter_and_a_retry_gives_it_three_more(jo
         jobs.advance(43_200)
         jobs.sweep()
     dead = jobs.get(job)
-    assert (dead.state, dead.is_dead_letter, dead.attempt) == (State.DEAD, True, 0)
+    assert (dead.state, dead.is_dead_letter, dead.attempt) == (JobState.DEAD, True, 0)
     assert dead.failure
     assert dead.failure.kind == "expired"
     assert UNSUPPORTED_MS <= jobs.clock() - began <= UNSUPPORTED_MS + 86_400_000
@@ -269,7 +269,7 @@ def test_a_workflow_waits_for_a_version_that_knows_its_step(jobs: Jobs) -> None:
             jobs.sweep()
 
     waits = jobs.get(flow)
-    assert (waits.state, waits.attempt, waits.failure and waits.failure.kind) == (State.DELAYED, 0, "unsupported")
+    assert (waits.state, waits.attempt, waits.failure and waits.failure.kind) == (JobState.DELAYED, 0, "unsupported")
     assert len(jobs.all()) == 1
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from adbot_queue.core import aws, settings, telemetry
 from adbot_queue.jobs import job_types
-from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.jobs.model import Job, JobState
+from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.platform import circuit_breaker as circuits
 from adbot_queue.platform.circuit import Circuit, CircuitState
 from adbot_queue.platform.circuit_breaker import CircuitOpen, Circuits
@@ -89,7 +89,7 @@ def mails(jobs: Jobs, number: int) -> list[Job]:
 def work(jobs: Jobs, some: list[Job]) -> list[Job]:
     for start in range(0, len(some), 10):
         part = some[start : start + 10]
-        jobs.worker.work([Permit(job.id, job.queue, job.rank) for job in part], lambda: 60_000)
+        jobs.worker.work([JobMessage(job.id, job.queue, job.rank) for job in part], lambda: 60_000)
     return [jobs.get(job) for job in some]
 
 
@@ -113,7 +113,7 @@ def test_one_throttle_holds_back_all_jobs_of_the_provider_and_spends_nothing(job
 
     assert len(sky.calls) <= 10  # those that were begun together
     assert {(job.state, job.attempt, job.failure and job.failure.kind) for job in put_off} == {
-        (State.DELAYED, 0, "throttled")
+        (JobState.DELAYED, 0, "throttled")
     }
     delays = sorted((job.run_at or 0) - jobs.clock() for job in put_off)
     assert delays[0] >= 30_000
@@ -121,7 +121,7 @@ def test_one_throttle_holds_back_all_jobs_of_the_provider_and_spends_nothing(job
     assert (circuit("sendgrid").state, circuit("sendgrid").failures) == (CircuitState.CLOSED, 0)
     assert "CallsThrottled" in telemetry.metrics.metric_set
     sky.shape = None
-    assert {(job.state, tries(job)) for job in (attempt(jobs, job) for job in put_off)} == {(State.COMPLETED, 1)}
+    assert {(job.state, tries(job)) for job in (attempt(jobs, job) for job in put_off)} == {(JobState.COMPLETED, 1)}
 
 
 def test_throttles_in_a_row_that_name_no_time_hold_back_longer_each_time(jobs: Jobs, sky: Weather) -> None:
@@ -150,7 +150,7 @@ def test_a_throttle_is_bounded_by_the_jobs_age_alone(jobs: Jobs, sky: Weather) -
     while not job.is_terminal:
         job = attempt(jobs, job)
 
-    assert (job.state, job.attempt) == (State.DEAD, 0)
+    assert (job.state, job.attempt) == (JobState.DEAD, 0)
     assert jobs.clock() - began >= 3_600_000
     assert job.failure is not None
     assert "throttles us until" in job.failure.message
@@ -250,7 +250,7 @@ def test_a_senders_throttle_does_not_hold_back_the_other_sender(jobs: Jobs, sky:
     assert len(sky.calls) == 1
     sky.shape = None
 
-    assert attempt(jobs, jobs.enqueue("send-sms", SMS)).state is State.COMPLETED
+    assert attempt(jobs, jobs.enqueue("send-sms", SMS)).state is JobState.COMPLETED
     assert kind("send-whatsapp", SMS) == "throttled"
 
 
@@ -261,7 +261,7 @@ def test_an_object_that_is_locked_holds_back_nobody_else(jobs: Jobs, sky: Weathe
     assert (locked.failure.kind, locked.attempt) == ("throttled", 0)
     sky.shape = None
 
-    assert attempt(jobs, jobs.enqueue("payment-process", PAYMENT | {"amount": 500})).state is State.COMPLETED
+    assert attempt(jobs, jobs.enqueue("payment-process", PAYMENT | {"amount": 500})).state is JobState.COMPLETED
     assert (locked.run_at or 0) - jobs.clock() >= 2_000
 
 
@@ -270,7 +270,7 @@ def test_a_connected_accounts_throttle_is_its_own(jobs: Jobs, sky: Weather) -> N
     assert kind("payout-process", PAYOUT | {"account": "acct_one"}) == "throttled"
     sky.shape = None
 
-    assert attempt(jobs, jobs.enqueue("payment-process", PAYMENT)).state is State.COMPLETED
+    assert attempt(jobs, jobs.enqueue("payment-process", PAYMENT)).state is JobState.COMPLETED
     assert kind("payout-process", PAYOUT | {"account": "acct_one"}) == "throttled"
 
 
@@ -326,7 +326,7 @@ def test_a_refusal_of_the_installation_closes_the_provider_with_that_reason(
 
     assert len(sky.calls) == 1
     for job in waiting:
-        assert (job.state, job.attempt, job.failure and job.failure.kind) == (State.DELAYED, 0, "provider_closed")
+        assert (job.state, job.attempt, job.failure and job.failure.kind) == (JobState.DELAYED, 0, "provider_closed")
         assert job.failure is not None
         assert says in job.failure.message
     assert circuit(provider).state is CircuitState.OPEN
@@ -397,7 +397,7 @@ def test_jobs_go_on_by_themselves_when_the_key_is_replaced(jobs: Jobs, peers: Pe
         for _ in range(6):
             several = [job if job.is_terminal else attempt(jobs, job) for job in several]
 
-    assert {jobs.get(job).state for job in several} == {State.COMPLETED}
+    assert {jobs.get(job).state for job in several} == {JobState.COMPLETED}
     assert {tries(jobs.get(job)) for job in several} == {1}
     assert jobs.clock() - changed <= 6 * 60_000
     assert len(peers.mails) == 3
@@ -432,7 +432,7 @@ def test_a_probe_that_passes_opens_a_provider_whose_quota_is_there_again(jobs: J
 
     done = attempt(jobs, job)
 
-    assert (done.state, done.attempt) == (State.COMPLETED, 1)
+    assert (done.state, done.attempt) == (JobState.COMPLETED, 1)
     assert circuit("sendgrid").reason is None
 
 
@@ -488,7 +488,7 @@ def test_a_circuit_that_cannot_be_written_loses_nothing_that_was_done(jobs: Jobs
         patched.setattr(Circuits, "_write", write)
         done = attempt(jobs, mails(jobs, 1)[0])
 
-    assert done.state is State.COMPLETED
+    assert done.state is JobState.COMPLETED
     assert len(peers.mails) == 1
 
 
@@ -532,12 +532,12 @@ def test_stand_ins_throttle_and_refuse_as_their_providers_do_when_asked_to(
     job_type, payload, field = ASKED[provider]
     job = attempt(jobs, jobs.enqueue(job_type, payload | {field: f"Hello fail={word}x1"}))
     assert job.failure is not None
-    assert (job.state, job.failure.kind, job.attempt) == (State.DELAYED, expected, 0)
+    assert (job.state, job.failure.kind, job.attempt) == (JobState.DELAYED, expected, 0)
     jobs.advance(60)  # SendGrid's window
 
     done = attempt(jobs, job)
 
-    assert (done.state, tries(done)) == (State.COMPLETED, 1)
+    assert (done.state, tries(done)) == (JobState.COMPLETED, 1)
 
 
 # The circuit

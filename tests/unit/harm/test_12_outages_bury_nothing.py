@@ -11,7 +11,7 @@ import pytest
 from adbot_queue.core import aws, settings
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.errors import TransientError
-from adbot_queue.jobs.model import Failure, Job, Limit, State
+from adbot_queue.jobs.model import Failure, Job, JobState, RetryLimit
 from adbot_queue.jobs.retry import RetryPolicy, decide, failure_of
 from adbot_queue.messaging import otp_codes as codes
 from adbot_queue.providers import registry as providers_registry
@@ -164,18 +164,18 @@ def test_every_type_outlives_every_outage(jobs: Jobs, peers: Peers, sky: Weather
     sky.failure, began = failure, jobs.clock()
     quick = job_types.find(job_type).retry_policy().attempts
     job = attempt(jobs, job)
-    assert (job.state, job.attempt) == (State.DELAYED, int(failure in SPENT))
+    assert (job.state, job.attempt) == (JobState.DELAYED, int(failure in SPENT))
     if failure in SPENT:  # as after the quick tries
         job = jobs.store.change(job, job.changed(attempt=quick)) or job
     job = attempt(jobs, job)
-    assert (job.state, job.attempt) == (State.DELAYED, quick + 1 if failure in SPENT else 0)
+    assert (job.state, job.attempt) == (JobState.DELAYED, quick + 1 if failure in SPENT else 0)
 
     jobs.clock.now = max(jobs.clock(), began + LENGTHS.get(job_type, 5 * HOUR) * 1000)  # workers were slow meanwhile
     sky.failure = None
     jobs.advance(60 if job_type == "send-otp" else 300)  # an open circuit is half-open by then
     done = attempt(jobs, job)
 
-    assert (done.state, done.failure) == (State.COMPLETED, None)
+    assert (done.state, done.failure) == (JobState.COMPLETED, None)
     assert effects(peers, sky, done) == 1
     assert tries(done) == (3 if failure in SPENT else 1)
 
@@ -200,7 +200,7 @@ def test_a_job_is_done_soon_after_the_outage(
 
     done = weathered(jobs, sky, job, minutes * MINUTE)
 
-    assert (done.state, effects(peers, sky, done)) == (State.COMPLETED, 1)
+    assert (done.state, effects(peers, sky, done)) == (JobState.COMPLETED, 1)
     assert done.finished_at is not None
     late_s = done.finished_at / 1000 - began / 1000 - minutes * MINUTE
     assert 0 <= late_s <= job_types.find(job_type).cap_s + 300
@@ -239,7 +239,7 @@ def test_a_job_is_tried_for_as_long_as_its_type_says_and_then_dead(job_type: str
     while True:
         number += 1
         verdict = decide(policy, number, down, None, 0.5, age_ms)
-        if verdict.state is State.DEAD:
+        if verdict.state is JobState.DEAD:
             break
         age_ms += verdict.delay_ms
 
@@ -262,7 +262,7 @@ def test_what_outlasts_the_horizon_is_dead_with_the_reason_and_can_be_replayed(
         dead = attempt(jobs, dead)
         jobs.advance(horizon / 5)
 
-    assert dead.state is State.DEAD
+    assert dead.state is JobState.DEAD
     assert dead.failure is not None
     assert dead.failure.message.endswith(f"; given up after {horizon // HOUR} h")
     assert dead.fingerprint
@@ -270,7 +270,7 @@ def test_what_outlasts_the_horizon_is_dead_with_the_reason_and_can_be_replayed(
     jobs.advance(600)
     jobs.lifecycle.retry(dead.id, ADMIN)
     again = attempt(jobs, dead)
-    assert (again.state, effects(peers, sky, again)) == (State.COMPLETED, 1)
+    assert (again.state, effects(peers, sky, again)) == (JobState.COMPLETED, 1)
 
 
 def test_a_cycle_that_a_person_begins_has_the_whole_horizon_again(jobs: Jobs, peers: Peers, sky: Weather) -> None:
@@ -287,7 +287,7 @@ def test_a_cycle_that_a_person_begins_has_the_whole_horizon_again(jobs: Jobs, pe
 
     done = attempt(jobs, job)
 
-    assert (done.state, done.cycle) == (State.COMPLETED, 1)
+    assert (done.state, done.cycle) == (JobState.COMPLETED, 1)
 
 
 def test_a_code_whose_life_is_over_is_not_sent(jobs: Jobs, peers: Peers, sky: Weather) -> None:
@@ -296,7 +296,7 @@ def test_a_code_whose_life_is_over_is_not_sent(jobs: Jobs, peers: Peers, sky: We
 
     late = weathered(jobs, sky, job, 6 * MINUTE)
 
-    assert late.state in {State.FAILED, State.DEAD}
+    assert late.state in {JobState.FAILED, JobState.DEAD}
     assert peers.texts == []
 
 
@@ -322,17 +322,17 @@ def test_money_whose_first_answer_was_lost_moves_once_however_long_the_outage(
         stand_in._answers.clear()  # Stripe has forgotten the key
     job = attempt(jobs, job)
 
-    assert job.state is State.COMPLETED
+    assert job.state is JobState.COMPLETED
     assert balance(peers)["eur"] == before - 1000
     assert peers.effects("stripe")[job.provider_key]["effects"] == 1
 
 
 def test_what_the_job_itself_is_at_fault_for_ends_with_the_quick_tries() -> None:
     policy = RetryPolicy(3, 5000, horizon_ms=24 * HOUR * 1000)
-    for error in (KeyError("bug"), TransientError("paid for each time", limit=Limit.ATTEMPTS)):
+    for error in (KeyError("bug"), TransientError("paid for each time", limit=RetryLimit.ATTEMPTS)):
         failure, _ = failure_of(error)
         states = [decide(policy, number, failure, None, 0.5, 1000).state for number in (1, 2, 3)]
-        assert states == [State.DELAYED, State.DELAYED, State.DEAD]
+        assert states == [JobState.DELAYED, JobState.DELAYED, JobState.DEAD]
     for error in (ConnectionResetError(), TimeoutError(), TransientError("HTTP 503")):
         failure, _ = failure_of(error)
-        assert decide(policy, 3, failure, None, 0.5, 1000).state is State.DELAYED
+        assert decide(policy, 3, failure, None, 0.5, 1000).state is JobState.DELAYED

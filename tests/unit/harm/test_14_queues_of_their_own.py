@@ -17,8 +17,8 @@ from adbot_queue.core.outbound import Place, Unreachable
 from adbot_queue.integrations.receivers import circuit_of
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs import service as jobs_service
-from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.jobs.model import Job, JobState
+from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.messaging import otp_codes as codes
 from adbot_queue.messaging import otp_service as service
 from adbot_queue.messaging.otp_codes import Codes
@@ -105,7 +105,7 @@ def one_batch(jobs: Jobs, queue: str) -> int:
     """A worker's next batch of a queue."""
     batch = jobs.receive(queue)
     if batch:
-        jobs.worker.work([Permit.of(body) for body in batch], lambda: 60_000, full=len(batch) == 10)
+        jobs.worker.work([JobMessage.from_message(body) for body in batch], lambda: 60_000, full=len(batch) == 10)
         jobs.delete(queue)
     return len(batch)
 
@@ -141,7 +141,7 @@ def drain(jobs: Jobs) -> None:
         pass
 
 
-def state_of(jobs: Jobs, job: Job) -> State:
+def state_of(jobs: Jobs, job: Job) -> JobState:
     return jobs.get(job).state
 
 
@@ -158,13 +158,13 @@ def test_a_dead_receiver_takes_a_batch_and_its_other_deliveries_wait_at_no_attem
     asked = Counter(receivers.asked)
     assert MIN_FAILURES <= asked["hanging.example"] <= BATCH
     assert asked["healthy.example"] == 1
-    assert state_of(jobs, healthy) is State.COMPLETED
+    assert state_of(jobs, healthy) is JobState.COMPLETED
     after = [jobs.get(job) for job in waiting]
-    assert {job.state for job in after} == {State.DELAYED}
+    assert {job.state for job in after} == {JobState.DELAYED}
     assert sum(job.attempt for job in after) == asked["hanging.example"]
     waits = [job.failure for job in after if job.failure and not job.attempt]
     assert len(waits) == len(waiting) - asked["hanging.example"]
-    assert {failure.kind for failure in waits} == {"postponed"}
+    assert {failure.kind for failure in waits} == {"snoozed"}
     assert all("the receiver is failing: circuit open until" in failure.message for failure in waits)
 
 
@@ -191,7 +191,7 @@ def test_a_circuit_is_one_receivers(jobs: Jobs, receivers: Receivers, case: str)
     (delivery,) = tell(jobs, other)
     drain(jobs)
 
-    assert state_of(jobs, delivery) is (State.DELAYED if same else State.COMPLETED)
+    assert state_of(jobs, delivery) is (JobState.DELAYED if same else JobState.COMPLETED)
 
 
 @pytest.mark.parametrize("answer", [200, 302, 400, 408, 410, 429], ids=str)
@@ -221,7 +221,7 @@ def test_one_delivery_asks_whether_a_receiver_is_back_and_then_all_go(jobs: Jobs
         jobs.sweep()
         drain(jobs)
 
-    assert {state_of(jobs, job) for job in waiting} == {State.COMPLETED}
+    assert {state_of(jobs, job) for job in waiting} == {JobState.COMPLETED}
 
 
 def test_many_dead_receivers_hold_up_no_healthy_one(jobs: Jobs, receivers: Receivers) -> None:
@@ -232,7 +232,7 @@ def test_many_dead_receivers_hold_up_no_healthy_one(jobs: Jobs, receivers: Recei
 
     drain(jobs)
 
-    assert {state_of(jobs, job) for job in healthy} == {State.COMPLETED}
+    assert {state_of(jobs, job) for job in healthy} == {JobState.COMPLETED}
     asked = Counter(receivers.asked)
     assert all(MIN_FAILURES <= asked[host] < MIN_FAILURES + BATCH for host in hosts)
 

@@ -9,7 +9,7 @@ import pytest
 from adbot_queue.adbots import resolver
 from adbot_queue.core import consume
 from adbot_queue.jobs import job_queues, job_types
-from adbot_queue.jobs.model import Failure, Limit, State
+from adbot_queue.jobs.model import Failure, JobState, RetryLimit
 from adbot_queue.jobs.retry import decide
 from local.settings import ROOT
 from local.translate import load, unroll
@@ -93,21 +93,21 @@ def test_a_message_that_only_fails_is_received_a_few_times(queue: str) -> None:
         assert properties["RedrivePolicy"]["maxReceiveCount"] == consume.MAX_RECEIVES
 
 
-@pytest.mark.parametrize("limit", [Limit.ATTEMPTS, Limit.HORIZON])
+@pytest.mark.parametrize("limit", [RetryLimit.ATTEMPTS, RetryLimit.HORIZON])
 @pytest.mark.parametrize("name", job_types.names())
-def test_a_job_that_only_fails_ends_with_its_tries_or_at_its_horizon(name: str, limit: Limit) -> None:
+def test_a_job_that_only_fails_ends_with_its_tries_or_at_its_horizon(name: str, limit: RetryLimit) -> None:
     policy = job_types.find(name).retry_policy()
     failure = Failure("transient", "RuntimeError", "no luck", limit=limit)
     runs = age_ms = 0
-    state = State.DELAYED
-    while state is State.DELAYED:
+    state = JobState.DELAYED
+    while state is JobState.DELAYED:
         runs += 1
         assert runs <= 500
         verdict = decide(policy, runs, failure, None, 0.5, age_ms)
         state, age_ms = verdict.state, age_ms + verdict.delay_ms
 
-    assert state is State.DEAD
-    if limit is Limit.ATTEMPTS:
+    assert state is JobState.DEAD
+    if limit is RetryLimit.ATTEMPTS:
         assert runs == policy.attempts
     else:
         assert age_ms >= policy.horizon_ms
@@ -117,7 +117,7 @@ def test_a_job_that_only_fails_ends_with_its_tries_or_at_its_horizon(name: str, 
 def test_a_job_that_is_put_back_without_an_attempt_waits_a_second_at_least(retry_after: float | None) -> None:
     policy = job_types.find("send-email").retry_policy()
 
-    verdict = decide(policy, 1, Failure("postponed", "Throttled", "later"), retry_after, 0)
+    verdict = decide(policy, 1, Failure("snoozed", "Throttled", "later"), retry_after, 0)
 
     assert verdict.delay_ms >= 1000
 

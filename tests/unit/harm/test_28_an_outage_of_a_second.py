@@ -23,8 +23,8 @@ from botocore.exceptions import ReadTimeoutError
 from adbot_queue import ledger
 from adbot_queue.core import aws, patience, queues
 from adbot_queue.jobs import service
-from adbot_queue.jobs.model import State
-from adbot_queue.jobs.service import Enqueued, NewJob
+from adbot_queue.jobs.model import JobState
+from adbot_queue.jobs.service import Enqueued, JobRequest
 from tests.builders.calls import _Raw
 from tests.builders.effects import charging, new_provider
 from tests.builders.jobs import known_types
@@ -117,7 +117,7 @@ def test_an_outage_costs_a_job_no_attempt(on_aws: World, monkeypatch: pytest.Mon
     provider = new_provider()
     with known_types(charging()):
         (made,) = service.from_env().enqueue_many(
-            [NewJob("charge", {"name": "a", "goes": []})], ledger.SYSTEM, lambda: 60_000
+            [JobRequest("charge", {"name": "a", "goes": []})], ledger.SYSTEM, lambda: 60_000
         )
         assert isinstance(made, Enqueued)
         record = {"messageId": "m", "body": json.dumps({"job": made.job.id, "queue": "money"})}
@@ -126,7 +126,7 @@ def test_an_outage_costs_a_job_no_attempt(on_aws: World, monkeypatch: pytest.Mon
 
     done = service.from_env().job(made.job.id)
     assert answer == {"batchItemFailures": []}
-    assert (done.state, done.attempt, provider.effects["a"]) == (State.COMPLETED, 1, 1)
+    assert (done.state, done.attempt, provider.effects["a"]) == (JobState.COMPLETED, 1, 1)
     assert outage.attempts >= 2
 
 

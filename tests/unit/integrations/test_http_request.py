@@ -20,7 +20,7 @@ from adbot_queue.integrations.jobs.http_request import MAX_ANSWER, OURS
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.enqueue.request import check_payload
 from adbot_queue.jobs.masking import MASK, masked, unmasked
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, JobState
 from examples import http_receiver
 from tests.builders.jobs import Jobs
 from tests.builders.receiver import Receiver, only_loopback, receiving
@@ -84,7 +84,7 @@ def test_the_receiver_gets_what_was_asked_for_and_can_verify_it(
     assert headers["webhook-signature"] == Webhook(SECRET).sign(headers["webhook-id"], moment, raw)
     if content_type == "application/json":  # the library's `verify` reads the body as JSON
         Webhook(SECRET).verify(content, headers)
-    assert job.state is State.COMPLETED
+    assert job.state is JobState.COMPLETED
     assert job.result == {"status": 200, "message_id": headers["webhook-id"], "body": "", "truncated": False}
 
 
@@ -95,7 +95,7 @@ def test_a_content_type_of_the_callers_own_is_sent(jobs: Jobs, receiver: Receive
 
 
 def test_a_get_has_no_body(jobs: Jobs, receiver: Receiver) -> None:
-    assert sent(jobs, receiver, method="GET").state is State.COMPLETED
+    assert sent(jobs, receiver, method="GET").state is JobState.COMPLETED
     assert receiver.methods == ["GET"]
     with pytest.raises(Invalid, match="a GET has none"):
         sent(jobs, receiver, method="GET", body={})
@@ -126,21 +126,21 @@ def test_the_result_keeps_the_beginning_of_the_answer(
 @pytest.mark.parametrize(
     ("status", "expected", "state"),
     [
-        (204, [], State.COMPLETED),
-        (302, [], State.FAILED),
-        (302, [302], State.COMPLETED),
-        (404, [], State.FAILED),
-        (404, [200, 404], State.COMPLETED),
-        (200, [201], State.FAILED),
-        (408, [], State.DELAYED),
-        (409, [], State.DELAYED),
-        (425, [], State.DELAYED),
-        (429, [], State.DELAYED),
-        (500, [], State.DELAYED),
-        (503, [503], State.COMPLETED),
+        (204, [], JobState.COMPLETED),
+        (302, [], JobState.FAILED),
+        (302, [302], JobState.COMPLETED),
+        (404, [], JobState.FAILED),
+        (404, [200, 404], JobState.COMPLETED),
+        (200, [201], JobState.FAILED),
+        (408, [], JobState.DELAYED),
+        (409, [], JobState.DELAYED),
+        (425, [], JobState.DELAYED),
+        (429, [], JobState.DELAYED),
+        (500, [], JobState.DELAYED),
+        (503, [503], JobState.COMPLETED),
     ],
 )
-def test_what_a_status_means(jobs: Jobs, receiver: Receiver, status: int, expected: list[int], state: State) -> None:
+def test_what_a_status_means(jobs: Jobs, receiver: Receiver, status: int, expected: list[int], state: JobState) -> None:
     receiver.answers = [(status, {"location": "https://elsewhere.test/"} if status == 302 else {})]
 
     assert sent(jobs, receiver, expected_statuses=expected).state is state
@@ -153,7 +153,7 @@ def test_every_attempt_has_the_same_message_id(jobs: Jobs, receiver: Receiver) -
 
     jobs.settle()
 
-    assert jobs.get(job).state is State.COMPLETED
+    assert jobs.get(job).state is JobState.COMPLETED
     assert len({headers["webhook-id"] for _, headers, _ in receiver.seen}) == 1
     assert len(receiver.seen) == 3
 
@@ -182,7 +182,7 @@ def test_a_name_that_leads_inside_is_refused_when_it_is_called(jobs: Jobs, recei
     with patch.object(outbound, "from_env", lambda: inside):
         job = sent(jobs, receiver, url="https://example.com/")
 
-    assert job.state is State.FAILED
+    assert job.state is JobState.FAILED
     assert job.failure
     assert "not public" in job.failure.message
 
@@ -234,7 +234,7 @@ def test_the_example_receiver_verifies_and_does_its_work_once(jobs: Jobs, receiv
 
     assert job.result
     assert job.result["body"] == {"greeted": "Cara", "message_id": done[0]}
-    assert (forged.state, len(done)) == (State.FAILED, 1)
+    assert (forged.state, len(done)) == (JobState.FAILED, 1)
 
 
 # Secrets

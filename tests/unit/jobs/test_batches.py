@@ -9,8 +9,8 @@ import pytest
 
 from adbot_queue.core import aws
 from adbot_queue.core.errors import AppError, Conflict, IdempotencyMismatch, Invalid, Unavailable
-from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.service import Enqueued, NewJob
+from adbot_queue.jobs.model import Job, JobState
+from adbot_queue.jobs.service import Enqueued, JobRequest
 from adbot_queue.ledger import SYSTEM
 from adbot_queue.platform.mode import ProcessingMode
 from tests.builders.crash import before_transactions, busy_parents, conflict, crash_after, tells_parents
@@ -24,7 +24,7 @@ def members(jobs: Jobs, number: int) -> list[Job]:
     return jobs.enqueue_many([jobs.new("charge", {"name": f"m{index}"}, key=f"k#{index}") for index in range(number)])
 
 
-def callback(jobs: Jobs, after: list[Job]) -> NewJob:
+def callback(jobs: Jobs, after: list[Job]) -> JobRequest:
     return jobs.new("note", {"name": "callback"}, key="k#callback").after(tuple(job.id for job in after))
 
 
@@ -40,7 +40,7 @@ def test_a_callback_is_made_while_its_members_end_one_after_the_other(jobs: Jobs
         last = jobs.service.enqueue(callback(jobs, made), ADMIN).job
     jobs.drain()
 
-    assert jobs.get(last).state is State.COMPLETED  # without the sweeper
+    assert jobs.get(last).state is JobState.COMPLETED  # without the sweeper
     assert provider.effects["callback"] == 1
 
 
@@ -53,7 +53,7 @@ def test_a_callback_is_made_while_workers_are_at_its_members(jobs: Jobs, number:
     assert {last.id} == set.union(*(set(jobs.get(job).children) for job in made))
     jobs.drain()
 
-    assert states(jobs.all()) == {State.COMPLETED: number + 1}
+    assert states(jobs.all()) == {JobState.COMPLETED: number + 1}
 
 
 def test_a_callback_whose_members_end_in_that_moment_is_started_by_the_sweeper_in_direct_mode(jobs: Jobs) -> None:
@@ -68,11 +68,11 @@ def test_a_callback_whose_members_end_in_that_moment_is_started_by_the_sweeper_i
 
     with before_transactions(end):
         last = jobs.service.enqueue(callback(jobs, made), ADMIN).job
-    assert jobs.get(last).state is State.WAITING
+    assert jobs.get(last).state is JobState.WAITING
     jobs.advance(61)
     jobs.sweep()
 
-    assert jobs.get(last).state is State.COMPLETED
+    assert jobs.get(last).state is JobState.COMPLETED
 
 
 def test_what_depends_on_a_job_that_fails_in_that_moment_is_cancelled(jobs: Jobs) -> None:
@@ -85,7 +85,7 @@ def test_what_depends_on_a_job_that_fails_in_that_moment_is_cancelled(jobs: Jobs
     with before_transactions(fails):
         child = jobs.enqueue("note", depends_on=(parent.id,))
 
-    assert jobs.get(child).state is State.CANCELLED
+    assert jobs.get(child).state is JobState.CANCELLED
 
 
 def test_a_transaction_in_conflict_is_tried_again_for_itself(jobs: Jobs, provider: Provider) -> None:
@@ -133,7 +133,7 @@ def test_a_transaction_that_was_written_although_it_was_said_to_be_in_progress_i
 
     assert (enqueued.replayed, len(lost), len(jobs.all())) == (False, 2, 1)
     jobs.drain()
-    assert jobs.get(enqueued.job).state is State.COMPLETED
+    assert jobs.get(enqueued.job).state is JobState.COMPLETED
 
 
 # Asked for once more
@@ -155,7 +155,7 @@ def is_gone(jobs: Jobs, parent: Job) -> None:
 ENDS = [fails, is_cancelled, is_gone]
 
 
-def parent_and_child(jobs: Jobs) -> tuple[Job, NewJob]:
+def parent_and_child(jobs: Jobs) -> tuple[Job, JobRequest]:
     parent = jobs.enqueue("charge", {"goes": ["permanent"]})
     return parent, jobs.new("mail", {"name": "child"}, key="k", depends_on=(parent.id,))
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from adbot_queue.core.errors import Conflict
 from adbot_queue.jobs import job_queues
-from adbot_queue.jobs.service import NewJob
+from adbot_queue.jobs.service import JobRequest
 from adbot_queue.platform.mode import ProcessingMode
 from tests.builders.crash import Killed, before_transactions, busy_parents, crash_after, every_call
 from tests.builders.effects import Provider, charging, new_provider
@@ -87,10 +87,10 @@ def child_of_a(**options: Any) -> Step:
 
 def batch_with_callback(jobs: Jobs) -> None:
     """As `POST /jobs/batch` does, with an idempotency key."""
-    members = [NewJob("charge", {"name": f"m{n}"}, key=f"k#{n}", batch="bat") for n in range(2)]
+    members = [JobRequest("charge", {"name": f"m{n}"}, key=f"k#{n}", batch="bat") for n in range(2)]
     made = jobs.service.enqueue_many(members, ADMIN, lambda: 60_000)
     ids = tuple(entry.job.id for entry in made if not isinstance(entry, Exception))
-    jobs.service.enqueue(NewJob("charge", {"name": "callback"}, key="k#callback").after(ids), ADMIN)
+    jobs.service.enqueue(JobRequest("charge", {"name": "callback"}, key="k#callback").after(ids), ADMIN)
 
 
 def batch_at_work(jobs: Jobs) -> None:
@@ -101,11 +101,13 @@ def batch_at_work(jobs: Jobs) -> None:
 
 def several(jobs: Jobs) -> None:
     """A batch of which some complete, some fail in every way, and some have others waiting for them."""
-    goes = [[], ["transient"], NO, ["postponed"], ["late-transient"], []]
+    goes = [[], ["transient"], NO, ["snoozed"], ["late-transient"], []]
     for name, script in zip("abcdef", goes, strict=True):
         jobs.enqueue("charge", {"name": name, "goes": script}, ADMIN)
     for parent in "acf":
-        jobs.enqueue("mail", {"name": f"after {parent}"}, depends_on=(job_named(jobs, parent),), tolerant=True)
+        jobs.enqueue(
+            "mail", {"name": f"after {parent}"}, depends_on=(job_named(jobs, parent),), run_if_parents_fail=True
+        )
 
 
 def a_worker_dies(jobs: Jobs) -> None:
@@ -163,11 +165,12 @@ STORIES = {
     "fail although it happened": Story(drain, enqueue(key="a", goes=["late-transient"])),
     "fail for now while the queue is down": Story(queue_down(drain), enqueue(key="a", goes=["transient"])),
     "fail for good": Story(drain, enqueue(key="a", goes=NO)),
-    "be put off": Story(drain, enqueue(key="a", goes=["postponed"] * 2)),
+    "be put off": Story(drain, enqueue(key="a", goes=["snoozed"] * 2)),
     "spend the last attempt": Story(drain, enqueue("mail", key="a", goes=["transient"] * 9)),
     "end what another waits for": Story(drain, steps(A, child_of_a())),
     "fail what others wait for": Story(
-        drain, steps(enqueue(key="a", goes=NO), child_of_a(), child_of_a(job_type="mail", key="c", tolerant=True))
+        drain,
+        steps(enqueue(key="a", goes=NO), child_of_a(), child_of_a(job_type="mail", key="c", run_if_parents_fail=True)),
     ),
     "sweep after a worker's death": Story(sweep, steps(A, a_worker_dies, wait(46))),
     "sweep what is due": Story(

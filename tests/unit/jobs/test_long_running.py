@@ -15,7 +15,7 @@ from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.api.schemas import JobView
 from adbot_queue.jobs.errors import TransientError
 from adbot_queue.jobs.long_running import MAX_CHECKPOINT_BYTES, NextRun, Progress, Slice, allowed, next_at
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.retry import RetryPolicy
 from adbot_queue.jobs.store.items import item_of
 from adbot_queue.queues.statistics import change_of
@@ -86,7 +86,7 @@ def slow(jobs: Jobs) -> Callable[[int], None]:
 def test_slices_run_until_nothing_is_left(jobs: Jobs) -> None:
     job = jobs.run("count-items")
 
-    assert (job.state, times(ITEMS), job.slices) == (State.COMPLETED, ONCE, 5)
+    assert (job.state, times(ITEMS), job.slices) == (JobState.COMPLETED, ONCE, 5)
     assert job.result["outcomes"] == {"even": 5, "odd": 5}
 
 
@@ -116,11 +116,11 @@ def test_a_run_stops_before_its_deadline_and_spends_no_attempt(jobs: Jobs, scrip
     script.before_slice = slow(jobs)
     job = jobs.run("count-items")
 
-    assert (job.state, job.attempt, job.attempts, job.failure) == (State.WAITING, 0, (), None)
+    assert (job.state, job.attempt, job.attempts, job.failure) == (JobState.WAITING, 0, (), None)
     assert progress(job).done == 6
     jobs.settle()
     done = jobs.get(job)
-    assert (done.state, len(done.attempts), times(ITEMS)) == (State.COMPLETED, 1, ONCE)
+    assert (done.state, len(done.attempts), times(ITEMS)) == (JobState.COMPLETED, 1, ONCE)
 
 
 def test_more_runs_than_attempts_are_no_failure(jobs: Jobs, script: Script) -> None:
@@ -128,7 +128,7 @@ def test_more_runs_than_attempts_are_no_failure(jobs: Jobs, script: Script) -> N
     job = jobs.enqueue("count-items", {"items": 12, "size": 1})
     jobs.settle()
 
-    assert (jobs.get(job).state, times(12)) == (State.COMPLETED, dict.fromkeys(range(12), 1))
+    assert (jobs.get(job).state, times(12)) == (JobState.COMPLETED, dict.fromkeys(range(12), 1))
 
 
 def test_a_rate_delays_the_next_slice(jobs: Jobs) -> None:
@@ -137,7 +137,7 @@ def test_a_rate_delays_the_next_slice(jobs: Jobs) -> None:
     jobs.settle()
 
     # The first item catches up for five seconds; three pauses of ten follow.
-    assert jobs.get(job).state is State.COMPLETED
+    assert jobs.get(job).state is JobState.COMPLETED
     assert jobs.clock() - began >= 25_000
     assert times(4) == dict.fromkeys(range(4), 1)
 
@@ -190,7 +190,7 @@ def test_a_kill_after_any_call_loses_nothing_and_repeats_nothing(on_aws: World, 
             jobs.drain()
         jobs.settle(20)
         (job,) = jobs.all()
-        assert (job.state, times(ITEMS)) == (State.COMPLETED, ONCE), f"killed after {calls.names[call - 1]}"
+        assert (job.state, times(ITEMS)) == (JobState.COMPLETED, ONCE), f"killed after {calls.names[call - 1]}"
         assert (job.result["done"], job.result["outcomes"]) == (10, {"even": 5, "odd": 5})
 
 
@@ -216,7 +216,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(jobs: Jobs, script: Sc
     jobs.work(job)
 
     done = jobs.get(job)
-    assert (done.state, done.worker, times(ITEMS)) == (State.COMPLETED, "worker-2", ONCE)
+    assert (done.state, done.worker, times(ITEMS)) == (JobState.COMPLETED, "worker-2", ONCE)
     assert progress(done).done == 10
 
 
@@ -228,7 +228,7 @@ def test_a_slice_whose_lease_was_lost_is_not_written_even_if_nobody_has_the_job(
     script.before_slice = before(4, the_lease_runs_out)
     job = jobs.run("count-items")
 
-    assert (job.state, job.lease, progress(job).done) == (State.DELAYED, None, 4)
+    assert (job.state, job.lease, progress(job).done) == (JobState.DELAYED, None, 4)
     assert times(ITEMS) == dict.fromkeys(range(4), 1)
 
 
@@ -248,7 +248,7 @@ def test_two_workers_that_take_turns_do_each_item_once(jobs: Jobs, script: Scrip
     assert progress(jobs.get(job)).done == 8
     jobs.settle()
 
-    assert (jobs.get(job).state, times(ITEMS)) == (State.COMPLETED, ONCE)
+    assert (jobs.get(job).state, times(ITEMS)) == (JobState.COMPLETED, ONCE)
 
 
 def test_a_failed_slice_spends_an_attempt_and_progress_resets_the_count(jobs: Jobs, script: Script) -> None:
@@ -265,7 +265,7 @@ def test_a_failed_slice_spends_an_attempt_and_progress_resets_the_count(jobs: Jo
 
     done = jobs.get(job)
     assert len(fails) == 2 * 5 > ATTEMPTS
-    assert (done.state, times(ITEMS)) == (State.COMPLETED, ONCE)
+    assert (done.state, times(ITEMS)) == (JobState.COMPLETED, ONCE)
     assert [one.number for one in done.attempts[:4]] == [1, 2, 1, 2]
 
 
@@ -279,7 +279,7 @@ def test_a_slice_that_always_fails_ends_the_job_dead_after_its_attempts(jobs: Jo
     jobs.settle()
 
     dead = jobs.get(job)
-    assert (dead.state, len(dead.attempts), progress(dead).done) == (State.DEAD, ATTEMPTS, 4)
+    assert (dead.state, len(dead.attempts), progress(dead).done) == (JobState.DEAD, ATTEMPTS, 4)
 
 
 def test_a_slice_that_kills_its_worker_ends_the_job_dead_after_its_attempts(jobs: Jobs, script: Script) -> None:
@@ -295,7 +295,7 @@ def test_a_slice_that_kills_its_worker_ends_the_job_dead_after_its_attempts(jobs
         jobs.advance(180)
         jobs.sweep()
     dead = jobs.get(job)
-    assert (dead.state, dead.failure and dead.failure.kind, progress(dead).done) == (State.DEAD, "stalled", 4)
+    assert (dead.state, dead.failure and dead.failure.kind, progress(dead).done) == (JobState.DEAD, "stalled", 4)
     assert len(dead.attempts) == ATTEMPTS
 
 
@@ -312,14 +312,14 @@ def test_a_refused_effect_decides_on_the_slice_anew(jobs: Jobs, script: Script) 
     job = jobs.run("count-items")
 
     assert refused == [4, 4]
-    assert (job.state, len(job.attempts), times(ITEMS)) == (State.COMPLETED, 1, ONCE)
+    assert (job.state, len(job.attempts), times(ITEMS)) == (JobState.COMPLETED, 1, ONCE)
 
 
 def test_a_contended_slice_is_tried_again_within_its_run(jobs: Jobs, script: Script) -> None:
     script.before_slice = before(4, fail(Contended("TransactionConflict")))
     job = jobs.run("count-items")
 
-    assert (job.state, len(job.attempts), times(ITEMS)) == (State.COMPLETED, 1, ONCE)
+    assert (job.state, len(job.attempts), times(ITEMS)) == (JobState.COMPLETED, 1, ONCE)
 
 
 # Cancelling and resuming
@@ -331,14 +331,14 @@ def test_no_slice_is_written_after_a_cancel(jobs: Jobs, script: Script) -> None:
     jobs.work(job)
 
     stopped = jobs.get(job)
-    assert (stopped.state, progress(stopped).done) == (State.CANCELLED, 4)
+    assert (stopped.state, progress(stopped).done) == (JobState.CANCELLED, 4)
     assert times(ITEMS) == dict.fromkeys(range(4), 1)
 
 
 def test_a_job_between_two_runs_is_cancelled_at_once(jobs: Jobs, script: Script) -> None:
     script.before_slice = slow(jobs)
     job = jobs.run("count-items")
-    assert jobs.lifecycle.cancel(job.id, ADMIN, "not wanted").state is State.CANCELLED
+    assert jobs.lifecycle.cancel(job.id, ADMIN, "not wanted").state is JobState.CANCELLED
     jobs.settle()
 
     assert times(ITEMS) == dict.fromkeys(range(6), 1)
@@ -358,7 +358,7 @@ def test_a_cancel_while_the_job_puts_itself_back_ends_it(
     jobs.work(job)
 
     stopped = jobs.get(job)
-    assert (stopped.state, stopped.cancel_requested) == (State.CANCELLED, False)
+    assert (stopped.state, stopped.cancel_requested) == (JobState.CANCELLED, False)
     assert stopped.failure
     assert stopped.failure.message == "cancelled while it ran"
 
@@ -373,7 +373,7 @@ def test_a_cancelled_job_is_resumed_from_its_cursor(jobs: Jobs, script: Script) 
     jobs.settle()
 
     done = jobs.get(job)
-    assert (done.state, times(ITEMS), shown(done)["cut_off"]) == (State.COMPLETED, ONCE, cut_off)
+    assert (done.state, times(ITEMS), shown(done)["cut_off"]) == (JobState.COMPLETED, ONCE, cut_off)
     assert done.result == {"done": 10, "of": 10, "outcomes": {"even": 5, "odd": 5}, "cut_off": cut_off}
 
 
@@ -381,12 +381,12 @@ def test_a_dead_job_is_resumed_from_its_cursor(jobs: Jobs, script: Script) -> No
     script.before_slice = lambda first: fail(ValueError("bug"))() if first == 6 else None
     job = jobs.enqueue("count-items")
     jobs.settle()
-    assert jobs.get(job).state is State.DEAD
+    assert jobs.get(job).state is JobState.DEAD
     script.before_slice = lambda _: None
     jobs.lifecycle.retry(job.id, ADMIN, "fixed")
     jobs.settle()
 
-    assert (jobs.get(job).state, times(ITEMS)) == (State.COMPLETED, ONCE)
+    assert (jobs.get(job).state, times(ITEMS)) == (JobState.COMPLETED, ONCE)
 
 
 def test_a_retry_with_another_payload_starts_over(jobs: Jobs, script: Script) -> None:
@@ -396,7 +396,7 @@ def test_a_retry_with_another_payload_starts_over(jobs: Jobs, script: Script) ->
     jobs.lifecycle.retry(job.id, ADMIN, "fewer", payload={"items": 6})
     jobs.settle()
 
-    assert (jobs.get(job).state, shown(jobs.get(job))["done"]) == (State.COMPLETED, 6)
+    assert (jobs.get(job).state, shown(jobs.get(job))["done"]) == (JobState.COMPLETED, 6)
     assert times(ITEMS) == {0: 2, 1: 2, 2: 2, 3: 2, 4: 1, 5: 1}
 
 
@@ -411,7 +411,7 @@ def test_a_clock_that_jumps_loses_nothing_and_repeats_nothing(jobs: Jobs, script
     jobs.clock.advance(-seconds)
     jobs.settle()
 
-    assert (jobs.get(job).state, times(ITEMS)) == (State.COMPLETED, ONCE)
+    assert (jobs.get(job).state, times(ITEMS)) == (JobState.COMPLETED, ONCE)
 
 
 # What is written and shown
@@ -424,7 +424,7 @@ def test_runs_between_slices_count_as_postponed_and_not_as_retried(jobs: Jobs, s
     assert active
     between = active.between_slices(jobs.clock() + 1000, jobs.clock())
 
-    assert change_of(item_of(active), item_of(between)).counts == {"maintenance": {"postponed": 1}}
+    assert change_of(item_of(active), item_of(between)).counts == {"maintenance": {"snoozed": 1}}
 
 
 def test_a_checkpoint_above_the_limit_fails_the_job(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -432,7 +432,7 @@ def test_a_checkpoint_above_the_limit_fails_the_job(jobs: Jobs, monkeypatch: pyt
     monkeypatch.setattr(CountItems, "next_slice", lambda *_: large)
     job = jobs.run("count-items")
 
-    assert job.state is State.FAILED
+    assert job.state is JobState.FAILED
     assert job.failure
     assert f"checkpoint: must be at most {MAX_CHECKPOINT_BYTES} bytes" in job.failure.message
 
@@ -440,15 +440,15 @@ def test_a_checkpoint_above_the_limit_fails_the_job(jobs: Jobs, monkeypatch: pyt
 def test_a_slice_that_changes_nothing_is_not_written(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[Progress] = []
 
-    def look_again(_: CountItems, seen: Progress) -> Slice:
+    def recheck(_: CountItems, seen: Progress) -> Slice:
         looks.append(seen)
         return Slice(None, not_before=jobs.clock() + 5_000)
 
-    monkeypatch.setattr(CountItems, "next_slice", look_again)
+    monkeypatch.setattr(CountItems, "next_slice", recheck)
     with crash_after(None) as calls:
         job = jobs.run("count-items")
 
-    assert (looks, job.state, job.checkpoint) == ([Progress()], State.DELAYED, {})
+    assert (looks, job.state, job.checkpoint) == ([Progress()], JobState.DELAYED, {})
     assert "TransactWriteItems" not in calls.names
 
 

@@ -21,7 +21,7 @@ from adbot_queue.integrations.standard_webhooks import signed, signing_secrets
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.errors import PermanentError, TransientError
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, JobState
 from tests.builders.dead_letters import DeadLetterHarness
 from tests.builders.jobs import Jobs
 from tests.builders.receiver import Receiver, only_loopback, receiving
@@ -121,9 +121,9 @@ def test_a_receiver_that_cannot_now_is_told_again_under_the_same_id(jobs: Jobs, 
     _, teller = told(jobs, receiver)
     jobs.drain()
     jobs.drain()
-    assert jobs.get(teller).state is State.DELAYED
+    assert jobs.get(teller).state is JobState.DELAYED
     jobs.settle()
-    assert jobs.get(teller).state is State.COMPLETED
+    assert jobs.get(teller).state is JobState.COMPLETED
     ids = [headers["webhook-id"] for _, headers, _ in receiver.seen]
     stamps = [int(headers["webhook-timestamp"]) for _, headers, _ in receiver.seen]
     assert len(ids) == 2
@@ -151,7 +151,7 @@ def test_a_receiver_that_does_not_want_it_is_left_alone(jobs: Jobs, receiver: Re
     receiver.answers = [(410, {})]
     _, teller = told(jobs, receiver)
     jobs.settle()
-    assert jobs.get(teller).state is State.FAILED
+    assert jobs.get(teller).state is JobState.FAILED
     assert len(receiver.seen) == 1
 
 
@@ -169,9 +169,9 @@ def test_after_a_day_a_person_decides(jobs: Jobs, receiver: Receiver) -> None:
     receiver.answers = [(500, {})] * 100
     _, teller = told(jobs, receiver)
     hours_later(jobs, 23)
-    assert jobs.get(teller).state is State.DELAYED
+    assert jobs.get(teller).state is JobState.DELAYED
     hours_later(jobs, 2)
-    assert jobs.get(teller).state is State.DEAD
+    assert jobs.get(teller).state is JobState.DEAD
     assert 24 <= len(receiver.seen) <= 34
 
 
@@ -180,7 +180,7 @@ def test_a_redirect_into_our_own_network_is_the_end_of_it(jobs: Jobs, receiver: 
     _, teller = told(jobs, receiver)
     jobs.settle()
     ended = jobs.get(teller)
-    assert ended.state is State.FAILED
+    assert ended.state is JobState.FAILED
     assert ended.failure
     assert ended.failure.message.startswith("the receiver's address ")
 
@@ -192,7 +192,7 @@ def test_a_name_that_turns_out_to_be_private_is_the_end_of_it(jobs: Jobs, receiv
     with patch("adbot_queue.core.outbound.from_env", lambda: private):
         jobs.settle()
     (teller,) = [one for one in jobs.all() if one.type == "deliver-webhook"]
-    assert teller.state is State.FAILED
+    assert teller.state is JobState.FAILED
 
 
 @pytest.mark.parametrize("url", ["http://example.com/", "https://127.0.0.1/", "https://localhost/", "nonsense"])
@@ -234,9 +234,9 @@ def test_when_a_dead_one_is_replayed_its_next_end_is_told(jobs: Jobs, receiver: 
     hours_later(jobs)
     office = DeadLetterHarness(jobs)
     jobs.advance(1)
-    assert office.finish(office.start()).state is State.COMPLETED
+    assert office.finish(office.start()).state is JobState.COMPLETED
     hours_later(jobs)
-    assert jobs.get(job).state is State.COMPLETED
+    assert jobs.get(job).state is JobState.COMPLETED
     assert [json.loads(body)["type"] for _, _, body in receiver.seen] == ["job.dead", "job.completed"]
 
 

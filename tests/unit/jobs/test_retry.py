@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from adbot_queue.core.errors import NotConfigured, ProviderFailed, Unavailable
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.errors import Cancelled, PermanentError, Snooze, TransientError
-from adbot_queue.jobs.model import Failure, State
+from adbot_queue.jobs.model import Failure, JobState
 from adbot_queue.jobs.retry import MOST_DELAY_MS, RetryPolicy, decide, failure_of
 
 TRANSIENT = Failure("transient", "TransientError", "HTTP 503")
@@ -36,7 +36,7 @@ def test_every_queue_has_its_policy(queue: str, seconds: list[int]) -> None:
     verdicts = [decide(policy, attempt, TRANSIENT, None, 0.5) for attempt in range(1, policy.attempts + 1)]
 
     assert [verdict.delay_ms / 1000 for verdict in verdicts[:-1]] == seconds
-    assert verdicts[-1].state is State.DEAD
+    assert verdicts[-1].state is JobState.DEAD
 
 
 @given(st.integers(1, 20), st.integers(1, 100_000), st.sampled_from([1, 2]), st.integers(1, 10_000), st.floats(0, 1))
@@ -60,11 +60,11 @@ def test_a_providers_retry_after_is_honoured_when_it_is_longer() -> None:
 
 
 def test_what_is_postponed_costs_no_attempt_however_often() -> None:
-    postponed = Failure("postponed", "Snooze", "rate limited")
+    snoozed = Failure("snoozed", "Snooze", "rate limited")
 
-    verdict = decide(RetryPolicy(1, 1000), 1, postponed, 7, 0)
+    verdict = decide(RetryPolicy(1, 1000), 1, snoozed, 7, 0)
 
-    assert (verdict.state, verdict.attempt, verdict.delay_ms) == (State.DELAYED, 0, 7000)
+    assert (verdict.state, verdict.attempt, verdict.delay_ms) == (JobState.DELAYED, 0, 7000)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_what_is_postponed_costs_no_attempt_however_often() -> None:
     [
         (PermanentError("no"), "permanent"),
         (TransientError("busy"), "transient"),
-        (Snooze("later", 5), "postponed"),
+        (Snooze("later", 5), "snoozed"),
         (Cancelled(), "cancelled"),
         (TimeoutError(), "timeout"),
         (ConnectionResetError(), "transient"),

@@ -12,9 +12,9 @@ from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, Rate
 from adbot_queue.jobs.api.purge import clean
 from adbot_queue.jobs.api.schemas import CleanQuery
 from adbot_queue.jobs.errors import TransientError
-from adbot_queue.jobs.model import Failure, Job, State
+from adbot_queue.jobs.model import Failure, Job, JobState
 from adbot_queue.jobs.service import Enqueued
-from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.ledger import SYSTEM
 from adbot_queue.platform import health_log
 from adbot_queue.platform.mode import ProcessingMode
@@ -28,12 +28,12 @@ from tests.builders.world import ADMIN, World
 
 def test_a_job_is_enqueued_run_and_has_its_result(jobs: Jobs, provider: Provider) -> None:
     job = jobs.enqueue("charge", {"name": "a"})
-    assert (job.state, job.queue) == (State.WAITING, "money")
+    assert (job.state, job.queue) == (JobState.WAITING, "money")
 
     jobs.drain()
 
     done = jobs.get(job)
-    assert (done.state, done.result, done.attempt) == (State.COMPLETED, {"charge": "ch_0"}, 1)
+    assert (done.state, done.result, done.attempt) == (JobState.COMPLETED, {"charge": "ch_0"}, 1)
     assert [attempt.failure for attempt in done.attempts] == [None]
     assert provider.effects == {"a": 1}
 
@@ -43,18 +43,18 @@ def test_a_transient_failure_is_tried_again_after_a_delay_with_the_same_provider
 ) -> None:
     job = jobs.run("charge", {"goes": ["transient"]})
 
-    assert job.state is State.DELAYED
+    assert job.state is JobState.DELAYED
     assert job.run_at is not None
     assert 1_600 <= job.run_at - jobs.clock() <= 2_400
     jobs.settle()
-    assert jobs.get(job).state is State.COMPLETED
+    assert jobs.get(job).state is JobState.COMPLETED
     assert len({key for key, _ in provider.calls}) == 1
 
 
 def test_the_provider_saying_no_fails_the_job_at_once(jobs: Jobs) -> None:
     job = jobs.run("charge", {"goes": ["permanent"]})
 
-    assert job.state is State.FAILED
+    assert job.state is JobState.FAILED
     assert job.failure
     assert (job.failure.kind, job.failure.message) == ("permanent", "card declined")
 
@@ -65,18 +65,18 @@ def test_when_all_attempts_are_spent_the_job_is_dead(jobs: Jobs) -> None:
     jobs.settle()
 
     dead = jobs.get(job)
-    assert (dead.state, dead.attempt, len(dead.attempts)) == (State.DEAD, 3, 3)
+    assert (dead.state, dead.attempt, len(dead.attempts)) == (JobState.DEAD, 3, 3)
     assert dead.fingerprint
     assert dead.expires_at is None
 
 
 def test_postponed_work_costs_no_attempt(jobs: Jobs) -> None:
-    job = jobs.run("mail", {"goes": ["postponed"] * 5})
+    job = jobs.run("mail", {"goes": ["snoozed"] * 5})
 
-    assert (job.state, job.attempt) == (State.DELAYED, 0)
+    assert (job.state, job.attempt) == (JobState.DELAYED, 0)
     jobs.settle()
     done = jobs.get(job)
-    assert (done.state, done.attempt, len(done.attempts)) == (State.COMPLETED, 1, 6)
+    assert (done.state, done.attempt, len(done.attempts)) == (JobState.COMPLETED, 1, 6)
 
 
 def test_the_same_request_with_the_same_key_is_the_same_job(jobs: Jobs) -> None:
@@ -116,13 +116,13 @@ def test_a_delayed_job_waits_for_its_time(jobs: Jobs, provider: Provider) -> Non
     job = jobs.enqueue("charge", run_at=jobs.clock() + 3_600_000)
 
     jobs.drain()
-    assert jobs.get(job).state is State.DELAYED
+    assert jobs.get(job).state is JobState.DELAYED
     jobs.advance(3_599)
     jobs.sweep()
     jobs.work(job)
     assert provider.calls == []
     jobs.settle()
-    assert jobs.get(job).state is State.COMPLETED
+    assert jobs.get(job).state is JobState.COMPLETED
 
 
 def test_a_worker_that_dies_costs_an_attempt_and_the_job_runs_again(jobs: Jobs, provider: Provider) -> None:
@@ -135,7 +135,7 @@ def test_a_worker_that_dies_costs_an_attempt_and_the_job_runs_again(jobs: Jobs, 
     jobs.settle()
 
     done = jobs.get(job)
-    assert (done.state, done.attempt) == (State.COMPLETED, 2)
+    assert (done.state, done.attempt) == (JobState.COMPLETED, 2)
 
 
 def test_a_worker_whose_lease_ran_out_writes_nothing(jobs: Jobs) -> None:
@@ -147,12 +147,12 @@ def test_a_worker_whose_lease_ran_out_writes_nothing(jobs: Jobs) -> None:
 
     jobs.worker.finish(taken, taken.completed({"late": True}, jobs.clock()))
 
-    assert jobs.get(job).state is State.DELAYED
+    assert jobs.get(job).state is JobState.DELAYED
 
 
 def test_a_cancelled_job_does_not_run(jobs: Jobs, provider: Provider) -> None:
     job = jobs.enqueue("charge")
-    assert jobs.lifecycle.cancel(job.id, ADMIN).state is State.CANCELLED
+    assert jobs.lifecycle.cancel(job.id, ADMIN).state is JobState.CANCELLED
 
     jobs.drain()
 
@@ -187,7 +187,7 @@ def test_a_job_that_is_cancelled_while_it_runs_and_then_fails_is_cancelled(
         jobs.work(jobs.get(job))
 
     ended = jobs.get(job)
-    assert (ended.state, ended.cancel_requested, ended.attempt) == (State.CANCELLED, False, attempts_before + 1)
+    assert (ended.state, ended.cancel_requested, ended.attempt) == (JobState.CANCELLED, False, attempts_before + 1)
     assert ended.attempts[-1].failure == Failure("transient", "TransientError", "HTTP 503")
 
 
@@ -199,7 +199,7 @@ def test_a_cancelled_job_whose_worker_dies_is_cancelled_by_the_sweeper(jobs: Job
 
     jobs.sweep()
 
-    assert jobs.get(job).state is State.CANCELLED
+    assert jobs.get(job).state is JobState.CANCELLED
 
 
 def test_what_is_completed_cannot_be_cancelled_or_retried(jobs: Jobs) -> None:
@@ -224,7 +224,7 @@ def test_a_failed_job_is_retried_under_another_provider_key_and_a_dead_one_under
 
     assert len({key for key, name in provider.calls if name == "f"}) == 2
     assert len({key for key, name in provider.calls if name == "d"}) == 1
-    assert jobs.get(dead).state is State.COMPLETED
+    assert jobs.get(dead).state is JobState.COMPLETED
 
 
 def test_in_direct_mode_the_request_executes_the_job(jobs: Jobs) -> None:
@@ -232,7 +232,7 @@ def test_in_direct_mode_the_request_executes_the_job(jobs: Jobs) -> None:
 
     job = jobs.enqueue("charge")
 
-    assert (job.state, job.mode) == (State.COMPLETED, "sync_direct")
+    assert (job.state, job.mode) == (JobState.COMPLETED, "sync_direct")
     assert jobs.functions.calls == [("test-MoneyWorker", "RequestResponse")]
     assert jobs.drain() == 0
 
@@ -240,12 +240,12 @@ def test_in_direct_mode_the_request_executes_the_job(jobs: Jobs) -> None:
 def test_a_child_runs_when_its_parents_are_done(jobs: Jobs, provider: Provider) -> None:
     parents = [jobs.enqueue("note", {"name": name}) for name in "ab"]
     child = jobs.enqueue("charge", {"name": "c"}, depends_on=tuple(parent.id for parent in parents))
-    assert child.state is State.DELAYED
+    assert child.state is JobState.DELAYED
 
     jobs.work(parents[0])
-    assert jobs.get(child).waits_for == {parents[1].id}
+    assert jobs.get(child).blocked_by == {parents[1].id}
     jobs.work(parents[1])
-    assert jobs.get(child).state is State.WAITING
+    assert jobs.get(child).state is JobState.WAITING
     jobs.drain()
     assert [name for _, name in provider.calls] == ["a", "b", "c"]
 
@@ -254,14 +254,14 @@ def test_a_child_is_cancelled_when_a_parent_fails_unless_it_is_tolerant(jobs: Jo
     parent = jobs.enqueue("charge", {"goes": ["permanent"]})
     strict = jobs.enqueue("note", depends_on=(parent.id,))
     after = jobs.enqueue("note", depends_on=(strict.id,))
-    tolerant = jobs.enqueue("note", depends_on=(parent.id,), tolerant=True)
+    run_if_parents_fail = jobs.enqueue("note", depends_on=(parent.id,), run_if_parents_fail=True)
 
     jobs.settle()
 
-    assert [jobs.get(job).state for job in (strict, after, tolerant)] == [
-        State.CANCELLED,
-        State.CANCELLED,
-        State.COMPLETED,
+    assert [jobs.get(job).state for job in (strict, after, run_if_parents_fail)] == [
+        JobState.CANCELLED,
+        JobState.CANCELLED,
+        JobState.COMPLETED,
     ]
 
 
@@ -274,7 +274,7 @@ def test_a_lost_message_is_sent_again(jobs: Jobs) -> None:
     assert jobs.sweep()["sent"] == 1
     jobs.drain()
 
-    assert jobs.get(job).state is State.COMPLETED
+    assert jobs.get(job).state is JobState.COMPLETED
 
 
 def test_lists_are_paged_newest_first(jobs: Jobs) -> None:
@@ -283,8 +283,8 @@ def test_lists_are_paged_newest_first(jobs: Jobs) -> None:
         made.append(jobs.enqueue("note", {"name": str(number)}, priority=number).id)
         jobs.advance(1)
 
-    first, cursor = jobs.service.page("analytics", State.WAITING, 3, None)
-    rest, end = jobs.service.page("analytics", State.WAITING, 3, cursor)
+    first, cursor = jobs.service.page("analytics", JobState.WAITING, 3, None)
+    rest, end = jobs.service.page("analytics", JobState.WAITING, 3, cursor)
 
     assert [job.id for job in first + rest] == made[::-1]
     assert end is None
@@ -333,7 +333,7 @@ def test_when_the_queue_refuses_the_request_executes_the_job_and_says_so(jobs: J
     with failing(aws.sqs(), "SendMessage"):
         job = jobs.enqueue("charge")
 
-    assert (job.state, job.mode) == (State.COMPLETED, "fallback")
+    assert (job.state, job.mode) == (JobState.COMPLETED, "fallback")
     entries, _ = health_log.from_env().read(None, 10, None)
     assert [entry["event"] for entry in entries] == ["queue.refused"]
 
@@ -342,7 +342,7 @@ def test_jobs_of_a_paused_queue_wait_even_in_direct_mode(jobs: Jobs) -> None:
     jobs.mode = ProcessingMode.SYNC_DIRECT
     jobs.paused.add("money")
 
-    assert jobs.enqueue("charge").state is State.WAITING
+    assert jobs.enqueue("charge").state is JobState.WAITING
     jobs.advance(120)
     jobs.sweep()
     assert jobs.functions.calls == []
@@ -355,7 +355,7 @@ def test_jobs_of_a_paused_queue_wait_even_in_direct_mode(jobs: Jobs) -> None:
 def test_a_queues_rate_sends_messages_again_at_no_attempts_cost(jobs: Jobs, provider: Provider) -> None:
     made = jobs.enqueue_many([jobs.new("welcome", {"name": str(number)}) for number in range(12)])
 
-    jobs.worker.work([Permit(job.id, "accounts", job.rank) for job in made], lambda: 60_000)
+    jobs.worker.work([JobMessage(job.id, "accounts", job.rank) for job in made], lambda: 60_000)
 
     assert len(provider.effects) == 10
     assert [jobs.get(job).attempt for job in made[10:]] == [0, 0]
@@ -365,9 +365,9 @@ def test_a_result_webhook_is_a_job_that_waits_for_its_job(jobs: Jobs) -> None:
     job = jobs.enqueue("charge", webhook_url="https://shop.example.com/hook")
 
     [teller] = jobs.assert_enqueued("deliver-webhook", payload={"job_id": job.id})
-    assert (teller.state, teller.waits_for) == (State.DELAYED, {job.id})
+    assert (teller.state, teller.blocked_by) == (JobState.DELAYED, {job.id})
     jobs.work(job)
-    assert jobs.get(teller).state is State.WAITING
+    assert jobs.get(teller).state is JobState.WAITING
 
 
 def test_internal_types_are_the_platforms_own(jobs: Jobs) -> None:
@@ -383,7 +383,7 @@ def test_a_processor_that_hangs_is_given_up_and_tried_again(jobs: Jobs) -> None:
     released.set()
 
     assert job.failure
-    assert (job.state, job.failure.kind) == (State.DELAYED, "timeout")
+    assert (job.state, job.failure.kind) == (JobState.DELAYED, "timeout")
 
 
 def test_the_same_job_twice_in_one_batch_is_one(jobs: Jobs) -> None:
@@ -405,7 +405,7 @@ def test_several_jobs_of_a_batch_may_wait_for_the_same_parent(jobs: Jobs) -> Non
 
     jobs.settle()
 
-    assert {jobs.get(child).state for child in children} == {State.COMPLETED}
+    assert {jobs.get(child).state for child in children} == {JobState.COMPLETED}
 
 
 @pytest.mark.parametrize("operation", ["claim", "release"])
@@ -417,20 +417,22 @@ def test_an_answer_that_gets_lost_costs_no_attempt_because_the_client_asks_again
         jobs.work(parent)
 
     done = jobs.get(parent)
-    assert (done.state, done.attempt, len(done.attempts)) == (State.COMPLETED, 1, 1)
-    assert jobs.get(child).state is State.WAITING
+    assert (done.state, done.attempt, len(done.attempts)) == (JobState.COMPLETED, 1, 1)
+    assert jobs.get(child).state is JobState.WAITING
 
 
 def test_a_job_may_wait_for_a_hundred_others_some_of_which_end_while_it_is_made(jobs: Jobs) -> None:
     parents = [job.id for start in (0, 50) for job in jobs.enqueue_many([jobs.new("note", {})] * 50)]
-    told = jobs.service.dependents.look_again
+    told = jobs.service.dependents.recheck
 
     def later(child: Job) -> None:
-        assert len(child.waits_for) == 100
+        assert len(child.blocked_by) == 100
         told(child)
 
-    with patch.object(jobs.service.dependents, "look_again", later):
-        child = jobs.service.enqueue(jobs.new("charge", {}, depends_on=tuple(parents), tolerant=True), ADMIN, None).job
+    with patch.object(jobs.service.dependents, "recheck", later):
+        child = jobs.service.enqueue(
+            jobs.new("charge", {}, depends_on=tuple(parents), run_if_parents_fail=True), ADMIN, None
+        ).job
     assert sum(child.id in jobs.get(parent).children for parent in parents) == 100
     jobs.settle()
-    assert jobs.get(child).state is State.COMPLETED
+    assert jobs.get(child).state is JobState.COMPLETED

@@ -23,10 +23,10 @@ from moto.dynamodb.models import dynamodb_backends
 
 from adbot_queue.core.errors import Conflict
 from adbot_queue.jobs import job_queues
-from adbot_queue.jobs.model import RETRYABLE, TERMINAL, Job, State
+from adbot_queue.jobs.model import RETRYABLE, TERMINAL, Job, JobState
 from adbot_queue.jobs.store.claims import TooEarly
 from adbot_queue.jobs.sweeper import Sweeper
-from adbot_queue.jobs.worker.worker import LEASE_MARGIN_MS, Permit
+from adbot_queue.jobs.worker.worker import LEASE_MARGIN_MS, JobMessage
 from tests.builders.effects import charging, new_provider
 from tests.builders.jobs import Jobs, known_types
 from tests.builders.sqs import FakeSqs
@@ -34,9 +34,7 @@ from tests.builders.world import ADMIN, World
 
 ATTEMPTS = 3  # of the queue `email`
 LEASE_MS = 20_000 + LEASE_MARGIN_MS
-OUTCOMES = st.lists(
-    st.sampled_from(["good", "transient", "late-transient", "permanent", "postponed", "bug"]), max_size=5
-)
+OUTCOMES = st.lists(st.sampled_from(["good", "transient", "late-transient", "permanent", "snoozed", "bug"]), max_size=5)
 
 
 @dataclass
@@ -44,7 +42,7 @@ class Simple:
     """What the model knows of a job."""
 
     goes: list[str]
-    state: State = State.WAITING
+    state: JobState = JobState.WAITING
     attempt: int = 0
     cycle: int = 0
     effect: int = 0  # number of the provider's key
@@ -55,12 +53,12 @@ class Simple:
     asked_to_stop: bool = False
 
     def claimable(self, now: int) -> bool:
-        return self.state is State.WAITING or (self.state is State.DELAYED and self.run_at <= now)
+        return self.state is JobState.WAITING or (self.state is JobState.DELAYED and self.run_at <= now)
 
     def fails(self) -> None:
         """The attempt that runs counts and did not work out. One that was to stop is not tried again."""
-        again = State.DEAD if self.attempt >= ATTEMPTS else State.DELAYED
-        self.state = State.CANCELLED if self.asked_to_stop else again
+        again = JobState.DEAD if self.attempt >= ATTEMPTS else JobState.DELAYED
+        self.state = JobState.CANCELLED if self.asked_to_stop else again
 
     def runs(self) -> None:
         """An attempt, from claim to finish."""
@@ -69,15 +67,15 @@ class Simple:
         outcome = self.goes[tries - 1] if tries <= len(self.goes) else "good"
         match outcome:
             case "permanent":
-                self.state = State.FAILED
-            case "postponed":
+                self.state = JobState.FAILED
+            case "snoozed":
                 self.attempt -= 1
-                self.state = State.DELAYED
+                self.state = JobState.DELAYED
             case "transient" | "bug":
                 self.fails()
             case _:
                 self.happened.add(self.effect)
-                self.state = State.COMPLETED
+                self.state = JobState.COMPLETED
                 if outcome == "late-transient":
                     self.fails()
 
@@ -115,7 +113,7 @@ class Platform(RuleBasedStateMachine):
         name = f"job {len(self.model)}"
         run_at = self.jobs.clock() + delay * 1000 if delay else None
         job = self.jobs.enqueue("mail", {"name": name, "goes": goes}, key=name, run_at=run_at)
-        self.model[job.id] = Simple(goes, State.DELAYED if delay else State.WAITING, run_at=run_at or 0)
+        self.model[job.id] = Simple(goes, JobState.DELAYED if delay else JobState.WAITING, run_at=run_at or 0)
         self.asked[job.id] = run_at
         self.changed = True
         return job.id
@@ -129,15 +127,15 @@ class Platform(RuleBasedStateMachine):
     @rule(job_id=ids)
     def cancel(self, job_id: str) -> None:
         simple = self.model[job_id]
-        if simple.state in TERMINAL - {State.CANCELLED}:
+        if simple.state in TERMINAL - {JobState.CANCELLED}:
             with pytest.raises(Conflict):
                 self.jobs.lifecycle.cancel(job_id, ADMIN)
             return
         self.jobs.lifecycle.cancel(job_id, ADMIN)
-        if simple.state is State.ACTIVE:
+        if simple.state is JobState.ACTIVE:
             simple.asked_to_stop = True
         else:
-            simple.state = State.CANCELLED
+            simple.state = JobState.CANCELLED
         self.changed = True
 
     @rule(job_id=ids)
@@ -148,8 +146,8 @@ class Platform(RuleBasedStateMachine):
                 self.jobs.lifecycle.retry(job_id, ADMIN)
             return
         self.jobs.lifecycle.retry(job_id, ADMIN)
-        simple.effect += simple.state is State.FAILED
-        simple.state, simple.attempt, simple.cycle = State.WAITING, 0, simple.cycle + 1
+        simple.effect += simple.state is JobState.FAILED
+        simple.state, simple.attempt, simple.cycle = JobState.WAITING, 0, simple.cycle + 1
         self.changed = True
 
     # What workers do
@@ -164,7 +162,7 @@ class Platform(RuleBasedStateMachine):
 
     def _run(self, job_id: str) -> None:
         simple = self.model[job_id]
-        if any(job.state is State.WAITING for one, job in self._others(job_id)) and not simple.claimable(
+        if any(job.state is JobState.WAITING for one, job in self._others(job_id)) and not simple.claimable(
             self.jobs.clock()
         ):
             return  # the permit would go to another one that waits
@@ -178,10 +176,10 @@ class Platform(RuleBasedStateMachine):
     def batch_arrives(self, job_ids: list[str]) -> None:
         """For several jobs at once, the same one perhaps twice."""
         claimable = [one for one in dict.fromkeys(job_ids) if self.model[one].claimable(self.jobs.clock())]
-        others = [one for one, simple in self.model.items() if simple.state is State.WAITING and one not in job_ids]
+        others = [one for one, simple in self.model.items() if simple.state is JobState.WAITING and one not in job_ids]
         if len(claimable) < len(job_ids) and others:
             return  # permits would go to those
-        self.jobs.worker.work([Permit(one, "email") for one in job_ids], lambda: 60_000)
+        self.jobs.worker.work([JobMessage(one, "email") for one in job_ids], lambda: 60_000)
         for one in claimable:
             self.model[one].runs()
             self._read_time(one)
@@ -210,7 +208,7 @@ class Platform(RuleBasedStateMachine):
         assert (taken is not None) == simple.claimable(now)
         if taken is None:
             return multiple()
-        simple.state, simple.attempt, simple.lease_until = State.ACTIVE, simple.attempt + 1, now + LEASE_MS
+        simple.state, simple.attempt, simple.lease_until = JobState.ACTIVE, simple.attempt + 1, now + LEASE_MS
         self.changed = True
         return lease, taken
 
@@ -219,10 +217,10 @@ class Platform(RuleBasedStateMachine):
         """It was not dead, but slow: it may finish if and only if the claim is still its own."""
         lease, taken = claim
         simple = self.model[taken.id]
-        own = simple.state is State.ACTIVE and self.jobs.get(taken.id).lease == lease
+        own = simple.state is JobState.ACTIVE and self.jobs.get(taken.id).lease == lease
         self.jobs.worker.finish(taken, taken.completed({"late": True}, self.jobs.clock()))
         if own:
-            simple.state = State.COMPLETED
+            simple.state = JobState.COMPLETED
         self.changed = True
 
     # What time does
@@ -237,11 +235,11 @@ class Platform(RuleBasedStateMachine):
         due = {one: job.due_at or now + 1 for one, job in self._others("")}
         assert self.jobs.sweep()["failed"] == 0
         for job_id, simple in self.model.items():
-            if simple.state is State.ACTIVE and simple.lease_until <= now:
+            if simple.state is JobState.ACTIVE and simple.lease_until <= now:
                 simple.fails()
                 self._read_time(job_id)
-            elif simple.state is State.DELAYED and simple.run_at <= now and due[job_id] <= now:
-                simple.state = State.WAITING
+            elif simple.state is JobState.DELAYED and simple.run_at <= now and due[job_id] <= now:
+                simple.state = JobState.WAITING
         self.changed = True
 
     @rule()
@@ -253,7 +251,7 @@ class Platform(RuleBasedStateMachine):
     def _read_time(self, job_id: str) -> None:
         """Jitter is chance: the model takes the moment from the job, and checks that it is one."""
         simple, job = self.model[job_id], self.jobs.get(job_id)
-        if simple.state is State.DELAYED:
+        if simple.state is JobState.DELAYED:
             assert job.run_at is not None
             assert 4_000 <= job.run_at - self.jobs.clock() <= 6_000
             simple.run_at = job.run_at
@@ -271,11 +269,11 @@ class Platform(RuleBasedStateMachine):
         for job_id, simple in self.model.items():
             job = jobs[job_id]
             assert (job.state, job.attempt, job.cycle) == (simple.state, simple.attempt, simple.cycle)
-            assert job.cancel_requested == (simple.asked_to_stop and simple.state is State.ACTIVE)
+            assert job.cancel_requested == (simple.asked_to_stop and simple.state is JobState.ACTIVE)
             simple.asked_to_stop = job.cancel_requested
             assert self.provider.effects[job.payload["name"]] == len(simple.happened)
-        waiting = {job_id for job_id, simple in self.model.items() if simple.state is State.WAITING}
-        open_ = {one for one, simple in self.model.items() if simple.state in {State.DELAYED, State.ACTIVE}}
+        waiting = {job_id for job_id, simple in self.model.items() if simple.state is JobState.WAITING}
+        open_ = {one for one, simple in self.model.items() if simple.state in {JobState.DELAYED, JobState.ACTIVE}}
         assert {job_id for _, job_id in self.jobs.store.ready("email", 10)} == waiting
         assert set(self.jobs.store.due("email", 10**14, 10)[0]) == open_
 

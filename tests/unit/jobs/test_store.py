@@ -7,7 +7,7 @@ from typing import Any
 
 from adbot_queue.core import aws
 from adbot_queue.jobs.enqueue.request import MOST_BATCH, MOST_PAYLOAD
-from adbot_queue.jobs.model import State
+from adbot_queue.jobs.model import JobState
 from tests.builders.jobs import Jobs, states
 from tests.builders.world import ADMIN
 
@@ -27,6 +27,6 @@ def test_a_batch_of_the_largest_jobs_goes_in_transactions_that_dynamodb_takes(jo
     finally:
         events.unregister("provide-client-params.dynamodb.TransactWriteItems", unique_id="measured")
 
-    assert states(jobs.all()) == {State.WAITING: MOST_BATCH}
+    assert states(jobs.all()) == {JobState.WAITING: MOST_BATCH}
     assert sum(sizes) > MOST_BATCH * MOST_PAYLOAD * 0.9
     assert max(sizes) < 4_000_000

@@ -11,7 +11,7 @@ import pytest
 from adbot_queue.core import aws
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs import sweeper as sweep
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, JobState
 from tests.builders.jobs import Jobs
 from tests.builders.payments import failing
 
@@ -74,7 +74,7 @@ def test_a_job_that_cannot_be_looked_at_is_tried_once_and_holds_up_no_other(jobs
         raise ValueError("no such thing")
 
     with (
-        patch.object(jobs.dependents, "look_again", broken),
+        patch.object(jobs.dependents, "recheck", broken),
         patch.object(jobs.sweeper, "_stalled", broken),
         patch.object(sweep.logger, "error") as log,
     ):
@@ -85,7 +85,7 @@ def test_a_job_that_cannot_be_looked_at_is_tried_once_and_holds_up_no_other(jobs
     assert (done["failed"], done["due"], done["sent"]) == (5, 9, 1)
     assert states(jobs, made) == ["sent"] * 4
     jobs.drain()
-    assert jobs.get(waiting).state is State.COMPLETED
+    assert jobs.get(waiting).state is JobState.COMPLETED
 
 
 def test_jobs_whose_change_fails_are_left_to_the_next_sweep_and_the_others_are_sent(
@@ -137,7 +137,7 @@ def test_with_sqs_down_altogether_jobs_are_started_directly(jobs: Jobs, code: st
         done = jobs.sweep()
 
     assert (done["started"], done["sent"], done["failed"]) == (12, 0, 0)
-    assert {jobs.get(job).state for job in made} == {State.COMPLETED}
+    assert {jobs.get(job).state for job in made} == {JobState.COMPLETED}
     # Each takes the client seconds of trying again: after one there is no second.
     assert tries == ["GetQueueAttributes", "SendMessageBatch"]
 
@@ -149,7 +149,7 @@ def test_the_longer_a_job_waits_for_others_the_more_seldom_it_is_looked_at(jobs:
     for _ in range(12):
         jobs.advance(((jobs.get(child).due_at or 0) - jobs.clock()) / 1000)
         looks.append((jobs.clock() - child.created_at) // 60_000)
-        jobs.dependents.look_again(jobs.get(child))
+        jobs.dependents.recheck(jobs.get(child))
 
     assert looks[:7] == [5, 10, 15, 22, 33, 50, 75]
     assert looks[-1] - looks[-2] == 60
@@ -160,6 +160,6 @@ def test_the_first_look_after_a_parents_time_is_not_put_off(jobs: Jobs) -> None:
     child = jobs.enqueue("note", depends_on=(parent.id,))
     jobs.advance(10 * HOUR_S)
 
-    jobs.dependents.look_again(child)
+    jobs.dependents.recheck(child)
 
     assert jobs.get(child).due_at == (parent.run_at or 0) + 300_000

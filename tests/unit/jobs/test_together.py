@@ -16,10 +16,10 @@ from adbot_queue.core import aws
 from adbot_queue.core.task_group import Ended, SideBySide, Threads
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.errors import PermanentError
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.rank import rank
 from adbot_queue.jobs.service import Enqueued
-from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.platform.rate_limits import Taken
 from tests.builders import effects
 from tests.builders.crash import crash_after, sent_twice
@@ -37,11 +37,11 @@ def made(jobs: Jobs, *scripts: list[str], **options: Any) -> list[Job]:
 
 
 def work(jobs: Jobs, several: list[Job], *, milliseconds: int = 60_000, full: bool = False) -> None:
-    permits = [Permit(job.id, job.queue, job.rank) for job in several]
-    jobs.worker.work(permits, lambda: milliseconds, full=full)
+    messages = [JobMessage(job.id, job.queue, job.rank) for job in several]
+    jobs.worker.work(messages, lambda: milliseconds, full=full)
 
 
-def now(jobs: Jobs, several: list[Job]) -> list[State]:
+def now(jobs: Jobs, several: list[Job]) -> list[JobState]:
     return [jobs.get(job).state for job in several]
 
 
@@ -81,7 +81,7 @@ def test_the_jobs_of_a_batch_are_claimed_in_one_call_and_run_side_by_side(jobs: 
     with patch.object(effects.PROVIDER, "charge", meet), crash_after(None) as calls:
         work(jobs, several)
 
-    assert set(now(jobs, several)) == {State.COMPLETED}
+    assert set(now(jobs, several)) == {JobState.COMPLETED}
     assert calls.names[0] == BATCH
     assert set(calls.names[1:]) <= {BATCH, "UpdateItem", "GetItem"}
 
@@ -94,7 +94,7 @@ def test_what_ends_together_is_written_in_one_call(jobs: Jobs) -> None:
         work(jobs, several)
 
     assert calls.names == [BATCH, BATCH]
-    assert set(now(jobs, several)) == {State.FAILED}
+    assert set(now(jobs, several)) == {JobState.FAILED}
 
 
 def test_retries_of_a_batch_are_sent_together(jobs: Jobs) -> None:
@@ -104,18 +104,24 @@ def test_retries_of_a_batch_are_sent_together(jobs: Jobs) -> None:
         work(jobs, several)
 
     assert calls.names == [BATCH, BATCH, "SendMessageBatch"]
-    assert set(now(jobs, several)) == {State.DELAYED}
+    assert set(now(jobs, several)) == {JobState.DELAYED}
 
 
 def test_jobs_of_a_batch_end_each_in_its_own_way(jobs: Jobs, provider: Provider) -> None:
-    several = made(jobs, [], ["transient"], ["permanent"], ["postponed"], ["bug"])
+    several = made(jobs, [], ["transient"], ["permanent"], ["snoozed"], ["bug"])
     child = jobs.enqueue("note", depends_on=(several[0].id,))
 
     work(jobs, several)
 
-    assert now(jobs, several) == [State.COMPLETED, State.DELAYED, State.FAILED, State.DELAYED, State.DELAYED]
+    assert now(jobs, several) == [
+        JobState.COMPLETED,
+        JobState.DELAYED,
+        JobState.FAILED,
+        JobState.DELAYED,
+        JobState.DELAYED,
+    ]
     assert [jobs.get(job).attempt for job in several] == [1, 1, 1, 0, 1]
-    assert jobs.get(child).state is State.WAITING
+    assert jobs.get(child).state is JobState.WAITING
     assert {jobs.get(job).first_started_at for job in several} == {jobs.clock()}
 
 
@@ -124,7 +130,7 @@ def test_an_end_that_cannot_be_judged_is_a_failure_of_its_job_and_stops_no_other
 
     work(jobs, several)
 
-    assert now(jobs, several) == [State.DELAYED, State.COMPLETED]
+    assert now(jobs, several) == [JobState.DELAYED, JobState.COMPLETED]
     failure = jobs.get(several[0]).failure
     assert failure
     assert (failure.kind, failure.error) == ("transient", "OverflowError")
@@ -137,7 +143,7 @@ def test_a_message_that_comes_twice_in_a_batch_runs_its_job_once_and_then_anothe
 
     work(jobs, [first, first, second, second])
 
-    assert now(jobs, [first, second, third]) == [State.COMPLETED] * 3
+    assert now(jobs, [first, second, third]) == [JobState.COMPLETED] * 3
     assert [name for _, name in provider.calls].count("n0") == 1
 
 
@@ -149,7 +155,7 @@ def test_a_claim_that_is_refused_takes_the_next_one_and_one_that_is_too_early_is
     with crash_after(None) as calls:
         work(jobs, [taken, early])
 
-    assert now(jobs, [taken, waiting, early]) == [State.COMPLETED, State.COMPLETED, State.DELAYED]
+    assert now(jobs, [taken, waiting, early]) == [JobState.COMPLETED, JobState.COMPLETED, JobState.DELAYED]
     assert calls.names.count("SendMessage") == 1
 
 
@@ -168,7 +174,7 @@ def test_what_a_full_batch_sees_of_the_waiting_jobs_serves_the_next_batches_too(
 
     assert looks_of(jobs, several[:10], several[10:20], several[20:30], several[30:40]) == [1, 0, 0, 0]
     assert looks_of(jobs, several[40:]) == [1]  # what was seen is used up
-    assert set(now(jobs, several)) == {State.COMPLETED}
+    assert set(now(jobs, several)) == {JobState.COMPLETED}
 
 
 def test_a_second_later_the_waiting_jobs_are_looked_at_again_so_that_an_urgent_one_passes(jobs: Jobs) -> None:
@@ -179,12 +185,12 @@ def test_a_second_later_the_waiting_jobs_are_looked_at_again_so_that_an_urgent_o
 
     work(jobs, several[10:20], full=True)
 
-    assert jobs.get(urgent).state is State.COMPLETED
-    assert states(jobs.open()) == {State.WAITING: 11}
+    assert jobs.get(urgent).state is JobState.COMPLETED
+    assert states(jobs.open()) == {JobState.WAITING: 11}
 
 
-def permits_of(jobs: Jobs, several: list[Job]) -> list[Permit]:
-    return [Permit.for_job(jobs.get(job)) for job in several]
+def permits_of(jobs: Jobs, several: list[Job]) -> list[JobMessage]:
+    return [JobMessage.for_job(jobs.get(job)) for job in several]
 
 
 def test_an_urgent_job_passes_delayed_ones_too_and_the_one_that_gave_way_is_sent_for_again(jobs: Jobs) -> None:
@@ -196,10 +202,10 @@ def test_an_urgent_job_passes_delayed_ones_too_and_the_one_that_gave_way_is_sent
 
     jobs.worker.work(permits_of(jobs, late), lambda: 60_000, full=True)
 
-    assert jobs.get(urgent).state is State.COMPLETED
-    assert Counter(now(jobs, late)) == {State.COMPLETED: 9, State.DELAYED: 1}
+    assert jobs.get(urgent).state is JobState.COMPLETED
+    assert Counter(now(jobs, late)) == {JobState.COMPLETED: 9, JobState.DELAYED: 1}
     jobs.drain("money")
-    assert set(now(jobs, late)) == {State.COMPLETED}
+    assert set(now(jobs, late)) == {JobState.COMPLETED}
 
 
 def test_delayed_jobs_of_whoever_is_ahead_of_its_rate_give_way_to_others(jobs: Jobs) -> None:
@@ -211,8 +217,8 @@ def test_delayed_jobs_of_whoever_is_ahead_of_its_rate_give_way_to_others(jobs: J
 
     jobs.worker.work(permits_of(jobs, late), lambda: 60_000, full=True)
 
-    assert jobs.get(other).state is State.COMPLETED
-    assert jobs.get(late[-1]).state is State.DELAYED
+    assert jobs.get(other).state is JobState.COMPLETED
+    assert jobs.get(late[-1]).state is JobState.DELAYED
     jobs.advance(60)
     jobs.sweep()
     assert jobs.get(late[-1]).rank == rank(0, late[-1].run_at + 69_000)
@@ -224,7 +230,7 @@ def test_when_somebody_else_has_taken_what_was_seen_it_is_looked_at_again(jobs: 
     jobs.work(several[10], jobs.new_worker("another"))
 
     assert looks_of(jobs, several[10:20], several[20:30]) == [0, 1]
-    assert states(jobs.all())[State.COMPLETED] == 31
+    assert states(jobs.all())[JobState.COMPLETED] == 31
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -234,7 +240,7 @@ def test_an_answer_about_a_batch_that_gets_lost_costs_no_attempt(jobs: Jobs, pro
         work(jobs, several)
 
     assert [(job.state, job.attempt, len(job.attempts)) for job in map(jobs.get, several)] == [
-        (State.COMPLETED, 1, 1)
+        (JobState.COMPLETED, 1, 1)
     ] * 3
     assert set(provider.effects.values()) == {1}
 
@@ -244,7 +250,7 @@ def test_a_statement_that_is_throttled_is_sent_alone_and_the_others_are_done(job
     with statements_answered(None, "ThrottlingError", "ProvisionedThroughputExceeded"), crash_after(None) as calls:
         work(jobs, several)
 
-    assert now(jobs, several) == [State.COMPLETED] * 3
+    assert now(jobs, several) == [JobState.COMPLETED] * 3
     assert calls.names[:3] == [BATCH, "UpdateItem", "UpdateItem"]
 
 
@@ -256,7 +262,7 @@ def test_what_stays_throttled_is_delivered_again_and_the_others_are_done(jobs: J
             work(jobs, several)
         assert calls[0] == "UpdateItem"
 
-    assert now(jobs, several)[1] is State.WAITING
+    assert now(jobs, several)[1] is JobState.WAITING
 
 
 def test_when_the_claim_of_a_batch_fails_it_is_delivered_again_and_nothing_has_run(
@@ -267,7 +273,7 @@ def test_when_the_claim_of_a_batch_fails_it_is_delivered_again_and_nothing_has_r
         work(jobs, several)
 
     assert provider.calls == []
-    assert now(jobs, several) == [State.WAITING] * 2
+    assert now(jobs, several) == [JobState.WAITING] * 2
 
 
 def test_somebody_who_cancels_or_waits_meanwhile_takes_no_claim_of_a_batch(jobs: Jobs) -> None:
@@ -286,9 +292,9 @@ def test_somebody_who_cancels_or_waits_meanwhile_takes_no_claim_of_a_batch(jobs:
     with patch.object(effects.PROVIDER, "charge", meanwhile), patch("adbot_queue.jobs.context.Context.check_cancelled"):
         work(jobs, several)
 
-    assert now(jobs, several) == [State.COMPLETED] * 3
+    assert now(jobs, several) == [JobState.COMPLETED] * 3
     assert not jobs.get(cancelled).cancel_requested
-    assert jobs.get(children[0]).state is State.WAITING
+    assert jobs.get(children[0]).state is JobState.WAITING
 
 
 def test_one_that_hangs_is_given_up_while_the_others_are_written_down(jobs: Jobs) -> None:
@@ -305,7 +311,7 @@ def test_one_that_hangs_is_given_up_while_the_others_are_written_down(jobs: Jobs
         work(jobs, several)
         released.set()
 
-    assert now(jobs, several) == [State.COMPLETED, State.DELAYED, State.COMPLETED]
+    assert now(jobs, several) == [JobState.COMPLETED, JobState.DELAYED, JobState.COMPLETED]
     failure = jobs.get(several[1]).failure
     assert failure
     assert failure.kind == "timeout"
@@ -328,16 +334,16 @@ def test_types_that_run_alone_follow_one_another_and_are_put_off_when_time_runs_
     with known_types(charging(parallel=False)), patch.object(effects.PROVIDER, "charge", counted):
         several = made(jobs, [], [], [])
         work(jobs, several)
-        assert (now(jobs, several), max(most)) == ([State.COMPLETED] * 3, 1)
+        assert (now(jobs, several), max(most)) == ([JobState.COMPLETED] * 3, 1)
 
         late = made(jobs, ["good"], ["good", "good"], ["good", "good", "good"])
         left = iter([60_000] * 3 + [1_000] * 9)
-        permits = [Permit(job.id, job.queue, job.rank) for job in late]
-        jobs.worker.work(permits, lambda: next(left))
+        messages = [JobMessage(job.id, job.queue, job.rank) for job in late]
+        jobs.worker.work(messages, lambda: next(left))
 
-    put_off = [jobs.get(job) for job in late if jobs.get(job).state is State.DELAYED]
+    put_off = [jobs.get(job) for job in late if jobs.get(job).state is JobState.DELAYED]
     assert put_off
-    assert {(job.failure.kind, job.attempt) for job in put_off if job.failure} == {("postponed", 0)}
+    assert {(job.failure.kind, job.attempt) for job in put_off if job.failure} == {("snoozed", 0)}
 
 
 def test_without_time_left_nothing_is_claimed_and_every_permit_is_sent_again(jobs: Jobs, provider: Provider) -> None:
@@ -348,7 +354,7 @@ def test_without_time_left_nothing_is_claimed_and_every_permit_is_sent_again(job
     work(jobs, several, milliseconds=10_000)
 
     assert provider.calls == []
-    assert states([jobs.get(job) for job in several]) == {State.WAITING: 3}
+    assert states([jobs.get(job) for job in several]) == {JobState.WAITING: 3}
     assert len(jobs.receive("money")) == 3
 
 

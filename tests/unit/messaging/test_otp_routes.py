@@ -14,7 +14,7 @@ import pytest
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.clock import iso
 from adbot_queue.jobs import service as jobs_service
-from adbot_queue.jobs.model import State
+from adbot_queue.jobs.model import JobState
 from adbot_queue.messaging import otp_codes as codes
 from adbot_queue.messaging import otp_service as service
 from adbot_queue.messaging.otp_codes import LIFE_MS, Codes
@@ -108,7 +108,7 @@ def test_neither_job_nor_log_nor_ledger_knows_the_code_or_the_phone(
         handler.setStream(stream)  # type: ignore[attr-defined]
 
     done = jobs.get(job)
-    assert done.state is State.COMPLETED
+    assert done.state is JobState.COMPLETED
     assert done.result == {"sid": peers.texts[0]["sid"], "status": "queued", "segments": 1}
     said = capsys.readouterr()
     everything = [
@@ -223,7 +223,7 @@ def test_a_message_whose_answer_was_lost_is_followed_by_another_one_and_the_last
     monkeypatch.setattr(peers.stand_ins.twilio, "_create", losing)
     job = ask(on, phone).json["job_id"]
     jobs.drain("codes")
-    assert jobs.get(job).state is State.DELAYED
+    assert jobs.get(job).state is JobState.DELAYED
     jobs.settle()
 
     first, second = code_of(peers, 0), code_of(peers, 1)
@@ -241,7 +241,7 @@ def test_a_code_whose_time_is_over_before_it_could_be_sent_is_not_sent(
     jobs.drain("codes")
 
     done = jobs.get(job)
-    assert (done.state, done.failure and done.failure.kind) == (State.FAILED, "permanent")
+    assert (done.state, done.failure and done.failure.kind) == (JobState.FAILED, "permanent")
     assert peers.texts == []
 
 

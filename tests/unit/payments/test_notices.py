@@ -12,7 +12,7 @@ import pytest
 from adbot_queue.adbots import event_publisher as announce
 from adbot_queue.core import aws, settings
 from adbot_queue.core.telemetry import metrics
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.operations import admin_digest as notices
 from adbot_queue.operations.admin_digest import compose
 from tests.builders.crash import Killed, crash_after, every_call
@@ -71,7 +71,7 @@ def test_a_minute_of_notices_is_one_job_and_one_mail(shop: World, mail: Peers) -
 
     ended = send(shop)
 
-    assert ended.state is State.COMPLETED
+    assert ended.state is JobState.COMPLETED
     assert ended.result == {"mailed": True, "counts": {"queued": 3, "resolved": 1}}
     (sent,) = mail.mails
     assert sent["subject"] == "AdBot Queue: 3 queued, 1 resolved"
@@ -122,14 +122,14 @@ def test_killed_after_any_call_of_recording_the_batch_comes_again_and_the_mail_i
             record("b1", queued=2)
         notices.from_env()._enqueued = None
         record("b1", queued=2)
-        assert send(shop).state is State.COMPLETED, f"after call {call}"
+        assert send(shop).state is JobState.COMPLETED, f"after call {call}"
         assert mail.mails[-1]["subject"] == "AdBot Queue: 2 queued"
 
 
 def test_when_sqs_refuses_the_job_is_there_for_the_sweeper(shop: World, mail: Peers) -> None:
     with failing(aws.sqs(), "SendMessage"):
         record("b1", queued=2)
-    assert send(shop).state is State.COMPLETED
+    assert send(shop).state is JobState.COMPLETED
     assert len(mail.mails) == 1
 
 
@@ -147,7 +147,7 @@ def test_a_mail_that_sendgrid_does_not_take_is_tried_again(shop: World, mail: Pe
 
     waits = send(shop)
 
-    assert (waits.state, waits.failure.kind if waits.failure else None) == (State.DELAYED, kind)
+    assert (waits.state, waits.failure.kind if waits.failure else None) == (JobState.DELAYED, kind)
     assert mail.mails == []
 
 
@@ -159,7 +159,7 @@ def test_without_a_key_the_mail_waits_and_says_what_is_missing(shop: World, mail
     record("b1", queued=2)
     with secret("sendgrid", '{"api_key": ""}'):
         waits = send(shop)
-    assert (waits.state, waits.attempt) == (State.DELAYED, 0)
+    assert (waits.state, waits.attempt) == (JobState.DELAYED, 0)
     assert "SendGridSecretArn" in (waits.failure.message if waits.failure else "")
     assert mail.mails == []
 

@@ -63,9 +63,9 @@ def fails(error: Exception, times: int = 5) -> CircuitState:
 def test_five_calls_that_the_provider_failed_open_its_circuit_and_the_next_is_postponed(error: Exception) -> None:
     assert fails(error) is CircuitState.OPEN
 
-    with pytest.raises(Snooze, match="SendGrid") as postponed:
+    with pytest.raises(Snooze, match="SendGrid") as snoozed:
         call()
-    assert postponed.value.retry_after == 30
+    assert snoozed.value.retry_after == 30
 
 
 @pytest.mark.parametrize(
@@ -97,10 +97,10 @@ def test_calls_beyond_the_providers_rate_are_postponed(monkeypatch: pytest.Monke
     for _ in range(3):
         call()
 
-    with pytest.raises(Snooze, match="2 calls a second") as postponed:
+    with pytest.raises(Snooze, match="2 calls a second") as snoozed:
         call()
 
-    assert postponed.value.retry_after == 1
+    assert snoozed.value.retry_after == 1
     clock.advance(1000)
     call()
 

@@ -23,7 +23,7 @@ FAILED = failed(ACTIVE, NOW + 230, "permanent")
 DISCARDED = DEAD.discarded(NOW + 900)
 CANCELLED = NEW.cancelled("why", NOW)
 PARENT = frozenset({"job9"})
-SET_ASIDE = ACTIVE.set_aside(PARENT, NOW + 230)
+SUSPENDED = ACTIVE.suspended(PARENT, NOW + 230)
 
 
 def change(before: Job | None, after: Job | None) -> Change:
@@ -49,17 +49,17 @@ def levels(before: Job | None, after: Job | None) -> dict[str, int]:
         (ACTIVE, FAILED, {"failed": 1, "run_4": 1, "run_ms": 200}),
         (ACTIVE, DEAD, {"dead": 1, "run_4": 1, "run_ms": 200}),
         (ACTIVE, DELAYED, {"retried": 1, "run_4": 1, "run_ms": 200}),
-        (ACTIVE, failed(ACTIVE, NOW + 230, "postponed"), {"postponed": 1}),
+        (ACTIVE, failed(ACTIVE, NOW + 230, "snoozed"), {"snoozed": 1}),
         (ACTIVE, failed(ACTIVE, NOW + 230, "stalled"), {"stalled": 1}),
-        (ACTIVE, SET_ASIDE, {"postponed": 1}),
+        (ACTIVE, SUSPENDED, {"snoozed": 1}),
         (
-            SET_ASIDE.waiting(NOW + 5_000),
-            claimed(SET_ASIDE.waiting(NOW + 5_000), NOW + 5_030),
+            SUSPENDED.waiting(NOW + 5_000),
+            claimed(SUSPENDED.waiting(NOW + 5_000), NOW + 5_030),
             {"wait_2": 1, "wait_ms": 30},
         ),
         (NEW, CANCELLED, {"cancelled": 1}),
-        (DEAD, DEAD.again(NOW + 999), {"requeued": 1}),
-        (FAILED, FAILED.again(NOW + 999), {"requeued": 1}),
+        (DEAD, DEAD.restarted(NOW + 999), {"requeued": 1}),
+        (FAILED, FAILED.restarted(NOW + 999), {"requeued": 1}),
         (DEAD, None, {"removed": 1}),
         (NEW, NEW.changed(children=PARENT), {}),
         (ACTIVE, ACTIVE.changed(progress={"percent": 5}), {}),
@@ -87,7 +87,7 @@ def test_each_change_moves_levels(before: Job | None, after: Job | None, expecte
 def test_a_dead_job_that_a_person_discarded_waits_for_nobody() -> None:
     assert (counts(DEAD, DISCARDED), levels(DEAD, DISCARDED)) == ({}, {"level_dead": -1})
     assert (counts(DISCARDED, None), levels(DISCARDED, None)) == ({}, {})
-    again = DISCARDED.again(NOW + 999)
+    again = DISCARDED.restarted(NOW + 999)
     assert (counts(DISCARDED, again), levels(DISCARDED, again)) == ({"requeued": 1}, {"level_waiting": 1})
 
 
@@ -105,7 +105,7 @@ def test_a_row_that_goes_from_one_queue_to_another_leaves_the_first() -> None:
         (DELAYED.changed(run_at=NOW + 300), 200),
         # It waited for other jobs until 100 ms ago.
         (NEW.changed(depends_on=("job9",)).waiting(NOW + 400), 100),
-        (DEAD.again(NOW + 450), 50),
+        (DEAD.restarted(NOW + 450), 50),
         # A clock that is behind.
         (job(at=NOW + 600), 0),
     ],
@@ -116,7 +116,17 @@ def test_waiting_counts_from_when_it_could_have_been_claimed(before: Job, waited
 
 
 def test_levels_of_a_whole_life_end_at_zero() -> None:
-    life = [None, NEW, ACTIVE, DELAYED, claimed(DELAYED, NOW + 6_000), DEAD, DEAD.again(NOW + 7_000), CANCELLED, None]
+    life = [
+        None,
+        NEW,
+        ACTIVE,
+        DELAYED,
+        claimed(DELAYED, NOW + 6_000),
+        DEAD,
+        DEAD.restarted(NOW + 7_000),
+        CANCELLED,
+        None,
+    ]
     total = summed(levels(before, after) for before, after in pairwise(life))
     assert not any(total.values())
 

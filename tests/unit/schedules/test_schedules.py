@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, NotFound
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.schedules.model import Outcome
 from adbot_queue.schedules.plan import MissedPolicy
 from adbot_queue.schedules.service import Command
@@ -171,7 +171,7 @@ def ahead(harness: ScheduleHarness) -> Job:
     harness.create(what=spec("rate(1 minute)"))
     harness.sweep_until("00:01:30")
     first, *_ = harness.made()
-    assert (first.state, harness.times()) == (State.DELAYED, ["00:02:00", "00:03:00"])
+    assert (first.state, harness.times()) == (JobState.DELAYED, ["00:02:00", "00:03:00"])
     return first
 
 
@@ -186,11 +186,11 @@ def test_a_tick_that_has_not_started_does_not_run_once_its_schedule_changes(harn
         case "remove":
             harness.schedules.remove("report", ADMIN)
 
-    assert [one.state for one in harness.made()] == [State.CANCELLED] * 2
+    assert [one.state for one in harness.made()] == [JobState.CANCELLED] * 2
     assert harness.jobs.get(job).failure.message == "its schedule was changed or removed"  # type: ignore[union-attr]
     assert [tick.outcome for tick in harness.ticks()] == [Outcome.WITHDRAWN] * 2
     harness.sweep_until("00:04:30")
-    ran = [one for one in harness.made() if one.state is not State.CANCELLED]
+    ran = [one for one in harness.made() if one.state is not JobState.CANCELLED]
     assert {one.payload["event"] for one in ran} == ({"other"} if how == "change" else set())
     assert sorted(harness.times()) == sorted(
         ["00:02:00", "00:03:00"] + ["00:02:00", "00:03:00", "00:04:00", "00:05:00", "00:06:00"] * (how == "change")
@@ -202,7 +202,7 @@ def test_a_changed_timing_replaces_the_ticks_that_have_not_started(harness: Sche
     ahead(harness)
     harness.change(spec("cron(0/2 * * * ? *)"))
     harness.sweep_until("00:04:30")
-    running = [job for job in harness.made() if job.state is not State.CANCELLED]
+    running = [job for job in harness.made() if job.state is not JobState.CANCELLED]
     assert [(job.idempotency_key or "")[27:35] for job in running] == ["00:02:00", "00:04:00", "00:06:00"]
     harness.audit()
 
@@ -231,7 +231,7 @@ def test_a_change_that_meets_the_start_of_a_tick_leaves_that_tick_alone(harness:
     with before_transactions(start):
         harness.change(spec("rate(1 minute)", priority=9))
 
-    assert [one.state for one in harness.made()][1:] == [State.CANCELLED]
+    assert [one.state for one in harness.made()][1:] == [JobState.CANCELLED]
     assert harness.jobs.get(job).attempts
     harness.sweep()
     assert harness.times() == ["00:02:00", "00:03:00", "00:03:00", "00:04:00"]
@@ -244,9 +244,9 @@ def test_a_change_that_meets_the_sweeper_takes_its_ticks_back(harness: ScheduleH
     with before_transactions(lambda _: sweeps.pop()() if sweeps else None):
         harness.change(spec("rate(1 minute)", priority=9))
 
-    assert [job.state for job in harness.made()] == [State.CANCELLED]
+    assert [job.state for job in harness.made()] == [JobState.CANCELLED]
     harness.sweep()
-    assert [job.priority for job in harness.made() if job.state is not State.CANCELLED] == [9]
+    assert [job.priority for job in harness.made() if job.state is not JobState.CANCELLED] == [9]
     harness.audit()
 
 
@@ -255,5 +255,5 @@ def test_a_removed_and_recreated_schedule_ticks_again_at_the_same_moment(harness
     harness.schedules.remove("report", ADMIN)
     harness.create(what=spec("cron(* * * * ? *)"))
     harness.sweep()
-    running = [job for job in harness.made() if job.state is not State.CANCELLED]
+    running = [job for job in harness.made() if job.state is not JobState.CANCELLED]
     assert [(job.idempotency_key or "")[27:35] for job in running] == ["00:02:00", "00:03:00"]

@@ -14,7 +14,7 @@ from moto.dynamodb.models import dynamodb_backends
 from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.errors import NotFound
 from adbot_queue.jobs import job_queues
-from adbot_queue.jobs.model import State
+from adbot_queue.jobs.model import JobState
 from adbot_queue.schedules.model import Outcome
 from adbot_queue.schedules.plan import LOOKAHEAD_MS, MissedPolicy
 from adbot_queue.schedules.service import Command
@@ -165,11 +165,11 @@ def _killed(name: str, *, asked_again: bool) -> Iterator[tuple[int, ScheduleHarn
 
 def _runs_each_tick_once(harness: ScheduleHarness, call: int) -> None:
     decided = harness.due_between("report", BEGIN, harness.clock.now + LOOKAHEAD_MS)
-    running = [job for job in harness.made() if job.state is not State.CANCELLED]
+    running = [job for job in harness.made() if job.state is not JobState.CANCELLED]
     keys = [ms((job.idempotency_key or "")[16:39]) for job in running]
     assert keys == decided, call
     for job in running:  # each has a message, at once or in its second
-        assert job.state is State.WAITING or job.rides_on_queue, call
+        assert job.state is JobState.WAITING or job.rides_on_queue, call
 
 
 @pytest.mark.parametrize("name", STORIES)
@@ -192,4 +192,4 @@ def test_killed_after_any_call_nothing_is_half_done_and_no_tick_is_lost_or_doubl
             assert found[0].spec.priority == (3 if "schedule.change" in signed else 0), call
             _runs_each_tick_once(harness, call)
         else:
-            assert all(job.state is State.CANCELLED for job in harness.made()), call
+            assert all(job.state is JobState.CANCELLED for job in harness.made()), call

@@ -10,7 +10,7 @@ import pytest
 
 from adbot_queue.core import aws
 from adbot_queue.jobs import job_types
-from adbot_queue.jobs.model import State
+from adbot_queue.jobs.model import JobState
 from adbot_queue.schedules.model import Outcome
 from adbot_queue.schedules.plan import LOOKAHEAD_MS, MissedPolicy
 from adbot_queue.schedules.store import UnreadableSchedule
@@ -38,7 +38,7 @@ def test_a_tick_is_a_delayed_job_two_minutes_before_its_time(harness: ScheduleHa
     (tick,) = harness.ticks()
     (job,) = harness.made()
     assert (tick.outcome, tick.at, tick.job_id) == (Outcome.RAN, ms("2030-01-01T01:01:00"), job.id)
-    assert (job.state, job.run_at) == (State.DELAYED, tick.at)
+    assert (job.state, job.run_at) == (JobState.DELAYED, tick.at)
     assert (job.type, job.priority, job.tags) == ("analytics-track", 3, ("a", "schedule:report"))
     items = rows(harness.world.env["JOBS_TABLE"], "SCHEDULE#")
     (recorded,) = [item for item in items if item["sk"].startswith("TICK#")]
@@ -101,7 +101,7 @@ def test_a_missed_moment_is_caught_up_on(harness: ScheduleHarness) -> None:
     assert (tick.outcome, tick.at) == (Outcome.CAUGHT_UP, ms("2030-01-01T03:00:00"))
     assert harness.sweep() == 0
     (job,) = harness.made()
-    assert job.state is State.WAITING
+    assert job.state is JobState.WAITING
     harness.audit()
 
 
@@ -199,7 +199,7 @@ def test_a_tick_of_a_type_that_this_version_does_not_know_waits_as_a_job(harness
         harness.at("00:02:00")
         harness.jobs.work(job)
         waiting = harness.jobs.get(job)
-    assert (waiting.queue, waiting.state, waiting.failure.kind) == ("analytics", State.DELAYED, "unsupported")  # type: ignore[union-attr]
+    assert (waiting.queue, waiting.state, waiting.failure.kind) == ("analytics", JobState.DELAYED, "unsupported")  # type: ignore[union-attr]
     assert "analytics-track" in (harness.schedules.get("report").problem or "")
     harness.clock.advance(3600)
     harness.sweep()

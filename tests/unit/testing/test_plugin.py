@@ -13,9 +13,9 @@ from adbot_queue.jobs import job_queues, job_types, service
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.errors import PermanentError, TransientError
 from adbot_queue.jobs.job_types import HOUR_S, JobType
-from adbot_queue.jobs.model import State
+from adbot_queue.jobs.model import JobState
 from adbot_queue.jobs.retry import RetryPolicy
-from adbot_queue.jobs.service import NewJob
+from adbot_queue.jobs.service import JobRequest
 from adbot_queue.testing.harness import Jobs
 from adbot_queue.testing.job_platform import job_platform
 
@@ -102,7 +102,7 @@ def test_a_failing_handler_leaves_the_reason_on_the_job(jobs: Jobs, voice: Voice
 
     job = jobs.run("shout", {"text": "hello"})
 
-    assert job.state is State.FAILED
+    assert job.state is JobState.FAILED
     assert job.failure
     assert (job.failure.kind, job.failure.message) == ("permanent", "hoarse")
     assert jobs.drain() == 0
@@ -128,7 +128,7 @@ def test_settling_spends_all_attempts(jobs: Jobs, voice: Voice) -> None:
     job = jobs.run("shout", {"text": "hello"})
     jobs.settle()
 
-    assert jobs.get(job).state is State.DEAD
+    assert jobs.get(job).state is JobState.DEAD
     assert len(voice.shouted) == 3
 
 
@@ -150,7 +150,7 @@ def test_a_drain_that_would_not_end_names_the_jobs(jobs: Jobs, monkeypatch: pyte
     monkeypatch.setattr("adbot_queue.testing.harness.MAX_ATTEMPTS", 5)
 
     def echo(payload: Shout, context: Context) -> None:
-        service.from_env().enqueue(NewJob("echo", {"text": payload.text}), ledger.SYSTEM)
+        service.from_env().enqueue(JobRequest("echo", {"text": payload.text}), ledger.SYSTEM)
 
     jobs.declare("echo", JobType("messages", Shout, echo))
     jobs.enqueue("echo", {"text": "hello"})
@@ -171,7 +171,7 @@ def test_a_drain_of_one_queue_leaves_the_others(jobs: Jobs, voice: Voice) -> Non
 
 def test_a_job_that_enqueues_others_does_so_by_the_clock_of_the_test(jobs: Jobs, voice: Voice) -> None:
     def tell(payload: Shout, context: Context) -> dict[str, int]:
-        child = NewJob("shout", {"text": payload.text}, delay_ms=10_000, tags=("child",))
+        child = JobRequest("shout", {"text": payload.text}, delay_ms=10_000, tags=("child",))
         service.from_env().enqueue_many([child, child], ledger.SYSTEM)
         return {"children": 2}
 
@@ -182,7 +182,7 @@ def test_a_job_that_enqueues_others_does_so_by_the_clock_of_the_test(jobs: Jobs,
     assert jobs.drain() == 0
     jobs.advance(10)
     assert jobs.drain() == 2
-    assert {jobs.get(child).state for child in children} == {State.COMPLETED}
+    assert {jobs.get(child).state for child in children} == {JobState.COMPLETED}
 
 
 def test_a_job_runs_after_those_it_depends_on(jobs: Jobs, voice: Voice) -> None:

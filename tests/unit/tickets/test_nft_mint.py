@@ -319,8 +319,8 @@ def test_a_token_that_is_not_final_in_time_is_looked_at_later_at_no_attempts_cos
     chain: Solana, attempts: Attempts
 ) -> None:
     chain.final_after = 60
-    assert attempts.failure() == ("postponed", "the transaction is confirmed and not final yet", 15)
-    assert attempts.failure() == ("postponed", "the transaction is confirmed and not final yet", 15)
+    assert attempts.failure() == ("snoozed", "the transaction is confirmed and not final yet", 15)
+    assert attempts.failure() == ("snoozed", "the transaction is confirmed and not final yet", 15)
 
     chain.final_after = 0
     assert attempts.run()["held"]
@@ -338,7 +338,7 @@ def test_another_node_that_is_behind_is_given_time(chain: Solana, attempts: Atte
         lambda: (200, {"result": {"value": [None, None]}}),
     ]
 
-    assert attempts.failure() == ("postponed", "the mint is not final yet", 15)
+    assert attempts.failure() == ("snoozed", "the mint is not final yet", 15)
 
 
 @pytest.mark.parametrize("answer", [{"result": []}, {"error": {"code": -32011, "message": "no history"}}])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.core.errors import Conflict
-from adbot_queue.jobs.model import State
+from adbot_queue.jobs.model import JobState
 from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.effects import Provider, new_provider
 from tests.builders.jobs import Jobs
@@ -125,7 +125,7 @@ def test_one_that_is_cancelled_ends_cancelled_with_its_step_wherever_it_dies(on_
             jobs.lifecycle.cancel(flow(jobs), ADMIN) if not jobs.get(flow(jobs)).is_terminal else None
             settle(jobs, "cancelled")
             ended = jobs.get(flow(jobs))
-            assert ended.state is State.CANCELLED
+            assert ended.state is JobState.CANCELLED
             assert states(ended)["mint"] == "pending"
             assert provider.effects.keys() <= {"pay"}
             assert (states(ended)["pay"] == "completed") == (provider.effects["pay"] == 1)

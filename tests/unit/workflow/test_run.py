@@ -11,8 +11,8 @@ import pytest
 from adbot_queue.core.clock import iso
 from adbot_queue.jobs import job_types as registered
 from adbot_queue.jobs.api.schemas import JobView
-from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.jobs.model import Job, JobState
+from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.platform.mode import ProcessingMode
 from adbot_queue.workflow.run import StepFailed
 from tests.builders import workflows
@@ -39,7 +39,7 @@ def test_steps_run_one_after_the_other_and_each_gets_what_the_one_before_got(job
     jobs.settle()
 
     done = jobs.get(flow)
-    assert (done.state, done.attempt) == (State.COMPLETED, 1)
+    assert (done.state, done.attempt) == (JobState.COMPLETED, 1)
     assert [name for _, name in provider.calls] == list(TICKET)
     assert workflows.SEEN == {"pay": None, "mint": "ch_0", "mail": "ch_1", "note": "ch_2"}
     assert states(done) == dict.fromkeys(TICKET, "completed")
@@ -52,7 +52,7 @@ def test_messages_alone_carry_it_without_the_sweeper(jobs: Jobs) -> None:
     for _ in range(9):
         jobs.drain()
 
-    assert jobs.get(flow).state is State.COMPLETED
+    assert jobs.get(flow).state is JobState.COMPLETED
 
 
 def test_one_that_began_late_goes_on_by_messages_alone_too(jobs: Jobs) -> None:
@@ -63,7 +63,7 @@ def test_one_that_began_late_goes_on_by_messages_alone_too(jobs: Jobs) -> None:
     for _ in range(9):
         jobs.drain()
 
-    assert jobs.get(flow).state is State.COMPLETED
+    assert jobs.get(flow).state is JobState.COMPLETED
 
 
 def test_a_step_is_a_job_of_the_same_user_with_its_own_queue_and_policy(jobs: Jobs) -> None:
@@ -83,7 +83,7 @@ def test_the_view_shows_where_it_is(jobs: Jobs) -> None:
 
     view = JobView.of(jobs.get(flow))
 
-    assert (view.state, view.status, view.blocked_by) == (State.DELAYED, "for Cara", [job_of(jobs, flow, "pay").id])
+    assert (view.state, view.status, view.blocked_by) == (JobState.DELAYED, "for Cara", [job_of(jobs, flow, "pay").id])
     assert [(one.step_id, one.type, one.state) for one in view.steps] == [
         ("text", "set_status", "completed"),
         ("pay", "pay", "running"),
@@ -121,7 +121,7 @@ def test_branches_run_side_by_side_and_the_first_that_ends_goes_on(jobs: Jobs, p
     assert [name for _, name in provider.calls] == ["slow", "quick", "then"]
     jobs.settle()
 
-    assert jobs.get(flow).state is State.COMPLETED
+    assert jobs.get(flow).state is JobState.COMPLETED
     assert provider.calls[-1][1] == "last"
 
 
@@ -146,7 +146,7 @@ def test_a_step_may_wait_at_no_attempts_cost_and_to_the_second(jobs: Jobs) -> No
     settle(jobs, 600)
 
     done, pause = jobs.get(flow), job_of(jobs, flow, "pause")
-    assert (done.state, [entry.number for entry in done.attempts]) == (State.COMPLETED, [1])
+    assert (done.state, [entry.number for entry in done.attempts]) == (JobState.COMPLETED, [1])
     assert pause.result == {"waited_until": iso(pause.created_at + 7_200_000)}
     assert 7_200_000 <= job_of(jobs, flow, "b").created_at - pause.created_at <= 7_200_000 + 1_200_000
 
@@ -171,7 +171,7 @@ def test_a_failing_step_fails_the_workflow_and_names_itself_and_a_retry_resumes_
 
     failed = jobs.get(flow)
     assert failed.failure
-    assert (failed.state, failed.failure.error) == (State.FAILED, StepFailed.__name__)
+    assert (failed.state, failed.failure.error) == (JobState.FAILED, StepFailed.__name__)
     assert failed.failure.message == "step mint: failed: card declined"
     assert states(failed) == {"pay": "completed", "mint": "failed", "mail": "pending", "note": "pending"}
     assert failed.checkpoint["steps"][1]["error"]["kind"] == "permanent"
@@ -179,7 +179,7 @@ def test_a_failing_step_fails_the_workflow_and_names_itself_and_a_retry_resumes_
     jobs.lifecycle.retry(flow.id, ADMIN, "topped up")
     jobs.settle()
 
-    assert jobs.get(flow).state is State.COMPLETED
+    assert jobs.get(flow).state is JobState.COMPLETED
     assert provider.effects == dict.fromkeys(TICKET, 1)
     assert job_of(jobs, flow, "mint").cycle == 1
 
@@ -188,13 +188,13 @@ def test_a_dead_step_gets_a_new_cycle_under_the_same_provider_key(jobs: Jobs, pr
     """Also when a newer version of its type has more fields: it is the same effect."""
     flow = start(jobs, *ticket(mail=["late-transient"] + ["transient"] * 2))
     jobs.settle()
-    assert (jobs.get(flow).state, job_of(jobs, flow, "mail").state) == (State.FAILED, State.DEAD)
+    assert (jobs.get(flow).state, job_of(jobs, flow, "mail").state) == (JobState.FAILED, JobState.DEAD)
 
     with known_types(replace(registered.find("mail"), payload=Later)):
         jobs.lifecycle.retry(flow.id, ADMIN)
         jobs.settle()
 
-    assert jobs.get(flow).state is State.COMPLETED
+    assert jobs.get(flow).state is JobState.COMPLETED
     assert provider.effects["mail"] == 1
     assert len({key for key, name in provider.calls if name == "mail"}) == 1
 
@@ -206,12 +206,12 @@ def test_a_step_that_fails_again_fails_the_workflow_again_and_can_be_retried_aga
     jobs.settle()
 
     for cycle in (1, 2):
-        assert jobs.get(flow).state is State.FAILED
+        assert jobs.get(flow).state is JobState.FAILED
         jobs.lifecycle.retry(flow.id, ADMIN)
         jobs.settle()
         assert job_of(jobs, flow, "mail").cycle == cycle
 
-    assert jobs.get(flow).state is State.COMPLETED
+    assert jobs.get(flow).state is JobState.COMPLETED
     assert len([name for _, name in provider.calls if name == "mail"]) == 8
 
 
@@ -225,7 +225,7 @@ def test_a_step_whose_job_a_person_had_retried_is_taken_as_it_is(jobs: Jobs, pro
     jobs.lifecycle.retry(flow.id, ADMIN)
     jobs.settle()
 
-    assert jobs.get(flow).state is State.COMPLETED
+    assert jobs.get(flow).state is JobState.COMPLETED
     assert (job_of(jobs, flow, "mint").cycle, provider.effects["mint"]) == (1, 1)
 
 
@@ -235,7 +235,7 @@ def test_a_failure_may_be_passed_over(jobs: Jobs) -> None:
     jobs.settle()
 
     done = jobs.get(flow)
-    assert (done.state, states(done)) == (State.COMPLETED, {"mail": "failed", "note": "completed"})
+    assert (done.state, states(done)) == (JobState.COMPLETED, {"mail": "failed", "note": "completed"})
 
 
 def test_when_one_branch_breaks_running_jobs_are_waited_for_and_no_more_are_started(jobs: Jobs) -> None:
@@ -252,7 +252,7 @@ def test_when_one_branch_breaks_running_jobs_are_waited_for_and_no_more_are_star
         jobs.sweep()
 
     failed = jobs.get(flow)
-    assert failed.state is State.FAILED
+    assert failed.state is JobState.FAILED
     assert states(failed) == {"no": "failed", "slow": "completed", "never": "pending", "pause": "running"}
 
 
@@ -264,7 +264,7 @@ def test_a_reference_to_nothing_fails_the_step_that_makes_it(jobs: Jobs, seen: s
 
     failed = jobs.get(flow)
     assert failed.failure
-    assert (failed.state, states(failed)["b"]) == (State.FAILED, "failed")
+    assert (failed.state, states(failed)["b"]) == (JobState.FAILED, "failed")
     assert failed.failure.message.startswith("step b: failed: there is no ${steps.a.result.")
 
 
@@ -287,7 +287,7 @@ def test_a_step_that_could_not_begin_begins_after_a_retry_with_another_payload(j
     jobs.lifecycle.retry(flow.id, ADMIN, payload=better)
     jobs.settle()
 
-    assert jobs.get(flow).state is State.COMPLETED
+    assert jobs.get(flow).state is JobState.COMPLETED
     assert workflows.SEEN["b"] == [{"n": 7}]
     assert provider.effects == {"a": 1, "b": 1}
 
@@ -334,7 +334,7 @@ def test_cancelling_stops_the_job_of_the_running_step_and_starts_no_more(jobs: J
 
     ended = cancelled(jobs, flow)
 
-    assert (ended.state, job_of(jobs, flow, "pay").state) == (State.CANCELLED, State.CANCELLED)
+    assert (ended.state, job_of(jobs, flow, "pay").state) == (JobState.CANCELLED, JobState.CANCELLED)
     assert states(ended) == {"pay": "cancelled", "mint": "pending", "mail": "pending", "note": "pending"}
     assert provider.calls == []
     assert [entry["action"] for entry in jobs.world.ledger(target=f"job:{flow.id}")] == ["job.cancel"]
@@ -349,13 +349,13 @@ def test_a_running_steps_job_is_asked_to_stop_and_the_workflow_ends_with_it(jobs
     jobs.lifecycle.cancel(flow.id, ADMIN)
     jobs.drain("workflow")
     assert jobs.get(pay).cancel_requested
-    assert jobs.get(flow).state is State.DELAYED
+    assert jobs.get(flow).state is JobState.DELAYED
 
     jobs.worker.finish(claimed, claimed.completed({"charge": "in time"}, jobs.clock()))
     jobs.settle()
 
     ended = jobs.get(flow)
-    assert (ended.state, states(ended)["pay"]) == (State.CANCELLED, "completed")
+    assert (ended.state, states(ended)["pay"]) == (JobState.CANCELLED, "completed")
 
 
 def test_a_cancelled_workflow_that_is_retried_goes_on_where_it_was_stopped(jobs: Jobs, provider: Provider) -> None:
@@ -367,7 +367,7 @@ def test_a_cancelled_workflow_that_is_retried_goes_on_where_it_was_stopped(jobs:
     jobs.lifecycle.retry(flow.id, ADMIN, "wanted after all")
     jobs.settle()
 
-    assert jobs.get(flow).state is State.COMPLETED
+    assert jobs.get(flow).state is JobState.COMPLETED
     assert provider.effects == dict.fromkeys(TICKET, 1)
 
 
@@ -380,7 +380,7 @@ def test_a_wait_that_was_cancelled_is_over_when_it_would_have_been(jobs: Jobs) -
     jobs.lifecycle.retry(flow.id, ADMIN)
     settle(jobs, 600)
 
-    assert jobs.get(flow).state is State.COMPLETED
+    assert jobs.get(flow).state is JobState.COMPLETED
     assert job_of(jobs, flow, "note").created_at >= began + 3_600_000
 
 
@@ -396,8 +396,8 @@ def test_one_that_is_cancelled_while_it_enqueues_a_step_stops_that_step(jobs: Jo
     jobs.store.save_checkpoint = late  # type: ignore[method-assign]
     jobs.drain("workflow")
 
-    assert jobs.get(flow).state is State.CANCELLED
-    assert job_of(jobs, flow, "pay").state is State.CANCELLED
+    assert jobs.get(flow).state is JobState.CANCELLED
+    assert job_of(jobs, flow, "pay").state is JobState.CANCELLED
     assert provider.calls == []
 
 
@@ -413,14 +413,14 @@ def test_one_that_died_before_it_wrote_a_step_down_finds_it_when_it_is_cancelled
 
     ended = cancelled(jobs, flow)
 
-    assert (ended.state, states(ended)["pay"]) == (State.CANCELLED, "cancelled")
+    assert (ended.state, states(ended)["pay"]) == (JobState.CANCELLED, "cancelled")
     assert provider.calls == []
 
 
 def test_cancelling_before_its_first_run_is_as_for_any_job(jobs: Jobs) -> None:
     flow = start(jobs, *ticket())
 
-    assert jobs.lifecycle.cancel(flow.id, ADMIN).state is State.CANCELLED
+    assert jobs.lifecycle.cancel(flow.id, ADMIN).state is JobState.CANCELLED
     assert len(jobs.all()) == 1
 
 
@@ -444,7 +444,7 @@ def test_while_the_queues_are_switched_off_it_goes_on_by_the_sweeper(jobs: Jobs,
         jobs.advance(61)
         jobs.sweep()
 
-    assert jobs.get(flow).state is State.COMPLETED
+    assert jobs.get(flow).state is JobState.COMPLETED
     assert provider.effects == dict.fromkeys(TICKET, 1)
 
 
@@ -453,14 +453,14 @@ def test_attempts_that_failed_before_it_got_further_count_no_more(jobs: Jobs) ->
     for number in range(4):
         for attempt in range(4):  # of five
             now = jobs.clock()
-            if jobs.get(flow).state is State.DELAYED and not jobs.get(flow).waits_for:
+            if jobs.get(flow).state is JobState.DELAYED and not jobs.get(flow).blocked_by:
                 jobs.advance(200)
                 jobs.sweep()
             claimed = jobs.store.claim(flow.id, "workflow", "dies", f"{number} {attempt}", now, now + 35_000)
             if claimed:
                 jobs.advance(36)
                 jobs.sweep()
-        while not jobs.get(flow).waits_for and not jobs.get(flow).is_terminal:
+        while not jobs.get(flow).blocked_by and not jobs.get(flow).is_terminal:
             jobs.advance(100)
             jobs.sweep()
             jobs.drain("workflow")
@@ -468,7 +468,7 @@ def test_attempts_that_failed_before_it_got_further_count_no_more(jobs: Jobs) ->
             jobs.drain(queue)
     jobs.settle()
 
-    assert jobs.get(flow).state is State.COMPLETED
+    assert jobs.get(flow).state is JobState.COMPLETED
 
 
 def test_a_workflow_that_waits_for_another_job_is_cancelled_when_that_fails_and_never_for_its_own_steps(
@@ -477,7 +477,7 @@ def test_a_workflow_that_waits_for_another_job_is_cancelled_when_that_fails_and_
     first = jobs.enqueue("pay", {"goes": ["permanent"]})
     flow = jobs.enqueue("run-workflow", workflows.workflow(step("note")), depends_on=(first.id,))
     jobs.settle()
-    assert jobs.get(flow).state is State.CANCELLED
+    assert jobs.get(flow).state is JobState.CANCELLED
 
     good = jobs.enqueue("pay", {"name": "b"})
     other = jobs.enqueue(
@@ -486,7 +486,7 @@ def test_a_workflow_that_waits_for_another_job_is_cancelled_when_that_fails_and_
         depends_on=(good.id,),
     )
     jobs.settle()
-    assert jobs.get(other).state is State.COMPLETED
+    assert jobs.get(other).state is JobState.COMPLETED
 
 
 def test_a_step_that_ended_before_it_was_waited_for_is_not_missed(jobs: Jobs) -> None:
@@ -495,7 +495,7 @@ def test_a_step_that_ended_before_it_was_waited_for_is_not_missed(jobs: Jobs) ->
 
     def slowly(ends: Sequence[tuple[Job, Job]], *on_cancel: Any) -> Any:
         jobs.store.release_many = released  # type: ignore[method-assign]
-        jobs.worker.work([Permit(job_of(jobs, flow, "pay").id, "money")], lambda: 60_000)
+        jobs.worker.work([JobMessage(job_of(jobs, flow, "pay").id, "money")], lambda: 60_000)
         return released(ends, *on_cancel)
 
     jobs.store.release_many = slowly  # type: ignore[method-assign]

@@ -116,7 +116,7 @@ class Replays:
             if known is None or known.payload.get("request") != fingerprint:
                 raise IdempotencyMismatch("the idempotency key was used for another replay") from None
             return Started(known, repeated=True)
-        self._jobs.hand_over([job], time_left)
+        self._jobs.dispatch([job], time_left)
         return Started(job)
 
     def show(self, job_id: str) -> Job:

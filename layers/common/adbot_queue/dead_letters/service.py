@@ -118,10 +118,10 @@ class DeadLetters:
             whole = unmasked(payload, job.payload) if payload is not None else None
             if whole is not None:
                 check_payload(job_types.find(job.type), whole, job)
-            return job.again(self._now(), whole)
+            return job.restarted(self._now(), whole)
 
         job = self._lifecycle.change_as(job_id, "dead-letter.replay", again, actor, reason)
-        return self._jobs.hand_over([job], time_left).get(job.id, job)
+        return self._jobs.dispatch([job], time_left).get(job.id, job)
 
     def check_key(self, job: Job) -> None:
         """Refuse a job whose derived key another job has taken; as `Lifecycle.must_hold_its_key`."""

@@ -18,7 +18,7 @@ from adbot_queue.core import telemetry
 from adbot_queue.core.errors import AppError, ProviderFailed
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.errors import PermanentError, TransientError
-from adbot_queue.jobs.model import Limit
+from adbot_queue.jobs.model import RetryLimit
 from adbot_queue.jobs.provider_call import calling, verdict
 from adbot_queue.platform import call_log as event_log
 from adbot_queue.platform.call_log import Kind
@@ -144,7 +144,7 @@ def misfit(why: str) -> TransientError:
     """Return the error for an answer that breaks its form."""
     telemetry.count("AiAnswersMisfit")
     # Each answer is paid for.
-    return TransientError(f"the model's answer has not the form that was asked for: {why}", limit=Limit.ATTEMPTS)
+    return TransientError(f"the model's answer has not the form that was asked for: {why}", limit=RetryLimit.ATTEMPTS)
 
 
 def result_of(answer: Answered, known: dict[str, str]) -> dict[str, Any]:

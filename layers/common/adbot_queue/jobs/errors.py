@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adbot_queue.core.errors import Reach
-from adbot_queue.jobs.model import Limit
+from adbot_queue.jobs.model import RetryLimit
 
 
 class PermanentError(Exception):
@@ -19,7 +19,7 @@ class TransientError(Exception):
         limit: ATTEMPTS for what is not worth more than the quick tries.
     """
 
-    def __init__(self, message: str, retry_after: float | None = None, limit: Limit = Limit.HORIZON) -> None:
+    def __init__(self, message: str, retry_after: float | None = None, limit: RetryLimit = RetryLimit.HORIZON) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.limit = limit
@@ -33,8 +33,8 @@ class Snooze(Exception):
         retry_after: seconds until it is worth another look.
     """
 
-    kind = "postponed"
-    limit = Limit.NONE
+    kind = "snoozed"
+    limit = RetryLimit.NONE
 
     def __init__(self, message: str, retry_after: float | None) -> None:
         super().__init__(message)
@@ -44,7 +44,7 @@ class Snooze(Exception):
 class CircuitIsOpen(Snooze):
     """The provider fails, and is not asked. Costs no attempt, and is bounded by the job's horizon."""
 
-    limit = Limit.HORIZON
+    limit = RetryLimit.HORIZON
 
 
 class Throttled(CircuitIsOpen):

@@ -16,7 +16,7 @@ from adbot_queue.jobs import job_types, service
 from adbot_queue.jobs.enqueue.request import check_payload, derived_key
 from adbot_queue.jobs.enqueue.result_webhook import told
 from adbot_queue.jobs.masking import unmasked
-from adbot_queue.jobs.model import RETRYABLE, Job, State
+from adbot_queue.jobs.model import RETRYABLE, Job, JobState
 from adbot_queue.jobs.service import JobService, TimeLeft
 from adbot_queue.ledger import Actor, Entry
 
@@ -38,13 +38,13 @@ class Lifecycle:
         """
 
         def cancelled(job: Job) -> Job | None:
-            leads = job.has_begun and job_types.spawns_jobs(job.type)
-            waits_to_stop = job.state is State.ACTIVE or (leads and job.state is State.WAITING)
-            if job.state is State.CANCELLED or (job.cancel_requested and waits_to_stop):
+            leads = job.has_started and job_types.spawns_jobs(job.type)
+            waits_to_stop = job.state is JobState.ACTIVE or (leads and job.state is JobState.WAITING)
+            if job.state is JobState.CANCELLED or (job.cancel_requested and waits_to_stop):
                 return None
             if job.is_terminal:
                 raise Conflict(f"job {job.id} is {job.state}", state=job.state.value)
-            if job.state is State.ACTIVE:
+            if job.state is JobState.ACTIVE:
                 return job.changed(cancel_requested=True)
             if leads:
                 return job.waiting(self._jobs.now()).changed(cancel_requested=True)
@@ -53,8 +53,8 @@ class Lifecycle:
         job = self.change_as(job_id, "job.cancel", cancelled, actor, reason)
         if job.is_terminal and job.children:
             self._jobs.dependents.tell(job)
-        if job.state is State.WAITING:
-            self._jobs.hand_over([job], None)
+        if job.state is JobState.WAITING:
+            self._jobs.dispatch([job], None)
         return job
 
     def retry(
@@ -64,7 +64,7 @@ class Lifecycle:
         reason: str = "",
         *,
         payload: dict[str, Any] | None = None,
-        only: frozenset[State] = RETRYABLE,
+        only: frozenset[JobState] = RETRYABLE,
         time_left: TimeLeft | None = None,
     ) -> Job:
         """Have an ended job run again: a new cycle of attempts. In direct mode it has run when this returns.
@@ -89,14 +89,14 @@ class Lifecycle:
                     f"job {job.id} is {job.state}; retried are {', '.join(sorted(only))}", state=job.state.value
                 )
             self.must_hold_its_key(job)
-            tolerant = actor.role == ledger.SYSTEM.role
+            ignore_unknown = actor.role == ledger.SYSTEM.role
             whole = unmasked(payload, job.payload) if payload is not None else None
             if whole is not None:
-                check_payload(job_types.find(job.type), whole, job, tolerant=tolerant)
-            return job.again(self._jobs.now(), whole)
+                check_payload(job_types.find(job.type), whole, job, ignore_unknown=ignore_unknown)
+            return job.restarted(self._jobs.now(), whole)
 
         job = self.change_as(job_id, "job.retry", again, actor, reason)
-        return self._jobs.hand_over([job], time_left).get(job.id, job)
+        return self._jobs.dispatch([job], time_left).get(job.id, job)
 
     def must_hold_its_key(self, job: Job) -> None:
         """Refuse to run a job whose key, derived from its payload, another job has taken since.

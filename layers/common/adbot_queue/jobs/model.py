@@ -20,7 +20,7 @@ from adbot_queue.core.ids import fingerprint
 from adbot_queue.jobs.rank import rank
 
 
-class State(StrEnum):
+class JobState(StrEnum):
     """Where a job stands."""
 
     WAITING = "waiting"  # may be claimed now
@@ -32,16 +32,16 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
-TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.DEAD, State.CANCELLED})
-BAD_ENDS = frozenset({State.FAILED, State.DEAD})
-RETRYABLE = BAD_ENDS | {State.CANCELLED}
+TERMINAL = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.DEAD, JobState.CANCELLED})
+BAD_ENDS = frozenset({JobState.FAILED, JobState.DEAD})
+RETRYABLE = BAD_ENDS | {JobState.CANCELLED}
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
 LONG_RUNNING_RETENTION_MS = 30 * DAY_MS
 """A long-running job's row is what a person looks its work up by."""
 
-RETENTION_MS = {State.COMPLETED: 7 * DAY_MS, State.CANCELLED: 90 * DAY_MS}
+RETENTION_MS = {JobState.COMPLETED: 7 * DAY_MS, JobState.CANCELLED: 90 * DAY_MS}
 """How long a row stays after its end. A bad end stays until somebody decides about it."""
 
 DECIDED_MS = 90 * DAY_MS
@@ -69,7 +69,7 @@ HISTORY = 25
 """Attempts that a row keeps; the count goes on."""
 
 
-class Mode(StrEnum):
+class JobMode(StrEnum):
     """How a job came to be executed."""
 
     ASYNC_QUEUE = "async_queue"
@@ -77,11 +77,11 @@ class Mode(StrEnum):
     FALLBACK = "fallback"  # the queue refused, so the request did it
 
 
-SPENDS_NO_ATTEMPT = frozenset({"postponed", "throttled", "provider_closed", "unsupported"})
+SPENDS_NO_ATTEMPT = frozenset({"snoozed", "throttled", "provider_closed", "unsupported"})
 """Kinds of failures whose attempt does not count: it was not made, or the provider did not look at it."""
 
 
-class Limit(Enum):
+class RetryLimit(Enum):
     """What bounds the repetitions after a failure."""
 
     ATTEMPTS = auto()  # the policy's attempts: the job itself is at fault, or what it costs is lost each time
@@ -95,7 +95,7 @@ class Failure:
 
     Attributes:
         kind: `transient`, `permanent`, `timeout`, `stalled` (the worker died), `cancelled`, `expired` (it has waited
-            too long for another version of the code); or one that spends no attempt: `postponed`, `throttled`,
+            too long for another version of the code); or one that spends no attempt: `snoozed`, `throttled`,
             `provider_closed`, `unsupported` (it waits for another version of the code).
         error: the exception's class: what an operator searches for.
         message: one sentence, without personal data.
@@ -105,7 +105,7 @@ class Failure:
     kind: str
     error: str
     message: str
-    limit: Limit = field(default=Limit.HORIZON, compare=False)
+    limit: RetryLimit = field(default=RetryLimit.HORIZON, compare=False)
 
     def fingerprint(self, job_type: str) -> str:
         """The same for failures that are the same but for numbers and ids: dead letters are grouped by it."""
@@ -123,7 +123,7 @@ class Verdict:
         why: what is added to the failure's message.
     """
 
-    state: State
+    state: JobState
     attempt: int
     delay_ms: int = 0
     why: str = ""
@@ -147,16 +147,16 @@ class Job:
     Attributes:
         tenant: who it is for: the user who enqueued it, or `system`. Tenants are served fairly.
         rank: place in the order of service while waiting (`rank`).
-        lag: how far behind its time it stands in that order (ms), because its tenant enqueued faster than its rate.
+        fairness_delay_ms: how far it falls behind in that order because its tenant enqueues faster than its rate.
         run_at: not before this.
         due_at: while delayed or active: somebody must look at it by then.
-        waits_for: jobs that must end first.
-        tolerant: runs whatever became of those; otherwise it is cancelled when one did not complete.
+        blocked_by: jobs that must end first.
+        run_if_parents_fail: runs whatever became of those; otherwise it is cancelled when one did not complete.
         children: jobs that wait for this one.
         checkpoint: what its handler saved to resume from; it outlives attempts, cycles and the end of the job.
         attempt: attempts of this cycle, the running one included; what retries are counted by.
         cycle: how often a person had it retried.
-        effect: names the effect towards providers: changes only after a provider's definite no.
+        provider_key_generation: names the effect towards providers: changes only after a provider's definite no.
         first_started_at: when it first ran; written when that run has ended.
         tried_since: when it first ran in this cycle, or went on after it got somewhere: its horizon counts from then.
             Written when an attempt has failed.
@@ -164,7 +164,7 @@ class Job:
         long_running: it works in slices (`jobs.long_running`); its checkpoint is its progress.
         slices: how many slices it has written.
         cancel_requested: the processor is asked to stop.
-        remembered_until: until then its idempotency key means this job (ms).
+        idempotency_expires_at: until then its idempotency key means this job (ms).
         webhook_url: is told of the end of each cycle.
         decision: `discarded` when a person has decided that a bad end stays one.
         last_replay: the governed replay that had it retried last; none has it retried twice.
@@ -175,24 +175,24 @@ class Job:
     queue: str
     payload: dict[str, Any]
     created_at: int
-    state: State = State.WAITING
+    state: JobState = JobState.WAITING
     priority: int = 0
     tenant: str = "system"
     rank: str | None = None
-    lag: int = 0
+    fairness_delay_ms: int = 0
     run_at: int | None = None
     due_at: int | None = None
     tags: tuple[str, ...] = ()
     batch: str | None = None
-    waits_for: frozenset[str] = frozenset()
+    blocked_by: frozenset[str] = frozenset()
     depends_on: tuple[str, ...] = ()
-    tolerant: bool = False
+    run_if_parents_fail: bool = False
     children: frozenset[str] = frozenset()
-    mode: Mode | None = None
+    mode: JobMode | None = None
     attempt: int = 0
     attempts: tuple[Attempt, ...] = ()
     cycle: int = 0
-    effect: int = 0
+    provider_key_generation: int = 0
     lease: str | None = None
     lease_until: int | None = None
     worker: str | None = None
@@ -209,7 +209,7 @@ class Job:
     progress: dict[str, Any] = field(default_factory=dict)
     checkpoint: dict[str, Any] = field(default_factory=dict)
     idempotency_key: str | None = None
-    remembered_until: int | None = None
+    idempotency_expires_at: int | None = None
     webhook_url: str | None = None
     decision: str | None = None
     last_replay: str | None = None
@@ -224,12 +224,12 @@ class Job:
     @property
     def may_have_acted(self) -> bool:
         """Whether its effect may have happened, or may yet: not refused for good, nor cancelled before it ran."""
-        return self.state is not State.FAILED and (self.state is not State.CANCELLED or self.has_begun)
+        return self.state is not JobState.FAILED and (self.state is not JobState.CANCELLED or self.has_started)
 
     @property
     def provider_key(self) -> str:
         """The idempotency key towards providers: the job's id, for as long as no provider has refused it for good."""
-        return self.id if not self.effect else f"{self.id}-{self.effect}"
+        return self.id if not self.provider_key_generation else f"{self.id}-{self.provider_key_generation}"
 
     @property
     def rides_on_queue(self) -> bool:
@@ -237,14 +237,14 @@ class Job:
         return self.run_at is not None and self.due_at is not None and self.due_at > self.run_at
 
     @property
-    def has_begun(self) -> bool:
+    def has_started(self) -> bool:
         """It ran before. If it waits for others now, it is in the midst of its work: the end of any lets it go on."""
         return self.first_started_at is not None
 
     @property
-    def turn(self) -> str | None:
+    def effective_rank(self) -> str | None:
         """Its rank, or that which a delayed one will have at its time; None while it waits for others, or does not."""
-        return self.rank if self.run_at is None else rank(self.priority, self.run_at + self.lag)
+        return self.rank if self.run_at is None else rank(self.priority, self.run_at + self.fairness_delay_ms)
 
     def age_ms(self, now: int) -> int:
         """For how long it has been tried: since it first ran in this cycle, or went on after it got somewhere."""
@@ -258,20 +258,20 @@ class Job:
 
     def waiting(self, since: int) -> Job:
         """It may be claimed from this moment on."""
-        place = rank(self.priority, since + self.lag)
-        return self._out_of_hand(state=State.WAITING, rank=place, run_at=None, waits_for=frozenset())
+        place = rank(self.priority, since + self.fairness_delay_ms)
+        return self._out_of_hand(state=JobState.WAITING, rank=place, run_at=None, blocked_by=frozenset())
 
     def delayed(self, run_at: int, now: int) -> Job:
         """It may be claimed from `run_at` on."""
         soon = run_at - now <= MOST_QUEUE_DELAY_MS
         due_at = run_at + GRACE_MS if soon else run_at - SEND_AHEAD_MS
-        return self._out_of_hand(state=State.DELAYED, run_at=run_at, due_at=due_at)
+        return self._out_of_hand(state=JobState.DELAYED, run_at=run_at, due_at=due_at)
 
     def blocked(self, parents: frozenset[str], now: int, pause: int = LOOK_AGAIN_MS) -> Job:
         """It may be claimed when these have ended; after a pause (ms) somebody looks whether they have."""
-        return self._out_of_hand(state=State.DELAYED, run_at=None, waits_for=parents, due_at=now + pause)
+        return self._out_of_hand(state=JobState.DELAYED, run_at=None, blocked_by=parents, due_at=now + pause)
 
-    def set_aside(self, jobs: frozenset[str], now: int) -> Job:
+    def suspended(self, jobs: frozenset[str], now: int) -> Job:
         """It goes on when one of these has ended. It got somewhere, so attempts that failed before count no more."""
         first = self.first_started_at or self.started_at
         return self.blocked(jobs, now).changed(attempt=0, first_started_at=first, tried_since=None)
@@ -284,16 +284,16 @@ class Job:
 
     def completed(self, result: Any, now: int) -> Job:
         """Its work is done."""
-        return self._tried(None, now)._end(State.COMPLETED, now, result=result, failure=None)  # noqa: SLF001
+        return self._tried(None, now)._end(JobState.COMPLETED, now, result=result, failure=None)  # noqa: SLF001
 
-    def judged(self, verdict: Verdict, failure: Failure, now: int) -> Job:
+    def apply_verdict(self, verdict: Verdict, failure: Failure, now: int) -> Job:
         """An attempt failed, and this is what it leads to."""
         tried = self._tried(failure, now).changed(
             failure=replace(failure, message=f"{failure.message}{verdict.why}"),
             attempt=verdict.attempt,
             tried_since=now - self.age_ms(now),
         )
-        if verdict.state is State.DELAYED:
+        if verdict.state is JobState.DELAYED:
             return tried.delayed(now + verdict.delay_ms, now)
         if verdict.state in BAD_ENDS:
             tried = tried.changed(fingerprint=failure.fingerprint(self.type))
@@ -314,21 +314,21 @@ class Job:
         earlier = self.attempts[:-1] if again else self.attempts
         kept = self.changed(attempts=(*earlier, entry)[-HISTORY:], attempt=self.attempt - 1, failure=failure)
         if age >= UNSUPPORTED_MS:
-            return kept.changed(fingerprint=failure.fingerprint(self.type))._end(State.DEAD, now)  # noqa: SLF001
+            return kept.changed(fingerprint=failure.fingerprint(self.type))._end(JobState.DEAD, now)  # noqa: SLF001
         return kept.delayed(now + min(max(age // 2, MINUTE_MS // 2), 15 * MINUTE_MS), now)
 
     def cancelled(self, why: str, now: int) -> Job:
         """It will not run: a person cancelled it, or a job it depends on did not complete."""
-        return self._end(State.CANCELLED, now).changed(failure=Failure("cancelled", "Cancelled", why))
+        return self._end(JobState.CANCELLED, now).changed(failure=Failure("cancelled", "Cancelled", why))
 
-    def again(self, now: int, payload: dict[str, Any] | None = None) -> Job:
+    def restarted(self, now: int, payload: dict[str, Any] | None = None) -> Job:
         """A person has it retried: a new cycle of attempts, with another payload if one is given.
 
         A provider that said no would say so again under the same idempotency key; after any other end the effect may
         have happened, so the key stays. Another payload is another effect, and other work: a long-running job begins it
         anew, otherwise it resumes from its cursor.
         """
-        another = self.state is State.FAILED or payload is not None
+        another = self.state is JobState.FAILED or payload is not None
         anew = self.long_running and payload is not None and payload != self.payload
         return self.waiting(now).changed(
             payload=self.payload if payload is None else payload,
@@ -336,7 +336,7 @@ class Job:
             attempt=0,
             tried_since=None,
             cycle=self.cycle + 1,
-            effect=self.effect + another,
+            provider_key_generation=self.provider_key_generation + another,
             finished_at=None,
             expires_at=None,
             result=None,
@@ -348,7 +348,7 @@ class Job:
 
     def discarded(self, now: int) -> Job:
         """A person has decided that a bad end stays one: it leaves the list, and its row goes in 90 days or later."""
-        until = max(now + DECIDED_MS, self.remembered_until or 0)  # as in `_end`
+        until = max(now + DECIDED_MS, self.idempotency_expires_at or 0)  # as in `_end`
         return self.changed(decision="discarded", expires_at=until // 1000)
 
     @property
@@ -361,16 +361,16 @@ class Job:
         first = self.first_started_at or self.started_at
         return self.changed(attempts=(*self.attempts, attempt)[-HISTORY:], first_started_at=first)
 
-    def _end(self, state: State, now: int, **values: Any) -> Job:
+    def _end(self, state: JobState, now: int, **values: Any) -> Job:
         # A key that still means this job must find it: the row stays at least as long.
         kept = RETENTION_MS.get(state)
         if kept and self.long_running:
             kept = max(kept, LONG_RUNNING_RETENTION_MS)
-        until = None if kept is None else max(now + kept, self.remembered_until or 0) // 1000
+        until = None if kept is None else max(now + kept, self.idempotency_expires_at or 0) // 1000
         return self._out_of_hand(
             state=state,
             run_at=None,
-            waits_for=frozenset(),
+            blocked_by=frozenset(),
             finished_at=now,
             expires_at=until,
             cancel_requested=False,

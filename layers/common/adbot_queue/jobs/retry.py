@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue.core.errors import AppError, NotConfigured, ProviderFailed, Unavailable
 from adbot_queue.jobs.errors import Cancelled, PermanentError, Snooze, TransientError
-from adbot_queue.jobs.model import SPENDS_NO_ATTEMPT, Failure, Limit, State, Verdict
+from adbot_queue.jobs.model import SPENDS_NO_ATTEMPT, Failure, JobState, RetryLimit, Verdict
 
 MOST_DELAY_MS = 3_600_000
 """No retry waits longer than this unless a provider asks for it."""
@@ -89,28 +89,28 @@ def decide(
     asked_ms = min(round((retry_after or 0) * 1000), MOST_PROVIDER_DELAY_MS)
     match failure.kind:
         case "permanent":
-            return Verdict(State.FAILED, attempt)
+            return Verdict(JobState.FAILED, attempt)
         case "cancelled":
-            return Verdict(State.CANCELLED, attempt)
+            return Verdict(JobState.CANCELLED, attempt)
     spent = failure.kind not in SPENDS_NO_ATTEMPT
     counts = attempt if spent else attempt - 1
     left_ms = policy.horizon_ms - age_ms
-    bounded = failure.limit is Limit.HORIZON and policy.horizon_ms > 0
+    bounded = failure.limit is RetryLimit.HORIZON and policy.horizon_ms > 0
     if spent and attempt >= policy.attempts and not (bounded and left_ms > 0):
-        return Verdict(State.DEAD, counts, why=_given_up(policy) if bounded else "")
+        return Verdict(JobState.DEAD, counts, why=_given_up(policy) if bounded else "")
     if not spent and bounded and left_ms <= 0:
-        return Verdict(State.DEAD, counts, why=_given_up(policy))
+        return Verdict(JobState.DEAD, counts, why=_given_up(policy))
     delay_ms = (
         max(policy.delay_ms(attempt, chance), asked_ms) if spent else _pause_ms(failure, asked_ms, age_ms, chance)
     )
     if bounded and (left_ms > 0 or not spent):
         delay_ms = min(delay_ms, max(left_ms, 1000))
-    return Verdict(State.DELAYED, counts, delay_ms)
+    return Verdict(JobState.DELAYED, counts, delay_ms)
 
 
 def _pause_ms(failure: Failure, asked_ms: int, age_ms: int, chance: float) -> int:
     """The delay of a job whose attempt is not spent."""
-    if failure.limit is Limit.NONE:
+    if failure.limit is RetryLimit.NONE:
         return max(asked_ms, 1000) + round(asked_ms * JITTER * chance)
     pause_ms = max(asked_ms, 1000) if asked_ms else min(max(age_ms // 8, LEAST_PAUSE_MS), MOST_PAUSE_MS)
     return pause_ms + round(min(max(pause_ms / 2, LEAST_SPREAD_MS), MOST_SPREAD_MS) * chance)
@@ -146,7 +146,9 @@ def failure_of(error: BaseException) -> tuple[Failure, float | None]:  # noqa: P
             return Failure("transient", name, message), None
         case AppError():  # NotConfigured, Invalid, NotFound: a person has to mend something first
             return Failure("permanent", name, message), None
-    return Failure("transient", name, message, Limit.HORIZON if _is_an_outage(error) else Limit.ATTEMPTS), None
+    return Failure(
+        "transient", name, message, RetryLimit.HORIZON if _is_an_outage(error) else RetryLimit.ATTEMPTS
+    ), None
 
 
 def _is_an_outage(error: BaseException) -> bool:

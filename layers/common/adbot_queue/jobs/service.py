@@ -21,11 +21,11 @@ from adbot_queue.core.errors import (
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count
 from adbot_queue.jobs import job_queues, job_types
-from adbot_queue.jobs.enqueue.drafts import drafts_of
-from adbot_queue.jobs.enqueue.request import NewJob, check_all, memory_key
-from adbot_queue.jobs.model import TERMINAL, Job, Mode, State
-from adbot_queue.jobs.store.jobs import JobStore, Listed, OtherRequest
-from adbot_queue.jobs.store.records import Created, Draft, Known, Memory
+from adbot_queue.jobs.enqueue.inserts import inserts_of
+from adbot_queue.jobs.enqueue.request import JobRequest, memory_key, validate
+from adbot_queue.jobs.model import TERMINAL, Job, JobMode, JobState
+from adbot_queue.jobs.store.jobs import JobList, JobStore, KeyInUse
+from adbot_queue.jobs.store.records import Created, DuplicateOf, IdempotencyRecord, JobInsert
 from adbot_queue.jobs.worker import dispatch
 from adbot_queue.jobs.worker.dependents import Dependents
 from adbot_queue.jobs.worker.dispatch import Dispatcher
@@ -39,7 +39,7 @@ from adbot_queue.platform.rate_limits import Limits, Rate, Taken
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-__all__ = ["TERMINAL", "Enqueued", "JobService", "NewJob"]
+__all__ = ["TERMINAL", "Enqueued", "JobRequest", "JobService"]
 
 DIRECT_S = 20
 """A type that may run longer than this is started, not waited for, when the request executes it: API Gateway gives up
@@ -84,7 +84,7 @@ class JobService:
     # Enqueueing
 
     def enqueue(
-        self, new: NewJob, actor: Actor, time_left: TimeLeft | None = None, taken: Taken | None = None
+        self, new: JobRequest, actor: Actor, time_left: TimeLeft | None = None, taken: Taken | None = None
     ) -> Enqueued:
         """Create a job and get it to a worker.
 
@@ -109,11 +109,11 @@ class JobService:
 
     def enqueue_many(
         self,
-        news: Sequence[NewJob],
+        news: Sequence[JobRequest],
         actor: Actor,
         time_left: TimeLeft | None = None,
         taken: Taken | None = None,
-        request: Memory | None = None,
+        request: IdempotencyRecord | None = None,
     ) -> list[Enqueued | AppError]:
         """Create jobs, all or (when one is invalid) none; see `enqueue`. `request`: the key of all of them together.
 
@@ -126,46 +126,46 @@ class JobService:
             Unavailable: as `enqueue`.
         """
         now = self.now()
-        checked = check_all(news, now, internal=actor.role == ledgers.SYSTEM.role)
-        drafts = drafts_of(self.store, checked, now, taken)
-        first = _first_of_each(drafts)
+        checked = validate(news, now, internal=actor.role == ledgers.SYSTEM.role)
+        inserts = inserts_of(self.store, checked, now, taken)
+        first = _first_of_each(inserts)
         created = self._create(list(first.values()), now, actor, request)
-        fresh = [draft.job for draft in first.values() if draft.job.id not in created.known]
-        made = self.hand_over(fresh, time_left)
+        fresh = [insert.job for insert in first.values() if insert.job.id not in created.known]
+        made = self.dispatch(fresh, time_left)
         for job in fresh:
             if job.id in created.late:
-                self.dependents.look_again(job)
+                self.dependents.recheck(job)
         count("JobsEnqueued", len(fresh))
-        return [self._outcome(draft, first[_name(draft)], created, made) for draft in drafts]
+        return [self._outcome(insert, first[_name(insert)], created, made) for insert in inserts]
 
-    def _create(self, drafts: list[Draft], now: int, actor: Actor, request: Memory | None) -> Created:
+    def _create(self, inserts: list[JobInsert], now: int, actor: Actor, request: IdempotencyRecord | None) -> Created:
         sign = self._signing(actor)
         try:
-            created = self.store.create(drafts, now, sign, request)
-        except OtherRequest as other:
+            created = self.store.create(inserts, now, sign, request)
+        except KeyInUse as other:
             raise IdempotencyMismatch("the idempotency key was used with another request") from other
         # A key that the type has made is not held by a job that did nothing.
-        again: list[Draft] = []
-        for draft in drafts:
-            known = created.known.get(draft.job.id)
-            if known and draft.memory and draft.memory.derived:
+        again: list[JobInsert] = []
+        for insert in inserts:
+            known = created.known.get(insert.job.id)
+            if known and insert.memory and insert.memory.derived:
                 first = self.store.get(known.job_id)
                 if first and not first.may_have_acted:
-                    again.append(replace(draft, memory=replace(draft.memory, instead_of=first.id), known=None))
+                    again.append(replace(insert, memory=replace(insert.memory, instead_of=first.id), known=None))
         if again:
             new = self.store.create(again, now, sign)
-            free = {draft.job.id for draft in again}
+            free = {insert.job.id for insert in again}
             kept = {job_id: known for job_id, known in created.known.items() if job_id not in free}
             created = Created(kept | new.known, created.late | new.late)
         return created
 
-    def check(self, news: Sequence[NewJob], prefix: str) -> None:
-        """Refuse what breaks a rule, before anything is done; `prefix` as in `check_all`.
+    def check(self, news: Sequence[JobRequest], prefix: str) -> None:
+        """Refuse what breaks a rule, before anything is done; `prefix` as in `validate`.
 
         Raises:
             Invalid: names every field of every job.
         """
-        check_all(news, self.now(), internal=False, prefix=prefix)
+        validate(news, self.now(), internal=False, prefix=prefix)
 
     def admit(self, tenant: str, number: int = 1) -> Taken:
         """Take the tokens for so many new jobs of a tenant.
@@ -192,18 +192,20 @@ class JobService:
 
         return sign
 
-    def _outcome(self, draft: Draft, first: Draft, created: Created, made: Mapping[str, Job]) -> Enqueued | AppError:
-        """What became of a draft; `first` is the one of the same key in the same request."""
+    def _outcome(
+        self, insert: JobInsert, first: JobInsert, created: Created, made: Mapping[str, Job]
+    ) -> Enqueued | AppError:
+        """What became of an insert; `first` is the one of the same key in the same request."""
         if known := created.known.get(first.job.id):
             return self._known(known)
         job = made.get(first.job.id, first.job)
-        if draft is first:
+        if insert is first:
             return Enqueued(job)
-        if first.memory and draft.memory and first.memory.fingerprint != draft.memory.fingerprint:
+        if first.memory and insert.memory and first.memory.fingerprint != insert.memory.fingerprint:
             return IdempotencyMismatch("the idempotency key is used twice with different requests", job_id=job.id)
         return Enqueued(job, replayed=True)
 
-    def _known(self, known: Known) -> Enqueued | AppError:
+    def _known(self, known: DuplicateOf) -> Enqueued | AppError:
         if not known.same:
             return IdempotencyMismatch("the idempotency key was used with another request", job_id=known.job_id)
         job = self.store.get(known.job_id)
@@ -213,7 +215,7 @@ class JobService:
             )
         return Enqueued(job, replayed=True)
 
-    def hand_over(self, jobs: list[Job], time_left: TimeLeft | None) -> dict[str, Job]:
+    def dispatch(self, jobs: list[Job], time_left: TimeLeft | None) -> dict[str, Job]:
         """Get new jobs to workers; those that were executed on the way, as they are afterwards."""
         if not self.dispatcher.is_direct:
             refused = self.dispatcher.send(jobs)
@@ -227,15 +229,15 @@ class JobService:
                 queue=refused[0].queue,
                 jobs=len(refused),
             )
-            return self._run(refused, Mode.FALLBACK, time_left)
-        return self._run(jobs, Mode.SYNC_DIRECT, time_left)
+            return self._run(refused, JobMode.FALLBACK, time_left)
+        return self._run(jobs, JobMode.SYNC_DIRECT, time_left)
 
-    def _run(self, jobs: list[Job], mode: Mode, time_left: TimeLeft | None) -> dict[str, Job]:
+    def _run(self, jobs: list[Job], mode: JobMode, time_left: TimeLeft | None) -> dict[str, Job]:
         """Execute within the request what may run now and fits into its time; the sweeper sees to the others."""
         paused = self.paused()
         ran: list[str] = []
         for job in jobs:
-            if job.state is not State.WAITING or job.queue in paused:
+            if job.state is not JobState.WAITING or job.queue in paused:
                 continue
             known = job_types.get(job.type)
             if time_left is None or known is None or known.timeout_s > DIRECT_S:
@@ -262,7 +264,7 @@ class JobService:
         job_id = self.store.remembered(memory_key(tenant, key))
         return self.store.get(job_id) if job_id else None
 
-    def page(self, queue: str, state: State, limit: int, cursor: str | None) -> tuple[Listed, str | None]:
+    def page(self, queue: str, state: JobState, limit: int, cursor: str | None) -> tuple[JobList, str | None]:
         """Jobs of a queue in a state, newest first, and the cursor of the next page.
 
         Raises:
@@ -272,7 +274,7 @@ class JobService:
         job_queues.queue(queue)
         return self.store.page(queue, state, limit=limit, cursor=cursor)
 
-    def long_running(self, limit: int, cursor: str | None) -> tuple[Listed, str | None]:
+    def long_running(self, limit: int, cursor: str | None) -> tuple[JobList, str | None]:
         """Long-running jobs of all queues, newest first, and the cursor of the next page.
 
         Raises:
@@ -281,16 +283,16 @@ class JobService:
         return self.store.long_running(limit, cursor)
 
 
-def _name(draft: Draft) -> str:
-    """What a draft is told apart by within a request: its key, or, without one, itself."""
-    return draft.memory.key if draft.memory else draft.job.id
+def _name(insert: JobInsert) -> str:
+    """What an insert is told apart by within a request: its key, or, without one, itself."""
+    return insert.memory.key if insert.memory else insert.job.id
 
 
-def _first_of_each(drafts: Sequence[Draft]) -> dict[str, Draft]:
-    """The first draft of each key."""
-    first: dict[str, Draft] = {}
-    for draft in drafts:
-        first.setdefault(_name(draft), draft)
+def _first_of_each(inserts: Sequence[JobInsert]) -> dict[str, JobInsert]:
+    """The first insert of each key."""
+    first: dict[str, JobInsert] = {}
+    for insert in inserts:
+        first.setdefault(_name(insert), insert)
     return first
 
 

@@ -11,7 +11,7 @@ from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.ids import time_of
 from adbot_queue.core.telemetry import SECONDS, count, gauge, logger
 from adbot_queue.jobs import job_queues, job_types, service
-from adbot_queue.jobs.model import GRACE_MS, Failure, Job, Limit, Mode, State
+from adbot_queue.jobs.model import GRACE_MS, Failure, Job, JobMode, JobState, RetryLimit
 from adbot_queue.jobs.rank import virtual_time
 from adbot_queue.jobs.retry import decide
 from adbot_queue.jobs.service import JobService
@@ -33,7 +33,7 @@ STARTED = 100
 RESERVE_MS = 8_000
 MINUTE_MS = 60_000
 
-STALLED = Failure("stalled", "WorkerDied", "the lease ran out: the worker died, or was stopped", Limit.ATTEMPTS)
+STALLED = Failure("stalled", "WorkerDied", "the lease ran out: the worker died, or was stopped", RetryLimit.ATTEMPTS)
 
 
 class Sweeper:
@@ -122,16 +122,16 @@ class Sweeper:
     def _look_at(self, job: Job, done: dict[str, int]) -> None:
         """One whose worker died, or that waits for others."""
         done["due"] += 1
-        if job.state is State.ACTIVE:
+        if job.state is JobState.ACTIVE:
             done["stalled"] += 1
             self._stalled(job)
         else:
-            self._dependents.look_again(job)
+            self._dependents.recheck(job)
 
     def _stalled(self, job: Job) -> None:
         """Its worker died: the attempt counts, and its effect may have happened."""
         verdict = decide(job_types.policy_of(job.type, job.queue), job.attempt, STALLED, None, 0.5)
-        self._worker.finish(job, job.judged(verdict, STALLED, self._now()))
+        self._worker.finish(job, job.apply_verdict(verdict, STALLED, self._now()))
 
     def _waiting(self, queue: str, done: dict[str, int]) -> None:
         """Have no fewer messages in the queue than jobs that wait."""
@@ -142,7 +142,7 @@ class Sweeper:
         self._oldest = min(self._oldest, *(_moment(rank, self._oldest) for rank, _ in places))
         if self._dispatcher.is_direct:
             for job in self._overdue(waiting[:STARTED]):
-                done["started"] += self._dispatcher.start(job, Mode.SYNC_DIRECT)
+                done["started"] += self._dispatcher.start(job, JobMode.SYNC_DIRECT)
             return
         missing = len(waiting) - self._dispatcher.backlog(queue)
         if missing <= 0:
@@ -151,14 +151,14 @@ class Sweeper:
         refused = self._dispatcher.send(overdue)
         done["sent"] += len(overdue) - len(refused)
         for job in refused[:STARTED]:
-            done["started"] += self._dispatcher.start(job, Mode.FALLBACK)
+            done["started"] += self._dispatcher.start(job, JobMode.FALLBACK)
 
     def _overdue(self, job_ids: list[str]) -> list[Job]:
         """Those that wait for longer than a message takes."""
         before = self._now() - GRACE_MS
         old = [job_id for job_id in job_ids if _made_at(job_id) <= before]
         jobs = self._store.get_many(old)
-        return [jobs[job_id] for job_id in old if job_id in jobs and jobs[job_id].state is State.WAITING]
+        return [jobs[job_id] for job_id in old if job_id in jobs and jobs[job_id].state is JobState.WAITING]
 
 
 def in_turn(queues: Sequence[str], now: int) -> list[str]:
@@ -182,7 +182,7 @@ def _moment(rank: str, otherwise: int) -> int:
 
 
 def _has_time(job: Job) -> bool:
-    return job.state is State.DELAYED and job.run_at is not None
+    return job.state is JobState.DELAYED and job.run_at is not None
 
 
 def _come(job: Job, now: int) -> Job:

@@ -17,7 +17,7 @@ from adbot_queue.core.errors import Invalid, RateLimited
 from adbot_queue.core.http import Caller
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.jobs import service as jobs_service
-from adbot_queue.jobs.service import JobService, NewJob
+from adbot_queue.jobs.service import JobRequest, JobService
 from adbot_queue.ledger import SYSTEM
 from adbot_queue.messaging import otp_codes as codes
 from adbot_queue.messaging import phone_ranges as numbers
@@ -98,7 +98,7 @@ class Otps:
         self._admit(caller, phone)
         issue = time_ordered_id(self._now())
         ends_at = self._codes.open(name, issue, phone)
-        new = NewJob("send-otp", {"otp": name, "issue": issue}, tenant=caller.id)
+        new = JobRequest("send-otp", {"otp": name, "issue": issue}, tenant=caller.id)
         job = self._jobs.enqueue(new, SYSTEM, time_left).job
         telemetry.count("OtpsAsked")
         telemetry.count("OtpsUnverified")

@@ -119,7 +119,7 @@ def _shown(sample: Mapping[str, Any]) -> Item:
 def _enqueue(minute: str) -> None:
     from adbot_queue.jobs import service  # noqa: PLC0415  few batches have notices
 
-    job = service.NewJob("admin-digest", {"minute": minute}, key=f"admin-digest/{minute}", delay_ms=DELAY_MS)
+    job = service.JobRequest("admin-digest", {"minute": minute}, key=f"admin-digest/{minute}", delay_ms=DELAY_MS)
     service.from_env().enqueue(job, ledger.SYSTEM)
 
 

@@ -26,8 +26,7 @@ from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.errors import PermanentError
 from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice, run
-from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.model import State as JobState
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.store.jobs import JobStore
 from adbot_queue.ledger import SYSTEM, Actor, Entry, Ledger
 

@@ -25,7 +25,7 @@ _ENDS = ("completed", "failed", "dead", "cancelled")
 _COUNTERS = {
     "enqueued": "Jobs enqueued",
     "retried": "Attempts that failed and were followed by another",
-    "postponed": "Attempts put back by a rate, a throttle, an open circuit or a closed provider, at no attempt's cost",
+    "snoozed": "Attempts put back by a rate, a throttle, an open circuit or a closed provider, at no attempt's cost",
     "stalled": "Attempts whose worker died",
     "requeued": "Ended jobs that a person had retried",
 }

@@ -45,8 +45,8 @@ MARKERS_KEPT_S = 2 * 86_400
 
 
 _NEEDED = (
-    *("queue", "state", "created_at", "run_at", "rank", "lag", "started_at", "first_started_at"),
-    *("attempts", "cycle", "depends_on", "waits_for"),
+    *("queue", "state", "created_at", "run_at", "rank", "fairness_delay_ms", "started_at", "first_started_at"),
+    *("attempts", "cycle", "depends_on", "blocked_by"),
 )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.settings import settings
 from adbot_queue.jobs import job_queues
-from adbot_queue.jobs.model import State
+from adbot_queue.jobs.model import JobState
 from adbot_queue.jobs.store.items import listing_of
 from adbot_queue.platform.queue_pauses import Intent, intent_key, intent_of, name_of
 from adbot_queue.queues import counters
@@ -106,7 +106,7 @@ class Queues:
             limit=1,
             cursor=None,
             forward=True,
-            listing=listing_of(queue, State.WAITING),
+            listing=listing_of(queue, JobState.WAITING),
         )
         return int(found[0]["listed_at"]) if found else None
 
@@ -131,7 +131,7 @@ class Queues:
 
 def _levels(totals: Mapping[str, int]) -> dict[str, int]:
     # Records of one job may be read before those that came earlier, in another shard of the stream: for a moment.
-    return {state.value: max(0, totals.get(LEVEL + state, 0)) for state in State}
+    return {state.value: max(0, totals.get(LEVEL + state, 0)) for state in JobState}
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from adbot_queue.jobs.model import SPENDS_NO_ATTEMPT, State
+from adbot_queue.jobs.model import SPENDS_NO_ATTEMPT, JobState
 
 EVENTS = (
     "enqueued",  # a new row
@@ -21,7 +21,7 @@ EVENTS = (
     "dead",
     "cancelled",
     "retried",  # an attempt failed and another one follows
-    "postponed",  # put back without spending an attempt
+    "snoozed",  # put back without spending an attempt
     "stalled",  # the worker died; another attempt follows
     "requeued",  # an ended job that a person had retried
     "removed",  # the row went: cleaned, or expired
@@ -32,8 +32,13 @@ BOUNDS_MS = (10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_
 
 MINUTE_MS = 60_000
 
-_ENDS = {State.COMPLETED: "completed", State.FAILED: "failed", State.DEAD: "dead", State.CANCELLED: "cancelled"}
-_PUT_BACK = {"stalled": "stalled"} | dict.fromkeys(SPENDS_NO_ATTEMPT, "postponed")
+_ENDS = {
+    JobState.COMPLETED: "completed",
+    JobState.FAILED: "failed",
+    JobState.DEAD: "dead",
+    JobState.CANCELLED: "cancelled",
+}
+_PUT_BACK = {"stalled": "stalled"} | dict.fromkeys(SPENDS_NO_ATTEMPT, "snoozed")
 _NO_RUN = {*_PUT_BACK, "expired"}  # attempts whose length says nothing about the work
 
 LEVEL = "level_"
@@ -73,28 +78,28 @@ def change_of(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None)
     return change
 
 
-def _place(image: Mapping[str, Any] | None) -> tuple[str, State] | None:
+def _place(image: Mapping[str, Any] | None) -> tuple[str, JobState] | None:
     """Where a job counts. One that a person has decided shall stay dead waits for nobody and counts nowhere."""
     if not image or image.get("decision"):
         return None
-    return image["queue"], State(image["state"])
+    return image["queue"], JobState(image["state"])
 
 
 def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> Counter[str]:
     """The events of a job that went from one state to another."""
-    was, becomes = State(before["state"]), State(after["state"])
+    was, becomes = JobState(before["state"]), JobState(after["state"])
     counts: Counter[str] = Counter()
     if was is becomes:  # only what is decided about it has changed
         return counts
     if becomes in _ENDS:
         counts[_ENDS[becomes]] += 1
-    elif becomes is State.ACTIVE:
+    elif becomes is JobState.ACTIVE:
         _measure(counts, WAIT, after.get("started_at", 0) - _ready_at(before))
     elif was in _ENDS:
         counts["requeued"] += 1
-    if was is State.ACTIVE and becomes not in _ENDS and before.get("attempts") == after.get("attempts"):
-        counts["postponed"] += 1  # it goes on with its next slice, or when jobs of its own have ended: no attempt
-    elif was is State.ACTIVE:
+    if was is JobState.ACTIVE and becomes not in _ENDS and before.get("attempts") == after.get("attempts"):
+        counts["snoozed"] += 1  # it goes on with its next slice, or when jobs of its own have ended: no attempt
+    elif was is JobState.ACTIVE:
         attempt = after["attempts"][-1] if after.get("attempts") else {}
         kind = attempt.get("failure", {}).get("kind", "")
         if becomes not in _ENDS:
@@ -114,7 +119,7 @@ def _ready_at(image: Mapping[str, Any]) -> int:
         return int(image["run_at"])
     waits_again = image.get("first_started_at") or image.get("cycle") or image.get("depends_on")
     if waits_again and image.get("rank"):
-        return int(str(image["rank"]).partition("#")[2]) - int(image.get("lag", 0))
+        return int(str(image["rank"]).partition("#")[2]) - int(image.get("fairness_delay_ms", 0))
     return int(image["created_at"])
 
 

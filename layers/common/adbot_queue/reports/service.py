@@ -23,7 +23,7 @@ from adbot_queue.core.errors import NotFound
 from adbot_queue.core.settings import MissingSetting, settings
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.reports import sources
 from adbot_queue.reports.model import Table, write_csv, write_html
 
@@ -71,7 +71,7 @@ class Reports:
         """
         if job.type != TYPE or (job.expires_at is not None and job.expires_at * 1000 <= self._now()):
             raise NotFound("there is no such report; they are kept for 30 days")
-        if job.state is not State.COMPLETED:
+        if job.state is not JobState.COMPLETED:
             return job
         files = [self._link(job.id, file["format"], file["size"]) for file in job.result["files"]]
         return job.changed(result=job.result | {"files": files})

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from adbot_queue.core.ids import fingerprint
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.schedules.plan import MissedPolicy, Recurrence
 
 NEXT_RUNS = 5
@@ -181,7 +181,7 @@ class Withdrawal:
             if tick.outcome in {Outcome.MANUAL, Outcome.WITHDRAWN}:
                 continue
             job = jobs.get(tick.job_id or "")
-            if job and job.state is State.DELAYED and not job.attempt and not job.attempts:
+            if job and job.state is JobState.DELAYED and not job.attempt and not job.attempts:
                 cancelled.append(job)
             elif tick.outcome is not Outcome.REFUSED or tick.at <= now:
                 return cls(tuple(taken), tuple(cancelled), tick.at)

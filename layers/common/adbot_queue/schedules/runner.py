@@ -19,7 +19,7 @@ from adbot_queue.core.errors import Invalid
 from adbot_queue.core.ids import derived_time_ordered_id
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs import job_types
-from adbot_queue.jobs.enqueue.request import NewJob, check_payload
+from adbot_queue.jobs.enqueue.request import JobRequest, check_payload
 from adbot_queue.jobs.model import SEND_AHEAD_MS, Job
 from adbot_queue.schedules import store as schedule_store
 from adbot_queue.schedules.model import Outcome, Schedule, Tick
@@ -123,7 +123,7 @@ class ScheduleTrigger:
         if known is None:
             return None, f"this version knows no job type {spec.type}; its jobs wait for one that does"
         try:
-            check_payload(known, spec.payload, tolerant=True)
+            check_payload(known, spec.payload, ignore_unknown=True)
             reason = None if spec.by_owner else self._needs_owner(spec.type, spec.payload)
         except Invalid as error:
             reason = error.detail
@@ -166,11 +166,11 @@ def _job_of(schedule: Schedule, at: int, now: int) -> Job:
     return replace(job.delayed(at, now), due_at=at - SEND_AHEAD_MS)
 
 
-def job_request(schedule: Schedule, key: str | None = None, tenant: str = "system") -> NewJob:
+def job_request(schedule: Schedule, key: str | None = None, tenant: str = "system") -> JobRequest:
     """Return the job that a schedule asks for."""
     spec = schedule.spec
     tags = (*spec.tags, f"schedule:{schedule.name}")
-    return NewJob(spec.type, spec.payload, tenant, key, spec.priority, tags=tags, accepted=True)
+    return JobRequest(spec.type, spec.payload, tenant, key, spec.priority, tags=tags, accepted=True)
 
 
 def _count(settlements: Sequence[Settlement]) -> None:

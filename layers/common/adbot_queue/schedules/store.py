@@ -25,7 +25,7 @@ from adbot_queue.core.dynamodb import Item, Refused, Table, Transaction
 from adbot_queue.core.errors import Unavailable
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.store import items
 from adbot_queue.jobs.store.claims import difference
 from adbot_queue.jobs.store.items import exactly, json_object, texts
@@ -214,7 +214,7 @@ class ScheduleStore(Table):
             self._update(transaction, "schedule", before, after)
         for job in withdrawal.jobs:
             expression, values = difference(job, job.cancelled("its schedule was changed or removed", now))
-            guard = {"job_version": job.version, "delayed": State.DELAYED.value}
+            guard = {"job_version": job.version, "delayed": JobState.DELAYED.value}
             condition = "#version = :job_version AND #state = :delayed"
             transaction.update(
                 f"job:{job.id}", self.table, items.key_of(job.id), expression, condition=condition, **values, **guard

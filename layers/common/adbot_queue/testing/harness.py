@@ -17,11 +17,11 @@ from adbot_queue.core.clock import DAY_MS
 from adbot_queue.core.errors import AppError
 from adbot_queue.jobs import job_queues, job_types
 from adbot_queue.jobs.job_types import JobType
-from adbot_queue.jobs.model import Job, State
-from adbot_queue.jobs.service import JobService, NewJob
+from adbot_queue.jobs.model import Job, JobState
+from adbot_queue.jobs.service import JobRequest, JobService
 from adbot_queue.jobs.store.items import job_of
 from adbot_queue.jobs.sweeper import Sweeper
-from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.jobs.worker.worker import PARALLEL, Worker
 from adbot_queue.ledger import Actor
 from adbot_queue.testing.expectations import Expected, millis, unknown_fields
@@ -77,13 +77,13 @@ class Jobs:
     def enqueue(
         self, job_type: str, payload: dict[str, Any] | None = None, actor: Actor = ledger.SYSTEM, **options: Any
     ) -> Job:
-        """Enqueue a job and return it; `options` are fields of `NewJob`: tenant, key, priority, run_at, tags ...
+        """Enqueue a job and return it; `options` are fields of `JobRequest`: tenant, key, priority, run_at, tags ...
 
         Raises:
             Invalid: names the fields that break a rule.
         """
         options |= {"run_at": millis(options["run_at"])} if "run_at" in options else {}
-        return self.service.enqueue(NewJob(job_type, payload or {}, **options), actor).job
+        return self.service.enqueue(JobRequest(job_type, payload or {}, **options), actor).job
 
     def run(self, job_type: str, payload: dict[str, Any] | None = None, **options: Any) -> Job:
         """Enqueue a job, run one attempt of it, and return the job as it is then."""
@@ -154,16 +154,16 @@ class Jobs:
             for job in self.all()
             if queue in {None, job.queue}
             and job.queue not in paused
-            and (job.state is State.WAITING or (job.state is State.DELAYED and job.run_at and job.run_at <= now))
+            and (job.state is JobState.WAITING or (job.state is JobState.DELAYED and job.run_at and job.run_at <= now))
         ]
 
     def _attempt(self, jobs: list[Job]) -> None:
         """Run one attempt of each, a batch after the other as their queues' workers take them."""
-        in_order = sorted(jobs, key=lambda job: (job.queue, job.turn or ""))
+        in_order = sorted(jobs, key=lambda job: (job.queue, job.effective_rank or ""))
         for _, members in groupby(in_order, key=lambda job: job.queue):
-            permits = [Permit.for_job(job) for job in members]
-            for start in range(0, len(permits), PARALLEL):
-                self.worker.work(permits[start : start + PARALLEL], lambda: INVOCATION_MS)
+            messages = [JobMessage.for_job(job) for job in members]
+            for start in range(0, len(messages), PARALLEL):
+                self.worker.work(messages[start : start + PARALLEL], lambda: INVOCATION_MS)
 
     # Looking
 

@@ -12,9 +12,9 @@ from unittest.mock import patch
 from adbot_queue.core import aws
 from adbot_queue.core import clock as clocks
 from adbot_queue.jobs import job_types, service, sweeper
-from adbot_queue.jobs.model import Mode
+from adbot_queue.jobs.model import JobMode
 from adbot_queue.jobs.worker import worker
-from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.testing.harness import INVOCATION_MS, Clock, Jobs
 from adbot_queue.testing.in_process_aws import in_process_aws
 
@@ -39,6 +39,6 @@ class WorkerFunctions:
     def invoke(self, *, FunctionName: str, InvocationType: str, Payload: bytes) -> dict[str, Any]:  # noqa: ARG002, N803
         """Run the job that the payload names."""
         event = json.loads(Payload)
-        permit = Permit(event["job"], event["queue"])
-        worker.from_env().work([permit], lambda: INVOCATION_MS, mode=Mode(event["mode"]))
+        message = JobMessage(event["job"], event["queue"])
+        worker.from_env().work([message], lambda: INVOCATION_MS, mode=JobMode(event["mode"]))
         return {"StatusCode": 200}

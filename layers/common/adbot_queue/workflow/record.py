@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from adbot_queue.jobs.model import Failure, Job, State
+from adbot_queue.jobs.model import Failure, Job, JobState
 from adbot_queue.workflow.declaration import Step
 from adbot_queue.workflow.plan import StepState
 from adbot_queue.workflow.references import Absent, Reference, follow
@@ -16,10 +16,10 @@ MOST_VALUES = 100 * 1024
 """Bytes of all values that are kept for later steps: a row has 400 KB, and each write of it is billed by its size."""
 
 _ENDS = {
-    State.COMPLETED: StepState.COMPLETED,
-    State.FAILED: StepState.FAILED,
-    State.DEAD: StepState.FAILED,
-    State.CANCELLED: StepState.CANCELLED,
+    JobState.COMPLETED: StepState.COMPLETED,
+    JobState.FAILED: StepState.FAILED,
+    JobState.DEAD: StepState.FAILED,
+    JobState.CANCELLED: StepState.CANCELLED,
 }
 
 
@@ -59,7 +59,7 @@ class Execution:
         """It is to be tried again; without a job it never was begun."""
         if job is None:
             return Execution(self.id, self.type)
-        retrying = job.cycle if job.is_terminal and job.state is not State.COMPLETED else None
+        retrying = job.cycle if job.is_terminal and job.state is not JobState.COMPLETED else None
         return replace(self, state=StepState.RUNNING, retrying=retrying, ended_at=None, error=None)
 
     def is_to_be_retried(self, job: Job) -> bool:

@@ -19,7 +19,7 @@ from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.errors import Cancelled, PermanentError, Suspend
 from adbot_queue.jobs.lifecycle import Lifecycle
 from adbot_queue.jobs.model import Failure, Job
-from adbot_queue.jobs.service import JobService, NewJob
+from adbot_queue.jobs.service import JobRequest, JobService
 from adbot_queue.jobs.unreadable import Unsupported
 from adbot_queue.workflow.check import unreadable_fields
 from adbot_queue.workflow.declaration import RunWorkflow, Step
@@ -163,7 +163,7 @@ class _Run:
             self._refused(execution, error)
 
     def _enqueue(self, step: Step, execution: Execution) -> None:
-        new = NewJob(
+        new = JobRequest(
             step.type or WAIT,
             self._payload(step),
             self._job.tenant,
@@ -179,7 +179,7 @@ class _Run:
             count("WorkflowStepsStarted")
         self._see(execution.began(enqueued.job), enqueued.job)
 
-    def _must_be_known(self, step: Step, new: NewJob) -> None:
+    def _must_be_known(self, step: Step, new: JobRequest) -> None:
         """What the door has accepted, up to a year ago and by whichever version, is not refused here: it waits.
 
         What earlier steps have answered was not known at the door; that may be refused.

@@ -11,7 +11,7 @@ import pytest
 
 from adbot_queue.core import aws
 from adbot_queue.jobs import service
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.messaging import push_subscriptions as subscriptions
 from adbot_queue.messaging.push_subscriptions import MOST
 from adbot_queue.providers.web_push import Browser, decode
@@ -57,7 +57,7 @@ def test_every_browser_of_a_user_gets_it_and_other_peoples_do_not(jobs: Jobs, pe
 
     made = children(jobs, parent)
     assert set(made) == set(own)
-    assert {job.state for job in made.values()} == {State.COMPLETED}
+    assert {job.state for job in made.values()} == {JobState.COMPLETED}
     assert len(peers.notifications) == 3
     assert len({message["tag"] for message in peers.notifications}) == 1  # to the user it is one
 
@@ -68,7 +68,7 @@ def test_only_the_browser_that_did_not_get_it_gets_it_again(jobs: Jobs, peers: P
     one, other = children(jobs, parent).values()
     jobs.work(one)
     jobs.work(jobs.get(one))
-    assert jobs.get(one).state is State.DELAYED
+    assert jobs.get(one).state is JobState.DELAYED
     jobs.settle()
 
     assert [jobs.get(job).attempt for job in (one, other)] == [2, 2]
@@ -87,7 +87,7 @@ def test_a_browser_that_is_gone_fails_alone_and_is_not_tried_the_next_time(jobs:
     jobs.settle()
 
     made = children(jobs, first)
-    assert {browser: job.state for browser, job in made.items()} == {gone: State.FAILED, there: State.COMPLETED}
+    assert {browser: job.state for browser, job in made.items()} == {gone: JobState.FAILED, there: JobState.COMPLETED}
     assert set(children(jobs, second)) == {there}
 
 
@@ -102,7 +102,7 @@ def test_an_attempt_that_dies_and_is_repeated_makes_no_second_job_for_a_browser(
             jobs.work(jobs.get(parent))
     jobs.settle()
 
-    assert jobs.get(parent).state is State.COMPLETED
+    assert jobs.get(parent).state is JobState.COMPLETED
     assert len(jobs.all()) == 4
     # Where the end of an attempt could not be written it sent again, what takes the place of the first.
     assert len({entry["id"] for entry in peers.stand_ins.push.messages}) == 3
@@ -112,7 +112,7 @@ def test_an_attempt_that_dies_and_is_repeated_makes_no_second_job_for_a_browser(
 def test_a_user_without_a_browser_is_told_nothing_and_that_is_no_failure(jobs: Jobs, peers: Peers) -> None:
     job = jobs.run("send-push", GOOD)
 
-    assert (job.state, job.result) == (State.COMPLETED, {"jobs": {}})
+    assert (job.state, job.result) == (JobState.COMPLETED, {"jobs": {}})
 
 
 def test_a_user_has_twenty_browsers_and_the_oldest_makes_room(jobs: Jobs, peers: Peers) -> None:

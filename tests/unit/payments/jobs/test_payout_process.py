@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from adbot_queue.core import telemetry
-from adbot_queue.jobs.model import State
+from adbot_queue.jobs.model import JobState
 from adbot_queue.payments.jobs.payout_process import ProcessPayout
 from adbot_queue.platform.circuit_breaker import Circuits
 from tests.builders.jobs import Jobs
@@ -130,14 +130,14 @@ def test_a_dead_job_that_a_person_retries_days_later_sends_nothing_twice(peers: 
         jobs.advance(DAY_S / 4)
         jobs.sweep()
         jobs.drain("money")
-    assert (jobs.get(job).state, balance(peers)) == (State.DEAD, {"eur": 3900})
+    assert (jobs.get(job).state, balance(peers)) == (JobState.DEAD, {"eur": 3900})
 
     peers.instead.clear()
     peers.stand_ins.stripe._answers.clear()
     jobs.lifecycle.retry(job.id, ADMIN)
     jobs.settle()
 
-    assert (jobs.get(job).state, balance(peers)) == (State.COMPLETED, {"eur": 3900})
+    assert (jobs.get(job).state, balance(peers)) == (JobState.COMPLETED, {"eur": 3900})
 
 
 def test_a_payout_that_the_bank_sent_back_since_is_not_taken_for_one_that_went_well(peers: Peers) -> None:

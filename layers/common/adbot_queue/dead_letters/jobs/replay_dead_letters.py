@@ -115,7 +115,7 @@ class Replay(LongRunningJob):
                 logger.warning("dead letter not replayed", job_id=row.id, replay=self._id, why=why)
                 outcomes["refused"] += 1
             else:
-                again, with_it = told(row.again(now).changed(last_replay=self._id), now)
+                again, with_it = told(row.restarted(now).changed(last_replay=self._id), now)
                 retried.append((row, again, with_it))
                 outcomes["replayed"] += 1
                 paced_at = next_at(paced_at, now, rate)

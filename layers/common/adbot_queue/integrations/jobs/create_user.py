@@ -86,14 +86,14 @@ def _made(username: str, email: str, context: Context) -> cognito.User:
 def _welcome(email: str, username: str, sign_in: str, context: Context) -> str:
     """The id of the job that writes to the user; it is the same one at every attempt."""
     from adbot_queue.jobs import service  # noqa: PLC0415  the service knows the processors
-    from adbot_queue.jobs.enqueue.request import NewJob  # noqa: PLC0415  as above
+    from adbot_queue.jobs.enqueue.request import JobRequest  # noqa: PLC0415  as above
 
     text = (
         "Hello,\n\nan account has been made for you.\n\n"
         f"User name: {username}\n\n"
         f'To choose a password go to {sign_in} and ask for a new one ("forgot password"); a code comes by mail.\n'
     )
-    mail = NewJob(
+    mail = JobRequest(
         "send-email",
         {"to": email, "subject": "Your account", "text": text, "categories": ["welcome"]},
         tenant=context.tenant,

@@ -12,8 +12,8 @@ from adbot_queue.core.ids import derived_id, fingerprint, time_ordered_id
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.api.schemas import BatchItem, BatchView, EnqueueBatch
 from adbot_queue.jobs.enqueue import owner_check
-from adbot_queue.jobs.service import Enqueued, JobService, NewJob
-from adbot_queue.jobs.store.records import Memory
+from adbot_queue.jobs.service import Enqueued, JobRequest, JobService
+from adbot_queue.jobs.store.records import IdempotencyRecord
 from adbot_queue.ledger import Actor
 from adbot_queue.platform.rate_limits import Taken
 
@@ -59,7 +59,7 @@ def enqueue_batch(jobs: JobService, request: Request[EnqueueBatch]) -> Batch:
     return Batch(BatchView(batch_id=batch, items=items, callback_job_id=called), taken, replayed)
 
 
-def permitted(jobs: JobService, caller: Caller, news: list[NewJob], prefix: str = "") -> list[NewJob]:
+def permitted(jobs: JobService, caller: Caller, news: list[JobRequest], prefix: str = "") -> list[JobRequest]:
     """Jobs as a person may have them enqueued; `prefix` as in `JobService.check`.
 
     Raises:
@@ -69,14 +69,14 @@ def permitted(jobs: JobService, caller: Caller, news: list[NewJob], prefix: str 
     return [replace(new, payload=owner_check.permitted(caller, new.type, new.payload)) for new in news]
 
 
-def _whole(news: list[NewJob], last: list[NewJob], batch: str, now: int) -> Memory:
+def _whole(news: list[JobRequest], last: list[JobRequest], batch: str, now: int) -> IdempotencyRecord:
     """What the request's key is remembered by: all that it asks for, for as long as any of its jobs is."""
     asked = [[new.key, new.fingerprint] for new in (*news, *last)]
     windows = [job_types.find(new.type).window_s for new in (*news, *last)]
-    return Memory(derived_id("IDEM#", batch), fingerprint(json.dumps(asked)), now + max(windows) * 1000)
+    return IdempotencyRecord(derived_id("IDEM#", batch), fingerprint(json.dumps(asked)), now + max(windows) * 1000)
 
 
-def _callback(jobs: JobService, new: NewJob, outcomes: list[Enqueued | AppError], actor: Actor) -> tuple[str, bool]:
+def _callback(jobs: JobService, new: JobRequest, outcomes: list[Enqueued | AppError], actor: Actor) -> tuple[str, bool]:
     """The callback's job, and whether it was there already: whatever its members were then."""
     ids = tuple(dict.fromkeys(outcome.job.id for outcome in outcomes if isinstance(outcome, Enqueued)))
     try:

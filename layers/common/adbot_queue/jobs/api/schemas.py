@@ -12,13 +12,13 @@ from pydantic import Field, StringConstraints, model_validator
 from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import AppError, Invalid
 from adbot_queue.core.schema import Input, Instant, Moment, Query, View
-from adbot_queue.jobs.enqueue.request import MOST_BATCH, MOST_PARENTS, NewJob
+from adbot_queue.jobs.enqueue.request import MOST_BATCH, MOST_PARENTS, JobRequest
 from adbot_queue.jobs.long_running import Progress
 from adbot_queue.jobs.masking import ShownPayload
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.rank import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from adbot_queue.jobs.service import Enqueued
-from adbot_queue.jobs.store.jobs import Listed
+from adbot_queue.jobs.store.jobs import JobList
 
 JobType = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 JobId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -45,9 +45,9 @@ class EnqueueJob(Input):
             raise ValueError("run_at: not allowed together with delay_seconds")
         return self
 
-    def new(self, tenant: str, key: str | None = None, batch: str | None = None) -> NewJob:
+    def new(self, tenant: str, key: str | None = None, batch: str | None = None) -> JobRequest:
         """Return the job as the service takes it."""
-        return NewJob(
+        return JobRequest(
             self.type,
             self.payload,
             tenant,
@@ -146,7 +146,7 @@ class JobView(View):
     job_id: str
     type: str
     queue: str
-    state: State
+    state: JobState
     payload: ShownPayload
     priority: int
     tags: list[str]
@@ -196,7 +196,7 @@ class JobView(View):
             status=job.checkpoint.get("status"),
             steps=[StepView.of(entry) for entry in job.checkpoint.get("steps", ())],
             depends_on=list(job.depends_on),
-            blocked_by=sorted(job.waits_for),
+            blocked_by=sorted(job.blocked_by),
             batch_id=job.batch,
             execution_mode=job.mode.value if job.mode else None,
             cancel_requested=job.cancel_requested,
@@ -210,7 +210,7 @@ class BatchItem(View):
 
     index: int
     job_id: str | None
-    state: State | None
+    state: JobState | None
     replayed: bool
     error: str | None
 
@@ -244,7 +244,7 @@ MOST_LISTED = 4096
 class QueueJobsQuery(Query):
     """Filter and page of the jobs of a queue."""
 
-    state: State = State.WAITING
+    state: JobState = JobState.WAITING
     limit: int = Field(50, ge=1, le=100)
     cursor: str | None = Field(None, max_length=2000)
 
@@ -265,7 +265,7 @@ class JobPage(View):
     next: str | None
 
     @classmethod
-    def of(cls, jobs: Listed, following: str | None) -> JobPage:
+    def of(cls, jobs: JobList, following: str | None) -> JobPage:
         """Return the view of a page."""
         cut = [replace(job, payload=_cut(job.payload), result=_cut(job.result)) for job in jobs]
         unreadable = [one.job_id for one in jobs.unreadable]
@@ -284,14 +284,14 @@ class CleanQuery(Query):
     Send `count` and `cut_off` of the dry run: jobs that end in the meantime change neither.
     """
 
-    state: State = State.COMPLETED
+    state: JobState = JobState.COMPLETED
     older_than_seconds: int | None = Field(None, ge=0, le=366 * 86_400, description="Age since they ended")
     cut_off: Instant | None = Field(None, description="Ended before this: the value of the dry run")
     confirm: int | None = Field(None, ge=0, le=1000)
 
     @model_validator(mode="after")
     def _ended(self) -> Self:
-        if self.state not in {State.COMPLETED, State.FAILED, State.CANCELLED}:
+        if self.state not in {JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED}:
             raise ValueError("state: must be completed, failed or cancelled")
         if self.older_than_seconds is None and self.cut_off is None:
             raise ValueError("older_than_seconds: required unless cut_off is given")

@@ -16,7 +16,7 @@ from adbot_queue.core.ids import derived_id, fingerprint
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.store.records import Memory
+from adbot_queue.jobs.store.records import IdempotencyRecord
 from adbot_queue.providers import registry as providers
 
 MOST_PAYLOAD = 64 * 1024
@@ -28,7 +28,7 @@ MOST_BATCH = 100
 
 
 @dataclass(frozen=True, slots=True)
-class NewJob:
+class JobRequest:
     """What is to be enqueued.
 
     Attributes:
@@ -37,7 +37,7 @@ class NewJob:
         priority: -100 to 100, higher first.
         run_at: not before this, in ms.
         delay_ms: not before so long from when it is enqueued.
-        depends_on: jobs that must end first; without `tolerant` all of them must complete.
+        depends_on: jobs that must end first; without `run_if_parents_fail` all of them must complete.
         webhook_url: is told how the job ended.
         accepted: the door has accepted the payload before, in this version or another: unknown fields are let pass.
     """
@@ -50,15 +50,15 @@ class NewJob:
     run_at: int | None = None
     tags: tuple[str, ...] = ()
     depends_on: tuple[str, ...] = ()
-    tolerant: bool = False
+    run_if_parents_fail: bool = False
     webhook_url: str | None = None
     batch: str | None = None
     delay_ms: int | None = None
     accepted: bool = False
 
-    def after(self, parents: tuple[str, ...]) -> NewJob:
+    def after(self, parents: tuple[str, ...]) -> JobRequest:
         """The same, to run when these have ended, however they did."""
-        return replace(self, depends_on=parents, tolerant=True)
+        return replace(self, depends_on=parents, run_if_parents_fail=True)
 
     def time(self, now: int) -> int | None:
         """Not before this, in ms."""
@@ -83,20 +83,22 @@ _NOT_ASKED = {"tenant", "key", "batch", "accepted"}
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class ValidatedRequest:
     """A job that keeps the rules, and its type."""
 
-    new: NewJob
+    new: JobRequest
     type: JobType
 
-    def memory(self, now: int) -> Memory | None:
+    def memory(self, now: int) -> IdempotencyRecord | None:
         """What the job is remembered by; nothing when neither caller nor type ask for it."""
         new = self.new
         until = now + self.type.window_s * 1000
         if new.key is not None:
-            return Memory(memory_key(new.tenant, new.key), new.fingerprint, until)
+            return IdempotencyRecord(memory_key(new.tenant, new.key), new.fingerprint, until)
         if self.type.is_once:
-            return Memory(derived_key(new.tenant, self.type, new.payload), new.fingerprint, until, derived=True)
+            return IdempotencyRecord(
+                derived_key(new.tenant, self.type, new.payload), new.fingerprint, until, derived=True
+            )
         return None
 
 
@@ -118,24 +120,24 @@ def _canonical(said: dict[str, Any]) -> str:
     return json.dumps(said, sort_keys=True, separators=(",", ":"))
 
 
-def check_all(news: Sequence[NewJob], now: int, *, internal: bool, prefix: str = "") -> list[Checked]:
+def validate(news: Sequence[JobRequest], now: int, *, internal: bool, prefix: str = "") -> list[ValidatedRequest]:
     """Every job with its type; `internal` allows types that only the platform enqueues.
 
     Raises:
         Invalid: of all jobs together; every field's name begins with the prefix, in which `{}` is the job's index.
         NotConfigured: a person wants what needs a provider without credentials. Unavailable: as `providers.check`.
     """
-    checked: list[Checked] = []
+    checked: list[ValidatedRequest] = []
     wrong: list[FieldError] = []
     for index, new in enumerate(news):
         try:
             _check(new, now)
             if internal:
                 known = job_types.find(new.type)
-                check_payload(known, new.payload, tolerant=new.accepted)
+                check_payload(known, new.payload, ignore_unknown=new.accepted)
             else:
                 known = wanted(new.type, new.payload)
-            checked.append(Checked(new, known))
+            checked.append(ValidatedRequest(new, known))
         except Invalid as error:
             wrong += [FieldError(prefix.format(index) + entry.field, entry.message) for entry in error.errors]
     if wrong:
@@ -166,7 +168,7 @@ def _check_providers(known: JobType) -> None:
         providers.check(provider)
 
 
-def _check(new: NewJob, now: int) -> None:
+def _check(new: JobRequest, now: int) -> None:
     if new.webhook_url is not None:
         from adbot_queue.core.outbound import check_url  # noqa: PLC0415  few jobs have one
 
@@ -183,7 +185,7 @@ def _check(new: NewJob, now: int) -> None:
 
 
 def check_payload(
-    known: JobType, payload: dict[str, Any], before: Job | None = None, *, tolerant: bool = False
+    known: JobType, payload: dict[str, Any], before: Job | None = None, *, ignore_unknown: bool = False
 ) -> dict[str, Any]:
     """The payload as it was sent, when it keeps the rules.
 
@@ -193,16 +195,16 @@ def check_payload(
         known: its type.
         payload: as it was sent.
         before: the job that is to be retried with it.
-        tolerant: unknown fields are let pass: the door has accepted it before.
+        ignore_unknown: unknown fields pass: the door has accepted it before.
 
     Raises:
         Invalid: names the fields as `payload.<field>`.
     """
-    if before is not None and known.internal and not tolerant:
+    if before is not None and known.internal and not ignore_unknown:
         raise Invalid.field("payload", f"cannot be changed: only the platform enqueues {known.name}")
     try:
         text = _json(payload)
-        model = known.read(payload) if tolerant else known.payload.model_validate_json(text)
+        model = known.read(payload) if ignore_unknown else known.payload.model_validate_json(text)
     except ValidationError as error:
         raise _invalid(field_errors(error, known.payload, ("payload",))) from error
     if known.check and (broken := known.check(model, before)):

@@ -19,8 +19,8 @@ def told(job: Job, now: int) -> tuple[Job, tuple[Job, ...]]:
         {"url": job.webhook_url, "job_id": job.id, "cycle": job.cycle},
         now,
         tenant=job.tenant,
-        lag=job.lag,
+        fairness_delay_ms=job.fairness_delay_ms,
         depends_on=(job.id,),
-        tolerant=True,
+        run_if_parents_fail=True,
     ).blocked(frozenset({job.id}), now)
     return job.changed(children=job.children | {teller.id}), (teller,)

@@ -13,7 +13,7 @@ from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import ConditionFailed, Item, Refused, Table, Transaction
 from adbot_queue.core.events import drop
 from adbot_queue.core.partiql import BATCH, Update, update_many
-from adbot_queue.jobs.model import Job, Mode, State
+from adbot_queue.jobs.model import Job, JobMode, JobState
 from adbot_queue.jobs.store.items import ROW_VERSION, changes, job_of, key_of, listing_of
 from adbot_queue.jobs.unreadable import Unreadable, report
 
@@ -24,7 +24,7 @@ _CLAIM = (
 )
 # By `=`, version by version: what stands there may be no number.
 _CLAIMABLE = (
-    "(#state = :waiting OR (#state = :delayed AND #run_at <= :now AND attribute_not_exists(waits_for))) "
+    "(#state = :waiting OR (#state = :delayed AND #run_at <= :now AND attribute_not_exists(blocked_by))) "
     "AND (attribute_not_exists(v) OR #v = :known)"
 )
 _UNCLAIM = (
@@ -59,7 +59,7 @@ class Claims(Table):
         lease: str,
         now: int,
         lease_until: int,
-        mode: Mode = Mode.ASYNC_QUEUE,
+        mode: JobMode = JobMode.ASYNC_QUEUE,
     ) -> Job | None:
         """Take a job: waiting, or delayed and due -> active, one attempt more. None when it cannot be taken.
 
@@ -72,7 +72,7 @@ class Claims(Table):
         return claimed
 
     def claim_many(
-        self, job_ids: Sequence[str], queue: str, worker: str, lease: str, now: int, lease_until: int, mode: Mode
+        self, job_ids: Sequence[str], queue: str, worker: str, lease: str, now: int, lease_until: int, mode: JobMode
     ) -> list[Job | Exception | None]:
         """Take jobs, each for itself, under one lease.
 
@@ -89,16 +89,16 @@ class Claims(Table):
                 _CLAIM,
                 _CLAIMABLE,
                 {
-                    "active": State.ACTIVE.value,
-                    "listing": listing_of(queue, State.ACTIVE),
+                    "active": JobState.ACTIVE.value,
+                    "listing": listing_of(queue, JobState.ACTIVE),
                     "lease": lease,
                     "until": lease_until,
                     "worker": worker,
                     "mode": mode.value,
                     "now": now,
                     "one": 1,
-                    "waiting": State.WAITING.value,
-                    "delayed": State.DELAYED.value,
+                    "waiting": JobState.WAITING.value,
+                    "delayed": JobState.DELAYED.value,
                     "known": ROW_VERSION,
                 },
             )
@@ -127,8 +127,8 @@ class Claims(Table):
             if isinstance(outcome, Exception):
                 return None  # it was left as it is
         values = {
-            "delayed": State.DELAYED.value,
-            "listing": listing_of(queue, State.DELAYED),
+            "delayed": JobState.DELAYED.value,
+            "listing": listing_of(queue, JobState.DELAYED),
             "now": now,
             "minus": -1,
             "one": 1,
@@ -288,7 +288,7 @@ def _claimed(job_id: str, queue: str, lease: str, outcome: Item | Exception) -> 
     if not isinstance(outcome, ConditionFailed):
         return outcome if isinstance(outcome, Exception) else job_of(outcome)
     stood = job_of(outcome.item or {})
-    if stood.state is State.DELAYED and stood.run_at is not None and not stood.waits_for:
+    if stood.state is JobState.DELAYED and stood.run_at is not None and not stood.blocked_by:
         return TooEarly(stood)
     # The answer to our own claim got lost, and the client sent it again.
     return stood if stood.lease == lease else None

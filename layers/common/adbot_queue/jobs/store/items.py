@@ -22,7 +22,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from adbot_queue.core.dynamodb import Item
-from adbot_queue.jobs.model import BAD_ENDS, HISTORY, Attempt, Failure, Job, Mode, State
+from adbot_queue.jobs.model import BAD_ENDS, HISTORY, Attempt, Failure, Job, JobMode, JobState
 from adbot_queue.jobs.rank import RANK
 from adbot_queue.jobs.unreadable import Unreadable
 
@@ -45,7 +45,7 @@ def key_of(job_id: str) -> Item:
     return {"pk": f"JOB#{job_id}", "sk": "J"}
 
 
-def listing_of(queue: str, state: State) -> str:
+def listing_of(queue: str, state: JobState) -> str:
     """The list that a job stands in."""
     return DEAD_LISTING if state in BAD_ENDS else f"{queue}#{state}"
 
@@ -172,8 +172,8 @@ _BY_KIND: dict[str, Callable[[Any], Any]] = {
     "str": exactly(str),
     "int": exactly(int),
     "bool": exactly(bool),
-    "State": State,
-    "Mode": Mode,
+    "JobState": JobState,
+    "JobMode": JobMode,
     "Failure": failure_of,
     "tuple[Attempt, ...]": _attempts,
     "tuple[str, ...]": texts(list, tuple),
@@ -192,7 +192,7 @@ def _stored(name: str, value: Any) -> Any:
         return _failure_item(value)
     if name == "attempts":
         return [_attempt_item(entry) for entry in value[-HISTORY:]]
-    if isinstance(value, State | Mode):
+    if isinstance(value, JobState | JobMode):
         return value.value
     return value
 

@@ -14,10 +14,10 @@ from typing import Any
 from adbot_queue.core import dynamodb
 from adbot_queue.core.conflicts import retry_on_conflict
 from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, ConditionFailed, Contended, Item, Refused, Transaction
-from adbot_queue.jobs.model import BAD_ENDS, TERMINAL, Job, State
+from adbot_queue.jobs.model import BAD_ENDS, TERMINAL, Job, JobState
 from adbot_queue.jobs.store.claims import Claims, difference
 from adbot_queue.jobs.store.items import LONG_LISTING, item_of, job_of, key_of, listing_of, sort_out
-from adbot_queue.jobs.store.records import Created, Draft, Known, Memory, chunks
+from adbot_queue.jobs.store.records import Created, DuplicateOf, IdempotencyRecord, JobInsert, chunks
 from adbot_queue.jobs.unreadable import Unreadable, report
 
 _NOT_TERMINAL = "NOT #state IN (:s0, :s1, :s2, :s3)"
@@ -25,11 +25,11 @@ _ADOPT = "ADD children :new, version :one"
 _STATES: dict[str, Any] = {f"s{number}": state.value for number, state in enumerate(sorted(TERMINAL))}
 
 
-class OtherRequest(Exception):
+class KeyInUse(Exception):
     """The key of a whole request was used for another one."""
 
 
-class Rows(dict[str, Job]):
+class JobsById(dict[str, Job]):
     """Jobs by id, and those that are there but cannot be read."""
 
     def __init__(self, found: Iterable[Job], unreadable: Sequence[Unreadable]) -> None:
@@ -37,7 +37,7 @@ class Rows(dict[str, Job]):
         self.unreadable = unreadable
 
 
-class Listed(list[Job]):
+class JobList(list[Job]):
     """A page of jobs, and those in its places that cannot be read."""
 
     def __init__(self, found: Iterable[Job], unreadable: Sequence[Unreadable]) -> None:
@@ -56,10 +56,10 @@ class JobStore(Claims):
 
     def create(
         self,
-        drafts: Sequence[Draft],
+        inserts: Sequence[JobInsert],
         now: int,
         sign: Callable[[Transaction, list[Job]], None] | None = None,
-        request: Memory | None = None,
+        request: IdempotencyRecord | None = None,
     ) -> Created:
         """Create jobs, as many as fit into each transaction; those whose key is known are left out.
 
@@ -72,59 +72,59 @@ class JobStore(Claims):
             OtherRequest: the key of the whole request was used for another one; nothing was written.
             Unavailable: nothing of this transaction was written; those before it were.
         """
-        created = Created({draft.job.id: draft.known for draft in drafts if draft.known}, set())
-        for chunk in chunks([draft for draft in drafts if not draft.known], TRANSACTION_LIMIT - 2):
+        created = Created({insert.job.id: insert.known for insert in inserts if insert.known}, set())
+        for chunk in chunks([insert for insert in inserts if not insert.known], TRANSACTION_LIMIT - 2):
             left = chunk
             while left and (known := self._try(left, now, sign, request, created.late)):
                 created.known.update(known)
-                left = [draft for draft in left if draft.job.id not in known]
+                left = [insert for insert in left if insert.job.id not in known]
         return created
 
     def _try(
         self,
-        drafts: Sequence[Draft],
+        inserts: Sequence[JobInsert],
         now: int,
         sign: Callable[[Transaction, list[Job]], None] | None,
-        request: Memory | None,
+        request: IdempotencyRecord | None,
         late: set[str],
-    ) -> dict[str, Known]:
+    ) -> dict[str, DuplicateOf]:
         """Create all of them; if the keys of some are known, none: the answer says which."""
-        if len(drafts) == 1 and drafts[0].size == 1 and sign is None and request is None:
-            self._put(drafts[0].job)
+        if len(inserts) == 1 and inserts[0].size == 1 and sign is None and request is None:
+            self._put(inserts[0].job)
             return {}
-        if any(draft.parents for draft in drafts):
+        if any(insert.parents for insert in inserts):
             with suppress(Refused, Contended):
-                return self._commit(drafts, now, sign, request, late, with_parents=True)
+                return self._commit(inserts, now, sign, request, late, with_parents=True)
         # Workers are at the parents: a transaction without these loses no race against them.
-        return retry_on_conflict(lambda: self._commit(drafts, now, sign, request, late, with_parents=False))
+        return retry_on_conflict(lambda: self._commit(inserts, now, sign, request, late, with_parents=False))
 
     def _commit(
         self,
-        drafts: Sequence[Draft],
+        inserts: Sequence[JobInsert],
         now: int,
         sign: Callable[[Transaction, list[Job]], None] | None,
-        request: Memory | None,
+        request: IdempotencyRecord | None,
         late: set[str],
         *,
         with_parents: bool,
-    ) -> dict[str, Known]:
+    ) -> dict[str, DuplicateOf]:
         transaction = self.transaction()
-        for draft in drafts:
-            self._add(transaction, draft, now)
+        for insert in inserts:
+            self._add(transaction, insert, now)
         if request:
-            self._remember(transaction, "request", request, str(drafts[0].job.batch), now, again=True)
+            self._remember(transaction, "request", request, str(inserts[0].job.batch), now, again=True)
         room = TRANSACTION_LIMIT - len(transaction) - (sign is not None)
-        untold = self._tell_parents(transaction, drafts, room if with_parents else 0)
+        untold = self._tell_parents(transaction, inserts, room if with_parents else 0)
         if sign:
-            sign(transaction, [draft.job for draft in drafts])
+            sign(transaction, [insert.job for insert in inserts])
         try:
             transaction.commit()
         except Refused as refused:
             if "request" in refused.failed:
-                raise OtherRequest from refused
+                raise KeyInUse from refused
             # Ids are unique: where the job stands, a try before was written although DynamoDB did not say so.
-            if f"job:{drafts[0].job.id}" not in refused.failed:
-                known = _known(drafts, refused)
+            if f"job:{inserts[0].job.id}" not in refused.failed:
+                known = _known(inserts, refused)
                 if not known:
                     raise
                 return known
@@ -141,15 +141,22 @@ class JobStore(Claims):
             # Ids are unique, so this is the very job: the answer was lost and botocore sent the request again.
             return
 
-    def _add(self, transaction: Transaction, draft: Draft, now: int) -> None:
-        job = draft.job
-        if draft.memory:
-            self._remember(transaction, f"memory:{job.id}", draft.memory, job.id, now)
-        for one in (job, *draft.with_it):
+    def _add(self, transaction: Transaction, insert: JobInsert, now: int) -> None:
+        job = insert.job
+        if insert.memory:
+            self._remember(transaction, f"memory:{job.id}", insert.memory, job.id, now)
+        for one in (job, *insert.with_it):
             transaction.create(f"job:{one.id}", self.table, item_of(one))
 
     def _remember(
-        self, transaction: Transaction, tag: str, memory: Memory, meaning: str, now: int, *, again: bool = False
+        self,
+        transaction: Transaction,
+        tag: str,
+        memory: IdempotencyRecord,
+        meaning: str,
+        now: int,
+        *,
+        again: bool = False,
     ) -> None:
         """Add what a key means from now on; refuses while it means something else, the same request (`again`) apart."""
         item: Item = {
@@ -168,12 +175,12 @@ class JobStore(Claims):
             condition, values = condition + " OR job_id = :failed", values | {"failed": memory.instead_of}
         transaction.put(tag, self.table, item, condition=condition, **values)
 
-    def _tell_parents(self, transaction: Transaction, drafts: Sequence[Draft], room: int) -> dict[str, set[str]]:
+    def _tell_parents(self, transaction: Transaction, inserts: Sequence[JobInsert], room: int) -> dict[str, set[str]]:
         """Add as many parents as there is room for; the others, with their new children, are the answer."""
         children: dict[str, set[str]] = defaultdict(set)
-        for draft in drafts:
-            for parent in sorted(draft.parents):
-                children[parent].add(draft.job.id)
+        for insert in inserts:
+            for parent in sorted(insert.parents):
+                children[parent].add(insert.job.id)
         parents = list(children.items())
         for parent, new in parents[:room]:
             condition = f"attribute_exists(pk) AND {_NOT_TERMINAL}"
@@ -194,7 +201,7 @@ class JobStore(Claims):
 
     # Reading
 
-    def known(self, memory: Memory, now: int) -> Known | None:
+    def known(self, memory: IdempotencyRecord, now: int) -> DuplicateOf | None:
         """What a key means already, if anything."""
         found = dynamodb.get(self.client, self.table, {"pk": memory.key, "sk": "I"})
         return memory.meaning(found) if found and found["until"] > now else None
@@ -213,14 +220,14 @@ class JobStore(Claims):
         found = dynamodb.get(self.client, self.table, key_of(job_id))
         return job_of(found) if found else None
 
-    def get_many(self, job_ids: Iterable[str]) -> Rows:
+    def get_many(self, job_ids: Iterable[str]) -> JobsById:
         """Jobs by id: those that exist and can be read. Those that cannot are reported."""
         found, unreadable = sort_out(dynamodb.get_many(self.client, self.table, map(key_of, job_ids)))
         if unreadable:
             report(unreadable)
-        return Rows(found, unreadable)
+        return JobsById(found, unreadable)
 
-    def all_of(self, job_ids: Iterable[str]) -> Rows:
+    def all_of(self, job_ids: Iterable[str]) -> JobsById:
         """The same for those to whom a job that is not there is gone.
 
         Raises:
@@ -255,13 +262,13 @@ class JobStore(Claims):
     def page(
         self,
         queue: str,
-        state: State,
+        state: JobState,
         *,
         limit: int,
         cursor: str | None,
         before: int | None = None,
         forward: bool = False,
-    ) -> tuple[Listed, str | None]:
+    ) -> tuple[JobList, str | None]:
         """Jobs of a queue in a state, newest first unless `forward`; `before`: created earlier than that (ms)."""
         condition = "listing = :listing"
         values: dict[str, Any] = {"listing": listing_of(queue, state)}
@@ -284,15 +291,15 @@ class JobStore(Claims):
         jobs = self.get_many(map(_id, found))
         # The index is a moment older than the rows: what has changed its state since is left out.
         listed = [jobs[_id(item)] for item in found if _id(item) in jobs]
-        return Listed((job for job in listed if job.queue == queue and job.state is state), jobs.unreadable), following
+        return JobList((job for job in listed if job.queue == queue and job.state is state), jobs.unreadable), following
 
-    def long_running(self, limit: int, cursor: str | None) -> tuple[Listed, str | None]:
+    def long_running(self, limit: int, cursor: str | None) -> tuple[JobList, str | None]:
         """Long-running jobs of all queues, newest first; the next page's cursor."""
         found, following = dynamodb.query_page(
             self.client, self.table, "long_list = :long", index="long", limit=limit, cursor=cursor, long=LONG_LISTING
         )
         jobs = self.get_many(map(_id, found))
-        return Listed([jobs[_id(item)] for item in found if _id(item) in jobs], jobs.unreadable), following
+        return JobList([jobs[_id(item)] for item in found if _id(item) in jobs], jobs.unreadable), following
 
     # Changing
 
@@ -344,17 +351,17 @@ class JobStore(Claims):
                 self.client,
                 self.table,
                 key_of(child),
-                "DELETE waits_for :parent ADD version :one",
-                condition="#state = :delayed AND attribute_exists(waits_for) "
+                "DELETE blocked_by :parent ADD version :one",
+                condition="#state = :delayed AND attribute_exists(blocked_by) "
                 "AND attribute_not_exists(first_started_at)",
                 parent={parent},
                 one=1,
-                delayed=State.DELAYED.value,
+                delayed=JobState.DELAYED.value,
             )
         except ConditionFailed as failed:
             # Died between taking the last parent off and making the child wait: it is found here again.
             stood = job_of(failed.item) if failed.item else None
-            return stood if stood and stood.state is State.DELAYED and stood.run_at is None else None
+            return stood if stood and stood.state is JobState.DELAYED and stood.run_at is None else None
         return job_of(changed)
 
     def delete(self, job: Job) -> bool:
@@ -375,11 +382,11 @@ class JobStore(Claims):
         return True
 
 
-def _known(drafts: Sequence[Draft], refused: Refused) -> dict[str, Known]:
+def _known(inserts: Sequence[JobInsert], refused: Refused) -> dict[str, DuplicateOf]:
     return {
-        draft.job.id: draft.memory.meaning(stood)
-        for draft in drafts
-        if draft.memory and (stood := refused.failed.get(f"memory:{draft.job.id}"))
+        insert.job.id: insert.memory.meaning(stood)
+        for insert in inserts
+        if insert.memory and (stood := refused.failed.get(f"memory:{insert.job.id}"))
     }
 
 

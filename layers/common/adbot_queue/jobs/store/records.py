@@ -13,7 +13,7 @@ MAX_JOBS_PER_TRANSACTION = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class IdempotencyRecord:
     """What an idempotency key is remembered by, and for how long (ms).
 
     Attributes:
@@ -27,24 +27,24 @@ class Memory:
     derived: bool = False
     instead_of: str | None = None
 
-    def meaning(self, stood: Item) -> Known:
+    def meaning(self, stood: Item) -> DuplicateOf:
         """What the key means already, when this stands in its place."""
-        return Known(stood["job_id"], stood["fingerprint"] == self.fingerprint)
+        return DuplicateOf(stood["job_id"], stood["fingerprint"] == self.fingerprint)
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class JobInsert:
     """A job to be created, unless its key is `known`; `with_it` are jobs that exist only together with it."""
 
     job: Job
-    memory: Memory | None = None
+    memory: IdempotencyRecord | None = None
     with_it: tuple[Job, ...] = ()
-    known: Known | None = None
+    known: DuplicateOf | None = None
 
     @property
     def parents(self) -> frozenset[str]:
         """Jobs of the table that must learn of their new child."""
-        return self.job.waits_for
+        return self.job.blocked_by
 
     @property
     def size(self) -> int:
@@ -53,7 +53,7 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class DuplicateOf:
     """The key means another job already; `same` tells whether it was the same request."""
 
     job_id: str
@@ -62,26 +62,26 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """What became of drafts, by the ids of their jobs.
+    """What became of inserts, by the ids of their jobs.
 
     Attributes:
         known: those whose key means a job already; they were left out.
-        late: those of which a parent had ended before it was told: nobody but `Dependents.look_again` tells them.
+        late: those of which a parent had ended before it was told: nobody but `Dependents.recheck` tells them.
     """
 
-    known: dict[str, Known]
+    known: dict[str, DuplicateOf]
     late: set[str]
 
 
-def chunks(drafts: Sequence[Draft], most: int) -> Iterable[list[Draft]]:
+def chunks(inserts: Sequence[JobInsert], most: int) -> Iterable[list[JobInsert]]:
     """Drafts, in their order, as many together as a transaction of `most` items takes."""
-    chunk: list[Draft] = []
+    chunk: list[JobInsert] = []
     size = 0
-    for draft in drafts:
-        if chunk and (size + draft.size > most or len(chunk) == MAX_JOBS_PER_TRANSACTION):
+    for insert in inserts:
+        if chunk and (size + insert.size > most or len(chunk) == MAX_JOBS_PER_TRANSACTION):
             yield chunk
             chunk, size = [], 0
-        chunk.append(draft)
-        size += draft.size
+        chunk.append(insert)
+        size += insert.size
     if chunk:
         yield chunk

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 
 from adbot_queue.core.clock import Clock
 from adbot_queue.jobs.store.jobs import JobStore
-from adbot_queue.jobs.worker.ranking import Place, choose
+from adbot_queue.jobs.worker.ranking import RankedJob, select
 
 WINDOW = 40
 """Waiting jobs that a full batch looks at to keep the order."""
@@ -23,7 +23,7 @@ Named = tuple[str | None, str]
 """Rank and id of a job that a message names."""
 
 
-class Window:
+class ReadyWindow:
     """The first waiting jobs of a queue as they were a moment ago, less those that this worker has claimed since.
 
     One look serves several batches. What is seen too late costs nothing but order; claims say who has a job.
@@ -33,10 +33,10 @@ class Window:
         self._store = store
         self._now = now
         self._queue = ""
-        self._places: list[Place] = []
+        self._places: list[RankedJob] = []
         self._looked_at = 0
 
-    def of(self, queue: str, enough: int) -> list[Place]:
+    def of(self, queue: str, enough: int) -> list[RankedJob]:
         """In order, as many as a batch takes (`enough`) or all there are."""
         now = self._now()
         fresh = queue == self._queue and self._looked_at <= now < self._looked_at + FRESH_MS
@@ -50,7 +50,7 @@ class Window:
         self._places = [place for place in self._places if place[1] not in ids] if fresh else []
 
 
-class Line:
+class ClaimCandidates:
     """The jobs that an invocation may claim, in order, each once."""
 
     def __init__(self, store: JobStore, queue: str, own: Sequence[Named], chance: random.Random) -> None:
@@ -66,10 +66,10 @@ class Line:
         """Whether it was not its turn yet."""
         return job_id in self._ids
 
-    def look(self, window: Sequence[Place]) -> None:
+    def look(self, window: Sequence[RankedJob]) -> None:
         """Let waiting jobs that go first pass."""
         self._looked = True
-        first, then = choose(self._own, window, self._chance.shuffle)
+        first, then = select(self._own, window, self._chance.shuffle)
         self._ids = deque(dict.fromkeys([*first, *then]))
         self._seen.update(self._ids)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from adbot_queue.core.clock import Clock, system_clock
-from adbot_queue.jobs.model import LOOK_AGAIN_MS, LOOK_SELDOM_MS, Job, State
+from adbot_queue.jobs.model import LOOK_AGAIN_MS, LOOK_SELDOM_MS, Job, JobState
 from adbot_queue.jobs.store.jobs import JobStore
 from adbot_queue.jobs.unreadable import Unreadable, report
 from adbot_queue.jobs.worker.dispatch import Dispatcher
@@ -35,21 +35,21 @@ class Dependents:
 
     def wait(self, child: Job) -> None:
         """A job waits for jobs of its own: have them know."""
-        told = [self._store.adopt(parent, {child.id}) for parent in sorted(child.waits_for)]
+        told = [self._store.adopt(parent, {child.id}) for parent in sorted(child.blocked_by)]
         if not all(told):
-            self.look_again(child)
+            self.recheck(child)
 
     def _told(self, child_id: str, parent_id: str, parent: Job | None) -> Iterable[Job]:
         """The child, if it may run now. `parent` is None when its row is gone."""
-        if parent and parent.state is not State.COMPLETED:
+        if parent and parent.state is not JobState.COMPLETED:
             child = self._store.get(child_id)
-            if child is None or not child.waits_for:
+            if child is None or not child.blocked_by:
                 return
-            if not child.tolerant and not child.has_begun:
+            if not child.run_if_parents_fail and not child.has_started:
                 self._cancel(child, parent)
                 return
         child = self._store.parent_done(child_id, parent_id)
-        if child and (child.has_begun or not child.waits_for):
+        if child and (child.has_started or not child.blocked_by):
             released = self._store.change(child, child.waiting(self._now()))
             if released:
                 yield released
@@ -60,32 +60,32 @@ class Dependents:
         if cancelled and cancelled.children:
             self.tell(cancelled)
 
-    def look_again(self, child: Job) -> None:
+    def recheck(self, child: Job) -> None:
         """For the sweeper: ask the parents of a waiting child how they are.
 
         A parent whose row is gone (deleted, expired, never made because the request died) counts as done. One that
         cannot be read has not ended.
         """
-        parents = self._store.get_many(child.waits_for)
+        parents = self._store.get_many(child.blocked_by)
         ready: list[Job] = []
-        for parent_id in sorted(child.waits_for - {one.job_id for one in parents.unreadable}):
+        for parent_id in sorted(child.blocked_by - {one.job_id for one in parents.unreadable}):
             parent = parents.get(parent_id)
             if parent is None or parent.is_terminal:
                 ready += self._told(child.id, parent_id, parent)
-        if not child.waits_for:
+        if not child.blocked_by:
             ready += self._told(child.id, "-", None)
         if ready:
             self._dispatcher.send(ready)
             return
         now = self._store.get(child.id)
-        if now and now.state is State.DELAYED and now.waits_for:
+        if now and now.state is JobState.DELAYED and now.blocked_by:
             # What may not run before a time will not end before it.
             soonest = min((parent.run_at or 0 for parent in parents.values() if not parent.is_terminal), default=0)
-            self._look_later(now, soonest)
+            self._recheck_later(now, soonest)
 
-    def _look_later(self, child: Job, soonest: int) -> None:
+    def _recheck_later(self, child: Job, soonest: int) -> None:
         """The longer it waits already, the longer until the next look: half as long, at most an hour."""
         now = self._now()
         since = max(soonest, child.started_at or child.created_at)
         pause = min(max((now - since) // 2, LOOK_AGAIN_MS), LOOK_SELDOM_MS)
-        self._store.change(child, child.blocked(child.waits_for, max(soonest, now), pause))
+        self._store.change(child, child.blocked(child.blocked_by, max(soonest, now), pause))

@@ -16,8 +16,8 @@ from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs.job_queues import logical_id, queue_urls
-from adbot_queue.jobs.model import MOST_QUEUE_DELAY_MS, Job, Mode, State
-from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.jobs.model import MOST_QUEUE_DELAY_MS, Job, JobMode, JobState
+from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.platform import mode as modes
 
 if TYPE_CHECKING:
@@ -60,13 +60,13 @@ class Dispatcher:
             return list(jobs)
         by_queue: dict[str, list[Job]] = defaultdict(list)
         for job in jobs:
-            if job.state is State.WAITING or job.rides_on_queue:
+            if job.state is JobState.WAITING or job.rides_on_queue:
                 by_queue[job.queue].append(job)
         return [job for queue, members in by_queue.items() for job in self._send(queue, members)]
 
     def _send(self, queue: str, jobs: Sequence[Job]) -> list[Job]:
         url = self._urls[queue]
-        messages = [(Permit.for_job(job).message, self._delay(job)) for job in jobs]
+        messages = [(JobMessage.for_job(job).to_message(), self._delay(job)) for job in jobs]
         if len(messages) > 1:
             return [jobs[position] for position in queues.send_many(self._sqs, url, messages)]
         try:
@@ -76,7 +76,7 @@ class Dispatcher:
         return []
 
     def send_again(self, queue: str, message: dict[str, Any], seconds: float) -> None:
-        """Send a permit that could not be used now for later.
+        """Send a message that could not be used now for later.
 
         Raises:
             QueueRefused: SQS did not take it; the message that it came by must be delivered again.
@@ -86,22 +86,22 @@ class Dispatcher:
 
     def _delay(self, job: Job) -> int:
         """Seconds, rounded up: a message that comes a little late is better than one that comes too early."""
-        if job.state is State.WAITING or job.run_at is None:
+        if job.state is JobState.WAITING or job.run_at is None:
             return 0
         return -(-min(max(job.run_at - self._now(), 0), MOST_QUEUE_DELAY_MS) // 1000)
 
-    def run(self, job: Job, mode: Mode) -> bool:
+    def run(self, job: Job, mode: JobMode) -> bool:
         """Have the queue's worker run the job and wait for it; False when that could not be done.
 
         The same code runs as for a message, in the same function, with the permissions of that queue alone.
         """
         return self._invoke(job, mode, "RequestResponse")
 
-    def start(self, job: Job, mode: Mode) -> bool:
+    def start(self, job: Job, mode: JobMode) -> bool:
         """Have the queue's worker run the job some time soon; False when Lambda did not take it."""
         return self._invoke(job, mode, "Event")
 
-    def _invoke(self, job: Job, mode: Mode, kind: Any) -> bool:
+    def _invoke(self, job: Job, mode: JobMode, kind: Any) -> bool:
         try:
             answer = self._functions().invoke(
                 FunctionName=self._worker % logical_id(job.queue),

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, JobState
 
 
 @dataclass(frozen=True, slots=True)
-class Permit:
+class JobMessage:
     """One message, or one call: one job of the queue may run, as a rule this one.
 
     Attributes:
         rank: of the job that is named, in the order of service; None: it is never passed over for another.
-        delayed: no other permit finds that job, should another be run in its place.
+        delayed: no other message finds that job, should another be run in its place.
     """
 
     job_id: str
@@ -26,15 +26,14 @@ class Permit:
     @classmethod
     def for_job(cls, job: Job) -> Self:
         """That of a job which may run now, or at its time."""
-        return cls(job.id, job.queue, job.turn, job.state is State.DELAYED)
+        return cls(job.id, job.queue, job.effective_rank, job.state is JobState.DELAYED)
 
     @classmethod
-    def of(cls, message: Mapping[str, Any]) -> Self:
+    def from_message(cls, message: Mapping[str, Any]) -> Self:
         """As `message` says it."""
         return cls(message["job"], message["queue"], message.get("rank"), bool(message.get("delayed")))
 
-    @property
-    def message(self) -> dict[str, Any]:
+    def to_message(self) -> dict[str, Any]:
         """Its JSON body; what says nothing is left out."""
         rank = {"rank": self.rank} if self.rank else {}
         return {"job": self.job_id, "queue": self.queue, **rank, **({"delayed": True} if self.delayed else {})}

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-SLACK_MS = 2_000
+FAIRNESS_SLACK_MS = 2_000
 """How much earlier (virtual time) another job must be to go first: less is not worth a race with other workers."""
 
-Place = tuple[str, str]
+RankedJob = tuple[str, str]
 """A job's rank and its id."""
 
 
-def choose(
-    own: Sequence[tuple[str | None, str]], window: Sequence[Place], shuffle: Callable[[list[str]], None]
+def select(
+    own: Sequence[tuple[str | None, str]], window: Sequence[RankedJob], shuffle: Callable[[list[str]], None]
 ) -> tuple[list[str], list[str]]:
     """What to claim.
 
@@ -35,7 +35,7 @@ def choose(
     # The first of the others against the last of ours, the second against the last but one, while they go first.
     passed = 0
     for (rank, _), (mine, _) in zip(others, reversed(ranked), strict=False):
-        if not goes_first(rank, mine):
+        if not outranks(rank, mine):
             break
         passed += 1
     kept, given_up = ranked[: len(ranked) - passed], ranked[len(ranked) - passed :]
@@ -44,12 +44,12 @@ def choose(
     return [*unranked, *best, *(job_id for _, job_id in kept)], [*(job_id for _, job_id in given_up), *rest]
 
 
-def goes_first(rank: str, other: str) -> bool:
+def outranks(rank: str, other: str) -> bool:
     """Whether a job of this rank goes before one of the other: higher priority, or earlier by more than the slack."""
     priority, _, moment = rank.partition("#")
     other_priority, _, other_moment = other.partition("#")
     try:
-        earlier = int(moment) + SLACK_MS < int(other_moment)
+        earlier = int(moment) + FAIRNESS_SLACK_MS < int(other_moment)
     except ValueError:  # no rank of ours
         earlier = False
     return priority < other_priority or (priority == other_priority and earlier)

@@ -26,16 +26,16 @@ from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.errors import Cancelled, Snooze, Suspend, TransientError
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.long_running import Effects, NextRun, commit
-from adbot_queue.jobs.model import Failure, Job, Mode, State
+from adbot_queue.jobs.model import Failure, Job, JobMode, JobState
 from adbot_queue.jobs.retry import decide, failure_of
 from adbot_queue.jobs.store.claims import TooEarly
 from adbot_queue.jobs.store.jobs import JobStore
 from adbot_queue.jobs.unreadable import Unreadable, Unsupported
 from adbot_queue.jobs.worker import dispatch
-from adbot_queue.jobs.worker.candidates import Line, Window
+from adbot_queue.jobs.worker.candidates import ClaimCandidates, ReadyWindow
 from adbot_queue.jobs.worker.dependents import Dependents
 from adbot_queue.jobs.worker.dispatch import Dispatcher
-from adbot_queue.jobs.worker.message import Permit
+from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.platform.rate_limits import Limits
 
 TimeLeft = Callable[[], int]
@@ -75,17 +75,22 @@ class Worker:
         self._name = name
         self._now = now
         self._chance = chance or random.SystemRandom()
-        self._window = Window(store, now)
+        self._window = ReadyWindow(store, now)
 
     def work(
-        self, permits: Sequence[Permit], time_left: TimeLeft, *, full: bool = False, mode: Mode = Mode.ASYNC_QUEUE
+        self,
+        messages: Sequence[JobMessage],
+        time_left: TimeLeft,
+        *,
+        full: bool = False,
+        mode: JobMode = JobMode.ASYNC_QUEUE,
     ) -> None:
-        """Run one job for each permit, side by side. When it returns, every permit is used up.
+        """Run one job for each message, side by side. When it returns, every message is used up.
 
         A job that dies with this process is found by the sweeper when its lease has run out.
 
         Args:
-            permits: all of one queue.
+            messages: all of one queue.
             time_left: milliseconds until the process is stopped.
             full: there is a backlog, so the order among waiting jobs is looked at.
             mode: noted at the jobs.
@@ -93,9 +98,11 @@ class Worker:
         Raises:
             ClientError, BotoCoreError, QueueRefused: something is not written or sent; deliver the messages again.
         """
-        queue = permits[0].queue
-        allowed = self._within_rate(queue, permits)
-        line = Line(self._store, queue, [(permit.rank, permit.job_id) for permit in allowed], self._chance)
+        queue = messages[0].queue
+        allowed = self._within_rate(queue, messages)
+        line = ClaimCandidates(
+            self._store, queue, [(message.rank, message.job_id) for message in allowed], self._chance
+        )
         if full:
             line.look(self._window.of(queue, len(allowed)))
         run = _Run(queue, time_left, mode, self._now() + time_left() - RESERVE_MS)
@@ -105,43 +112,43 @@ class Worker:
         if run.failures:
             raise run.failures[0]
 
-    def _send_passed_over(self, permits: Sequence[Permit], line: Line, run: _Run) -> None:
-        """Delayed jobs whose permits others have used: they wait in no index, so each needs another message."""
+    def _send_passed_over(self, messages: Sequence[JobMessage], line: ClaimCandidates, run: _Run) -> None:
+        """Delayed jobs whose messages others have used: they wait in no index, so each needs another message."""
         try:
-            for permit in permits:
-                if permit.delayed and permit.job_id in line:
-                    self._again(permit, 0)
+            for message in messages:
+                if message.delayed and message.job_id in line:
+                    self._again(message, 0)
         except QueueRefused as error:
             run.failures.append(error)
 
-    def _within_rate(self, queue: str, permits: Sequence[Permit]) -> Sequence[Permit]:
-        """Those permits that the queue's rate allows now; the others are sent again for later, at no attempt's cost."""
+    def _within_rate(self, queue: str, messages: Sequence[JobMessage]) -> Sequence[JobMessage]:
+        """Return the messages that the queue's rate allows now; send the others again for later, no attempt spent."""
         rate = job_queues.QUEUES[queue].rate
         if rate is None:
-            return permits
-        allowed: list[Permit] = []
-        for permit in permits:
+            return messages
+        allowed: list[JobMessage] = []
+        for message in messages:
             taken = self._limits.take(f"queue:{queue}", rate)
             if taken.allowed:
-                allowed.append(permit)
+                allowed.append(message)
                 continue
             count("JobsRateLimited")
-            self._again(permit, taken.retry_after_s)
+            self._again(message, taken.retry_after_s)
         return allowed
 
-    def _again(self, permit: Permit, seconds: float) -> None:
-        self._dispatcher.send_again(permit.queue, permit.message, seconds)
+    def _again(self, message: JobMessage, seconds: float) -> None:
+        self._dispatcher.send_again(message.queue, message.to_message(), seconds)
 
-    def _claim(self, permits: Sequence[Permit], line: Line, run: _Run) -> list[Job]:
-        """A job for each permit, as long as there are any. What goes wrong does not stop those that are claimed."""
+    def _claim(self, messages: Sequence[JobMessage], line: ClaimCandidates, run: _Run) -> list[Job]:
+        """A job for each message, as long as there are any. What goes wrong does not stop those that are claimed."""
         taken: list[Job] = []
-        free = len(permits)
+        free = len(messages)
         longest = 1000 * job_queues.QUEUES[run.queue].max_run_s
         try:
             while free and (ids := line.next(free)):
                 if run.time_left() < longest + RESERVE_MS:
-                    for permit in permits[-free:]:
-                        self._again(permit, 0)
+                    for message in messages[-free:]:
+                        self._again(message, 0)
                     break
                 now = self._now()
                 claimed = self._store.claim_many(
@@ -199,13 +206,13 @@ class Worker:
             now = self._now()
             return job.between_slices(now + round((end.error.retry_after or 0) * 1000), now)
         if isinstance(end.error, Suspend):
-            return job.set_aside(end.error.jobs, self._now())
+            return job.suspended(end.error.jobs, self._now())
         if isinstance(end.error, Unsupported | Unreadable):
             return _put_back(job, end.error, self._now())
         failure, retry_after = failure_of(end.error)
         now = self._now()
         policy = job_types.policy_of(job.type, job.queue)
-        after = job.judged(
+        after = job.apply_verdict(
             decide(policy, job.attempt, failure, retry_after, self._chance.random(), job.age_ms(now)), failure, now
         )
         logger.info(
@@ -245,7 +252,7 @@ class Worker:
             try:
                 if job.is_terminal and job.children:
                     self._dependents.tell(job)
-                elif job.waits_for:
+                elif job.blocked_by:
                     self._set_aside(job, stopping=job.id in stopping)
             except Exception as error:  # noqa: BLE001  the others must be told too
                 failures.append(error)
@@ -315,20 +322,25 @@ def _on_cancel(after: Job, now: int) -> Job:
 
     A job that leads others runs once more, to stop them.
     """
-    goes_on = after.state in {State.DELAYED, State.WAITING} and not after.waits_for
-    if not (goes_on or after.state is State.DEAD) or job_types.spawns_jobs(after.type):
+    goes_on = after.state in {JobState.DELAYED, JobState.WAITING} and not after.blocked_by
+    if not (goes_on or after.state is JobState.DEAD) or job_types.spawns_jobs(after.type):
         return after
     return after.cancelled("cancelled while it ran", now)
 
 
-_COUNTED = {State.COMPLETED: "Completed", State.FAILED: "Failed", State.DEAD: "Dead", State.CANCELLED: "Cancelled"}
+_COUNTED = {
+    JobState.COMPLETED: "Completed",
+    JobState.FAILED: "Failed",
+    JobState.DEAD: "Dead",
+    JobState.CANCELLED: "Cancelled",
+}
 
 
 def _counted(job: Job) -> str:
-    if job.state is State.DELAYED and job.failure and job.failure.kind == "unsupported":
+    if job.state is JobState.DELAYED and job.failure and job.failure.kind == "unsupported":
         return "Unsupported"
-    if job.state is State.DELAYED and (job.waits_for or job.failure is None):
-        return "SetAside"
+    if job.state is JobState.DELAYED and (job.blocked_by or job.failure is None):
+        return "Suspended"
     return _COUNTED.get(job.state, "Retried")
 
 
@@ -350,7 +362,7 @@ class _Run:
 
     queue: str
     time_left: TimeLeft
-    mode: Mode
+    mode: JobMode
     deadline: int
     failures: list[Exception] = field(default_factory=list)
     contexts: dict[str, Context] = field(default_factory=dict)
@@ -371,7 +383,7 @@ def _prepared(job: Job) -> tuple[JobType, Any]:
         Cancelled: it is not to run any more.
         Unsupported: this version does not know its type, or cannot read its payload; the message names the fields.
     """
-    if job.cancel_requested and not (job.has_begun and job_types.spawns_jobs(job.type)):
+    if job.cancel_requested and not (job.has_started and job_types.spawns_jobs(job.type)):
         raise Cancelled("cancelled before it ran")
     known = job_types.get(job.type)
     if known is None:

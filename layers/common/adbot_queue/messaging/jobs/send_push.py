@@ -128,7 +128,7 @@ def _spread(payload: SendPush, context: Context) -> dict[str, Any]:
     from adbot_queue.jobs import service  # noqa: PLC0415  the service knows the processors
 
     found = subscriptions.from_env().of_user(str(payload.user_id))
-    news = [_one(payload, subscription, context, service.NewJob) for subscription in found]
+    news = [_one(payload, subscription, context, service.JobRequest) for subscription in found]
     outcomes = service.from_env().enqueue_many(news, ledger.SYSTEM) if news else []
     made = [
         outcome.job.id if isinstance(outcome, service.Enqueued) else outcome.extra.get("job_id") for outcome in outcomes

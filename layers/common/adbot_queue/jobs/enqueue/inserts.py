@@ -7,15 +7,15 @@ from dataclasses import replace
 
 from adbot_queue.core.errors import Invalid
 from adbot_queue.core.ids import time_ordered_id
-from adbot_queue.jobs.enqueue.request import Checked, NewJob
+from adbot_queue.jobs.enqueue.request import JobRequest, ValidatedRequest
 from adbot_queue.jobs.enqueue.result_webhook import told
-from adbot_queue.jobs.model import Job, State
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.store.jobs import JobStore
-from adbot_queue.jobs.store.records import Draft
+from adbot_queue.jobs.store.records import JobInsert
 from adbot_queue.platform.rate_limits import Taken
 
 
-def drafts_of(store: JobStore, checked: Sequence[Checked], now: int, taken: Taken | None) -> list[Draft]:
+def inserts_of(store: JobStore, checked: Sequence[ValidatedRequest], now: int, taken: Taken | None) -> list[JobInsert]:
     """A row for each job, in its first state, with the job that tells its end where one is wanted.
 
     Args:
@@ -30,11 +30,11 @@ def drafts_of(store: JobStore, checked: Sequence[Checked], now: int, taken: Take
         Unreadable: a job that is depended on cannot be read.
     """
     return [
-        _draft(store, one, taken.virtual_time_of(index) if taken else now, now) for index, one in enumerate(checked)
+        _insert(store, one, taken.virtual_time_of(index) if taken else now, now) for index, one in enumerate(checked)
     ]
 
 
-def _draft(store: JobStore, checked: Checked, virtual_time: int, now: int) -> Draft:
+def _insert(store: JobStore, checked: ValidatedRequest, virtual_time: int, now: int) -> JobInsert:
     new, memory = checked.new, checked.memory(now)
     job = Job(
         time_ordered_id(now),
@@ -44,30 +44,30 @@ def _draft(store: JobStore, checked: Checked, virtual_time: int, now: int) -> Dr
         now,
         priority=new.priority,
         tenant=new.tenant,
-        lag=max(0, virtual_time - now),
+        fairness_delay_ms=max(0, virtual_time - now),
         tags=new.tags,
         batch=new.batch,
         depends_on=new.depends_on,
-        tolerant=new.tolerant,
+        run_if_parents_fail=new.run_if_parents_fail,
         idempotency_key=new.key,
-        remembered_until=memory.until if memory else None,
+        idempotency_expires_at=memory.until if memory else None,
         webhook_url=new.webhook_url,
         long_running=checked.type.long_running,
     )
-    draft = Draft(job, memory)
+    insert = JobInsert(job, memory)
     try:
-        return _placed(store, draft, new, now)
+        return _placed(store, insert, new, now)
     except Invalid:
         # Those it depends on may have ended since it was enqueued; whoever repeats it asks for what it has become.
         known = store.known(memory, now) if memory else None
         if known is None:
             raise
-        return replace(draft, known=known)
+        return replace(insert, known=known)
 
 
-def _placed(store: JobStore, draft: Draft, new: NewJob, now: int) -> Draft:
-    """The draft with its first state, and the job that will tell its end where one is wanted."""
-    job, run_at = draft.job, new.time(now)
+def _placed(store: JobStore, insert: JobInsert, new: JobRequest, now: int) -> JobInsert:
+    """The insert with its first state, and the job that will tell its end where one is wanted."""
+    job, run_at = insert.job, new.time(now)
     if new.depends_on:
         parents = _open_parents(store, new)
         job = job.blocked(parents, now) if parents else job.waiting(now)
@@ -76,15 +76,15 @@ def _placed(store: JobStore, draft: Draft, new: NewJob, now: int) -> Draft:
     else:
         job = job.waiting(now)
     job, with_it = told(job, now)
-    return replace(draft, job=job, with_it=with_it)
+    return replace(insert, job=job, with_it=with_it)
 
 
-def _open_parents(store: JobStore, new: NewJob) -> frozenset[str]:
+def _open_parents(store: JobStore, new: JobRequest) -> frozenset[str]:
     found = store.all_of(new.depends_on)
     missing = [parent for parent in new.depends_on if parent not in found]
     if missing:
         raise Invalid.field("depends_on", f"there is no job {missing[0]}")
-    ended = [job for job in found.values() if job.is_terminal and job.state is not State.COMPLETED]
-    if ended and not new.tolerant:
+    ended = [job for job in found.values() if job.is_terminal and job.state is not JobState.COMPLETED]
+    if ended and not new.run_if_parents_fail:
         raise Invalid.field("depends_on", f"job {ended[0].id} is {ended[0].state}")
     return frozenset(job.id for job in found.values() if not job.is_terminal)
