@@ -19,11 +19,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from urllib3 import BaseHTTPResponse, PoolManager, Timeout, make_headers
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
-from adbot_queue.core.errors import AccountRefused, BadSignature, NotConfigured, ProviderFailed, Reach
+from adbot_queue.core.errors import AccountRefused, BadSignature, NotConfigured, ProviderFailed
 from adbot_queue.core.telemetry import logger
 from adbot_queue.providers import registry
+from adbot_queue.providers.twilio_codes import CODES, Outcome
 from adbot_queue.providers.waiting import retry_after, throttled
 
 TWILIO = "https://api.twilio.com"
@@ -35,59 +36,15 @@ LOOK_S = 4
 LOOKED_AT = 100
 """The latest messages to a number that `find` looks through."""
 
+NOT_CONNECTED = (ConnectTimeoutError, NewConnectionError)
+"""Twilio cannot have taken what it was not connected for."""
+
 CLOCKS_DIFFER_MS = 60_000
 """A message may bear a time that is so much earlier than ours."""
 
-REASONS = {
-    21211: "no valid phone number",
-    21408: "messages to the number's region are not permitted for the account",
-    21610: "the recipient has unsubscribed",
-    21611: "the sender's queue is full",
-    21614: "no mobile number",
-    21617: "the text is too long",
-    30003: "the phone is switched off or out of reach",
-    30004: "the message was blocked",
-    30005: "the number is unknown or out of service",
-    30006: "a landline, or a carrier that cannot be reached",
-    30007: "filtered as unwanted by the carrier",
-    30036: "not delivered within its time of validity",
-    63016: "no template, and more than 24 hours after the recipient's last WhatsApp message",
-}
-"""What the codes that people meet mean: https://www.twilio.com/docs/api/errors. There are more every year, so nothing
-is decided by them but what is in THROTTLES and CLOSED."""
-
-THROTTLES = {
-    14107: Reach.JOB,  # too many between two numbers
-    20429: Reach.PROVIDER,  # the account's requests at once
-    21611: Reach.PART,  # the sender's queue
-    30001: Reach.PART,
-    63018: Reach.PART,  # the channel's rate
-}
-"""Refusals that only say that it is one too many, whatever the status."""
-
-CLOSED = {
-    10001: (Reach.PROVIDER, "the account is not active"),
-    20003: (Reach.PROVIDER, "Twilio does not accept the credentials, or the account is suspended"),
-    20005: (Reach.PROVIDER, "the account is not active"),
-    20006: (Reach.PROVIDER, "the credentials do not allow to send messages"),
-    20008: (Reach.PROVIDER, "test credentials cannot send messages"),
-    20403: (Reach.PROVIDER, "the credentials do not allow to send messages"),
-    20404: (Reach.PROVIDER, "there is no such account"),
-    21212: (Reach.PART, "the sender is no valid number"),
-    21606: (Reach.PART, "the sender is no number of the account"),
-    21660: (Reach.PART, "the sender is no number of the account"),
-    21701: (Reach.PART, "there is no such messaging service"),
-    21703: (Reach.PART, "the messaging service has no number"),
-    30002: (Reach.PROVIDER, "the account is suspended"),
-    63007: (Reach.PART, "the sender is no WhatsApp sender of the account"),
-    63020: (Reach.PART, "the WhatsApp Business Account is not in order"),
-    63038: (Reach.PROVIDER, "the account's messages of the day are used up"),
-    63112: (Reach.PART, "Meta has disabled the WhatsApp Business Account"),
-}
-"""Refusals of the account or of its sender, whoever the recipient is. PART is the channel: SMS or WhatsApp."""
-
 CREATED, OK, TOO_MANY, SERVER_ERROR = 201, 200, 429, 500
 UNAUTHORIZED, UNPAID, FORBIDDEN = 401, 402, 403
+NO_CREDENTIALS = 20003
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -95,7 +52,7 @@ class Message:
     """A message to one phone: a text, or (WhatsApp) a template of Twilio's Content Editor with its variables.
 
     Attributes:
-        to: E.164.
+        to: E.164; on WhatsApp also the id of a person whose phone is not known (`US.123`).
         status_callback: is told what becomes of it; empty: nobody.
         valid_s: seconds that it may wait at Twilio, 4 hours unless given.
     """
@@ -133,10 +90,10 @@ def send(message: Message, timeout_s: float = TIMEOUT_S) -> Sent:
     Raises:
         NotConfigured: no sender or no credentials. AccountRefused: Twilio does not accept them, or the account or its
             sender is not in order. Unavailable: as `secrets.read`.
-        ProviderFailed: refused or not reached. When Twilio was not reached, or answered 5xx, the message may have gone
+        ProviderFailed: refused or not reached. With `extra["uncertain"]` (a lost answer, 5xx) the message may have gone
             out nevertheless.
     """
-    taken = _ask("POST", timeout_s, form=_form(message))
+    taken = ask("POST", _messages(), timeout_s, form=_form(message))
     return _sent(taken)
 
 
@@ -146,7 +103,7 @@ def find(message: Message, since_ms: int, timeout_s: float = LOOK_S) -> list[Sen
     Raises:
         As `send`.
     """
-    listed = _ask("GET", timeout_s, query={"To": message.address, "PageSize": str(LOOKED_AT)})
+    listed = ask("GET", _messages(), timeout_s, query={"To": message.address, "PageSize": str(LOOKED_AT)})
     entries = [entry for entry in listed.get("messages") or [] if isinstance(entry, dict)]
     return [
         _sent(entry)
@@ -176,13 +133,19 @@ def verify(url: str, form: Iterable[tuple[str, str]], signature: str | None) -> 
         raise BadSignature("the signature is missing or not Twilio's")
 
 
-def _ask(
-    method: str, timeout_s: float, form: Mapping[str, str] | None = None, query: Mapping[str, str] | None = None
+def ask(
+    method: str,
+    url: str,
+    timeout_s: float,
+    form: Mapping[str, str] | None = None,
+    query: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """One request for the account's messages: what was answered."""
-    account = registry.credential("twilio", "account_sid")
-    token = registry.credential("twilio", "auth_token")
-    url = f"{registry.base('twilio') or TWILIO}/2010-04-01/Accounts/{account}/Messages.json"
+    """Send one request with the account's credentials and return the answer.
+
+    Raises:
+        As `send`.
+    """
+    account, token = registry.credential("twilio", "account_sid"), registry.credential("twilio", "auth_token")
     headers = make_headers(basic_auth=f"{account}:{token}")
     if form is not None:
         headers["content-type"] = "application/x-www-form-urlencoded"
@@ -196,10 +159,17 @@ def _ask(
             retries=False,
         )
     except HTTPError as error:
-        raise ProviderFailed(f"Twilio could not be reached ({type(error).__name__})", retryable=True) from error
+        uncertain = not isinstance(error, NOT_CONNECTED)
+        sentence = f"Twilio could not be reached ({type(error).__name__})"
+        raise ProviderFailed(sentence, retryable=True, uncertain=uncertain) from error
     if answer.status not in {CREATED, OK}:
         raise _refusal(answer)
     return _content(answer)
+
+
+def _messages() -> str:
+    account = registry.credential("twilio", "account_sid")
+    return f"{registry.base('twilio') or TWILIO}/2010-04-01/Accounts/{account}/Messages.json"
 
 
 def _content(answer: BaseHTTPResponse) -> dict[str, Any]:
@@ -207,7 +177,7 @@ def _content(answer: BaseHTTPResponse) -> dict[str, Any]:
         content = json.loads(answer.data)
         if isinstance(content, dict):
             return content
-    raise ProviderFailed("Twilio's answer cannot be read", retryable=True)
+    raise ProviderFailed("Twilio's answer cannot be read", retryable=True, uncertain=True)
 
 
 def _refusal(answer: BaseHTTPResponse) -> Exception:
@@ -218,14 +188,20 @@ def _refusal(answer: BaseHTTPResponse) -> Exception:
     logger.warning("Twilio refused", status=answer.status, code=code)
     # A 403 is about a recipient as well: regions, for instance.
     named_none = answer.status in {UNAUTHORIZED, UNPAID} or (answer.status == FORBIDDEN and not code)
-    if code in CLOSED or named_none:
-        reach, reason = CLOSED.get(code, CLOSED[20003])
-        return AccountRefused(f"{reason} ({code or answer.status}); see the secret that TwilioSecretArn names", reach)
-    named = f", {code}" + (f": {REASONS[code]}" if code in REASONS else "") if code else ""
+    known = CODES.get(code) or (CODES[NO_CREDENTIALS] if named_none else None)
+    if known and known.outcome is Outcome.CLOSED:
+        sentence = f"{known.meaning} ({code or answer.status}); see the secret that TwilioSecretArn names"
+        return AccountRefused(sentence, known.reach)
+    named = f", {code}" + (f": {known.meaning}" if known else "") if code else ""
     sentence = f"Twilio refused the message (HTTP {answer.status}{named})"
-    if code in THROTTLES or answer.status == TOO_MANY:
-        return throttled(sentence, answer.headers, THROTTLES.get(code, Reach.PROVIDER))
-    return ProviderFailed(sentence, retryable=answer.status >= SERVER_ERROR, retry_after=retry_after(answer.headers))
+    if known and known.outcome is Outcome.WAIT:
+        return throttled(sentence, answer.headers, known.reach, code=code)
+    if answer.status == TOO_MANY:
+        return throttled(sentence, answer.headers)
+    failed = answer.status >= SERVER_ERROR
+    return ProviderFailed(
+        sentence, retryable=failed, retry_after=retry_after(answer.headers), uncertain=failed, code=code
+    )
 
 
 def _form(message: Message) -> dict[str, str]:
@@ -255,7 +231,11 @@ def _sms_sender() -> dict[str, str]:
 
 
 def _whatsapp_sender() -> dict[str, str]:
-    return {"From": _on_channel(registry.credential("twilio", "whatsapp_from"), whatsapp=True)}
+    """The sender, and the messaging service whose opt-outs hold for it."""
+    sender = {"From": _on_channel(registry.credential("twilio", "whatsapp_from"), whatsapp=True)}
+    with suppress(NotConfigured):
+        sender["MessagingServiceSid"] = registry.credential("twilio", "messaging_service_sid")
+    return sender
 
 
 def _on_channel(number: str, *, whatsapp: bool) -> str:
@@ -265,7 +245,7 @@ def _on_channel(number: str, *, whatsapp: bool) -> str:
 def _sent(entry: Mapping[str, Any]) -> Sent:
     """The message of an answer: its id counts, a status that is missing is the first one."""
     if not (sid := entry.get("sid")):
-        raise ProviderFailed("Twilio's answer cannot be read", retryable=True)
+        raise ProviderFailed("Twilio's answer cannot be read", retryable=True, uncertain=True)
     return Sent(str(sid), str(entry.get("status") or "accepted"))
 
 

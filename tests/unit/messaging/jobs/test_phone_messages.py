@@ -107,7 +107,12 @@ def test_a_code_that_is_not_known_here_is_told_as_it_is(peers: Peers) -> None:
     [
         ("fail=503x1", "transient", "Twilio refused the message (HTTP 503, 20500)", None),
         ("fail=500x1", "transient", "Twilio refused the message (HTTP 500, 20500)", None),
-        ("fail=429x1", "throttled", "Twilio refused the message (HTTP 429, 20429)", 2.0),
+        (
+            "fail=429x1",
+            "throttled",
+            "Twilio refused the message (HTTP 429, 20429: too many requests of the account at once)",
+            2.0,
+        ),
         ("fail=400", "permanent", "Twilio refused the message (HTTP 400, 20001)", None),
     ],
 )

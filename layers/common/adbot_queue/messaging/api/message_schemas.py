@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AliasPath, BeforeValidator, Field
 
 from adbot_queue.core.schema import Moment, View
-from adbot_queue.providers.twilio import REASONS
+from adbot_queue.providers.twilio_codes import meaning
 
 
 class MessageView(View):
@@ -18,4 +18,4 @@ class MessageView(View):
     state: str
     changed_at: Moment
     error_code: int | None
-    reason: Annotated[str | None, BeforeValidator(REASONS.get)] = Field(validation_alias=AliasPath("error_code"))
+    reason: Annotated[str | None, BeforeValidator(meaning)] = Field(validation_alias=AliasPath("error_code"))
