@@ -3,7 +3,7 @@
 Its own PartiQL changes items without a record in their table's stream, and asks for a permission named after the call,
 where AWS asks for PartiQLUpdate on the table. Its workers (a process per running function) stay for ever, and a stop
 waits for what they run: here idle ones end, SIGHUP replaces all, and SIGTERM ends all before the state is saved.
-Runs in `.venv-aws`, which has nothing of this project: `python -m local.aws_process`.
+HTTP APIs: `local.aws_http_api`. Runs in `.venv-aws`, which has nothing of this project: `python -m local.aws_process`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import hypercorn.asyncio
 from ministack import app
 from ministack.core import iam_actions, lambda_runtime
 from ministack.services import dynamodb
+
+from local import aws_http_api
 
 IDLE_SECONDS = 90
 """A worker unused for this long ends; what EventBridge starts each minute stays warm."""
@@ -127,6 +129,7 @@ def _end_workers_first(workers: _Workers) -> None:
 
 
 if __name__ == "__main__":
+    aws_http_api.install()
     _feed_streams()
     _ask_for_permission()
     _end_workers_first(_Workers())

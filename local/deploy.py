@@ -32,6 +32,7 @@ _DEPLOYED = (
     "infra/template.yaml",
     "layers/common/requirements.txt",
     "local/translate.py",
+    "local/aws_http_api.py",
     "local/deploy.py",
     "requirements-aws.lock",
 )

@@ -1,7 +1,6 @@
-"""From the packaged SAM template to plain CloudFormation: loops unrolled, SAM expanded, routes spelled out.
+"""From the packaged SAM template to plain CloudFormation: loops unrolled, SAM expanded.
 
-In the cloud CloudFormation runs both transforms and API Gateway reads the OpenAPI `Body`. The embedded AWS ignores
-that body, so the routes in it become resources of their own. It also asks for other permissions than AWS for some
+In the cloud CloudFormation runs both transforms. The embedded AWS asks for other permissions than AWS for some
 calls (`_ALSO`), which are added; and it speaks plain http, so what a bucket's policy denies without
 TLS is left out. Nothing else is added or changed on the way.
 """
@@ -9,7 +8,6 @@ TLS is left out. Nothing else is added or changed on the way.
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -137,35 +135,11 @@ def transform(template: Template, parameters: Mapping[str, str]) -> Template:
 
 
 def expand(template: Template, parameters: Mapping[str, str]) -> Template:
-    """The packaged `template` as plain CloudFormation with explicit routes."""
+    """The packaged `template` as plain CloudFormation for the embedded AWS."""
     plain = transform(template, parameters)
-    resources = plain["Resources"]
-    _cover_other_names(resources)
-    _join_permissions(resources)
-    _allow_plain_http(resources)
-    for name in [
-        key
-        for key, value in resources.items()
-        if value["Type"] == "AWS::ApiGatewayV2::Api" and "Body" in value["Properties"]
-    ]:
-        resources |= _explicit_routes(name, resources[name])
+    _cover_other_names(plain["Resources"])
+    _allow_plain_http(plain["Resources"])
     return plain
-
-
-def _join_permissions(resources: Template) -> None:
-    """One permission for a function and its caller: SAM makes one a route, and a stack has at most 500 resources."""
-    kept: set[str] = set()
-    for name in [key for key, value in resources.items() if value["Type"] == "AWS::Lambda::Permission"]:
-        properties = resources[name]["Properties"]
-        mark = json.dumps([properties["FunctionName"], properties["Principal"]])
-        if mark in kept and properties["Principal"] == "apigateway.amazonaws.com":
-            del resources[name]
-            continue
-        kept.add(mark)
-        if properties["Principal"] == "apigateway.amazonaws.com":
-            api = {"Fn::Sub": ["arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}/*", {}]}
-            api["Fn::Sub"][1] = {"Api": properties["SourceArn"]["Fn::Sub"][1]["__ApiId__"]}
-            properties["SourceArn"] = api
 
 
 def _allow_plain_http(resources: Template) -> None:
@@ -186,64 +160,3 @@ def _cover_other_names(resources: Template) -> None:
             for statement in policy.get("PolicyDocument", {}).get("Statement", []):
                 actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
                 statement["Action"] = [*actions, *(_ALSO[action] for action in actions if action in _ALSO)]
-
-
-def _explicit_routes(api: str, resource: Template) -> Template:
-    """Authorizers, integrations and routes read out of the OpenAPI body of `api`, and `api` without it."""
-    properties = dict(resource["Properties"])
-    body = properties.pop("Body")
-    properties.pop("FailOnWarnings", None)
-    made: Template = {
-        api: {**resource, "Properties": {"Name": body["info"]["title"], "ProtocolType": "HTTP", **properties}}
-    }
-    for scheme, definition in body.get("components", {}).get("securitySchemes", {}).items():
-        made[f"{api}{scheme}Authorizer"] = _authorizer(api, scheme, definition["x-amazon-apigateway-authorizer"])
-    integrations: dict[str, str] = {}
-    for path, methods in body["paths"].items():
-        for method, operation in methods.items():
-            integration = operation["x-amazon-apigateway-integration"]
-            route_key = (
-                "$default"
-                if path == "/$default"
-                else f"{'ANY' if method == 'x-amazon-apigateway-any-method' else method.upper()} {path}"
-            )
-            name = api + "".join(word.title() for word in re.findall(r"[A-Za-z0-9]+", route_key))
-            # One a function: a stack has at most 500 resources, and in the cloud all of these are none.
-            target = integrations.setdefault(json.dumps(integration["uri"]), f"{api}Integration{len(integrations)}")
-            made[target] = {
-                "Type": "AWS::ApiGatewayV2::Integration",
-                "Properties": {
-                    "ApiId": {"Ref": api},
-                    "IntegrationType": "AWS_PROXY",
-                    "IntegrationMethod": integration["httpMethod"],
-                    "IntegrationUri": integration["uri"],
-                    "PayloadFormatVersion": integration["payloadFormatVersion"],
-                },
-            }
-            route: Template = {
-                "ApiId": {"Ref": api},
-                "RouteKey": route_key,
-                "Target": {"Fn::Sub": f"integrations/${{{target}}}"},
-                "AuthorizationType": "NONE",
-            }
-            schemes = [
-                scheme for requirement in operation.get("security", []) for scheme in requirement if scheme != "NONE"
-            ]
-            if schemes:
-                route |= {"AuthorizationType": "JWT", "AuthorizerId": {"Ref": f"{api}{schemes[0]}Authorizer"}}
-            made[f"{name}Route"] = {"Type": "AWS::ApiGatewayV2::Route", "Properties": route}
-    return made
-
-
-def _authorizer(api: str, name: str, definition: Template) -> Template:
-    jwt = definition["jwtConfiguration"]
-    return {
-        "Type": "AWS::ApiGatewayV2::Authorizer",
-        "Properties": {
-            "ApiId": {"Ref": api},
-            "Name": name,
-            "AuthorizerType": "JWT",
-            "IdentitySource": [definition["identitySource"]],
-            "JwtConfiguration": {"Audience": jwt["audience"], "Issuer": jwt["issuer"]},
-        },
-    }

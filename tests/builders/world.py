@@ -99,11 +99,13 @@ class World:
         headers: dict[str, str] | None = None,
         query: dict[str, str] | list[tuple[str, str]] | None = None,
         base64: bool = False,
+        method: str | None = None,
         **path: str,
     ) -> Answer:
         """Call a function as API Gateway would. `body` is text as it is, anything else as JSON.
 
-        Pairs in `query` may repeat a name; API Gateway joins their values with commas.
+        Pairs in `query` may repeat a name; API Gateway joins their values with commas. `method` is for routes whose
+        key has none of its own.
         """
         pairs = list(query.items()) if isinstance(query, dict) else query or []
         joined = {name: ",".join(value for other, value in pairs if other == name) for name, _ in pairs}
@@ -111,12 +113,16 @@ class World:
         event: dict[str, Any] = {
             "version": "2.0",
             "routeKey": route,
-            "rawPath": route.split(" ")[1],
+            "rawPath": route.rsplit(" ", maxsplit=1)[-1],
             "headers": headers or {},
             "queryStringParameters": joined or None,
             "rawQueryString": urlencode(pairs),
             "pathParameters": path or None,
-            "requestContext": {"requestId": "req-1", "domainName": "abc.execute-api.eu-central-1.amazonaws.com"},
+            "requestContext": {
+                "requestId": "req-1",
+                "domainName": "abc.execute-api.eu-central-1.amazonaws.com",
+                "http": {"method": method or route.split(" ", maxsplit=1)[0]},
+            },
             "body": text,
             "isBase64Encoded": base64,
         }

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from adbot_queue.core.http import SLASH
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.enqueue.request import MOST_BATCH
 from adbot_queue.jobs.worker import worker as execute
@@ -62,17 +63,23 @@ def timeout(function: str) -> int:
 
 def consumers() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for name, function in FUNCTIONS.items():
-        for event in function["Events"].values():
+        for event in function.get("Events", {}).values():
             if event["Type"] == "SQS":
                 yield name, event["Properties"]["Queue"]["Fn::GetAtt"][0], event["Properties"]
 
 
-def routes() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for name, function in FUNCTIONS.items():
-        for event in function["Events"].values():
-            if event["Type"] == "HttpApi":
-                properties = event["Properties"]
-                yield name, f"{properties['Method']} {properties['Path']}", properties
+def routes() -> dict[str, tuple[str, bool]]:
+    """Route key, as API Gateway has it -> the function, whether it is public."""
+    found = {}
+    for path, operations in RESOURCES["Api"]["Properties"]["DefinitionBody"]["paths"].items():
+        for method, operation in operations.items():
+            uri = operation["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
+            (function,) = re.findall(r"\$\{(\w+)\.Arn\}", uri)
+            verb = "ANY" if method == "x-amazon-apigateway-any-method" else method.upper()
+            key = "$default" if path == "/$default" else f"{verb} {path}"
+            found[key] = (function, "security" not in operation)
+            assert operation.get("security", [{"Cognito": []}]) == [{"Cognito": []}]
+    return found
 
 
 @pytest.mark.parametrize("queue", sorted(QUEUES.keys() - DEAD_LETTERS))
@@ -110,7 +117,7 @@ def test_every_consumer_reports_which_of_a_batch_failed() -> None:
     mappings = [
         event["Properties"]
         for function in FUNCTIONS.values()
-        for event in function["Events"].values()
+        for event in function.get("Events", {}).values()
         if event["Type"] in {"SQS", "DynamoDB"}
     ]
 
@@ -154,7 +161,7 @@ def streams() -> dict[str, dict[str, Any]]:
     return {
         name: event["Properties"]
         for name, function in FUNCTIONS.items()
-        for event in function["Events"].values()
+        for event in function.get("Events", {}).values()
         if event["Type"] == "DynamoDB"
     }
 
@@ -447,38 +454,68 @@ def test_whoever_cleans_up_may_delete_nothing_of_orders_payments_and_the_ledger(
 
 
 def test_only_what_must_be_is_open_to_everybody() -> None:
-    public = {route for _, route, event in routes() if event.get("Auth", {}).get("Authorizer") == "NONE"}
+    public = {route for route, (_, is_public) in routes().items() if is_public}
+    read = {"/health", "/health/ready", "/openapi.json"}
 
     assert public == {
+        "$default",
         "POST /webhooks/stripe",
         "POST /webhooks/twilio",
         "POST /webhooks/sendgrid",
-        "GET /health",
-        "GET /health/ready",
-        "GET /openapi.json",
+        *(f"{method} {path}" for method in ("GET", "HEAD") for path in read),
+        *(f"ANY {path}{SLASH}" for path in read),
     }
-    assert RESOURCES["Api"]["Properties"]["Auth"]["DefaultAuthorizer"] == "Cognito"
+    assert "DefaultAuthorizer" not in RESOURCES["Api"]["Properties"]["Auth"]
 
 
 def test_the_routes_of_template_and_code_are_the_same_and_as_open() -> None:
-    deployed = {
-        route: (FUNCTIONS[function]["CodeUri"].rstrip("/").rsplit("/", 1)[-1], "Auth" in event)
-        for function, route, event in routes()
-    }
-    declared = {route: (folder, not declaration.roles) for route, (folder, declaration) in all_routes().items()}
+    folders = {name: function["CodeUri"].rstrip("/").rsplit("/", 1)[-1] for name, function in FUNCTIONS.items()}
+    deployed = {route: (folders[function], is_public) for route, (function, is_public) in routes().items()}
+    declared = {"$default": ("system", True)}
+    for folder, route in all_routes().values():
+        keys = [route.key]
+        if route.method == "GET":
+            keys += [f"HEAD {route.path}", f"ANY {route.path}{SLASH}"]
+        declared |= dict.fromkeys(keys, (folder, not route.roles))
 
     assert deployed == declared
 
 
-def test_throttles_name_routes_that_exist() -> None:
-    assert RESOURCES["Api"]["Properties"]["RouteSettings"].keys() <= {route for _, route, _ in routes()}
+def test_no_function_declares_a_route_of_its_own() -> None:
+    """SAM makes none of such an event beside a DefinitionBody, and reports nothing."""
+    events = [event["Type"] for function in FUNCTIONS.values() for event in function.get("Events", {}).values()]
+
+    assert "HttpApi" not in events
+
+
+def test_the_api_has_room_for_routes() -> None:
+    """AWS allows 300 an API, and more on request."""
+    assert len(routes()) <= 280
+
+
+def test_the_gateway_may_call_every_function_that_has_a_route() -> None:
+    permissions = of("AWS::Lambda::Permission").values()
+    gateway = [one for one in permissions if one["Principal"] == "apigateway.amazonaws.com"]
+
+    assert sorted(one["FunctionName"]["Ref"] for one in gateway) == sorted({name for name, _ in routes().values()})
+    assert {one["SourceArn"]["Fn::Sub"].rpartition(":")[2] for one in gateway} == {"${Api}/*"}
+
+
+def test_throttles_name_routes_that_exist_and_all_that_do_the_same() -> None:
+    throttled = RESOURCES["Api"]["Properties"]["RouteSettings"]
+
+    assert throttled.keys() <= routes().keys()
+    for key, settings in throttled.items():
+        method, path = key.split(" ")
+        if method == "GET":
+            assert [throttled.get(f"HEAD {path}"), throttled.get(f"ANY {path}{SLASH}")] == [settings, settings]
 
 
 def test_every_schedule_of_the_system_itself_ticks_as_often_as_its_docstring_says() -> None:
     schedules = {
         function: event["Properties"]["ScheduleExpression"]
         for function, definition in FUNCTIONS.items()
-        for event in definition["Events"].values()
+        for event in definition.get("Events", {}).values()
         if event["Type"] == "ScheduleV2"
     }
 

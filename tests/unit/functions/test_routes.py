@@ -10,32 +10,12 @@ import pytest
 from botocore.exceptions import ClientError
 
 from adbot_queue.core import aws
-from adbot_queue.testing.tables import template
+from adbot_queue.core.http import SLASH
 from local.openapi import all_routes
 from tests.builders.crash import crash_after
 from tests.builders.world import World
 
 ROUTES = all_routes()
-
-
-def declared_in_template() -> dict[str, tuple[str, bool]]:
-    """Route key -> folder of the function, whether it is public."""
-    found = {}
-    for resource in template()["Resources"].values():
-        if not isinstance(resource, dict) or resource.get("Type") != "AWS::Serverless::Function":
-            continue
-        folder = resource["Properties"]["CodeUri"].rstrip("/").rsplit("/", 1)[1]
-        for event in resource["Properties"].get("Events", {}).values():
-            if event["Type"] == "HttpApi":
-                route = event["Properties"]
-                public = route.get("Auth", {}).get("Authorizer") == "NONE"
-                found[f"{route['Method']} {route['Path']}"] = (folder, public)
-    return found
-
-
-def test_template_and_code_have_the_same_routes_in_the_same_functions() -> None:
-    in_code = {key: (function, not route.roles) for key, (function, route) in ROUTES.items()}
-    assert in_code == declared_in_template()
 
 
 @pytest.mark.parametrize("key", [key for key, (_, route) in ROUTES.items() if route.roles])
@@ -46,6 +26,40 @@ def test_every_protected_route_refuses_no_token_and_every_other_role(on_aws: Wor
     for role in {"owner", "admin", "viewer", "customer", "stranger"} - route.roles:
         answer = on_aws.http(function, key, role=role, **path)
         assert (answer.status, answer.problem) == (403, "forbidden")
+
+
+def test_head_and_a_trailing_slash_answer_as_get_does_on_every_get_route(on_aws: World) -> None:
+    asked = {key: found for key, found in ROUTES.items() if found[1].method == "GET"}
+    for function, route in asked.values():
+        role = min(route.roles, default=None)
+        path = {part[1:-1]: "x" for part in route.path.split("/") if part.startswith("{")}
+        get = on_aws.http(function, route.key, role=role, **path)
+        head = on_aws.http(function, f"HEAD {route.path}", role=role, **path)
+        slash = {
+            method: on_aws.http(function, f"ANY {route.path}{SLASH}", role=role, method=method, proxy="", **path)
+            for method in ("GET", "HEAD", "POST")
+        }
+        below = on_aws.http(function, f"ANY {route.path}{SLASH}", role=role, method="GET", proxy="a/b", **path)
+
+        assert get.text, route.key
+        for other in (head, slash["GET"], slash["HEAD"]):
+            assert (other.status, other.headers["content-type"]) == (get.status, get.headers["content-type"]), route.key
+        assert (head.text, slash["HEAD"].text) == ("", "")
+        assert (
+            slash["GET"].json.keys() == get.json.keys() if "json" in get.headers["content-type"] else slash["GET"].text
+        )
+        assert (below.status, below.problem) == (404, "not-found")
+        if f"POST {route.path}" not in ROUTES:
+            assert slash["POST"].status == 404
+    assert len(asked) > 30
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
+def test_what_no_route_matches_is_a_problem_document(on_aws: World, method: str) -> None:
+    answer = on_aws.http("system", "$default", method=method)
+
+    assert (answer.status, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert answer.json["detail"] == "no such route; GET /openapi.json lists them"
 
 
 @pytest.mark.parametrize("long", ["x" * 513, "ü" * 257, "x" * 2100], ids=["513", "ü", "2100"])

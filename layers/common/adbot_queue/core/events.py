@@ -35,6 +35,14 @@ def request_id(event: Any) -> str | None:
     return None if api_problem(event) else _at(event, "requestContext.requestId")
 
 
+def method(event: Any) -> str:
+    """The HTTP method of an HTTP API event; empty: it is none, or its route is `$default`."""
+    if api_problem(event):
+        return ""
+    keyed = str(event["routeKey"]).partition(" ")[0]
+    return str(_at(event, "requestContext.http.method") or "") if keyed == "ANY" else keyed
+
+
 def _at(event: dict[str, Any], name: str) -> Any:
     """Return what is at `outer.inner`; None: nothing."""
     found: Any = event

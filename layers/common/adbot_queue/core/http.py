@@ -54,6 +54,9 @@ MOST_ID = 512
 MAX_ERRORS = 20
 """Fields that one answer names."""
 
+SLASH = "/{proxy+}"
+"""What a route's key ends with that is there for `PATH/`; the gateway matches an empty rest, or any longer path."""
+
 _ROLES = ("owner", "admin", "viewer", "customer")  # the first that a caller has names the role in the ledger
 
 Body = TypeVar("Body")
@@ -236,14 +239,12 @@ class Api:
             telemetry.flush()
         route_key = event.get("routeKey") if isinstance(event, dict) else None
         logger.info("answered", route=route_key, status=answer["statusCode"])
-        return answer
+        return answer | {"body": ""} if events.method(event) == "HEAD" else answer
 
     def _answer(self, event: Any, context: Any, request_id: str) -> dict[str, Any]:
         if problem := events.api_problem(event):
             raise UnknownEvent(f"this function answers HTTP API events: {problem}")
-        route = self.routes.get(event["routeKey"])
-        if route is None:
-            raise NotFound(f"there is no {event['routeKey']}")
+        route = self._find(event)
         caller = _caller(event) if route.roles else None
         if route.roles:
             if caller is None:
@@ -271,6 +272,21 @@ class Api:
         result = route.handler(request)
         response = result if isinstance(result, Response) else Response(result)
         return _serialise(response, route.status)
+
+    def _find(self, event: dict[str, Any]) -> Route:
+        """Return the route that the gateway's key means. HEAD is GET; its body is dropped at the end.
+
+        Raises:
+            NotFound: none. The gateway's `$default` and the paths below `SLASH` come here too.
+        """
+        path = event["routeKey"].partition(" ")[2]
+        if path.endswith(SLASH) and not (event.get("pathParameters") or {}).get("proxy"):
+            path = path.removesuffix(SLASH)
+        method = events.method(event)
+        route = self.routes.get(f"{'GET' if method == 'HEAD' else method} {path}")
+        if route is None:
+            raise NotFound("no such route; GET /openapi.json lists them")
+        return route
 
 
 def _caller(event: dict[str, Any]) -> Caller | None:
@@ -304,9 +320,10 @@ def groups_of(claim: Any) -> frozenset[str]:
 
 
 def _path(event: dict[str, Any], route: Route) -> Mapping[str, str]:
-    path: dict[str, str] = event.get("pathParameters") or {}
+    given: dict[str, str] = event.get("pathParameters") or {}
+    path = {name: given.get(name, "") for name in re.findall(r"\{(\w+)\}", route.path)}
     text.check_address("path", event.get("rawPath") or "", path.values())
-    if missing := [name for name in re.findall(r"\{(\w+)\}", route.path) if not path.get(name)]:
+    if missing := [name for name, value in path.items() if not value]:
         raise UnknownEvent(f"pathParameters: {missing[0]} is missing")
     if any(len(value.encode()) > MOST_ID for value in path.values()):
         raise NotFound(f"nothing has an id of more than {MOST_ID} bytes")
