@@ -8,10 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from pydantic import ValidationError
-
 from adbot_queue.core.errors import FieldError, Invalid
-from adbot_queue.core.field_errors import field_errors
 from adbot_queue.core.ids import derived_id, fingerprint
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.job_types import JobType
@@ -202,8 +199,12 @@ def check_payload(
     """
     if before is not None and known.internal and not ignore_unknown:
         raise Invalid.field("payload", f"cannot be changed: only the platform enqueues {known.name}")
+    from pydantic import ValidationError  # noqa: PLC0415  the sweeper starts without it
+
+    from adbot_queue.core.field_errors import field_errors  # noqa: PLC0415
+
+    text = _json(payload)
     try:
-        text = _json(payload)
         model = known.read(payload) if ignore_unknown else known.payload.model_validate_json(text)
     except ValidationError as error:
         raise _invalid(field_errors(error, known.payload, ("payload",))) from error
