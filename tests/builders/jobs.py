@@ -28,7 +28,8 @@ from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.jobs.worker.worker import Worker
 from adbot_queue.ledger import Actor
 from adbot_queue.platform import mode as modes
-from adbot_queue.platform.rate_limits import Limits, Rate
+from adbot_queue.platform.rate import Rate
+from adbot_queue.platform.rate_limits import Limits
 from adbot_queue.testing import harness
 from adbot_queue.testing.harness import Clock
 from tests.builders.world import World

@@ -36,7 +36,8 @@ from adbot_queue.jobs.worker.dispatch import Dispatcher
 from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.jobs.worker.worker import Worker
 from adbot_queue.ledger import SYSTEM, Actor, Ledger
-from adbot_queue.platform.rate_limits import Limits, Rate
+from adbot_queue.platform.rate import Rate
+from adbot_queue.platform.rate_limits import Limits
 from adbot_queue.testing.tables import create_tables
 from tests.builders.sqs import FakeSqs, Troubles
 from tests.concurrency.faults import Faults, Killed, Rates

@@ -16,7 +16,7 @@ from adbot_queue.jobs import job_types
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.store.items import item_of
 from adbot_queue.jobs.worker import worker as execute
-from adbot_queue.platform.rate_limits import Rate
+from adbot_queue.platform.rate import Rate
 from adbot_queue.testing.tables import create_tables
 from bench.pools import write
 from tests.builders.clocks import FakeClock

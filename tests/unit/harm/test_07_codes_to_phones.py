@@ -18,7 +18,8 @@ from adbot_queue.messaging import otp_service as service
 from adbot_queue.messaging import phone_ranges as numbers
 from adbot_queue.messaging.otp_codes import Codes
 from adbot_queue.messaging.otp_service import Otps
-from adbot_queue.platform.rate_limits import Limits, Rate
+from adbot_queue.platform.rate import Rate
+from adbot_queue.platform.rate_limits import Limits
 from adbot_queue.testing.tables import template
 from tests.builders.clocks import FakeClock
 from tests.builders.jobs import Jobs

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from adbot_queue.core.errors import NotFound
 from adbot_queue.jobs.retry import RetryPolicy
-from adbot_queue.platform.rate_limits import Rate
+from adbot_queue.platform.rate import Rate
 
 
 @dataclass(frozen=True, slots=True)

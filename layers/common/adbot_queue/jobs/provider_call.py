@@ -23,7 +23,7 @@ from adbot_queue.jobs.errors import CircuitIsOpen, PermanentError, ProviderClose
 from adbot_queue.platform import circuit_breaker as circuits
 from adbot_queue.platform import rate_limits as limits
 from adbot_queue.platform.circuit_breaker import CircuitOpen, NotBefore
-from adbot_queue.platform.rate_limits import Rate
+from adbot_queue.platform.rate import Rate
 from adbot_queue.providers import registry
 from adbot_queue.providers.registry import Provider
 

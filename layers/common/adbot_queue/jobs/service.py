@@ -34,7 +34,8 @@ from adbot_queue.platform import health_log
 from adbot_queue.platform import rate_limits as limits
 from adbot_queue.platform.health_log import LogLevel
 from adbot_queue.platform.queue_pauses import Pauses
-from adbot_queue.platform.rate_limits import Limits, Rate, Taken
+from adbot_queue.platform.rate import Rate
+from adbot_queue.platform.rate_limits import Limits, Taken
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet

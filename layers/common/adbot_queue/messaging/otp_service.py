@@ -23,7 +23,8 @@ from adbot_queue.messaging import otp_codes as codes
 from adbot_queue.messaging import phone_ranges as numbers
 from adbot_queue.messaging.otp_codes import Codes
 from adbot_queue.platform import rate_limits as limits
-from adbot_queue.platform.rate_limits import Limits, Rate
+from adbot_queue.platform.rate import Rate
+from adbot_queue.platform.rate_limits import Limits
 from adbot_queue.providers import registry as providers
 
 RESEND_S = 60

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from adbot_queue.core.errors import Forbidden
 from adbot_queue.platform import rate_limits as limits
-from adbot_queue.platform.rate_limits import Rate
+from adbot_queue.platform.rate import Rate
 from adbot_queue.providers import stripe_currencies as currencies
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.conflicts import CHANGED, retry_on_conflict
 from adbot_queue.core.dynamodb import ConditionFailed, Contended, Item, Transaction
 from adbot_queue.core.settings import settings
+from adbot_queue.platform.rate import Rate
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -37,14 +38,6 @@ MAX_TRIES = 5
 
 REMEMBERED = 1_000
 """Buckets of which a process remembers where they stood."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A rate limit: tokens per second in the long run, and tokens in a full bucket."""
-
-    per_second: float
-    burst: int
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
