@@ -383,7 +383,7 @@ def test_only_who_draws_codes_and_who_compares_them_reads_the_pepper() -> None:
     assert readers == [[{"Ref": "OtpRole"}, {"Ref": "CodesWorkerRole"}]]
 
 
-def test_what_addresses_are_hashed_with_is_read_where_mails_are_sent_and_reported() -> None:
+def test_what_addresses_are_hashed_with_is_read_where_messages_are_sent_and_reported() -> None:
     readers = {
         role["Ref"]
         for name, statement in statements()
@@ -391,7 +391,7 @@ def test_what_addresses_are_hashed_with_is_read_where_mails_are_sent_and_reporte
         for role in RESOURCES[name]["Properties"].get("Roles", [{"Ref": name}])
     }
 
-    assert readers == {"EmailWorkerRole", "DeliveryRole"}
+    assert readers == {"EmailWorkerRole", "MessagesWorkerRole", "DeliveryRole"}
 
 
 def test_keys_are_only_spoken_of_when_there_is_one() -> None:

@@ -20,11 +20,14 @@ from pydantic import StringConstraints
 from adbot_queue.core import telemetry
 from adbot_queue.core.errors import ProviderFailed
 from adbot_queue.jobs.context import Context
+from adbot_queue.jobs.errors import PermanentError
 from adbot_queue.jobs.provider_call import calling, verdict
+from adbot_queue.messaging import opt_outs
 from adbot_queue.messaging import sent_messages as messages
 from adbot_queue.messaging import twilio_webhook as callbacks
 from adbot_queue.messaging.sent_messages import Begun
 from adbot_queue.providers import twilio
+from adbot_queue.providers.twilio_codes import Concern, concern
 
 MOST_TEXT = 1600
 """Characters that Twilio takes in one message: https://www.twilio.com/docs/api/errors/21617."""
@@ -35,6 +38,8 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=MOST_TEXT)]
 def send(message: twilio.Message, context: Context) -> twilio.Sent:
     """Send a message whatever was sent before, and write it down; for what is new at each attempt.
 
+    A code that a person asks for is sent to those who opted out as well.
+
     Raises:
         PermanentError: refused for what was asked. TransientError: Twilio is busy or was not reached.
         NotConfigured, Unavailable: as `twilio.send`.
@@ -43,19 +48,22 @@ def send(message: twilio.Message, context: Context) -> twilio.Sent:
         with calling("twilio", twilio.TIMEOUT_S, context, message.channel) as seconds:
             sent = twilio.send(message, seconds)
     except ProviderFailed as error:
+        if concern(error.extra.get("code")) is Concern.OPTED_OUT:
+            opt_outs.stop(message.to, context.now(), context.job_id)
         raise verdict(error) from error.__cause__ or error
     messages.from_env().sent(sent.sid, _state(sent), context.idempotency_key, context.job_id)
     return sent
 
 
 def send_once(message: twilio.Message, context: Context) -> twilio.Sent:
-    """Send a message unless an earlier attempt has. Raises as `send`."""
+    """Send a message unless an earlier attempt has, or the recipient wants none. Raises as `send`."""
     begun = messages.from_env().begin(context.idempotency_key)
-    before = _sent_before(message, begun, context) if begun else None
-    if before is None:
-        return send(message, context)
-    telemetry.count("MessagesRecovered")
-    return before
+    if begun and (before := _sent_before(message, begun, context)):
+        telemetry.count("MessagesRecovered")
+        return before
+    if opt_outs.is_stopped(message.to):
+        raise PermanentError("the recipient has opted out of messages")
+    return send(message, context)
 
 
 def _sent_before(message: twilio.Message, begun: Begun, context: Context) -> twilio.Sent | None:

@@ -89,7 +89,7 @@ class Reception:
                 if wish := event.unwanted:
                     self._suppressed.add(CHANNEL, wish.address, wish.reason, wish.at, wish.job, wish.group)
                 if back := event.resubscribed:
-                    self._suppressed.resubscribe(CHANNEL, back.address, back.group, back.at)
+                    self._suppressed.resubscribe(CHANNEL, back.address, "group_unsubscribe", back.at, back.group)
             except WRITE_FAILURES as error:
                 yield error
 

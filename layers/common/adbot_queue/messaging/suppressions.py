@@ -1,6 +1,6 @@
 """Addresses that messages are not sent to any more, and which messages that ends.
 
-    SUPPRESSED#<id>   S              a bounce or a complaint: every message
+    SUPPRESSED#<id>   S              a bounce, a complaint, a STOP: every message
     SUPPRESSED#<id>   S#marketing    an unsubscribe: marketing
     SUPPRESSED#<id>   S#group-<n>    an unsubscribe from one group: marketing of that group
 
@@ -124,8 +124,8 @@ class Suppressions:
         """Return why a message may not be sent; None when it may.
 
         Args:
-            channel: `email`, …
-            address: in any spelling.
+            channel: `email`, `phone`.
+            address: in any spelling; a phone in E.164.
             kind: a caller that does not say it is bound by every wish.
             group: of marketing, if it belongs to one.
 
@@ -174,15 +174,15 @@ class Suppressions:
         if written:
             count("AddressesSuppressed")
 
-    def resubscribe(self, channel: str, address: str, group: int, at: int) -> None:
-        """Undo an unsubscribe from a group, unless a later one is known. The unsubscribe may come after it.
+    def resubscribe(self, channel: str, address: str, reason: str, at: int, group: int | None = None) -> None:
+        """Undo what a recipient wished (`group_unsubscribe`, `stop`), unless a later wish is known. It may come first.
 
         Raises:
             NotConfigured, Unavailable: as `secrets.read`.
         """
         at = min(at, self._now())
         self._write(
-            self._entry(channel, address, "group_unsubscribe", group),
+            self._entry(channel, address, reason, group),
             "SET #channel = :channel, lifted_at = :at, expires_at = :expires",
             "(attribute_not_exists(#at) OR #at <= :at) AND (attribute_not_exists(lifted_at) OR lifted_at < :at)",
             channel=channel,

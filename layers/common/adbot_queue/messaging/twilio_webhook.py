@@ -15,11 +15,14 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl, urlencode
 
 from adbot_queue.core import telemetry
+from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import BadSignature, Malformed
 from adbot_queue.core.settings import MissingSetting
 from adbot_queue.core.telemetry import logger
+from adbot_queue.messaging import opt_outs
 from adbot_queue.messaging import sent_messages as messages
 from adbot_queue.providers import twilio
+from adbot_queue.providers.twilio_codes import Concern, concern
 
 PATH = "/webhooks/twilio"
 MOST_BYTES = 16 * 1024
@@ -91,6 +94,8 @@ def _note(report: Mapping[str, str], about: Mapping[str, str]) -> None:
         return
     code = report.get("ErrorCode", "")
     error_code = int(code) if _ERROR_CODE.fullmatch(code) else None
+    if concern(error_code) is Concern.OPTED_OUT and (to := report.get("To")):
+        opt_outs.stop(to.removeprefix("whatsapp:"), system_clock(), job)
     news = known.reported(sid, state, effect, job, error_code)
     if news and (state in LOST or state == "delivered"):
         telemetry.count("MessagesLost" if state in LOST else "MessagesDelivered")

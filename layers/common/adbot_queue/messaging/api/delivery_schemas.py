@@ -9,7 +9,7 @@ from pydantic import AliasPath, Field
 from adbot_queue.core.schema import Moment, Query, View
 from adbot_queue.messaging.model import DeliveryStatus
 
-Channel = Literal["email"]
+Channel = Literal["email", "phone"]
 
 
 class EventsReceived(View):
@@ -45,7 +45,7 @@ class DeliveryPage(View):
 
 
 class SuppressionsQuery(Query):
-    """Address to look up."""
+    """Address to look up: an e-mail address, or a phone in E.164."""
 
     address: str = Field(min_length=1, max_length=320)
     channel: Channel = "email"
@@ -60,7 +60,8 @@ class RemoveSuppressionQuery(Query):
 class SuppressionView(View):
     """A suppression: reason, scope, since when, and whether it is still in force.
 
-    `scope`: `everything` (a bounce, a complaint), `marketing` (an unsubscribe), `group` (an unsubscribe from `group`).
+    `scope`: `everything` (a bounce, a complaint, a STOP), `marketing` (an unsubscribe), `group` (an unsubscribe from
+    `group`).
     """
 
     suppression_id: str = Field(validation_alias="id")
