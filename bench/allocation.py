@@ -74,10 +74,10 @@ class Case:
 CASES = [Case(1, 20, 500, 60, 10, 1.0), Case(100, 500, 500, 3, 100, 0.05)]
 
 
-class NoNudge:
+class NoTrigger:
     """Stands for allocation.fifo: the benchmark calls the resolver itself."""
 
-    def pool(self, _pool: str, _news: str) -> bool:
+    def send(self, _pool: str, _cause: str) -> bool:
         """Taken."""
         return True
 
@@ -97,7 +97,7 @@ class Bench:
 
     def _service(self, on: DynamoDBClient) -> AdbotService:
         store = AdbotStore(on, self.tables["AdBotsTable"])
-        return AdbotService(store, Ledger(on, self.tables["LedgerTable"]), NoNudge())  # type: ignore[arg-type]
+        return AdbotService(store, Ledger(on, self.tables["LedgerTable"]), NoTrigger())  # type: ignore[arg-type]
 
     def fill(self, pool: str, sizes: Sequence[int], sessions: int | None = None) -> None:
         """A pool in which these bots wait."""
@@ -163,7 +163,7 @@ class Bench:
             service.pools.create(pool, Command(ADMIN))
             self.meter.taken()
             for number, required in enumerate(sizes):
-                service.buy(_order(pool, number, required), ExecutionMode.ASYNC_QUEUE, STRIPE)
+                service.create_paid(_order(pool, number, required), ExecutionMode.ASYNC_QUEUE, STRIPE)
             bought = self.meter.taken()
             service.pools.resolve(pool, _forever)
             placed = self.meter.taken()
@@ -237,12 +237,12 @@ class Bench:
             orders = [_order("shop", n, 5, f"{buyers}-") for n in range(number)]
             with ThreadPoolExecutor(buyers) as pool:
                 started = time.perf_counter()
-                list(pool.map(lambda order: self.service.buy(order, ExecutionMode.ASYNC_QUEUE, STRIPE), orders))
+                list(pool.map(lambda order: self.service.create_paid(order, ExecutionMode.ASYNC_QUEUE, STRIPE), orders))
                 print(f"| {buyers} at once | {number / (time.perf_counter() - started):,.0f} |")
         self.meter.keys.clear()
         service = self._service(self.metered)
         for n in range(40):
-            service.buy(_order("shop", n, 5, "keys-"), ExecutionMode.ASYNC_QUEUE, STRIPE)
+            service.create_paid(_order("shop", n, 5, "keys-"), ExecutionMode.ASYNC_QUEUE, STRIPE)
         self.meter.taken()
         written = [key for keys in self.meter.keys for key in keys]
         shared = len(written) - len(set(written))

@@ -130,7 +130,7 @@ class Ours(_Function):
 
     def enqueue(self, number: int) -> None:
         """Row, memory of the idempotency key, message."""
-        taken = self.jobs.admit(self.person.id) if self.person else None
+        taken = self.jobs.acquire(self.person.id) if self.person else None
         self.jobs.enqueue(self.new(number), self.person or ledger.SYSTEM, None, taken)
 
 
@@ -167,7 +167,7 @@ class OursInBatches(Ours):
         """Enqueue with the hundredth."""
         self.kept.append(self.new(number))
         if len(self.kept) == self.most:
-            self.jobs.enqueue_many(self.kept, self.by, None, self.jobs.admit(self.by.id, self.most))
+            self.jobs.enqueue_many(self.kept, self.by, None, self.jobs.acquire(self.by.id, self.most))
             self.kept = []
 
 

@@ -34,7 +34,7 @@ ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 WARM = 100
 NUMBER = 300
 WARM_SERVER = 1_000
-MOST_CALLS = 5.0
+MAX_CALLS = 5.0
 
 NAMES = {
     "ours": "this project",
@@ -184,8 +184,8 @@ class Bench:
             cells = [f"{total:.2f}", f"{poller / counted['jobs']:.2f}", f"{units:.2f}", each]
             print(f"| {name} | {' | '.join(cells)} | {PROMISES.get(side, PROMISES['ours'])} |")
             if side == "ours":
-                target = f"at most {MOST_CALLS:g} calls a job ({total:.2f})"
-                verdict = self.verdict(target, met=total <= MOST_CALLS)
+                target = f"at most {MAX_CALLS:g} calls a job ({total:.2f})"
+                verdict = self.verdict(target, met=total <= MAX_CALLS)
         print(f"\n| target | |\n|---|---|\n| {verdict} |")
 
 

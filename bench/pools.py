@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from adbot_queue.adbots.allocation import Header, QueueEntry, Segment
+from adbot_queue.adbots.allocation import PoolState, QueueEntry, Segment
 from adbot_queue.adbots.model import Adbot, AdbotStatus, CreationSource, ExecutionMode, QueuedReason, Run
 from adbot_queue.adbots.storage import items
 from adbot_queue.core import attribute_values
@@ -29,7 +29,7 @@ def queued_pool(client: DynamoDBClient, table: str, pool: str, sizes: Sequence[i
     """
     counts = [min(UPLOAD, sessions - start) for start in range(0, sessions, UPLOAD)]
     uploads = [derived_id("up_", pool, str(number)) for number in range(len(counts))]
-    header = Header(
+    header = PoolState(
         pool,
         free=sessions,
         stock_total=sessions,

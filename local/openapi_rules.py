@@ -23,7 +23,7 @@ WITH_TOKEN = frozenset({"401", "403", "422"})
 BARE_IDS = frozenset({"id", "job", "user", "tenant", "adbot", "order"})
 """Names that do not say that they are ids, or of what."""
 
-NAMES_OF_PARTS = frozenset({"Step"})
+NAMES_OF_PARTS = frozenset({"WorkflowStep"})
 """Schemas whose `id` is chosen by the caller and means something within its document only."""
 
 Document = dict[str, Any]

@@ -1,4 +1,4 @@
-"""Consumer of allocation.fifo: resolves the pools that were nudged, one at a time each."""
+"""Consumer of allocation.fifo: resolves each pool that a message names, one run at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from adbot_queue.core.consume import TimeLeft, messages
 
 
 def allocate(pool: str, time_left: TimeLeft) -> None:
-    """One nudge, one run; a run that finds nothing to do costs two reads."""
+    """Run the resolver once for a message; a run with nothing to do costs two reads."""
     service.from_env().pools.resolve(pool, time_left)
 
 

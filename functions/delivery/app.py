@@ -15,7 +15,7 @@ from adbot_queue.messaging.api import message_schemas as schemas
 from adbot_queue.messaging.api import push_schemas as push
 from adbot_queue.providers import sendgrid_webhook, web_push
 
-MOST_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 4 * 1024 * 1024
 
 api = Api("Messages")
 
@@ -24,7 +24,7 @@ api = Api("Messages")
     callbacks.PATH,
     roles=PUBLIC,
     raw={"application/x-www-form-urlencoded": {"type": "object", "additionalProperties": {"type": "string"}}},
-    limit=callbacks.MOST_BYTES,
+    limit=callbacks.MAX_BYTES,
     status=204,
     summary="Receive a delivery report from Twilio (signed)",
     tag="Webhooks",
@@ -52,7 +52,7 @@ def get_message(request: Request[None]) -> schemas.MessageView:
     "/webhooks/sendgrid",
     roles=PUBLIC,
     raw={"application/json": {"type": "array", "items": {"type": "object"}}},
-    limit=MOST_BYTES,
+    limit=MAX_BYTES,
     returns=delivery_schemas.EventsReceived,
     summary="Receive mail events from SendGrid (signed)",
     tag="Webhooks",
@@ -106,7 +106,7 @@ def list_suppressions(request: Request[None]) -> delivery_schemas.SuppressionPag
 )
 def remove_suppression(request: Request[None]) -> delivery_schemas.SuppressionView:
     """Removing it twice changes nothing."""
-    lifted = suppressions.from_env().lift(request.path["id"], request.query.reason, Actor.behind(request))
+    lifted = suppressions.from_env().remove(request.path["id"], request.query.reason, Actor.behind(request))
     return delivery_schemas.SuppressionView.model_validate(lifted)
 
 

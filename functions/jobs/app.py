@@ -11,7 +11,7 @@ from adbot_queue.jobs.api.batch import enqueue_batch, permitted
 from adbot_queue.jobs.api.job_type_schemas import JobTypePage
 from adbot_queue.jobs.enqueue import owner_check
 from adbot_queue.ledger import Actor
-from adbot_queue.platform.rate_limits import Taken
+from adbot_queue.platform.rate_limits import RateLimitResult
 
 api = Api("Jobs")
 
@@ -31,13 +31,13 @@ def enqueue_job(request: Request[schemas.EnqueueJob]) -> Response:
     jobs, user = service.from_env(), request.caller.id
     wanted = request.body.new(user, request.idempotency_key)
     (new,) = permitted(jobs, request.caller, [wanted])
-    taken = jobs.admit(user)
+    taken = jobs.acquire(user)
     enqueued = jobs.enqueue(new, Actor.behind(request), request.time_left, taken)
     view = schemas.JobView.of(enqueued.job)
     return _enqueued(view, taken, replayed=enqueued.replayed, ended=enqueued.job.is_terminal)
 
 
-def _enqueued(view: View, taken: Taken, *, replayed: bool, ended: bool) -> Response:
+def _enqueued(view: View, taken: RateLimitResult, *, replayed: bool, ended: bool) -> Response:
     headers = service.rate_headers(taken)
     if replayed:
         return Response(view, 200, headers | {"idempotent-replayed": "true"})

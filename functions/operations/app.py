@@ -8,7 +8,7 @@ from adbot_queue.operations import call_log_schemas as event_schemas
 from adbot_queue.operations import overview, prometheus, schemas
 from adbot_queue.platform import call_log as event_log
 from adbot_queue.platform import health_log, mode
-from adbot_queue.platform.call_log import Kind
+from adbot_queue.platform.call_log import CallKind
 
 api = Api("System")
 
@@ -56,7 +56,7 @@ def list_logs(request: Request[None]) -> schemas.LogPage:
 def list_ai_events(request: Request[None]) -> event_schemas.AiEventPage:
     """Newest first. Prompts and answers are not kept here."""
     page = request.query
-    found, following = event_log.from_env().read(Kind.AI, page.since, page.until, page.limit, page.cursor)
+    found, following = event_log.from_env().read(CallKind.AI, page.since, page.until, page.limit, page.cursor)
     return event_schemas.AiEventPage.model_validate({"items": found, "next": following})
 
 
@@ -70,7 +70,7 @@ def list_ai_events(request: Request[None]) -> event_schemas.AiEventPage:
 def list_plugin_executions(request: Request[None]) -> event_schemas.PluginExecutionPage:
     """Newest first."""
     page = request.query
-    found, following = event_log.from_env().read(Kind.PLUGIN, page.since, page.until, page.limit, page.cursor)
+    found, following = event_log.from_env().read(CallKind.PLUGIN, page.since, page.until, page.limit, page.cursor)
     return event_schemas.PluginExecutionPage.model_validate({"items": found, "next": following})
 
 

@@ -19,20 +19,20 @@ api = Api("Queues")
 @api.get("/queues", roles=STAFF, returns=queue_schemas.QueuePage, summary="List queues with their counts")
 def list_queues(_request: Request[None]) -> queue_schemas.QueuePage:
     """Reads the same number of items regardless of how many jobs there are."""
-    return queue_schemas.QueuePage.of(queues.from_env().standings(), system_clock())
+    return queue_schemas.QueuePage.of(queues.from_env().snapshots(), system_clock())
 
 
 @api.get(
     "/queues/{name}/stats",
     roles=STAFF,
     query=queue_schemas.QueueStatsQuery,
-    returns=queue_schemas.QueueStats,
+    returns=queue_schemas.QueueStatsView,
     summary="Get throughput, wait and run times of a queue",
     raises=(NotFound,),
 )
-def get_queue_stats(request: Request[None]) -> queue_schemas.QueueStats:
+def get_queue_stats(request: Request[None]) -> queue_schemas.QueueStatsView:
     """Percentiles are exact to the bucket of a histogram."""
-    return queue_schemas.QueueStats.of_queue(*queues.from_env().stats(request.path["name"], request.query.minutes))
+    return queue_schemas.QueueStatsView.of_queue(*queues.from_env().stats(request.path["name"], request.query.minutes))
 
 
 @api.post(

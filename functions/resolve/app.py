@@ -1,4 +1,4 @@
-"""POST /admin/queue/resolve, and the 5-minute schedule that nudges pools with work."""
+"""POST /admin/queue/resolve, and the 5-minute schedule that triggers allocation for pools with work."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def resolve_queue(request: Request[stock_schemas.ResolveQueue]) -> stock_schemas
     if body.unpark_adbot_id:
         adbots.unpark(body.unpark_adbot_id, requests.command_of(request, body.reason))
     pools = [adbots.pools.header(body.pool).pool] if body.pool else adbots.pools.names()
-    sent = adbots.pools.nudge(pools, request.request_id)
+    sent = adbots.pools.trigger_allocation(pools, request.request_id)
     return stock_schemas.AllocationRequested(pools=sent, not_sent=[pool for pool in pools if pool not in sent])
 
 
@@ -38,4 +38,4 @@ def handler(event: Any, context: Any) -> Any:
     if not events.is_tick(event):
         return api.handler(event, context)
     pools = service.from_env().pools
-    return {"nudged": pools.nudge(pools.with_work(), context.aws_request_id)}
+    return {"triggered": pools.trigger_allocation(pools.with_work(), context.aws_request_id)}

@@ -9,7 +9,7 @@ from typing import Any
 
 from aws_lambda_powertools.metrics import MetricUnit
 
-from adbot_queue.adbots import event_publisher as announce
+from adbot_queue.adbots import event_publisher
 from adbot_queue.adbots import service as adbots_service
 from adbot_queue.adbots.audit.verdicts import Verdicts
 from adbot_queue.core import aws, events, given_up, telemetry
@@ -38,7 +38,7 @@ def _measure() -> None:
 def _given_up() -> given_up.GivenUpBatches:
     env = settings()
     work: dict[str, given_up.Work] = {
-        env.adbots_table: lambda records: announce.from_env(notices.from_env()).announce(records),
+        env.adbots_table: lambda records: event_publisher.from_env(notices.from_env()).publish(records),
         env.jobs_table: lambda records: counters.from_env().tally(records),
     }
     return given_up.GivenUpBatches(aws.sqs(), aws.dynamodb_streams, variable("GIVEN_UP_BATCHES_URL"), work)

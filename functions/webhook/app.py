@@ -6,7 +6,7 @@ from adbot_queue.core.errors import BadSignature, Malformed, NotConfigured, TooL
 from adbot_queue.core.http import PUBLIC, Api, Request
 from adbot_queue.payments import service, webhook_schemas
 
-MOST_BYTES = 256 * 1024
+MAX_BYTES = 256 * 1024
 
 api = Api("Webhooks")
 
@@ -15,7 +15,7 @@ api = Api("Webhooks")
     "/webhooks/stripe",
     roles=PUBLIC,
     raw={"application/json": {"type": "object"}},
-    limit=MOST_BYTES,
+    limit=MAX_BYTES,
     returns=webhook_schemas.StripeEventReceived,
     summary="Receive an event from Stripe (signed)",
     raises=(BadSignature, Malformed, TooLarge, NotConfigured, Unavailable),

@@ -28,7 +28,7 @@ from local.stand_ins.moods import Moods
 from local.stand_ins.refusals import refusal
 from local.stand_ins.reply import Effects, Reply
 
-KEPT = 200
+MAX_KEPT = 200
 """Requests that can be read; the oldest goes first."""
 
 LONG = 40
@@ -57,7 +57,7 @@ class Bedrock:
     """An account that may use any model."""
 
     def __init__(self) -> None:
-        self.requests: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self.requests: deque[dict[str, Any]] = deque(maxlen=MAX_KEPT)
         self.effects = Effects()
         self._moods = Moods()
         self._stops: Counter[tuple[str, str]] = Counter()

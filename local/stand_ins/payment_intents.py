@@ -18,7 +18,7 @@ from local.stand_ins.stripe_balance import Balances
 from local.stand_ins.stripe_lists import search
 from local.stand_ins.stripe_rules import StripeError, check_amount, check_currency, check_metadata, read
 
-LEAST_AMOUNT, MOST_AMOUNT = 50, 99_999_999
+MIN_AMOUNT, MAX_AMOUNT = 50, 99_999_999
 DECLINED = "pm_card_chargeDeclined"
 DECLINES = {
     "": ("card_declined", "generic_decline"),
@@ -196,9 +196,9 @@ def _check(params: dict[str, Any]) -> None:
     amount, currency = params["amount"], params["currency"]
     check_currency(currency)
     check_amount(amount, currency)
-    if amount < LEAST_AMOUNT:
+    if amount < MIN_AMOUNT:
         raise StripeError("Amount must be higher.", code="amount_too_small", param="amount")
-    if amount > MOST_AMOUNT:
+    if amount > MAX_AMOUNT:
         raise StripeError("Amount must be lower.", code="amount_too_large", param="amount")
     if "return_url" in params and not params.get("confirm"):
         raise StripeError("`return_url` can only be used with `confirm=true`.", param="return_url")

@@ -26,10 +26,10 @@ from local.stand_ins.moods import Moods
 from local.stand_ins.refusals import refusal
 from local.stand_ins.reply import Effects, Reply
 
-KEPT = 1000
+MAX_KEPT = 1000
 """Notifications that can be read; the oldest goes first."""
 
-MOST_BYTES = 4096
+MAX_BYTES = 4096
 URGENCIES = {"very-low", "low", "normal", "high"}
 
 
@@ -48,7 +48,7 @@ class PushService:
     """Takes notifications for the browsers that it made."""
 
     def __init__(self, base_url: str) -> None:
-        self.messages: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self.messages: deque[dict[str, Any]] = deque(maxlen=MAX_KEPT)
         self.effects = Effects()
         self._base = base_url
         self._browsers: dict[str, _Browser] = {}
@@ -102,7 +102,7 @@ class PushService:
         """What there is to refuse before the body is opened."""
         if browser.gone:
             return _refusal(410, "unsubscribed")
-        if len(body) > MOST_BYTES:
+        if len(body) > MAX_BYTES:
             return _refusal(413, "payload too large")
         if not self._is_signed(headers.get("authorization", "")):
             return _refusal(403, "the VAPID token is not good")

@@ -20,10 +20,10 @@ from local.stand_ins.moods import Moods
 from local.stand_ins.refusals import refusal
 from local.stand_ins.reply import Effects, Reply
 
-KEPT = 1000
+MAX_KEPT = 1000
 """Events that can be read; the oldest goes first."""
 
-MOST_BYTES, MOST_ID = 32 * 1024, 100
+MAX_BYTES, MAX_ID = 32 * 1024, 100
 KNOWN = {
     "anonymousId", "channel", "context", "event", "integrations", "messageId", "properties", "sentAt", "timestamp",
     "userId", "version",
@@ -34,7 +34,7 @@ class Segment:
     """A source that takes events under any write key."""
 
     def __init__(self) -> None:
-        self.events: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self.events: deque[dict[str, Any]] = deque(maxlen=MAX_KEPT)
         self.effects = Effects()
         self._seen: set[str] = set()
         self._moods = Moods()
@@ -81,7 +81,7 @@ def _write_key(authorization: str) -> str:
 
 def _read(body: str) -> dict[str, Any] | str:
     """The event, or what is wrong with it."""
-    if len(body.encode()) > MOST_BYTES:
+    if len(body.encode()) > MAX_BYTES:
         return "event exceeds 32KB"
     try:
         event = json.loads(body)
@@ -99,7 +99,7 @@ def _complaint(event: dict[str, Any]) -> str | None:
         "event is needed": bool(event.get("event")) and isinstance(event["event"], str),
         "no_user_anon_id": any(isinstance(event.get(name), str) and event[name] for name in ("userId", "anonymousId")),
         "properties must be an object": isinstance(event.get("properties", {}), dict),
-        "messageId must have fewer than 100 characters": len(str(event.get("messageId", ""))) < MOST_ID,
+        "messageId must have fewer than 100 characters": len(str(event.get("messageId", ""))) < MAX_ID,
         "timestamp must be an ISO 8601 date": _is_moment(event.get("timestamp", "2025-11-22T00:00:00Z")),
     }
     return next((complaint for complaint, kept in rules.items() if not kept), None)

@@ -15,7 +15,7 @@ from local.stand_ins.refusals import refusal
 from local.stand_ins.reply import Effects, Reply, Schema
 from local.stand_ins.sendgrid_events import Events
 
-KEPT = 1000
+MAX_KEPT = 1000
 """Mails that can be read; the oldest goes first."""
 
 
@@ -24,7 +24,7 @@ class SendGrid:
 
     def __init__(self, events: Events | None = None) -> None:
         self._events = events
-        self.messages: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self.messages: deque[dict[str, Any]] = deque(maxlen=MAX_KEPT)
         self.effects = Effects()
         self._moods = Moods()
         self._schema = Schema("sendgrid_mail_send.json")

@@ -71,7 +71,7 @@ LISTED = {
 TRIES, PAUSE_S = 5, 0.5
 """How often a batch is posted, and seconds before each time."""
 
-MOST = 50
+MAX_COURSES = 50
 """Mails of a batch."""
 
 
@@ -104,7 +104,7 @@ class Events:
         time.sleep(PAUSE_S)
         courses: list[list[dict[str, Any]]] = []
         with suppress(Empty):
-            while len(courses) < MOST:
+            while len(courses) < MAX_COURSES:
                 courses.append(self._courses.get_nowait())
         late_and_twice = [event for events in courses for event in [*reversed(events), events[0]]]
         batch = (json.dumps(late_and_twice) + "\r\n").encode()

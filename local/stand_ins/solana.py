@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from solders.transaction import Transaction
 
 OK = 200
-MOST_TRANSACTION = 1232
+MAX_TRANSACTION = 1232
 VERSION = "litesvm"
 CONFIRMED, FINAL = 1, 2
 """Slots after which a transaction is one and the other."""
@@ -202,7 +202,7 @@ class Solana:
         if (config or {}).get("encoding") != "base64":
             raise RpcError(-32602, "this node takes base64 only")
         raw = base64.b64decode(encoded, validate=True)
-        if len(raw) > MOST_TRANSACTION:
+        if len(raw) > MAX_TRANSACTION:
             raise RpcError(-32602, f"decoded solana_transaction too large: {len(raw)} bytes (max: 1232 bytes)")
         transaction = _transaction(raw)
         keys = tuple(str(key) for key in transaction.message.account_keys)

@@ -25,7 +25,7 @@ from local.stand_ins.stripe_balance import PLATFORM, Balances, is_account
 from local.stand_ins.stripe_lists import page
 from local.stand_ins.stripe_rules import StripeError, authenticate, check_metadata, read
 
-LEAST_AMOUNT = 50
+MIN_AMOUNT = 50
 
 
 class Stripe:
@@ -221,5 +221,5 @@ def _check_item(item: dict[str, Any], mode: str, where: str) -> None:
         raise StripeError("You must provide at least one recurring price in `subscription` mode when using prices.")
     if not re.fullmatch(r"[a-z]{3}", price["currency"]):
         raise StripeError(f"Invalid currency: {price['currency']}.", param=f"{where}[price_data][currency]")
-    if price.get("unit_amount", 0) < LEAST_AMOUNT:
+    if price.get("unit_amount", 0) < MIN_AMOUNT:
         raise StripeError("The Checkout Session's total amount due must add up to more.", code="amount_too_small")

@@ -9,7 +9,7 @@ from typing import Any
 from local.stand_ins.reply import Reply
 from local.stand_ins.stripe_rules import StripeError, nested
 
-USUAL, MOST = 10, 100
+DEFAULT_LIMIT, MAX_LIMIT = 10, 100
 PAGING = frozenset(["limit", "starting_after", "created"])
 _QUERY = re.compile(r"metadata\['(\w+)'\]:'([^']*)'")
 
@@ -41,8 +41,8 @@ def page(path: str, query: str, objects: Iterable[dict[str, Any]], filters: Coll
         if after not in ids:
             raise StripeError(f"No such object: '{after}'", code="resource_missing", param="starting_after")
         wanted = wanted[ids.index(after) + 1 :]
-    limit = int(params.get("limit", USUAL))
-    if not 1 <= limit <= MOST:
+    limit = int(params.get("limit", DEFAULT_LIMIT))
+    if not 1 <= limit <= MAX_LIMIT:
         raise StripeError("Invalid limit: must be from 1 to 100", code="parameter_invalid_integer", param="limit")
     return Reply(200, {"object": "list", "data": wanted[:limit], "has_more": len(wanted) > limit, "url": path})
 

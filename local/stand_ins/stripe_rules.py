@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from local.stand_ins.reply import Reply, Schema
 
 THREE_DECIMAL = {"bhd", "jod", "kwd", "omr", "tnd"}
-MOST_METADATA, MOST_NAME, MOST_VALUE = 50, 40, 500
+MAX_METADATA, MAX_NAME, MAX_VALUE = 50, 40, 500
 _KEY = re.compile(r"(sk|rk)_test_\w+")
 
 
@@ -136,8 +136,8 @@ def check_metadata(metadata: Mapping[str, str]) -> None:
     Raises:
         StripeError: they are broken.
     """
-    if len(metadata) > MOST_METADATA:
-        raise StripeError(f"Metadata can only have up to {MOST_METADATA} keys.", param="metadata")
+    if len(metadata) > MAX_METADATA:
+        raise StripeError(f"Metadata can only have up to {MAX_METADATA} keys.", param="metadata")
     for name, value in metadata.items():
-        if len(name) > MOST_NAME or len(value) > MOST_VALUE:
+        if len(name) > MAX_NAME or len(value) > MAX_VALUE:
             raise StripeError("Metadata keys have up to 40 characters, values up to 500.", param="metadata")

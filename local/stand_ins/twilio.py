@@ -36,10 +36,10 @@ from local.stand_ins.refusals import refusal
 from local.stand_ins.reply import Effects, Reply
 from local.stand_ins.whatsapp import Way, WhatsApp
 
-KEPT = 1000
+MAX_KEPT = 1000
 """Messages that can be read; the oldest goes first."""
 
-MOST_TEXT, MOST_VALID_S = 1600, 14_400
+MAX_TEXT, MAX_VALID_S = 1600, 14_400
 KNOWN = {
     "Body", "ContentSid", "ContentVariables", "From", "MessagingServiceSid", "StatusCallback", "To", "ValidityPeriod",
 }  # fmt: skip
@@ -78,7 +78,7 @@ class Twilio:
         now: Callable[[], float] = time.time,
         inbound_url: Callable[[], str] = lambda: "",
     ) -> None:
-        self.messages: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self.messages: deque[dict[str, Any]] = deque(maxlen=MAX_KEPT)
         self.whatsapp = WhatsApp()
         self.inbound_url = inbound_url
         self._account = ("", "")  # of the latest request, with its auth token
@@ -248,7 +248,7 @@ class Twilio:
     def _check_content(self, form: Mapping[str, str]) -> None:
         if not form.get("Body") and not form.get("ContentSid"):
             raise TwilioError(21602, "Message body is required.")
-        if len(form.get("Body", "")) > MOST_TEXT:
+        if len(form.get("Body", "")) > MAX_TEXT:
             raise TwilioError(21617, "The concatenated message body exceeds the 1600 character limit")
         if "ContentSid" in form and form["ContentSid"] not in self.whatsapp.templates:
             raise TwilioError(21655, "The ContentSid is Invalid")
@@ -305,7 +305,7 @@ def _check_sender(form: Mapping[str, str]) -> None:
 
 def _check_rest(form: Mapping[str, str]) -> None:
     valid = form.get("ValidityPeriod", "1")
-    if not valid.isdigit() or not 1 <= int(valid) <= MOST_VALID_S:
+    if not valid.isdigit() or not 1 <= int(valid) <= MAX_VALID_S:
         raise TwilioError(30109, "The ValidityPeriod is out of range")
     if "StatusCallback" in form and not re.fullmatch(r"https?://[^\s/_]+/\S*", form["StatusCallback"]):
         raise TwilioError(21609, "The 'StatusCallback' URL is not a valid URL.")

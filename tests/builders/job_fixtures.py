@@ -9,7 +9,7 @@ import pytest
 
 from adbot_queue.core import aws
 from adbot_queue.platform import circuit_breaker as circuits
-from adbot_queue.platform.circuit_breaker import Circuits
+from adbot_queue.platform.circuit_breaker import CircuitBreaker
 from tests.builders.effects import Provider, charging, new_provider
 from tests.builders.jobs import Jobs, known_types
 from tests.builders.world import World
@@ -29,6 +29,6 @@ def jobs(on_aws: World, provider: Provider) -> Iterator[Jobs]:
         charging("welcome", "accounts"),
     ):
         made = Jobs(on_aws)
-        known = Circuits(aws.dynamodb(), on_aws.env["SYSTEM_TABLE"], made.clock, lambda: made.clock() / 1000)
+        known = CircuitBreaker(aws.dynamodb(), on_aws.env["SYSTEM_TABLE"], made.clock, lambda: made.clock() / 1000)
         with patch.object(circuits, "from_env", lambda: known):
             yield made

@@ -20,7 +20,7 @@ from urllib3.exceptions import NewConnectionError
 
 from adbot_queue.core import aws
 from adbot_queue.core.outbound import Answer as Answered
-from adbot_queue.core.outbound import Outbound, Place, Unreachable
+from adbot_queue.core.outbound import Endpoint, Outbound, Unreachable
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.messaging import otp_codes as codes
@@ -176,7 +176,7 @@ class Weather:
         status, body, headers = self.of(provider)
         return status, body if isinstance(body, str) else json.dumps(body), headers
 
-    def pushed(self, place: Place, *rest: Any) -> Answered:
+    def pushed(self, place: Endpoint, *rest: Any) -> Answered:
         """As `Peers.pushed`."""
         self.calls.append("push")
         if not self.bad:

@@ -187,7 +187,7 @@ def signature(payload: str, secret: str = SECRET, at: int | None = None) -> str:
     return f"t={at},v1={digest}"
 
 
-USUAL_SECRETS = {
+DEFAULT_SECRETS = {
     "stripe": {"api_key": "sk_test_1", "webhook_secret": SECRET},
     "sendgrid": {"api_key": "SG.1", "webhook_public_key": sendgrid_events.public_key(SENDGRID_KEY)},
     "segment": {"write_key": "wk_1"},
@@ -212,7 +212,7 @@ USUAL_SECRETS = {
 def configure() -> None:
     """Fill in the providers' secrets, those that are not there yet."""
     manager = aws.secrets_manager()
-    for name, value in USUAL_SECRETS.items():
+    for name, value in DEFAULT_SECRETS.items():
         with suppress(manager.exceptions.ResourceExistsException):
             manager.create_secret(Name=name, SecretString=json.dumps(value))
 
@@ -229,7 +229,7 @@ def secret(name: str, text: str | None) -> Iterator[None]:
     finally:
         if text is not None:
             aws.secrets_manager().delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
-        aws.secrets_manager().create_secret(Name=name, SecretString=json.dumps(USUAL_SECRETS[name]))
+        aws.secrets_manager().create_secret(Name=name, SecretString=json.dumps(DEFAULT_SECRETS[name]))
         secrets._kept.cache_clear()
 
 

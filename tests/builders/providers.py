@@ -21,7 +21,7 @@ from werkzeug.test import Client
 
 from adbot_queue.core import outbound
 from adbot_queue.core.outbound import Answer as Answered
-from adbot_queue.core.outbound import Outbound, Place, Unreachable
+from adbot_queue.core.outbound import Endpoint, Outbound, Unreachable
 from adbot_queue.providers import registry, segment, solana, stripe_client, twilio
 from local.settings import PUSH_HOST
 from local.stand_ins.app import StandIns
@@ -68,7 +68,7 @@ class Peers:
         shown: dict[str, dict[str, int]] = Client(self.stand_ins).get("/_effects").get_json()[provider]
         return shown
 
-    def pushed(self, place: Place, body: bytes, headers: dict[str, str], deadline: float) -> Answered:
+    def pushed(self, place: Endpoint, body: bytes, headers: dict[str, str], deadline: float) -> Answered:
         """What a push service answers; every other place is not reached."""
         self.requests.append(f"POST {place.authority}{place.target}")
         self.timeouts.append(deadline)

@@ -15,7 +15,7 @@ os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "adbot-queue")
 os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "AdBotQueue")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
-from adbot_queue.adbots.audit.findings import Kind
+from adbot_queue.adbots.audit.findings import FindingKind
 from tests.concurrency.run import Campaign, Result
 from tests.support.dynamodb_local import dynamodb_local, lacking
 
@@ -60,7 +60,7 @@ def _tell(number: int, runs: int, result: Result) -> None:
 
 def summary(results: list[Result]) -> str:
     """The table at the end."""
-    wrong: Counter[Kind] = sum((result.wrong for result in results), Counter())
+    wrong: Counter[FindingKind] = sum((result.wrong for result in results), Counter())
     faults: Counter[str] = sum((result.faults for result in results), Counter())
     rows = {
         "runs": len(results),
@@ -70,10 +70,10 @@ def summary(results: list[Result]) -> str:
         "conflicts injected": faults["conflicts"],
         "calls throttled": faults["throttles"],
         "requests sent twice": faults["resends"],
-        "double assignments": wrong[Kind.DOUBLE],
-        "FIFO jumps": wrong[Kind.JUMP],
-        "drift": wrong[Kind.DRIFT],
-        "lost": wrong[Kind.LOST],
+        "double assignments": wrong[FindingKind.DOUBLE],
+        "FIFO jumps": wrong[FindingKind.JUMP],
+        "drift": wrong[FindingKind.DRIFT],
+        "lost": wrong[FindingKind.LOST],
         "seconds": round(sum(result.seconds for result in results)),
     }
     width = max(map(len, rows))

@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 
 from adbot_queue.core import telemetry
 from adbot_queue.core.attribute_values import decode
-from adbot_queue.core.dynamodb import Contended
+from adbot_queue.core.dynamodb import TransactionConflict
 from adbot_queue.core.errors import AppError, Conflict, Invalid, NotFound, Unavailable
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.job_types import JobType
@@ -37,7 +37,7 @@ from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.jobs.worker.worker import Worker
 from adbot_queue.ledger import SYSTEM, Actor, Ledger
 from adbot_queue.platform.rate import Rate
-from adbot_queue.platform.rate_limits import Limits
+from adbot_queue.platform.rate_limits import RateLimiter
 from adbot_queue.testing.tables import create_tables
 from tests.builders.sqs import FakeSqs, Troubles
 from tests.concurrency.faults import Faults, Killed, Rates
@@ -100,7 +100,7 @@ class Platform:
         self.store = JobStore(on, run.tables["JobsTable"])
         dispatcher = Dispatcher(run.sqs, {queue: queue for queue in job_queues.QUEUES}, NoLambda, "w-%s", now)  # type: ignore[arg-type]
         dependents = Dependents(self.store, dispatcher, now)
-        limits = Limits(on, run.tables["SystemTable"], now)
+        limits = RateLimiter(on, run.tables["SystemTable"], now)
         self.service = JobService(
             self.store,
             dispatcher,
@@ -184,7 +184,7 @@ class Run:
                 step(platform, chance)
             except Killed:
                 platform = Platform(self, on)
-            except (ClientError, Contended, Unavailable):
+            except (ClientError, TransactionConflict, Unavailable):
                 continue  # the batch is delivered again
             except BaseException:  # noqa: BLE001  reported at the end
                 self.failures.append(f"{name}: {traceback.format_exc()}")
@@ -222,7 +222,7 @@ class Run:
         while time.monotonic() < deadline:
             try:
                 return command(Platform(self, on))
-            except (Killed, Contended, Unavailable):
+            except (Killed, TransactionConflict, Unavailable):
                 continue
             except ClientError as error:
                 if "injected" not in str(error):

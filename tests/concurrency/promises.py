@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from adbot_queue.adbots.audit.findings import Snapshot
+from adbot_queue.adbots.audit.findings import PoolSnapshot
 from adbot_queue.adbots.model import AdbotStatus, Run
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.adbots.storage import items
@@ -32,7 +32,7 @@ class Promises:
             return list(self.bought)
 
 
-def broken(promises: Promises, snapshot: Snapshot, service: AdbotService) -> Iterator[str]:
+def broken(promises: Promises, snapshot: PoolSnapshot, service: AdbotService) -> Iterator[str]:
     """Promises that were not kept."""
     for name, required in promises.bought.items():
         bot = snapshot.adbots.get(name)
@@ -71,7 +71,7 @@ def _signed(promises: Promises, service: AdbotService) -> Iterator[str]:
             yield f"{reason} was {'done' if reason in promises.done else 'refused'} and signed {signed[reason]} times"
 
 
-def _sessions(promises: Promises, snapshot: Snapshot, service: AdbotService) -> Iterator[str]:
+def _sessions(promises: Promises, snapshot: PoolSnapshot, service: AdbotService) -> Iterator[str]:
     """Every session stands at one position of one upload, and every position that counts is a session's."""
     store = service.store
     pages: dict[str, list[str]] = {
@@ -96,7 +96,7 @@ def _sessions(promises: Promises, snapshot: Snapshot, service: AdbotService) -> 
                 yield f"bot {bot.id} holds {upload} {offset}, which is a second position of {pages[upload][offset]}"
 
 
-def _at_rest(snapshot: Snapshot, service: AdbotService) -> Iterator[str]:
+def _at_rest(snapshot: PoolSnapshot, service: AdbotService) -> Iterator[str]:
     """Nothing is left to do, and nobody was set aside."""
     header, arrived = snapshot.header, len(snapshot.inbox)
     if arrived or (header.free and header.queue_length):

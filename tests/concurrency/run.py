@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, TypeVar
 from unittest.mock import patch
 
-from adbot_queue.adbots.audit.findings import Kind
+from adbot_queue.adbots.audit.findings import FindingKind
 from adbot_queue.adbots.audit.reconcile import Reconciler
 from adbot_queue.adbots.audit.rules import audit
 from adbot_queue.adbots.commands import Command
@@ -25,7 +25,7 @@ from tests.concurrency import workers
 from tests.concurrency.faults import Faults
 from tests.concurrency.promises import broken
 from tests.concurrency.scenario import PEOPLE, RESOLVERS, Scenario, scenario
-from tests.concurrency.workers import Shared, SomeNudges, Worker
+from tests.concurrency.workers import Shared, SomeTriggers, Worker
 from tests.support.dynamodb_local import client
 
 Part = TypeVar("Part")
@@ -44,7 +44,7 @@ class Result:
     sessions: int = 0
     seconds: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
-    wrong: Counter[Kind] = field(default_factory=Counter)
+    wrong: Counter[FindingKind] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
 
 
@@ -62,7 +62,7 @@ class Campaign:
         plan = scenario(seed)
         started = time.monotonic()
         tables = create_tables(self._clean, "AdBotsTable", "LedgerTable", prefix=f"run{seed}-")
-        shared = Shared(plan, tables, SomeNudges(Random(seed)))
+        shared = Shared(plan, tables, SomeTriggers(Random(seed)))
         service = shared.service(self._clean, system_clock)
         service.pools.create(plan.pool, Command(Actor("ada", "admin")))
         before = [Counter(fault.counts) for fault in self._faults]
@@ -72,7 +72,7 @@ class Campaign:
         for fault, count in zip(self._faults, before, strict=True):
             result.faults += fault.counts - count
         for failure in shared.failures:
-            result.wrong[Kind.LOST] += 1
+            result.wrong[FindingKind.LOST] += 1
             result.problems.append(failure)
         self._judge(shared, service, result)
         for table in tables.values():
@@ -110,7 +110,7 @@ class Campaign:
         try:
             self._rest(shared, service)
         except Exception:  # noqa: BLE001  a pool that cannot be brought to rest is a finding like others
-            result.wrong[Kind.LOST] += 1
+            result.wrong[FindingKind.LOST] += 1
             result.problems.append(traceback.format_exc())
         snapshot = Reconciler(service.store, service.ledger).read(shared.plan.pool)
         result.bots, result.sessions = len(snapshot.adbots), sum(snapshot.accepted.values())
@@ -118,7 +118,7 @@ class Campaign:
             result.wrong[finding.code.kind] += 1
             result.problems.append(f"{finding.code}: {finding.subject}: {finding.detail}")
         for problem in broken(shared.promises, snapshot, service):
-            result.wrong[Kind.LOST] += 1
+            result.wrong[FindingKind.LOST] += 1
             result.problems.append(problem)
 
     def _rest(self, shared: Shared, service: AdbotService) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from adbot_queue.adbots.audit.findings import Kind
+from adbot_queue.adbots.audit.findings import FindingKind
 from adbot_queue.adbots.storage.rows import UnreadableRow
 from adbot_queue.core.dynamodb import Item, Transaction
 from tests.concurrency import workers
@@ -70,4 +70,4 @@ def _found_out(campaign: Campaign, seed: int) -> bool:
 
 
 def _out_of_joint(result: Result) -> int:
-    return result.wrong[Kind.DOUBLE] + result.wrong[Kind.JUMP] + result.wrong[Kind.DRIFT]
+    return result.wrong[FindingKind.DOUBLE] + result.wrong[FindingKind.JUMP] + result.wrong[FindingKind.DRIFT]

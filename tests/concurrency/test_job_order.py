@@ -110,9 +110,9 @@ def test_twenty_urgent_jobs_are_done_before_a_tenth_of_the_backlog(endpoint: str
 def test_ten_thousand_jobs_of_one_tenant_do_not_make_another_tenants_one_wait_for_them(endpoint: str) -> None:
     load, number = Load(endpoint, "tenants"), 10_000
     with patch.object(load.platform.service, "_rate", Rate(20, number)):
-        taken = [load.platform.service.admit("ada", 100) for _ in range(number // 100)]
+        taken = [load.platform.service.acquire("ada", 100) for _ in range(number // 100)]
         load.put([load.job(f"ada {n}", taken[n // 100].virtual_time_of(n % 100), tenant="ada") for n in range(number)])
-        bob = load.job("bob", load.platform.service.admit("bob").virtual_time_ms, tenant="bob")
+        bob = load.job("bob", load.platform.service.acquire("bob").virtual_time_ms, tenant="bob")
     load.put([bob])
 
     served = load.serve_until({"bob"})

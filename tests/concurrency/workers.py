@@ -19,11 +19,11 @@ from adbot_queue.adbots.purchase import AdbotSpec
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core.clock import Clock, system_clock
-from adbot_queue.core.dynamodb import Contended, Refused
+from adbot_queue.core.dynamodb import TransactionConflict, TransactionRejected
 from adbot_queue.core.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from adbot_queue.ledger import Actor, Ledger
 from adbot_queue.stock.service import Stock
-from adbot_queue.stock.upload import Verdict, parse_objects
+from adbot_queue.stock.upload import LineVerdict, parse_objects
 from tests.concurrency.faults import Killed
 from tests.concurrency.promises import Promises
 from tests.concurrency.scenario import Purchase, Scenario, Upload
@@ -35,14 +35,14 @@ STUCK_SECONDS = 40.0
 Result = TypeVar("Result")
 
 
-class SomeNudges:
+class SomeTriggers:
     """Stands for allocation.fifo: wakes the resolvers, and now and then loses a message."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
         self._work = threading.Condition()
 
-    def pool(self, _pool: str, _news: str) -> bool:
+    def send(self, _pool: str, _cause: str) -> bool:
         if self._chance.random() < 0.2:
             return False
         with self._work:
@@ -60,7 +60,7 @@ class Shared:
 
     plan: Scenario
     tables: dict[str, str]
-    nudges: SomeNudges
+    triggers: SomeTriggers
     promises: Promises = field(default_factory=Promises)
     over: threading.Event = field(default_factory=threading.Event)
     failures: list[str] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Shared:
     def service(self, client: Any, now: Clock) -> AdbotService:
         """The service as a function that just started has it."""
         ledger = Ledger(client, self.tables["LedgerTable"], now)
-        return AdbotService(AdbotStore(client, self.tables["AdBotsTable"]), ledger, self.nudges, now)  # type: ignore[arg-type]
+        return AdbotService(AdbotStore(client, self.tables["AdBotsTable"]), ledger, self.triggers, now)  # type: ignore[arg-type]
 
 
 class Worker(threading.Thread):
@@ -104,7 +104,7 @@ class Worker(threading.Thread):
                 return command(self.shared.service(self.client, self.now))
             except Killed:
                 pass
-            except (Contended, Unavailable):
+            except (TransactionConflict, Unavailable):
                 time.sleep(self.chance.random() * 0.02)
             except ClientError as error:
                 if "injected" not in str(error):
@@ -137,7 +137,7 @@ def resolve(worker: Worker) -> None:
 
     while not worker.shared.over.is_set():
         worker.carry_out(lambda service: service.pools.resolve(worker.plan.pool, time_left))
-        worker.shared.nudges.wait(0.3)
+        worker.shared.triggers.wait(0.3)
 
 
 def buyer(purchases: list[Purchase]) -> Callable[[Worker], None]:
@@ -167,8 +167,8 @@ def _buy(worker: Worker, service: AdbotService, purchase: Purchase) -> str:
         required_sessions=purchase.required,
     )
     try:
-        return service.buy(order, ExecutionMode.ASYNC_QUEUE, STRIPE).id
-    except Refused as refused:
+        return service.create_paid(order, ExecutionMode.ASYNC_QUEUE, STRIPE).id
+    except TransactionRejected as refused:
         if "order" not in refused.failed:
             raise
         return f"bot-{purchase.key}"
@@ -183,7 +183,7 @@ def uploader(uploads: list[Upload]) -> Callable[[Worker], None]:
             if upload.abandoned:
                 try:
                     send(worker.shared.service(worker.client, worker.now))
-                except (Killed, Contended, Unavailable, ClientError):
+                except (Killed, TransactionConflict, Unavailable, ClientError):
                     continue  # gone for good: the sweeper must finish it
             else:
                 worker.carry_out(send)
@@ -195,7 +195,7 @@ def _sender(worker: Worker, upload: Upload) -> Callable[[AdbotService], None]:
     def send(service: AdbotService) -> None:
         lines = parse_objects([{"session_id": name} for name in upload.ids])
         done = Stock(service).upload(worker.plan.pool, lines, worker.command(upload.key))
-        taken = {line.session.id for line in done.lines if line.session and line.verdict is Verdict.ACCEPTED}
+        taken = {line.session.id for line in done.lines if line.session and line.verdict is LineVerdict.ACCEPTED}
         with worker.promises.lock:
             worker.promises.accepted[done.upload_id] = taken
 

@@ -71,7 +71,7 @@ def test_after_a_bounce_nothing_is_sent_there_until_somebody_lifts_it(api: Api, 
     actions = api("viewer", "GET", "/admin/ledger", params={"target": f"suppression:{entry['suppression_id']}"}).json()[
         "items"
     ]
-    assert [entry["action"] for entry in actions] == ["suppression.lift"]
+    assert [entry["action"] for entry in actions] == ["suppression.remove"]
 
 
 def test_a_users_browser_is_notified_until_it_has_unsubscribed(

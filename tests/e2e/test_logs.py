@@ -9,7 +9,7 @@ from typing import Any
 from local.stack import Stack
 from tests.support.leaks import leaks
 
-LEAST_LINES = 20
+MIN_LINES = 20
 """Fewer would mean that nothing was logged, or that nothing was read."""
 
 
@@ -37,5 +37,5 @@ def secrets_of(stack: Stack, manager: Any) -> Iterator[tuple[str, str]]:
 def test_no_log_holds_a_secret_or_tells_who_somebody_is(stack: Stack, aws: Callable[[str], Any]) -> None:
     said = list(lines(aws("logs")))
 
-    assert len(said) >= LEAST_LINES
+    assert len(said) >= MIN_LINES
     assert list(dict.fromkeys(leaks(said, dict(secrets_of(stack, aws("secretsmanager"))))))[:20] == []

@@ -15,7 +15,7 @@ from adbot_queue.core import aws, telemetry
 from adbot_queue.integrations.jobs.generate_content import Content
 from adbot_queue.integrations.jobs.optimize_seo import Seo
 from adbot_queue.platform import call_log as event_log
-from adbot_queue.platform.call_log import Kind
+from adbot_queue.platform.call_log import CallKind
 from local.embedded import PYTHON, child, wait_until_listening
 from local.settings import HOST, Settings, free_port
 from local.stand_ins.app import StandIns
@@ -76,7 +76,7 @@ def test_a_model_that_must_call_our_tool_answers_in_its_form(
     result = run(job_type, payload)
 
     form.model_validate({name: result[name] for name in form.model_fields})
-    (event,) = event_log.from_env().read(Kind.AI, None, None, 10, None)[0]
+    (event,) = event_log.from_env().read(CallKind.AI, None, None, 10, None)[0]
     assert (event["stop_reason"], event["outcome"]) == ("tool_use", "answered")
     assert event["cost_microdollars"] > 0
 

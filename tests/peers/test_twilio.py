@@ -20,7 +20,7 @@ from adbot_queue.core.errors import NotConfigured, ProviderFailed
 from adbot_queue.providers import registry, twilio
 from adbot_queue.providers.twilio import Message
 from local.stand_ins.app import StandIns
-from tests.builders.payments import USUAL_SECRETS
+from tests.builders.payments import DEFAULT_SECRETS
 from tests.support import peers
 from tests.support.published import _Judge, check_request, schema_of
 
@@ -86,7 +86,7 @@ def wire(peer: str, monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
 
 def _credential(provider: str, name: str) -> Any:
-    found = USUAL_SECRETS[provider][name]
+    found = DEFAULT_SECRETS[provider][name]
     if not found:
         raise NotConfigured(name)
     return found

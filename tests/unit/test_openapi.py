@@ -124,7 +124,7 @@ def test_parameters_share_the_enumerations_of_the_answers_and_are_never_null() -
         for operation in methods.values()
         for parameter in operation["parameters"]
     ]
-    assert {"$ref": "#/components/schemas/State", "default": "waiting"} in [entry["schema"] for entry in parameters]
+    assert {"$ref": "#/components/schemas/JobState", "default": "waiting"} in [entry["schema"] for entry in parameters]
     assert all('"null"' not in json.dumps(entry) for entry in parameters)
 
 

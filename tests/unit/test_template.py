@@ -12,7 +12,7 @@ import pytest
 
 from adbot_queue.core.http import SLASH
 from adbot_queue.jobs import job_queues
-from adbot_queue.jobs.enqueue.request import MOST_BATCH
+from adbot_queue.jobs.enqueue.request import MAX_BATCH
 from adbot_queue.jobs.worker import worker as execute
 from local.openapi import all_routes
 from local.settings import ROOT
@@ -148,7 +148,7 @@ def test_the_tiers_of_the_template_are_the_queues_of_the_registry() -> None:
 
 
 def test_the_least_burst_has_room_for_the_largest_batch_and_its_callback() -> None:
-    assert TEMPLATE["Parameters"]["JobsBurst"]["MinValue"] == MOST_BATCH + 1
+    assert TEMPLATE["Parameters"]["JobsBurst"]["MinValue"] == MAX_BATCH + 1
 
 
 def test_accounts_are_made_five_at_a_time() -> None:

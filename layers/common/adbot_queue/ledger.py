@@ -38,7 +38,7 @@ SYSTEM = Actor("system", "system")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Entry:
+class LedgerEntry:
     """One action on one target, for instance `adbot.cancel` on `adbot:abc`."""
 
     actor: Actor
@@ -55,7 +55,7 @@ _INDEXES = {"target": "by_target", "actor": "by_actor", "action": "by_action"}  
 class Ledger(Table):
     """Writes entries into other people's transactions, and reads them for `GET /admin/ledger`."""
 
-    def sign(self, transaction: Transaction, entry: Entry) -> None:
+    def sign(self, transaction: Transaction, entry: LedgerEntry) -> None:
         """Add the entry to a transaction: it is written exactly if its effect is."""
         now = self.now()
         at = clock.iso(now)

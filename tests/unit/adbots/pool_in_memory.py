@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from adbot_queue.adbots import changes
-from adbot_queue.adbots.allocation import STEP_ITEMS, Header, InboxEntry, QueueEntry, Segment, Step, plan
-from adbot_queue.adbots.changes import Change, Place
+from adbot_queue.adbots.allocation import STEP_ITEMS, AllocationStep, InboxEntry, PoolState, QueueEntry, Segment, plan
+from adbot_queue.adbots.changes import PoolChange, StockPosition
 from adbot_queue.adbots.model import Adbot, AdbotStatus, CreationSource, ExecutionMode, QueuedReason, Run
 
 Position = tuple[str, int]
@@ -17,7 +17,7 @@ class PoolInMemory:
     """Header, items and bots of one pool, with a naive model beside them: a list of waiting bots in order and a
     list of free positions in order."""
 
-    header: Header = field(default_factory=lambda: Header("p"))
+    header: PoolState = field(default_factory=lambda: PoolState("p"))
     inbox: list[InboxEntry] = field(default_factory=list)
     entries: dict[int, QueueEntry] = field(default_factory=dict)
     segments: dict[int, Segment] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class PoolInMemory:
         self.segments[segment.number] = segment
         self.free += [(upload, n) for n in range(count) if n not in dead]
 
-    def step(self, budget: int = STEP_ITEMS, read: int = 51, segments_read: int = 2) -> Step:
+    def step(self, budget: int = STEP_ITEMS, read: int = 51, segments_read: int = 2) -> AllocationStep:
         waiting = [self.entries[seq] for seq in sorted(self.entries) if seq >= self.header.queue_head]
         stock = [self.segments[n] for n in sorted(self.segments) if n >= self.header.cursor_segment]
         step = plan(self.header, self.inbox[:read], waiting[:read], stock[:segments_read], self.now, budget)
@@ -63,14 +63,14 @@ class PoolInMemory:
             self._apply(step)
         return step
 
-    def _cost(self, step: Step) -> int:
+    def _cost(self, step: AllocationStep) -> int:
         served = sum(
             1 + len(given.runs) + (bool(given.inbox)) + (bool(given.inbox) and given.missing_after > 0)
             for given in step.assignments
         )
         return 1 + served + 3 * len(step.placements)
 
-    def _apply(self, step: Step) -> None:
+    def _apply(self, step: AllocationStep) -> None:
         assert step.before == self.header
         self.header = step.after
         placed = {placement.inbox.id: placement for placement in step.placements}
@@ -120,11 +120,11 @@ class PoolInMemory:
         if complete:
             self.line.pop(0)
 
-    def following(self) -> QueueEntry | None:
+    def next_in_queue(self) -> QueueEntry | None:
         waiting = [self.entries[seq] for seq in sorted(self.entries) if seq >= self.header.queue_head]
         return waiting[1] if len(waiting) > 1 else None
 
-    def apply(self, change: Change) -> None:
+    def apply(self, change: PoolChange) -> None:
         assert change.header_before == self.header
         before, after = change.before, change.after
         self.header = change.header_after
@@ -149,13 +149,13 @@ class PoolInMemory:
             self.segments[change.released.number] = change.released
             self.free += [(run.upload, n) for run in change.released.ranges for n in range(run.offset, run.end)]
 
-    def place(self, position: Position) -> Place:
+    def place(self, position: Position) -> StockPosition:
         """Where a free session stands."""
         for number in sorted(self.segments, reverse=True):
             segment = self.segments[number]
             at = segment.position(*position)
             if at is not None and at not in segment.dead:
-                place = Place(*position, number, at)
+                place = StockPosition(*position, number, at)
                 if place.is_ahead_of(self.header):
                     return place
         raise AssertionError(f"{position} is not free")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from adbot_queue.adbots import changes
-from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry, Segment, plan
+from adbot_queue.adbots.allocation import InboxEntry, PoolState, QueueEntry, Segment, plan
 from adbot_queue.adbots.model import AdbotStatus, Run
 from tests.unit.adbots.pool_in_memory import PoolInMemory
 
@@ -104,11 +104,11 @@ def test_buyers_get_their_place_while_a_long_queue_is_served() -> None:
 
 
 def test_a_step_on_nothing_changes_nothing() -> None:
-    assert plan(Header("p"), [], [], [], 0).changes_nothing
+    assert plan(PoolState("p"), [], [], [], 0).changes_nothing
 
 
 def test_a_step_that_only_finds_dead_stock_still_moves_the_cursor() -> None:
-    header = Header("p", free=1, queue_tail=1, queue_length=1, missing_total=1, oldest_queued_at=5, next_segment=3)
+    header = PoolState("p", free=1, queue_tail=1, queue_length=1, missing_total=1, oldest_queued_at=5, next_segment=3)
     dead = Segment(0, (Run("u", 0, 2),), frozenset({0, 1}))
 
     step = plan(header, [], [QueueEntry(0, "bot", 1, 5)], [dead], 9)
@@ -118,7 +118,7 @@ def test_a_step_that_only_finds_dead_stock_still_moves_the_cursor() -> None:
 
 
 def test_the_last_entry_read_is_not_served_while_more_wait_because_the_next_head_would_be_unknown() -> None:
-    header = Header(
+    header = PoolState(
         "p", free=9, stock_total=9, queue_tail=3, queue_length=3, missing_total=3, oldest_queued_at=1, next_segment=1
     )
     read = [QueueEntry(0, "a", 1, 1), QueueEntry(1, "b", 1, 2)]
@@ -130,7 +130,7 @@ def test_the_last_entry_read_is_not_served_while_more_wait_because_the_next_head
 
 
 def test_an_arrival_never_overtakes_a_queue_that_was_not_read_to_its_end() -> None:
-    header = Header("p", free=9, queue_tail=2, queue_length=2, missing_total=2, oldest_queued_at=1, next_segment=1)
+    header = PoolState("p", free=9, queue_tail=2, queue_length=2, missing_total=2, oldest_queued_at=1, next_segment=1)
     read = [QueueEntry(0, "a", 1, 1)]
 
     step = plan(header, [InboxEntry("i", "late", 1, 5)], read, [Segment(0, (Run("u", 0, 9),))], 9)
@@ -169,7 +169,7 @@ class PoolMachine(RuleBasedStateMachine):
     def cancel(self, data: st.DataObject) -> None:
         bot = self.pool.bots[data.draw(st.sampled_from(sorted(self.pool.bots)))]
         if bot.status is not AdbotStatus.CANCELLED:
-            self.pool.apply(changes.cancel(self.pool.header, bot, self.pool.following(), self.pool.now))
+            self.pool.apply(changes.cancel(self.pool.header, bot, self.pool.next_in_queue(), self.pool.now))
 
     @precondition(lambda self: any(bot.runs for bot in self.pool.bots.values()))
     @rule(data=st.data())
@@ -178,7 +178,7 @@ class PoolMachine(RuleBasedStateMachine):
         bot = self.pool.bots[name]
         upload, offset = self._any_position(data, name)
         self.pool.lost.add((upload, offset))
-        self.pool.apply(changes.lose(self.pool.header, bot, upload, offset, self.pool.following(), self.pool.now))
+        self.pool.apply(changes.lose(self.pool.header, bot, upload, offset, self.pool.next_in_queue(), self.pool.now))
 
     @precondition(lambda self: self.pool.free)
     @rule(data=st.data())
@@ -204,7 +204,7 @@ class PoolMachine(RuleBasedStateMachine):
         places = tuple(self.pool.place(position) for position in chosen)
         if remove or places:
             self.pool.apply(
-                changes.reassign(self.pool.header, bot, remove, places, self.pool.following(), self.pool.now)
+                changes.reassign(self.pool.header, bot, remove, places, self.pool.next_in_queue(), self.pool.now)
             )
 
     def _any_position(self, data: st.DataObject, name: str) -> tuple[str, int]:

@@ -10,7 +10,7 @@ import pytest
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import AdbotStatus
 from adbot_queue.adbots.purchase import AdbotSpec
-from adbot_queue.stock.upload import Verdict
+from adbot_queue.stock.upload import LineVerdict
 from tests.builders.crash import Killed, crash_after
 from tests.builders.world import ADMIN, World, world
 
@@ -46,7 +46,7 @@ def _uploaded(on_aws: World, _: str) -> None:
     assert (header.free, header.stock_total) == (3, 3)
     assert len(on_aws.ledger(action="stock.upload")) == 1
     again = on_aws.upload("s1", "s2", "s3", key="u")
-    assert {line.verdict for line in again.lines} == {Verdict.ACCEPTED}
+    assert {line.verdict for line in again.lines} == {LineVerdict.ACCEPTED}
     assert on_aws.adbots.pools.header("standard").free == 3
 
 

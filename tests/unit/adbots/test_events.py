@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adbot_queue.adbots.event_publisher import Announcer
+from adbot_queue.adbots.event_publisher import EventPublisher
 from adbot_queue.adbots.events import events_of
 from adbot_queue.adbots.model import Adbot, AdbotStatus, CreationSource, ExecutionMode, QueuedReason, Run
 from adbot_queue.adbots.storage import items
@@ -103,7 +103,7 @@ def test_a_batch_becomes_events_with_an_id_of_their_own_and_one_notice() -> None
     bus, noticed = Bus(), Noticed()
     batch = [record(1, None, BOUGHT), record(2, BOUGHT, WAITING), record(3, WAITING, READY)]
 
-    Announcer(bus, "events", noticed).announce(batch)  # type: ignore[arg-type]
+    EventPublisher(bus, "events", noticed).publish(batch)  # type: ignore[arg-type]
 
     assert [entry["DetailType"] for entry in bus.sent] == ["adbot.created", "adbot.queued", "adbot.resolved"]
     assert json.loads(bus.sent[1]["Detail"])["event_id"] == "bot_1:2:adbot.queued"
@@ -114,13 +114,13 @@ def test_a_batch_becomes_events_with_an_id_of_their_own_and_one_notice() -> None
 
 def test_more_than_ten_events_go_in_several_calls() -> None:
     bus = Bus()
-    Announcer(bus, "events", Noticed()).announce([record(n, None, BOUGHT) for n in range(25)])  # type: ignore[arg-type]
+    EventPublisher(bus, "events", Noticed()).publish([record(n, None, BOUGHT) for n in range(25)])  # type: ignore[arg-type]
     assert len(bus.sent) == 25
 
 
 def test_an_event_that_the_bus_refused_brings_the_batch_back() -> None:
     with pytest.raises(Unavailable, match="ThrottlingException"):
-        Announcer(Bus(refuse=1), "events", Noticed()).announce([record(1, None, BOUGHT)])  # type: ignore[arg-type]
+        EventPublisher(Bus(refuse=1), "events", Noticed()).publish([record(1, None, BOUGHT)])  # type: ignore[arg-type]
 
 
 def test_an_order_that_comes_into_review_is_noticed_once() -> None:
@@ -130,6 +130,6 @@ def test_an_order_that_comes_into_review_is_noticed_once() -> None:
     again = {**change, "OldImage": new}
     batch = [{"eventID": "e1", "dynamodb": change}, {"eventID": "e2", "dynamodb": again}]
 
-    Announcer(Bus(), "events", noticed).announce(batch)  # type: ignore[arg-type]
+    EventPublisher(Bus(), "events", noticed).publish(batch)  # type: ignore[arg-type]
 
     assert noticed.calls == [("e1", {"review": 1}, [{"order_id": "ord_1", "review_reason": "no pool"}])]

@@ -10,12 +10,12 @@ from adbot_queue.adbots.audit.rules import audit
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import AdbotStatus, CreationSource, Order, OrderStatus
 from adbot_queue.adbots.purchase import AdbotSpec
-from adbot_queue.adbots.session_locator import Located
+from adbot_queue.adbots.session_locator import SessionLocation
 from adbot_queue.adbots.sessions import Sessions
 from adbot_queue.core.clock import system_clock
-from adbot_queue.core.dynamodb import Contended, Refused, Transaction
+from adbot_queue.core.dynamodb import Transaction, TransactionConflict, TransactionRejected
 from adbot_queue.stock.service import STAGED_FOR_MS, Stock, Uploaded
-from adbot_queue.stock.upload import Verdict
+from adbot_queue.stock.upload import LineVerdict
 from tests.builders.world import ADMIN, World
 
 
@@ -26,7 +26,7 @@ def test_a_free_session_that_is_given_away_while_it_is_being_lost_is_taken_from_
     on_aws.upload("s0", "s1")
     locate = Sessions.locate
 
-    def and_then_a_bot_is_served(self: Sessions, session_id: str) -> Located:
+    def and_then_a_bot_is_served(self: Sessions, session_id: str) -> SessionLocation:
         located = locate(self, session_id)
         monkeypatch.undo()
         bot = on_aws.create(1)
@@ -43,11 +43,11 @@ def test_a_free_session_that_is_given_away_while_it_is_being_lost_is_taken_from_
 @pytest.mark.parametrize(
     ("reasons", "outcome"),
     [
-        (["ConditionalCheckFailed", "None"], Refused),
-        (["TransactionConflict", "None"], Contended),
+        (["ConditionalCheckFailed", "None"], TransactionRejected),
+        (["TransactionConflict", "None"], TransactionConflict),
         # Which condition the item in conflict would have failed is not known: a bot must not get a strike for it.
-        (["TransactionConflict", "ConditionalCheckFailed"], Contended),
-        (["ConditionalCheckFailed", "ThrottlingError"], Contended),
+        (["TransactionConflict", "ConditionalCheckFailed"], TransactionConflict),
+        (["ConditionalCheckFailed", "ThrottlingError"], TransactionConflict),
     ],
 )
 def test_a_conflict_beside_a_failed_condition_is_contention(reasons: list[str], outcome: type[Exception]) -> None:
@@ -83,7 +83,7 @@ def test_what_an_upload_accepts_after_the_sweeper_finished_it_is_in_stock(
 
 
 def _accepted(uploaded: Uploaded) -> int:
-    return sum(line.verdict is Verdict.ACCEPTED for line in uploaded.lines)
+    return sum(line.verdict is LineVerdict.ACCEPTED for line in uploaded.lines)
 
 
 def _die(*_: object) -> None:

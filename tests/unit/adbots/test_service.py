@@ -16,7 +16,7 @@ from adbot_queue.core import aws
 from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.errors import Conflict, Forbidden, IdempotencyMismatch, Invalid, NotFound, Unavailable
 from adbot_queue.ledger import Actor
-from adbot_queue.stock.upload import Verdict, parse_objects
+from adbot_queue.stock.upload import LineVerdict, parse_objects
 from tests.builders.payments import rows
 from tests.builders.world import ADMIN, World
 
@@ -58,7 +58,7 @@ def test_bots_are_served_in_the_order_they_were_bought(on_aws: World) -> None:
     assert [on_aws.bot(bot.id).assigned for bot in bots] == [2, 2, 1]
 
 
-def test_every_trigger_nudges_the_allocator_with_the_pool(on_aws: World) -> None:
+def test_every_cause_triggers_allocation_of_its_pool(on_aws: World) -> None:
     on_aws.pool()
     bot = on_aws.create(1)
     assert on_aws.messages("allocation") == [{"pool": "standard"}]
@@ -309,9 +309,9 @@ def test_a_session_uploaded_twice_never_becomes_two(on_aws: World) -> None:
     on_aws.upload("s1", "s2")
     again = on_aws.upload("s2", "s3", "s3")
     assert [line.verdict for line in again.lines] == [
-        Verdict.DUPLICATE,
-        Verdict.ACCEPTED,
-        Verdict.DUPLICATE_IN_UPLOAD,
+        LineVerdict.DUPLICATE,
+        LineVerdict.ACCEPTED,
+        LineVerdict.DUPLICATE_IN_UPLOAD,
     ]
     assert on_aws.adbots.pools.header("standard").free == 3
     assert on_aws.sessions_of(on_aws.create(3).id) == ["s1", "s2", "s3"]
@@ -321,14 +321,14 @@ def test_the_same_upload_under_the_same_key_is_accepted_again_and_counted_once(o
     on_aws.pool()
     first, second = on_aws.upload("s1", "s2", key="k"), on_aws.upload("s1", "s2", key="k")
     assert second.upload_id == first.upload_id
-    assert {line.verdict for line in second.lines} == {Verdict.ACCEPTED}
+    assert {line.verdict for line in second.lines} == {LineVerdict.ACCEPTED}
     assert on_aws.adbots.pools.header("standard").free == 2
 
 
 def test_an_upload_of_many_transactions_is_stored_whole(on_aws: World) -> None:
     on_aws.pool()
     uploaded = on_aws.upload(*(f"s{n}" for n in range(120)))
-    assert {line.verdict for line in uploaded.lines} == {Verdict.ACCEPTED}
+    assert {line.verdict for line in uploaded.lines} == {LineVerdict.ACCEPTED}
     assert on_aws.adbots.pools.header("standard").free == 120
     assert on_aws.adbots.sessions.session_ids((on_aws.create(1).runs[0],)) == ["s0"]
 
@@ -444,7 +444,7 @@ def test_when_allocation_fails_inside_the_request_the_bot_is_there_and_waits(
     assert on_aws.bot(bot.id).status is AdbotStatus.READY
 
 
-def test_a_run_that_has_no_time_left_nudges_again_and_the_next_one_goes_on(on_aws: World) -> None:
+def test_a_run_that_has_no_time_left_triggers_another_and_the_next_one_goes_on(on_aws: World) -> None:
     on_aws.pool()
     bot = on_aws.create(1)
     on_aws.upload("s1")

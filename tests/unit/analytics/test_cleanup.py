@@ -39,7 +39,7 @@ def events_left(counting: Counting) -> set[str]:
 @pytest.fixture
 def old_events(counting: Counting, monkeypatch: pytest.MonkeyPatch) -> Counting:
     """Three that are older than five days, two that are not."""
-    monkeypatch.setattr("adbot_queue.operations.cleanup.RAW_KEPT_MS", 8 * DAY_MS)  # fewer empty hours to look into
+    monkeypatch.setattr("adbot_queue.operations.cleanup.RAW_TTL_MS", 8 * DAY_MS)  # fewer empty hours to look into
     monkeypatch.setattr("adbot_queue.operations.cleanup.OVERDUE_MS", 0)
     for number, days in enumerate((7, 7, 6, 5, 0)):
         counting.record(event(str(number), NOON - days * DAY_MS))

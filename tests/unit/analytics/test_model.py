@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adbot_queue.analytics.model import (
-    KEPT,
-    MOST_NAMES,
+    MAX_NAMES,
     OTHERS,
+    SKETCH_SIZE,
     Aggregate,
     Bucket,
     People,
@@ -37,8 +37,8 @@ def test_people_are_counted_once_in_whatever_order_and_however_they_are_put_toge
         whole.merge(People.unpacked(part.packed()))
 
     everybody = {person for one in crowds for person in one}
-    assert whole.hashes == sorted(everybody)[:KEPT]
-    if len(everybody) < KEPT:
+    assert whole.hashes == sorted(everybody)[:SKETCH_SIZE]
+    if len(everybody) < SKETCH_SIZE:
         assert (whole.count, whole.exact) == (len(everybody), True)
 
 
@@ -51,9 +51,9 @@ def test_a_crowd_is_estimated_to_a_few_percent_and_says_so() -> None:
 
 
 def test_one_fewer_than_are_kept_is_exact() -> None:
-    assert People(range(KEPT - 1)).exact
-    assert People(range(KEPT - 1)).count == KEPT - 1
-    assert not People(range(KEPT)).exact
+    assert People(range(SKETCH_SIZE - 1)).exact
+    assert People(range(SKETCH_SIZE - 1)).count == SKETCH_SIZE - 1
+    assert not People(range(SKETCH_SIZE)).exact
 
 
 def test_a_user_is_another_person_than_a_visitor_of_that_name_and_goes_before_him() -> None:
@@ -91,10 +91,10 @@ def test_only_those_who_viewed_an_article_are_its_readers() -> None:
 
 
 def test_rare_names_are_counted_together_and_nothing_is_lost() -> None:
-    aggregate = Aggregate(Counter({f"event {number:03d}": 1 + (number < 10) for number in range(MOST_NAMES + 20)}))
+    aggregate = Aggregate(Counter({f"event {number:03d}": 1 + (number < 10) for number in range(MAX_NAMES + 20)}))
     shown = aggregate.shown()
 
-    assert len(shown) == MOST_NAMES + 1
+    assert len(shown) == MAX_NAMES + 1
     assert shown[OTHERS] == 20
     assert sum(shown.values()) == aggregate.events
     assert shown["event 009"] == 2

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from adbot_queue.core import aws, cursors, dynamodb
 from adbot_queue.core.attribute_values import decode, encode
-from adbot_queue.core.dynamodb import Contended, Refused, Transaction
+from adbot_queue.core.dynamodb import Transaction, TransactionConflict, TransactionRejected
 from adbot_queue.core.errors import Invalid
 from tests.builders.world import World
 
@@ -44,7 +44,7 @@ def test_a_refused_transaction_names_the_tags_and_what_stood_there(on_aws: World
 
     again = Transaction(aws.dynamodb())
     again.create("first", table, {"pk": "a", "sk": "a", "n": 2}).create("other", table, {"pk": "b", "sk": "b"})
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(TransactionRejected) as refused:
         again.commit()
 
     assert refused.value.failed == {"first": {"pk": "a", "sk": "a", "n": 1}}
@@ -69,7 +69,7 @@ def test_contention_says_that_nothing_was_written_and_to_try_again(
         raise ClientError(response, "TransactWriteItems")
 
     monkeypatch.setattr(aws.dynamodb(), "transact_write_items", refuse)
-    with pytest.raises(Contended):
+    with pytest.raises(TransactionConflict):
         Transaction(aws.dynamodb()).create("x", on_aws.env["ADBOTS_TABLE"], {"pk": "a", "sk": "a"}).commit()
 
 

@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import pytest
 
-from adbot_queue.core.outbound import MOST_REDIRECTS, BadAddress, Outbound, Unreachable, is_public
+from adbot_queue.core.outbound import MAX_REDIRECTS, BadAddress, Outbound, Unreachable, is_public
 from tests.builders.receiver import Receiver, only_loopback, receiving
 
 PUBLIC = "93.184.216.34"
@@ -261,7 +261,7 @@ def test_redirects_end(receiver: Receiver) -> None:
     receiver.answers = [(307, {"Location": "/again"})] * 9
     with pytest.raises(Unreachable, match="redirects"):
         Outbound(receivers=receiver.names).post(receiver.url, b"", {}, 5)
-    assert len(receiver.seen) == MOST_REDIRECTS + 1
+    assert len(receiver.seen) == MAX_REDIRECTS + 1
 
 
 def test_a_redirect_that_names_no_place_is_an_answer(receiver: Receiver) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adbot_queue.providers.waiting import MOST_S, retry_after
+from adbot_queue.providers.waiting import MAX_S, retry_after
 
 NOON = 1_790_000_000_000
 
@@ -15,12 +15,12 @@ NOON = 1_790_000_000_000
         ("30", 30.0),
         ("0", 0.0),
         (" 7 ", 7.0),
-        ("9" * 400, MOST_S),  # infinity, to float
+        ("9" * 400, MAX_S),  # infinity, to float
         ("Mon, 21 Sep 2026 14:14:00 GMT", 40.0),
         ("Mon, 21 Sep 2020 14:14:00 GMT", 0.0),
-        ("Fri, 31 Dec 9999 23:59:59 GMT", MOST_S),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", MAX_S),
         ("Fri, 31 Dec 99999 23:59:59 GMT", None),
-        ("Fri, 31 Dec 9999 23:59:59 -1200", MOST_S),
+        ("Fri, 31 Dec 9999 23:59:59 -1200", MAX_S),
         ("-3", None),
         ("٣", None),  # a digit to str.isdigit
         ("soon", None),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from adbot_queue.adbots.event_publisher import Announcer
+from adbot_queue.adbots.event_publisher import EventPublisher
 from adbot_queue.core import aws, given_up, telemetry
 from adbot_queue.jobs.model import JobState
 from adbot_queue.queues import counters
@@ -58,7 +58,9 @@ class Streams:
         """Everything in the stream of a table, as Lambda hands it over."""
         place = self._place(table, "0", "9" * 30)
         return given_up.GivenUpBatches(aws.sqs(), aws.dynamodb_streams, "", {})._read(
-            given_up.Place(place["streamArn"], place["shardId"], "1100000000017454423009", str(self._last(table)))
+            given_up.BatchPosition(
+                place["streamArn"], place["shardId"], "1100000000017454423009", str(self._last(table))
+            )
         )
 
     def _last(self, table: str) -> int:
@@ -146,7 +148,7 @@ def announced(records: list[Record]) -> list[str]:
         def record(self, *_: Any) -> None: ...
 
     bus = Bus()
-    Announcer(bus, "events", Ignored()).announce(records)  # type: ignore[arg-type]
+    EventPublisher(bus, "events", Ignored()).publish(records)  # type: ignore[arg-type]
     return bus.taken
 
 
@@ -181,8 +183,8 @@ def test_jobs_of_a_dropped_stream_are_counted_exactly_once(streams: Streams) -> 
         new_provider()
         jobs.run("charge", {"name": "a"})
         jobs.run("charge", {"name": "b", "goes": ["permanent"]})
-    streams.drop("JOBS_TABLE", counters.MOST_RECORDS)
-    streams.drop("JOBS_TABLE", counters.MOST_RECORDS)  # the function was about to succeed after all
+    streams.drop("JOBS_TABLE", counters.MAX_RECORDS)
+    streams.drop("JOBS_TABLE", counters.MAX_RECORDS)  # the function was about to succeed after all
 
     streams.sweep()
 

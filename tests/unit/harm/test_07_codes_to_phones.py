@@ -19,7 +19,7 @@ from adbot_queue.messaging import phone_ranges as numbers
 from adbot_queue.messaging.otp_codes import Codes
 from adbot_queue.messaging.otp_service import Otps
 from adbot_queue.platform.rate import Rate
-from adbot_queue.platform.rate_limits import Limits
+from adbot_queue.platform.rate_limits import RateLimiter
 from adbot_queue.testing.tables import template
 from tests.builders.clocks import FakeClock
 from tests.builders.jobs import Jobs
@@ -246,8 +246,8 @@ def test_retry_after_is_when_the_same_ask_is_taken_and_not_a_second_earlier(on: 
 # The buckets
 
 
-def buckets(on: World, clock: FakeClock) -> Limits:
-    return Limits(aws.dynamodb(), on.env["SYSTEM_TABLE"], clock)
+def buckets(on: World, clock: FakeClock) -> RateLimiter:
+    return RateLimiter(aws.dynamodb(), on.env["SYSTEM_TABLE"], clock)
 
 
 def test_all_tokens_are_taken_or_none(on: World) -> None:
@@ -255,15 +255,15 @@ def test_all_tokens_are_taken_or_none(on: World) -> None:
     clock = FakeClock()
     limits = buckets(on, clock)
     slow, quick = Rate(1 / 60, 1), Rate(1, 5)
-    assert limits.take_all({"a": slow, "b": quick}) == {}
-    refused = limits.take_all({"a": slow, "b": quick})
+    assert limits.acquire_all({"a": slow, "b": quick}) == {}
+    refused = limits.acquire_all({"a": slow, "b": quick})
     assert list(refused) == ["a"]
     assert (refused["a"].allowed, refused["a"].retry_after_s, refused["a"].remaining) == (False, 60, 0)
     for _ in range(4):
-        assert limits.take("b", quick).allowed
-    assert not limits.take("b", quick).allowed
+        assert limits.acquire("b", quick).allowed
+    assert not limits.acquire("b", quick).allowed
     clock.advance(60_000)
-    assert limits.take_all({"a": slow, "b": quick}) == {}
+    assert limits.acquire_all({"a": slow, "b": quick}) == {}
 
 
 def test_of_two_at_once_one_token_is_taken_by_one(on: World) -> None:
@@ -278,11 +278,11 @@ def test_of_two_at_once_one_token_is_taken_by_one(on: World) -> None:
     def meanwhile(**_: Any) -> None:
         if not answers:
             answers.append("begun")
-            answers.append(second.take_all({"a": rate, "b": rate}))
+            answers.append(second.acquire_all({"a": rate, "b": rate}))
 
     events.register("before-call.dynamodb.TransactWriteItems", meanwhile, unique_id="meanwhile")
     try:
-        refused = first.take_all({"a": rate, "b": rate})
+        refused = first.acquire_all({"a": rate, "b": rate})
     finally:
         events.unregister("before-call.dynamodb.TransactWriteItems", unique_id="meanwhile")
     assert answers == ["begun", {}]
@@ -299,14 +299,14 @@ def test_who_always_meets_others_is_told_to_come_again(on: World) -> None:
     def meanwhile(**_: Any) -> None:
         if not inside:
             inside.append(1)
-            other.take("a", rate)
+            other.acquire("a", rate)
             inside.clear()
 
     events = aws.dynamodb().meta.events
     events.register("before-call.dynamodb.TransactWriteItems", meanwhile, unique_id="always")
     try:
         with pytest.raises(Unavailable):
-            limits.take_all({"a": rate, "b": rate})
+            limits.acquire_all({"a": rate, "b": rate})
     finally:
         events.unregister("before-call.dynamodb.TransactWriteItems", unique_id="always")
     assert set(spent(on)) == {"LIMIT#a"}

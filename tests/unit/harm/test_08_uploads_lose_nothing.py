@@ -17,7 +17,7 @@ from adbot_queue.core import aws
 from adbot_queue.core.clock import system_clock
 from adbot_queue.stock import service as stock
 from adbot_queue.stock.service import STAGED_FOR_MS, Uploaded
-from adbot_queue.stock.upload import Verdict
+from adbot_queue.stock.upload import LineVerdict
 from tests.builders.crash import Killed, crash_after
 from tests.builders.world import World, world
 
@@ -73,7 +73,7 @@ def after_call(number: int, act: Callable[[], object]) -> Iterator[list[str]]:
 
 
 def accepted(uploaded: Uploaded) -> list[str]:
-    return [line.session.id for line in uploaded.lines if line.session and line.verdict is Verdict.ACCEPTED]
+    return [line.session.id for line in uploaded.lines if line.session and line.verdict is LineVerdict.ACCEPTED]
 
 
 def check(on_aws: World, wanted: set[str], told: list[str]) -> None:
@@ -120,7 +120,7 @@ def test_a_repetition_of_a_dead_upload_met_by_the_sweeper_after_any_call_loses_n
                     repeated = on_aws.upload(*IDS, key=key)
                 # Without a key, what died after it was published had told its caller nothing, but might have.
                 states = {line.verdict for line in repeated.lines}
-                told = list(IDS) if key is None and states == {Verdict.DUPLICATE} else accepted(repeated)
+                told = list(IDS) if key is None and states == {LineVerdict.DUPLICATE} else accepted(repeated)
                 check(on_aws, set(IDS), told)
 
 

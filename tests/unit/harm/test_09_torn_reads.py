@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry, Segment, plan
+from adbot_queue.adbots.allocation import InboxEntry, PoolState, QueueEntry, Segment, plan
 from adbot_queue.adbots.audit.reconcile import Reconciler
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import Adbot, AdbotStatus, Run
@@ -117,7 +117,7 @@ def world_with_work(world: World, monkeypatch: pytest.MonkeyPatch) -> list[Adbot
 
 
 def test_a_step_names_a_bot_twice_that_got_its_place_between_two_reads() -> None:
-    header = Header(
+    header = PoolState(
         "p", version=3, free=5, stock_total=5, queue_tail=1, queue_length=1, missing_total=2, next_segment=1
     )
     inbox = [InboxEntry("i1", "bot", 2, 1)]
@@ -129,7 +129,7 @@ def test_a_step_names_a_bot_twice_that_got_its_place_between_two_reads() -> None
 
 
 def test_a_step_gives_a_position_twice_that_came_back_between_two_reads() -> None:
-    header = Header("p", version=3, free=4, stock_total=4, next_segment=2)
+    header = PoolState("p", version=3, free=4, stock_total=4, next_segment=2)
     inbox = [InboxEntry("i1", "a", 2, 1), InboxEntry("i2", "b", 2, 2)]
     overlapping = [Segment(0, (Run("u", 0, 2),)), Segment(1, (Run("u", 1, 2),))]
 

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import pytest
 
-from adbot_queue.adbots.audit.findings import Code, Finding
+from adbot_queue.adbots.audit.findings import Finding, FindingCode
 from adbot_queue.adbots.audit.reconcile import Reconciler
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import Adbot, AdbotStatus
@@ -192,7 +192,7 @@ def test_a_bot_that_is_damaged_elsewhere_is_served_and_reported(
         if name == "queued_reason":  # the step has removed it
             assert findings(on_aws, pool) == [], case
             continue
-        assert [one.code for one in findings(on_aws, pool)] == [Code.ROW_UNREADABLE], case
+        assert [one.code for one in findings(on_aws, pool)] == [FindingCode.ROW_UNREADABLE], case
         counted.clear()
         change = {"Keys": key, "NewImage": after, "OldImage": before, "SequenceNumber": "1"}
         record = {"eventID": "1", "eventName": "MODIFY", "dynamodb": change}
@@ -533,7 +533,7 @@ def test_an_unreadable_row_is_a_finding_of_its_own_while_it_is_not_set_aside(thr
     waiting = three.create(5, pool="alpha")
     rows.spoil(items.adbot_key(waiting.id), "status", {"S": "NEWER"})
 
-    assert [(one.code, one.subject) for one in findings(three, "alpha")] == [(Code.ROW_UNREADABLE, waiting.id)]
+    assert [(one.code, one.subject) for one in findings(three, "alpha")] == [(FindingCode.ROW_UNREADABLE, waiting.id)]
 
 
 def test_an_unreadable_bot_is_refused_in_words() -> None:

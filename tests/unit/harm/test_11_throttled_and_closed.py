@@ -16,7 +16,7 @@ from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.platform import circuit_breaker as circuits
 from adbot_queue.platform.circuit import Circuit, CircuitState
-from adbot_queue.platform.circuit_breaker import CircuitOpen, Circuits
+from adbot_queue.platform.circuit_breaker import CircuitBreaker, CircuitOpen
 from adbot_queue.providers import registry
 from adbot_queue.providers.waiting import throttled
 from tests.builders.calls import providers
@@ -34,7 +34,7 @@ from tests.builders.outages import (
     twilio_error,
     weather,
 )
-from tests.builders.payments import USUAL_SECRETS, configure, empty, failing, secret
+from tests.builders.payments import DEFAULT_SECRETS, configure, empty, failing, secret
 from tests.builders.processors import failure
 from tests.builders.providers import Peers, connect
 from tests.builders.world import World, world
@@ -392,7 +392,9 @@ def test_jobs_go_on_by_themselves_when_the_key_is_replaced(jobs: Jobs, peers: Pe
         calls = len(sky.calls)
         assert calls < 9
         assert circuit("sendgrid").reason
-        aws.secrets_manager().put_secret_value(SecretId="sendgrid", SecretString=json.dumps(USUAL_SECRETS["sendgrid"]))
+        aws.secrets_manager().put_secret_value(
+            SecretId="sendgrid", SecretString=json.dumps(DEFAULT_SECRETS["sendgrid"])
+        )
         changed = jobs.clock()
         for _ in range(6):
             several = [job if job.is_terminal else attempt(jobs, job) for job in several]
@@ -478,14 +480,14 @@ def test_a_circuit_that_cannot_be_written_loses_nothing_that_was_done(jobs: Jobs
     sky.shape = sendgrid_error(503, "no")
     kind("send-email", MAIL)
     sky.shape = None
-    original = Circuits._write
+    original = CircuitBreaker._write
 
-    def write(self: Circuits, *args: Any, **values: Any) -> Any:
+    def write(self: CircuitBreaker, *args: Any, **values: Any) -> Any:
         with failing(aws.dynamodb(), "UpdateItem"):
             return original(self, *args, **values)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Circuits, "_write", write)
+        patched.setattr(CircuitBreaker, "_write", write)
         done = attempt(jobs, mails(jobs, 1)[0])
 
     assert done.state is JobState.COMPLETED

@@ -16,7 +16,7 @@ from adbot_queue.core import aws, dynamodb, settings
 from adbot_queue.messaging import suppressions
 from adbot_queue.messaging.jobs.send_email import SendEmail
 from adbot_queue.messaging.mail_templates import TEMPLATES
-from adbot_queue.messaging.suppressions import Kind
+from adbot_queue.messaging.suppressions import MailKind
 from adbot_queue.providers import registry
 from local.stand_ins import sendgrid_events
 from tests.builders.payments import SENDGRID_KEY, configure, empty, rows
@@ -44,14 +44,14 @@ TEMPLATED: dict[str, dict[str, Any]] = {
     },
 }
 PLAIN = {"subject": "Hello", "text": "Hello."}
-MAILS: dict[str, tuple[Kind, int | None, dict[str, Any]]] = {
-    "plain": (Kind.TRANSACTIONAL, None, PLAIN),
-    "transactional": (Kind.TRANSACTIONAL, None, PLAIN | {"kind": "transactional"}),
-    "marketing": (Kind.MARKETING, None, PLAIN | {"kind": "marketing"}),
-    "group 5": (Kind.MARKETING, 5, PLAIN | {"kind": "marketing", "group": 5}),
-    "group 6": (Kind.MARKETING, 6, PLAIN | {"kind": "marketing", "group": 6}),
+MAILS: dict[str, tuple[MailKind, int | None, dict[str, Any]]] = {
+    "plain": (MailKind.TRANSACTIONAL, None, PLAIN),
+    "transactional": (MailKind.TRANSACTIONAL, None, PLAIN | {"kind": "transactional"}),
+    "marketing": (MailKind.MARKETING, None, PLAIN | {"kind": "marketing"}),
+    "group 5": (MailKind.MARKETING, 5, PLAIN | {"kind": "marketing", "group": 5}),
+    "group 6": (MailKind.MARKETING, 6, PLAIN | {"kind": "marketing", "group": 6}),
     **{
-        name: (Kind.TRANSACTIONAL, None, {"template": name, "variables": variables})
+        name: (MailKind.TRANSACTIONAL, None, {"template": name, "variables": variables})
         for name, variables in TEMPLATED.items()
     },
 }
@@ -148,7 +148,7 @@ def test_after_a_bounce_or_a_complaint_no_mail_goes_out(on: World, peers: Peers,
 
 def test_every_template_of_the_product_declares_a_kind_and_is_transactional() -> None:
     assert TEMPLATED.keys() == TEMPLATES.keys()
-    assert {model.kind for model in TEMPLATES.values()} == {Kind.TRANSACTIONAL}
+    assert {model.kind for model in TEMPLATES.values()} == {MailKind.TRANSACTIONAL}
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_each_scope_is_lifted_by_itself(on: World, peers: Peers) -> None:
         left.append({mail for mail in MAILS if refused(mail)})
 
     assert left == [MARKETING, {"group 5"}, set()]
-    assert {entry["target"] for entry in on.ledger(action="suppression.lift")} == {
+    assert {entry["target"] for entry in on.ledger(action="suppression.remove")} == {
         f"suppression:{one}" for one in ids.values()
     }
 
@@ -276,7 +276,7 @@ def test_sendgrid_is_asked_to_bypass_its_unsubscribes_for_what_is_no_marketing(p
 
     (sent,) = peers.mails
     kind, group, _ = MAILS[mail]
-    bypass = None if kind is Kind.MARKETING else {"bypass_unsubscribe_management": {"enable": True}}
+    bypass = None if kind is MailKind.MARKETING else {"bypass_unsubscribe_management": {"enable": True}}
     assert sent.get("mail_settings") == bypass
     assert sent.get("asm") == ({"group_id": group} if group else None)
 

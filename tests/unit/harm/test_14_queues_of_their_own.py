@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from adbot_queue.core import aws, outbound
-from adbot_queue.core.outbound import Place, Unreachable
+from adbot_queue.core.outbound import Endpoint, Unreachable
 from adbot_queue.integrations.receivers import circuit_of
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs import service as jobs_service
@@ -25,7 +25,7 @@ from adbot_queue.messaging.otp_codes import Codes
 from adbot_queue.messaging.otp_service import Otps
 from adbot_queue.platform import circuit_breaker as circuits
 from adbot_queue.platform.circuit import MIN_FAILURES, CircuitState
-from adbot_queue.platform.circuit_breaker import Circuits
+from adbot_queue.platform.circuit_breaker import CircuitBreaker
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure, empty, rows
 from tests.builders.providers import Peers, connect
@@ -61,7 +61,7 @@ def jobs(on: World, peers: Peers, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     monkeypatch.setattr(codes, "from_env", lambda: store)
     monkeypatch.setattr(service, "from_env", lambda: Otps(store, made.service, made.limits, made.clock))
     monkeypatch.setattr(jobs_service, "from_env", lambda: made.service)
-    known = Circuits(aws.dynamodb(), on.env["SYSTEM_TABLE"], made.clock, lambda: made.clock() / 1000)
+    known = CircuitBreaker(aws.dynamodb(), on.env["SYSTEM_TABLE"], made.clock, lambda: made.clock() / 1000)
     monkeypatch.setattr(circuits, "from_env", lambda: known)
     return made
 
@@ -73,7 +73,7 @@ class Receivers:
     courses: dict[str, Course] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    def post(self, place: Place, _body: bytes, _headers: dict[str, str], _deadline: float) -> outbound.Answer:
+    def post(self, place: Endpoint, _body: bytes, _headers: dict[str, str], _deadline: float) -> outbound.Answer:
         self.asked.append(place.authority)
         course = self.courses.get(place.authority, [200])
         status = course[0] if len(course) == 1 else course.pop(0)
@@ -266,7 +266,7 @@ def test_a_dead_receiver_is_counted_and_is_no_providers_alarm(
 
 def test_a_process_remembers_a_bounded_number_of_receivers(on: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(circuits, "REMEMBERED", 5)
-    known = Circuits(aws.dynamodb(), on.env["SYSTEM_TABLE"])
+    known = CircuitBreaker(aws.dynamodb(), on.env["SYSTEM_TABLE"])
     for number in range(20):
         name = circuit_of(outbound.from_env().place(f"https://host-{number}.example/"))
         known.admit(name)

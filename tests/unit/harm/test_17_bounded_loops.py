@@ -53,7 +53,7 @@ def receives() -> dict[str, list[str]]:
     """Queue -> functions that get its messages."""
     found: dict[str, list[str]] = {}
     for function, properties in FUNCTIONS.items():
-        for event in properties["Events"].values():
+        for event in properties.get("Events", {}).values():
             if event["Type"] == "SQS":
                 found.setdefault(event["Properties"]["Queue"]["Fn::GetAtt"][0], []).append(function)
     return found

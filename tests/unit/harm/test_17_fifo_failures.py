@@ -307,7 +307,7 @@ def test_the_template_allows_as_many_receives_as_the_code_counts() -> None:
 @pytest.mark.parametrize("name", [n for n, i in RESOURCES.items() if i["Type"] == "AWS::Serverless::Function"])
 def test_a_consumer_may_change_the_visibility_of_its_own_queues_alone(name: str) -> None:
     function = RESOURCES[name]["Properties"]
-    sources = [event["Properties"]["Queue"] for event in function["Events"].values() if event["Type"] == "SQS"]
+    sources = [event["Properties"]["Queue"] for event in function.get("Events", {}).values() if event["Type"] == "SQS"]
     role = function["Role"]["Fn::GetAtt"][0]
     allowed = [
         resource

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from adbot_queue.core.errors import AppError
 from adbot_queue.core.record_files import UnreadableFile
-from adbot_queue.stock.upload import SESSION_ID, Line, Verdict, parse
+from adbot_queue.stock.upload import SESSION_ID, LineVerdict, UploadLine, parse
 
 CONTENT_TYPES = [
     "text/csv",
@@ -65,8 +65,8 @@ TEXTS = {
 }
 
 
-def sessions(lines: list[Line]) -> list[tuple[str, dict[str, Any]]]:
-    assert [line.detail for line in lines if line.verdict is not Verdict.ACCEPTED] == []
+def sessions(lines: list[UploadLine]) -> list[tuple[str, dict[str, Any]]]:
+    assert [line.detail for line in lines if line.verdict is not LineVerdict.ACCEPTED] == []
     return [(line.session.id, line.session.secret) for line in lines if line.session]
 
 
@@ -198,7 +198,7 @@ ROWS = {
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_that_does_not_fit_is_refused_and_loses_no_other(row: str) -> None:
     lines = parse(CELLS.format(row).encode(), "text/csv")
-    assert [line.verdict for line in lines] == [Verdict.ACCEPTED, Verdict.INVALID, Verdict.ACCEPTED]
+    assert [line.verdict for line in lines] == [LineVerdict.ACCEPTED, LineVerdict.INVALID, LineVerdict.ACCEPTED]
     assert (lines[1].number, lines[2].number) == (3, 4 + row.count("\n"))
     assert ROWS[row] in lines[1].detail
 
@@ -227,7 +227,7 @@ def test_a_json_record_that_is_not_strict_is_refused_and_loses_no_other(member: 
     records = ['{"session_id": "a1"}', '{"session_id": ' + member + "}", '{"session_id": "c3"}']
     text = "\n".join(records) if shape == "lines" else "[" + ",\n".join(records) + "]"
     lines = parse(text.encode(), "application/json")
-    assert [line.verdict for line in lines] == [Verdict.ACCEPTED, Verdict.INVALID, Verdict.ACCEPTED]
+    assert [line.verdict for line in lines] == [LineVerdict.ACCEPTED, LineVerdict.INVALID, LineVerdict.ACCEPTED]
     assert [line.number for line in lines] == [1, 2, 3]
     assert VALUES[member] in lines[1].detail
 
@@ -241,7 +241,9 @@ def test_a_line_that_is_no_json_object_is_refused_under_the_line_of_the_file(lin
     rows = ["", line, "", good] if place == 0 else ["", good, "", line]
     lines = parse("\r\n".join(rows).encode(), "application/x-ndjson")
     assert sorted((one.number, one.verdict) for one in lines) == sorted(
-        [(2, Verdict.INVALID), (4, Verdict.ACCEPTED)] if place == 0 else [(2, Verdict.ACCEPTED), (4, Verdict.INVALID)]
+        [(2, LineVerdict.INVALID), (4, LineVerdict.ACCEPTED)]
+        if place == 0
+        else [(2, LineVerdict.ACCEPTED), (4, LineVerdict.INVALID)]
     )
 
 
@@ -256,9 +258,9 @@ def test_ids_that_only_resemble_rounded_numbers_are_taken(name: str) -> None:
 def test_of_two_lines_with_one_id_the_first_counts() -> None:
     lines = parse(b"\nsession_id,key\na1,x\n\na1,y\nb2,z\n", "text/csv")
     assert [(line.number, line.verdict, line.detail) for line in lines] == [
-        (3, Verdict.ACCEPTED, ""),
-        (5, Verdict.DUPLICATE_IN_UPLOAD, "first on line 3"),
-        (6, Verdict.ACCEPTED, ""),
+        (3, LineVerdict.ACCEPTED, ""),
+        (5, LineVerdict.DUPLICATE_IN_UPLOAD, "first on line 3"),
+        (6, LineVerdict.ACCEPTED, ""),
     ]
 
 
@@ -389,7 +391,7 @@ def test_one_wrong_quote_delimiter_or_line_end_makes_no_session_vanish_silently(
     except UnreadableFile as error:
         assert error.line > 1  # noqa: PT017  the other outcomes are as good
         return
-    if all(line.verdict is Verdict.ACCEPTED for line in lines):
+    if all(line.verdict is LineVerdict.ACCEPTED for line in lines):
         assert [line.session.id for line in lines if line.session] == [one for one, _ in model]
 
 
@@ -415,7 +417,7 @@ def test_whatever_is_sent_is_read_or_refused_and_every_line_has_one_verdict(text
         return
     numbers = [line.number for line in lines]
     assert numbers == sorted(numbers)
-    assert [line.offset for line in lines if line.verdict is Verdict.ACCEPTED] == list(
-        range(sum(line.verdict is Verdict.ACCEPTED for line in lines))
+    assert [line.offset for line in lines if line.verdict is LineVerdict.ACCEPTED] == list(
+        range(sum(line.verdict is LineVerdict.ACCEPTED for line in lines))
     )
-    assert all(line.detail for line in lines if line.verdict is not Verdict.ACCEPTED)
+    assert all(line.detail for line in lines if line.verdict is not LineVerdict.ACCEPTED)

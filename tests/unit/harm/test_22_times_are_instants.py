@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from adbot_queue.analytics.service import Analytics
 from adbot_queue.core.clock import iso
 from adbot_queue.platform import call_log as event_log
-from adbot_queue.platform.call_log import Kind
+from adbot_queue.platform.call_log import CallKind
 from tests.builders.clocks import FakeClock
 from tests.builders.world import World
 
@@ -70,7 +70,7 @@ def test_every_form_of_a_moment_finds_the_same_calls(on_aws: World, end: str) ->
     log = event_log.from_env()
     for hours in range(-2, 3):
         log.now = lambda at=NOON + hours * HOUR: at
-        log.record(Kind.AI, model="m", job="j", attempt=1, type="t", tenant="u", outcome="answered", duration_ms=1)
+        log.record(CallKind.AI, model="m", job="j", attempt=1, type="t", tenant="u", outcome="answered", duration_ms=1)
 
     found = {
         tuple(item["at"] for item in log_items)

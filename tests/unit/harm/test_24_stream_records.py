@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from adbot_queue.adbots.event_publisher import Announcer
+from adbot_queue.adbots.event_publisher import EventPublisher
 from adbot_queue.adbots.model import Adbot, AdbotStatus, CreationSource, ExecutionMode, QueuedReason, Run
 from adbot_queue.adbots.storage import items
 from adbot_queue.core import aws, telemetry
@@ -211,7 +211,7 @@ def test_an_order_in_review_is_noticed_although_its_neighbour_is_unreadable(
     broken = {**copy.deepcopy(order), "eventID": "e8"}
     broken["dynamodb"]["NewImage"]["status"] = "REVIEW"  # type: ignore[index]
 
-    Announcer(aws.events(), "events", Noticed()).announce([broken, order])
+    EventPublisher(aws.events(), "events", Noticed()).publish([broken, order])
 
     assert noticed == [("e9", {"review": 1})]
     assert counted["StreamRecordsUnreadable"] == 1
@@ -245,7 +245,7 @@ def announce(bus: Bus, records: list[Record]) -> None:
     class Noticed:
         def record(self, *_: Any) -> None: ...
 
-    Announcer(bus, "events", Noticed()).announce(records)  # type: ignore[arg-type]
+    EventPublisher(bus, "events", Noticed()).publish(records)  # type: ignore[arg-type]
 
 
 def test_only_the_events_that_the_bus_refused_for_now_are_sent_again(counted: Counter[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from adbot_queue.analytics.jobs.analytics_track import Track
-from adbot_queue.analytics.model import MOST_ARTICLE_ID, article_of
+from adbot_queue.analytics.model import MAX_ARTICLE_ID, article_of
 from tests.builders.world import World
 
 UNREADABLE = [
@@ -26,9 +26,9 @@ UNREADABLE = [
     "a\nb",
     "a\x00b",
     "a\u2028b",
-    "x" * (MOST_ARTICLE_ID + 1),
+    "x" * (MAX_ARTICLE_ID + 1),
 ]
-READABLE = ["x", "blog-2026", "a b", "100%", "a%2Fb", "ü" * MOST_ARTICLE_ID, "?q=1", "#", "a.b", "...", "a+b", "a:b@c"]
+READABLE = ["x", "blog-2026", "a b", "100%", "a%2Fb", "ü" * MAX_ARTICLE_ID, "?q=1", "#", "a.b", "...", "a+b", "a:b@c"]
 
 
 def problem(article_id: Any) -> str:

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adbot_queue.messaging.model import MOST_HISTORY, Delivery, DeliveryStatus, Report, Told
+from adbot_queue.messaging.model import MAX_HISTORY, Delivery, DeliveryEvent, DeliveryReport, DeliveryStatus
 from local.stand_ins import sendgrid_events
 from tests.builders.payments import SENDGRID_KEY, configure, empty, rows
 from tests.builders.world import World, world
 
-COPIES = 2 * MOST_HISTORY
-FIRST = Report("e-0", DeliveryStatus.DEFERRED, 1000, "4.2.2")
+COPIES = 2 * MAX_HISTORY
+FIRST = DeliveryEvent("e-0", DeliveryStatus.DEFERRED, 1000, "4.2.2")
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +33,17 @@ def _empty(on: World) -> None:
 
 
 def known() -> Delivery:
-    return Delivery.of(Told("email", "job-1", "job-1", "m-1", FIRST))
+    return Delivery.of(DeliveryReport("email", "job-1", "job-1", "m-1", FIRST))
 
 
-def copies(report: Report, number: int = COPIES) -> list[Report]:
-    return [Report(f"copy-{copy}", report.status, report.at, report.reason) for copy in range(number)]
+def copies(report: DeliveryEvent, number: int = COPIES) -> list[DeliveryEvent]:
+    return [DeliveryEvent(f"copy-{copy}", report.status, report.at, report.reason) for copy in range(number)]
 
 
 @pytest.mark.parametrize("status", list(DeliveryStatus))
 @pytest.mark.parametrize("reason", ["", "4.2.2", "5.1.1 Invalid Address"])
 def test_copies_of_a_report_push_no_other_out(status: DeliveryStatus, reason: str) -> None:
-    report = Report("e-1", status, 2000, reason)
+    report = DeliveryEvent("e-1", status, 2000, reason)
 
     after = known().told(copies(report))
 
@@ -56,12 +56,12 @@ def test_copies_of_a_report_push_no_other_out(status: DeliveryStatus, reason: st
 @pytest.mark.parametrize(
     "other",
     [
-        Report("e-0", DeliveryStatus.DELIVERED, 1000, "4.2.2"),
-        Report("e-0", DeliveryStatus.DEFERRED, 1001, "4.2.2"),
-        Report("e-0", DeliveryStatus.DEFERRED, 1000, "4.4.1"),
+        DeliveryEvent("e-0", DeliveryStatus.DELIVERED, 1000, "4.2.2"),
+        DeliveryEvent("e-0", DeliveryStatus.DEFERRED, 1001, "4.2.2"),
+        DeliveryEvent("e-0", DeliveryStatus.DEFERRED, 1000, "4.4.1"),
     ],
 )
-def test_reports_that_say_something_else_are_different_whatever_their_id(other: Report) -> None:
+def test_reports_that_say_something_else_are_different_whatever_their_id(other: DeliveryEvent) -> None:
     assert set(known().told([other]).history) == {FIRST, other}
 
 
@@ -74,8 +74,8 @@ def test_reports_that_say_something_else_are_different_whatever_their_id(other: 
     data=st.data(),
 )
 def test_in_whatever_order_and_under_whatever_ids_repetitions_change_nothing(said: Any, data: st.DataObject) -> None:
-    reports = [Report(f"e-{number}", *what) for number, what in enumerate(said, 1)]
-    repeated = [Report(f"again-{number}", *what) for number, what in enumerate(said, 1)]
+    reports = [DeliveryEvent(f"e-{number}", *what) for number, what in enumerate(said, 1)]
+    repeated = [DeliveryEvent(f"again-{number}", *what) for number, what in enumerate(said, 1)]
     shuffled = data.draw(st.permutations([*reports, *repeated]))
 
     assert known().told(shuffled) == known().told(reports)

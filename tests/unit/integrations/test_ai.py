@@ -15,7 +15,7 @@ from adbot_queue.integrations.ai import schema_of
 from adbot_queue.integrations.jobs.generate_content import Content, GenerateContent
 from adbot_queue.integrations.jobs.optimize_seo import OptimizeSeo, Seo
 from adbot_queue.platform import call_log as event_log
-from adbot_queue.platform.call_log import Kind
+from adbot_queue.platform.call_log import CallKind
 from adbot_queue.providers import registry
 from tests.builders.calls import providers, reach_bedrock
 from tests.builders.payments import empty
@@ -46,7 +46,7 @@ def refused(job: str = "generate-content", payload: dict[str, Any] | None = None
 
 
 def events() -> list[dict[str, Any]]:
-    return event_log.from_env().read(Kind.AI, None, None, 100, None)[0]
+    return event_log.from_env().read(CallKind.AI, None, None, 100, None)[0]
 
 
 def answering(peers: Peers, tool_input: dict[str, Any], stop: str = "tool_use", tool: str = "write_content") -> None:

@@ -16,7 +16,7 @@ from adbot_queue.core import aws, telemetry
 from adbot_queue.core.errors import NotConfigured
 from adbot_queue.integrations.jobs.execute_plugin import ExecutePlugin
 from adbot_queue.platform import call_log as event_log
-from adbot_queue.platform.call_log import Kind
+from adbot_queue.platform.call_log import CallKind
 from adbot_queue.providers import registry
 from tests.builders.calls import Answer, answer_calls, providers
 from tests.builders.payments import empty
@@ -76,7 +76,7 @@ def refused(**payload: Any) -> tuple[str, str, float | None]:
 
 
 def executions() -> list[dict[str, Any]]:
-    return event_log.from_env().read(Kind.PLUGIN, None, None, 100, None)[0]
+    return event_log.from_env().read(CallKind.PLUGIN, None, None, 100, None)[0]
 
 
 def test_a_plugin_is_given_its_input_the_job_and_the_key_and_nothing_else(plugin: Plugin) -> None:

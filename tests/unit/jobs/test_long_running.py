@@ -10,7 +10,7 @@ from unittest.mock import patch
 import pytest
 
 from adbot_queue.core import aws
-from adbot_queue.core.dynamodb import Contended, Transaction
+from adbot_queue.core.dynamodb import Transaction, TransactionConflict
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.api.schemas import JobView
 from adbot_queue.jobs.errors import TransientError
@@ -316,7 +316,7 @@ def test_a_refused_effect_decides_on_the_slice_anew(jobs: Jobs, script: Script) 
 
 
 def test_a_contended_slice_is_tried_again_within_its_run(jobs: Jobs, script: Script) -> None:
-    script.before_slice = before(4, fail(Contended("TransactionConflict")))
+    script.before_slice = before(4, fail(TransactionConflict("TransactionConflict")))
     job = jobs.run("count-items")
 
     assert (job.state, len(job.attempts), times(ITEMS)) == (JobState.COMPLETED, 1, ONCE)

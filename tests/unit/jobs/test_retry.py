@@ -10,7 +10,7 @@ from adbot_queue.core.errors import NotConfigured, ProviderFailed, Unavailable
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.errors import Cancelled, PermanentError, Snooze, TransientError
 from adbot_queue.jobs.model import Failure, JobState
-from adbot_queue.jobs.retry import MOST_DELAY_MS, RetryPolicy, decide, failure_of
+from adbot_queue.jobs.retry import MAX_DELAY_MS, RetryPolicy, decide, failure_of
 
 TRANSIENT = Failure("transient", "TransientError", "HTTP 503")
 
@@ -44,11 +44,11 @@ def test_jitter_spreads_every_delay_by_a_fifth_and_the_cap_holds(
     attempts: int, base: int, factor: int, attempt: int, chance: float
 ) -> None:
     policy = RetryPolicy(attempts, base, factor)
-    plain = min(base * factor ** min(attempt - 1, 40), MOST_DELAY_MS)
+    plain = min(base * factor ** min(attempt - 1, 40), MAX_DELAY_MS)
 
     delay = policy.delay_ms(attempt, chance)
 
-    assert 0.8 * plain - 1 <= delay <= min(1.2 * plain + 1, MOST_DELAY_MS)
+    assert 0.8 * plain - 1 <= delay <= min(1.2 * plain + 1, MAX_DELAY_MS)
 
 
 def test_a_providers_retry_after_is_honoured_when_it_is_longer() -> None:

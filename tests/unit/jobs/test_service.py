@@ -309,9 +309,9 @@ def test_cleaning_counts_first_and_deletes_what_was_confirmed(jobs: Jobs) -> Non
 
 
 def test_tokens_give_a_tenant_who_is_ahead_of_its_rate_a_later_place(jobs: Jobs) -> None:
-    burst = jobs.service.admit("ada", 1000)
+    burst = jobs.service.acquire("ada", 1000)
     many = jobs.service.enqueue_many([jobs.new("note", {}, tenant="ada")] * 3, SYSTEM, None, burst)
-    one = jobs.service.enqueue(jobs.new("note", {}, tenant="bob"), SYSTEM, None, jobs.service.admit("bob"))
+    one = jobs.service.enqueue(jobs.new("note", {}, tenant="bob"), SYSTEM, None, jobs.service.acquire("bob"))
 
     ranks = [entry.job.rank for entry in many if isinstance(entry, Enqueued)]
     assert ranks == sorted(ranks)
@@ -320,10 +320,10 @@ def test_tokens_give_a_tenant_who_is_ahead_of_its_rate_a_later_place(jobs: Jobs)
 
 
 def test_a_users_burst_is_limited_and_told_when_to_come_back(jobs: Jobs) -> None:
-    jobs.service.admit("ada", 2000)
+    jobs.service.acquire("ada", 2000)
 
     with pytest.raises(RateLimited) as caught:
-        jobs.service.admit("ada")
+        jobs.service.acquire("ada")
 
     assert caught.value.headers["retry-after"] == "1"
     assert caught.value.headers["ratelimit-remaining"] == "0"

@@ -13,14 +13,14 @@ import pytest
 from botocore.exceptions import ClientError
 
 from adbot_queue.core import aws
-from adbot_queue.core.task_group import Ended, SideBySide, Threads
+from adbot_queue.core.task_group import DaemonThreadPool, TaskGroup, TaskResult
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.errors import PermanentError
 from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.rank import rank
 from adbot_queue.jobs.service import Enqueued
 from adbot_queue.jobs.worker.message import JobMessage
-from adbot_queue.platform.rate_limits import Taken
+from adbot_queue.platform.rate_limits import RateLimitResult
 from tests.builders import effects
 from tests.builders.crash import crash_after, sent_twice
 from tests.builders.effects import Provider, charging
@@ -209,7 +209,7 @@ def test_an_urgent_job_passes_delayed_ones_too_and_the_one_that_gave_way_is_sent
 
 
 def test_delayed_jobs_of_whoever_is_ahead_of_its_rate_give_way_to_others(jobs: Jobs) -> None:
-    ahead = Taken(True, 100, 0, 0, 0, virtual_time_ms=jobs.clock() + 60_000, interval_us=1_000_000)
+    ahead = RateLimitResult(True, 100, 0, 0, 0, virtual_time_ms=jobs.clock() + 60_000, interval_us=1_000_000)
     news = [jobs.new("charge", {"name": f"n{n}"}, run_at=jobs.clock() + 1000) for n in range(10)]
     late = [made.job for made in jobs.service.enqueue_many(news, ADMIN, None, ahead) if isinstance(made, Enqueued)]
     jobs.advance(5)
@@ -361,14 +361,14 @@ def test_without_time_left_nothing_is_claimed_and_every_permit_is_sent_again(job
 class TestSideBySide:
     """The runner itself."""
 
-    def ends(self, crew: SideBySide[str]) -> list[Ended[str]]:
-        found: list[Ended[str]] = []
+    def ends(self, crew: TaskGroup[str]) -> list[TaskResult[str]]:
+        found: list[TaskResult[str]] = []
         while crew:
             found += crew.wait()
         return found
 
     def test_results_and_errors_come_back_under_their_names(self) -> None:
-        crew: SideBySide[str] = SideBySide(Threads())
+        crew: TaskGroup[str] = TaskGroup(DaemonThreadPool())
         error = ValueError("no")
 
         def fail() -> None:
@@ -384,8 +384,8 @@ class TestSideBySide:
         assert crew.wait() == []
 
     def test_one_that_is_too_late_is_told_once_and_its_thread_is_not_missed(self) -> None:
-        threads, released = Threads(), threading.Event()
-        crew: SideBySide[str] = SideBySide(threads)
+        threads, released = DaemonThreadPool(), threading.Event()
+        crew: TaskGroup[str] = TaskGroup(threads)
         crew.start("late", lambda: released.wait(30), 0.01)
 
         (late,) = self.ends(crew)
@@ -394,10 +394,10 @@ class TestSideBySide:
         assert [end.name for end in self.ends(crew)] == ["next"]
 
     def test_threads_are_kept(self) -> None:
-        threads = Threads()
+        threads = DaemonThreadPool()
         seen = set()
         for _ in range(5):
-            crew: SideBySide[str] = SideBySide(threads)
+            crew: TaskGroup[str] = TaskGroup(threads)
             crew.start("one", threading.get_ident, 10)
             seen |= {end.result for end in self.ends(crew)}
         assert len(seen) <= 2  # the last one is perhaps not idle yet when the next is started

@@ -8,28 +8,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adbot_queue.messaging.model import MOST_HISTORY, Delivery, DeliveryStatus, Report, Told
+from adbot_queue.messaging.model import MAX_HISTORY, Delivery, DeliveryEvent, DeliveryReport, DeliveryStatus
 
-FIRST = Told("email", "job-1", "job-1", "m-1", Report("e-0", DeliveryStatus.ACCEPTED, 1000))
+FIRST = DeliveryReport("email", "job-1", "job-1", "m-1", DeliveryEvent("e-0", DeliveryStatus.ACCEPTED, 1000))
 
 
-def after(*reports: Report) -> Delivery:
+def after(*reports: DeliveryEvent) -> Delivery:
     """Told one after the other."""
     return reduce(lambda known, report: known.told([report]), reports, Delivery.of(FIRST))
 
 
 stories = st.lists(
     st.builds(
-        Report, st.uuids().map(str), st.sampled_from(DeliveryStatus), st.integers(0, 50), st.sampled_from(["", "5.1.1"])
+        DeliveryEvent,
+        st.uuids().map(str),
+        st.sampled_from(DeliveryStatus),
+        st.integers(0, 50),
+        st.sampled_from(["", "5.1.1"]),
     ),
     min_size=1,
-    max_size=2 * MOST_HISTORY,
+    max_size=2 * MAX_HISTORY,
     unique_by=lambda report: report.event_id,
 )
 
 
 @given(data=st.data(), story=stories)
-def test_order_and_repetition_and_batches_change_nothing(data: st.DataObject, story: list[Report]) -> None:
+def test_order_and_repetition_and_batches_change_nothing(data: st.DataObject, story: list[DeliveryEvent]) -> None:
     again = data.draw(st.lists(st.sampled_from(story), max_size=10))
     shuffled = data.draw(st.permutations([*story, *again]))
     cut = data.draw(st.integers(0, len(shuffled)))
@@ -42,7 +46,7 @@ def test_order_and_repetition_and_batches_change_nothing(data: st.DataObject, st
 
 
 @given(story=stories)
-def test_a_status_never_goes_back(story: list[Report]) -> None:
+def test_a_status_never_goes_back(story: list[DeliveryEvent]) -> None:
     known, ranks = Delivery.of(FIRST), list(DeliveryStatus)
     for report in story:
         further = known.told([report])
@@ -52,10 +56,10 @@ def test_a_status_never_goes_back(story: list[Report]) -> None:
 
 
 @given(story=stories)
-def test_the_history_is_the_latest_in_the_order_in_which_it_happened(story: list[Report]) -> None:
+def test_the_history_is_the_latest_in_the_order_in_which_it_happened(story: list[DeliveryEvent]) -> None:
     history = after(*story).history
 
-    assert len(history) == min(MOST_HISTORY, len({*story, FIRST.report}))
+    assert len(history) == min(MAX_HISTORY, len({*story, FIRST.report}))
     assert [report.at for report in history] == sorted(report.at for report in history)
     left_out = {*story, FIRST.report} - {*history}
     assert all(report.at <= history[0].at for report in left_out)
@@ -77,6 +81,8 @@ def test_the_history_is_the_latest_in_the_order_in_which_it_happened(story: list
     ],
 )
 def test_the_furthest_report_is_the_status(course: list[str], status: str) -> None:
-    reports = [Report(f"e-{number}", DeliveryStatus(name), 2000 + number) for number, name in enumerate(course, 1)]
+    reports = [
+        DeliveryEvent(f"e-{number}", DeliveryStatus(name), 2000 + number) for number, name in enumerate(course, 1)
+    ]
 
     assert after(*reports).furthest.status == status

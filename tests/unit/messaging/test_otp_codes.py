@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from adbot_queue.core import aws
 from adbot_queue.messaging import otp_codes as codes
-from adbot_queue.messaging.otp_codes import LIFE_MS, MOST_TRIES, Codes, Superseded, TooLate
+from adbot_queue.messaging.otp_codes import LIFE_MS, MAX_TRIES, Codes, Superseded, TooLate
 from tests.builders.clocks import FakeClock
 from tests.builders.crash import Killed, crash_after
 from tests.builders.payments import empty, rows
@@ -74,7 +74,7 @@ class Simple:
     used: bool = False
 
     def is_good(self, now: int) -> bool:
-        return self.code is not None and not self.used and self.tries < MOST_TRIES and now < self.ends_at
+        return self.code is not None and not self.used and self.tries < MAX_TRIES and now < self.ends_at
 
 
 class Otp(RuleBasedStateMachine):
@@ -196,13 +196,13 @@ def test_a_right_guess_for_a_code_that_is_replaced_meanwhile_is_not_good(kept: C
 
 def test_guesses_at_the_same_time_spend_a_try_each(on: World, kept: Codes, name: str) -> None:
     code = sent(kept, name)
-    guesses = [threading.Thread(target=kept.use, args=(name, WRONG)) for _ in range(MOST_TRIES)]
+    guesses = [threading.Thread(target=kept.use, args=(name, WRONG)) for _ in range(MAX_TRIES)]
     for guess in guesses:
         guess.start()
     for guess in guesses:
         guess.join()
 
-    assert rows(on.env["SYSTEM_TABLE"], "OTP#")[0]["tries"] == MOST_TRIES
+    assert rows(on.env["SYSTEM_TABLE"], "OTP#")[0]["tries"] == MAX_TRIES
     assert not kept.use(name, code)
 
 
@@ -219,7 +219,7 @@ def test_who_dies_after_a_right_guess_has_used_the_code_or_spent_a_try_and_nothi
 
 def test_a_repeated_attempt_draws_another_code_and_gives_no_more_tries(kept: Codes, name: str) -> None:
     first = sent(kept, name)
-    for _ in range(MOST_TRIES - 1):
+    for _ in range(MAX_TRIES - 1):
         assert not kept.use(name, WRONG)
     second = kept.arm(name, "1").code
 

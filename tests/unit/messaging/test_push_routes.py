@@ -10,7 +10,7 @@ import pytest
 from adbot_queue.core import aws
 from adbot_queue.messaging import push_subscriptions as subscriptions
 from local.stand_ins.push import PushService
-from tests.builders.payments import USUAL_SECRETS, rows
+from tests.builders.payments import DEFAULT_SECRETS, rows
 from tests.builders.world import Answer, World
 
 ADD, REMOVE = "POST /push/subscriptions", "DELETE /push/subscriptions/{id}"
@@ -81,7 +81,7 @@ def test_what_cannot_be_sent_to_is_refused_and_named(on_aws: World, changes: dic
 
 
 def test_browsers_subscribe_with_the_public_half_of_our_key(on_aws: World) -> None:
-    held = json.dumps(USUAL_SECRETS["web-push"])
+    held = json.dumps(DEFAULT_SECRETS["web-push"])
     aws.secrets_manager().create_secret(Name="web-push", SecretString=held)
 
     answer = on_aws.http("delivery", "GET /push/key", role="customer")

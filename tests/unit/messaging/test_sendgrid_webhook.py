@@ -13,7 +13,7 @@ from sendgrid import EventWebhook
 
 from adbot_queue.core import aws, telemetry
 from adbot_queue.messaging import service
-from adbot_queue.messaging.model import DeliveryStatus, Report, Told
+from adbot_queue.messaging.model import DeliveryEvent, DeliveryReport, DeliveryStatus
 from adbot_queue.providers import sendgrid_webhook
 from local.stand_ins import sendgrid_events
 from tests.builders.payments import SENDGRID_KEY, failing, rows, secret
@@ -270,7 +270,7 @@ def test_of_two_that_write_at_the_same_time_both_count(
     aws_with_secrets: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = [
-        Told("email", "job-1", "job-1", "m-1", Report(f"e-{name}", DeliveryStatus(name), 1000))
+        DeliveryReport("email", "job-1", "job-1", "m-1", DeliveryEvent(f"e-{name}", DeliveryStatus(name), 1000))
         for name in ("processed", "delivered")
     ]
     deliveries_, write = service.from_env(), service.DeliveryStore.put

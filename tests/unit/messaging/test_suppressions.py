@@ -13,7 +13,7 @@ from adbot_queue import ledger
 from adbot_queue.core import aws
 from adbot_queue.core.errors import NotFound
 from adbot_queue.ledger import Actor
-from adbot_queue.messaging.suppressions import KEPT_MS, Suppressions
+from adbot_queue.messaging.suppressions import TTL_MS, Suppressions
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.payments import rows, secret
 from tests.builders.world import World
@@ -36,7 +36,7 @@ def suppressed(aws_with_secrets: World, clock: FakeClock) -> Suppressions:
 def lifted(suppressed: Suppressions) -> None:
     found = suppressed.look_up("email", ADDRESS)
     assert found
-    suppressed.lift(found.id, "she asked", ADA)
+    suppressed.remove(found.id, "she asked", ADA)
 
 
 def test_an_address_is_known_however_it_is_written_and_others_are_not(suppressed: Suppressions) -> None:
@@ -68,11 +68,11 @@ def test_lifting_is_signed_and_lets_mails_through(suppressed: Suppressions, aws_
     found = suppressed.look_up("email", ADDRESS)
     assert found
 
-    after = suppressed.lift(found.id, "the mailbox is back", ADA)
+    after = suppressed.remove(found.id, "the mailbox is back", ADA)
 
     assert not after.in_force
     assert suppressed.reason("email", ADDRESS) is None
-    (entry,) = aws_with_secrets.ledger(action="suppression.lift")
+    (entry,) = aws_with_secrets.ledger(action="suppression.remove")
     assert (entry["actor"], entry["target"], entry["reason"]) == (
         "ada",
         f"suppression:{found.id}",
@@ -86,7 +86,7 @@ def test_lifting_twice_is_signed_once(suppressed: Suppressions, aws_with_secrets
     lifted(suppressed)
     lifted(suppressed)
 
-    assert len(aws_with_secrets.ledger(action="suppression.lift")) == 1
+    assert len(aws_with_secrets.ledger(action="suppression.remove")) == 1
 
 
 def test_a_report_from_before_the_lifting_does_not_bring_it_back_but_a_new_one_does(
@@ -122,7 +122,7 @@ def test_a_lifted_one_is_forgotten_after_thirty_days_and_one_in_force_never(
     suppressed.add("email", ADDRESS, "bounce", NOW, None)
     assert expires() is None
     lifted(suppressed)
-    assert expires() == (NOW + KEPT_MS) // 1000
+    assert expires() == (NOW + TTL_MS) // 1000
     clock.advance(1000)
     suppressed.add("email", ADDRESS, "bounce", NOW + 500, None)
     assert expires() is None
@@ -141,7 +141,7 @@ def test_reports_in_any_order_end_with_the_latest_cause(aws_with_secrets: World,
 
 def test_there_is_nothing_to_lift_of_whom_nothing_is_known(suppressed: Suppressions) -> None:
     with pytest.raises(NotFound):
-        suppressed.lift("nobody", "", ADA)
+        suppressed.remove("nobody", "", ADA)
 
 
 # Over HTTP

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adbot_queue.adbots.model import AdbotStatus, Order
-from adbot_queue.payments.decisions import Step, apply
+from adbot_queue.payments.decisions import BotAction, apply
 from adbot_queue.payments.model import Fact, Payment, order_id_of
-from adbot_queue.payments.store import Gathered, Known, PaymentStore
+from adbot_queue.payments.store import Gathered, PaymentStore, StoredPayment
 from adbot_queue.payments.stripe_events import interpret
 from tests.builders.payments import Event, Purchase, audit, empty, happen, open_shop
 from tests.builders.world import World
@@ -24,10 +24,10 @@ class InMemory(PaymentStore):
 
     def __init__(self) -> None:
         self.links: dict[str, str] = {}
-        self.known: dict[str, Known] = {}
+        self.known: dict[str, StoredPayment] = {}
 
-    def _follow(self, ids: Sequence[str]) -> dict[str, Known | None]:
-        found: dict[str, Known | None] = {}
+    def _follow(self, ids: Sequence[str]) -> dict[str, StoredPayment | None]:
+        found: dict[str, StoredPayment | None] = {}
         for name in ids:
             here = name
             while here in self.links:
@@ -37,7 +37,7 @@ class InMemory(PaymentStore):
 
     def keep(self, gathered: Gathered, payment: Payment) -> None:
         home = gathered.home
-        self.known[home.key] = Known(home.key, payment, home.version + 1)
+        self.known[home.key] = StoredPayment(home.key, payment, home.version + 1)
         for part in gathered.parts:
             del self.known[part.key]
         for name in [*(part.key for part in gathered.parts), *gathered.unlinked]:
@@ -75,14 +75,14 @@ class Shop:
         if order is None:
             return False
         self.orders[order.id] = order
-        if decision.step is Step.CREATE:
+        if decision.step is BotAction.CREATE:
             assert order.adbot_id not in self.bots
             self.bots[str(order.adbot_id)] = (AdbotStatus.QUEUED, order.disputed)
-        elif decision.step is Step.CANCEL:
+        elif decision.step is BotAction.CANCEL:
             self.bots[str(order.adbot_id)] = (AdbotStatus.CANCELLED, False)
-        elif decision.step is not Step.NONE:
+        elif decision.step is not BotAction.NONE:
             status, _ = self.bots[str(order.adbot_id)]
-            self.bots[str(order.adbot_id)] = (status, decision.step is Step.HOLD)
+            self.bots[str(order.adbot_id)] = (status, decision.step is BotAction.HOLD)
         return decision.more
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adbot_queue.adbots.model import Order, OrderStatus
-from adbot_queue.payments.decisions import Decision, Step, apply
+from adbot_queue.payments.decisions import BotAction, Decision, apply
 from adbot_queue.payments.model import Dispute, Fact, Payment, bot_id_of, order_id_of
 from adbot_queue.payments.wishes import wish_of
 from tests.builders.payments import metadata
@@ -95,14 +95,14 @@ def bought(**facts: object) -> Order:
 
 def test_facts_without_a_purchase_make_no_order() -> None:
     told = Payment(refunded={"ch_1": 100}, disputes={"du_1": "open"}, ended=True)
-    assert decide(told, told) == Decision(None, Step.NONE)
+    assert decide(told, told) == Decision(None, BotAction.NONE)
 
 
 def test_a_payment_makes_order_and_bot() -> None:
     decision = decide(PAID, PAID)
     order = decision.order
     assert order is not None
-    assert (decision.step, decision.more, order.status, order.version) == (Step.CREATE, False, OrderStatus.PAID, 1)
+    assert (decision.step, decision.more, order.status, order.version) == (BotAction.CREATE, False, OrderStatus.PAID, 1)
     assert (order.id, order.adbot_id) == (order_id_of("pi_1"), bot_id_of(order_id_of("pi_1")))
     assert (order.user_id, order.pool, order.required_sessions, order.amount) == ("cara", "standard", 5, 100)
 
@@ -110,20 +110,20 @@ def test_a_payment_makes_order_and_bot() -> None:
 @pytest.mark.parametrize(
     ("facts", "status", "step"),
     [
-        ({"refunded": {"ch_1": 40}}, OrderStatus.PARTIALLY_REFUNDED, Step.NONE),
-        ({"refunded": {"ch_1": 100}}, OrderStatus.REFUNDED, Step.CANCEL),
-        ({"disputes": {"du_1": "open"}}, OrderStatus.DISPUTED, Step.HOLD),
-        ({"disputes": {"du_1": "won"}}, OrderStatus.PAID, Step.NONE),
-        ({"disputes": {"du_1": "won", "du_2": "open"}}, OrderStatus.DISPUTED, Step.HOLD),
-        ({"disputes": {"du_1": "lost"}}, OrderStatus.REFUNDED, Step.CANCEL),
-        ({"disputes": {"du_1": "open"}, "refunded": {"ch_1": 100}}, OrderStatus.REFUNDED, Step.CANCEL),
-        ({"ended": True}, OrderStatus.ENDED, Step.CANCEL),
-        ({"ended": True, "refunded": {"ch_1": 40}}, OrderStatus.ENDED, Step.CANCEL),
-        ({"failed": True}, OrderStatus.PAID, Step.NONE),
+        ({"refunded": {"ch_1": 40}}, OrderStatus.PARTIALLY_REFUNDED, BotAction.NONE),
+        ({"refunded": {"ch_1": 100}}, OrderStatus.REFUNDED, BotAction.CANCEL),
+        ({"disputes": {"du_1": "open"}}, OrderStatus.DISPUTED, BotAction.HOLD),
+        ({"disputes": {"du_1": "won"}}, OrderStatus.PAID, BotAction.NONE),
+        ({"disputes": {"du_1": "won", "du_2": "open"}}, OrderStatus.DISPUTED, BotAction.HOLD),
+        ({"disputes": {"du_1": "lost"}}, OrderStatus.REFUNDED, BotAction.CANCEL),
+        ({"disputes": {"du_1": "open"}, "refunded": {"ch_1": 100}}, OrderStatus.REFUNDED, BotAction.CANCEL),
+        ({"ended": True}, OrderStatus.ENDED, BotAction.CANCEL),
+        ({"ended": True, "refunded": {"ch_1": 40}}, OrderStatus.ENDED, BotAction.CANCEL),
+        ({"failed": True}, OrderStatus.PAID, BotAction.NONE),
     ],
 )
 def test_facts_after_the_payment_change_status_and_bot(
-    facts: dict[str, object], status: OrderStatus, step: Step
+    facts: dict[str, object], status: OrderStatus, step: BotAction
 ) -> None:
     told = replace(Payment(), **facts)  # type: ignore[arg-type]
     decision = decide(PAID.merge(told), told, bought())
@@ -135,19 +135,19 @@ def test_a_payment_that_was_given_back_already_makes_a_bot_that_must_be_cancelle
     told = Payment(refunded={"ch_1": 100})
     first = decide(PAID.merge(told), PAID)
     assert first.order is not None
-    assert (first.step, first.more, first.order.status) == (Step.CREATE, True, OrderStatus.REFUNDED)
-    assert decide(PAID.merge(told), PAID, first.order) == Decision(first.order, Step.CANCEL)
+    assert (first.step, first.more, first.order.status) == (BotAction.CREATE, True, OrderStatus.REFUNDED)
+    assert decide(PAID.merge(told), PAID, first.order) == Decision(first.order, BotAction.CANCEL)
 
 
 def test_a_dispute_that_is_over_lets_the_bot_go() -> None:
     payment = replace(PAID, disputes={"du_1": "won"})
     decision = decide(payment, Payment(disputes={"du_1": "won"}), bought(disputes={"du_1": "open"}))
-    assert decision.step is Step.RELEASE
+    assert decision.step is BotAction.RELEASE
 
 
 def test_the_same_facts_again_leave_the_order_as_it_is() -> None:
     order = bought()
-    assert decide(PAID, PAID, order) == Decision(order, Step.NONE)
+    assert decide(PAID, PAID, order) == Decision(order, BotAction.NONE)
 
 
 def test_an_unpaid_checkout_is_pending_and_a_failed_one_failed() -> None:
@@ -155,14 +155,14 @@ def test_an_unpaid_checkout_is_pending_and_a_failed_one_failed() -> None:
     for payment, status in ((began, OrderStatus.PENDING), (failed, OrderStatus.FAILED)):
         decision = decide(payment, payment)
         assert decision.order is not None
-        assert (decision.order.status, decision.order.adbot_id, decision.step) == (status, None, Step.NONE)
+        assert (decision.order.status, decision.order.adbot_id, decision.step) == (status, None, BotAction.NONE)
 
 
 def test_money_that_was_given_back_needs_no_person_even_if_nobody_knows_what_it_was_for() -> None:
     payment = Payment(paid={"pi_1": 100}, refunded={"ch_1": 100})
     decision = decide(payment, payment)
     assert decision.order is not None
-    assert (decision.order.status, decision.step) == (OrderStatus.REFUNDED, Step.NONE)
+    assert (decision.order.status, decision.step) == (OrderStatus.REFUNDED, BotAction.NONE)
 
 
 def test_an_operators_bot_outlives_what_happened_before_it_was_made_but_not_what_happens_after() -> None:
@@ -171,8 +171,8 @@ def test_an_operators_bot_outlives_what_happened_before_it_was_made_but_not_what
     renewal = Payment(paid={"in_2": 100})
     kept = decide(lost.merge(renewal), renewal, order)
     assert kept.order is not None
-    assert (kept.step, kept.order.status, kept.order.adbot_id) == (Step.NONE, OrderStatus.PAID, "bot_by_hand")
-    assert decide(lost.merge(renewal), Payment(ended=True), order).step is Step.CANCEL
+    assert (kept.step, kept.order.status, kept.order.adbot_id) == (BotAction.NONE, OrderStatus.PAID, "bot_by_hand")
+    assert decide(lost.merge(renewal), Payment(ended=True), order).step is BotAction.CANCEL
 
 
 def test_money_for_a_cancelled_bot_waits_for_a_person_until_one_decides() -> None:
@@ -190,4 +190,4 @@ def test_money_for_a_cancelled_bot_waits_for_a_person_until_one_decides() -> Non
     decided = replace(still, status=OrderStatus.PAID, review_reason=None, adbot_id="bot_by_hand")
     after = decide(PAID.merge(renewal).merge(refund), refund, decided)
     assert after.order is not None
-    assert (after.order.status, after.step) == (OrderStatus.PARTIALLY_REFUNDED, Step.NONE)
+    assert (after.order.status, after.step) == (OrderStatus.PARTIALLY_REFUNDED, BotAction.NONE)

@@ -9,7 +9,7 @@ from urllib.error import URLError
 
 import pytest
 
-from adbot_queue.adbots import event_publisher as announce
+from adbot_queue.adbots import event_publisher
 from adbot_queue.core import aws, settings
 from adbot_queue.core.telemetry import metrics
 from adbot_queue.jobs.model import Job, JobState
@@ -43,7 +43,7 @@ def mail(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Peers]:
 
 
 def _forget() -> None:
-    for cached in (settings.settings, notices.from_env, announce.from_env):
+    for cached in (settings.settings, notices.from_env, event_publisher.from_env):
         cached.cache_clear()
 
 

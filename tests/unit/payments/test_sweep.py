@@ -131,7 +131,9 @@ def test_the_sweeper_measures_the_oldest_bot_whether_it_has_a_place_or_not(
         "PoolsWithoutVerdict": 0,
     }
     assert levels(0) == nothing | {"OldestQueuedAge": 0, "QueueLength": 0}
-    shop.adbots.buy(bought("other"), ExecutionMode.ASYNC_QUEUE, ADMIN)  # in the inbox: nobody gave it a place yet
+    shop.adbots.create_paid(
+        bought("other"), ExecutionMode.ASYNC_QUEUE, ADMIN
+    )  # in the inbox: nobody gave it a place yet
     assert levels(300_000)["OldestQueuedAge"] == 300
     for _ in range(10):
         shop.create(5)

@@ -9,7 +9,7 @@ import pytest
 from adbot_queue.core import aws
 from adbot_queue.core.clock import day_start, instant
 from adbot_queue.core.errors import Invalid
-from adbot_queue.platform.call_log import KEPT_MS, EventLog, Kind
+from adbot_queue.platform.call_log import TTL_MS, CallKind, EventLog
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.payments import rows
 from tests.builders.world import World
@@ -31,26 +31,26 @@ def log(system: World, clock: FakeClock) -> EventLog:
 
 
 def models(log: EventLog, since: int | None = None, until: int | None = None) -> list[str]:
-    return [event["model"] for event in log.read(Kind.AI, since, until, 100, None)[0]]
+    return [event["model"] for event in log.read(CallKind.AI, since, until, 100, None)[0]]
 
 
 def test_an_event_is_kept_for_ninety_days_without_what_it_has_not(log: EventLog, system: World) -> None:
-    log.record(Kind.AI, **AI, cost_microdollars=None)
+    log.record(CallKind.AI, **AI, cost_microdollars=None)
 
     (item,) = rows(system.env["SYSTEM_TABLE"], "EVENTS#")
-    assert item["expires_at"] == (NOW + KEPT_MS) // 1000
+    assert item["expires_at"] == (NOW + TTL_MS) // 1000
     assert "cost_microdollars" not in item
     assert AI.items() <= item.items()
 
 
 def test_events_are_read_newest_first_page_by_page_each_kind_by_itself(log: EventLog, clock: FakeClock) -> None:
     for number in range(5):
-        log.record(Kind.AI, model=f"m{number}")
-        log.record(Kind.PLUGIN, plugin="shout")
+        log.record(CallKind.AI, model=f"m{number}")
+        log.record(CallKind.PLUGIN, plugin="shout")
         clock.advance(1000)
     found, cursor = [], None
     while True:
-        page, cursor = log.read(Kind.AI, None, None, 2, cursor)
+        page, cursor = log.read(CallKind.AI, None, None, 2, cursor)
         found += [event["model"] for event in page]
         if cursor is None:
             break
@@ -59,7 +59,7 @@ def test_events_are_read_newest_first_page_by_page_each_kind_by_itself(log: Even
 
 def test_events_of_a_day_or_between_two_moments_are_read_both_ends_included(log: EventLog, clock: FakeClock) -> None:
     for number in range(3):
-        log.record(Kind.AI, model=f"m{number}")
+        log.record(CallKind.AI, model=f"m{number}")
         clock.advance(DAY_S * 1000)
 
     day = day_start("2025-11-23")
@@ -71,13 +71,15 @@ def test_events_of_a_day_or_between_two_moments_are_read_both_ends_included(log:
 
 def test_what_is_no_cursor_is_refused(log: EventLog) -> None:
     with pytest.raises(Invalid):
-        log.read(Kind.AI, None, None, 10, "nonsense")
+        log.read(CallKind.AI, None, None, 10, "nonsense")
 
 
 @pytest.mark.parametrize(
-    ("path", "kind", "event"), [("/ai/events", Kind.AI, AI), ("/plugins/executions", Kind.PLUGIN, PLUGIN)]
+    ("path", "kind", "event"), [("/ai/events", CallKind.AI, AI), ("/plugins/executions", CallKind.PLUGIN, PLUGIN)]
 )
-def test_staff_see_events_over_http(system: World, log: EventLog, path: str, kind: Kind, event: dict[str, Any]) -> None:
+def test_staff_see_events_over_http(
+    system: World, log: EventLog, path: str, kind: CallKind, event: dict[str, Any]
+) -> None:
     log.record(kind, **event)
 
     answer = system.http("operations", f"GET {path}", role="viewer", query={"from": "2025-11-22", "limit": "1"})

@@ -13,7 +13,7 @@ from adbot_queue.core import aws
 from adbot_queue.core.last_known import CACHE_SECONDS
 from adbot_queue.platform import health_log
 from adbot_queue.platform.circuit import Circuit, CircuitState
-from adbot_queue.platform.circuit_breaker import CircuitOpen, Circuits
+from adbot_queue.platform.circuit_breaker import CircuitBreaker, CircuitOpen
 from tests.builders.clocks import FakeClock
 from tests.builders.payments import failing
 from tests.builders.world import World
@@ -25,7 +25,7 @@ class Process:
     """A worker's process: what it knows is its own."""
 
     def __init__(self, world: World, clock: FakeClock, provider: str) -> None:
-        self.circuits = Circuits(aws.dynamodb(), world.env["SYSTEM_TABLE"], clock, clock.seconds)
+        self.circuits = CircuitBreaker(aws.dynamodb(), world.env["SYSTEM_TABLE"], clock, clock.seconds)
         self.provider = provider
 
     def call(self, *, well: bool) -> bool:

@@ -10,7 +10,7 @@ from adbot_queue.core import aws, settings
 from adbot_queue.core.cursors import make_cursor
 from adbot_queue.core.errors import Invalid
 from adbot_queue.platform import health_log
-from adbot_queue.platform.health_log import MOST, PERIOD, HealthLog, LogLevel
+from adbot_queue.platform.health_log import MAX_ENTRIES, PERIOD_S, HealthLog, LogLevel
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.crash import crash_after
 from tests.builders.payments import failing, rows
@@ -136,8 +136,8 @@ def test_a_storm_writes_a_few_and_says_how_many_it_left_out(log: HealthLog, cloc
         for _ in range(100):
             log.record(LogLevel.WARNING, "fallback", "")
         log.record(LogLevel.WARNING, "other", "")
-    assert len(calls.names) == MOST + 1
-    clock.advance(PERIOD * 1000)
+    assert len(calls.names) == MAX_ENTRIES + 1
+    clock.advance(PERIOD_S * 1000)
     log.record(LogLevel.WARNING, "fallback", "")
     log.record(LogLevel.WARNING, "fallback", "")
     entries, _ = log.read(LogLevel.WARNING, 2, None)

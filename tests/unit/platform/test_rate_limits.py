@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adbot_queue.core import aws, dynamodb
-from adbot_queue.core.dynamodb import Contended
-from adbot_queue.platform.rate_limits import KEPT_S, Limits
+from adbot_queue.core.dynamodb import TransactionConflict
+from adbot_queue.platform.rate_limits import TTL_S, RateLimiter
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.crash import crash_after
 from tests.builders.payments import rows
@@ -32,8 +32,8 @@ TEN = Rate(10, 5)
 names = (f"bucket{number}" for number in itertools.count())
 
 
-def limits_of(world: World, clock: Callable[[], int]) -> Limits:
-    return Limits(aws.dynamodb(), world.env["SYSTEM_TABLE"], clock)
+def limits_of(world: World, clock: Callable[[], int]) -> RateLimiter:
+    return RateLimiter(aws.dynamodb(), world.env["SYSTEM_TABLE"], clock)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def limits(system: World, clock: FakeClock) -> Limits:
+def limits(system: World, clock: FakeClock) -> RateLimiter:
     return limits_of(system, clock)
 
 
@@ -63,112 +63,114 @@ def just_before(operation: str, act: Callable[[], None]) -> Iterator[None]:
         aws.dynamodb().meta.events.unregister(event, unique_id="meanwhile")
 
 
-def test_a_full_bucket_grants_its_burst_at_once_and_then_refuses(limits: Limits) -> None:
-    taken = [limits.take("a", TEN) for _ in range(6)]
+def test_a_full_bucket_grants_its_burst_at_once_and_then_refuses(limits: RateLimiter) -> None:
+    taken = [limits.acquire("a", TEN) for _ in range(6)]
     assert [take.allowed for take in taken] == [True] * 5 + [False]
     assert [take.remaining for take in taken] == [4, 3, 2, 1, 0, 0]
     assert taken[-1].limit == 5
 
 
-def test_tokens_come_back_at_the_rate(limits: Limits, clock: FakeClock) -> None:
-    limits.take("a", TEN, 5)
+def test_tokens_come_back_at_the_rate(limits: RateLimiter, clock: FakeClock) -> None:
+    limits.acquire("a", TEN, 5)
     clock.advance(99)
-    assert not limits.take("a", TEN).allowed
+    assert not limits.acquire("a", TEN).allowed
     clock.advance(1)
-    assert limits.take("a", TEN).allowed
-    assert not limits.take("a", TEN).allowed
+    assert limits.acquire("a", TEN).allowed
+    assert not limits.acquire("a", TEN).allowed
     clock.advance(10_000)
-    assert limits.take("a", TEN, 5).allowed
-    assert not limits.take("a", TEN).allowed
+    assert limits.acquire("a", TEN, 5).allowed
+    assert not limits.acquire("a", TEN).allowed
 
 
-def test_several_tokens_are_taken_all_or_none(limits: Limits) -> None:
-    assert limits.take("a", TEN, 3).allowed
-    assert not limits.take("a", TEN, 3).allowed
-    assert limits.take("a", TEN, 2).allowed
+def test_several_tokens_are_taken_all_or_none(limits: RateLimiter) -> None:
+    assert limits.acquire("a", TEN, 3).allowed
+    assert not limits.acquire("a", TEN, 3).allowed
+    assert limits.acquire("a", TEN, 2).allowed
 
 
 @pytest.mark.parametrize("n", [0, -1, 6])
-def test_more_than_a_full_bucket_or_nothing_is_an_error_of_the_caller(limits: Limits, n: int) -> None:
+def test_more_than_a_full_bucket_or_nothing_is_an_error_of_the_caller(limits: RateLimiter, n: int) -> None:
     with pytest.raises(ValueError, match="bucket of 5"):
-        limits.take("a", TEN, n)
+        limits.acquire("a", TEN, n)
 
 
-def test_buckets_are_apart(limits: Limits) -> None:
-    assert limits.take("a", TEN, 5).allowed
-    assert limits.take("b", TEN, 5).allowed
+def test_buckets_are_apart(limits: RateLimiter) -> None:
+    assert limits.acquire("a", TEN, 5).allowed
+    assert limits.acquire("b", TEN, 5).allowed
 
 
-def test_who_is_refused_is_told_when_to_come_back_and_then_gets_it(limits: Limits, clock: FakeClock) -> None:
+def test_who_is_refused_is_told_when_to_come_back_and_then_gets_it(limits: RateLimiter, clock: FakeClock) -> None:
     slow = Rate(0.1, 2)
-    limits.take("a", slow, 2)
-    refused = limits.take("a", slow)
+    limits.acquire("a", slow, 2)
+    refused = limits.acquire("a", slow)
     assert (refused.retry_after_s, refused.reset_s) == (10, 20)
     clock.advance(refused.retry_after_s * 1000)
-    granted = limits.take("a", slow)
+    granted = limits.acquire("a", slow)
     assert (granted.allowed, granted.retry_after_s) == (True, 0)
 
 
-def test_virtual_time_is_now_for_the_first_and_later_for_who_is_ahead_of_the_rate(limits: Limits) -> None:
-    assert [limits.take("a", TEN).virtual_time_ms - NOW for _ in range(4)] == [0, 100, 200, 300]
-    many = limits.take("b", TEN, 4)
+def test_virtual_time_is_now_for_the_first_and_later_for_who_is_ahead_of_the_rate(limits: RateLimiter) -> None:
+    assert [limits.acquire("a", TEN).virtual_time_ms - NOW for _ in range(4)] == [0, 100, 200, 300]
+    many = limits.acquire("b", TEN, 4)
     assert [many.virtual_time_of(index) - NOW for index in range(4)] == [0, 100, 200, 300]
 
 
-def test_a_take_is_one_write_and_a_refused_one_writes_nothing(system: World, limits: Limits) -> None:
-    limits.take("a", TEN)
+def test_a_take_is_one_write_and_a_refused_one_writes_nothing(system: World, limits: RateLimiter) -> None:
+    limits.acquire("a", TEN)
     with crash_after(None) as calls:
-        limits.take("a", TEN)
-        limits.take("b", TEN)
-        limits.take("a", TEN, 3)
+        limits.acquire("a", TEN)
+        limits.acquire("b", TEN)
+        limits.acquire("a", TEN, 3)
     assert calls.names == ["UpdateItem"] * 3
     before = rows(system.env["SYSTEM_TABLE"], "LIMIT#a")
     with crash_after(None) as calls:
-        assert not limits.take("a", TEN).allowed
+        assert not limits.acquire("a", TEN).allowed
     assert calls.names == ["UpdateItem"]
     assert rows(system.env["SYSTEM_TABLE"], "LIMIT#a") == before
 
 
-def test_another_process_needs_one_refused_write_more_at_most(system: World, clock: FakeClock, limits: Limits) -> None:
-    limits.take("a", TEN)
+def test_another_process_needs_one_refused_write_more_at_most(
+    system: World, clock: FakeClock, limits: RateLimiter
+) -> None:
+    limits.acquire("a", TEN)
     with crash_after(None) as calls:
-        assert limits_of(system, clock).take("a", TEN).remaining == 3
+        assert limits_of(system, clock).acquire("a", TEN).remaining == 3
     assert calls.names == ["UpdateItem"] * 2
 
 
-def test_the_item_goes_when_the_bucket_has_been_full_for_an_hour(system: World, limits: Limits) -> None:
-    limits.take("a", Rate(0.1, 10), 3)
+def test_the_item_goes_when_the_bucket_has_been_full_for_an_hour(system: World, limits: RateLimiter) -> None:
+    limits.acquire("a", Rate(0.1, 10), 3)
     (item,) = rows(system.env["SYSTEM_TABLE"], "LIMIT#a")
     assert item["tat"] == (NOW + 30_000) * 1000
-    assert item["expires_at"] >= NOW // 1000 + 30 + KEPT_S
+    assert item["expires_at"] >= NOW // 1000 + 30 + TTL_S
 
 
 @pytest.mark.parametrize("seen", [False, True], ids=["full", "in use"])
 def test_of_two_who_take_the_last_tokens_at_once_one_is_refused(
-    system: World, clock: FakeClock, limits: Limits, seen: bool
+    system: World, clock: FakeClock, limits: RateLimiter, seen: bool
 ) -> None:
     if seen:
-        limits.take("a", TEN)
+        limits.acquire("a", TEN)
     others: list[bool] = []
     other = limits_of(system, clock)
-    with just_before("UpdateItem", lambda: others.append(other.take("a", TEN, 4).allowed)):
-        ours = limits.take("a", TEN, 4).allowed
+    with just_before("UpdateItem", lambda: others.append(other.acquire("a", TEN, 4).allowed)):
+        ours = limits.acquire("a", TEN, 4).allowed
     assert (others, ours) == ([True], False)
 
 
 def test_takers_in_the_middle_of_a_bucket_do_not_make_each_other_repeat(
-    system: World, clock: FakeClock, limits: Limits
+    system: World, clock: FakeClock, limits: RateLimiter
 ) -> None:
     other = limits_of(system, clock)
-    limits.take("a", TEN)
-    other.take("a", TEN)
-    with crash_after(None) as calls, just_before("UpdateItem", lambda: other.take("a", TEN) and None):
-        assert limits.take("a", TEN).remaining == 1
+    limits.acquire("a", TEN)
+    other.acquire("a", TEN)
+    with crash_after(None) as calls, just_before("UpdateItem", lambda: other.acquire("a", TEN) and None):
+        assert limits.acquire("a", TEN).remaining == 1
     assert calls.names == ["UpdateItem"] * 2
 
 
 def test_takers_whose_calls_take_longer_than_an_interval_lose_one_race_at_most(
-    system: World, clock: FakeClock, limits: Limits
+    system: World, clock: FakeClock, limits: RateLimiter
 ) -> None:
     fast, other = Rate(100, 50), limits_of(system, clock)
     acts: list[str] = []
@@ -177,24 +179,24 @@ def test_takers_whose_calls_take_longer_than_an_interval_lose_one_race_at_most(
         if not acts:
             acts.append("another takes")
             clock.advance(40)  # the bucket is full again, four times over
-            other.take("a", fast)
+            other.acquire("a", fast)
             clock.advance(40)
             acts.clear()
 
-    other.take("a", fast)
+    other.acquire("a", fast)
     clock.advance(1_000)
     event = "before-call.dynamodb.UpdateItem"
     with crash_after(None) as calls:
         aws.dynamodb().meta.events.register(event, meanwhile, unique_id="meanwhile")
         try:
-            assert limits.take("a", fast).allowed
+            assert limits.acquire("a", fast).allowed
         finally:
             aws.dynamodb().meta.events.unregister(event, unique_id="meanwhile")
     assert calls.names == ["UpdateItem"] * 4  # two of them ours
 
 
 def test_a_bucket_whose_item_keeps_going_and_coming_is_contention(
-    system: World, limits: Limits, monkeypatch: pytest.MonkeyPatch
+    system: World, limits: RateLimiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stood = itertools.cycle([{"tat": (NOW + 100) * 1000}, None])
 
@@ -202,8 +204,8 @@ def test_a_bucket_whose_item_keeps_going_and_coming_is_contention(
         raise dynamodb.ConditionFailed(next(stood))
 
     monkeypatch.setattr(dynamodb, "update_if", lose)
-    with pytest.raises(Contended):
-        limits.take("a", TEN)
+    with pytest.raises(TransactionConflict):
+        limits.acquire("a", TEN)
 
 
 Take = tuple[int, int, int]  # which process, how its clock moves (ms), tokens
@@ -225,7 +227,7 @@ def test_no_interleaving_and_no_clock_grants_more_than_burst_and_rate(
     def take(process: int, moved: int, n: int) -> None:
         clocks[process].advance(moved)
         at = clocks[process].now
-        if processes[process].take(bucket, rate, n).allowed:
+        if processes[process].acquire(bucket, rate, n).allowed:
             granted.append((at, n))
 
     steps = iter(enumerate(story))
@@ -258,7 +260,7 @@ def test_with_a_clock_that_goes_forward_it_is_the_bucket_of_the_textbook(
         clock.advance(moved)
         tokens = min(rate.burst, tokens + rate.per_second * (clock.now - filled_at) / 1000)
         filled_at = clock.now
-        taken = limits.take(bucket, rate, n)
+        taken = limits.acquire(bucket, rate, n)
         if math.isclose(tokens, n, abs_tol=0.01):
             tokens = tokens - n if taken.allowed else tokens  # a token that is half a microsecond late
         else:

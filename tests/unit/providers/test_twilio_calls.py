@@ -15,7 +15,7 @@ from adbot_queue.providers.twilio import Message
 from adbot_queue.providers.twilio_codes import CODES, Concern, Outcome, concern, meaning
 from local.stand_ins import whatsapp
 from local.stand_ins.whatsapp import FIRST, FOLLOW_UP, PAUSED
-from tests.builders.payments import USUAL_SECRETS, empty, secret
+from tests.builders.payments import DEFAULT_SECRETS, empty, secret
 from tests.builders.providers import Peers
 
 CARA = "+4915112345678"
@@ -101,7 +101,7 @@ def test_a_throttled_message_certainly_did_not_go_out(peers: Peers) -> None:
 
 def test_whatsapp_leaves_through_the_messaging_service_that_keeps_opt_outs(peers: Peers) -> None:
     service = f"MG{'2' * 32}"
-    with secret("twilio", json.dumps(USUAL_SECRETS["twilio"] | {"messaging_service_sid": service})):
+    with secret("twilio", json.dumps(DEFAULT_SECRETS["twilio"] | {"messaging_service_sid": service})):
         twilio.send(TEMPLATE)
 
     (taken,) = peers.texts

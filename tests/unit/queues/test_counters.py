@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from adbot_queue.core import aws
 from adbot_queue.core.attribute_values import decode
-from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, Contended
+from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, TransactionConflict
 from adbot_queue.core.errors import Unavailable
 from adbot_queue.queues import counters
-from adbot_queue.queues.counters import MINUTES_KEPT_S, MOST_RECORDS, SHARDS, Counters
+from adbot_queue.queues.counters import MAX_RECORDS, MINUTES_TTL_S, SHARDS, Counters
 from adbot_queue.queues.statistics import summed
 from adbot_queue.testing.tables import template
 from tests.builders.clocks import NOW, FakeClock
@@ -87,7 +87,7 @@ def of_one_delivery(records: Sequence[Record]) -> tuple[Numbers, Numbers]:
 
 
 def test_a_batch_is_one_transaction_and_nothing_else(tables: World) -> None:
-    records = Stream().lives(15, random.Random(1), QUEUES)[:MOST_RECORDS]
+    records = Stream().lives(15, random.Random(1), QUEUES)[:MAX_RECORDS]
     with crash_after(None) as calls:
         store(tables).tally(records)
     assert calls.names == ["TransactWriteItems"]
@@ -95,7 +95,7 @@ def test_a_batch_is_one_transaction_and_nothing_else(tables: World) -> None:
 
 
 def test_totals_and_minutes_are_read_as_they_were_counted(tables: World) -> None:
-    records = Stream().lives(15, random.Random(2), QUEUES)[:MOST_RECORDS]
+    records = Stream().lives(15, random.Random(2), QUEUES)[:MAX_RECORDS]
     counting = store(tables)
     counting.tally(records)
     totals, minutes = of_one_delivery(records)
@@ -122,7 +122,7 @@ def test_minutes_are_the_last_ones_and_no_others(tables: World) -> None:
 def test_minutes_and_markers_expire_and_totals_stay(tables: World) -> None:
     store(tables).tally([Stream().record(None, job())])
     by_kind = {item["pk"].split("#")[0]: item for item in rows(tables.env["SYSTEM_TABLE"])}
-    assert by_kind["MINUTES"]["expires_at"] == NOW // 1000 + MINUTES_KEPT_S
+    assert by_kind["MINUTES"]["expires_at"] == NOW // 1000 + MINUTES_TTL_S
     assert by_kind["TALLIED"]["expires_at"] > NOW // 1000 + 86_400
     assert "expires_at" not in by_kind["COUNTERS"]
 
@@ -149,16 +149,16 @@ def test_a_record_that_cannot_be_read_is_left_out_and_stops_nothing(tables: Worl
 def test_a_batch_with_the_most_different_items_fits_into_one_transaction(tables: World) -> None:
     """Every record of a queue and a minute of its own: no batch of this length can have more items."""
     stream = Stream()
-    records = [stream.record(None, job(n, f"queue{n}"), NOW + n * 60_000) for n in range(MOST_RECORDS)]
+    records = [stream.record(None, job(n, f"queue{n}"), NOW + n * 60_000) for n in range(MAX_RECORDS)]
     batch = [counted for record in records if (counted := counters.read(record))]
-    assert len(store(tables)._transaction(batch)) == 2 * MOST_RECORDS + 1 <= TRANSACTION_LIMIT
+    assert len(store(tables)._transaction(batch)) == 2 * MAX_RECORDS + 1 <= TRANSACTION_LIMIT
     store(tables).tally(records)
     assert kept(tables) == of_one_delivery(records)
 
 
 def test_the_template_delivers_no_longer_batches_and_halves_none() -> None:
     mapping = template()["Resources"]["TallyJobsFunction"]["Properties"]["Events"]["Stream"]["Properties"]
-    assert mapping["BatchSize"] <= MOST_RECORDS
+    assert mapping["BatchSize"] <= MAX_RECORDS
     assert mapping["ParallelizationFactor"] == 1
     assert mapping["BisectBatchOnFunctionError"] is False
     assert mapping["MaximumRetryAttempts"] > 0
@@ -244,7 +244,7 @@ def test_any_story_of_redeliveries_and_crashes_ends_with_the_counts_of_one_deliv
     while noted < len(records):
         deliveries += 1
         wild = deliveries < 60
-        batch = records[noted : noted + chance.randint(1, MOST_RECORDS)]
+        batch = records[noted : noted + chance.randint(1, MAX_RECORDS)]
         table.dies_after = chance.choice([None, None, 1, 1, 2, 3]) if wild else None
         counting = Counters(table, "system", FakeClock())  # type: ignore[arg-type]
         with suppress(Killed):
@@ -289,7 +289,7 @@ def test_writers_that_collide_go_on_to_other_shards(tables: World, monkeypatch: 
 
     def collide(self: Any) -> None:
         if next(collided, False):
-            raise Contended("TransactionConflict")
+            raise TransactionConflict("TransactionConflict")
         commit(self)
 
     monkeypatch.setattr(counters.Transaction, "commit", collide)

@@ -19,11 +19,11 @@ from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.store.items import item_of
 from adbot_queue.ledger import Actor
 from adbot_queue.platform import health_log
-from adbot_queue.platform.queue_pauses import Intent, Pauses
+from adbot_queue.platform.queue_pauses import DesiredState, Pauses
 from adbot_queue.queues import counters
 from adbot_queue.queues import pause as queues_control
 from adbot_queue.queues import service as queues
-from adbot_queue.queues.pause import PENDING, QueuesControl
+from adbot_queue.queues.pause import PENDING, PauseControl
 from tests.builders import mappings
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.crash import Killed, crash_after
@@ -68,8 +68,8 @@ def keep(world: World, *jobs: Job) -> None:
 
 
 def tally(*records: Any) -> None:
-    for start in range(0, len(records), counters.MOST_RECORDS):
-        counters.from_env().tally(records[start : start + counters.MOST_RECORDS])
+    for start in range(0, len(records), counters.MAX_RECORDS):
+        counters.from_env().tally(records[start : start + counters.MAX_RECORDS])
 
 
 def queue_of(world: World, name: str) -> Any:
@@ -236,7 +236,7 @@ def test_killed_anywhere_the_mapping_obeys_the_intent_in_the_end(shop: World, ma
     for call in (1, 2):
         with crash_after(call), pytest.raises(Killed):
             queues_control.from_env().pause("money", "", ADMIN)
-        intended = Pauses(aws.dynamodb(), shop.env["SYSTEM_TABLE"], job_queues.QUEUES).intents()["money"].paused
+        intended = Pauses(aws.dynamodb(), shop.env["SYSTEM_TABLE"], job_queues.QUEUES).desired_states()["money"].paused
         queues_control.reconcile()
         assert mappings.state(mapped, "money") == ("Disabled" if intended else "Enabled")
         assert intended == (call == 2)
@@ -272,7 +272,7 @@ class Changing:
 def test_a_mapping_that_is_being_changed_is_left_to_the_next_run(shop: World, state: str | None) -> None:
     changing: Any = Changing(state)
     client, table = aws.dynamodb(), shop.env["SYSTEM_TABLE"]
-    control = QueuesControl(
+    control = PauseControl(
         client, table, ledger.from_env(), health_log.from_env(), lambda: changing, {"money": "m", "email": "e"}
     )
     assert control.reconcile() == []
@@ -283,22 +283,22 @@ def test_of_two_who_switch_at_once_the_later_one_knows_what_the_other_did(
     shop: World, mapped: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     control = queues_control.from_env()
-    transaction = QueuesControl._transaction
+    transaction = PauseControl._transaction
 
-    def and_then_somebody_else_pauses(self: QueuesControl, *arguments: Any) -> Any:
+    def and_then_somebody_else_pauses(self: PauseControl, *arguments: Any) -> Any:
         made = transaction(self, *arguments)
         monkeypatch.undo()
         control.pause("money", "theirs", BOB)
         return made
 
-    monkeypatch.setattr(QueuesControl, "_transaction", and_then_somebody_else_pauses)
-    assert control.pause("money", "ours", ADMIN).intent.actor == "bob"
+    monkeypatch.setattr(PauseControl, "_transaction", and_then_somebody_else_pauses)
+    assert control.pause("money", "ours", ADMIN).desired.actor == "bob"
     assert [entry["actor"] for entry in shop.ledger(target="queue:money")] == ["bob"]
 
 
 def test_a_switch_that_is_always_overtaken_is_contention(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
     queues_control.from_env().pause("money", "", BOB)
-    monkeypatch.setattr(queues_control, "intent_of", lambda _: Intent())
+    monkeypatch.setattr(queues_control, "desired_state_of", lambda _: DesiredState())
     with pytest.raises(Unavailable):
         queues_control.from_env().pause("money", "", ADMIN)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.store.items import item_of
-from adbot_queue.queues.statistics import BOUNDS_MS, RUN, Change, Histogram, change_of, summed
+from adbot_queue.queues.statistics import BOUNDS_MS, RUN, Histogram, StatisticsChange, change_of, summed
 from tests.builders.clocks import NOW
 from tests.builders.job_stream import claimed, died, failed, job
 
@@ -26,7 +26,7 @@ PARENT = frozenset({"job9"})
 SUSPENDED = ACTIVE.suspended(PARENT, NOW + 230)
 
 
-def change(before: Job | None, after: Job | None) -> Change:
+def change(before: Job | None, after: Job | None) -> StatisticsChange:
     return change_of(item_of(before) if before else None, item_of(after) if after else None)
 
 

@@ -70,7 +70,7 @@ def some_orders(world: World) -> None:
 def test_orders_have_bots_and_money_by_day_and_currency_in_however_many_attempts(
     on_aws: World, counting: Counting, monkeypatch: pytest.MonkeyPatch, steps: int | None
 ) -> None:
-    monkeypatch.setattr(sources, "AT_ONCE", 2)
+    monkeypatch.setattr(sources, "PAGE_SIZE", 2)
     some_orders(on_aws)
     result = counting.run("generate-report", {"report": "orders", "format": "csv"}, "r-1", steps)
 
@@ -94,7 +94,7 @@ def test_orders_have_bots_and_money_by_day_and_currency_in_however_many_attempts
 def test_a_report_that_dies_after_any_call_is_right_when_it_is_tried_again(
     on_aws: World, counting: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "AT_ONCE", 2)
+    monkeypatch.setattr(sources, "PAGE_SIZE", 2)
     some_orders(on_aws)
     payload = {"report": "orders", "format": "csv"}
     with crash_after(None) as calls:

@@ -11,7 +11,7 @@ import pytest
 
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, NotFound
 from adbot_queue.jobs.model import Job, JobState
-from adbot_queue.schedules.model import Outcome
+from adbot_queue.schedules.model import TickOutcome
 from adbot_queue.schedules.plan import MissedPolicy
 from adbot_queue.schedules.service import Command
 from tests.builders.crash import before_transactions, crash_after
@@ -158,7 +158,7 @@ def test_a_manual_run_is_a_job_beside_the_ticks_signed_for_and_once_a_key(harnes
     assert first.job.id == again.job.id != other.job.id
     assert len(harness.jobs.all()) == 2
     assert harness.ledger().count("schedule.run") == 2
-    assert {tick.outcome for tick in harness.ticks()} == {Outcome.MANUAL}
+    assert {tick.outcome for tick in harness.ticks()} == {TickOutcome.MANUAL}
     with pytest.raises(NotFound):
         run("nothing", Command(ADMIN), "req-4")
 
@@ -188,7 +188,7 @@ def test_a_tick_that_has_not_started_does_not_run_once_its_schedule_changes(harn
 
     assert [one.state for one in harness.made()] == [JobState.CANCELLED] * 2
     assert harness.jobs.get(job).failure.message == "its schedule was changed or removed"  # type: ignore[union-attr]
-    assert [tick.outcome for tick in harness.ticks()] == [Outcome.WITHDRAWN] * 2
+    assert [tick.outcome for tick in harness.ticks()] == [TickOutcome.WITHDRAWN] * 2
     harness.sweep_until("00:04:30")
     ran = [one for one in harness.made() if one.state is not JobState.CANCELLED]
     assert {one.payload["event"] for one in ran} == ({"other"} if how == "change" else set())
@@ -215,7 +215,7 @@ def test_a_tick_that_has_started_stays_decided_when_its_schedule_changes(harness
     harness.change(spec("rate(1 minute)", priority=9))
     harness.sweep()
     assert harness.times() == ["00:02:00", "00:03:00", "00:03:00", "00:04:00"]
-    assert [tick.outcome for tick in harness.ticks()] == [Outcome.RAN] * 3
+    assert [tick.outcome for tick in harness.ticks()] == [TickOutcome.RAN] * 3
     harness.audit()
 
 

@@ -15,7 +15,7 @@ from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.errors import NotFound
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.model import JobState
-from adbot_queue.schedules.model import Outcome
+from adbot_queue.schedules.model import TickOutcome
 from adbot_queue.schedules.plan import LOOKAHEAD_MS, MissedPolicy
 from adbot_queue.schedules.service import Command
 from adbot_queue.schedules.store import item_of
@@ -51,7 +51,9 @@ def test_the_calls_of_a_sweep_do_not_grow_with_the_schedules_that_are_not_due() 
             with crash_after(None) as calls:
                 assert harness.trigger.trigger_due(World.time_left) == 3
             made[others] = calls.names
-            assert [tick.outcome for number in range(3) for tick in harness.ticks(f"due-{number}")] == [Outcome.RAN] * 3
+            assert [tick.outcome for number in range(3) for tick in harness.ticks(f"due-{number}")] == [
+                TickOutcome.RAN
+            ] * 3
 
     assert made[100] == made[10_000] == ["Query", "BatchGetItem", "TransactWriteItems"]
 

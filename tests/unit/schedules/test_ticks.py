@@ -11,7 +11,7 @@ import pytest
 from adbot_queue.core import aws
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.model import JobState
-from adbot_queue.schedules.model import Outcome
+from adbot_queue.schedules.model import TickOutcome
 from adbot_queue.schedules.plan import LOOKAHEAD_MS, MissedPolicy
 from adbot_queue.schedules.store import UnreadableSchedule
 from tests.builders.payments import rows
@@ -37,7 +37,7 @@ def test_a_tick_is_a_delayed_job_two_minutes_before_its_time(harness: ScheduleHa
 
     (tick,) = harness.ticks()
     (job,) = harness.made()
-    assert (tick.outcome, tick.at, tick.job_id) == (Outcome.RAN, ms("2030-01-01T01:01:00"), job.id)
+    assert (tick.outcome, tick.at, tick.job_id) == (TickOutcome.RAN, ms("2030-01-01T01:01:00"), job.id)
     assert (job.state, job.run_at) == (JobState.DELAYED, tick.at)
     assert (job.type, job.priority, job.tags) == ("analytics-track", 3, ("a", "schedule:report"))
     items = rows(harness.world.env["JOBS_TABLE"], "SCHEDULE#")
@@ -88,7 +88,7 @@ def test_after_ten_minutes_without_a_sweeper_the_policy_decides(
     assert total(spy, "ScheduleTicksMissed") == len(missed) == 4
     assert sum(tick.count for tick in harness.ticks()) == len(decided)
     assert len(harness.made()) == 1 + jobs
-    skipped = [tick for tick in harness.ticks() if tick.outcome is Outcome.SKIPPED]
+    skipped = [tick for tick in harness.ticks() if tick.outcome is TickOutcome.SKIPPED]
     assert [tick.count for tick in skipped] == {"skip": [4], "once": [3], "all": []}[policy]
     harness.audit()
 
@@ -98,7 +98,7 @@ def test_a_missed_moment_is_caught_up_on(harness: ScheduleHarness) -> None:
     harness.at("03:05:30")
     assert harness.sweep() == 1
     (tick,) = harness.ticks()
-    assert (tick.outcome, tick.at) == (Outcome.CAUGHT_UP, ms("2030-01-01T03:00:00"))
+    assert (tick.outcome, tick.at) == (TickOutcome.CAUGHT_UP, ms("2030-01-01T03:00:00"))
     assert harness.sweep() == 0
     (job,) = harness.made()
     assert job.state is JobState.WAITING
@@ -140,9 +140,9 @@ def test_many_missed_ticks_are_caught_up_on_oldest_first_and_boundedly(harness: 
     harness.sweep()
     assert len(harness.made()) == 12 + 5 + 2  # missed, late, to come
     skipped, *shown = harness.ticks()
-    assert (skipped.outcome, skipped.count) == (Outcome.SKIPPED, 359 - 17)
+    assert (skipped.outcome, skipped.count) == (TickOutcome.SKIPPED, 359 - 17)
     assert "missed since 2030-01-01T00:02" in skipped.detail
-    assert [tick.outcome for tick in shown] == [Outcome.CAUGHT_UP] * 12 + [Outcome.RAN] * 7
+    assert [tick.outcome for tick in shown] == [TickOutcome.CAUGHT_UP] * 12 + [TickOutcome.RAN] * 7
     ready = harness.jobs.store.ready("analytics", 100)
     assert [job_id for _, job_id in ready] == [tick.job_id for tick in shown if tick.at <= harness.clock.now]
 
@@ -161,7 +161,7 @@ def test_a_refused_job_is_the_schedules_problem_until_it_can_be_made(harness: Sc
     with counted() as spy:
         harness.sweep()
     (tick,) = harness.ticks()
-    assert (tick.outcome, tick.job_id) == (Outcome.REFUSED, None)
+    assert (tick.outcome, tick.job_id) == (TickOutcome.REFUSED, None)
     assert harness.schedules.get("report").problem == tick.detail
     assert "payload.event" in tick.detail
     assert total(spy, "TicksRefused") == 1

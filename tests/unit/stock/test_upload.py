@@ -7,7 +7,7 @@ import json
 import pytest
 
 from adbot_queue.core.errors import Invalid, Malformed
-from adbot_queue.stock.upload import MOST_LINES, Verdict, parse
+from adbot_queue.stock.upload import MAX_LINES, LineVerdict, parse
 
 JSONL = "application/x-ndjson"
 
@@ -19,7 +19,11 @@ def line(number: int, **more: object) -> str:
 def test_json_lines_carry_the_id_and_whatever_else_as_secret() -> None:
     (read,) = parse(line(1, token="t", port=7).encode(), JSONL)
     assert read.session is not None
-    assert (read.session.id, read.session.secret, read.verdict) == ("s1", {"token": "t", "port": 7}, Verdict.ACCEPTED)
+    assert (read.session.id, read.session.secret, read.verdict) == (
+        "s1",
+        {"token": "t", "port": 7},
+        LineVerdict.ACCEPTED,
+    )
 
 
 def test_csv_columns_carry_the_same() -> None:
@@ -28,17 +32,17 @@ def test_csv_columns_carry_the_same() -> None:
 
 
 def test_one_bad_line_among_ten_thousand_loses_no_other() -> None:
-    lines = [line(number) for number in range(MOST_LINES)]
+    lines = [line(number) for number in range(MAX_LINES)]
     lines[5_000] = "{not json"
     read = parse("\n".join(lines).encode(), JSONL)
-    bad = [one for one in read if one.verdict is not Verdict.ACCEPTED]
-    assert [(one.number, one.verdict) for one in bad] == [(5_001, Verdict.INVALID)]
+    bad = [one for one in read if one.verdict is not LineVerdict.ACCEPTED]
+    assert [(one.number, one.verdict) for one in bad] == [(5_001, LineVerdict.INVALID)]
     assert bad[0].detail.startswith("not JSON")
-    assert [one.offset for one in read if one.offset is not None] == list(range(MOST_LINES - 1))
+    assert [one.offset for one in read if one.offset is not None] == list(range(MAX_LINES - 1))
 
 
 def test_ten_thousand_and_one_lines_are_refused_with_the_limit() -> None:
-    body = "\n".join(line(number) for number in range(MOST_LINES + 1)).encode()
+    body = "\n".join(line(number) for number in range(MAX_LINES + 1)).encode()
     with pytest.raises(Invalid, match="at most 10000 lines"):
         parse(body, JSONL)
 
@@ -51,7 +55,7 @@ def test_an_empty_upload_is_refused(body: bytes, kind: str) -> None:
 
 def test_the_same_id_twice_is_taken_once_and_the_second_names_the_first() -> None:
     read = parse("\n".join([line(1), line(2), line(1)]).encode(), JSONL)
-    assert (read[2].verdict, read[2].detail) == (Verdict.DUPLICATE_IN_UPLOAD, "first on line 1")
+    assert (read[2].verdict, read[2].detail) == (LineVerdict.DUPLICATE_IN_UPLOAD, "first on line 1")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +73,7 @@ def test_the_same_id_twice_is_taken_once_and_the_second_names_the_first() -> Non
 )
 def test_a_line_that_cannot_be_a_session_says_why(text: str, says: str) -> None:
     (read,) = parse(text.encode(), JSONL)
-    assert read.verdict is Verdict.INVALID
+    assert read.verdict is LineVerdict.INVALID
     assert says in read.detail
 
 

@@ -28,10 +28,10 @@ from adbot_queue.tickets import token_2022
 from adbot_queue.tickets.jobs import nft_mint as nft
 from local.stand_ins.solana import Solana
 from tests.builders.crash import Killed
-from tests.builders.payments import USUAL_SECRETS, secret
+from tests.builders.payments import DEFAULT_SECRETS, secret
 from tests.builders.providers import Peers
 
-SIGNING_KEY = USUAL_SECRETS["solana"]["signing_key"]
+SIGNING_KEY = DEFAULT_SECRETS["solana"]["signing_key"]
 PAYER = Keypair.from_base58_string(SIGNING_KEY)
 CARA = Keypair.from_seed(bytes([1] * 32))
 SOL = 1_000_000_000
@@ -292,7 +292,7 @@ def test_with_another_signing_key_the_token_is_another(chain: Solana, attempts: 
     other = Keypair.from_seed(bytes([9] * 32))
     chain.chain.airdrop(other.pubkey(), SOL)
     first = attempts.run()
-    with secret("solana", json.dumps(USUAL_SECRETS["solana"] | {"signing_key": str(other)})):
+    with secret("solana", json.dumps(DEFAULT_SECRETS["solana"] | {"signing_key": str(other)})):
         second = attempts.run()
 
     assert first["mint"] != second["mint"]
@@ -562,7 +562,7 @@ def test_a_node_that_does_not_accept_us_is_closed_and_names_the_setting(
 def test_a_key_that_is_none_fails_the_job_names_the_setting_and_is_not_told(
     chain: Solana, attempts: Attempts, changes: dict[str, str]
 ) -> None:
-    with secret("solana", json.dumps(USUAL_SECRETS["solana"] | changes)):
+    with secret("solana", json.dumps(DEFAULT_SECRETS["solana"] | changes)):
         kind, message, _ = attempts.failure()
 
     assert kind == "permanent"

@@ -24,7 +24,7 @@ PAYER = Keypair.from_seed(bytes([7] * 32))
 TRY = 1500
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=60)
 KEYS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
-METADATA = st.builds(Metadata, TEXTS, TEXTS, TEXTS, st.dictionaries(KEYS, TEXTS, max_size=nft.MOST_ATTRIBUTES))
+METADATA = st.builds(Metadata, TEXTS, TEXTS, TEXTS, st.dictionaries(KEYS, TEXTS, max_size=nft.MAX_ATTRIBUTES))
 
 
 @lru_cache(maxsize=1)
@@ -70,7 +70,7 @@ def account(address: Pubkey) -> bytes:
 @example(Metadata("n" * 32, "s" * 10, "u" * 200, {str(index): "v" * 10 for index in range(8)}), 1)
 @example(Metadata("", "", "", {str(index): "v" * 38 for index in range(8)}), 1)
 def test_whatever_metadata_fits_into_a_transaction_is_what_the_chain_shows(metadata: Metadata, price: int) -> None:
-    assume(token_2022.size(metadata) <= nft.MOST_TRANSACTION)
+    assume(token_2022.size(metadata) <= nft.MAX_TRANSACTION)
     parties, size, done = minted(metadata, price)
 
     data = account(parties.mint)
@@ -85,7 +85,7 @@ def test_whatever_metadata_fits_into_a_transaction_is_what_the_chain_shows(metad
 @settings(deadline=None, max_examples=50)
 @given(METADATA, METADATA)
 def test_metadata_that_differ_are_told_apart_by_field(one: Metadata, other: Metadata) -> None:
-    assume(token_2022.size(one) <= nft.MOST_TRANSACTION)
+    assume(token_2022.size(one) <= nft.MAX_TRANSACTION)
     parties, _, _ = minted(one)
     shown = token_2022.read_mint(account(parties.mint))
     differing = [name for name in ("name", "symbol", "uri", "attributes") if getattr(one, name) != getattr(other, name)]

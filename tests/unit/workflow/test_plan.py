@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adbot_queue.workflow.declaration import Condition, Step
+from adbot_queue.workflow.declaration import Condition, WorkflowStep
 from adbot_queue.workflow.plan import Incomparable, StepState, holds, plan
 from adbot_queue.workflow.references import Absent, Reference
 
@@ -20,7 +20,7 @@ ENDS = [StepState.COMPLETED, StepState.SKIPPED, StepState.FAILED, StepState.CANC
 class Flow:
     """Steps, and how each will end."""
 
-    steps: list[Step]
+    steps: list[WorkflowStep]
     ends: dict[str, StepState]
 
 
@@ -33,7 +33,7 @@ def flows(draw: st.DrawFn) -> Flow:
         before = draw(st.sets(st.integers(0, index - 1))) if index else set()
         kind = draw(st.sampled_from([{"type": "charge"}, {"wait_seconds": 5}, {"set_status": "x"}]))
         fails = {"on_failure": draw(st.sampled_from(["stop", "continue"]))} if "type" in kind else {}
-        made.append(Step(id=f"s{index}", after=[f"s{one}" for one in sorted(before)], **kind, **fails))
+        made.append(WorkflowStep(id=f"s{index}", after=[f"s{one}" for one in sorted(before)], **kind, **fails))
     ends = {step.id: draw(st.sampled_from(ENDS)) for step in made}
     return Flow(draw(st.permutations(made)), ends)
 
@@ -109,7 +109,7 @@ def test_a_broken_flow_that_goes_on_after_each_break_ends_as_if_nothing_had_brok
 
 
 def test_by_default_a_step_comes_after_the_one_before_it() -> None:
-    steps = [Step(id=name, set_status=name) for name in "abc"]
+    steps = [WorkflowStep(id=name, set_status=name) for name in "abc"]
 
     assert [step.id for step in plan(steps, {}).start] == ["a"]
     assert [step.id for step in plan(steps, {"a": StepState.COMPLETED}).start] == ["b"]

@@ -26,7 +26,7 @@ INBOX_SHARE = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class PoolState:
     """The state of a pool, in one item.
 
     Attributes:
@@ -154,11 +154,11 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Step:
+class AllocationStep:
     """What one transaction does, all or nothing, if the header still has version `before.version`."""
 
-    before: Header
-    after: Header
+    before: PoolState
+    after: PoolState
     assignments: tuple[Assignment, ...]
     placements: tuple[Placement, ...]
 
@@ -240,13 +240,13 @@ class _Tape:
 
 
 def plan(
-    header: Header,
+    header: PoolState,
     inbox: Sequence[InboxEntry],
     queue: Sequence[QueueEntry],
     segments: Sequence[Segment],
     now: int,
     budget: int = STEP_ITEMS,
-) -> Step:
+) -> AllocationStep:
     """Decide one resolver step.
 
     Args:
@@ -274,7 +274,7 @@ class _StepBuilder:
     3 + runs when only in part; placed `PLACEMENT`.
     """
 
-    def __init__(self, header: Header, tape: _Tape, now: int, budget: int) -> None:
+    def __init__(self, header: PoolState, tape: _Tape, now: int, budget: int) -> None:
         self.before = header
         self.tape = tape
         self.now = now
@@ -356,7 +356,7 @@ class _StepBuilder:
         self.assignments.append(assignment)
         self.free -= assignment.count
 
-    def step(self) -> Step:
+    def step(self) -> AllocationStep:
         """The step as gathered."""
         after = replace(
             self.before,
@@ -372,4 +372,4 @@ class _StepBuilder:
             cursor_segment=self.tape.segment,
             cursor_offset=self.tape.offset,
         )
-        return Step(self.before, after, tuple(self.assignments), tuple(self.placements))
+        return AllocationStep(self.before, after, tuple(self.assignments), tuple(self.placements))

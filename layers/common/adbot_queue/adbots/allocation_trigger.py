@@ -1,4 +1,4 @@
-"""Tells the allocator that a pool may have work: one message, one run, per pool one at a time."""
+"""The message that starts a resolver run for a pool."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 
-class Nudge:
-    """Sends to `allocation.fifo`.
+class AllocationTrigger:
+    """Sender of messages to `allocation.fifo`.
 
-    The group is the pool, so that runs of one pool do not fight each other; the deduplication id is what changed, so
-    that a burst of the same news is one run and no news is swallowed.
+    The message group is the pool: its runs follow each other. The deduplication id is the cause: a burst of one cause
+    is one run, and no other cause is dropped.
     """
 
     def __init__(self, client: SQSClient, queue_url: str) -> None:
         self._client = client
         self._url = queue_url
 
-    def pool(self, pool: str, news: str) -> bool:
-        """Send it; False when SQS refused. That is no error: the schedule comes by every 5 minutes."""
+    def send(self, pool: str, cause: str) -> bool:
+        """Request a run; False when SQS refused, which only delays it: the schedule runs every 5 minutes."""
         try:
-            queues.send(self._client, self._url, {"pool": pool}, group=pool, deduplication=f"{pool}-{news}"[:128])
+            queues.send(self._client, self._url, {"pool": pool}, group=pool, deduplication=f"{pool}-{cause}"[:128])
         except queues.QueueRefused as refused:
-            logger.warning("nudge not sent, the schedule will come by", pool=pool, error=str(refused))
+            logger.warning(
+                "allocation not triggered; the schedule retries within 5 minutes", pool=pool, error=str(refused)
+            )
             return False
         return True

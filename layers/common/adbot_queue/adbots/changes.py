@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from adbot_queue.adbots.allocation import Header, QueueEntry, Segment
+from adbot_queue.adbots.allocation import PoolState, QueueEntry, Segment
 from adbot_queue.adbots.model import Adbot, AdbotStatus, QueuedReason, Run, joined, without
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Place:
+class StockPosition:
     """Where a free session stands in the stock."""
 
     upload: str
@@ -23,13 +23,13 @@ class Place:
     segment: int
     position: int
 
-    def is_ahead_of(self, header: Header) -> bool:
+    def is_ahead_of(self, header: PoolState) -> bool:
         """The cursor has not passed it: it is free unless it is dead."""
         return (self.segment, self.position) >= (header.cursor_segment, header.cursor_offset)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Change:
+class PoolChange:
     """What one transaction does, if header and bot still have their versions.
 
     Attributes:
@@ -42,58 +42,60 @@ class Change:
         parked_as: the park's key of it, where that is not the bot's id.
     """
 
-    header_before: Header
-    header_after: Header
+    header_before: PoolState
+    header_after: PoolState
     before: Adbot
     after: Adbot
     leaves: bool = False
     entry_missing: int | None = None
     joins: QueueEntry | None = None
     released: Segment | None = None
-    taken: tuple[Place, ...] = ()
+    taken: tuple[StockPosition, ...] = ()
     parks: bool = False
     unparks: bool = False
     parked_as: str | None = None
 
 
-def cancel(header: Header, adbot: Adbot, following: QueueEntry | None, now: int) -> Change:
-    """The bot ends; its sessions go back to stock. `following` is the entry behind the head, if there is one."""
-    return _move(header, adbot, (), (), following, now, QueuedReason.REASSIGNED, cancelled=True)
+def cancel(header: PoolState, adbot: Adbot, next_in_queue: QueueEntry | None, now: int) -> PoolChange:
+    """The bot ends; its sessions go back to stock. `next_in_queue` is the entry behind the head, if there is one."""
+    return _move(header, adbot, (), (), next_in_queue, now, QueuedReason.REASSIGNED, cancelled=True)
 
 
-def lose(header: Header, adbot: Adbot, upload: str, offset: int, following: QueueEntry | None, now: int) -> Change:
+def lose(
+    header: PoolState, adbot: Adbot, upload: str, offset: int, next_in_queue: QueueEntry | None, now: int
+) -> PoolChange:
     """A session of the bot is gone for good: it waits for another, at the tail unless it is in the queue already."""
     change = _move(
-        header, adbot, without(adbot.runs, upload, offset), (), following, now, QueuedReason.SESSION_LOST, lost=1
+        header, adbot, without(adbot.runs, upload, offset), (), next_in_queue, now, QueuedReason.SESSION_LOST, lost=1
     )
     return replace(change, header_after=replace(change.header_after, stock_total=header.stock_total - 1))
 
 
 def reassign(
-    header: Header,
+    header: PoolState,
     adbot: Adbot,
     remove: Iterable[tuple[str, int]],
-    add: tuple[Place, ...],
-    following: QueueEntry | None,
+    add: tuple[StockPosition, ...],
+    next_in_queue: QueueEntry | None,
     now: int,
-) -> Change:
+) -> PoolChange:
     """Take named sessions from the bot, back to stock, and give it named free ones."""
     runs = adbot.runs
     for upload, offset in remove:
         runs = without(runs, upload, offset)
-    return _move(header, adbot, runs, add, following, now, QueuedReason.REASSIGNED)
+    return _move(header, adbot, runs, add, next_in_queue, now, QueuedReason.REASSIGNED)
 
 
-def unpark(header: Header, adbot: Adbot, now: int) -> Change:
+def unpark(header: PoolState, adbot: Adbot, now: int) -> PoolChange:
     """A bot that was set aside waits again, at the tail: the head never moves backwards.
 
     One that lacks nothing (a newer version served it, or cancelled it) only leaves the park.
     """
     if adbot.status is not AdbotStatus.QUEUED or not adbot.missing:
         after = replace(header, version=header.version + 1, parked=header.parked - 1)
-        return Change(header, after, adbot, replace(adbot, version=adbot.version + 1), unparks=True)
+        return PoolChange(header, after, adbot, replace(adbot, version=adbot.version + 1), unparks=True)
     entry, header_after = _join_tail(header, adbot.id, adbot.missing, now)
-    return Change(
+    return PoolChange(
         header_before=header,
         header_after=replace(header_after, version=header.version + 1, parked=header.parked - 1),
         before=adbot,
@@ -103,25 +105,25 @@ def unpark(header: Header, adbot: Adbot, now: int) -> Change:
     )
 
 
-def remove_from_queue(header: Header, seq: int, missing: int, following: QueueEntry | None) -> Header:
+def remove_from_queue(header: PoolState, seq: int, missing: int, next_in_queue: QueueEntry | None) -> PoolState:
     """The header without one waiting bot; when that was the head, the bot behind it is the new one."""
     after = replace(header, queue_length=header.queue_length - 1, missing_total=header.missing_total - missing)
     if seq != header.queue_head:
         return after
     return replace(
         after,
-        queue_head=following.seq if following else header.queue_tail,
+        queue_head=next_in_queue.seq if next_in_queue else header.queue_tail,
         head_missing=None,
-        oldest_queued_at=following.queued_at if following else None,
+        oldest_queued_at=next_in_queue.queued_at if next_in_queue else None,
     )
 
 
-def lose_free(header: Header) -> Header:
+def lose_free(header: PoolState) -> PoolState:
     """The header with one free session less, lost where it lay."""
     return replace(header, version=header.version + 1, free=header.free - 1, stock_total=header.stock_total - 1)
 
 
-def publish(header: Header, ranges: tuple[Run, ...], dead: frozenset[int]) -> tuple[Header, Segment]:
+def publish(header: PoolState, ranges: tuple[Run, ...], dead: frozenset[int]) -> tuple[PoolState, Segment]:
     """The header with a new segment at the end of the stock."""
     segment = Segment(header.next_segment, ranges, dead)
     live = segment.count - len(dead)
@@ -136,17 +138,17 @@ def publish(header: Header, ranges: tuple[Run, ...], dead: frozenset[int]) -> tu
 
 
 def _move(
-    header: Header,
+    header: PoolState,
     adbot: Adbot,
     kept: tuple[Run, ...],
-    added: tuple[Place, ...],
-    following: QueueEntry | None,
+    added: tuple[StockPosition, ...],
+    next_in_queue: QueueEntry | None,
     now: int,
     reason: QueuedReason,
     *,
     lost: int = 0,
     cancelled: bool = False,
-) -> Change:
+) -> PoolChange:
     runs = joined([*kept, *(Run(place.upload, place.offset, 1) for place in added)])
     assigned = sum(run.count for run in runs)
     back = adbot.assigned - sum(run.count for run in kept) - lost
@@ -166,13 +168,13 @@ def _move(
         releases=(*adbot.releases, released.number) if released else adbot.releases,
         version=adbot.version + 1,
     )
-    change = Change(header, header_after, adbot, after, released=released, taken=added)
-    return _settle_queue(change, following, now, reason)
+    change = PoolChange(header, header_after, adbot, after, released=released, taken=added)
+    return _settle_queue(change, next_in_queue, now, reason)
 
 
 def _settle_queue(  # noqa: PLR0911  one return a case, each a whole outcome
-    change: Change, following: QueueEntry | None, now: int, reason: QueuedReason
-) -> Change:
+    change: PoolChange, next_in_queue: QueueEntry | None, now: int, reason: QueuedReason
+) -> PoolChange:
     """Give the changed bot its place: none, the one it has, or a new one at the tail."""
     header, before, after = change.header_after, change.before, change.after
     if before.is_parked:
@@ -182,7 +184,7 @@ def _settle_queue(  # noqa: PLR0911  one return a case, each a whole outcome
         return replace(change, header_after=replace(header, parked=header.parked - 1), after=ready, unparks=True)
     if before.waits_in_queue and before.seq is not None:
         if not after.missing:
-            header = remove_from_queue(header, before.seq, before.missing, following)
+            header = remove_from_queue(header, before.seq, before.missing, next_in_queue)
             return replace(change, header_after=header, after=_complete(after), leaves=True)
         header = replace(header, missing_total=header.missing_total + after.missing - before.missing)
         if before.seq == header.queue_head:
@@ -194,7 +196,7 @@ def _settle_queue(  # noqa: PLR0911  one return a case, each a whole outcome
     return replace(change, after=_complete(after))
 
 
-def _join_tail(header: Header, adbot_id: str, missing: int, now: int) -> tuple[QueueEntry, Header]:
+def _join_tail(header: PoolState, adbot_id: str, missing: int, now: int) -> tuple[QueueEntry, PoolState]:
     entry = QueueEntry(header.queue_tail, adbot_id, missing, max(now, header.last_queued_at + 1))
     nobody_waits = header.queue_length == 0
     return entry, replace(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from adbot_queue.adbots.changes import Change
-from adbot_queue.adbots.commands import Command, Done
+from adbot_queue.adbots.changes import PoolChange
+from adbot_queue.adbots.commands import Command, CommandResult
 from adbot_queue.adbots.model import Adbot, summary
-from adbot_queue.adbots.storage.pool_store import Extra, Stale
+from adbot_queue.adbots.storage.pool_store import StalePool, TransactionPart
 from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core.clock import Clock
-from adbot_queue.core.dynamodb import Item, Refused, Transaction
+from adbot_queue.core.dynamodb import Item, Transaction, TransactionRejected
 from adbot_queue.core.errors import IdempotencyMismatch, NotFound
-from adbot_queue.ledger import Entry, Ledger
+from adbot_queue.ledger import Ledger, LedgerEntry
 
 
 class CommandLog:
@@ -23,31 +23,31 @@ class CommandLog:
         self._ledger = ledger
         self._now = now
 
-    def commit_change(self, change: Change, *extras: Extra) -> None:
+    def commit_change(self, change: PoolChange, *parts: TransactionPart) -> None:
         """Write a change of a pool.
 
         Raises:
             Stale: something changed since it was read, or the command was carried out meanwhile: read again.
         """
         try:
-            self._store.commit_change(change, *extras)
-        except Refused as refused:
+            self._store.commit_change(change, *parts)
+        except TransactionRejected as refused:
             raise _second_time(refused) from refused
 
     def commit(self, transaction: Transaction) -> None:
         """Write a transaction that changes a bot alone. Raises as `commit_change`."""
         try:
             transaction.commit()
-        except Refused as refused:
+        except TransactionRejected as refused:
             if "adbot" in refused.failed:
-                raise Stale from refused
+                raise StalePool from refused
             raise _second_time(refused) from refused
 
     def sign(
         self, command: Command, action: str, before: Adbot, after: Adbot, detail: dict[str, Any] | None = None
-    ) -> Extra:
+    ) -> TransactionPart:
         """Items that sign for a command on a bot and remember it."""
-        entry = Entry(
+        entry = LedgerEntry(
             command.actor,
             action,
             f"adbot:{before.id}",
@@ -67,7 +67,7 @@ class CommandLog:
         if command.id:
             self._store.remember_command(transaction, command.id, command.fingerprint, result, self._now())
 
-    def known(self, command: Command) -> Done | None:
+    def known(self, command: Command) -> CommandResult | None:
         """The answer of an earlier command with the same key, None when there was none.
 
         Raises:
@@ -77,9 +77,9 @@ class CommandLog:
             return None
         if record["fingerprint"] != command.fingerprint:
             raise IdempotencyMismatch("this Idempotency-Key was used with another request")
-        return Done(self._adbot(record["adbot_id"]), replayed=True)
+        return CommandResult(self._adbot(record["adbot_id"]), replayed=True)
 
-    def replay(self, command: Command) -> Done:
+    def replay(self, command: Command) -> CommandResult:
         """The answer of the command that was there first.
 
         Raises:
@@ -88,7 +88,7 @@ class CommandLog:
         """
         done = self.known(command)
         if done is None:
-            raise Stale
+            raise StalePool
         return done
 
     def _adbot(self, adbot_id: str) -> Adbot:
@@ -98,6 +98,6 @@ class CommandLog:
         return adbot
 
 
-def _second_time(refused: Refused) -> Exception:
+def _second_time(refused: TransactionRejected) -> Exception:
     """A command that was carried out meanwhile, or a session lost meanwhile: reading again finds it."""
-    return Stale() if refused.failed.keys() & {"command", "session"} else refused
+    return StalePool() if refused.failed.keys() & {"command", "session"} else refused

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from adbot_queue.adbots.model import Adbot, AdbotStatus
-from adbot_queue.adbots.storage.pool_store import Stale
+from adbot_queue.adbots.storage.pool_store import StalePool
 from adbot_queue.core import conflicts
 from adbot_queue.core.clock import iso
-from adbot_queue.core.dynamodb import Contended
+from adbot_queue.core.dynamodb import TransactionConflict
 from adbot_queue.core.errors import AppError, Conflict, Forbidden
 from adbot_queue.ledger import Actor
 
@@ -38,7 +38,7 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Done:
+class CommandResult:
     """A bot after a command; `replayed` when an earlier command with the same key had done it."""
 
     adbot: Adbot
@@ -65,4 +65,4 @@ def retry_on_conflict(attempt: Callable[[], Result]) -> Result:
     Raises:
         Unavailable: as `conflicts.retry_on_conflict`.
     """
-    return conflicts.retry_on_conflict(attempt, (Stale, Contended))
+    return conflicts.retry_on_conflict(attempt, (StalePool, TransactionConflict))

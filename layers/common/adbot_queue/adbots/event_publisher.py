@@ -50,7 +50,7 @@ class Notices(Protocol):
         """Keep a batch's notices; the same batch twice is one."""
 
 
-class Announcer:
+class EventPublisher:
     """Sends events at least once, in the order of the stream for each bot."""
 
     def __init__(self, client: EventBridgeClient, bus: str, notices: Notices) -> None:
@@ -58,7 +58,7 @@ class Announcer:
         self._bus = bus
         self._notices = notices
 
-    def announce(self, batch: list[dict[str, Any]]) -> None:
+    def publish(self, batch: list[dict[str, Any]]) -> None:
         """Announce a batch of stream records; an unreadable one is set aside and stops no other.
 
         Raises:
@@ -109,9 +109,9 @@ class Announcer:
 
 
 @lru_cache(maxsize=1)
-def from_env(notices: Notices) -> Announcer:
+def from_env(notices: Notices) -> EventPublisher:
     """The announcer of this process."""
-    return Announcer(aws.events(), settings().event_bus, notices)
+    return EventPublisher(aws.events(), settings().event_bus, notices)
 
 
 @dataclass(frozen=True, slots=True)

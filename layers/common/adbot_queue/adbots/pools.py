@@ -7,19 +7,19 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from adbot_queue.adbots.allocation import Header
-from adbot_queue.adbots.allocation_trigger import Nudge
+from adbot_queue.adbots.allocation import PoolState
+from adbot_queue.adbots.allocation_trigger import AllocationTrigger
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import Clock
-from adbot_queue.core.dynamodb import Refused
+from adbot_queue.core.dynamodb import TransactionRejected
 from adbot_queue.core.errors import Invalid
 from adbot_queue.core.telemetry import logger
-from adbot_queue.ledger import Entry, Ledger
+from adbot_queue.ledger import Ledger, LedgerEntry
 
 if TYPE_CHECKING:
-    from adbot_queue.adbots.resolver import Outcome, Resolver
+    from adbot_queue.adbots.resolver import Resolver, ResolverRun
 
 POOL_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
@@ -27,10 +27,10 @@ POOL_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 class Pools:
     """All pools of the installation. A pool exists from `create` on and for good."""
 
-    def __init__(self, store: AdbotStore, ledger: Ledger, nudge: Nudge, now: Clock) -> None:
+    def __init__(self, store: AdbotStore, ledger: Ledger, trigger: AllocationTrigger, now: Clock) -> None:
         self._store = store
         self._ledger = ledger
-        self._nudge = nudge
+        self._trigger = trigger
         self._now = now
 
     @cached_property
@@ -38,9 +38,9 @@ class Pools:
         # Most functions never resolve: they need not load it at their start.
         from adbot_queue.adbots.resolver import Resolver  # noqa: PLC0415
 
-        return Resolver(self._store, self._ledger, self._nudge, self._now)
+        return Resolver(self._store, self._ledger, self._trigger, self._now)
 
-    def create(self, pool: str, command: Command) -> tuple[Header, bool]:
+    def create(self, pool: str, command: Command) -> tuple[PoolState, bool]:
         """Make an empty pool; True beside it when it is new, False when it was there.
 
         Raises:
@@ -49,13 +49,13 @@ class Pools:
         if not POOL_NAME.fullmatch(pool):
             raise Invalid.field("pool", "1 to 32 of a-z, 0-9 and -, a letter first")
         try:
-            entry = Entry(command.actor, "pool.create", f"pool:{pool}", reason=command.reason)
+            entry = LedgerEntry(command.actor, "pool.create", f"pool:{pool}", reason=command.reason)
             self._store.create_pool(pool, lambda transaction: self._ledger.sign(transaction, entry), self._now())
-        except Refused:
+        except TransactionRejected:
             return self.header(pool), False
-        return Header(pool), True
+        return PoolState(pool), True
 
-    def header(self, pool: str) -> Header:
+    def header(self, pool: str) -> PoolState:
         """A pool's header.
 
         Raises:
@@ -79,11 +79,11 @@ class Pools:
         """Names of all pools."""
         return self._store.pools()
 
-    def headers(self) -> list[Header]:
+    def headers(self) -> list[PoolState]:
         """All pools that this version can read: one call for their names, one read each."""
         return self.readable()[0]
 
-    def readable(self) -> tuple[list[Header], list[str]]:
+    def readable(self) -> tuple[list[PoolState], list[str]]:
         """All pools, and the names of those whose header this version cannot read."""
         found = self._store.read_headers(self._store.pools())
         names = [unreadable.item["pk"].removeprefix("POOL#") for unreadable in found.bad]
@@ -92,7 +92,7 @@ class Pools:
         telemetry.count("RowsUnreadable", len(names))
         return found.good, names
 
-    def resolve(self, pool: str, time_left: Callable[[], int]) -> Outcome:
+    def resolve(self, pool: str, time_left: Callable[[], int]) -> ResolverRun:
         """Resolve one pool now."""
         return self._resolver.run(pool, time_left)
 
@@ -100,15 +100,15 @@ class Pools:
         """Set aside what this version cannot read at the front of a pool's queue."""
         self._resolver.set_aside(pool)
 
-    def nudge(self, pools: Sequence[str], news: str) -> list[str]:
-        """Ask for a resolver run of each pool; answers those for which the message was taken."""
-        return [pool for pool in pools if self._nudge.pool(pool, news)]
+    def trigger_allocation(self, pools: Sequence[str], cause: str) -> list[str]:
+        """Request a resolver run for each pool; return the pools whose message SQS accepted."""
+        return [pool for pool in pools if self._trigger.send(pool, cause)]
 
     def with_work(self) -> list[str]:
-        """Pools whose queue or inbox is not empty, or that wait for stock to be readable: what the schedule nudges."""
+        """Return the pools with a queue, an inbox or unreadable stock: those that the schedule triggers."""
         return [header.pool for header in self.headers() if self._has_work(header)]
 
-    def _has_work(self, header: Header) -> bool:
+    def _has_work(self, header: PoolState) -> bool:
         if header.queue_length or header.aside:
             return True
         inbox = self._store.read_inbox(header.pool, 1)

@@ -17,7 +17,7 @@ from adbot_queue.adbots.model import (
 )
 from adbot_queue.core.errors import Invalid
 from adbot_queue.core.ids import time_ordered_id
-from adbot_queue.ledger import Actor, Entry
+from adbot_queue.ledger import Actor, LedgerEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +89,11 @@ def bot_of(order: Order, bot_id: str, pool: str, required: int, inbox: InboxEntr
     )
 
 
-def settlement(actor: Actor, why: str, before: Order, after: Order) -> Entry:
+def settlement(actor: Actor, why: str, before: Order, after: Order) -> LedgerEntry:
     """Who settled an order in REVIEW, and whose it was and is."""
     shown = [
         {"status": order.status.value, "user_id": order.user_id, "adbot_id": order.adbot_id, "pool": order.pool}
         for order in (before, after)
     ]
     reason = "; ".join(filter(None, (why, before.review_reason)))
-    return Entry(actor, "order.settle", f"order:{after.id}", before=shown[0], after=shown[1], reason=reason)
+    return LedgerEntry(actor, "order.settle", f"order:{after.id}", before=shown[0], after=shown[1], reason=reason)

@@ -10,26 +10,26 @@ from __future__ import annotations
 from dataclasses import replace
 
 from adbot_queue.adbots import changes
-from adbot_queue.adbots.allocation import Header, QueueEntry, Segment
+from adbot_queue.adbots.allocation import PoolState, QueueEntry, Segment
 from adbot_queue.adbots.model import Adbot, AdbotStatus, summary
 from adbot_queue.adbots.storage import items
-from adbot_queue.adbots.storage.pool_store import Extra, PoolView
+from adbot_queue.adbots.storage.pool_store import PoolView, TransactionPart
 from adbot_queue.adbots.storage.rows import UnreadableRow, number_in, text_in
 from adbot_queue.adbots.storage.store import AdbotStore, parked_as
 from adbot_queue.core import telemetry
 from adbot_queue.core.dynamodb import Item, Transaction
 from adbot_queue.core.telemetry import logger
-from adbot_queue.ledger import SYSTEM, Entry, Ledger
+from adbot_queue.ledger import SYSTEM, Ledger, LedgerEntry
 
 
-class Aside:
+class Quarantine:
     """Sets rows of a pool aside, one in a transaction, and gives segments back."""
 
     def __init__(self, store: AdbotStore, ledger: Ledger) -> None:
         self._store = store
         self._ledger = ledger
 
-    def cleared_view(self, pool: str, known: Header | None = None) -> PoolView | None:
+    def cleared_view(self, pool: str, known: PoolState | None = None) -> PoolView | None:
         """Read what a step needs, until nothing in it is unreadable. `known` as in `PoolStore.view`.
 
         Raises:
@@ -73,7 +73,7 @@ class Aside:
 
     # Entries
 
-    def _entry(self, header: Header, row: Item, reason: str, *, is_repeated: bool = False) -> None:
+    def _entry(self, header: PoolState, row: Item, reason: str, *, is_repeated: bool = False) -> None:
         from_inbox = row["pk"] == items.inbox_pk(header.pool)
         adbot = None if is_repeated else self._owner(row, from_inbox=from_inbox)
         after = header if from_inbox else self._without(header, row, adbot)
@@ -83,7 +83,7 @@ class Aside:
         def sign(transaction: Transaction) -> None:
             seen = {"pool": header.pool, "entry": row["sk"]}
             before = summary(adbot) if adbot else {}
-            self._ledger.sign(transaction, Entry(SYSTEM, "adbot.park", f"adbot:{name}", before, seen, reason))
+            self._ledger.sign(transaction, LedgerEntry(SYSTEM, "adbot.park", f"adbot:{name}", before, seen, reason))
 
         self._store.park_entry(header, after, row, adbot, sign)
         logger.error("entry set aside: this version cannot read it", pool=header.pool, key=row["sk"], reason=reason)
@@ -102,11 +102,11 @@ class Aside:
         here = adbot.inbox_id == row["sk"] if from_inbox else f"{adbot.seq or 0:012d}" == row["sk"]
         return adbot if here else None
 
-    def _without(self, header: Header, row: Item, adbot: Adbot | None) -> Header:
+    def _without(self, header: PoolState, row: Item, adbot: Adbot | None) -> PoolState:
         """The header without a place of the queue."""
         rows = self._store.queue_rows(header, header.queue_length)
         others = [other for other in rows if other["sk"] != row["sk"]]
-        following = next((other for other in others if other["sk"] > row["sk"]), None)
+        next_in_queue = next((other for other in others if other["sk"] > row["sk"]), None)
         seq = _seq(row)
         stood = next((other for other in rows), row)["sk"] == row["sk"]
         lacks = header.head_missing if stood else number_in(row, "missing", 1)
@@ -116,19 +116,19 @@ class Aside:
             known = (self._lacks(header, other, first=index == 0 and not stood) for index, other in enumerate(others))
             lacks = header.missing_total - sum(known)
         behind = None
-        if following is not None:
-            queued_at = number_in(following, "queued_at") or header.last_queued_at
-            behind = QueueEntry(_seq(following), "", 1, queued_at)
+        if next_in_queue is not None:
+            queued_at = number_in(next_in_queue, "queued_at") or header.last_queued_at
+            behind = QueueEntry(_seq(next_in_queue), "", 1, queued_at)
         return changes.remove_from_queue(header, seq, max(lacks, 0), behind)
 
-    def _lacks(self, header: Header, row: Item, *, first: bool) -> int:
+    def _lacks(self, header: PoolState, row: Item, *, first: bool) -> int:
         if first and header.head_missing is not None:
             return header.head_missing
         return number_in(row, "missing", 1) or 0
 
     # Segments
 
-    def _segment(self, header: Header, unreadable: UnreadableRow) -> None:
+    def _segment(self, header: PoolState, unreadable: UnreadableRow) -> None:
         number = int(unreadable.item["sk"])
         offset = header.cursor_offset if number == header.cursor_segment else 0
         left = sum(_free(header, segment) for segment in self._store.all_ahead(header).good)
@@ -146,7 +146,7 @@ class Aside:
         logger.error("segment set aside", pool=header.pool, segment=number, sessions=held, reason=unreadable.reason)
         telemetry.count("RowsUnreadable")
 
-    def _give_back(self, header: Header) -> bool:
+    def _give_back(self, header: PoolState) -> bool:
         """Give one segment back that can be read again; False when none can."""
         for number, offset in header.aside:
             try:
@@ -174,15 +174,17 @@ class Aside:
             return True
         return False
 
-    def _signature(self, action: str, header: Header, after: Header, number: int, reason: str) -> Extra:
+    def _signature(self, action: str, header: PoolState, after: PoolState, number: int, reason: str) -> TransactionPart:
         def sign(transaction: Transaction) -> None:
-            entry = Entry(SYSTEM, action, f"segment:{header.pool}/{number}", _stock(header), _stock(after), reason)
+            entry = LedgerEntry(
+                SYSTEM, action, f"segment:{header.pool}/{number}", _stock(header), _stock(after), reason
+            )
             self._ledger.sign(transaction, entry)
 
         return sign
 
 
-def _stock(header: Header) -> dict[str, int]:
+def _stock(header: PoolState) -> dict[str, int]:
     return {"free": header.free, "set_aside": header.set_aside, "stock_total": header.stock_total}
 
 
@@ -191,6 +193,6 @@ def _seq(row: Item) -> int:
     return int(key) if key.isdigit() else 0
 
 
-def _free(header: Header, segment: Segment) -> int:
+def _free(header: PoolState, segment: Segment) -> int:
     passed = header.cursor_offset if segment.number == header.cursor_segment else 0
     return sum(run.count for run in segment.free_from(passed))

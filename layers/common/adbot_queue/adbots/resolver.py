@@ -10,30 +10,30 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from adbot_queue.adbots import changes
-from adbot_queue.adbots.allocation import Header, QueueEntry, Step, plan
-from adbot_queue.adbots.allocation_trigger import Nudge
+from adbot_queue.adbots.allocation import AllocationStep, PoolState, QueueEntry, plan
+from adbot_queue.adbots.allocation_trigger import AllocationTrigger
 from adbot_queue.adbots.model import Adbot, summary
-from adbot_queue.adbots.quarantine import Aside
-from adbot_queue.adbots.storage.pool_store import AdbotRefused, PoolView, Stale
+from adbot_queue.adbots.quarantine import Quarantine
+from adbot_queue.adbots.storage.pool_store import AdbotRefused, PoolView, StalePool
 from adbot_queue.adbots.storage.rows import UnreadableRow
 from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import Clock
-from adbot_queue.core.dynamodb import Contended, Transaction
+from adbot_queue.core.dynamodb import Transaction, TransactionConflict
 from adbot_queue.core.errors import TargetGone, Unavailable
 from adbot_queue.core.telemetry import logger
-from adbot_queue.ledger import SYSTEM, Entry, Ledger
+from adbot_queue.ledger import SYSTEM, Ledger, LedgerEntry
 
 RESERVE_MS = 10_000
-"""Time left to a function at which it stops stepping and nudges again: two steps and all their retries fit in."""
+"""Milliseconds left at which a run stops and triggers another: enough for two steps with all their retries."""
 
 STRIKES = 3
 """Refusals of one bot after which it is set aside, so that it does not block the pool."""
 
-MOST_TORN = 5
+MAX_TORN = 5
 """Plans in a row that named something twice, after which the pool itself does: the later entry is set aside."""
 
-MOST_CONFLICTS = 50
+MAX_CONFLICTS = 50
 """Consecutive refused commits after which a run gives up (about 10 s): its message comes back later."""
 
 TimeLeft = Callable[[], int]
@@ -41,7 +41,7 @@ TimeLeft = Callable[[], int]
 
 
 @dataclass(slots=True)
-class Outcome:
+class ResolverRun:
     """What a run did. `finished` is False when time ran out first."""
 
     steps: int = 0
@@ -59,13 +59,13 @@ class _Course:
     """A run under way: what it did, and what went wrong in a row."""
 
     pool: str
-    outcome: Outcome = field(default_factory=Outcome)
+    outcome: ResolverRun = field(default_factory=ResolverRun)
     strikes: Counter[str] = field(default_factory=Counter)
     lost_races: int = 0
     torn: int = 0
-    header: Header | None = None  # as the last step left it
+    header: PoolState | None = None  # as the last step left it
 
-    def took(self, step: Step) -> None:
+    def took(self, step: AllocationStep) -> None:
         """A step was committed."""
         self.lost_races = self.torn = 0
         self.header = step.after
@@ -84,7 +84,7 @@ class _Course:
         """
         self.outcome.conflicts += 1
         self.lost_races += 1
-        if self.lost_races >= MOST_CONFLICTS:
+        if self.lost_races >= MAX_CONFLICTS:
             raise Unavailable(f"pool {self.pool}: {self.lost_races} commits in a row were refused")
         time.sleep(random.uniform(0, min(0.005 * 2**self.lost_races, 0.25)))  # noqa: S311  full jitter, no secret
 
@@ -95,21 +95,21 @@ class Resolver:
     Any number may run at once: a step commits only on the header it was planned on.
     """
 
-    def __init__(self, store: AdbotStore, ledger: Ledger, nudge: Nudge, now: Clock) -> None:
+    def __init__(self, store: AdbotStore, ledger: Ledger, trigger: AllocationTrigger, now: Clock) -> None:
         self._store = store
         self._ledger = ledger
-        self._nudge = nudge
+        self._trigger = trigger
         self._now = now
-        self._aside = Aside(store, ledger)
+        self._aside = Quarantine(store, ledger)
 
-    def run(self, pool: str, time_left: TimeLeft) -> Outcome:
+    def run(self, pool: str, time_left: TimeLeft) -> ResolverRun:
         """Resolve one pool.
 
-        Nudges for another run when it stops for lack of time.
+        Triggers another run when its time is over.
 
         Raises:
             TargetGone: there is no such pool.
-            Unavailable: `MOST_CONFLICTS` commits in a row were refused by contention or throttling. Other AWS errors
+            Unavailable: `MAX_CONFLICTS` commits in a row were refused by contention or throttling. Other AWS errors
                 pass through. Either way the message comes back and the next run starts where this one stopped.
         """
         course = _Course(pool)
@@ -133,7 +133,7 @@ class Resolver:
                 self._strike(course, view, refused.adbot_ids)
             else:
                 course.took(step)
-        except (Stale, Contended):
+        except (StalePool, TransactionConflict):
             course.lost_a_race()
         return True
 
@@ -143,7 +143,7 @@ class Resolver:
             course.outcome.parked += self._park(view, adbot_id)
             del course.strikes[adbot_id]
 
-    def _decide(self, course: _Course, time_left: TimeLeft) -> tuple[PoolView, Step] | None:
+    def _decide(self, course: _Course, time_left: TimeLeft) -> tuple[PoolView, AllocationStep] | None:
         """The next step and what it was decided on; None when there is none.
 
         Raises:
@@ -165,20 +165,20 @@ class Resolver:
             return None if known is None else self._decide(course, time_left)  # stock may have come meanwhile
         if time_left() < RESERVE_MS:
             course.outcome.finished = False
-            self._nudge.pool(pool, f"again-{self._now()}")
+            self._trigger.send(pool, f"again-{self._now()}")
             return None
         if (twice := step.named_twice()) or step.gives_twice:
             course.torn += 1
-            if course.torn > MOST_TORN and not self._aside.repeated(view, twice):
+            if course.torn > MAX_TORN and not self._aside.repeated(view, twice):
                 logger.error("pool not resolved: its stock holds a session twice", pool=pool)
                 telemetry.count("RowsUnreadable")
                 return None
-            raise Stale
+            raise StalePool
         return view, step
 
     def set_aside(self, pool: str) -> None:
         """Set aside what this version cannot read of the front of a pool's queue, so that a command can go on."""
-        with suppress(Stale, Contended):
+        with suppress(StalePool, TransactionConflict):
             self._aside.first_entries(pool)
 
     def _park(self, view: PoolView, adbot_id: str) -> bool:
@@ -191,10 +191,10 @@ class Resolver:
             at_head = queued.seq == header.queue_head and header.head_missing is not None
             lacks = header.head_missing if at_head and header.head_missing is not None else queued.missing
             try:
-                following = self._store.following(header)
+                next_in_queue = self._store.next_in_queue(header)
             except UnreadableRow:  # set aside with the next view
                 return False
-            after = changes.remove_from_queue(header, queued.seq, lacks, following)
+            after = changes.remove_from_queue(header, queued.seq, lacks, next_in_queue)
             entry = replace(queued, missing=lacks)
         elif arrived:
             after = replace(header, queue_tail=header.queue_tail + 1)
@@ -213,7 +213,7 @@ class Resolver:
                 arrived.id if arrived and not queued else None,
                 lambda transaction: self._sign_park(transaction, entry, header, adbot),
             )
-        except (Stale, Contended):
+        except (StalePool, TransactionConflict):
             return False
         logger.error("bot set aside: its record does not agree with the queue", adbot_id=adbot_id, pool=header.pool)
         telemetry.count("AdbotsParked")
@@ -228,10 +228,10 @@ class Resolver:
             telemetry.count("RowsUnreadable")
             return None
 
-    def _sign_park(self, transaction: Transaction, entry: QueueEntry, header: Header, adbot: Adbot | None) -> None:
+    def _sign_park(self, transaction: Transaction, entry: QueueEntry, header: PoolState, adbot: Adbot | None) -> None:
         self._ledger.sign(
             transaction,
-            Entry(
+            LedgerEntry(
                 SYSTEM,
                 "adbot.park",
                 f"adbot:{entry.adbot_id}",
@@ -241,11 +241,11 @@ class Resolver:
             ),
         )
 
-    def _measure(self, pool: str, outcome: Outcome) -> None:
+    def _measure(self, pool: str, outcome: ResolverRun) -> None:
         telemetry.count("ResolverSteps", outcome.steps)
         telemetry.count("SessionsAssigned", outcome.sessions)
         telemetry.count("AdbotsCompleted", outcome.completed)
         telemetry.count("PartialAssignments", outcome.partial)
         telemetry.count("ResolutionConflicts", outcome.conflicts)
         if outcome.steps or outcome.conflicts:
-            logger.info("pool resolved", pool=pool, **{name: getattr(outcome, name) for name in Outcome.__slots__})
+            logger.info("pool resolved", pool=pool, **{name: getattr(outcome, name) for name in ResolverRun.__slots__})

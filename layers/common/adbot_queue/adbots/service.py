@@ -9,11 +9,11 @@ from typing import Any
 
 from adbot_queue import ledger
 from adbot_queue.adbots import changes, model, purchase
-from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry
-from adbot_queue.adbots.allocation_trigger import Nudge
-from adbot_queue.adbots.changes import Change
+from adbot_queue.adbots.allocation import InboxEntry, PoolState, QueueEntry
+from adbot_queue.adbots.allocation_trigger import AllocationTrigger
+from adbot_queue.adbots.changes import PoolChange
 from adbot_queue.adbots.command_log import CommandLog
-from adbot_queue.adbots.commands import Command, Done, refusal_of, retry_on_conflict
+from adbot_queue.adbots.commands import Command, CommandResult, refusal_of, retry_on_conflict
 from adbot_queue.adbots.model import (
     Adbot,
     AdbotStatus,
@@ -27,53 +27,55 @@ from adbot_queue.adbots.model import (
 from adbot_queue.adbots.pools import Pools
 from adbot_queue.adbots.purchase import AdbotSpec
 from adbot_queue.adbots.sessions import Sessions
-from adbot_queue.adbots.storage.pool_store import Extra, Stale
+from adbot_queue.adbots.storage.pool_store import StalePool, TransactionPart
 from adbot_queue.adbots.storage.rows import UnreadableRow
 from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core import aws
 from adbot_queue.core.clock import Clock, system_clock
-from adbot_queue.core.dynamodb import Refused, Transaction
+from adbot_queue.core.dynamodb import Transaction, TransactionRejected
 from adbot_queue.core.errors import Conflict, Invalid, NotFound
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
-from adbot_queue.ledger import Actor, Entry, Ledger
+from adbot_queue.ledger import Actor, Ledger, LedgerEntry
 
-MOST_MOVED = 40
+MAX_MOVED = 40
 """Sessions one reassign may name: two items each at the worst, in a transaction of 100."""
 
 
 class AdbotService:
     """The door of the capability. Commands raise `Unavailable` when they lost too many races in a row."""
 
-    def __init__(self, store: AdbotStore, ledger: Ledger, nudge: Nudge, now: Clock = system_clock) -> None:
+    def __init__(
+        self, store: AdbotStore, ledger: Ledger, trigger: AllocationTrigger, now: Clock = system_clock
+    ) -> None:
         self.store = store
         self.ledger = ledger
-        self.pools = Pools(store, ledger, nudge, now)
+        self.pools = Pools(store, ledger, trigger, now)
         self.sessions = Sessions(store, now)
-        self._nudge = nudge
+        self._trigger = trigger
         self._now = now
         self._log = CommandLog(store, ledger, now)
 
     # Buying
 
-    def buy(
-        self, order: Order, mode: ExecutionMode, actor: Actor, *extras: Extra, replaces: Order | None = None
+    def create_paid(
+        self, order: Order, mode: ExecutionMode, actor: Actor, *parts: TransactionPart, replaces: Order | None = None
     ) -> Adbot:
         """Create order and bot, always, whatever the stock; then tell the allocator.
 
         The bot starts QUEUED (SEQUENCING). One transaction writes order, bot, inbox entry, ledger entry and the
-        caller's extras; buyers never wait for each other.
+        caller's parts; buyers never wait for each other.
 
         Args:
             order: with pool, required sessions and user; `adbot_id` is the bot's id.
             mode: whether a consumer of the queue does this, or the request itself.
             actor: who signs for it.
-            extras: add items of the caller's to the transaction.
+            parts: add items of the caller's to the transaction.
             replaces: the order as read, when it exists already (facts came before the payment, or it was reviewed).
 
         Raises:
-            Refused: `order` when it exists or changed, or tags of extras; nothing was written.
+            Refused: `order` when it exists or changed, or tags of parts; nothing was written.
             Invalid: no such pool, or a number of sessions that no bot may have.
         """
         if not (order.adbot_id and order.pool and order.required_sessions):
@@ -87,13 +89,13 @@ class AdbotService:
         def sign(transaction: Transaction) -> None:
             after = {**summary(adbot), "order": order.id, "pool": adbot.pool, "required": adbot.required}
             after["user_id"] = adbot.user_id
-            self.ledger.sign(transaction, Entry(actor, "adbot.create", f"adbot:{adbot.id}", after=after))
+            self.ledger.sign(transaction, LedgerEntry(actor, "adbot.create", f"adbot:{adbot.id}", after=after))
 
-        self.store.create_bought(order, adbot, inbox, sign, *extras, replaces=replaces)
-        self._nudge.pool(adbot.pool, inbox.id)
+        self.store.create_bought(order, adbot, inbox, sign, *parts, replaces=replaces)
+        self._trigger.send(adbot.pool, inbox.id)
         return adbot
 
-    def create(self, wanted: AdbotSpec, command: Command, time_left: Callable[[], int]) -> Done:
+    def create(self, wanted: AdbotSpec, command: Command, time_left: Callable[[], int]) -> CommandResult:
         """An operator makes a bot, with an order of amount 0 or for an order in REVIEW.
 
         Tries to allocate at once, so that the answer normally shows the final state; when that fails the bot
@@ -114,8 +116,8 @@ class AdbotService:
                 self.ledger.sign(transaction, purchase.settlement(command.actor, command.reason, before, order))
 
         try:
-            adbot = self.buy(order, ExecutionMode.SYNC_DIRECT, command.actor, remember, replaces=before)
-        except Refused as refused:
+            adbot = self.create_paid(order, ExecutionMode.SYNC_DIRECT, command.actor, remember, replaces=before)
+        except TransactionRejected as refused:
             if "command" not in refused.failed:
                 raise Conflict("the order changed meanwhile; read it again") from refused
             return self._log.replay(command)
@@ -123,7 +125,7 @@ class AdbotService:
             self.pools.resolve(adbot.pool, time_left)
         except Exception:  # noqa: BLE001  the bot exists and will be served by the allocator: the answer must say so
             logger.exception("allocation inside the request failed, the queue will do it", adbot_id=adbot.id)
-        return Done(self._adbot(adbot.id))
+        return CommandResult(self._adbot(adbot.id))
 
     def _order_in_review(self, order_id: str) -> Order:
         order = self.order(order_id)
@@ -133,7 +135,7 @@ class AdbotService:
 
     # Changing bots
 
-    def start(self, adbot_id: str, command: Command, owner: str | None) -> Done:
+    def start(self, adbot_id: str, command: Command, owner: str | None) -> CommandResult:
         """Start a bot of `owner` (None: anybody's).
 
         Raises:
@@ -142,14 +144,14 @@ class AdbotService:
         """
         return self._switch(adbot_id, command, owner, "adbot.start", model.started)
 
-    def stop(self, adbot_id: str, command: Command, owner: str | None) -> Done:
+    def stop(self, adbot_id: str, command: Command, owner: str | None) -> CommandResult:
         """Stop a running bot of `owner` (None: anybody's). Raises as `start`."""
         return self._switch(adbot_id, command, owner, "adbot.stop", model.stopped)
 
     def _switch(
         self, adbot_id: str, command: Command, owner: str | None, action: str, change: Callable[[Adbot], Adbot]
-    ) -> Done:
-        def attempt() -> Done:
+    ) -> CommandResult:
+        def attempt() -> CommandResult:
             before = self.adbot(adbot_id, owner)
             if replayed := self._log.known(command):
                 return replayed
@@ -161,25 +163,25 @@ class AdbotService:
             self.store.replace_adbot(transaction, before, after)
             self._log.sign(command, action, before, after)(transaction)
             self._log.commit(transaction)
-            return Done(after)
+            return CommandResult(after)
 
         return retry_on_conflict(attempt)
 
-    def cancel(self, adbot_id: str, command: Command, *extras: Callable[[Transaction, Adbot], None]) -> Done:
+    def cancel(self, adbot_id: str, command: Command, *parts: Callable[[Transaction, Adbot], None]) -> CommandResult:
         """End a bot: it leaves the queue, its sessions go back to stock. A cancelled bot stays as it is.
 
         Extras join the transaction; they run once a try.
         """
-        return self._change(adbot_id, command, "adbot.cancel", self._plan_cancel, extras)
+        return self._change(adbot_id, command, "adbot.cancel", self._plan_cancel, parts)
 
-    def _plan_cancel(self, adbot: Adbot, header: Header) -> Change | None:
+    def _plan_cancel(self, adbot: Adbot, header: PoolState) -> PoolChange | None:
         if adbot.status is AdbotStatus.CANCELLED:
             return None
-        following = self._following(header) if adbot.waits_in_queue else None
-        change = changes.cancel(header, adbot, following, self._now())
+        next_in_queue = self._next_in_queue(header) if adbot.waits_in_queue else None
+        change = changes.cancel(header, adbot, next_in_queue, self._now())
         return replace(change, unparks=adbot.is_parked)
 
-    def reassign(self, adbot_id: str, add: Sequence[str], remove: Sequence[str], command: Command) -> Done:
+    def reassign(self, adbot_id: str, add: Sequence[str], remove: Sequence[str], command: Command) -> CommandResult:
         """Give a bot named free sessions and take named ones of its own back to stock. All of it or nothing.
 
         Raises:
@@ -188,12 +190,12 @@ class AdbotService:
             Conflict: a session to add is not free, one to remove is not the bot's, or there is no room.
         """
         named = [*add, *remove]
-        if not named or len(named) > MOST_MOVED:
-            raise Invalid.field("add, remove", f"name from 1 to {MOST_MOVED} sessions in all")
+        if not named or len(named) > MAX_MOVED:
+            raise Invalid.field("add, remove", f"name from 1 to {MAX_MOVED} sessions in all")
         if len(set(named)) < len(named):
             raise Invalid.field("add, remove", "name each session once")
 
-        def plan(adbot: Adbot, header: Header) -> Change:
+        def plan(adbot: Adbot, header: PoolState) -> PoolChange:
             if adbot.status is AdbotStatus.CANCELLED:
                 raise Conflict(f"adbot {adbot.id} is cancelled")
             positions = [self.sessions.position(adbot.pool, session) for session in remove]
@@ -203,8 +205,8 @@ class AdbotService:
             places = tuple(self.sessions.free_place(header, session) for session in add)
             if adbot.missing + len(remove) < len(add):
                 raise Conflict(f"adbot {adbot.id} lacks {adbot.missing + len(remove)} sessions, {len(add)} were named")
-            following = self._following(header) if adbot.waits_in_queue else None
-            return changes.reassign(header, adbot, positions, places, following, self._now())
+            next_in_queue = self._next_in_queue(header) if adbot.waits_in_queue else None
+            return changes.reassign(header, adbot, positions, places, next_in_queue, self._now())
 
         return self._change(adbot_id, command, "adbot.reassign", plan, (), {"add": list(add), "remove": list(remove)})
 
@@ -230,50 +232,52 @@ class AdbotService:
             if located.adbot_id is None:
                 if located.place is None:
                     raise Conflict(f"session {session_id} is not published yet")
-                entry = Entry(command.actor, "session.lost", f"session:{session_id}", reason=command.reason)
+                entry = LedgerEntry(command.actor, "session.lost", f"session:{session_id}", reason=command.reason)
                 self.sessions.lose_free(
                     header, located.place, mark, lambda transaction: self.ledger.sign(transaction, entry)
                 )
                 return None
             adbot = self._adbot(located.adbot_id)
             if not adbot.holds(located.upload, located.offset):
-                raise Stale
-            following = self._following(header) if adbot.waits_in_queue else None
-            change = changes.lose(header, adbot, located.upload, located.offset, following, self._now())
+                raise StalePool
+            next_in_queue = self._next_in_queue(header) if adbot.waits_in_queue else None
+            change = changes.lose(header, adbot, located.upload, located.offset, next_in_queue, self._now())
             unkeyed = replace(command, key=None)  # a lost session stays lost: repeating needs no record
             detail = {"session": session_id}
             self._log.commit_change(change, mark, self._log.sign(unkeyed, "session.lost", adbot, change.after, detail))
             return change.after
 
         adbot = retry_on_conflict(attempt)
-        self._nudge_after(adbot)
+        self._trigger_after(adbot)
         return adbot
 
-    def hold(self, adbot_id: str, command: Command, *extras: Callable[[Transaction, Adbot], None], held: bool) -> Done:
+    def hold(
+        self, adbot_id: str, command: Command, *parts: Callable[[Transaction, Adbot], None], held: bool
+    ) -> CommandResult:
         """Put a bot on hold while its payment is disputed (a running one stops), or let it go again."""
 
-        def attempt() -> Done:
+        def attempt() -> CommandResult:
             before = self._adbot(adbot_id)
             status = AdbotStatus.STOPPED if held and before.status is AdbotStatus.RUNNING else before.status
             after = replace(before, on_hold=held, status=status, version=before.version + 1)
             transaction = self.store.transaction()
             self.store.replace_adbot(transaction, before, after)
             self._log.sign(command, "adbot.hold" if held else "adbot.release", before, after)(transaction)
-            for extra in extras:
-                extra(transaction, before)
+            for part in parts:
+                part(transaction, before)
             self._log.commit(transaction)
-            return Done(after)
+            return CommandResult(after)
 
         return retry_on_conflict(attempt)
 
-    def unpark(self, adbot_id: str, command: Command) -> Done:
+    def unpark(self, adbot_id: str, command: Command) -> CommandResult:
         """Give a bot that was set aside a new place at the tail.
 
         Raises:
             Conflict: it is not set aside.
         """
 
-        def plan(adbot: Adbot, header: Header) -> Change:
+        def plan(adbot: Adbot, header: PoolState) -> PoolChange:
             if (place := self.store.place_in_park(adbot)) is None:
                 raise Conflict(f"adbot {adbot.id} is not parked")
             return replace(changes.unpark(header, adbot, self._now()), parked_as=place)
@@ -325,14 +329,14 @@ class AdbotService:
         adbot_id: str,
         command: Command,
         action: str,
-        plan: Callable[[Adbot, Header], Change | None],
-        extras: Sequence[Callable[[Transaction, Adbot], None]],
+        plan: Callable[[Adbot, PoolState], PoolChange | None],
+        parts: Sequence[Callable[[Transaction, Adbot], None]],
         detail: dict[str, Any] | None = None,
-    ) -> Done:
+    ) -> CommandResult:
         """Read bot and header, decide, commit under both versions; again when somebody was faster."""
         misplaced = False
 
-        def attempt() -> Done:
+        def attempt() -> CommandResult:
             nonlocal misplaced
             if replayed := self._log.known(command):
                 return replayed
@@ -343,49 +347,49 @@ class AdbotService:
                 adbot = replace(adbot, queued_reason=QueuedReason.PARKED, inbox_id=None)
             header = self.pools.header(adbot.pool)
             change = plan(adbot, header)
-            bound = [_bind(extra, adbot) for extra in extras]
+            bound = [_bind(part, adbot) for part in parts]
             if change is None:
                 transaction = self.store.transaction()
-                for extra in bound:
-                    extra(transaction)
+                for part in bound:
+                    part(transaction)
                 if len(transaction):
                     self._log.commit(transaction)
-                return Done(adbot)
+                return CommandResult(adbot)
             if change.unparks and change.parked_as is None:
                 change = replace(change, parked_as=place)
             try:
                 self._log.commit_change(change, self._log.sign(command, action, adbot, change.after, detail), *bound)
-            except Refused as refused:
+            except TransactionRejected as refused:
                 if misplaced or not refused.failed.keys() & {"queue", "inbox", "park"}:
                     raise
                 misplaced = True
-                raise Stale from refused
-            return Done(change.after)
+                raise StalePool from refused
+            return CommandResult(change.after)
 
         done = retry_on_conflict(attempt)
-        self._nudge_after(done.adbot)
+        self._trigger_after(done.adbot)
         return done
 
-    def _following(self, header: Header) -> QueueEntry | None:
+    def _next_in_queue(self, header: PoolState) -> QueueEntry | None:
         """The bot behind the head of the queue.
 
         Raises:
             Stale: this version cannot read an entry there; it is set aside now, read again.
         """
         try:
-            return self.store.following(header)
+            return self.store.next_in_queue(header)
         except UnreadableRow as unreadable:
             self.pools.set_aside(header.pool)
-            raise Stale from unreadable
+            raise StalePool from unreadable
 
-    def _nudge_after(self, adbot: Adbot | None) -> None:
+    def _trigger_after(self, adbot: Adbot | None) -> None:
         """A command may have brought work (a bot that waits) or means (sessions in stock)."""
         if adbot:
-            self._nudge.pool(adbot.pool, f"{adbot.id}-{adbot.version}")
+            self._trigger.send(adbot.pool, f"{adbot.id}-{adbot.version}")
 
 
-def _bind(extra: Callable[[Transaction, Adbot], None], adbot: Adbot) -> Extra:
-    return lambda transaction: extra(transaction, adbot)
+def _bind(part: Callable[[Transaction, Adbot], None], adbot: Adbot) -> TransactionPart:
+    return lambda transaction: part(transaction, adbot)
 
 
 @lru_cache(maxsize=1)
@@ -393,4 +397,4 @@ def from_env() -> AdbotService:
     """The service of this process, on the tables and queues that the template names."""
     env = settings()
     store = AdbotStore(aws.dynamodb(), env.adbots_table)
-    return AdbotService(store, ledger.from_env(), Nudge(aws.sqs(), env.allocation_queue_url))
+    return AdbotService(store, ledger.from_env(), AllocationTrigger(aws.sqs(), env.allocation_queue_url))

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from adbot_queue.adbots.allocation import Header, Segment
-from adbot_queue.adbots.changes import Place
+from adbot_queue.adbots.allocation import PoolState, Segment
+from adbot_queue.adbots.changes import StockPosition
 from adbot_queue.adbots.model import MAX_SESSIONS, Run
 from adbot_queue.adbots.storage import items
 from adbot_queue.adbots.storage.rows import Reader, UnreadableRow, read_each
@@ -18,14 +18,14 @@ from adbot_queue.core.dynamodb import Item
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Located:
+class SessionLocation:
     """Where a session is. True as long as the header keeps its version."""
 
-    header: Header
+    header: PoolState
     upload: str
     offset: int
     adbot_id: str | None
-    place: Place | None
+    place: StockPosition | None
     lost: bool = False
 
     @property
@@ -50,7 +50,7 @@ class _Holder:
         return any(run.covers(upload, offset) for run in self.runs)
 
 
-class Whereabouts:
+class SessionLocator:
     """Finds sessions, one or ten thousand.
 
     Reads: one BatchGet for 100 headers, bots, uploads or segments, and one Query an upload. No read depends on how many
@@ -61,7 +61,7 @@ class Whereabouts:
         self._client = store.client
         self._table = store.table
 
-    def of(self, sessions: Sequence[Item], known: Sequence[Header] = ()) -> dict[str, Located]:
+    def of(self, sessions: Sequence[Item], known: Sequence[PoolState] = ()) -> dict[str, SessionLocation]:
         """Locate sessions that were read; by their ids. The headers of their pools are read first, unless known."""
         headers = {header.pool: header for header in known or self._headers(sessions)}
         present = [item for item in sessions if not item.get("lost_at")]
@@ -73,7 +73,7 @@ class Whereabouts:
         }
         numbers = {item["pk"]: _segments(item, owners, bots, uploads) for item in present}
         segments = self._segments({(item["pool"], number) for item in present for number in numbers[item["pk"]]})
-        found: dict[str, Located] = {}
+        found: dict[str, SessionLocation] = {}
         for item in sessions:
             header, owner = headers[item["pool"]], owners.get(_spot(item))
             place, bot = None, bots.get(owner or "")
@@ -83,10 +83,10 @@ class Whereabouts:
                 place = _place(item, header, _following(item["pool"], numbers[item["pk"]], segments))
                 owner = owner if owner and bot is None else None
             session_id = item["pk"].removeprefix("SESSION#")
-            found[session_id] = Located(header, *_spot(item), owner, place, lost=bool(item.get("lost_at")))
+            found[session_id] = SessionLocation(header, *_spot(item), owner, place, lost=bool(item.get("lost_at")))
         return found
 
-    def _headers(self, sessions: Iterable[Item]) -> list[Header]:
+    def _headers(self, sessions: Iterable[Item]) -> list[PoolState]:
         return [items.header_of(item) for item in self._get(items.header_key(one["pool"]) for one in sessions)]
 
     def _latest_owners(self, sessions: Iterable[Item]) -> dict[tuple[str, int], str]:
@@ -170,12 +170,12 @@ def _following(pool: str, numbers: Iterable[int], segments: dict[tuple[str, int]
             segment = None if segment.moved_to is None else segments.get((pool, segment.moved_to))
 
 
-def _place(item: Item, header: Header, segments: Iterable[Segment]) -> Place | None:
+def _place(item: Item, header: PoolState, segments: Iterable[Segment]) -> StockPosition | None:
     aside = {number for number, _ in header.aside}
     for segment in segments:
         position = segment.position(*_spot(item))
         if position is None or segment.number in aside:
             continue
-        place = Place(*_spot(item), segment.number, position)
+        place = StockPosition(*_spot(item), segment.number, position)
         return place if position not in segment.dead and place.is_ahead_of(header) else None
     return None

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adbot_queue.adbots import changes
-from adbot_queue.adbots.allocation import Header
-from adbot_queue.adbots.changes import Place
+from adbot_queue.adbots.allocation import PoolState
+from adbot_queue.adbots.changes import StockPosition
 from adbot_queue.adbots.model import Run
-from adbot_queue.adbots.session_locator import Located, Whereabouts
+from adbot_queue.adbots.session_locator import SessionLocation, SessionLocator
 from adbot_queue.adbots.storage import items
-from adbot_queue.adbots.storage.pool_store import Extra, Stale
+from adbot_queue.adbots.storage.pool_store import StalePool, TransactionPart
 from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core import dynamodb
 from adbot_queue.core.clock import Clock
-from adbot_queue.core.dynamodb import Item, Refused, Transaction
+from adbot_queue.core.dynamodb import Item, Transaction, TransactionRejected
 from adbot_queue.core.errors import Conflict, NotFound
 
 
@@ -26,7 +26,7 @@ class Sessions:
         self._now = now
         self._client = store.client
         self._table = store.table
-        self._whereabouts = Whereabouts(store)
+        self._whereabouts = SessionLocator(store)
 
     def session_ids(self, runs: tuple[Run, ...]) -> list[str]:
         """The ids of the sessions in these runs, in order. Reads one page item for 100 sessions."""
@@ -55,7 +55,7 @@ class Sessions:
         session = self._present(pool, session_id)
         return session["upload"], session["offset"]
 
-    def free_place(self, header: Header, session_id: str) -> Place:
+    def free_place(self, header: PoolState, session_id: str) -> StockPosition:
         """Return where a free session is in the stock.
 
         Raises:
@@ -67,7 +67,7 @@ class Sessions:
             raise Conflict(f"session {session_id} is not free: {holder}", session_id=session_id)
         return located.place
 
-    def locate(self, session_id: str) -> Located:
+    def locate(self, session_id: str) -> SessionLocation:
         """Return where a session is now.
 
         Raises:
@@ -100,7 +100,7 @@ class Sessions:
             now=self._now(),
         )
 
-    def lose_free(self, header: Header, place: Place, *extras: Extra) -> None:
+    def lose_free(self, header: PoolState, place: StockPosition, *parts: TransactionPart) -> None:
         """Take a free session out of the stock for good.
 
         Raises:
@@ -110,13 +110,13 @@ class Sessions:
         transaction = self._store.transaction()
         self._store.put_header(transaction, header, after)
         self._store.mark_dead(transaction, header.pool, place.segment, {place.position})
-        for extra in extras:
-            extra(transaction)
+        for part in parts:
+            part(transaction)
         try:
             transaction.commit()
-        except Refused as refused:
-            raise Stale from refused
+        except TransactionRejected as refused:
+            raise StalePool from refused
 
-    def locate_all(self, sessions: Sequence[Item]) -> dict[str, Located]:
+    def locate_all(self, sessions: Sequence[Item]) -> dict[str, SessionLocation]:
         """Return where sessions are that were read already; by their ids."""
         return self._whereabouts.of(sessions)

@@ -1,9 +1,9 @@
 """Events, and what is counted of them. Pure.
 
-Counts are exact. Distinct people are exact below `KEPT`; beyond, they are estimated from the `KEPT` smallest of their
-hashes (k minimum values: Bar-Yossef et al., "Counting distinct elements in a data stream", 2002), with a standard error
-of 1 / sqrt(KEPT), three percent. What the hours kept gives the day's people, and the days' gives an article's: the
-union of such sets is the set of the union, in whatever order and however often anything is added.
+Counts are exact. Distinct people are exact below `SKETCH_SIZE`; above, their number is estimated from the smallest
+`SKETCH_SIZE` hashes (k minimum values: Bar-Yossef et al., "Counting distinct elements in a data stream", 2002) with a
+standard error of 1 / sqrt(SKETCH_SIZE), three percent. A day's people are the union of its hours' sketches, an
+article's of its days': a union is the same in any order and for repeated values.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
-KEPT = 1024
+SKETCH_SIZE = 1024
 """Hashes that a set of people keeps: 8 bytes each, 11 KB in an item."""
 
-MOST_NAMES = 50
+MAX_NAMES = 50
 """Event names that an aggregate tells apart, those that happened most often; `OTHERS` are the rest."""
 
 OTHERS = "(other)"
@@ -34,7 +34,7 @@ VIEWED = "Article Viewed"
 ARTICLE = "article_id"
 """The property by which an event names an article."""
 
-MOST_ARTICLE_ID = 128
+MAX_ARTICLE_ID = 128
 
 _HASHES = 2**64
 
@@ -80,8 +80,8 @@ def article_problem(article_id: object) -> str | None:
     if not isinstance(article_id, str | int) or isinstance(article_id, bool):
         return "must be a text or a whole number"
     text = str(article_id)
-    if not 1 <= len(text) <= MOST_ARTICLE_ID:
-        return f"must have 1 to {MOST_ARTICLE_ID} characters"
+    if not 1 <= len(text) <= MAX_ARTICLE_ID:
+        return f"must have 1 to {MAX_ARTICLE_ID} characters"
     if not text.isprintable() or text != text.strip() or text in {".", ".."} or set(text) & set("/\\"):
         return "must not contain / or \\ or control characters, begin or end with a space, or be . or .."
     return None
@@ -92,34 +92,34 @@ class People:
 
     def __init__(self, hashes: Iterable[int] = ()) -> None:
         self._hashes = set(hashes)
-        self._shrink(KEPT)
+        self._shrink(SKETCH_SIZE)
 
     def add(self, person: int) -> None:
         """Add one."""
         self._hashes.add(person)
-        self._shrink(2 * KEPT)
+        self._shrink(2 * SKETCH_SIZE)
 
     def merge(self, others: People) -> None:
         """Add all of another set."""
         self._hashes |= others._hashes
-        self._shrink(2 * KEPT)
+        self._shrink(2 * SKETCH_SIZE)
 
     @property
     def hashes(self) -> list[int]:
-        """The smallest hashes, at most `KEPT`, in order."""
-        return sorted(self._hashes)[:KEPT]
+        """The smallest hashes, at most `SKETCH_SIZE`, in order."""
+        return sorted(self._hashes)[:SKETCH_SIZE]
 
     @property
     def exact(self) -> bool:
         """Whether `count` is no estimate."""
-        return len(self._hashes) < KEPT
+        return len(self._hashes) < SKETCH_SIZE
 
     @property
     def count(self) -> int:
         """How many people there are."""
         if self.exact:
             return len(self._hashes)
-        return round((KEPT - 1) * _HASHES / (self.hashes[-1] + 1))
+        return round((SKETCH_SIZE - 1) * _HASHES / (self.hashes[-1] + 1))
 
     def packed(self) -> str:
         """The set as text."""
@@ -155,9 +155,9 @@ class Aggregate:
         self.people.merge(other.people)
 
     def shown(self) -> dict[str, int]:
-        """Event names and how often: the `MOST_NAMES` most frequent, the rest as `OTHERS`."""
+        """Event names and how often: the `MAX_NAMES` most frequent, the rest as `OTHERS`."""
         names = sorted(self.by_event, key=lambda name: (-self.by_event[name], name))
-        first, rest = names[:MOST_NAMES], names[MOST_NAMES:]
+        first, rest = names[:MAX_NAMES], names[MAX_NAMES:]
         counts = {name: self.by_event[name] for name in first}
         if rest:
             counts[OTHERS] = counts.get(OTHERS, 0) + sum(self.by_event[name] for name in rest)

@@ -12,7 +12,7 @@ from adbot_queue.analytics.store import ArticleCounted
 from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Moment, Query, View
 
-MOST_DAYS = {"hour": 7, "day": 31}
+MAX_DAYS = {"hour": 7, "day": 31}
 """Days of one answer: seven Queries by the hour, one by the day."""
 
 
@@ -42,8 +42,8 @@ class AnalyticsQuery(Query):
     def _fits(self) -> Self:
         if (self.since is None) != (self.until is None):
             raise ValueError("from and to come together")
-        if self.since and self.until and not 1 <= len(days_between(self.since, self.until)) <= MOST_DAYS[self.by]:
-            raise ValueError(f"from 1 to {MOST_DAYS[self.by]} days by the {self.by}")
+        if self.since and self.until and not 1 <= len(days_between(self.since, self.until)) <= MAX_DAYS[self.by]:
+            raise ValueError(f"from 1 to {MAX_DAYS[self.by]} days by the {self.by}")
         return self
 
 

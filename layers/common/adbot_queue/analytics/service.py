@@ -12,7 +12,7 @@ from adbot_queue.analytics.store import AnalyticsStore
 from adbot_queue.core.clock import Clock, day, instant, system_clock
 from adbot_queue.core.errors import NotFound
 
-USUAL_DAYS = 7
+DEFAULT_DAYS = 7
 ARTICLE_DAYS = 31
 
 
@@ -46,7 +46,7 @@ class Analytics:
     def show(self, query: AnalyticsQuery) -> AnalyticsView:
         """What was counted: one Query by the day, one a day by the hour."""
         now = self._now()
-        since = query.since or day(now - (USUAL_DAYS - 1) * DAY_MS)
+        since = query.since or day(now - (DEFAULT_DAYS - 1) * DAY_MS)
         until = query.until or day(now)
         if query.by == "day":
             found = self.store.days(since, until)

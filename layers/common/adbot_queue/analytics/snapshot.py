@@ -14,7 +14,7 @@ from typing import Any
 
 from adbot_queue.analytics import store as stores
 from adbot_queue.analytics.model import DAY_MS, HOUR_MS, Aggregate, Bucket, hour_of, hour_start, hours_between
-from adbot_queue.analytics.store import RAW_KEPT_MS, SHARDS, AnalyticsStore
+from adbot_queue.analytics.store import RAW_TTL_MS, SHARDS, AnalyticsStore
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import day as day_of
 from adbot_queue.core.ids import time_ordered_id
@@ -25,7 +25,7 @@ from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice, run
 from adbot_queue.queues import counters
 from adbot_queue.queues.counters import Counters
 
-MOST_HOURS = 31 * 24
+MAX_HOURS = 31 * 24
 """Hours of one job."""
 
 FIRST_HOURS = 24
@@ -37,7 +37,7 @@ AGAIN_MS = 2 * HOUR_MS
 SETTLED_MS = 60_000
 """A late event that was noted more recently may not be in the index yet; the next snapshot counts it."""
 
-MOST_LATE = 200
+MAX_LATE = 200
 
 Cursor = dict[str, Any]
 """hours: what is counted; step: how many are; at, part, began: where in the step; late: hours with late events."""
@@ -99,8 +99,8 @@ class Snapshot(LongRunningJob):
             return plan | {"hours": hours_between(first, min(last, hour_of(now))), "regular": False}
         last_counted = self._store.mark("SNAPSHOT")
         begin = hour_start(last_counted) - AGAIN_MS if last_counted else now - (FIRST_HOURS - 1) * HOUR_MS
-        begin = max(begin, now - (MOST_HOURS - 1) * HOUR_MS)
-        late = self._store.late(now - SETTLED_MS, MOST_LATE)
+        begin = max(begin, now - (MAX_HOURS - 1) * HOUR_MS)
+        late = self._store.late(now - SETTLED_MS, MAX_LATE)
         hours = {*hours_between(hour_of(begin), hour_of(now)), *late}
         cleaned = self._store.mark("CLEANED")
         hours = {hour for hour in hours if self._can_be_counted(hour, cleaned) and hour_start(hour) <= now}
@@ -110,7 +110,7 @@ class Snapshot(LongRunningJob):
 
     def _can_be_counted(self, hour: str, cleaned: str) -> bool:
         """Whether no event of the hour has gone: neither by its time to live nor by a cleaning."""
-        return hour_start(hour) + RAW_KEPT_MS > self._context.now() and hour >= cleaned
+        return hour_start(hour) + RAW_TTL_MS > self._context.now() and hour >= cleaned
 
     def _hour(self, hour: str, at: Cursor) -> tuple[bool, int]:
         """Read the events of an hour and publish what they come to: whether it is done, and how many there were.

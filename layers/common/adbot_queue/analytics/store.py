@@ -28,7 +28,7 @@ from zlib import crc32
 from adbot_queue.analytics.model import DAY_MS, HOUR_MS, Aggregate, Bucket, Event, People, hour_start
 from adbot_queue.core import attribute_values, aws, cursors, dynamodb
 from adbot_queue.core.clock import iso
-from adbot_queue.core.dynamodb import ConditionFailed, Contended, Item, Table
+from adbot_queue.core.dynamodb import ConditionFailed, Item, Table, TransactionConflict
 from adbot_queue.core.settings import MissingSetting
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 SHARDS = 4
 """Partitions of an hour's events: 4,000 events a second."""
 
-RAW_KEPT_MS = 30 * DAY_MS
-HOURLY_KEPT_MS = 90 * DAY_MS
-PART_KEPT_MS = 35 * DAY_MS
+RAW_TTL_MS = 30 * DAY_MS
+HOURLY_TTL_MS = 90 * DAY_MS
+PART_TTL_MS = 35 * DAY_MS
 """For as long as any hour of its day can still be counted anew, and a few days more."""
 
 LATE_MS = 2 * HOUR_MS
@@ -104,7 +104,7 @@ class AnalyticsStore(Table):
             "name": event.name,
             "person": f"{event.person:016x}",
             "article": event.article,
-            "expires_at": (kept_from + RAW_KEPT_MS) // 1000,
+            "expires_at": (kept_from + RAW_TTL_MS) // 1000,
         }
         new = True
         try:
@@ -114,7 +114,7 @@ class AnalyticsStore(Table):
         hour = str(item["listing"]).split("#")[1]
         if now >= hour_start(hour) + LATE_MS:
             # After the event: who sees the note sees the event.
-            note = {"pk": "LATE", "sk": hour, "noted_at": now, "expires_at": (now + RAW_KEPT_MS) // 1000}
+            note = {"pk": "LATE", "sk": hour, "noted_at": now, "expires_at": (now + RAW_TTL_MS) // 1000}
             self.client.put_item(TableName=self.table, Item=attribute_values.encode(note))
         return new
 
@@ -155,7 +155,7 @@ class AnalyticsStore(Table):
 
     def write_part(self, part: str, bucket: Bucket, now: int) -> None:
         """Keep people and articles of an hour, or of what is counted of it so far. Under an id that nobody has used."""
-        expires_at = (now + PART_KEPT_MS) // 1000
+        expires_at = (now + PART_TTL_MS) // 1000
         items = [("*", bucket.total)] + [(f"A#{name}", one) for name, one in sorted(bucket.articles.items())]
         puts = [{"pk": f"PART#{part}", "sk": sk, **_people_item(one), "expires_at": expires_at} for sk, one in items]
         self._batch([{"PutRequest": {"Item": attribute_values.encode(item)}} for item in puts])
@@ -195,7 +195,7 @@ class AnalyticsStore(Table):
 
     def publish_hour(self, hour: str, total: Aggregate, part: str, began_at: int) -> bool:
         """Have this be what the hour counts; False when what stands there began to be counted later."""
-        expires_at = (hour_start(hour) + HOURLY_KEPT_MS) // 1000
+        expires_at = (hour_start(hour) + HOURLY_TTL_MS) // 1000
         key: Item = {"pk": f"HOURS#{hour[:10]}", "sk": hour}
         return self._replace(key | _counted_item(total) | {"part": part, "expires_at": expires_at}, began_at)
 
@@ -344,7 +344,7 @@ class AnalyticsStore(Table):
                 if not pending:
                     break
             else:
-                raise Contended("analytics")
+                raise TransactionConflict("analytics")
 
 
 def _raw(hour: str, shard: int) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from adbot_queue.core.dynamodb import Contended, Refused
+from adbot_queue.core.dynamodb import TransactionConflict, TransactionRejected
 from adbot_queue.core.errors import Unavailable
 
 Result = TypeVar("Result")
@@ -15,8 +15,8 @@ Result = TypeVar("Result")
 MAX_CONFLICT_RETRIES = 12
 """Tries in all: with jittered pauses of up to a quarter of a second, about 1.5 s."""
 
-CONFLICTS = (Contended,)
-CHANGED = (Contended, Refused)
+CONFLICTS = (TransactionConflict,)
+CHANGED = (TransactionConflict, TransactionRejected)
 """For an attempt whose conditions all say that what it read is still so."""
 
 

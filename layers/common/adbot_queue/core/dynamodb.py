@@ -50,11 +50,11 @@ class ConditionFailed(Exception):
         self.item = item
 
 
-class Contended(Exception):
+class TransactionConflict(Exception):
     """Another transaction touched the same items at this moment, or DynamoDB throttled: try again."""
 
 
-class Refused(Exception):
+class TransactionRejected(Exception):
     """A transaction was refused as a whole.
 
     Attributes:
@@ -76,7 +76,7 @@ class ItemTwice(ValueError):
 class Transaction:
     """All of it or none of it: up to 100 items, each under its own condition.
 
-    Every item has a tag; when the transaction is refused, `Refused.failed` names the tags. Sending the same
+    Every item has a tag; when the transaction is refused, `TransactionRejected.failed` names the tags. Sending the same
     transaction twice by a network retry is safe: boto3 gives each call its own client request token.
     """
 
@@ -161,19 +161,19 @@ class Transaction:
     def _refusal(self, error: ClientError) -> Exception:
         code = error.response.get("Error", {}).get("Code", "")
         if code in CONTENTION:
-            return Contended(code)
+            return TransactionConflict(code)
         if code != "TransactionCanceledException":
             return error
         reasons: list[Any] = error.response.get("CancellationReasons", [])
         # Before the conditions: the item in conflict might have refused as well, so that it is not known which did.
         if any(reason.get("Code") in CONTENTION for reason in reasons):
-            return Contended(str({reason.get("Code") for reason in reasons}))
+            return TransactionConflict(str({reason.get("Code") for reason in reasons}))
         failed = {
             tag: decode(reason["Item"]) if reason.get("Item") else None
             for tag, reason in zip(self._tags, reasons, strict=False)
             if reason.get("Code") == "ConditionalCheckFailed"
         }
-        return Refused(failed) if failed else error
+        return TransactionRejected(failed) if failed else error
 
 
 def is_invalid(error: ClientError) -> bool:

@@ -37,7 +37,7 @@ Work = Callable[[list[dict[str, Any]]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BatchPosition:
     """Where a batch is. `first` and `last` are sequence numbers and inclusive."""
 
     stream: str
@@ -91,14 +91,16 @@ class GivenUpBatches:
             if not (isinstance(error, ClientError) and error.response.get("Error", {}).get("Code") in _GONE):
                 logger.exception("batch of a stream failed again", table=place.table, shard=place.shard)
                 return False
-            logger.error("batch of a stream is lost", **{name: getattr(place, name) for name in Place.__slots__})
+            logger.error(
+                "batch of a stream is lost", **{name: getattr(place, name) for name in BatchPosition.__slots__}
+            )
             count("StreamBatchesLost")
             return True
         logger.info("batch of a stream processed late", table=place.table, records=len(records))
         count("StreamBatchesRecovered")
         return True
 
-    def _read(self, place: Place) -> list[dict[str, Any]]:
+    def _read(self, place: BatchPosition) -> list[dict[str, Any]]:
         """Return the records of a batch as Lambda hands them over.
 
         Raises:
@@ -127,12 +129,12 @@ class GivenUpBatches:
         raise Unavailable(f"the batch of shard {place.shard} has no end")
 
 
-def place_of(body: str) -> Place | None:
+def place_of(body: str) -> BatchPosition | None:
     """Read a message of the on-failure queue; None: it names no batch."""
     try:
         info = json.loads(body)["DDBStreamBatchInfo"]
         names = ("streamArn", "shardId", "startSequenceNumber", "endSequenceNumber")
-        place = Place(*(str(info[name]) for name in names))
+        place = BatchPosition(*(str(info[name]) for name in names))
         return place if place.table and int(place.first) <= int(place.last) else None
     except (ValueError, TypeError, KeyError, IndexError, RecursionError):
         return None

@@ -42,13 +42,13 @@ ADMINS = frozenset({"owner", "admin"})
 STAFF = frozenset({"owner", "admin", "viewer"})
 CUSTOMERS = frozenset({"customer"})
 
-MOST_BODY = 256 * 1024
+MAX_BODY = 256 * 1024
 """Bytes of a body where a route does not say otherwise."""
 
-MOST_KEY = 255
+MAX_KEY = 255
 """Characters of an Idempotency-Key."""
 
-MOST_ID = 512
+MAX_ID = 512
 """Bytes of an id in a path: more than any has, and less than DynamoDB refuses as a key."""
 
 MAX_ERRORS = 20
@@ -136,8 +136,8 @@ class Request(Generic[Body]):
         key = self.headers.get("idempotency-key")
         if key is None:
             return None
-        if not 1 <= len(key) <= MOST_KEY or not key.isascii() or not key.isprintable():
-            raise Invalid.field("Idempotency-Key", f"1 to {MOST_KEY} printable ASCII characters")
+        if not 1 <= len(key) <= MAX_KEY or not key.isascii() or not key.isprintable():
+            raise Invalid.field("Idempotency-Key", f"1 to {MAX_KEY} printable ASCII characters")
         return key
 
     @property
@@ -177,7 +177,7 @@ class Route:
     tag: str
     body: type[BaseModel] | None = None
     raw: Mapping[str, dict[str, Any]] | None = None
-    limit: int = MOST_BODY
+    limit: int = MAX_BODY
     query: type[BaseModel] | None = None
     returns: type[BaseModel] | None = None
     raises: tuple[type[AppError], ...] = ()
@@ -325,8 +325,8 @@ def _path(event: dict[str, Any], route: Route) -> Mapping[str, str]:
     text.check_address("path", event.get("rawPath") or "", path.values())
     if missing := [name for name, value in path.items() if not value]:
         raise UnknownEvent(f"pathParameters: {missing[0]} is missing")
-    if any(len(value.encode()) > MOST_ID for value in path.values()):
-        raise NotFound(f"nothing has an id of more than {MOST_ID} bytes")
+    if any(len(value.encode()) > MAX_ID for value in path.values()):
+        raise NotFound(f"nothing has an id of more than {MAX_ID} bytes")
     return path
 
 

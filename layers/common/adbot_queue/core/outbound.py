@@ -26,9 +26,9 @@ from urllib.parse import urljoin, urlsplit
 
 from adbot_queue.core.errors import Invalid
 
-MOST_URL = 2000
-MOST_REDIRECTS = 3
-MOST_REFUSAL = 1024
+MAX_URL = 2000
+MAX_REDIRECTS = 3
+MAX_REFUSAL = 1024
 CONNECT_S = 5.0
 LOOPBACK = "127.0.0.1"
 
@@ -39,7 +39,7 @@ _REDIRECTS = {
     HTTPStatus.PERMANENT_REDIRECT,
 }
 HTTPS = 443
-_LEAST_PORT = 1024  # below are other protocols' ports, 443 apart
+_MIN_PORT = 1024  # below are other protocols' ports, 443 apart
 _LOCAL_NAMES = ("localhost", "local", "internal", "home.arpa")
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
@@ -61,7 +61,7 @@ class Unreachable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Endpoint:
     """Where a URL leads, as far as its text tells."""
 
     host: str
@@ -107,14 +107,14 @@ class Outbound:
         self._resolve = resolve or _resolve
         self._tls = tls
 
-    def place(self, url: str) -> Place:
+    def place(self, url: str) -> Endpoint:
         """Take a URL apart; no look-up, no connection.
 
         Raises:
             BadAddress: by its text alone nothing may be sent there.
         """
-        if len(url) > MOST_URL or not re.fullmatch(r"[!-\[\]-~]+", url):
-            raise BadAddress(f"must be a URL of printable ASCII characters, at most {MOST_URL}")
+        if len(url) > MAX_URL or not re.fullmatch(r"[!-\[\]-~]+", url):
+            raise BadAddress(f"must be a URL of printable ASCII characters, at most {MAX_URL}")
         try:
             parts = urlsplit(url)
             host, port = (parts.hostname or "").rstrip("."), parts.port
@@ -127,10 +127,10 @@ class Outbound:
         if port == 0:
             raise BadAddress("must not use port 0")
         port = port or HTTPS
-        if port != HTTPS and port < _LEAST_PORT:
-            raise BadAddress(f"must use port 443 or one from {_LEAST_PORT} on")
+        if port != HTTPS and port < _MIN_PORT:
+            raise BadAddress(f"must use port 443 or one from {_MIN_PORT} on")
         _check_host(host)
-        return Place(host, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
+        return Endpoint(host, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Answer:
         """Send, following redirects with the same POST.
@@ -142,20 +142,20 @@ class Outbound:
             seconds: for all of it, from the first look-up to the last answer's headers.
 
         Returns:
-            The last answer; of its body the first `MOST_REFUSAL` bytes, and only if it is a refusal.
+            The last answer; of its body the first `MAX_REFUSAL` bytes, and only if it is a refusal.
 
         Raises:
             BadAddress: nothing may be sent there, or to where it redirects.
             Unreachable: no answer.
         """
         deadline = time.monotonic() + seconds
-        for _ in range(MOST_REDIRECTS + 1):
+        for _ in range(MAX_REDIRECTS + 1):
             answer = self._post(self.place(url), body, headers, deadline)
             onward = answer.headers.get("location")
             if answer.status not in _REDIRECTS or not onward:
                 return answer
             url = urljoin(url, onward)
-        raise Unreachable(f"more than {MOST_REDIRECTS} redirects")
+        raise Unreachable(f"more than {MAX_REDIRECTS} redirects")
 
     def request(
         self, method: str, url: str, body: bytes, headers: Mapping[str, str], seconds: float, max_body: int
@@ -170,12 +170,12 @@ class Outbound:
         deadline = time.monotonic() + seconds
         return self._send(self.place(url), method, body, headers, deadline, lambda _: max_body)
 
-    def _post(self, place: Place, body: bytes, headers: Mapping[str, str], deadline: float) -> Answer:
+    def _post(self, place: Endpoint, body: bytes, headers: Mapping[str, str], deadline: float) -> Answer:
         return self._send(place, "POST", body, headers, deadline, _of_a_refusal)
 
     def _send(
         self,
-        place: Place,
+        place: Endpoint,
         method: str,
         body: bytes,
         headers: Mapping[str, str],
@@ -204,7 +204,7 @@ class Outbound:
             watch.cancel()
             connection.close()
 
-    def _addresses(self, place: Place, deadline: float) -> list[str]:
+    def _addresses(self, place: Endpoint, deadline: float) -> list[str]:
         """The addresses of a place, all of which may be connected to."""
         if place.host in self._receivers:
             return [LOOPBACK]
@@ -215,7 +215,7 @@ class Outbound:
             raise BadAddress("leads to an address that is not public")
         return found
 
-    def _connect(self, place: Place, addresses: list[str], deadline: float) -> socket.socket:
+    def _connect(self, place: Endpoint, addresses: list[str], deadline: float) -> socket.socket:
         """A connection to the first of these that takes one."""
         for address in addresses[:-1]:
             try:
@@ -224,7 +224,7 @@ class Outbound:
                 continue
         return self._connect_to(place, addresses[-1], deadline)
 
-    def _connect_to(self, place: Place, address: str, deadline: float) -> socket.socket:
+    def _connect_to(self, place: Endpoint, address: str, deadline: float) -> socket.socket:
         port = self._receivers.get(place.host, place.port)
         connected = socket.create_connection((address, port), min(CONNECT_S, _left(deadline)))
         try:
@@ -310,7 +310,7 @@ def _resolve(host: str, port: int, seconds: float) -> list[str]:
 
 
 def _of_a_refusal(status: int) -> int:
-    return MOST_REFUSAL if status >= HTTPStatus.BAD_REQUEST else 0
+    return MAX_REFUSAL if status >= HTTPStatus.BAD_REQUEST else 0
 
 
 def _beginning(response: http.client.HTTPResponse, size: int) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue.core import telemetry
-from adbot_queue.core.dynamodb import CONTENTION, Contended
+from adbot_queue.core.dynamodb import CONTENTION, TransactionConflict
 from adbot_queue.core.errors import AppError, Internal, Unavailable
 from adbot_queue.core.telemetry import logger
 
@@ -44,7 +44,7 @@ def answer(error: Exception, request_id: str) -> dict[str, Any]:
 def _as_app_error(error: Exception) -> AppError | None:
     if isinstance(error, AppError):
         return error
-    if isinstance(error, Contended):
+    if isinstance(error, TransactionConflict):
         return Unavailable("too many changes at once; try again in a moment")
     if isinstance(error, BotoCoreError) or (
         isinstance(error, ClientError) and error.response.get("Error", {}).get("Code") in CONTENTION

@@ -13,12 +13,12 @@ from typing import Any, Generic, TypeVar
 
 Name = TypeVar("Name", bound=Hashable)
 
-GATHER_S = 0.003
+COALESCE_S = 0.003
 """How long the first to end waits for others: less than it takes to write it down by itself."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ended(Generic[Name]):
+class TaskResult(Generic[Name]):
     """How a call ended: its result, or what it raised."""
 
     name: Name
@@ -26,7 +26,7 @@ class Ended(Generic[Name]):
     error: BaseException | None = None
 
 
-class Threads:
+class DaemonThreadPool:
     """Threads that are kept: an invocation finds those of the one before. One that hangs is replaced when it is missed.
 
     Daemons, so that one that hangs does not keep the process.
@@ -48,57 +48,57 @@ class Threads:
             self._idle.release()
 
 
-class SideBySide(Generic[Name]):
+class TaskGroup(Generic[Name]):
     """Starts calls and gives them back as they end, all that have ended at a time.
 
     A thread cannot be stopped: one that is too late goes on until its own timeouts end it, and what it still does at a
     provider is covered by the idempotency key. Its end is not told any more.
     """
 
-    def __init__(self, threads: Threads) -> None:
+    def __init__(self, threads: DaemonThreadPool) -> None:
         self._threads = threads
-        self._ends: SimpleQueue[Ended[Name]] = SimpleQueue()
+        self._ends: SimpleQueue[TaskResult[Name]] = SimpleQueue()
         self._until: dict[Name, float] = {}
         self._allowed: dict[Name, float] = {}
         self._queued: deque[tuple[Name, Callable[[], Any], float]] = deque()
-        self._alone: Name | None = None
+        self._exclusive: Name | None = None
 
     def __len__(self) -> int:
         """How many are not given back yet."""
         return len(self._until) + len(self._queued)
 
-    def start(self, name: Name, call: Callable[[], Any], seconds: float, *, alone: bool = False) -> None:
-        """Have it run for at most so many seconds; `alone`: never beside another such, and its time begins then."""
-        if alone and self._alone is not None:
+    def start(self, name: Name, call: Callable[[], Any], seconds: float, *, exclusive: bool = False) -> None:
+        """Have it run for at most so many seconds; `exclusive`: never beside another such, and its time begins then."""
+        if exclusive and self._exclusive is not None:
             self._queued.append((name, call, seconds))
             return
-        if alone:
-            self._alone = name
+        if exclusive:
+            self._exclusive = name
         self._allowed[name] = seconds
         self._until[name] = time.monotonic() + seconds
         self._threads.run(lambda: self._run(name, call))
 
     def _run(self, name: Name, call: Callable[[], Any]) -> None:
         try:
-            self._ends.put(Ended(name, call()))
+            self._ends.put(TaskResult(name, call()))
         except BaseException as error:  # noqa: BLE001  whoever waits judges it
-            self._ends.put(Ended(name, None, error))
+            self._ends.put(TaskResult(name, None, error))
 
-    def wait(self) -> list[Ended[Name]]:
+    def wait(self) -> list[TaskResult[Name]]:
         """Those that have ended, or did not in their time (TimeoutError): at least one, while there are any."""
-        found: list[Ended[Name]] = []
+        found: list[TaskResult[Name]] = []
         while self._until and not found:
             until = min(self._until.values())
             with suppress(Empty):
                 found.append(self._ends.get(timeout=max(until - time.monotonic(), 0)))
-                until = time.monotonic() + GATHER_S
+                until = time.monotonic() + COALESCE_S
                 while len(found) < len(self._until):
                     found.append(self._ends.get(timeout=max(until - time.monotonic(), 0)))
             found = [end for end in found if end.name in self._until]  # the others are given up
             names = {end.name for end in found}
             now = time.monotonic()
             found += [
-                Ended(name, None, TimeoutError(f"did not end within {self._allowed[name]:.0f} s"))
+                TaskResult(name, None, TimeoutError(f"did not end within {self._allowed[name]:.0f} s"))
                 for name, until in self._until.items()
                 if until <= now and name not in names
             ]
@@ -108,7 +108,7 @@ class SideBySide(Generic[Name]):
 
     def _over(self, name: Name) -> None:
         del self._until[name], self._allowed[name]
-        if name == self._alone:
-            self._alone = None
+        if name == self._exclusive:
+            self._exclusive = None
             if self._queued:
-                self.start(*self._queued.popleft(), alone=True)
+                self.start(*self._queued.popleft(), exclusive=True)

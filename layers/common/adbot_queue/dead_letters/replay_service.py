@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from adbot_queue import ledger as ledgers
 from adbot_queue.core import aws
 from adbot_queue.core.clock import Clock, system_clock
-from adbot_queue.core.dynamodb import Refused
+from adbot_queue.core.dynamodb import TransactionRejected
 from adbot_queue.core.errors import IdempotencyMismatch, NotFound
 from adbot_queue.core.ids import derived_id, time_ordered_id
 from adbot_queue.core.settings import settings
@@ -21,7 +21,7 @@ from adbot_queue.jobs.lifecycle import Lifecycle
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.service import JobService, TimeLeft
 from adbot_queue.jobs.store.items import item_of
-from adbot_queue.ledger import Actor, Entry, Ledger
+from adbot_queue.ledger import Actor, Ledger, LedgerEntry
 
 TYPE = "replay-dead-letters"
 
@@ -108,10 +108,10 @@ class Replays:
         job = Job(job_id, TYPE, queue, payload, now, tenant=actor.id, long_running=True).waiting(now)
         transaction = self._jobs.store.transaction().create("job", self._jobs.store.table, item_of(job))
         after = {"filter": chosen, "rate": repr(rate), "letters": found.count}
-        self._ledger.sign(transaction, Entry(actor, "replay.start", f"job:{job_id}", after=after, reason=reason))
+        self._ledger.sign(transaction, LedgerEntry(actor, "replay.start", f"job:{job_id}", after=after, reason=reason))
         try:
             transaction.commit()
-        except Refused:
+        except TransactionRejected:
             known = self._jobs.store.get(job_id)
             if known is None or known.payload.get("request") != fingerprint:
                 raise IdempotencyMismatch("the idempotency key was used for another replay") from None

@@ -21,10 +21,10 @@ from adbot_queue.jobs.errors import PermanentError, TransientError
 from adbot_queue.jobs.model import RetryLimit
 from adbot_queue.jobs.provider_call import calling, verdict
 from adbot_queue.platform import call_log as event_log
-from adbot_queue.platform.call_log import Kind
+from adbot_queue.platform.call_log import CallKind
 from adbot_queue.providers import bedrock
 
-MOST_ANSWER = 30 * 1024
+MAX_ANSWER = 30 * 1024
 """Bytes of an answer as JSON: what a job's result has room for."""
 
 Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\r\n]*$", description="one line")]
@@ -94,7 +94,7 @@ def _converse(question: bedrock.Question, context: Context, job_type: str) -> be
 
     def note(outcome: str, **besides: Any) -> None:
         event_log.from_env().record(
-            Kind.AI,
+            CallKind.AI,
             job=context.job_id,
             attempt=context.attempt,
             type=job_type,
@@ -155,6 +155,6 @@ def result_of(answer: Answered, known: dict[str, str]) -> dict[str, Any]:
     """
     result = answer.model_dump(mode="json") | known
     size = len(json.dumps(result))
-    if size > MOST_ANSWER:
-        raise PermanentError(f"the answer has {size} bytes, the limit is {MOST_ANSWER}: ask for fewer words")
+    if size > MAX_ANSWER:
+        raise PermanentError(f"the answer has {size} bytes, the limit is {MAX_ANSWER}: ask for fewer words")
     return result

@@ -64,7 +64,7 @@ def refusal(answer: outbound.Answer, context: Context) -> TransientError | Perma
     return PermanentError(f"the receiver refused it (HTTP {status})")
 
 
-def circuit_of(place: outbound.Place) -> str:
+def circuit_of(place: outbound.Endpoint) -> str:
     """Name the circuit of a receiver: of one length, whatever a caller gave as its host."""
     return circuits.RECEIVER + hashlib.sha256(place.authority.encode()).hexdigest()[:24]
 

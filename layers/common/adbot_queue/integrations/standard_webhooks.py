@@ -11,7 +11,7 @@ from adbot_queue.core import secrets
 from adbot_queue.core.errors import NotConfigured
 from adbot_queue.core.settings import settings
 
-LEAST_KEY, MOST_KEY = 24, 64
+MIN_KEY, MAX_KEY = 24, 64
 """Bytes of a secret: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md"""
 
 SETTING = "WEBHOOK_SECRET_ID"
@@ -54,6 +54,6 @@ def _key(text: str) -> bytes:
         key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise NotConfigured(f"the secret that {SETTING} names is not base64") from error
-    if not LEAST_KEY <= len(key) <= MOST_KEY:
-        raise NotConfigured(f"the secret that {SETTING} names must be {LEAST_KEY} to {MOST_KEY} bytes, in base64")
+    if not MIN_KEY <= len(key) <= MAX_KEY:
+        raise NotConfigured(f"the secret that {SETTING} names must be {MIN_KEY} to {MAX_KEY} bytes, in base64")
     return key

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from adbot_queue import ledger
 from adbot_queue.core.conflicts import retry_on_conflict
-from adbot_queue.core.dynamodb import Contended
+from adbot_queue.core.dynamodb import TransactionConflict
 from adbot_queue.core.errors import Conflict
 from adbot_queue.jobs import job_types, service
 from adbot_queue.jobs.enqueue.request import check_payload, derived_key
@@ -18,7 +18,7 @@ from adbot_queue.jobs.enqueue.result_webhook import told
 from adbot_queue.jobs.masking import unmasked
 from adbot_queue.jobs.model import RETRYABLE, Job, JobState
 from adbot_queue.jobs.service import JobService, TimeLeft
-from adbot_queue.ledger import Actor, Entry
+from adbot_queue.ledger import Actor, LedgerEntry
 
 
 class Lifecycle:
@@ -134,7 +134,7 @@ class Lifecycle:
             after = change(before)
             if after is None:
                 return before
-            entry = Entry(
+            entry = LedgerEntry(
                 actor, action, f"job:{job_id}", {"state": before.state.value}, {"state": after.state.value}, reason
             )
             after, with_it = told(after, self._jobs.now()) if after.cycle > before.cycle else (after, ())
@@ -142,7 +142,7 @@ class Lifecycle:
                 before, after, lambda transaction: self._jobs.ledger.sign(transaction, entry), with_it
             )
             if written is None:
-                raise Contended(f"job {job_id}")
+                raise TransactionConflict(f"job {job_id}")
             return written
 
         return retry_on_conflict(attempt)

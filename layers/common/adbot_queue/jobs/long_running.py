@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from adbot_queue.core.clock import iso
 from adbot_queue.core.conflicts import CHANGED, retry_on_conflict
-from adbot_queue.core.dynamodb import Refused, Transaction
+from adbot_queue.core.dynamodb import Transaction, TransactionRejected
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.errors import Cancelled, PermanentError, Snooze, TransientError
 
@@ -199,7 +199,7 @@ def commit(store: JobStore, job: Job, checkpoint: dict[str, Any], effects: Effec
     after = job.changed(checkpoint=checkpoint, slices=job.slices + 1, attempt=1, tried_since=None)
     try:
         store.commit_slice(after, effects)
-    except Refused as refused:
+    except TransactionRejected as refused:
         if "job" not in refused.failed:
             raise
         stored = refused.failed["job"]

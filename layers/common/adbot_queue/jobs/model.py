@@ -62,7 +62,7 @@ LOOK_SELDOM_MS = 3_600_000
 GRACE_MS = 60_000
 """How long a message may take from its time on before its job is looked at again."""
 
-MOST_QUEUE_DELAY_MS = 900_000
+MAX_QUEUE_DELAY_MS = 900_000
 """The longest DelaySeconds of SQS."""
 
 HISTORY = 25
@@ -263,7 +263,7 @@ class Job:
 
     def delayed(self, run_at: int, now: int) -> Job:
         """It may be claimed from `run_at` on."""
-        soon = run_at - now <= MOST_QUEUE_DELAY_MS
+        soon = run_at - now <= MAX_QUEUE_DELAY_MS
         due_at = run_at + GRACE_MS if soon else run_at - SEND_AHEAD_MS
         return self._out_of_hand(state=JobState.DELAYED, run_at=run_at, due_at=due_at)
 

@@ -27,7 +27,7 @@ from adbot_queue.platform.rate import Rate
 from adbot_queue.providers import registry
 from adbot_queue.providers.registry import Provider
 
-LEAST_S = 1.0
+MIN_S = 1.0
 """With less time than this a call is not begun: its answer would hardly be waited for."""
 
 AT_ONCE_S = 1.0
@@ -42,7 +42,7 @@ def seconds_for(provider: str, limit_s: float, context: Context) -> float:
         TimeoutError: it is not worth to begin.
     """
     left = context.seconds_left()
-    if left < LEAST_S:
+    if left < MIN_S:
         raise TimeoutError(f"no time was left to call {provider}")
     return min(limit_s, left)
 
@@ -164,7 +164,7 @@ def guarded(
     _tell(known.succeeded, probes)
 
 
-def _admitted(guard: Guard, name: str, known: circuits.Circuits) -> bool:
+def _admitted(guard: Guard, name: str, known: circuits.CircuitBreaker) -> bool:
     try:
         return known.admit(name, lambda: guard.secret(fresh=True))
     except NotBefore as error:
@@ -183,7 +183,7 @@ def _throttle(error: Exception) -> Throttled | None:
     return error if isinstance(error, Throttled) else None
 
 
-def _put_off(guard: Guard, throttle: Throttled, known: circuits.Circuits, probes: dict[str, bool]) -> None:
+def _put_off(guard: Guard, throttle: Throttled, known: circuits.CircuitBreaker, probes: dict[str, bool]) -> None:
     """Tell the others that the provider throttles, and the job until when."""
     telemetry.count("CallsThrottled")
     throttles = guard.of(throttle.reach)
@@ -195,7 +195,9 @@ def _put_off(guard: Guard, throttle: Throttled, known: circuits.Circuits, probes
             _tell(known.succeeded, {name: probe})
 
 
-def _closed(guard: Guard, refused: AccountRefused, known: circuits.Circuits, probes: dict[str, bool]) -> ProviderClosed:
+def _closed(
+    guard: Guard, refused: AccountRefused, known: circuits.CircuitBreaker, probes: dict[str, bool]
+) -> ProviderClosed:
     """Tell the others that the provider refuses us; what it means for the job."""
     closed = ProviderClosed(f"provider closed: {refused.detail}", REFUSED_S)
     refuses = guard.of(refused.reach)
@@ -242,7 +244,7 @@ def _refusal_of(error: NotConfigured, provider: str) -> NotConfigured:
 def _keep_to_its_rate(provider: Provider) -> None:
     if provider.per_second is None:
         return
-    taken = limits.from_env().take(f"provider:{provider.name}", Rate(provider.per_second, provider.burst))
+    taken = limits.from_env().acquire(f"provider:{provider.name}", Rate(provider.per_second, provider.burst))
     if not taken.allowed:
         telemetry.count("CallsRateLimited")
         raise Snooze(f"{provider.label} takes no more than {provider.per_second:g} calls a second", taken.retry_after_s)

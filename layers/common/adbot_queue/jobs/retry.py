@@ -16,22 +16,22 @@ from adbot_queue.core.errors import AppError, NotConfigured, ProviderFailed, Una
 from adbot_queue.jobs.errors import Cancelled, PermanentError, Snooze, TransientError
 from adbot_queue.jobs.model import SPENDS_NO_ATTEMPT, Failure, JobState, RetryLimit, Verdict
 
-MOST_DELAY_MS = 3_600_000
+MAX_DELAY_MS = 3_600_000
 """No retry waits longer than this unless a provider asks for it."""
 
 SLOW_MS = 30_000
 """The least delay after the quick tries; it doubles with each further one."""
 
-MOST_PROVIDER_DELAY_MS = 24 * 3_600_000
+MAX_PROVIDER_DELAY_MS = 24 * 3_600_000
 """No provider's Retry-After is believed beyond this."""
 
 JITTER = 0.2
 """Every delay is spread by a fifth in both directions, so that what failed together does not come back together."""
 
-LEAST_PAUSE_MS, MOST_PAUSE_MS = 2_000, 60_000
+MIN_PAUSE_MS, MAX_PAUSE_MS = 2_000, 60_000
 """Bounds of the pause after a throttle of this job alone that came without a time: an eighth of the job's age."""
 
-LEAST_SPREAD_MS, MOST_SPREAD_MS = 5_000, 60_000
+MIN_SPREAD_MS, MAX_SPREAD_MS = 5_000, 60_000
 """Bounds of the time over which the jobs that wait for one moment come back: half of their pause. A thousand jobs wait
 for the end of one throttle; what the provider takes in five seconds is not refused again."""
 
@@ -65,7 +65,7 @@ class RetryPolicy:
     base_ms: int
     factor: int = 1
     horizon_ms: int = 0
-    cap_ms: int = MOST_DELAY_MS
+    cap_ms: int = MAX_DELAY_MS
 
     def delay_ms(self, attempt: int, chance: float) -> int:
         """Delay after attempt number `attempt` (from 1), jitter included; `chance` is from 0 to 1."""
@@ -86,7 +86,7 @@ def decide(
     A provider's Retry-After (seconds) is honoured when it is longer than the policy's own delay. The last try is at the
     horizon's end.
     """
-    asked_ms = min(round((retry_after or 0) * 1000), MOST_PROVIDER_DELAY_MS)
+    asked_ms = min(round((retry_after or 0) * 1000), MAX_PROVIDER_DELAY_MS)
     match failure.kind:
         case "permanent":
             return Verdict(JobState.FAILED, attempt)
@@ -112,8 +112,8 @@ def _pause_ms(failure: Failure, asked_ms: int, age_ms: int, chance: float) -> in
     """The delay of a job whose attempt is not spent."""
     if failure.limit is RetryLimit.NONE:
         return max(asked_ms, 1000) + round(asked_ms * JITTER * chance)
-    pause_ms = max(asked_ms, 1000) if asked_ms else min(max(age_ms // 8, LEAST_PAUSE_MS), MOST_PAUSE_MS)
-    return pause_ms + round(min(max(pause_ms / 2, LEAST_SPREAD_MS), MOST_SPREAD_MS) * chance)
+    pause_ms = max(asked_ms, 1000) if asked_ms else min(max(age_ms // 8, MIN_PAUSE_MS), MAX_PAUSE_MS)
+    return pause_ms + round(min(max(pause_ms / 2, MIN_SPREAD_MS), MAX_SPREAD_MS) * chance)
 
 
 def _given_up(policy: RetryPolicy) -> str:

@@ -29,13 +29,13 @@ from adbot_queue.jobs.store.records import Created, DuplicateOf, IdempotencyReco
 from adbot_queue.jobs.worker import dispatch
 from adbot_queue.jobs.worker.dependents import Dependents
 from adbot_queue.jobs.worker.dispatch import Dispatcher
-from adbot_queue.ledger import Actor, Entry, Ledger
+from adbot_queue.ledger import Actor, Ledger, LedgerEntry
 from adbot_queue.platform import health_log
 from adbot_queue.platform import rate_limits as limits
 from adbot_queue.platform.health_log import LogLevel
 from adbot_queue.platform.queue_pauses import Pauses
 from adbot_queue.platform.rate import Rate
-from adbot_queue.platform.rate_limits import Limits, Taken
+from adbot_queue.platform.rate_limits import RateLimiter, RateLimitResult
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -68,7 +68,7 @@ class JobService:
         store: JobStore,
         dispatcher: Dispatcher,
         ledger: Ledger,
-        limit: Limits,
+        limit: RateLimiter,
         rate: Rate,
         paused: Callable[[], AbstractSet[str]],
         now: Clock = system_clock,
@@ -85,7 +85,7 @@ class JobService:
     # Enqueueing
 
     def enqueue(
-        self, new: JobRequest, actor: Actor, time_left: TimeLeft | None = None, taken: Taken | None = None
+        self, new: JobRequest, actor: Actor, time_left: TimeLeft | None = None, taken: RateLimitResult | None = None
     ) -> Enqueued:
         """Create a job and get it to a worker.
 
@@ -113,7 +113,7 @@ class JobService:
         news: Sequence[JobRequest],
         actor: Actor,
         time_left: TimeLeft | None = None,
-        taken: Taken | None = None,
+        taken: RateLimitResult | None = None,
         request: IdempotencyRecord | None = None,
     ) -> list[Enqueued | AppError]:
         """Create jobs, all or (when one is invalid) none; see `enqueue`. `request`: the key of all of them together.
@@ -168,13 +168,13 @@ class JobService:
         """
         validate(news, self.now(), internal=False, prefix=prefix)
 
-    def admit(self, tenant: str, number: int = 1) -> Taken:
+    def acquire(self, tenant: str, number: int = 1) -> RateLimitResult:
         """Take the tokens for so many new jobs of a tenant.
 
         Raises:
             RateLimited: the tenant enqueues faster than it may.
         """
-        taken = self._limits.take(f"jobs:{tenant}", self._rate, number)
+        taken = self._limits.acquire(f"jobs:{tenant}", self._rate, number)
         if not taken.allowed:
             error = RateLimited(f"more than {self._rate.per_second:g} jobs a second; try again later")
             error.headers = {"retry-after": str(taken.retry_after_s), **rate_headers(taken)}
@@ -189,7 +189,7 @@ class JobService:
             ids = [job.id for job in jobs]
             target = f"job:{ids[0]}" if len(jobs) == 1 else f"batch:{jobs[0].batch}"
             after = {"type": jobs[0].type, "queue": jobs[0].queue} if len(jobs) == 1 else {"jobs": ids}
-            self.ledger.sign(transaction, Entry(actor, "job.enqueue", target, after=after))
+            self.ledger.sign(transaction, LedgerEntry(actor, "job.enqueue", target, after=after))
 
         return sign
 
@@ -297,7 +297,7 @@ def _first_of_each(inserts: Sequence[JobInsert]) -> dict[str, JobInsert]:
     return first
 
 
-def rate_headers(taken: Taken) -> dict[str, str]:
+def rate_headers(taken: RateLimitResult) -> dict[str, str]:
     """`RateLimit-*` headers as most APIs send them."""
     return {
         "ratelimit-limit": str(taken.limit),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AwareDatetime, Field, HttpUrl, UrlConstraints
 
 from adbot_queue.core.schema import Input
-from adbot_queue.messaging.suppressions import Kind
+from adbot_queue.messaging.suppressions import MailKind
 from adbot_queue.providers import stripe_currencies as currencies
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ Link = Annotated[HttpUrl, UrlConstraints(max_length=2000, allowed_schemes=["http
 class Variables(Input):
     """What a template wants to be told, and the kind of its mail: an unsubscribe ends marketing only."""
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[MailKind]
 
 
 class Welcome(Variables):
     """For somebody who is new."""
 
-    kind = Kind.TRANSACTIONAL
+    kind = MailKind.TRANSACTIONAL
 
     name: Line
     sign_in_url: Link
@@ -51,7 +51,7 @@ class Welcome(Variables):
 class Ticket(Variables):
     """For somebody who has bought a ticket."""
 
-    kind = Kind.TRANSACTIONAL
+    kind = MailKind.TRANSACTIONAL
 
     name: Line
     event: Line
@@ -71,7 +71,7 @@ class OrderLine(Input):
 class OrderConfirmation(Variables):
     """A receipt; `total` in the currency's smallest unit."""
 
-    kind = Kind.TRANSACTIONAL
+    kind = MailKind.TRANSACTIONAL
 
     name: Line
     order_id: Line
@@ -83,7 +83,7 @@ class OrderConfirmation(Variables):
 class ReportReady(Variables):
     """For somebody who has asked for a report."""
 
-    kind = Kind.TRANSACTIONAL
+    kind = MailKind.TRANSACTIONAL
 
     name: Line
     report: Line

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-MOST_HISTORY = 20
+MAX_HISTORY = 20
 """Reports that are shown; a mail that is deferred for three days has more."""
 
 
@@ -33,7 +33,7 @@ _RANK = {status: rank for rank, status in enumerate(DeliveryStatus)}
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class DeliveryEvent:
     """One report of one message. Two that say the same are one, whatever their ids.
 
     Attributes:
@@ -49,14 +49,14 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DeliveryReport:
     """A report, and the message that it is about."""
 
     channel: str
     job: str
     key: str
     message_id: str
-    report: Report
+    report: DeliveryEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +75,24 @@ class Delivery:
     message_id: str
     channel: str
     key: str
-    furthest: Report
-    history: tuple[Report, ...]
+    furthest: DeliveryEvent
+    history: tuple[DeliveryEvent, ...]
 
     @classmethod
-    def of(cls, told: Told) -> Delivery:
+    def of(cls, told: DeliveryReport) -> Delivery:
         """With its first report."""
         return cls(told.job, told.message_id, told.channel, told.key, told.report, (told.report,))
 
-    def told(self, reports: Iterable[Report]) -> Delivery:
+    def told(self, reports: Iterable[DeliveryEvent]) -> Delivery:
         """With more reports; the same when all of them are known."""
         known = dict.fromkeys([*self.history, *reports])
-        latest = sorted(known, key=_when)[-MOST_HISTORY:]
+        latest = sorted(known, key=_when)[-MAX_HISTORY:]
         return replace(self, furthest=max(self.furthest, *known, key=_how_far), history=tuple(latest))
 
 
-def _when(report: Report) -> tuple[int, int, str]:
+def _when(report: DeliveryEvent) -> tuple[int, int, str]:
     return report.at, _RANK[report.status], report.reason
 
 
-def _how_far(report: Report) -> tuple[int, int, str]:
+def _how_far(report: DeliveryEvent) -> tuple[int, int, str]:
     return _RANK[report.status], report.at, report.reason

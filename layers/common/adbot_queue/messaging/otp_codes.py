@@ -35,7 +35,7 @@ DIGITS = 6
 LIFE_MS = 300_000
 """From the moment it is asked for: a queue that stands still prolongs nothing."""
 
-MOST_TRIES = 5
+MAX_TRIES = 5
 SETTING = "OTP_SECRET_ID"
 
 
@@ -174,7 +174,7 @@ class Codes:
                 condition="attribute_exists(code_hash) AND tries < :most AND ends_at > :now "
                 "AND attribute_not_exists(used_at)",
                 one=1,
-                most=MOST_TRIES,
+                most=MAX_TRIES,
                 now=self._now(),
             )
         except ConditionFailed:

@@ -24,7 +24,7 @@ from adbot_queue.messaging import phone_ranges as numbers
 from adbot_queue.messaging.otp_codes import Codes
 from adbot_queue.platform import rate_limits as limits
 from adbot_queue.platform.rate import Rate
-from adbot_queue.platform.rate_limits import Limits
+from adbot_queue.platform.rate_limits import RateLimiter
 from adbot_queue.providers import registry as providers
 
 RESEND_S = 60
@@ -64,7 +64,7 @@ class Otps:
         self,
         store: Codes,
         jobs: JobService,
-        limit: Limits,
+        limit: RateLimiter,
         now: Clock = system_clock,
         countries: frozenset[str] = frozenset({DEFAULT_COUNTRIES}),
         per_day: int = DEFAULT_PER_DAY,
@@ -139,7 +139,7 @@ class Otps:
         if not caller.is_admin:
             own |= {f"by:{caller.id}": PER_CUSTOMER, f"phone:{self._codes.name(phone)}": PER_PHONE_OF_ALL}
         limits_of_all = {f"otp:sms:{key}": rate for key, rate in (own | everybody).items()}
-        refused = self._limits.take_all(limits_of_all)
+        refused = self._limits.acquire_all(limits_of_all)
         if not refused:
             return
         telemetry.count("OtpsRefused")

@@ -29,10 +29,10 @@ from adbot_queue.messaging.sent_messages import Begun
 from adbot_queue.providers import twilio
 from adbot_queue.providers.twilio_codes import Concern, concern
 
-MOST_TEXT = 1600
+MAX_TEXT = 1600
 """Characters that Twilio takes in one message: https://www.twilio.com/docs/api/errors/21617."""
 
-Text = Annotated[str, StringConstraints(min_length=1, max_length=MOST_TEXT)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 
 
 def send(message: twilio.Message, context: Context) -> twilio.Sent:

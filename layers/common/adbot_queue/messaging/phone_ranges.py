@@ -15,7 +15,7 @@ from pathlib import Path
 
 FILE = Path(__file__).with_name("mobile_numbers.json")
 
-LONGEST_CODE = 3
+MAX_CODE = 3
 """Digits of a calling code."""
 
 LAST = 4
@@ -56,7 +56,7 @@ def prefix_of(phone: str) -> str:
 def _split(phone: str) -> tuple[str, str]:
     """Calling code and national number. No code begins with another one."""
     digits = phone.removeprefix("+")
-    code = next((digits[:size] for size in range(1, LONGEST_CODE + 1) if digits[:size] in _plans()), digits[:FIRST])
+    code = next((digits[:size] for size in range(1, MAX_CODE + 1) if digits[:size] in _plans()), digits[:FIRST])
     return code, digits[len(code) :]
 
 

@@ -16,7 +16,7 @@ from adbot_queue.core.ids import derived_id
 from adbot_queue.core.settings import settings
 from adbot_queue.providers.web_push import Browser
 
-MOST = 20
+MAX_SUBSCRIPTIONS = 20
 """Browsers of a user; one more takes the place of the oldest."""
 
 
@@ -43,7 +43,7 @@ class Subscriptions(Table):
             "created_at": added.created_at,
         }
         self.client.put_item(TableName=self.table, Item=attribute_values.encode(item))
-        for surplus in self.of_user(user)[MOST:]:
+        for surplus in self.of_user(user)[MAX_SUBSCRIPTIONS:]:
             self.remove(user, surplus.id)
         return added
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adbot_queue.core.clock import system_clock
-from adbot_queue.messaging.model import DeliveryStatus, Report, Told
+from adbot_queue.messaging.model import DeliveryEvent, DeliveryReport, DeliveryStatus
 
 CHANNEL = "email"
 
@@ -72,7 +72,7 @@ class Resubscribed:
 class Read:
     """What an event tells: of a message of ours, of an address, of both."""
 
-    told: Told | None
+    told: DeliveryReport | None
     unwanted: Unwanted | None
     resubscribed: Resubscribed | None = None
 
@@ -99,7 +99,7 @@ def read(event: Any, received_at: int | None = None) -> Read | None:
     message_id = _message_id(event.get("sg_message_id"))
     told = None
     if job and key and message_id:
-        told = Told(CHANNEL, job, key, message_id, Report(event_id or "", status, at, _reason(event)))
+        told = DeliveryReport(CHANNEL, job, key, message_id, DeliveryEvent(event_id or "", status, at, _reason(event)))
     unwanted = None
     if address and kind in _SUPPRESSING and status is not DeliveryStatus.BLOCKED:
         # Every event of a mail names the mail's group; only these two are about it.

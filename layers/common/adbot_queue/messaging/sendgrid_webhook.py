@@ -32,7 +32,7 @@ class Receipt:
     ignored: int
 
 
-class Reception:
+class SendgridWebhook:
     """Takes batches, in whatever order and however often they come."""
 
     def __init__(
@@ -65,7 +65,7 @@ class Reception:
         batch = _events(raw)
         at = _signed_at(timestamp, now)
         found = [event for one in batch if (event := sendgrid_events.read(one, at))]
-        failures = [*self._heed(found)]
+        failures = [*self._process(found)]
         failures += self._deliveries.try_record(event.told for event in found if event.told)
         receipt = Receipt(len(found), len(batch) - len(found))
         unreadable = Counter(field for one in batch if (field := sendgrid_events.unreadable(one)))
@@ -82,7 +82,7 @@ class Reception:
             raise failures[0]
         return receipt
 
-    def _heed(self, events: Iterable[Read]) -> Iterator[Exception]:
+    def _process(self, events: Iterable[Read]) -> Iterator[Exception]:
         """Write whom nothing is sent to any more, and who takes mails again; what fails is yielded."""
         for event in events:
             try:
@@ -116,6 +116,6 @@ def _signed_at(timestamp: str | None, now: int) -> int:
 
 
 @lru_cache(maxsize=1)
-def from_env() -> Reception:
+def from_env() -> SendgridWebhook:
     """The reception of this process."""
-    return Reception(service.from_env(), suppressions.from_env())
+    return SendgridWebhook(service.from_env(), suppressions.from_env())

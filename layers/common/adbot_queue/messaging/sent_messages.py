@@ -19,7 +19,7 @@ from adbot_queue.core.dynamodb import ConditionFailed, Item, Table
 from adbot_queue.core.errors import NotFound
 from adbot_queue.core.settings import settings
 
-KEPT_S = 30 * 86_400
+TTL_S = 30 * 86_400
 
 STEPS = {
     "accepted": 0,
@@ -171,7 +171,7 @@ def _message(sid: str) -> Item:
 
 
 def _expires(now: int) -> int:
-    return now // 1000 + KEPT_S
+    return now // 1000 + TTL_S
 
 
 def _delivery(item: Item) -> Delivery:

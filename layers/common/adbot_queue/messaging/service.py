@@ -10,16 +10,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue.core import aws
 from adbot_queue.core.clock import Clock, system_clock
-from adbot_queue.core.dynamodb import ConditionFailed, Contended
+from adbot_queue.core.dynamodb import ConditionFailed, TransactionConflict
 from adbot_queue.core.errors import AppError
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
-from adbot_queue.messaging.model import Delivery, DeliveryStatus, Report, Told
+from adbot_queue.messaging.model import Delivery, DeliveryEvent, DeliveryReport, DeliveryStatus
 from adbot_queue.messaging.store import DeliveryStore, Kept, Unreadable
 
 MAX_ROUNDS = 5
 
-WRITE_FAILURES = (ClientError, BotoCoreError, Contended, AppError)
+WRITE_FAILURES = (ClientError, BotoCoreError, TransactionConflict, AppError)
 """What a write may fail with that says nothing of the next one."""
 
 
@@ -40,13 +40,13 @@ class DeliveryService:
 
     def accepted(self, channel: str, job: str, key: str, message_id: str) -> None:
         """The provider took a message. Never raises: it did, whether or not this can be written down."""
-        report = Report(f"accepted-{message_id}", DeliveryStatus.ACCEPTED, self._now())
+        report = DeliveryEvent(f"accepted-{message_id}", DeliveryStatus.ACCEPTED, self._now())
         try:
-            self.record([Told(channel, job, key, message_id, report)])
-        except (ClientError, BotoCoreError, Contended) as error:
+            self.record([DeliveryReport(channel, job, key, message_id, report)])
+        except (ClientError, BotoCoreError, TransactionConflict) as error:
             logger.warning("that a message was accepted is not written down", error=type(error).__name__)
 
-    def record(self, told: Iterable[Told]) -> None:
+    def record(self, told: Iterable[DeliveryReport]) -> None:
         """Write reports down. What is known already changes nothing and is not written.
 
         Raises:
@@ -56,9 +56,9 @@ class DeliveryService:
         for error in self.try_record(told):
             raise error
 
-    def try_record(self, told: Iterable[Told]) -> list[Exception]:
+    def try_record(self, told: Iterable[DeliveryReport]) -> list[Exception]:
         """Write reports down as `record` does, and return what failed instead of raising it."""
-        by_message: dict[tuple[str, str], list[Told]] = defaultdict(list)
+        by_message: dict[tuple[str, str], list[DeliveryReport]] = defaultdict(list)
         for one in told:
             by_message[one.job, one.message_id].append(one)
         failures: list[Exception] = []
@@ -77,9 +77,9 @@ class DeliveryService:
             if not lost:
                 return failures
             by_message = {message: by_message[message] for message in lost}
-        return [*failures, Contended("deliveries")]
+        return [*failures, TransactionConflict("deliveries")]
 
-    def _tell(self, kept: Kept | Unreadable | None, told: Sequence[Told]) -> bool:
+    def _tell(self, kept: Kept | Unreadable | None, told: Sequence[DeliveryReport]) -> bool:
         """Write the reports of one message. False when another writer was faster."""
         if isinstance(kept, Unreadable):
             count("DeliveriesUnreadable")

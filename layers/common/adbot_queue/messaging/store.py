@@ -14,9 +14,9 @@ from typing import Any
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import Item, Table
 from adbot_queue.core.telemetry import logger
-from adbot_queue.messaging.model import Delivery, DeliveryStatus, Report
+from adbot_queue.messaging.model import Delivery, DeliveryEvent, DeliveryStatus
 
-KEPT_S = 90 * 86_400
+TTL_S = 90 * 86_400
 
 Kept = tuple[Delivery, int]
 """A delivery, and the version under which it was read."""
@@ -59,7 +59,7 @@ class DeliveryStore(Table):
             "furthest": _item(delivery.furthest),
             "history": [_item(report) for report in delivery.history],
             "version": version + 1,
-            "expires_at": now // 1000 + KEPT_S,
+            "expires_at": now // 1000 + TTL_S,
         }
         if version:
             dynamodb.put_if(self.client, self.table, item, condition="version = :version", version=version)
@@ -75,12 +75,12 @@ def _key(job: str, message_id: str) -> Item:
     return {"pk": _pk(job), "sk": message_id}
 
 
-def _item(report: Report) -> Item:
+def _item(report: DeliveryEvent) -> Item:
     return {"id": report.event_id, "status": report.status.value, "at": report.at, "reason": report.reason}
 
 
-def _report(item: Mapping[str, Any]) -> Report:
-    return Report(item["id"], DeliveryStatus(item["status"]), item["at"], item["reason"])
+def _report(item: Mapping[str, Any]) -> DeliveryEvent:
+    return DeliveryEvent(item["id"], DeliveryStatus(item["status"]), item["at"], item["reason"])
 
 
 def _job(item: Mapping[str, Any]) -> str:

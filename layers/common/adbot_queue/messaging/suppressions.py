@@ -4,7 +4,7 @@
     SUPPRESSED#<id>   S#marketing    an unsubscribe: marketing
     SUPPRESSED#<id>   S#group-<n>    an unsubscribe from one group: marketing of that group
 
-each with channel, reason, at, job; lifted_at when a person has lifted it, or the recipient has subscribed again.
+each with channel, reason, at, job; removed_at when a person has lifted it, or the recipient has subscribed again.
 
 An unsubscribe never ends what a customer has bought or asked for (receipts, tickets, passwords, codes). A complaint
 ends everything: each further mail that a mailbox provider counts as spam harms the delivery of all others, and SendGrid
@@ -38,13 +38,13 @@ from adbot_queue.core.dynamodb import ConditionFailed, Item, Transaction
 from adbot_queue.core.errors import NotFound
 from adbot_queue.core.settings import MissingSetting, settings
 from adbot_queue.core.telemetry import count
-from adbot_queue.ledger import Actor, Entry, Ledger
+from adbot_queue.ledger import Actor, Ledger, LedgerEntry
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 SETTING = "ADDRESS_KEY_ID"
-KEPT_MS = 30 * 86_400_000
+TTL_MS = 30 * 86_400_000
 """How long a lifted one stays: longer than any provider repeats its reports."""
 
 
@@ -52,7 +52,7 @@ EVERYTHING, MARKETING = "everything", "marketing"
 _UNSUBSCRIBES = {"unsubscribe", "group_unsubscribe"}
 
 
-class Kind(StrEnum):
+class MailKind(StrEnum):
     """What a message is for."""
 
     TRANSACTIONAL = "transactional"  # bought or asked for by its recipient
@@ -73,12 +73,12 @@ class Suppression:
     reason: str
     at: int
     job: str | None
-    lifted_at: int | None = None
+    removed_at: int | None = None
 
     @property
     def in_force(self) -> bool:
         """Whether it ends messages now."""
-        return self.lifted_at is None or self.lifted_at < self.at
+        return self.removed_at is None or self.removed_at < self.at
 
     @property
     def group(self) -> int | None:
@@ -94,13 +94,13 @@ class Suppression:
         # A row without a scope may be an unsubscribe of a version that knew one scope only.
         return MARKETING if self.reason in _UNSUBSCRIBES else EVERYTHING
 
-    def ends(self, kind: Kind, group: int | None) -> bool:
+    def ends(self, kind: MailKind, group: int | None) -> bool:
         """Whether a message of this kind (and group) is not sent."""
         if not self.in_force:
             return False
         if self.scope == EVERYTHING:
             return True
-        return kind is Kind.MARKETING and self.group in {None, group}
+        return kind is MailKind.MARKETING and self.group in {None, group}
 
 
 class Suppressions:
@@ -120,7 +120,9 @@ class Suppressions:
         self._address_key = key
         self._now = now
 
-    def reason(self, channel: str, address: str, kind: Kind = Kind.MARKETING, group: int | None = None) -> str | None:
+    def reason(
+        self, channel: str, address: str, kind: MailKind = MailKind.MARKETING, group: int | None = None
+    ) -> str | None:
         """Return why a message may not be sent; None when it may.
 
         Args:
@@ -165,7 +167,7 @@ class Suppressions:
         written = self._write(
             self._entry(channel, address, reason, group),
             "SET #channel = :channel, #reason = :reason, #at = :at, #job = :job REMOVE expires_at",
-            "(attribute_not_exists(#at) OR #at < :at) AND (attribute_not_exists(lifted_at) OR lifted_at < :at)",
+            "(attribute_not_exists(#at) OR #at < :at) AND (attribute_not_exists(removed_at) OR removed_at < :at)",
             channel=channel,
             reason=reason,
             at=min(at, self._now()),
@@ -183,11 +185,11 @@ class Suppressions:
         at = min(at, self._now())
         self._write(
             self._entry(channel, address, reason, group),
-            "SET #channel = :channel, lifted_at = :at, expires_at = :expires",
-            "(attribute_not_exists(#at) OR #at <= :at) AND (attribute_not_exists(lifted_at) OR lifted_at < :at)",
+            "SET #channel = :channel, removed_at = :at, expires_at = :expires",
+            "(attribute_not_exists(#at) OR #at <= :at) AND (attribute_not_exists(removed_at) OR removed_at < :at)",
             channel=channel,
             at=at,
-            expires=(self._now() + KEPT_MS) // 1000,
+            expires=(self._now() + TTL_MS) // 1000,
         )
 
     def _write(self, key: Item, expression: str, condition: str, **values: Any) -> bool:
@@ -198,7 +200,7 @@ class Suppressions:
             return False
         return True
 
-    def lift(self, suppression_id: str, reason: str, actor: Actor) -> Suppression:
+    def remove(self, suppression_id: str, reason: str, actor: Actor) -> Suppression:
         """Let an address be written to again. Doing it twice changes nothing.
 
         Raises:
@@ -212,27 +214,27 @@ class Suppressions:
             before = _suppression(item)
             if not before.in_force:
                 return before
-            lifted_at = max(self._now(), before.at)
-            self._lifting(before, lifted_at, reason, actor).commit()
-            return replace(before, lifted_at=lifted_at)
+            removed_at = max(self._now(), before.at)
+            self._removal(before, removed_at, reason, actor).commit()
+            return replace(before, removed_at=removed_at)
 
         return retry_on_conflict(attempt, CHANGED)
 
-    def _lifting(self, before: Suppression, lifted_at: int, reason: str, actor: Actor) -> Transaction:
+    def _removal(self, before: Suppression, removed_at: int, reason: str, actor: Actor) -> Transaction:
         """The entry (refused when its cause is a later one meanwhile) and the ledger's."""
         transaction = Transaction(self._client)
         transaction.update(
             "suppression",
             self._table,
             _key(before.id),
-            "SET lifted_at = :lifted, expires_at = :expires",
-            condition="#at = :at AND (attribute_not_exists(lifted_at) OR lifted_at < #at)",
+            "SET removed_at = :lifted, expires_at = :expires",
+            condition="#at = :at AND (attribute_not_exists(removed_at) OR removed_at < #at)",
             at=before.at,
-            lifted=lifted_at,
-            expires=(lifted_at + KEPT_MS) // 1000,
+            lifted=removed_at,
+            expires=(removed_at + TTL_MS) // 1000,
         )
         what = {"channel": before.channel, "reason": before.reason}
-        entry = Entry(actor, "suppression.lift", f"suppression:{before.id}", before=what, reason=reason)
+        entry = LedgerEntry(actor, "suppression.remove", f"suppression:{before.id}", before=what, reason=reason)
         self._ledger.sign(transaction, entry)
         return transaction
 
@@ -270,7 +272,7 @@ def _key(suppression_id: str) -> Item:
 
 
 def _suppression(item: Item) -> Suppression:
-    told: dict[str, Any] = {name: item.get(name) for name in ("channel", "reason", "at", "job", "lifted_at")}
+    told: dict[str, Any] = {name: item.get(name) for name in ("channel", "reason", "at", "job", "removed_at")}
     scope = str(item["sk"]).removeprefix("S").replace("#", "-")
     return Suppression(str(item["pk"]).removeprefix(_pk("")) + scope, **told)
 

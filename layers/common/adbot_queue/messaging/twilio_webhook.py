@@ -25,8 +25,8 @@ from adbot_queue.providers import twilio
 from adbot_queue.providers.twilio_codes import Concern, concern
 
 PATH = "/webhooks/twilio"
-MOST_BYTES = 16 * 1024
-MOST_FIELDS = 100
+MAX_BYTES = 16 * 1024
+MAX_FIELDS = 100
 LOST = {"undelivered", "failed", "canceled"}
 
 _SID = re.compile(r"[!-~]{1,64}")
@@ -54,7 +54,7 @@ def receive(body: bytes, query: str, domain: str, signature: str | None) -> None
         NotConfigured, Unavailable: as `twilio.verify`.
     """
     try:
-        form = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+        form = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError as error:
         raise Malformed("the body is no form") from error
     about = dict(parse_qsl(query))

@@ -18,7 +18,7 @@ from typing import Any
 from adbot_queue import ledger as ledgers
 from adbot_queue.analytics import store as stores
 from adbot_queue.analytics.model import DAY_MS, HOUR_MS, Event, hour_of, hour_start, hours_between
-from adbot_queue.analytics.store import RAW_KEPT_MS, SHARDS, AnalyticsStore
+from adbot_queue.analytics.store import RAW_TTL_MS, SHARDS, AnalyticsStore
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.clock import day as day_of
 from adbot_queue.core.settings import settings
@@ -28,18 +28,18 @@ from adbot_queue.jobs.errors import PermanentError
 from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice, run
 from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.store.jobs import JobStore
-from adbot_queue.ledger import SYSTEM, Actor, Entry, Ledger
+from adbot_queue.ledger import SYSTEM, Actor, Ledger, LedgerEntry
 
-LEAST_DAYS = {"raw-events": 2, "aggregates": 90, "jobs": 1}
+MIN_DAYS = {"raw-events": 2, "aggregates": 90, "jobs": 1}
 """Nothing younger is deleted: events of the last days may not be counted yet."""
 
 OVERDUE_MS = 3 * DAY_MS
 """How late DynamoDB may be with deleting what has expired."""
 
-AT_ONCE = 100
+PAGE_SIZE = 100
 """Items of a page, and of a slice at the least."""
 
-PAGES_AT_ONCE = 50
+MAX_PAGES = 50
 """Pages of a slice: most hours of events that are long gone are empty."""
 
 ENDED = (JobState.COMPLETED, JobState.CANCELLED)
@@ -57,7 +57,7 @@ class Events:
 
     def __init__(self, store: AnalyticsStore, before: str, now: int) -> None:
         self._store = store
-        first = hour_of(now - RAW_KEPT_MS - OVERDUE_MS)
+        first = hour_of(now - RAW_TTL_MS - OVERDUE_MS)
         self._hours = hours_between(first, hour_of(hour_start(f"{before}T00") - HOUR_MS))
 
     def pages(self, position: Any) -> Iterator[Page]:
@@ -134,7 +134,7 @@ class EndedJobs:
             queue, state = self._lists[number]
             while True:
                 found, cursor = self._store.page(
-                    queue, state, limit=AT_ONCE, cursor=cursor, before=self._before, forward=True
+                    queue, state, limit=PAGE_SIZE, cursor=cursor, before=self._before, forward=True
                 )
                 ended = [job for job in found if job.finished_at is not None and job.finished_at < self._before]
                 yield (number, cursor) if cursor else (number + 1, None), ended
@@ -185,7 +185,7 @@ class Cleanup(LongRunningJob):
         for looked, (following, found) in enumerate(kind.pages(page), 1):
             at["page"] = following
             number += len(found) if is_counting else kind.delete(found)
-            if number >= AT_ONCE or looked == PAGES_AT_ONCE:
+            if number >= PAGE_SIZE or looked == MAX_PAGES:
                 break
         else:
             at |= {"kind": at["kind"] + 1, "page": None}
@@ -224,7 +224,7 @@ class Cleanup(LongRunningJob):
             # Before the first is deleted: no snapshot may take what is left of an hour for the hour.
             self._store.set_mark("CLEANED", f"{at['before']}T00")
         after = {"what": self._what, "created_before": at["before"], "items": total}
-        entry = Entry(self._actor(), "data.clean", f"job:{self._context.job_id}", after=after)
+        entry = LedgerEntry(self._actor(), "data.clean", f"job:{self._context.job_id}", after=after)
         following = at | {"phase": "deleted", "kind": 0}
         return Slice(following, of=total, effects=lambda transaction: self._ledger.sign(transaction, entry))
 

@@ -14,7 +14,7 @@ from adbot_queue.platform.circuit import Circuit
 from adbot_queue.platform.mode import Switch
 from adbot_queue.providers.registry import PROVIDERS
 from adbot_queue.queues import service as queues
-from adbot_queue.queues.service import Period, Standing
+from adbot_queue.queues.service import QueueSnapshot, QueueStats
 
 LENGTHS = (5, 60)
 """Minutes back of the figures that are told of periods."""
@@ -37,7 +37,7 @@ class Overview:
 
     now: int
     switch: Switch
-    queues: Sequence[Standing]
+    queues: Sequence[QueueSnapshot]
     bots: Bots
     circuits: Sequence[Circuit]
 
@@ -46,19 +46,19 @@ class Overview:
         """Jobs in a bad end that wait for a person's decision."""
         return sum(queue.levels[state] for queue in self.queues for state in BAD_ENDS)
 
-    def oldest_waiting_seconds(self, queue: Standing) -> int:
+    def oldest_waiting_seconds(self, queue: QueueSnapshot) -> int:
         """Age of a queue's oldest waiting job; 0 when none waits."""
         return 0 if queue.oldest_waiting_at is None else max(0, self.now - queue.oldest_waiting_at) // 1000
 
 
 def gather() -> Overview:
-    """Read it: one item, the queues (`Queues.standings`), one item a pool, one a provider."""
+    """Read it: one item, the queues (`Queues.snapshots`), one item a pool, one a provider."""
     now = system_clock()
-    standings, breakers = queues.from_env().standings(), circuits.from_env().read(PROVIDERS)
-    return Overview(now, mode.from_env().read(), standings, _bots(now), breakers)
+    snapshots, breakers = queues.from_env().snapshots(), circuits.from_env().read(PROVIDERS)
+    return Overview(now, mode.from_env().read(), snapshots, _bots(now), breakers)
 
 
-def recent() -> dict[str, list[Period]]:
+def recent() -> dict[str, list[QueueStats]]:
     """What every queue did in the last minutes (`LENGTHS`): one Query each."""
     return {name: queues.from_env().periods(name, *LENGTHS) for name in queues.names()}
 

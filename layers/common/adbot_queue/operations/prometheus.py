@@ -72,7 +72,7 @@ class _Once:
             for state in _ENDS:
                 ended.add_metric([queue.name, state], queue.totals.get(state, 0))
             oldest.add_metric([queue.name], self._overview.oldest_waiting_seconds(queue))
-            paused.add_metric([queue.name], queue.intent.paused)
+            paused.add_metric([queue.name], queue.desired.paused)
         yield from (levels, ended, oldest, paused)
         for event, text in _COUNTERS.items():
             family = CounterMetricFamily(f"adbot_jobs_{event}", text, labels=["queue"])

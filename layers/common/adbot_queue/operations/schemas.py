@@ -13,7 +13,7 @@ from adbot_queue.platform.circuit import CircuitState
 from adbot_queue.platform.health_log import LogLevel
 from adbot_queue.platform.mode import ProcessingMode
 from adbot_queue.queues.schemas import PeriodView, QueueView
-from adbot_queue.queues.service import Period
+from adbot_queue.queues.service import QueueStats
 
 
 class SetMode(Input):
@@ -100,12 +100,12 @@ class OverviewView(View):
     circuits: list[CircuitView]
 
     @classmethod
-    def of(cls, overview: Overview, recent: Mapping[str, list[Period]]) -> OverviewView:
+    def of(cls, overview: Overview, recent: Mapping[str, list[QueueStats]]) -> OverviewView:
         """Return the view of an overview and the recent periods of each queue."""
         queues = []
-        for standing in overview.queues:
-            last_5, last_60 = map(PeriodView.of, recent[standing.name])
-            shown = QueueView.of(standing, overview.now)
+        for snapshot in overview.queues:
+            last_5, last_60 = map(PeriodView.of, recent[snapshot.name])
+            shown = QueueView.of(snapshot, overview.now)
             queues.append(QueueOverview(**dict(shown), last_5_minutes=last_5, last_60_minutes=last_60))
         return cls(
             mode=ModeView.model_validate(overview.switch),

@@ -42,7 +42,7 @@ class LedgerQuery(Query, Period):
     cursor: str | None = Field(None, max_length=2000)
 
 
-class LedgerEntry(View):
+class LedgerEntryView(View):
     """A change: who, what, on which target, when and why."""
 
     at: str
@@ -59,5 +59,5 @@ class LedgerEntry(View):
 class LedgerPage(View):
     """Entries, newest first."""
 
-    items: list[LedgerEntry]
+    items: list[LedgerEntryView]
     next: str | None

@@ -11,7 +11,7 @@ from adbot_queue.payments.model import Fact, Judgement, Payment, bot_id_of, orde
 from adbot_queue.payments.wishes import wish_of
 
 
-class Step(StrEnum):
+class BotAction(StrEnum):
     """What is to be done with the bot."""
 
     NONE = "none"
@@ -26,7 +26,7 @@ class Decision:
     """What one transaction does. `more`: after it another round is needed, the event is not settled yet."""
 
     order: Order | None
-    step: Step
+    step: BotAction
     more: bool = False
 
 
@@ -58,7 +58,7 @@ def apply(
     cancelled at once, so that order and bot are always there to be found.
     """
     if before is None and not payment.has_order:
-        return Decision(None, Step.NONE)
+        return Decision(None, BotAction.NONE)
     wish, judgement = wish_of(payment.metadata), judgement or Judgement()
     order_id = order_id_of(key)
     bot_id = before.adbot_id if before else None
@@ -98,12 +98,12 @@ def apply(
     if order != before:
         order = replace(order, version=order.version + 1)
     if creates:
-        return Decision(order, Step.CREATE, more=over)
+        return Decision(order, BotAction.CREATE, more=over)
     if bot_id and over:
-        return Decision(order, Step.CANCEL)
+        return Decision(order, BotAction.CANCEL)
     if bot_id and before and before.disputed != payment.disputed:
-        return Decision(order, Step.HOLD if payment.disputed else Step.RELEASE)
-    return Decision(order, Step.NONE)
+        return Decision(order, BotAction.HOLD if payment.disputed else BotAction.RELEASE)
+    return Decision(order, BotAction.NONE)
 
 
 def unmatched_order(key: str, payment: Payment, now: int, default_pool: str) -> Order:

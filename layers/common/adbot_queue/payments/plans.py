@@ -17,9 +17,9 @@ from adbot_queue.adbots import service as adbots_service
 from adbot_queue.adbots.commands import retry_on_conflict
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.core import dynamodb
-from adbot_queue.core.dynamodb import Contended, Item, Refused, Transaction
+from adbot_queue.core.dynamodb import Item, Transaction, TransactionConflict, TransactionRejected
 from adbot_queue.core.errors import Invalid, NotFound
-from adbot_queue.ledger import Actor, Entry
+from adbot_queue.ledger import Actor, LedgerEntry
 from adbot_queue.payments.wishes import PLAN_ID
 
 _PARTITION = "PLANS"
@@ -175,12 +175,12 @@ class Plans:
         self, transaction: Transaction, actor: Actor, action: str, plan_id: str, before: Plan | None, after: Plan | None
     ) -> None:
         """Add the ledger's entry and commit."""
-        entry = Entry(actor, action, f"plan:{plan_id}", before=_shown(before), after=_shown(after))
+        entry = LedgerEntry(actor, action, f"plan:{plan_id}", before=_shown(before), after=_shown(after))
         self._adbots.ledger.sign(transaction, entry)
         try:
             transaction.commit()
-        except Refused as refused:
-            raise Contended(str(refused)) from refused
+        except TransactionRejected as refused:
+            raise TransactionConflict(str(refused)) from refused
 
     def _read(self, plan_id: str) -> Plan | None:
         item = dynamodb.get(self._client, self._table, {"pk": _PARTITION, "sk": plan_id})

@@ -25,7 +25,7 @@ from adbot_queue.payments.store import PaymentStore
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-MOST_EVENT_ID = 255
+MAX_EVENT_ID = 255
 
 BAD_SIGNATURES = "BadSignatures"
 """1 for a bad signature, 0 for a good one: its minimum is 1 while not one is good, which is a wrong secret."""
@@ -36,7 +36,7 @@ OVERDUE_MS = 60_000
 """Age at which an event counts as left behind: the queue settles within seconds."""
 SWEEP_MS = 5 * 60_000
 HOUR_MS = 60 * 60_000
-MOST_OVERDUE = 1000
+MAX_OVERDUE = 1000
 """Events that one sweep looks at."""
 
 
@@ -148,10 +148,10 @@ class PaymentService(Settling):
             time_left: milliseconds until the caller must be done.
 
         Returns:
-            How many overdue events there are, counted up to `MOST_OVERDUE`. One that fails does not stop the others.
+            How many overdue events there are, counted up to `MAX_OVERDUE`. One that fails does not stop the others.
         """
         now = self._now()
-        overdue = self._store.unsettled(now - OVERDUE_MS, MOST_OVERDUE)
+        overdue = self._store.unsettled(now - OVERDUE_MS, MAX_OVERDUE)
         hourly = now % HOUR_MS < SWEEP_MS
         for key, received_at in overdue:
             if time_left() < RESERVE_MS:
@@ -186,7 +186,7 @@ def _event(payload: str) -> dict[str, Any]:
     if not isinstance(event, dict):
         raise Malformed("the body is not an event: an object was expected")
     event_id, event_type = event.get("id"), event.get("type")
-    if not isinstance(event_id, str) or not 1 <= len(event_id) <= MOST_EVENT_ID or not isinstance(event_type, str):
+    if not isinstance(event_id, str) or not 1 <= len(event_id) <= MAX_EVENT_ID or not isinstance(event_type, str):
         raise Malformed("the body is not an event: id or type is missing")
     return event
 

@@ -13,13 +13,13 @@ from adbot_queue.adbots.model import AdbotStatus, ExecutionMode, Order, OrderSta
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import Clock, instant
-from adbot_queue.core.dynamodb import Contended, Refused, Transaction
+from adbot_queue.core.dynamodb import Transaction, TransactionConflict, TransactionRejected
 from adbot_queue.core.errors import Invalid, TargetGone, Unavailable
 from adbot_queue.core.telemetry import logger
-from adbot_queue.ledger import SYSTEM, Actor, Entry
+from adbot_queue.ledger import SYSTEM, Actor, LedgerEntry
 from adbot_queue.payments import checks, decisions, stripe_events
 from adbot_queue.payments.customers import Customers
-from adbot_queue.payments.decisions import Decision, Step
+from adbot_queue.payments.decisions import BotAction, Decision
 from adbot_queue.payments.model import Fact, Judgement, Payment, Setback, order_id_of
 from adbot_queue.payments.movements import movements
 from adbot_queue.payments.plans import Plans
@@ -149,7 +149,7 @@ class Settling:
 
     def _tell(self, received: Received, setback: Setback) -> None:
         """Have a person look at money that came back: an alarm, and an entry that says which."""
-        entry = Entry(
+        entry = LedgerEntry(
             Actor(PROVIDER, "provider", received.event_id),
             setback.action,
             setback.target,
@@ -189,7 +189,7 @@ class Settling:
         ]
         moved = movements(this.payment).items() - movements(this.gathered.own).items()
 
-        def extras(transaction: Transaction) -> None:
+        def parts(transaction: Transaction) -> None:
             waits = order is None and this.payment.unmatched
             self._store.save(transaction, this.gathered, this.payment, self._now(), unmatched=waits)
             for name, movement in sorted(moved, key=lambda one: one[0]):
@@ -201,9 +201,9 @@ class Settling:
                 self._adbots.ledger.sign(transaction, _entry(this, order, actor))
 
         try:
-            self._carry_out(this, decision, mode, actor, extras)
-        except Refused as refused:
-            raise Contended(str(refused)) from refused
+            self._carry_out(this, decision, mode, actor, parts)
+        except TransactionRejected as refused:
+            raise TransactionConflict(str(refused)) from refused
         if order and _comes_into_review(this.before, order):
             _announce_review(order)
 
@@ -213,24 +213,24 @@ class Settling:
         decision: Decision,
         mode: ExecutionMode,
         actor: Actor,
-        extras: Callable[[Transaction], None],
+        parts: Callable[[Transaction], None],
     ) -> None:
-        """Write order and extras in the transaction of the bot's command, or in one of their own."""
+        """Write order and parts in the transaction of the bot's command, or in one of their own."""
         order, command = decision.order, Command(actor, reason=this.event.event_type)
 
         def with_order(transaction: Transaction, *_adbot: Any) -> None:
             if order is not None and order != this.before:
                 self._adbots.store.put_order(transaction, this.before, order)
-            extras(transaction)
+            parts(transaction)
 
-        if decision.step is Step.CREATE and order:
-            self._adbots.buy(order, mode, actor, extras, replaces=this.before)
-        elif decision.step is Step.NONE or order is None or order.adbot_id is None:
+        if decision.step is BotAction.CREATE and order:
+            self._adbots.create_paid(order, mode, actor, parts, replaces=this.before)
+        elif decision.step is BotAction.NONE or order is None or order.adbot_id is None:
             self._commit(with_order)
-        elif decision.step is Step.CANCEL:
+        elif decision.step is BotAction.CANCEL:
             self._adbots.cancel(order.adbot_id, command, with_order)
         else:
-            self._adbots.hold(order.adbot_id, command, with_order, held=decision.step is Step.HOLD)
+            self._adbots.hold(order.adbot_id, command, with_order, held=decision.step is BotAction.HOLD)
 
     def _close(self, transaction: Transaction, old: Order, order_id: str) -> None:
         """Close the review of money that went back without an order: its sale has come, and has its own order."""
@@ -245,7 +245,7 @@ class Settling:
             version=old.version + 1,
         )
         self._adbots.store.put_order(transaction, old, closed)
-        entry = Entry(SYSTEM, "payment.matched", f"order:{old.id}", _summary(old), {"order": order_id})
+        entry = LedgerEntry(SYSTEM, "payment.matched", f"order:{old.id}", _summary(old), {"order": order_id})
         self._adbots.ledger.sign(transaction, entry)
 
     # Money without a sale
@@ -279,7 +279,7 @@ class Settling:
             self._store.matched(transaction, known)
             self._adbots.store.put_order(transaction, None, order)
             reason = order.review_reason or ""
-            entry = Entry(SYSTEM, "payment.review", f"order:{order.id}", after=_summary(order), reason=reason)
+            entry = LedgerEntry(SYSTEM, "payment.review", f"order:{order.id}", after=_summary(order), reason=reason)
             self._adbots.ledger.sign(transaction, entry)
 
         self._commit(fill)
@@ -291,8 +291,8 @@ class Settling:
         fill(transaction)
         try:
             transaction.commit()
-        except Refused as refused:
-            raise Contended(str(refused)) from refused
+        except TransactionRejected as refused:
+            raise TransactionConflict(str(refused)) from refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,20 +316,20 @@ def _announce_review(order: Order) -> None:
     logger.warning("order needs a person", order_id=order.id, problems=sorted(order.problems))
 
 
-def _entry(this: _Round, after: Order | None, actor: Actor) -> Entry:
+def _entry(this: _Round, after: Order | None, actor: Actor) -> LedgerEntry:
     if after is None:
         facts = {
             "amount_refunded": this.payment.amount_refunded,
             "disputed": this.payment.disputed,
             "ended": this.payment.ended,
         }
-        return Entry(
+        return LedgerEntry(
             actor, this.fact.action, f"payment:{this.gathered.home.key}", after=facts, reason=this.event.event_type
         )
     target, before = f"order:{after.id}", _summary(this.before)
     if _comes_into_review(this.before, after):
-        return Entry(actor, "payment.review", target, before, _summary(after), after.review_reason or "")
-    return Entry(actor, this.fact.action, target, before, _summary(after), this.event.event_type)
+        return LedgerEntry(actor, "payment.review", target, before, _summary(after), after.review_reason or "")
+    return LedgerEntry(actor, this.fact.action, target, before, _summary(after), this.event.event_type)
 
 
 def _summary(order: Order | None) -> dict[str, Any]:

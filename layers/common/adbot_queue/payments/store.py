@@ -21,7 +21,7 @@ from adbot_queue.payments.model import Fact, Payment
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-KEPT_DAYS = 400
+TTL_DAYS = 400
 """How long a settled event is kept: longer than a year, for the yearly audit."""
 
 UNSETTLED = "EVENT"
@@ -35,7 +35,7 @@ MAX_REJECTED = 100
 
 REJECTED = "rejected"
 
-_MOST_LINKS = 5
+_MAX_LINKS = 5
 """Ids in a row that lead to one payment: charge, payment intent, invoice, subscription, and one to spare."""
 
 
@@ -52,7 +52,7 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class StoredPayment:
     """A payment as stored: its key, its facts, and the version they were read with (0: not stored yet)."""
 
     key: str
@@ -72,8 +72,8 @@ class Gathered:
         unlinked: ids that lead nowhere yet.
     """
 
-    home: Known
-    parts: tuple[Known, ...]
+    home: StoredPayment
+    parts: tuple[StoredPayment, ...]
     unlinked: tuple[str, ...]
     own: Payment = field(default_factory=Payment)
 
@@ -192,7 +192,7 @@ class PaymentStore:
         A subscription's id is the payment's key. Without one it is the payment that the ids lead to, one with money
         before one of which only other facts are known; and the first id when they lead to none.
         """
-        found: dict[str, Known] = {}
+        found: dict[str, StoredPayment] = {}
         unlinked: list[str] = []
         for name, known in self._follow(fact.ids).items():
             if known is None:
@@ -201,9 +201,11 @@ class PaymentStore:
                 found[known.key] = known
         first = fact.ids[0]
         if fact.subscription:
-            home = found.get(first, Known(first, Payment()))
+            home = found.get(first, StoredPayment(first, Payment()))
         else:
-            home = max(found.values(), key=lambda known: known.payment.has_order, default=Known(first, Payment()))
+            home = max(
+                found.values(), key=lambda known: known.payment.has_order, default=StoredPayment(first, Payment())
+            )
         # Two that both have an order stay two: their bots exist. Stripe gives no events that lead there.
         parts = tuple(known for known in found.values() if known.key != home.key and not known.payment.has_order)
         facts = home.payment
@@ -212,11 +214,11 @@ class PaymentStore:
         unlinked = [name for name in unlinked if name != home.key]
         return Gathered(replace(home, payment=facts), parts, tuple(unlinked), home.payment)
 
-    def _follow(self, ids: Sequence[str]) -> dict[str, Known | None]:
+    def _follow(self, ids: Sequence[str]) -> dict[str, StoredPayment | None]:
         """What each id leads to, None where it leads nowhere. Facts without an order expire, links to them do not."""
         at = {name: name for name in ids}
         items: dict[str, Item] = {}
-        for _ in range(_MOST_LINKS):
+        for _ in range(_MAX_LINKS):
             missing = {name for name in at.values() if name not in items}
             read = dynamodb.get_many(self.client, self.table, [self._key(name) for name in sorted(missing)])
             items |= {item["pk"].rsplit("#", 1)[-1]: item for item in read}
@@ -224,15 +226,15 @@ class PaymentStore:
             if not onward:
                 break
             at |= onward
-        ends = {name: Known(here, Payment()) if here != name else None for name, here in at.items()}
+        ends = {name: StoredPayment(here, Payment()) if here != name else None for name, here in at.items()}
         return ends | {name: _known(here, items[here]) for name, here in at.items() if here in items}
 
-    def payment(self, key: str) -> Known | None:
+    def payment(self, key: str) -> StoredPayment | None:
         """A payment by its key."""
         item = dynamodb.get(self.client, self.table, self._key(key))
         return _known(key, item) if item and "same_as" not in item else None
 
-    def matched(self, transaction: Transaction, known: Known) -> None:
+    def matched(self, transaction: Transaction, known: StoredPayment) -> None:
         """Take a payment out of those that wait for their sale: refused with tag `payment` when it has changed."""
         transaction.update(
             "payment",
@@ -279,10 +281,10 @@ class PaymentStore:
         return {"pk": f"PAYMENT#{self.provider}#{name}"}
 
 
-def _known(name: str, item: Item) -> Known:
+def _known(name: str, item: Item) -> StoredPayment:
     values = {field: item[field] for field in Payment.__slots__ if field in item}
     since = item["received_at"] if item.get("unsettled") == UNMATCHED else None
-    return Known(name, Payment(**values), item["version"], since)
+    return StoredPayment(name, Payment(**values), item["version"], since)
 
 
 def _received(item: Item) -> Received:
@@ -297,4 +299,4 @@ def _received(item: Item) -> Received:
 
 
 def _expiry(now: int) -> int:
-    return now // 1000 + KEPT_DAYS * 86_400
+    return now // 1000 + TTL_DAYS * 86_400

@@ -25,7 +25,7 @@ from adbot_queue.providers.waiting import retry_after
 if TYPE_CHECKING:
     from stripe import RequestOptions, StripeClient, StripeError
 
-MOST_AMOUNT = 1_000_000
+MAX_AMOUNT = 1_000_000
 ACT_READ_S = 15
 """Banks are slow to answer."""
 
@@ -41,7 +41,7 @@ REPLAYED_S = 3600
 PAGE = 100
 """The most that Stripe lists at once."""
 
-Amount = Annotated[int, Field(gt=0, le=MOST_AMOUNT)]
+Amount = Annotated[int, Field(gt=0, le=MAX_AMOUNT)]
 Currency = Annotated[str, Field(pattern=r"^[a-z]{3}$", description="a three-letter ISO 4217 code in lower case")]
 
 # Stripe's limits are 50 entries, 40 and 500 characters; one entry is ours.

@@ -17,7 +17,7 @@ from adbot_queue.payments.wishes import wish_of
 Object = Mapping[str, Any]
 
 _NUMBER = re.compile(r"-?[0-9]{1,15}")
-_MOST_AMOUNT = 40
+_MAX_AMOUNT = 40
 """Characters kept of what should be an amount."""
 
 
@@ -228,7 +228,7 @@ def _whole(value: Any) -> int | str | None:
     if value is None:
         return None
     text = str(value).strip()
-    return int(text) if _NUMBER.fullmatch(text) else text[:_MOST_AMOUNT]
+    return int(text) if _NUMBER.fullmatch(text) else text[:_MAX_AMOUNT]
 
 
 def _amount(value: Any) -> int:
@@ -281,11 +281,11 @@ def _sale(pays: str, mode: Any, currency: str, asked: int | str, metadata: Mappi
     """What was sold, for `Payment.sales`."""
     return {
         "pays": pays,
-        "mode": str(mode or "")[:_MOST_AMOUNT],
-        "currency": currency[:_MOST_AMOUNT],
+        "mode": str(mode or "")[:_MAX_AMOUNT],
+        "currency": currency[:_MAX_AMOUNT],
         "asked": asked,
         "plan_id": metadata.get("plan_id", "")[:64],
-        "required_sessions": metadata.get("required_sessions", "")[:_MOST_AMOUNT],
+        "required_sessions": metadata.get("required_sessions", "")[:_MAX_AMOUNT],
     }
 
 

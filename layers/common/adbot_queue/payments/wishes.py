@@ -13,7 +13,7 @@ _POOL = re.compile(r"[a-z][a-z0-9-]{0,31}")
 PLAN_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 USER_ID = re.compile(r"[!#-\[\]-~]{1,128}")
 """The form of a user's id: 1 to 128 printable ASCII characters, no space, quotation mark or backslash."""
-MOST_QUOTED = 12
+MAX_QUOTED = 12
 """Characters of a number that a reason quotes."""
 
 
@@ -53,7 +53,7 @@ def wish_of(metadata: Mapping[str, str]) -> Wish:
     elif not PLAN_ID.fullmatch(plan):
         problem = "metadata.plan_id is no plan's id: 1 to 64 of a-z, 0-9, _ and - were expected"
     elif number and not required:
-        found = f"found {number}, " if len(number) <= MOST_QUOTED and number.isprintable() else ""
+        found = f"found {number}, " if len(number) <= MAX_QUOTED and number.isprintable() else ""
         problem = f"metadata.required_sessions: {found}is not a number from 1 to {MAX_SESSIONS}"
     elif pool and not _POOL.fullmatch(pool):
         problem = "metadata.pool is no pool's name: 1 to 32 of a-z, 0-9 and -, a letter first, were expected"

@@ -19,10 +19,10 @@ from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
 
-KEPT_MS = 90 * 86_400_000
+TTL_MS = 90 * 86_400_000
 
 
-class Kind(StrEnum):
+class CallKind(StrEnum):
     """What was called."""
 
     AI = "ai"
@@ -32,7 +32,7 @@ class Kind(StrEnum):
 class EventLog(Table):
     """Writes events, and reads those of a kind newest first."""
 
-    def record(self, kind: Kind, **event: Any) -> None:
+    def record(self, kind: CallKind, **event: Any) -> None:
         """Write an event. Never raises: what it tells of has happened and was paid for, whether it is noted or not.
 
         Args:
@@ -44,7 +44,7 @@ class EventLog(Table):
             "pk": f"EVENTS#{kind}",
             "sk": f"{iso(now)}#{time_ordered_id(now)}",
             "at": iso(now),
-            "expires_at": (now + KEPT_MS) // 1000,
+            "expires_at": (now + TTL_MS) // 1000,
             **event,
         }
         logger.info("called", kind=kind.value, **event)
@@ -55,7 +55,7 @@ class EventLog(Table):
             logger.exception("event not written", kind=kind.value)
 
     def read(
-        self, kind: Kind, since: int | None, until: int | None, limit: int, cursor: str | None
+        self, kind: CallKind, since: int | None, until: int | None, limit: int, cursor: str | None
     ) -> tuple[list[Item], str | None]:
         """A page of events, newest first, and the cursor of the next one, None after the last.
 

@@ -65,7 +65,7 @@ LOOK_MS = 60_000
 RECEIVER = "receiver/"
 """Begins the names of circuits of receivers."""
 
-KEPT_S = 86_400
+TTL_S = 86_400
 REMEMBERED = 1_000
 """Circuits that a process remembers."""
 
@@ -90,7 +90,7 @@ class NotBefore(CircuitOpen):
     """The provider throttles."""
 
 
-class Circuits:
+class CircuitBreaker:
     """Every provider's circuit."""
 
     def __init__(
@@ -365,7 +365,7 @@ class Circuits:
         return self._now() // WINDOW_MS
 
     def _expires(self) -> int:
-        return self._now() // 1000 + KEPT_S
+        return self._now() // 1000 + TTL_S
 
     def _write(self, provider: str, expression: str, condition: str, **values: Any) -> bool:
         """Change the row unless it stands otherwise; what stands there afterwards is known in both cases."""
@@ -392,6 +392,6 @@ def _key(provider: str) -> Item:
 
 
 @lru_cache(maxsize=1)
-def from_env() -> Circuits:
+def from_env() -> CircuitBreaker:
     """The circuits as this process knows them."""
-    return Circuits(aws.dynamodb(), settings().system_table)
+    return CircuitBreaker(aws.dynamodb(), settings().system_table)

@@ -3,9 +3,9 @@
     HEALTH#<level>   <time-ordered id>   event, message, detail, at
 
 One partition a level, its key in the order of time: a page is one Query, or one a level for all of them, however many
-days lie in between. A level takes 1,000 writes a second; so that a storm does not fill it, a process writes the same
-event of a level no more than `MOST` times in `PERIOD` seconds, and the next one that it writes says how many it left
-out. Every one of them is in the function's log.
+days lie in between. A level takes 1,000 writes a second. So that a storm does not fill it, a process writes an event of
+a level at most `MAX_ENTRIES` times in `PERIOD_S` seconds; the next entry says how many it left out. The function's log
+has all of them.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from adbot_queue.core.telemetry import logger
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-KEPT_MS = 7 * 86_400_000
-MOST, PERIOD = 5, 10
-LONGEST = 1_000
+TTL_MS = 7 * 86_400_000
+MAX_ENTRIES, PERIOD_S = 5, 10
+MAX_TEXT = 1_000
 """Characters of a text in an entry."""
 
 
@@ -103,19 +103,19 @@ class HealthLog:
             "sk": time_ordered_id(now),
             "level": level.value,
             "event": event,
-            "message": message[:LONGEST],
+            "message": message[:MAX_TEXT],
             "detail": {name: _plain(value) for name, value in detail.items() if value is not None},
             "at": iso(now),
-            "expires_at": (now + KEPT_MS) // 1000,
+            "expires_at": (now + TTL_MS) // 1000,
         }
 
     def _admit(self, level: LogLevel, event: str) -> int | None:
         """How many of its kind were left out before it; None when it is to be left out itself."""
         now = self._seconds()
         spell = self._spells.setdefault((level.value, event), _Spell(now))
-        if now - spell.began >= PERIOD:
+        if now - spell.began >= PERIOD_S:
             spell.began, spell.written = now, 0
-        if spell.written >= MOST:
+        if spell.written >= MAX_ENTRIES:
             spell.left_out += 1
             return None
         spell.written += 1
@@ -130,7 +130,7 @@ class HealthLog:
         Raises:
             Invalid: the cursor is not one that this log gave.
         """
-        low = time_ordered_id(self._now() - KEPT_MS)[:12]  # TTL may delete days late
+        low = time_ordered_id(self._now() - TTL_MS)[:12]  # TTL may delete days late
         high = _position(cursor) if cursor else "g"  # after every hex digit
         if high < low:
             return [], None
@@ -162,7 +162,7 @@ def _pk(level: LogLevel) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, bool | int) else str(value)[:LONGEST]
+    return value if isinstance(value, bool | int) else str(value)[:MAX_TEXT]
 
 
 def _shown(entry: Item) -> Item:

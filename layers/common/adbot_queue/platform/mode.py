@@ -20,7 +20,7 @@ from adbot_queue.core.dynamodb import Item, Transaction
 from adbot_queue.core.last_known import LastKnown
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
-from adbot_queue.ledger import Actor, Entry, Ledger
+from adbot_queue.ledger import Actor, Ledger, LedgerEntry
 from adbot_queue.platform import health_log
 from adbot_queue.platform.health_log import HealthLog, LogLevel
 
@@ -115,7 +115,7 @@ class Modes:
         else:
             transaction.create("mode", self._table, item)
         was, becomes = before.mode.value, after.mode.value
-        entry = Entry(actor, "mode.set", "system:mode", {"mode": was}, {"mode": becomes}, after.reason)
+        entry = LedgerEntry(actor, "mode.set", "system:mode", {"mode": was}, {"mode": becomes}, after.reason)
         self._ledger.sign(transaction, entry)
         message = f"mode switched from {was} to {becomes}"
         detail = {"before": was, "after": becomes, "actor": actor.id, "reason": after.reason}

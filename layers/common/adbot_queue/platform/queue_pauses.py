@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Intent:
+class DesiredState:
     """What a queue is meant to do; without `changed_at` nobody has touched it yet."""
 
     paused: bool = False
@@ -49,15 +49,15 @@ class Pauses:
         return self._paused.get()
 
     def _read(self) -> frozenset[str]:
-        return frozenset(name for name, intent in self.intents().items() if intent.paused)
+        return frozenset(name for name, intent in self.desired_states().items() if intent.paused)
 
-    def intents(self) -> dict[str, Intent]:
+    def desired_states(self) -> dict[str, DesiredState]:
         """The intent of every queue, read strongly in one call."""
-        found = dynamodb.get_many(self._client, self._table, [intent_key(name) for name in self._queues])
-        return dict.fromkeys(self._queues, Intent()) | {name_of(item): intent_of(item) for item in found}
+        found = dynamodb.get_many(self._client, self._table, [desired_state_key(name) for name in self._queues])
+        return dict.fromkeys(self._queues, DesiredState()) | {name_of(item): desired_state_of(item) for item in found}
 
 
-def intent_key(queue: str) -> Item:
+def desired_state_key(queue: str) -> Item:
     """The key of a queue's intent."""
     return {"pk": f"QUEUE#{queue}", "sk": "Q"}
 
@@ -67,11 +67,11 @@ def name_of(item: Item) -> str:
     return str(item["pk"]).removeprefix("QUEUE#")
 
 
-def intent_of(item: Mapping[str, object]) -> Intent:
+def desired_state_of(item: Mapping[str, object]) -> DesiredState:
     """The intent in an item."""
-    return Intent(**{name: item[name] for name in Intent.__slots__})  # type: ignore[arg-type]
+    return DesiredState(**{name: item[name] for name in DesiredState.__slots__})  # type: ignore[arg-type]
 
 
-def intent_item(queue: str, intent: Intent) -> Item:
+def desired_state_item(queue: str, intent: DesiredState) -> Item:
     """An intent as its item."""
-    return {**intent_key(queue), **{name: getattr(intent, name) for name in Intent.__slots__}}
+    return {**desired_state_key(queue), **{name: getattr(intent, name) for name in DesiredState.__slots__}}

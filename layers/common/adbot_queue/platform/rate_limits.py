@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.conflicts import CHANGED, retry_on_conflict
-from adbot_queue.core.dynamodb import ConditionFailed, Contended, Item, Transaction
+from adbot_queue.core.dynamodb import ConditionFailed, Item, Transaction, TransactionConflict
 from adbot_queue.core.settings import settings
 from adbot_queue.platform.rate import Rate
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SECOND = 1_000_000
 """Microseconds."""
 
-KEPT_S = 3_600
+TTL_S = 3_600
 """How long a full bucket's item stays: longer than any two clocks differ."""
 
 MAX_TRIES = 5
@@ -41,7 +41,7 @@ REMEMBERED = 1_000
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Taken:
+class RateLimitResult:
     """What a take was answered.
 
     Attributes:
@@ -68,7 +68,7 @@ class Taken:
         return self.virtual_time_ms + index * self.interval_us // 1000
 
 
-class Limits:
+class RateLimiter:
     """Takes tokens out of named buckets. One UpdateItem as a rule; a refused take writes nothing."""
 
     def __init__(self, client: DynamoDBClient, table: str, now: Clock = system_clock) -> None:
@@ -77,7 +77,7 @@ class Limits:
         self._now = now
         self._seen: OrderedDict[str, int] = OrderedDict()
 
-    def take(self, name: str, rate: Rate, n: int = 1) -> Taken:
+    def acquire(self, name: str, rate: Rate, n: int = 1) -> RateLimitResult:
         """Take `n` tokens, all or none.
 
         Two writes cover all that may be found: a bucket that is full starts from now, another one goes on from where it
@@ -105,9 +105,9 @@ class Limits:
                     return self._remember(name, seen, _taken(rate, interval, cost, now, seen, allowed=False))
                 continue
             return self._remember(name, tat, _taken(rate, interval, cost, now, tat, allowed=True))
-        raise Contended(f"limit {name}")
+        raise TransactionConflict(f"limit {name}")
 
-    def take_all(self, wanted: Mapping[str, Rate]) -> dict[str, Taken]:
+    def acquire_all(self, wanted: Mapping[str, Rate]) -> dict[str, RateLimitResult]:
         """Take one token out of each of these buckets, or out of none of them.
 
         All are read, decided about, and written in one transaction that refuses when one of them has moved meanwhile.
@@ -120,11 +120,11 @@ class Limits:
         """
         keys = {name: {"pk": f"LIMIT#{name}", "sk": "L"} for name in wanted}
 
-        def attempt() -> dict[str, Taken]:
+        def attempt() -> dict[str, RateLimitResult]:
             now = self._now() * 1000
             found = dynamodb.get_many(self._client, self._table, keys.values())
             stood = {item["pk"].partition("#")[2]: item["tat"] for item in found}
-            refused: dict[str, Taken] = {}
+            refused: dict[str, RateLimitResult] = {}
             transaction = Transaction(self._client)
             for name, rate in wanted.items():
                 interval = math.ceil(SECOND / rate.per_second)
@@ -177,7 +177,7 @@ class Limits:
         tat: int = changed["tat"]
         return tat
 
-    def _remember(self, name: str, tat: int, taken: Taken) -> Taken:
+    def _remember(self, name: str, tat: int, taken: RateLimitResult) -> RateLimitResult:
         self._seen[name] = tat
         self._seen.move_to_end(name)
         if len(self._seen) > REMEMBERED:
@@ -186,13 +186,13 @@ class Limits:
 
 
 def _expires(tat: int) -> int:
-    return tat // SECOND + KEPT_S
+    return tat // SECOND + TTL_S
 
 
-def _taken(rate: Rate, interval: int, cost: int, now: int, tat: int, *, allowed: bool) -> Taken:
+def _taken(rate: Rate, interval: int, cost: int, now: int, tat: int, *, allowed: bool) -> RateLimitResult:
     full = rate.burst * interval
     before = tat - cost if allowed else tat
-    return Taken(
+    return RateLimitResult(
         allowed,
         limit=rate.burst,
         remaining=min(rate.burst, max(0, (now + full - tat) // interval)),
@@ -204,6 +204,6 @@ def _taken(rate: Rate, interval: int, cost: int, now: int, tat: int, *, allowed:
 
 
 @lru_cache(maxsize=1)
-def from_env() -> Limits:
+def from_env() -> RateLimiter:
     """The limits of this process."""
-    return Limits(aws.dynamodb(), settings().system_table)
+    return RateLimiter(aws.dynamodb(), settings().system_table)

@@ -21,7 +21,7 @@ from adbot_queue.providers.waiting import retry_after, throttled
 if TYPE_CHECKING:
     from mypy_boto3_lambda.type_defs import InvocationResponseTypeDef
 
-MOST_OUTPUT = 24 * 1024
+MAX_OUTPUT = 24 * 1024
 """Bytes of an answer that are read: what a job's result has room for."""
 
 CONFLICT, TOO_MANY, SERVER_ERROR = 409, 429, 500
@@ -33,7 +33,7 @@ class Output:
     """What came back.
 
     Attributes:
-        body: the answer, MOST_OUTPUT bytes and one more at the most.
+        body: the answer, MAX_OUTPUT bytes and one more at the most.
         failed: the plugin raised or died; the body says by which type of error.
         request_id: by which the plugin's log knows the call.
         late: there is no answer: it took longer than it may.
@@ -95,7 +95,7 @@ def _body(event: dict[str, Any]) -> bytes:
 
 def _read(answer: InvocationResponseTypeDef) -> Output:
     with answer["Payload"] as stream:
-        body = stream.read(MOST_OUTPUT + 1)
+        body = stream.read(MAX_OUTPUT + 1)
     return Output(body, "FunctionError" in answer, answer["ResponseMetadata"].get("RequestId", ""))
 
 

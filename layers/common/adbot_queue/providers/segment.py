@@ -22,7 +22,7 @@ SEGMENT = "https://api.segment.io"
 CONNECT_S = 2
 TIMEOUT_S = 10
 
-MOST_BYTES = 32 * 1024
+MAX_BYTES = 32 * 1024
 """Of one event, the whole request: https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/"""
 
 OK, TOO_MANY, SERVER_ERROR = 200, 429, 500

@@ -14,11 +14,11 @@ from adbot_queue.providers import registry
 SIGNATURE = "x-twilio-email-event-webhook-signature"
 TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
 
-MOST_AGE_S = 25 * 3600
+MAX_AGE_S = 25 * 3600
 """SendGrid repeats for 24 hours what was not answered well, and does not say that it signs anew. A batch that somebody
 else sends again changes nothing, so what is left to keep out is what no repetition explains."""
 
-MOST_AHEAD_S = 300
+MAX_AHEAD_S = 300
 """By which its clock may be ahead of ours."""
 
 
@@ -54,7 +54,7 @@ def verify(raw: bytes, signature: str | None, timestamp: str | None, now: int) -
     except (InvalidSignature, binascii.Error, ValueError) as error:
         raise BadSignature("the signature is not SendGrid's") from error
     age = now / 1000 - _seconds(timestamp)
-    if not -MOST_AHEAD_S <= age <= MOST_AGE_S:
+    if not -MAX_AHEAD_S <= age <= MAX_AGE_S:
         raise BadSignature("the signature is too old, or ahead of time")
 
 

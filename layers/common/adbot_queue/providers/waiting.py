@@ -8,7 +8,7 @@ from typing import Any
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.errors import ProviderFailed, Reach
 
-MOST_S = 365 * 86_400.0
+MAX_S = 365 * 86_400.0
 """More is not believed: the header is a stranger's, and a number of hundreds of digits is infinity to Python."""
 
 A_MOMENT = 1_000_000_000
@@ -43,16 +43,16 @@ def retry_after(headers: Any, now: Clock = system_clock) -> float | None:
         now: the clock that a date is held against.
 
     Returns:
-        0 to `MOST_S`; None when the header is missing or says nothing.
+        0 to `MAX_S`; None when the header is missing or says nothing.
     """
     text = str((headers.get("retry-after") or headers.get("Retry-After") or "") if headers else "").strip()
     if text.isascii() and text.isdigit():
-        return min(float(text), MOST_S)
+        return min(float(text), MAX_S)
     try:
         asked = parsedate_to_datetime(text).timestamp()
     except (ValueError, OverflowError):
         return None
-    return min(max(0.0, asked - now() / 1000), MOST_S)
+    return min(max(0.0, asked - now() / 1000), MAX_S)
 
 
 def _reset(headers: Any, now: Clock) -> float | None:
@@ -62,4 +62,4 @@ def _reset(headers: Any, now: Clock) -> float | None:
     if not (text.isascii() and text.isdigit()):
         return None
     told = min(float(text), A_MOMENT * 10.0)
-    return min(max(0.0, told - now() / 1000) if told >= A_MOMENT else told, MOST_S)
+    return min(max(0.0, told - now() / 1000) if told >= A_MOMENT else told, MAX_S)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 10.0
 
-MOST_BYTES = 3993
+MAX_BYTES = 3993
 """Of a message: push services take bodies of 4,096 bytes, of which 103 are not the message (RFC 8291, section 4)."""
 
 RECORD, POINT, AUTH, SALT = 4096, 65, 16, 16
@@ -63,7 +63,7 @@ def send(
 
     Args:
         browser: for whom.
-        message: what, at most `MOST_BYTES`.
+        message: what, at most `MAX_BYTES`.
         headers: TTL, Urgency, Topic.
         seconds: for all of it.
         now: the clock that the signature's end is counted by.

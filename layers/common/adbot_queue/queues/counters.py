@@ -27,20 +27,20 @@ from typing import TYPE_CHECKING, Any
 from adbot_queue.core import attribute_values, aws, dynamodb, records, telemetry
 from adbot_queue.core.clock import Clock, iso, system_clock
 from adbot_queue.core.conflicts import CHANGED, retry_on_conflict
-from adbot_queue.core.dynamodb import ConditionFailed, Contended, Item, Refused, Transaction
+from adbot_queue.core.dynamodb import ConditionFailed, Item, Transaction, TransactionConflict, TransactionRejected
 from adbot_queue.core.records import readable
 from adbot_queue.core.settings import settings
-from adbot_queue.queues.statistics import MINUTE_MS, Change, change_of, summed
+from adbot_queue.queues.statistics import MINUTE_MS, StatisticsChange, change_of, summed
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 SHARDS = 4
-MOST_RECORDS = 40
+MAX_RECORDS = 40
 """Records of a batch (the template's BatchSize): what a transaction has room for."""
 
-MINUTES_KEPT_S = 48 * 3_600
-MARKERS_KEPT_S = 2 * 86_400
+MINUTES_TTL_S = 48 * 3_600
+MARKERS_TTL_S = 2 * 86_400
 """Longer than a stream keeps its records."""
 
 
@@ -56,7 +56,7 @@ class Counted:
 
     id: str
     at: int
-    change: Change
+    change: StatisticsChange
 
 
 class Counters:
@@ -74,7 +74,7 @@ class Counters:
         """Count a batch of stream records, each once however often and in whatever batches it is delivered.
 
         Args:
-            batch: consecutive ones of one shard of the stream, at most `MOST_RECORDS` of them about jobs.
+            batch: consecutive ones of one shard of the stream, at most `MAX_RECORDS` of them about jobs.
 
         Raises:
             Unavailable: nothing is known to be counted; deliver the batch again.
@@ -96,11 +96,11 @@ class Counters:
         def attempt() -> Item | None:
             try:
                 self._transaction(batch).commit()
-            except Refused as refused:
+            except TransactionRejected as refused:
                 if marker := refused.failed["marker"]:
                     return marker
                 raise
-            except Contended:
+            except TransactionConflict:
                 self._shard = (self._shard + 1) % SHARDS
                 raise
             telemetry.count("RecordsTallied", len(batch))
@@ -129,13 +129,13 @@ class Counters:
                 transaction.add(f"totals:{queue}", self._table, key, changed)
         for (queue, minute), numbers in minutes.items():
             key = {"pk": _minutes_pk(queue), "sk": f"{_minute(minute * MINUTE_MS)}#{self._shard}"}
-            expires_at = minute * MINUTE_MS // 1000 + MINUTES_KEPT_S
+            expires_at = minute * MINUTE_MS // 1000 + MINUTES_TTL_S
             changed = {name: number for name, number in numbers.items() if number}
             transaction.add(f"minute:{queue}:{minute}", self._table, key, changed, expires_at=expires_at)
         return transaction
 
     def _marker(self, counted: list[str]) -> Item:
-        expires_at = self._now() // 1000 + MARKERS_KEPT_S
+        expires_at = self._now() // 1000 + MARKERS_TTL_S
         return {**_marker_key(counted[0]), "records": counted, "expires_at": expires_at}
 
     def _leave_marker(self, counted: list[str]) -> None:
@@ -189,7 +189,7 @@ class Counters:
         return {minute: summed(items) for minute, items in sorted(parts.items())}
 
     def day(self, queue: str, day: str) -> Counter[str]:
-        """What a queue did on a day (`2025-11-22`) that began less than `MINUTES_KEPT_S` ago. One Query."""
+        """What a queue did on a day (`2025-11-22`) that began less than `MINUTES_TTL_S` ago. One Query."""
         found = dynamodb.query(
             self._client,
             self._table,

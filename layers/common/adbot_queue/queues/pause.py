@@ -1,6 +1,6 @@
 """Pausing and resuming queues: the event source mapping of the queue's worker, off and on.
 
-The intent is written first, signed; then the mapping is changed. Whoever dies in between, or whatever else changes a
+The desired is written first, signed; then the mapping is changed. Whoever dies in between, or whatever else changes a
 mapping, is put right by `reconcile`, which the sweeper calls every minute.
 """
 
@@ -23,10 +23,16 @@ from adbot_queue.core.dynamodb import Transaction
 from adbot_queue.core.settings import MissingSetting, settings
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs import job_queues
-from adbot_queue.ledger import Actor, Entry, Ledger
+from adbot_queue.ledger import Actor, Ledger, LedgerEntry
 from adbot_queue.platform import health_log
 from adbot_queue.platform.health_log import HealthLog, LogLevel
-from adbot_queue.platform.queue_pauses import Intent, Pauses, intent_item, intent_key, intent_of
+from adbot_queue.platform.queue_pauses import (
+    DesiredState,
+    Pauses,
+    desired_state_item,
+    desired_state_key,
+    desired_state_of,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -40,15 +46,15 @@ _SETTLED = {"Enabled", "Disabled"}
 
 
 @dataclass(frozen=True, slots=True)
-class Switched:
-    """A queue after its switch was set: the intent, and the mapping's state as Lambda names it, or `PENDING`."""
+class PauseResult:
+    """A queue after its switch was set: the desired, and the mapping's state as Lambda names it, or `PENDING`."""
 
     name: str
-    intent: Intent
+    desired: DesiredState
     mapping: str
 
 
-class QueuesControl:
+class PauseControl:
     """Sets the switches of queues."""
 
     def __init__(
@@ -69,7 +75,7 @@ class QueuesControl:
         self._mappings = mappings
         self._now = now
 
-    def pause(self, queue: str, reason: str, actor: Actor) -> Switched:
+    def pause(self, queue: str, reason: str, actor: Actor) -> PauseResult:
         """Let a queue stand still: no message of it is received until it is resumed. Jobs that run are not touched.
 
         Saying it twice changes nothing, but sees to it again that the mapping obeys.
@@ -80,37 +86,37 @@ class QueuesControl:
         """
         return self._set(queue, reason, actor, paused=True)
 
-    def resume(self, queue: str, reason: str, actor: Actor) -> Switched:
+    def resume(self, queue: str, reason: str, actor: Actor) -> PauseResult:
         """Let it go on. Otherwise as `pause`."""
         return self._set(queue, reason, actor, paused=False)
 
-    def _set(self, queue: str, reason: str, actor: Actor, *, paused: bool) -> Switched:
+    def _set(self, queue: str, reason: str, actor: Actor, *, paused: bool) -> PauseResult:
         name = job_queues.queue(queue).name
 
-        def attempt() -> Intent:
-            found = dynamodb.get(self._client, self._table, intent_key(name))
-            before = intent_of(found) if found else Intent()
+        def attempt() -> DesiredState:
+            found = dynamodb.get(self._client, self._table, desired_state_key(name))
+            before = desired_state_of(found) if found else DesiredState()
             if before.paused is paused:
                 return before
-            after = Intent(paused, iso(self._now()), actor.id, reason, before.version + 1)
+            after = DesiredState(paused, iso(self._now()), actor.id, reason, before.version + 1)
             self._transaction(name, before, after, actor).commit()
             logger.info("queue switched", queue=name, paused=paused)
             return after
 
-        intent = retry_on_conflict(attempt, CHANGED)
-        return Switched(name, intent, self._apply(name, paused=paused))
+        desired = retry_on_conflict(attempt, CHANGED)
+        return PauseResult(name, desired, self._apply(name, paused=paused))
 
-    def _transaction(self, queue: str, before: Intent, after: Intent, actor: Actor) -> Transaction:
+    def _transaction(self, queue: str, before: DesiredState, after: DesiredState, actor: Actor) -> Transaction:
         """Intent (refused when somebody else has set it since), ledger entry."""
         transaction = Transaction(self._client)
-        item = intent_item(queue, after)
+        item = desired_state_item(queue, after)
         if before.version:
-            transaction.put("intent", self._table, item, condition="version = :version", version=before.version)
+            transaction.put("desired", self._table, item, condition="version = :version", version=before.version)
         else:
-            transaction.create("intent", self._table, item)
+            transaction.create("desired", self._table, item)
         action = "queue.pause" if after.paused else "queue.resume"
         was, becomes = {"paused": before.paused}, {"paused": after.paused}
-        self._ledger.sign(transaction, Entry(actor, action, f"queue:{queue}", was, becomes, after.reason))
+        self._ledger.sign(transaction, LedgerEntry(actor, action, f"queue:{queue}", was, becomes, after.reason))
         return transaction
 
     def _apply(self, queue: str, *, paused: bool) -> str:
@@ -130,17 +136,17 @@ class QueuesControl:
         One that is just being changed is left to the next run.
         """
         repaired: list[str] = []
-        for queue, intent in Pauses(self._client, self._table, self._mappings).intents().items():
+        for queue, desired in Pauses(self._client, self._table, self._mappings).desired_states().items():
             try:
                 state = self._functions().get_event_source_mapping(UUID=self._mappings[queue])["State"]
             except (ClientError, BotoCoreError) as error:
                 logger.warning("mapping cannot be read", queue=queue, error=_name(error))
                 continue
-            if state in _RIGHT[intent.paused] or state not in _SETTLED:
+            if state in _RIGHT[desired.paused] or state not in _SETTLED:
                 continue
             message = f"the event source mapping of {queue} was {state}; it is set right"
-            self._log.record(LogLevel.WARNING, "queue.mapping", message, queue=queue, paused=intent.paused)
-            if self._apply(queue, paused=intent.paused) != PENDING:
+            self._log.record(LogLevel.WARNING, "queue.mapping", message, queue=queue, paused=desired.paused)
+            if self._apply(queue, paused=desired.paused) != PENDING:
                 repaired.append(queue)
         count("MappingsRepaired", len(repaired))
         return repaired
@@ -153,12 +159,12 @@ def _name(error: ClientError | BotoCoreError) -> str:
 
 
 def reconcile() -> list[str]:
-    """As `QueuesControl.reconcile`, for the queues of this process."""
+    """As `PauseControl.reconcile`, for the queues of this process."""
     return from_env().reconcile()
 
 
 @lru_cache(maxsize=1)
-def from_env() -> QueuesControl:
+def from_env() -> PauseControl:
     """The switches of this process. Only functions that may change mappings are told which they are.
 
     Raises:
@@ -167,7 +173,7 @@ def from_env() -> QueuesControl:
     mappings = os.environ.get("EVENT_SOURCE_MAPPINGS")
     if mappings is None:
         raise MissingSetting("EVENT_SOURCE_MAPPINGS is not set: JSON, queue -> UUID of its event source mapping")
-    return QueuesControl(
+    return PauseControl(
         aws.dynamodb(),
         settings().system_table,
         ledgers.from_env(),

@@ -8,7 +8,7 @@ from pydantic import AliasPath, Field
 
 from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Input, Query, View
-from adbot_queue.queues.service import MOST_MINUTES, Period, Standing
+from adbot_queue.queues.service import MAX_MINUTES, QueueSnapshot, QueueStats
 from adbot_queue.queues.statistics import EVENTS, RUN, WAIT, Histogram
 
 PLACES = 3
@@ -24,7 +24,7 @@ class PauseQueue(Input):
 class QueueStatsQuery(Query):
     """Period of the statistics."""
 
-    minutes: int = Field(60, ge=1, le=MOST_MINUTES)
+    minutes: int = Field(60, ge=1, le=MAX_MINUTES)
 
 
 class PauseView(View):
@@ -47,15 +47,15 @@ class QueueView(View):
     oldest_waiting_seconds: int
 
     @classmethod
-    def of(cls, standing: Standing, now: int) -> QueueView:
+    def of(cls, snapshot: QueueSnapshot, now: int) -> QueueView:
         """Of a queue, as of now (ms)."""
-        oldest = standing.oldest_waiting_at
+        oldest = snapshot.oldest_waiting_at
         return cls(
-            name=standing.name,
-            paused=standing.intent.paused,
-            switch=PauseView.model_validate(standing.intent),
-            states=standing.levels,
-            totals=_events(standing.totals),
+            name=snapshot.name,
+            paused=snapshot.desired.paused,
+            switch=PauseView.model_validate(snapshot.desired),
+            states=snapshot.levels,
+            totals=_events(snapshot.totals),
             oldest_waiting_at=None if oldest is None else iso(oldest),
             oldest_waiting_seconds=0 if oldest is None else max(0, now - oldest) // 1000,
         )
@@ -67,9 +67,9 @@ class QueuePage(View):
     items: list[QueueView]
 
     @classmethod
-    def of(cls, standings: Iterable[Standing], now: int) -> QueuePage:
+    def of(cls, snapshots: Iterable[QueueSnapshot], now: int) -> QueuePage:
         """Of queues, as of now (ms)."""
-        return cls(items=[QueueView.of(standing, now) for standing in standings])
+        return cls(items=[QueueView.of(snapshot, now) for snapshot in snapshots])
 
 
 class PauseResultView(View):
@@ -79,8 +79,8 @@ class PauseResultView(View):
     """
 
     name: str
-    paused: bool = Field(validation_alias=AliasPath("intent", "paused"))
-    switch: PauseView = Field(validation_alias="intent")
+    paused: bool = Field(validation_alias=AliasPath("desired", "paused"))
+    switch: PauseView = Field(validation_alias="desired")
     mapping: str
 
 
@@ -124,12 +124,12 @@ class PeriodView(View):
     failure_rate: float | None
 
     @classmethod
-    def of(cls, period: Period) -> PeriodView:
+    def of(cls, period: QueueStats) -> PeriodView:
         """Of a period."""
         return cls(**_figures(period))
 
 
-class QueueStats(PeriodView):
+class QueueStatsView(PeriodView):
     """Counts, rates, wait and run times of a queue, in total and by minute (empty minutes are left out)."""
 
     name: str
@@ -138,7 +138,7 @@ class QueueStats(PeriodView):
     per_minute: list[MinuteView]
 
     @classmethod
-    def of_queue(cls, name: str, period: Period, by_minute: Mapping[str, Mapping[str, int]]) -> QueueStats:
+    def of_queue(cls, name: str, period: QueueStats, by_minute: Mapping[str, Mapping[str, int]]) -> QueueStatsView:
         """Of a queue's period and its minutes."""
         shown = [name for name in MinuteView.model_fields if name != "minute"]
         return cls(
@@ -153,7 +153,7 @@ class QueueStats(PeriodView):
         )
 
 
-def _figures(period: Period) -> dict[str, object]:
+def _figures(period: QueueStats) -> dict[str, object]:
     rate = period.failure_rate
     return {
         "minutes": period.minutes,

@@ -13,7 +13,7 @@ from adbot_queue.core.settings import settings
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.model import JobState
 from adbot_queue.jobs.store.items import listing_of
-from adbot_queue.platform.queue_pauses import Intent, intent_key, intent_of, name_of
+from adbot_queue.platform.queue_pauses import DesiredState, desired_state_key, desired_state_of, name_of
 from adbot_queue.queues import counters
 from adbot_queue.queues.counters import Counters
 from adbot_queue.queues.statistics import LEVEL, Histogram, summed
@@ -21,7 +21,7 @@ from adbot_queue.queues.statistics import LEVEL, Histogram, summed
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-MOST_MINUTES = 1440
+MAX_MINUTES = 1440
 """The longest period that statistics are told of."""
 
 
@@ -31,7 +31,7 @@ def names() -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class QueueSnapshot:
     """A queue as it stands, and all it has done.
 
     Attributes:
@@ -41,7 +41,7 @@ class Standing:
     """
 
     name: str
-    intent: Intent
+    desired: DesiredState
     levels: dict[str, int]
     totals: Mapping[str, int]
     oldest_waiting_at: int | None
@@ -52,7 +52,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
+class QueueStats:
     """What a queue did in the last minutes."""
 
     minutes: int
@@ -87,13 +87,15 @@ class Queues:
         self._jobs_table = jobs_table
         self._counters = counted
 
-    def standings(self) -> list[Standing]:
+    def snapshots(self) -> list[QueueSnapshot]:
         """All queues as they stand: one BatchGetItem for all, and one Query of one item each."""
         queues = names()
-        totals, rows = self._counters.totals(queues, [intent_key(name) for name in queues])
-        intents = {name_of(item): intent_of(item) for item in rows}
+        totals, rows = self._counters.totals(queues, [desired_state_key(name) for name in queues])
+        intents = {name_of(item): desired_state_of(item) for item in rows}
         return [
-            Standing(name, intents.get(name, Intent()), _levels(totals[name]), totals[name], self._oldest_waiting(name))
+            QueueSnapshot(
+                name, intents.get(name, DesiredState()), _levels(totals[name]), totals[name], self._oldest_waiting(name)
+            )
             for name in queues
         ]
 
@@ -110,21 +112,21 @@ class Queues:
         )
         return int(found[0]["listed_at"]) if found else None
 
-    def stats(self, name: str, minutes: int) -> tuple[str, Period, dict[str, Counter[str]]]:
+    def stats(self, name: str, minutes: int) -> tuple[str, QueueStats, dict[str, Counter[str]]]:
         """What a queue did in the last minutes, in sum and minute by minute: one Query.
 
         Raises:
             NotFound: there is no such queue.
         """
         found = self._counters.minutes(job_queues.queue(name).name, minutes)
-        return name, Period(minutes, summed(found.values())), found
+        return name, QueueStats(minutes, summed(found.values())), found
 
-    def periods(self, name: str, *lengths: int) -> list[Period]:
+    def periods(self, name: str, *lengths: int) -> list[QueueStats]:
         """What a queue did in the last minutes, for several lengths: one Query for the longest."""
         found = self._counters.minutes(name, max(lengths))
         firsts = [self._counters.minute_before(length - 1) for length in lengths]
         return [
-            Period(length, summed(numbers for minute, numbers in found.items() if minute >= first))
+            QueueStats(length, summed(numbers for minute, numbers in found.items() if minute >= first))
             for length, first in zip(lengths, firsts, strict=True)
         ]
 

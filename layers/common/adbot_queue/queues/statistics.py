@@ -46,7 +46,7 @@ WAIT, RUN = "wait", "run"
 
 
 @dataclass(slots=True)
-class Change:
+class StatisticsChange:
     """What one change of a row adds: by queue. `counts` belong to a minute as well, `levels` only to the totals."""
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
@@ -57,9 +57,9 @@ class Change:
         return bool(self.counts or self.levels)
 
 
-def change_of(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Change:
+def change_of(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> StatisticsChange:
     """The change between two images of a job's item, decoded; None where it did not exist or does not any more."""
-    change = Change()
+    change = StatisticsChange()
     was, becomes = _place(before), _place(after)
     if was == becomes:
         return change

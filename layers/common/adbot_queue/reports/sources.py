@@ -18,7 +18,7 @@ from adbot_queue.providers import stripe_currencies as currencies
 from adbot_queue.queues.statistics import EVENTS
 from adbot_queue.reports.model import Table, by_day
 
-AT_ONCE = 100
+PAGE_SIZE = 100
 """Bots of one page: what one BatchGetItem reads, of the bots and of their orders."""
 
 PAGES_PER_SLICE = 20
@@ -77,11 +77,11 @@ def orders(progress: Progress, since: str, until: str) -> Table:
 def _page(adbots: AdbotStore, state: Cursor, kind: str, since: str, until: str) -> int:
     """Count a page of a kind and move on to the next, None after the last; how many there were."""
     if kind == "MONEY":
-        moved, state["page"] = adbots.movements_between(since, until, AT_ONCE, state["page"])
+        moved, state["page"] = adbots.movements_between(since, until, PAGE_SIZE, state["page"])
         for movement in moved:
             _move(state, clock.day(movement.at), movement.currency, movement.received, movement.returned)
         return len(moved)
-    ids, state["page"] = adbots.listed_between(kind, since, until, AT_ONCE, state["page"])
+    ids, state["page"] = adbots.listed_between(kind, since, until, PAGE_SIZE, state["page"])
     for day, order, bots in _bots(adbots, ids) if kind == "ADBOT" else _in_review(adbots, ids):
         _add(state, day, order, bots)
         if order and not order.dated and order.status not in NOT_PAID:  # from before there were movements

@@ -127,7 +127,7 @@ class Schedule:
         return after.decided(until, None)
 
 
-class Outcome(StrEnum):
+class TickOutcome(StrEnum):
     """What became of a tick."""
 
     RAN = "ran"  # a job, on time
@@ -149,7 +149,7 @@ class Tick:
     """
 
     at: int
-    outcome: Outcome
+    outcome: TickOutcome
     job_id: str | None = None
     count: int = 1
     detail: str = ""
@@ -178,12 +178,12 @@ class Withdrawal:
         taken: list[Tick] = []
         cancelled: list[Job] = []
         for tick in ticks:
-            if tick.outcome in {Outcome.MANUAL, Outcome.WITHDRAWN}:
+            if tick.outcome in {TickOutcome.MANUAL, TickOutcome.WITHDRAWN}:
                 continue
             job = jobs.get(tick.job_id or "")
             if job and job.state is JobState.DELAYED and not job.attempt and not job.attempts:
                 cancelled.append(job)
-            elif tick.outcome is not Outcome.REFUSED or tick.at <= now:
+            elif tick.outcome is not TickOutcome.REFUSED or tick.at <= now:
                 return cls(tuple(taken), tuple(cancelled), tick.at)
             taken.append(tick)
         return cls(tuple(taken), tuple(cancelled))

@@ -37,7 +37,7 @@ MAX_COUNTED = 1000
 """Ticks that are counted after a long outage; beyond that it is only known that there are more."""
 
 _UNITS = {"minute": MINUTE_MS, "hour": 60 * MINUTE_MS, "day": 24 * 60 * MINUTE_MS}
-_LONGEST_MS = 3650 * _UNITS["day"]
+_MAX_MS = 3650 * _UNITS["day"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -254,7 +254,7 @@ def _interval(text: str) -> int:
     if not found or int(found[1]) == 0:
         raise BadExpression(f"rate: {text!r} is not a positive number of minutes, hours or days, like rate(5 minutes)")
     interval = int(found[1]) * _UNITS[found[2]]
-    if interval > _LONGEST_MS:
+    if interval > _MAX_MS:
         raise BadExpression(f"rate: {text!r} is longer than ten years")
     return interval
 

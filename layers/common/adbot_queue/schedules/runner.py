@@ -22,7 +22,7 @@ from adbot_queue.jobs import job_types
 from adbot_queue.jobs.enqueue.request import JobRequest, check_payload
 from adbot_queue.jobs.model import SEND_AHEAD_MS, Job
 from adbot_queue.schedules import store as schedule_store
-from adbot_queue.schedules.model import Outcome, Schedule, Tick
+from adbot_queue.schedules.model import Schedule, Tick, TickOutcome
 from adbot_queue.schedules.plan import LOOKAHEAD_MS, Decision, decide
 from adbot_queue.schedules.store import ScheduleStore, Settlement, StaleVersion
 
@@ -102,16 +102,16 @@ class ScheduleTrigger:
         if decision.last_skipped is not None:
             more = " and more" if decision.more else ""
             detail = f"missed since {iso(decision.first_skipped or 0)}{more}"
-            ticks.append(Tick(decision.last_skipped, Outcome.SKIPPED, count=decision.skipped, detail=detail))
+            ticks.append(Tick(decision.last_skipped, TickOutcome.SKIPPED, count=decision.skipped, detail=detail))
         runs = decision.runs[: limit - len(ticks)]
         until = decision.decided_until if len(runs) == len(decision.runs) else [decision.last_skipped, *runs][-1]
         refusal, problem = self._refusal(schedule) if runs else (None, schedule.problem)
         for at in runs:
             if refusal:
-                ticks.append(Tick(at, Outcome.REFUSED, detail=refusal))
+                ticks.append(Tick(at, TickOutcome.REFUSED, detail=refusal))
                 continue
             job = _job_of(schedule, at, now)
-            outcome = Outcome.CAUGHT_UP if at in decision.caught_up else Outcome.RAN
+            outcome = TickOutcome.CAUGHT_UP if at in decision.caught_up else TickOutcome.RAN
             ticks.append(Tick(at, outcome, job.id))
             jobs.append(job)
         return Settlement(schedule, schedule.decided(until or schedule.decided_until, problem), ticks, jobs)
@@ -184,11 +184,11 @@ def _count(settlements: Sequence[Settlement]) -> None:
 
 
 _METRICS = {
-    "TicksRun": {Outcome.RAN, Outcome.CAUGHT_UP},
-    "JobsEnqueued": {Outcome.RAN, Outcome.CAUGHT_UP},
-    "ScheduleTicksMissed": {Outcome.CAUGHT_UP, Outcome.SKIPPED},
-    "TicksSkipped": {Outcome.SKIPPED},
-    "TicksRefused": {Outcome.REFUSED},
+    "TicksRun": {TickOutcome.RAN, TickOutcome.CAUGHT_UP},
+    "JobsEnqueued": {TickOutcome.RAN, TickOutcome.CAUGHT_UP},
+    "ScheduleTicksMissed": {TickOutcome.CAUGHT_UP, TickOutcome.SKIPPED},
+    "TicksSkipped": {TickOutcome.SKIPPED},
+    "TicksRefused": {TickOutcome.REFUSED},
 }
 
 

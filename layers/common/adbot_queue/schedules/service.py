@@ -12,16 +12,16 @@ from functools import lru_cache
 from adbot_queue import ledger as ledgers
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.conflicts import retry_on_conflict
-from adbot_queue.core.dynamodb import Contended
+from adbot_queue.core.dynamodb import TransactionConflict
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, NotFound, Unavailable
 from adbot_queue.core.ids import derived_id, time_ordered_id
 from adbot_queue.jobs import service
 from adbot_queue.jobs.enqueue import request as intake
 from adbot_queue.jobs.service import Enqueued, JobService, TimeLeft
-from adbot_queue.ledger import Actor, Entry, Ledger
+from adbot_queue.ledger import Actor, Ledger, LedgerEntry
 from adbot_queue.schedules import store as schedule_store
 from adbot_queue.schedules.cron import BadExpression
-from adbot_queue.schedules.model import MAX_NAME, Outcome, Schedule, ScheduleSpec, Tick
+from adbot_queue.schedules.model import MAX_NAME, Schedule, ScheduleSpec, Tick, TickOutcome
 from adbot_queue.schedules.plan import BadZone
 from adbot_queue.schedules.runner import job_request
 from adbot_queue.schedules.store import (
@@ -141,7 +141,7 @@ class Schedules:
             self._store.change(current, after, withdrawal, now, sign)
             return after
 
-        return retry_on_conflict(attempt, (Contended, StaleVersion))
+        return retry_on_conflict(attempt, (TransactionConflict, StaleVersion))
 
     def remove(self, name: str, actor: Actor) -> Schedule:
         """Remove a schedule; return it as it was.
@@ -158,7 +158,7 @@ class Schedules:
             self._store.change(current, None, self._store.withdrawal(name, now), now, sign)
             return current
 
-        return retry_on_conflict(attempt, (Contended, StaleVersion))
+        return retry_on_conflict(attempt, (TransactionConflict, StaleVersion))
 
     def _unchanged(self, before: Schedule) -> Schedule:
         """Return a schedule as it is now: the sweeper may have decided ticks since it was read.
@@ -182,21 +182,21 @@ class Schedules:
         """
         schedule, now = self.get(name), self._now()
         key = f"schedule:{name}:run:{command.actor.id}:{command.key or request_id}"
-        taken = self._jobs.admit(command.actor.id)
+        taken = self._jobs.acquire(command.actor.id)
         request = job_request(schedule, key, command.actor.id)
         try:
             enqueued = self._jobs.enqueue(request, command.actor, time_left, taken)
         except IdempotencyMismatch as error:  # the schedule was changed since the same request came first
             enqueued = Enqueued(self._jobs.job(str(error.extra["job_id"])), replayed=True)
         job = enqueued.job
-        entry = Entry(command.actor, "schedule.run", f"schedule:{name}", after={"job_id": job.id})
-        tick = Tick(job.created_at, Outcome.MANUAL, job.id)
+        entry = LedgerEntry(command.actor, "schedule.run", f"schedule:{name}", after={"job_id": job.id})
+        tick = Tick(job.created_at, TickOutcome.MANUAL, job.id)
         self._store.add_manual(name, tick, now, lambda transaction: self._ledger.sign(transaction, entry))
         return enqueued
 
     def _signed(self, action: str, actor: Actor, name: str, before: Schedule | None, after: Schedule | None) -> Sign:
         was, becomes = (one.spec.summary() if one else {} for one in (before, after))
-        entry = Entry(actor, action, f"schedule:{name}", was, becomes)
+        entry = LedgerEntry(actor, action, f"schedule:{name}", was, becomes)
         return lambda transaction: self._ledger.sign(transaction, entry)
 
     def _replay(self, duplicate: DuplicateOf, command: Command) -> Created:

@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from adbot_queue.core import aws, dynamodb
-from adbot_queue.core.dynamodb import Item, Refused, Table, Transaction
+from adbot_queue.core.dynamodb import Item, Table, Transaction, TransactionRejected
 from adbot_queue.core.errors import Unavailable
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
@@ -30,7 +30,7 @@ from adbot_queue.jobs.store import items
 from adbot_queue.jobs.store.claims import difference
 from adbot_queue.jobs.store.items import exactly, json_object, texts
 from adbot_queue.schedules.cron import BadExpression
-from adbot_queue.schedules.model import Outcome, Schedule, ScheduleSpec, Tick, Withdrawal, is_name
+from adbot_queue.schedules.model import Schedule, ScheduleSpec, Tick, TickOutcome, Withdrawal, is_name
 from adbot_queue.schedules.plan import ON_TIME_MS, BadZone, MissedPolicy
 
 QUEUE = "schedules"
@@ -193,7 +193,7 @@ class ScheduleStore(Table):
             transaction.put("key", self.table, stored, condition=condition, now=now)
         try:
             transaction.commit()
-        except Refused as refused:
+        except TransactionRejected as refused:
             raise KeyInUse if "key" in refused.failed else StaleVersion([schedule.name]) from refused
 
     def change(self, before: Schedule, after: Schedule | None, withdrawal: Withdrawal, now: int, sign: Sign) -> None:
@@ -220,12 +220,12 @@ class ScheduleStore(Table):
                 f"job:{job.id}", self.table, items.key_of(job.id), expression, condition=condition, **values, **guard
             )
         for tick in withdrawal.ticks:
-            taken = Tick(tick.at, Outcome.WITHDRAWN, tick.job_id)
+            taken = Tick(tick.at, TickOutcome.WITHDRAWN, tick.job_id)
             transaction.put(f"tick:{tick.at}", self.table, _tick_item(before.name, taken, now))
         sign(transaction)
         try:
             transaction.commit()
-        except Refused as refused:
+        except TransactionRejected as refused:
             raise StaleVersion([before.name]) from refused
 
     def settle(self, settlements: Sequence[Settlement], now: int) -> None:
@@ -248,7 +248,7 @@ class ScheduleStore(Table):
                 transaction.create(f"{name} job {job.id}", self.table, items.item_of(job))
         try:
             transaction.commit()
-        except Refused as refused:
+        except TransactionRejected as refused:
             raise StaleVersion(tag.partition(" ")[0] for tag in refused.failed) from refused
 
     def _update(self, transaction: Transaction, tag: str, before: Schedule, after: Schedule) -> None:
@@ -267,7 +267,7 @@ class ScheduleStore(Table):
         sign(transaction)
         try:
             transaction.commit()
-        except Refused:
+        except TransactionRejected:
             return False
         return True
 
@@ -362,7 +362,7 @@ def _tick_key(at: int) -> str:
 
 
 def _tick_item(name: str, tick: Tick, now: int) -> Item:
-    run = f"#{tick.job_id}" if tick.outcome is Outcome.MANUAL else ""
+    run = f"#{tick.job_id}" if tick.outcome is TickOutcome.MANUAL else ""
     item: Item = {spec.name: getattr(tick, spec.name) for spec in fields(Tick)}
     return item | {
         "pk": key_of(name)["pk"],
@@ -376,7 +376,7 @@ def _tick_of(item: Item) -> Tick | None:
     """Return the tick in an item; None if another version wrote it and this one cannot read it."""
     try:
         values = {spec.name: item[spec.name] for spec in fields(Tick) if spec.name in item}
-        return Tick(**values | {"outcome": Outcome(item["outcome"])})
+        return Tick(**values | {"outcome": TickOutcome(item["outcome"])})
     except (KeyError, TypeError, ValueError):
         return None
 

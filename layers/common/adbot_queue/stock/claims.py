@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 from adbot_queue.adbots.commands import retry_on_conflict
 from adbot_queue.adbots.storage import items
-from adbot_queue.adbots.storage.pool_store import PoolStore, Stale
+from adbot_queue.adbots.storage.pool_store import PoolStore, StalePool
 from adbot_queue.core import dynamodb
-from adbot_queue.core.dynamodb import ConditionFailed, Item, Refused
-from adbot_queue.stock.upload import Line
+from adbot_queue.core.dynamodb import ConditionFailed, Item, TransactionRejected
+from adbot_queue.stock.upload import UploadLine
 
 
 class Claims:
@@ -50,7 +50,7 @@ class Claims:
         for item in dynamodb.get_many(self._store.client, self._store.table, keys):
             self._settled[int(item["sk"].removeprefix("CLAIM#"))] = item
 
-    def settle(self, number: int, lines: Sequence[Line]) -> None:
+    def settle(self, number: int, lines: Sequence[UploadLine]) -> None:
         """Store the sessions of one record's lines, unless it exists.
 
         Items and what each refuses: the record, when another request or the sweeper settled these lines; each session,
@@ -74,11 +74,11 @@ class Claims:
                     transaction.create(f"{offset}", self._store.table, session)
             try:
                 transaction.commit()
-            except Refused as refused:
+            except TransactionRejected as refused:
                 if settled := refused.failed.get("claim"):
                     return settled
                 dead.update(int(tag) for tag in refused.failed)
-                raise Stale from refused
+                raise StalePool from refused
             return claim
 
         self._settled[number] = retry_on_conflict(attempt)

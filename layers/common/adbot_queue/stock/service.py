@@ -12,15 +12,15 @@ from adbot_queue.adbots.model import Run
 from adbot_queue.adbots.pools import POOL_NAME
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.adbots.storage import items
-from adbot_queue.adbots.storage.pool_store import Stale
+from adbot_queue.adbots.storage.pool_store import StalePool
 from adbot_queue.core import attribute_values, dynamodb
 from adbot_queue.core.clock import Clock, system_clock
-from adbot_queue.core.dynamodb import ConditionFailed, Item, Refused
+from adbot_queue.core.dynamodb import ConditionFailed, Item, TransactionRejected
 from adbot_queue.core.errors import Conflict, Invalid
 from adbot_queue.core.ids import derived_id
-from adbot_queue.ledger import SYSTEM, Entry
+from adbot_queue.ledger import SYSTEM, LedgerEntry
 from adbot_queue.stock.claims import Claims
-from adbot_queue.stock.upload import Line, Verdict, by_pool, content_of
+from adbot_queue.stock.upload import LineVerdict, UploadLine, by_pool, content_of
 
 WRITERS = 8
 """Transactions of an upload under way at once: 10,000 sessions are 100 of them."""
@@ -34,7 +34,7 @@ class Uploaded:
     """An upload with a verdict a line; `replayed` when an earlier request under its Idempotency-Key had stored it."""
 
     upload_id: str
-    lines: list[Line]
+    lines: list[UploadLine]
     replayed: bool = False
 
     def or_refusal(self) -> Uploaded:
@@ -44,10 +44,10 @@ class Uploaded:
             Conflict: it was uploaded before. Invalid: it cannot be stored.
         """
         line = self.lines[0]
-        if line.verdict is Verdict.INVALID:
+        if line.verdict is LineVerdict.INVALID:
             name, separator, message = line.detail.partition(": ")
             raise Invalid.field(name, message) if separator else Invalid.field("body", line.detail)
-        if line.verdict is not Verdict.ACCEPTED and line.session:
+        if line.verdict is not LineVerdict.ACCEPTED and line.session:
             session_id = line.session.id
             detail = f"session {session_id} was {line.detail}"
             raise Conflict(detail, session_id=session_id, state=line.state, pool=line.pool)
@@ -68,7 +68,7 @@ class Stock:
 
     # Uploading
 
-    def upload(self, pool: str, lines: list[Line], command: Command) -> Uploaded:
+    def upload(self, pool: str, lines: list[UploadLine], command: Command) -> Uploaded:
         """Store sessions and make them available, then tell the allocator.
 
         Invisible until the last transaction: first the upload's description and pages, then every session under
@@ -101,7 +101,7 @@ class Stock:
         replayed = command.key is not None and bool(before) and all(before)
         return Uploaded(names[0] if names else derived_id("up_", base), lines, replayed)
 
-    def _known_pools(self, pool: str, lines: list[Line]) -> set[str]:
+    def _known_pools(self, pool: str, lines: list[UploadLine]) -> set[str]:
         """The pools among those that lines name.
 
         Raises:
@@ -112,7 +112,7 @@ class Stock:
         possible = [name for name in sorted(named) if POOL_NAME.fullmatch(name)]
         return {pool, *(header.pool for header in self._store.headers(possible))}
 
-    def _upload(self, upload: str, pool: str, lines: list[Line], content: str, command: Command) -> bool:
+    def _upload(self, upload: str, pool: str, lines: list[UploadLine], content: str, command: Command) -> bool:
         """Carry out, go on with or answer one upload to one pool; True when it was published before."""
         known = self._stage(upload, pool, len(lines), content)
         published = known is not None and "segment" in known
@@ -123,11 +123,14 @@ class Stock:
             self._write_pages(upload, lines)
             self._claim_ids(claims, lines)
             mine = self._publish(upload, pool, len(lines), claims.dead, command, told)
-        self._pools.nudge([pool], upload)
+        self._pools.trigger_allocation([pool], upload)
         accepted = command.key or mine or self._tells(upload, told)
         dead = claims.dead
         for offset, line in enumerate(lines):
-            line.verdict, line.pool = Verdict.ACCEPTED if accepted and offset not in dead else Verdict.DUPLICATE, pool
+            line.verdict, line.pool = (
+                LineVerdict.ACCEPTED if accepted and offset not in dead else LineVerdict.DUPLICATE,
+                pool,
+            )
         # The sweeper published the upload without them. Which lines these are never changes again.
         rest = [line for offset, line in enumerate(lines) if claims.is_closed(offset)]
         if rest:
@@ -148,7 +151,7 @@ class Stock:
             transaction.create("upload", self._table, description).create("staged", self._table, staged)
             try:
                 transaction.commit()
-            except Refused as refused:
+            except TransactionRejected as refused:
                 known = refused.failed.get("upload")
                 if known is None or known["content"] != content:
                     raise Conflict("this Idempotency-Key was used with another upload") from refused
@@ -157,7 +160,7 @@ class Stock:
 
         return retry_on_conflict(attempt)
 
-    def _write_pages(self, upload: str, lines: list[Line]) -> None:
+    def _write_pages(self, upload: str, lines: list[UploadLine]) -> None:
         """Session ids by position. Unconditional: whoever repeats the upload writes the same."""
         ids = [line.session.id for line in lines if line.session]
         puts = [
@@ -175,7 +178,7 @@ class Stock:
             while pending:
                 pending = self._client.batch_write_item(RequestItems=pending)["UnprocessedItems"]  # type: ignore[arg-type,assignment]
 
-    def _claim_ids(self, claims: Claims, lines: list[Line]) -> None:
+    def _claim_ids(self, claims: Claims, lines: list[UploadLine]) -> None:
         """Settle every line that is open: it becomes a session, or is found to be one already."""
         numbers = claims.open
         if len(numbers) <= 1:
@@ -214,7 +217,7 @@ class Stock:
                 condition="attribute_not_exists(#segment)",
                 **values,
             )
-            entry = Entry(
+            entry = LedgerEntry(
                 command.actor,
                 "stock.upload",
                 f"upload:{upload}",
@@ -230,11 +233,11 @@ class Stock:
             self._ledger.sign(transaction, entry)
             try:
                 transaction.commit()
-            except Refused as refused:
+            except TransactionRejected as refused:
                 if refused.failed.keys() & {"staged", "upload"}:
                     # Its own transaction may have been sent twice because the first answer was lost.
                     return told is not None and (refused.failed.get("upload") or {}).get("told") == told
-                raise Stale from refused
+                raise StalePool from refused
             return True
 
         return retry_on_conflict(attempt)
@@ -255,9 +258,9 @@ class Stock:
             return False
         return True
 
-    def _locate_duplicates(self, lines: list[Line]) -> None:
+    def _locate_duplicates(self, lines: list[UploadLine]) -> None:
         """Say of sessions that were uploaded before where they are."""
-        known = {line.session.id: line for line in lines if line.session and line.verdict is Verdict.DUPLICATE}
+        known = {line.session.id: line for line in lines if line.session and line.verdict is LineVerdict.DUPLICATE}
         found = dynamodb.get_many(self._client, self._table, map(items.session_key, known))
         for session_id, located in self._sessions.locate_all(found).items():
             line = known[session_id]
@@ -284,7 +287,7 @@ class Stock:
             claims.close()
             command = Command(SYSTEM, reason="the upload did not finish by itself")
             self._publish(upload, pool, count, claims.dead, command)
-            self._pools.nudge([pool], upload)
+            self._pools.trigger_allocation([pool], upload)
         return len(old)
 
 

@@ -14,18 +14,18 @@ from adbot_queue.core.ids import derived_id
 from adbot_queue.core.record_files import Record, read
 from adbot_queue.core.strict_json import shown
 
-MOST_LINES = 10_000
+MAX_LINES = 10_000
 """Sessions in one upload: their positions and verdicts fit one answer of Lambda (6 MB) with room to spare."""
 
 SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,63}")
-MOST_SECRET = 4_096
+MAX_SECRET = 4_096
 """Bytes of secret material of one session, as JSON: keeps 100 sessions well below a transaction's 4 MB."""
 
 _SCIENTIFIC = re.compile(r"[+-]?(?:\d+[.,]\d+[eE][+-]?\d+|\d+[eE][+-]\d+)")
 """What spreadsheets make of a number of 12 digits and more. `1e5` may be an id: they always write a sign."""
 
 
-class Verdict(StrEnum):
+class LineVerdict(StrEnum):
     """What became of a line."""
 
     ACCEPTED = "accepted"
@@ -44,7 +44,7 @@ class NewSession:
 
 
 @dataclass(slots=True)
-class Line:
+class UploadLine:
     """A record of an upload, with what became of it.
 
     Attributes:
@@ -58,7 +58,7 @@ class Line:
 
     number: int
     session: NewSession | None
-    verdict: Verdict
+    verdict: LineVerdict
     detail: str = ""
     offset: int | None = None
     state: str | None = field(default=None, kw_only=True)
@@ -66,10 +66,10 @@ class Line:
 
     def refuse(self, detail: str) -> None:
         """Make it an invalid line."""
-        self.verdict, self.detail, self.offset = Verdict.INVALID, detail, None
+        self.verdict, self.detail, self.offset = LineVerdict.INVALID, detail, None
 
 
-def parse(raw: bytes, content_type: str) -> list[Line]:
+def parse(raw: bytes, content_type: str) -> list[UploadLine]:
     """Read an upload: CSV, JSON lines, a JSON array, one id a line, or a form with one of these.
 
     `session_id` and `pool` are the session's id and pool, everything else is its secret material.
@@ -80,7 +80,7 @@ def parse(raw: bytes, content_type: str) -> list[Line]:
     return _judge(read(raw, content_type, "session_id"))
 
 
-def parse_objects(objects: list[Any]) -> list[Line]:
+def parse_objects(objects: list[Any]) -> list[UploadLine]:
     """The same for objects that came as a JSON list."""
     return _judge(Record(number, entry) for number, entry in enumerate(objects, start=1))
 
@@ -100,49 +100,49 @@ def _session(entry: Any) -> NewSession | str:
     if pool is not None and not isinstance(pool, str):
         return "pool: must be the name of a pool"
     secret = {name: value for name, value in entry.items() if name not in ("session_id", "pool")}
-    if len(json.dumps(secret).encode()) > MOST_SECRET:
-        return f"over {MOST_SECRET} bytes of data beside session_id"
+    if len(json.dumps(secret).encode()) > MAX_SECRET:
+        return f"over {MAX_SECRET} bytes of data beside session_id"
     return NewSession(session_id, secret, (pool or "").strip() or None)
 
 
-def _judge(records: Iterable[Record]) -> list[Line]:
+def _judge(records: Iterable[Record]) -> list[UploadLine]:
     """Refuse what is no session, and repetitions of one."""
-    lines: list[Line] = []
+    lines: list[UploadLine] = []
     for record in records:
-        if len(lines) == MOST_LINES:
-            raise Invalid.field("body", f"at most {MOST_LINES} lines in one upload")
+        if len(lines) == MAX_LINES:
+            raise Invalid.field("body", f"at most {MAX_LINES} lines in one upload")
         found = record.problem or _session(record.value)
         if isinstance(found, str):
             span = f" (lines {record.line} to {record.last_line}: is a quote not closed?)" if record.last_line else ""
-            lines.append(Line(record.line, None, Verdict.INVALID, found + span))
+            lines.append(UploadLine(record.line, None, LineVerdict.INVALID, found + span))
         else:
-            lines.append(Line(record.line, found, Verdict.ACCEPTED))
+            lines.append(UploadLine(record.line, found, LineVerdict.ACCEPTED))
     if not lines:
         raise Invalid.field("body", "holds no session")
     _number(lines)
     return lines
 
 
-def _number(lines: list[Line]) -> None:
+def _number(lines: list[UploadLine]) -> None:
     """Give positions to the lines that can be stored; of several with one id to the first."""
     first_at: dict[str, int] = {}
     for line in lines:
-        if line.session is None or line.verdict is Verdict.INVALID:
+        if line.session is None or line.verdict is LineVerdict.INVALID:
             continue
         if line.session.id in first_at:
-            line.verdict, line.detail = Verdict.DUPLICATE_IN_UPLOAD, f"first on line {first_at[line.session.id]}"
+            line.verdict, line.detail = LineVerdict.DUPLICATE_IN_UPLOAD, f"first on line {first_at[line.session.id]}"
             line.offset = None
         else:
-            line.verdict, line.detail, line.offset = Verdict.ACCEPTED, "", len(first_at)
+            line.verdict, line.detail, line.offset = LineVerdict.ACCEPTED, "", len(first_at)
             first_at[line.session.id] = line.number
 
 
-def by_pool(lines: list[Line], default: str, known: Container[str]) -> dict[str, list[Line]]:
+def by_pool(lines: list[UploadLine], default: str, known: Container[str]) -> dict[str, list[UploadLine]]:
     """Return the lines that can be stored by the pool they go to, numbered within it.
 
     A line that names a pool which does not exist is refused; a later line with its session takes its place.
     """
-    parts: dict[str, list[Line]] = {}
+    parts: dict[str, list[UploadLine]] = {}
     for line in lines:
         if line.session and (line.session.pool or default) not in known:
             line.refuse(f"pool: {shown(line.session.pool or default)} does not exist")
@@ -155,7 +155,7 @@ def by_pool(lines: list[Line], default: str, known: Container[str]) -> dict[str,
     return parts
 
 
-def content_of(parts: Mapping[str, list[Line]]) -> str:
+def content_of(parts: Mapping[str, list[UploadLine]]) -> str:
     """Tell the sessions of an upload, secrets and pools included, from those of another one."""
     sessions = ((pool, line.session) for pool, lines in parts.items() for line in lines)
     text = (json.dumps([pool, one.id, one.secret], sort_keys=True) for pool, one in sessions if one)

@@ -14,11 +14,11 @@ from adbot_queue.core.field_errors import field_errors
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import Job
-from adbot_queue.workflow.declaration import RunWorkflow, Step, predecessors
+from adbot_queue.workflow.declaration import RunWorkflow, WorkflowStep, predecessors
 from adbot_queue.workflow.plan import StepState
 from adbot_queue.workflow.references import Absent, NoReference, Path, Reference, follow, references, resolved, texts
 
-MOST_ERRORS = 20
+MAX_ERRORS = 20
 
 
 def check(payload: RunWorkflow, before: Job | None) -> list[FieldError]:
@@ -32,7 +32,7 @@ def check(payload: RunWorkflow, before: Job | None) -> list[FieldError]:
             wrong += list(_references(payload, step, earlier[step.id], at)) or list(_payload(payload, step, at))
     if before and not wrong:
         wrong += _changes(payload, before)
-    return wrong[:MOST_ERRORS]
+    return wrong[:MAX_ERRORS]
 
 
 def types(payload: Mapping[str, Any]) -> set[str]:
@@ -40,7 +40,7 @@ def types(payload: Mapping[str, Any]) -> set[str]:
     return {step["type"] for step in payload["steps"] if step.get("type")}
 
 
-def _order(steps: Sequence[Step]) -> Iterator[FieldError]:
+def _order(steps: Sequence[WorkflowStep]) -> Iterator[FieldError]:
     """Ids are unique, and no step comes after itself."""
     ids = [step.id for step in steps]
     for index, step in enumerate(steps):
@@ -55,7 +55,7 @@ def _order(steps: Sequence[Step]) -> Iterator[FieldError]:
         yield _error(("steps",), f"form a cycle: {', '.join(reversed(error.args[1]))}")
 
 
-def _earlier(steps: Sequence[Step]) -> Mapping[str, frozenset[str]]:
+def _earlier(steps: Sequence[WorkflowStep]) -> Mapping[str, frozenset[str]]:
     """All that surely has come to its end when a step is started."""
     before = predecessors(steps)
     found: dict[str, frozenset[str]] = {}
@@ -64,7 +64,7 @@ def _earlier(steps: Sequence[Step]) -> Mapping[str, frozenset[str]]:
     return found
 
 
-def _type(step: Step, at: Path) -> list[FieldError]:
+def _type(step: WorkflowStep, at: Path) -> list[FieldError]:
     if step.type is None:
         return []
     try:
@@ -76,7 +76,7 @@ def _type(step: Step, at: Path) -> list[FieldError]:
     return [_error((*at, "type"), "must not be a type that has steps itself")] if known.child_types else []
 
 
-def _references(payload: RunWorkflow, step: Step, earlier: frozenset[str], at: Path) -> Iterator[FieldError]:
+def _references(payload: RunWorkflow, step: WorkflowStep, earlier: frozenset[str], at: Path) -> Iterator[FieldError]:
     """Every reference names a step before, or an input that is there; a condition may ask whether it is."""
     said: dict[str, Any] = {"payload": step.payload, "set_status": step.set_status}
     for name in ("when", "condition"):
@@ -93,7 +93,7 @@ def _references(payload: RunWorkflow, step: Step, earlier: frozenset[str], at: P
             yield _error((*at, *place), str(error))
 
 
-def _payload(payload: RunWorkflow, step: Step, at: Path) -> Iterator[FieldError]:
+def _payload(payload: RunWorkflow, step: WorkflowStep, at: Path) -> Iterator[FieldError]:
     """What the step's type has to say, as far as its payload is known now."""
     known = job_types.get(step.type or "")
     if known is None:
@@ -111,7 +111,7 @@ def _payload(payload: RunWorkflow, step: Step, at: Path) -> Iterator[FieldError]
                 yield FieldError(".".join(["payload", *map(str, at), "payload", said.field]), said.message)
 
 
-def unreadable_fields(known: JobType, step: Step, payload: dict[str, Any]) -> str:
+def unreadable_fields(known: JobType, step: WorkflowStep, payload: dict[str, Any]) -> str:
     """Fields of a step's payload that its type cannot read, of those that are none of earlier steps' answers."""
     try:
         known.read(payload)

@@ -10,8 +10,8 @@ from pydantic import ConfigDict, Field, model_validator
 from adbot_queue.core.schema import Input
 from adbot_queue.workflow.references import NoReference, Reference, whole
 
-MOST_STEPS = 50
-LONGEST_WAIT_S = 366 * 86_400
+MAX_STEPS = 50
+MAX_WAIT_S = 366 * 86_400
 
 StepId = Annotated[
     str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$", description="1 to 40 of a-z, 0-9, _ and -, a letter first")
@@ -48,16 +48,16 @@ class Condition(Input):
             raise ValueError(str(error)) from error
 
 
-class Step(Input):
+class WorkflowStep(Input):
     """One of: a job (`type`, `payload`), `wait_seconds`, `set_status`, `condition` (its result is true or false)."""
 
     id: StepId
-    after: list[StepId] | None = Field(default=None, max_length=MOST_STEPS, description="by default the step before it")
+    after: list[StepId] | None = Field(default=None, max_length=MAX_STEPS, description="by default the step before it")
     when: Condition | None = Field(default=None, description="otherwise the step is skipped")
     type: str | None = Field(default=None, min_length=1, max_length=64)
     payload: dict[str, Any] = Field(default_factory=dict)
     on_failure: Literal["stop", "continue"] = "stop"
-    wait_seconds: int | None = Field(default=None, ge=1, le=LONGEST_WAIT_S)
+    wait_seconds: int | None = Field(default=None, ge=1, le=MAX_WAIT_S)
     set_status: str | None = Field(default=None, min_length=1, max_length=200)
     condition: Condition | None = None
 
@@ -95,10 +95,10 @@ class RunWorkflow(Input):
 
     name: str = Field(min_length=1, max_length=100)
     input: dict[str, Any] = Field(default_factory=dict)
-    steps: list[Step] = Field(min_length=1, max_length=MOST_STEPS)
+    steps: list[WorkflowStep] = Field(min_length=1, max_length=MAX_STEPS)
 
 
-def predecessors(steps: Sequence[Step]) -> Mapping[str, tuple[str, ...]]:
+def predecessors(steps: Sequence[WorkflowStep]) -> Mapping[str, tuple[str, ...]]:
     """What each step comes after: as it says, or the step before it."""
     found: dict[str, tuple[str, ...]] = {}
     before: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from adbot_queue.workflow.declaration import Condition, Step, predecessors
+from adbot_queue.workflow.declaration import Condition, WorkflowStep, predecessors
 from adbot_queue.workflow.references import Absent, LookUp, resolved
 
 
@@ -26,7 +26,7 @@ BROKEN = frozenset({StepState.FAILED, StepState.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class NextSteps:
     """What is to be done now; when there is nothing to start or to wait for, the workflow has ended.
 
     Attributes:
@@ -35,12 +35,12 @@ class Plan:
         broken: the first step because of which no more are started.
     """
 
-    start: tuple[Step, ...] = ()
-    wait: tuple[Step, ...] = ()
-    broken: Step | None = None
+    start: tuple[WorkflowStep, ...] = ()
+    wait: tuple[WorkflowStep, ...] = ()
+    broken: WorkflowStep | None = None
 
 
-def plan(steps: Sequence[Step], states: Mapping[str, StepState]) -> Plan:
+def plan(steps: Sequence[WorkflowStep], states: Mapping[str, StepState]) -> NextSteps:
     """The plan; steps without a state are pending.
 
     A step is started when all that it comes after have completed, were skipped, or failed with `on_failure: continue`.
@@ -51,13 +51,13 @@ def plan(steps: Sequence[Step], states: Mapping[str, StepState]) -> Plan:
     running = tuple(step for step in steps if known[step.id] is StepState.RUNNING)
     broken = next((step for step in steps if known[step.id] in BROKEN and step.id not in passed), None)
     if broken:
-        return Plan(wait=tuple(step for step in running if step.type), broken=broken)
+        return NextSteps(wait=tuple(step for step in running if step.type), broken=broken)
     before = predecessors(steps)
     pending = (step for step in steps if known[step.id] is StepState.PENDING)
-    return Plan(start=tuple(step for step in pending if passed.issuperset(before[step.id])), wait=running)
+    return NextSteps(start=tuple(step for step in pending if passed.issuperset(before[step.id])), wait=running)
 
 
-def is_passed(step: Step, state: StepState) -> bool:
+def is_passed(step: WorkflowStep, state: StepState) -> bool:
     """Whether steps after it may be started."""
     # A cancelled one was stopped on purpose: nothing follows from it, whatever its failure would have meant.
     return state in {StepState.COMPLETED, StepState.SKIPPED} or (state is StepState.FAILED and step.goes_on)

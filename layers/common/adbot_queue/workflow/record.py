@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from adbot_queue.jobs.model import Failure, Job, JobState
-from adbot_queue.workflow.declaration import Step
+from adbot_queue.workflow.declaration import WorkflowStep
 from adbot_queue.workflow.plan import StepState
 from adbot_queue.workflow.references import Absent, Reference, follow
 
-MOST_VALUES = 100 * 1024
+MAX_VALUES = 100 * 1024
 """Bytes of all values that are kept for later steps: a row has 400 KB, and each write of it is billed by its size."""
 
 _ENDS = {
@@ -106,7 +106,7 @@ class Record:
     steps: dict[str, Execution]
 
     @classmethod
-    def of(cls, stored: Mapping[str, Any], declared: Sequence[Step]) -> Record:
+    def of(cls, stored: Mapping[str, Any], declared: Sequence[WorkflowStep]) -> Record:
         """The record in a row, with a place for every declared step."""
         known = {entry["id"]: entry for entry in stored.get("steps", ())}
         steps = {step.id: _execution(step, known.get(step.id, {})) for step in declared}
@@ -119,7 +119,7 @@ class Record:
 
     def room(self) -> int:
         """Bytes that are left for values."""
-        return MOST_VALUES - sum(size(execution.values) for execution in self.steps.values())
+        return MAX_VALUES - sum(size(execution.values) for execution in self.steps.values())
 
     def states(self) -> dict[str, StepState]:
         """How every step stands."""
@@ -134,7 +134,7 @@ def size(value: Any) -> int:
 _NAMES = tuple(spec.name for spec in fields(Execution))
 
 
-def _execution(step: Step, entry: Mapping[str, Any]) -> Execution:
+def _execution(step: WorkflowStep, entry: Mapping[str, Any]) -> Execution:
     known = {name: entry[name] for name in _NAMES if name in entry}
     return Execution(**{**known, "id": step.id, "type": step.kind, "state": StepState(entry.get("state", "pending"))})
 

@@ -22,13 +22,13 @@ from adbot_queue.jobs.model import Failure, Job
 from adbot_queue.jobs.service import JobRequest, JobService
 from adbot_queue.jobs.unreadable import Unsupported
 from adbot_queue.workflow.check import unreadable_fields
-from adbot_queue.workflow.declaration import RunWorkflow, Step
+from adbot_queue.workflow.declaration import RunWorkflow, WorkflowStep
 from adbot_queue.workflow.plan import BROKEN, Incomparable, StepState, holds, is_passed, plan
 from adbot_queue.workflow.record import Execution, Record
 from adbot_queue.workflow.references import Absent, Reference, follow, references, resolved
 
 WAIT = "workflow-wait"
-LONGEST_STATUS = 200
+MAX_STATUS = 200
 
 
 class StepFailed(PermanentError):
@@ -143,13 +143,13 @@ class _Run:
 
     # Starting
 
-    def _start(self, step: Step) -> None:
+    def _start(self, step: WorkflowStep) -> None:
         now, execution = self._context.now(), self._record.steps[step.id]
         try:
             if step.when and not holds(step.when, self._look_up):
                 self._record.steps[step.id] = execution.ended(StepState.SKIPPED, now)
             elif step.set_status is not None:
-                self._record.status = str(resolved(step.set_status, self._look_up))[:LONGEST_STATUS]
+                self._record.status = str(resolved(step.set_status, self._look_up))[:MAX_STATUS]
                 self._record.steps[step.id] = execution.ended(StepState.COMPLETED, now)
             elif step.condition is not None:
                 answer = holds(step.condition, self._look_up)
@@ -162,7 +162,7 @@ class _Run:
         except (Absent, Incomparable, AppError) as error:
             self._refused(execution, error)
 
-    def _enqueue(self, step: Step, execution: Execution) -> None:
+    def _enqueue(self, step: WorkflowStep, execution: Execution) -> None:
         new = JobRequest(
             step.type or WAIT,
             self._payload(step),
@@ -179,7 +179,7 @@ class _Run:
             count("WorkflowStepsStarted")
         self._see(execution.began(enqueued.job), enqueued.job)
 
-    def _must_be_known(self, step: Step, new: JobRequest) -> None:
+    def _must_be_known(self, step: WorkflowStep, new: JobRequest) -> None:
         """What the door has accepted, up to a year ago and by whichever version, is not refused here: it waits.
 
         What earlier steps have answered was not known at the door; that may be refused.
@@ -203,10 +203,10 @@ class _Run:
         failure = Failure("permanent", type(error).__name__, str(error)[:500])
         self._record.steps[execution.id] = execution.ended(StepState.FAILED, self._context.now(), failure)
 
-    def _key(self, step: Step) -> str:
+    def _key(self, step: WorkflowStep) -> str:
         return f"{self._job.id}/{step.id}"
 
-    def _payload(self, step: Step) -> dict[str, Any]:
+    def _payload(self, step: WorkflowStep) -> dict[str, Any]:
         if step.wait_seconds is not None:
             return {"seconds": step.wait_seconds}
         payload: dict[str, Any] = resolved(step.payload, self._look_up)
@@ -250,12 +250,12 @@ class _Run:
     def _keep(self) -> None:
         self._context.save_checkpoint(self._record.stored())
 
-    def _wait_for(self, steps: Iterable[Step]) -> None:
+    def _wait_for(self, steps: Iterable[WorkflowStep]) -> None:
         ids = {self._record.steps[step.id].job for step in steps}
         if ids:
             raise Suspend(frozenset(one for one in ids if one))
 
-    def _failure(self, step: Step) -> StepFailed:
+    def _failure(self, step: WorkflowStep) -> StepFailed:
         execution = self._record.steps[step.id]
         why = (execution.error or {}).get("message", "")
         return StepFailed(f"step {step.id}: {execution.state}" + (f": {why}" if why else ""))

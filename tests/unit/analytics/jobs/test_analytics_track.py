@@ -10,7 +10,7 @@ from urllib3.exceptions import NewConnectionError
 from werkzeug.test import Client
 
 from adbot_queue.analytics import service
-from adbot_queue.analytics.jobs.analytics_track import MOST_PROPERTIES, Track
+from adbot_queue.analytics.jobs.analytics_track import MAX_PROPERTIES, Track
 from adbot_queue.core import aws, telemetry
 from adbot_queue.providers import registry, segment
 from local.stand_ins.segment import Segment
@@ -172,7 +172,7 @@ def test_connections_are_kept() -> None:
         ({"event": ""}, "event"),
         ({"user_id": None}, None),
         ({"user_id": ""}, "user_id"),
-        ({"properties": {"x": "y" * MOST_PROPERTIES}}, None),
+        ({"properties": {"x": "y" * MAX_PROPERTIES}}, None),
         ({"properties": {"x": float("nan")}}, None),
         ({"properties": [1]}, "properties"),
         ({"occurred_at": "yesterday"}, "occurred_at"),
@@ -188,7 +188,7 @@ def test_an_event_that_breaks_a_rule_is_not_enqueued(changes: dict[str, Any], fi
 
 
 def test_the_largest_event_that_is_enqueued_is_one_that_segment_takes(peers: Peers) -> None:
-    room = MOST_PROPERTIES - len('{"x": ""}')
+    room = MAX_PROPERTIES - len('{"x": ""}')
     track(event="e" * 255, user_id="u" * 255, anonymous_id="a" * 255, properties={"x": "y" * room})
 
     assert peers.effects("segment")["job-1"]["effects"] == 1

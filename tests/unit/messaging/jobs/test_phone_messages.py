@@ -19,7 +19,7 @@ from adbot_queue.messaging.jobs.send_whatsapp import SendWhatsApp
 from adbot_queue.providers import twilio
 from local.stand_ins import whatsapp
 from tests.builders.crash import Killed, crash_after
-from tests.builders.payments import USUAL_SECRETS, empty, secret
+from tests.builders.payments import DEFAULT_SECRETS, empty, secret
 from tests.builders.processors import failure, run
 from tests.builders.providers import Peers
 
@@ -75,7 +75,7 @@ def test_segments_are_counted_as_they_are_paid_for(peers: Peers) -> None:
 
 def test_a_messaging_service_goes_before_a_number(peers: Peers) -> None:
     service = f"MG{'2' * 32}"
-    with secret("twilio", json.dumps(USUAL_SECRETS["twilio"] | {"messaging_service_sid": service})):
+    with secret("twilio", json.dumps(DEFAULT_SECRETS["twilio"] | {"messaging_service_sid": service})):
         assert sms()["status"] == "accepted"
 
     assert (peers.texts[0]["messaging_service_sid"], peers.texts[0]["from"]) == (service, None)
@@ -153,7 +153,7 @@ def test_a_network_that_is_down_and_an_answer_that_cannot_be_read_are_tried_agai
 def test_credentials_that_are_missing_or_wrong_close_twilio_and_name_the_setting(
     peers: Peers, changes: dict[str, str], says: str
 ) -> None:
-    with secret("twilio", json.dumps(USUAL_SECRETS["twilio"] | changes)):
+    with secret("twilio", json.dumps(DEFAULT_SECRETS["twilio"] | changes)):
         kind, message, _ = refused()
 
     assert kind == ("permanent" if "from" in changes else "provider_closed")
@@ -261,7 +261,7 @@ def test_a_text_outside_the_window_may_be_refused_at_once(peers: Peers) -> None:
 
 
 def test_without_a_whatsapp_sender_the_job_fails_and_names_the_setting(peers: Peers) -> None:
-    with secret("twilio", json.dumps(USUAL_SECRETS["twilio"] | {"whatsapp_from": ""})):
+    with secret("twilio", json.dumps(DEFAULT_SECRETS["twilio"] | {"whatsapp_from": ""})):
         found, _ = failure("send-whatsapp", WHATSAPP)
 
     assert (found.kind, found.error) == ("permanent", "NotConfigured")

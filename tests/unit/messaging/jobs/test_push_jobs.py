@@ -13,7 +13,7 @@ from adbot_queue.core import aws
 from adbot_queue.jobs import service
 from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.messaging import push_subscriptions as subscriptions
-from adbot_queue.messaging.push_subscriptions import MOST
+from adbot_queue.messaging.push_subscriptions import MAX_SUBSCRIPTIONS
 from adbot_queue.providers.web_push import Browser, decode
 from tests.builders.jobs import Jobs
 from tests.builders.payments import failing
@@ -117,13 +117,13 @@ def test_a_user_without_a_browser_is_told_nothing_and_that_is_no_failure(jobs: J
 
 def test_a_user_has_twenty_browsers_and_the_oldest_makes_room(jobs: Jobs, peers: Peers) -> None:
     known = subscriptions.Subscriptions(aws.dynamodb(), jobs.world.env["SYSTEM_TABLE"], jobs.clock)
-    for number in range(MOST + 2):
+    for number in range(MAX_SUBSCRIPTIONS + 2):
         jobs.advance(1)
         known.add("cara", Browser(f"https://push.example.com/{number}", b"\x04" * 65, b"\x00" * 16))
     jobs.advance(1)
     known.add("cara", Browser("https://push.example.com/3", b"\x04" * 65, b"\x01" * 16))
 
     found = known.of_user("cara")
-    assert [one.browser.endpoint.rsplit("/", 1)[1] for one in found[:2]] == ["3", str(MOST + 1)]
-    assert (len(found), found[0].browser.auth) == (MOST, b"\x01" * 16)
+    assert [one.browser.endpoint.rsplit("/", 1)[1] for one in found[:2]] == ["3", str(MAX_SUBSCRIPTIONS + 1)]
+    assert (len(found), found[0].browser.auth) == (MAX_SUBSCRIPTIONS, b"\x01" * 16)
     assert {one.browser.endpoint for one in found}.isdisjoint({f"https://push.example.com/{old}" for old in (0, 1)})

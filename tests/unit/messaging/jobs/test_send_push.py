@@ -19,9 +19,9 @@ from adbot_queue.jobs import job_types
 from adbot_queue.jobs.enqueue.request import check_payload
 from adbot_queue.messaging import push_subscriptions as subscriptions
 from adbot_queue.providers import web_push
-from adbot_queue.providers.web_push import MOST_BYTES, Browser, decode
+from adbot_queue.providers.web_push import MAX_BYTES, Browser, decode
 from tests.builders import processors
-from tests.builders.payments import USUAL_SECRETS, secret
+from tests.builders.payments import DEFAULT_SECRETS, secret
 from tests.builders.processors import failure, run
 from tests.builders.providers import Peers
 
@@ -175,7 +175,7 @@ def test_without_time_left_nothing_is_begun(peers: Peers) -> None:
         ({"topic": "x" * 33}, "topic"),
         ({"topic": "a b"}, "topic"),
         ({"url": "http://adbots.example"}, "url"),
-        ({"data": {"text": "x" * MOST_BYTES}}, None),
+        ({"data": {"text": "x" * MAX_BYTES}}, None),
         ({"colour": "red"}, "colour"),
     ],
 )
@@ -214,7 +214,7 @@ def test_the_largest_notification_is_taken_by_push_services(peers: Peers, title:
 
     to = browser(peers)
     known = job_types.find("send-push")
-    room = MOST_BYTES - len(known.payload.model_validate(payload(0)).message("x" * 32))  # type: ignore[attr-defined]
+    room = MAX_BYTES - len(known.payload.model_validate(payload(0)).message("x" * 32))  # type: ignore[attr-defined]
 
     assert run("send-push", payload(room))["status"] == 201
     with pytest.raises(Invalid):
@@ -280,7 +280,7 @@ def test_the_signature_is_good_for_one_push_service_and_half_a_day(peers: Peers)
     assert claims == {
         "aud": "https://push.example.net:8443",
         "exp": 1_900_000_000,
-        "sub": USUAL_SECRETS["web-push"]["subject"],
+        "sub": DEFAULT_SECRETS["web-push"]["subject"],
     }
     assert header.endswith(f"k={web_push.public_key()}")
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from adbot_queue.core import telemetry
 from adbot_queue.jobs.model import JobState
 from adbot_queue.payments.jobs.payout_process import ProcessPayout
-from adbot_queue.platform.circuit_breaker import Circuits
+from adbot_queue.platform.circuit_breaker import CircuitBreaker
 from tests.builders.jobs import Jobs
 from tests.builders.payments import secret
 from tests.builders.processors import failure, run
@@ -118,7 +118,9 @@ def test_a_job_that_is_retried_after_stripe_forgot_its_key_finds_what_it_made(
     assert balance(peers) == {"eur": 1900}
 
 
-@patch.object(Circuits, "failed", lambda *_, **__: None)  # it would leave Stripe alone, by a clock that is not this one
+@patch.object(
+    CircuitBreaker, "failed", lambda *_, **__: None
+)  # it would leave Stripe alone, by a clock that is not this one
 def test_a_dead_job_that_a_person_retries_days_later_sends_nothing_twice(peers: Peers, _one_world: World) -> None:  # noqa: PT019
     paid()
     jobs = Jobs(_one_world)

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from adbot_queue.adbots.api.fields import PoolName, Reason, SessionId
-from adbot_queue.adbots.commands import Done
+from adbot_queue.adbots.commands import CommandResult
 from adbot_queue.adbots.model import MAX_SESSIONS, AdbotStatus, OrderStatus, QueuedReason
 from adbot_queue.core.http import Response
 from adbot_queue.core.schema import Input, Moment, Query, View
@@ -115,7 +115,7 @@ class OrderPage(View):
     next: str | None
 
 
-def done(result: Done, status: int | None = None) -> Response:
+def done(result: CommandResult, status: int | None = None) -> Response:
     """Return the answer to a command on a bot."""
     headers = {"idempotent-replayed": "true"} if result.replayed else {}
     return Response(AdbotView.model_validate(result.adbot), status, headers)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from adbot_queue.adbots.allocation import Header
+from adbot_queue.adbots.allocation import PoolState
 from adbot_queue.adbots.api.fields import PoolName, Reason
-from adbot_queue.adbots.session_locator import Located
+from adbot_queue.adbots.session_locator import SessionLocation
 from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Input, Query, View
 from adbot_queue.core.settings import settings
@@ -42,7 +42,7 @@ class SessionView(View):
     adbot_id: str | None
 
     @classmethod
-    def of(cls, session_id: str, located: Located) -> SessionView:
+    def of(cls, session_id: str, located: SessionLocation) -> SessionView:
         """Return the view of a session."""
         return cls(session_id=session_id, pool=located.pool, state=located.state, adbot_id=located.adbot_id)
 
@@ -64,7 +64,7 @@ class PoolStats(View):
     parked: int
 
     @classmethod
-    def of(cls, header: Header, now: int) -> PoolStats:
+    def of(cls, header: PoolState, now: int) -> PoolStats:
         """Return the figures of a pool."""
         oldest = header.oldest_queued_at
         return cls(

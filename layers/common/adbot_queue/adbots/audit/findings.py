@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry, Segment
+from adbot_queue.adbots.allocation import InboxEntry, PoolState, QueueEntry, Segment
 from adbot_queue.adbots.model import Adbot, Order, Run
 
 
-class Kind(StrEnum):
+class FindingKind(StrEnum):
     """What a finding means for the operator."""
 
     DOUBLE = "double"  # one session for two
@@ -19,7 +19,7 @@ class Kind(StrEnum):
     LOST = "lost"  # something that was promised is not there
 
 
-class Code(StrEnum):
+class FindingCode(StrEnum):
     """Every rule, by the name its finding carries. Names are stable: alarms and notes refer to them."""
 
     SESSION_OWNED_TWICE = "session-owned-twice"
@@ -66,19 +66,29 @@ class Code(StrEnum):
     LOSS_UNMARKED = "loss-unmarked"
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> FindingKind:
         """Which of the four it is."""
-        return _KINDS.get(self, Kind.DRIFT)
+        return _KINDS.get(self, FindingKind.DRIFT)
 
 
 _KINDS = {
-    **dict.fromkeys((code for code in Code if code.startswith("session-")), Kind.DOUBLE),
+    **dict.fromkeys((code for code in FindingCode if code.startswith("session-")), FindingKind.DOUBLE),
     **dict.fromkeys(
-        (Code.SERVED_OUT_OF_ORDER, Code.OVERTAKEN, Code.QUEUED_AT_OUT_OF_ORDER, Code.PLACE_TAKEN_TWICE), Kind.JUMP
+        (
+            FindingCode.SERVED_OUT_OF_ORDER,
+            FindingCode.OVERTAKEN,
+            FindingCode.QUEUED_AT_OUT_OF_ORDER,
+            FindingCode.PLACE_TAKEN_TWICE,
+        ),
+        FindingKind.JUMP,
     ),
     **dict.fromkeys(
-        (code for code in Code if code.endswith(("-gone", "-unsigned", "-unmarked")) or code is Code.SESSION_LEAKED),
-        Kind.LOST,
+        (
+            code
+            for code in FindingCode
+            if code.endswith(("-gone", "-unsigned", "-unmarked")) or code is FindingCode.SESSION_LEAKED
+        ),
+        FindingKind.LOST,
     ),
 }
 
@@ -87,13 +97,13 @@ _KINDS = {
 class Finding:
     """One thing that is not as it should be. Code and subject together are its identity; the detail is for people."""
 
-    code: Code
+    code: FindingCode
     subject: str
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class AssignmentRecord:
     """An entry of the owner index: the pool's change `version` gave the run to the bot.
 
     `seq` is the place it was served at, None where an operator's hand gave it out of turn.
@@ -116,7 +126,7 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class PoolSnapshot:
     """All there is about one pool at one version of its header.
 
     Attributes:
@@ -130,12 +140,12 @@ class Snapshot:
         bad_segments: numbers of those among them in the directory.
     """
 
-    header: Header
+    header: PoolState
     segments: Sequence[Segment] = ()
     queue: Sequence[QueueEntry] = ()
     inbox: Sequence[InboxEntry] = ()
     parked: Sequence[str] = ()
-    grants: Sequence[Grant] = ()
+    assignments: Sequence[AssignmentRecord] = ()
     uploads: Mapping[str, int] = field(default_factory=dict)
     accepted: Mapping[str, int] = field(default_factory=dict)
     adbots: Mapping[str, Adbot] = field(default_factory=dict)

@@ -15,8 +15,8 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from adbot_queue.adbots.allocation import Header
-from adbot_queue.adbots.audit.findings import Finding, Grant, Loss, Snapshot
+from adbot_queue.adbots.allocation import PoolState
+from adbot_queue.adbots.audit.findings import AssignmentRecord, Finding, Loss, PoolSnapshot
 from adbot_queue.adbots.audit.rules import audit
 from adbot_queue.adbots.audit.verdicts import Verdicts
 from adbot_queue.adbots.model import Adbot, AdbotStatus, QueuedReason, Run
@@ -43,7 +43,7 @@ LEDGER_PAGE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReconcileResult:
     """What was found.
 
     Attributes:
@@ -77,7 +77,7 @@ class Reconciler:
         self._pause = pause
         self._verdicts = verdicts
 
-    def pool(self, pool: str, seconds: float = 20.0) -> Report:
+    def pool(self, pool: str, seconds: float = 20.0) -> ReconcileResult:
         """Audit one pool. Its size, history included, is what this costs; `seconds` bounds it.
 
         Emits the metric `Drift`: the number of findings, 0 as well.
@@ -96,38 +96,38 @@ class Reconciler:
         logger.info("pool reconciled", pool=pool, conclusive=report.conclusive, findings=len(report.findings))
         return report
 
-    def all(self, pools: Sequence[str], seconds_left: Callable[[], float]) -> list[Report]:
+    def all(self, pools: Sequence[str], seconds_left: Callable[[], float]) -> list[ReconcileResult]:
         """Audit pools one after the other, each in its share of the time left; none stops another.
 
         A pool that cannot be read, or whose reading fails, has no verdict.
         """
-        reports: list[Report] = []
+        reports: list[ReconcileResult] = []
         for number, pool in enumerate(pools):
             try:
                 reports.append(self.pool(pool, max(seconds_left(), 0) / (len(pools) - number)))
             except Exception:  # noqa: BLE001  whatever it is, it is this pool's: the sweeper alarms a missing verdict
                 logger.exception("pool not reconciled", pool=pool)
-                reports.append(Report(pool, conclusive=False))
+                reports.append(ReconcileResult(pool, conclusive=False))
         return reports
 
-    def _compare(self, pool: str, deadline: float) -> Report:
+    def _compare(self, pool: str, deadline: float) -> ReconcileResult:
         try:
             first = self._settled(pool, deadline)
             if first is None:
-                return Report(pool, conclusive=False)
+                return ReconcileResult(pool, conclusive=False)
             findings = audit(first)
             if findings:
                 self._pause(SECOND_LOOK_S)
                 second = self._settled(pool, deadline)
                 if second is None:
-                    return Report(pool, conclusive=False, counted=_counted(first))
+                    return ReconcileResult(pool, conclusive=False, counted=_counted(first))
                 known = {(finding.code, finding.subject) for finding in findings}
                 findings = [finding for finding in audit(second) if (finding.code, finding.subject) in known]
         except _OutOfTime:
-            return Report(pool, conclusive=False)
-        return Report(pool, conclusive=True, findings=findings, counted=_counted(first))
+            return ReconcileResult(pool, conclusive=False)
+        return ReconcileResult(pool, conclusive=True, findings=findings, counted=_counted(first))
 
-    def _settled(self, pool: str, deadline: float) -> Snapshot | None:
+    def _settled(self, pool: str, deadline: float) -> PoolSnapshot | None:
         """A reading during which the header did not change, None when there was none."""
         for number in range(LOOKS):
             snapshot = self.read(pool, deadline)
@@ -137,7 +137,7 @@ class Reconciler:
             self._pause(0.1 * 2**number)
         return None
 
-    def read(self, pool: str, deadline: float = float("inf")) -> Snapshot:
+    def read(self, pool: str, deadline: float = float("inf")) -> PoolSnapshot:
         """All there is about a pool, strongly read but for the ledger, the header first.
 
         Whatever changes under the header is consistent if the header's version is the same afterwards. The ledger
@@ -155,7 +155,7 @@ class Reconciler:
 class _Reading:
     """One reading of one pool. Each call to AWS but the first asks whether there is time for it."""
 
-    def __init__(self, store: AdbotStore, ledger: Ledger, header: Header, deadline: float) -> None:
+    def __init__(self, store: AdbotStore, ledger: Ledger, header: PoolState, deadline: float) -> None:
         self._client = store.client
         self._table = store.table
         self._ledger = ledger
@@ -165,7 +165,7 @@ class _Reading:
         self._unreadable: dict[str, str] = {}
         self._bad_keys: list[str] = []
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> PoolSnapshot:
         """See `Reconciler.read`."""
         header, pool = self._header, self._pool
         created = Counter(_target(entry) for entry in self._entries("adbot.create") if _after(entry, "pool") == pool)
@@ -185,15 +185,15 @@ class _Reading:
         set_aside = [item["sk"] for item in park]
         named_uploads = {run.upload for segment in segments for run in segment.ranges}
         uploads = self._uploads(named_uploads | (accepted.keys() if bad_segments or aside else set()))
-        grants = self._grants(uploads)
-        named = {*created, *set_aside, *(grant.adbot_id for grant in grants)}
+        assignments = self._assignments(uploads)
+        named = {*created, *set_aside, *(assignment.adbot_id for assignment in assignments)}
         named |= {arrival.adbot_id for arrival in inbox} | {entry.adbot_id for entry in queue}
         adbots = self._read("", self._get(items.adbot_key(name) for name in sorted(named)), items.adbot_of)
         adbots = _as_parked(adbots, park)
         parked = [_whose(row, adbots) for row in park]
         self._unreadable |= {name: "set aside" for name in parked if name.startswith("ENTRY#")}
         orders = self._read("", self._get(items.order_key(bot.order_id) for bot in adbots), items.order_of)
-        return Snapshot(
+        return PoolSnapshot(
             unreadable=self._unreadable,
             bad_places=bad_places,
             bad_segments=bad_segments,
@@ -202,7 +202,7 @@ class _Reading:
             queue=queue,
             inbox=inbox,
             parked=parked,
-            grants=grants,
+            assignments=assignments,
             uploads=uploads,
             accepted=accepted,
             adbots={adbot.id: adbot for adbot in adbots},
@@ -247,15 +247,15 @@ class _Reading:
         self._unreadable |= {f"upload {name}": "count" for name, count in counts.items() if count is None}
         return {name: count for name, count in counts.items() if count is not None}
 
-    def _grants(self, uploads: dict[str, int]) -> list[Grant]:
+    def _assignments(self, uploads: dict[str, int]) -> list[AssignmentRecord]:
         """The owner index of all uploads."""
 
-        def of(upload: str) -> list[Grant]:
+        def of(upload: str) -> list[AssignmentRecord]:
             found = self._query(items.upload_key(upload)["pk"], starting="ALLOC#")
-            return self._read("owner of", found, lambda item: _grant(upload, item))
+            return self._read("owner of", found, lambda item: _assignment(upload, item))
 
         with ThreadPoolExecutor(READERS) as readers:
-            return [grant for part in readers.map(of, uploads) for grant in part]
+            return [assignment for part in readers.map(of, uploads) for assignment in part]
 
     def _buckets(self, partition: Callable[[str, int], str], count: int) -> Iterator[Item]:
         """All items of something numbered, through the partitions it is spread over."""
@@ -290,11 +290,11 @@ def _after(entry: Item, name: str) -> Any:
     return after.get(name) if isinstance(after, dict) else None
 
 
-def _grant(upload: str, item: Item) -> Grant:
+def _assignment(upload: str, item: Item) -> AssignmentRecord:
     _, offset, version = item["sk"].split("#")
     row = Reader(item)
     run = Run(upload, int(offset), row.number("count", 1))
-    return Grant(run, int(version), row.text("adbot_id"), row.number_or_none("seq"))
+    return AssignmentRecord(run, int(version), row.text("adbot_id"), row.number_or_none("seq"))
 
 
 def _until(item: Item, aside: dict[int, int]) -> Item:
@@ -326,14 +326,14 @@ def _whose(row: Item, adbots: list[Adbot]) -> str:
     return next(mine, row["sk"]) if row["sk"].startswith("ENTRY#") else str(row["sk"])
 
 
-def _counted(snapshot: Snapshot) -> dict[str, int]:
+def _counted(snapshot: PoolSnapshot) -> dict[str, int]:
     return {
         "version": snapshot.header.version,
         "adbots": len(snapshot.adbots),
         "waiting": len(snapshot.waiting),
         "uploads": len(snapshot.uploads),
         "sessions": sum(snapshot.accepted.values()),
-        "grants": len(snapshot.grants),
+        "assignments": len(snapshot.assignments),
         "lost": len(snapshot.losses),
     }
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
-from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry, Segment
+from adbot_queue.adbots.allocation import InboxEntry, PoolState, QueueEntry, Segment
 from adbot_queue.adbots.model import (
     Adbot,
     AdbotStatus,
@@ -142,24 +142,26 @@ def command_key(command_id: str) -> Item:
     return key(f"COMMAND#{command_id}", "C")
 
 
-def header_item(header: Header) -> Item:
+def header_item(header: PoolState) -> Item:
     """A header, to be written whole."""
     return {**header_key(header.pool), **asdict(header), "aside": header.aside or None}
 
 
 _COUNTS = [
-    name for name in Header.__slots__ if name not in {"pool", "head_missing", "oldest_queued_at", "aside", "set_aside"}
+    name
+    for name in PoolState.__slots__
+    if name not in {"pool", "head_missing", "oldest_queued_at", "aside", "set_aside"}
 ]
 
 
-def header_of(item: Item) -> Header:
+def header_of(item: Item) -> PoolState:
     """Return a header as read.
 
     Raises:
         UnreadableRow: this version cannot read it.
     """
     row = Reader(item)
-    return Header(
+    return PoolState(
         pool=row.text("pool"),
         head_missing=row.number_or_none("head_missing"),
         oldest_queued_at=row.number_or_none("oldest_queued_at"),

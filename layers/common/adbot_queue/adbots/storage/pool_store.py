@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from botocore.exceptions import ClientError
 
-from adbot_queue.adbots.allocation import Assignment, Header, InboxEntry, QueueEntry, Segment, Step
+from adbot_queue.adbots.allocation import AllocationStep, Assignment, InboxEntry, PoolState, QueueEntry, Segment
 from adbot_queue.adbots.model import AdbotStatus, QueuedReason, Run
 from adbot_queue.adbots.storage import items
 from adbot_queue.adbots.storage.rows import ROW_VERSION, Found, UnreadableRow, number_in, read_each
 from adbot_queue.core import dynamodb
-from adbot_queue.core.dynamodb import Item, Refused, Table, Transaction
+from adbot_queue.core.dynamodb import Item, Table, Transaction, TransactionRejected
 
 READ_AHEAD = 51
 """Bots read for one step: it can serve 49 (two items each, the header, 100 in all); one more tells the next head."""
@@ -25,11 +25,11 @@ No more is asked: DynamoDB itself checks what the update computes with (`assigne
 consumer reports a bot that is damaged elsewhere. Each further attribute would cost DynamoDB Local 2 % of a step.
 """
 
-Extra = Callable[[Transaction], None]
+TransactionPart = Callable[[Transaction], None]
 """Adds items of its own to somebody else's transaction: a ledger entry, a settled mark."""
 
 
-class Stale(Exception):
+class StalePool(Exception):
     """Header or bot changed since they were read: nothing was written, read again."""
 
 
@@ -45,7 +45,7 @@ class AdbotRefused(Exception):
 class PoolView:
     """What one resolver step is decided on, and what of it this version cannot read."""
 
-    header: Header
+    header: PoolState
     inbox: list[InboxEntry]
     queue: list[QueueEntry]
     segments: list[Segment]
@@ -69,7 +69,7 @@ class PoolStore(Table):
         found = dynamodb.query(self.client, self.table, "pk = :pk", pk="POOLS")
         return {item["sk"]: number_in(item, "created_at") or 0 for item in found}
 
-    def create_pool(self, pool: str, sign: Extra, now: int = 0) -> None:
+    def create_pool(self, pool: str, sign: TransactionPart, now: int = 0) -> None:
         """Register an empty pool.
 
         Raises:
@@ -77,11 +77,11 @@ class PoolStore(Table):
         """
         transaction = self.transaction()
         transaction.create("pool", self.table, {**items.key("POOLS", pool), "created_at": now})
-        transaction.create("header", self.table, items.header_item(Header(pool)))
+        transaction.create("header", self.table, items.header_item(PoolState(pool)))
         sign(transaction)
         transaction.commit()
 
-    def header(self, pool: str) -> Header | None:
+    def header(self, pool: str) -> PoolState | None:
         """A pool's header, None when there is no such pool. One read.
 
         Raises:
@@ -94,11 +94,11 @@ class PoolStore(Table):
         """Whether there is such a pool, readable or not."""
         return dynamodb.get(self.client, self.table, items.header_key(pool)) is not None
 
-    def headers(self, pools: Sequence[str]) -> list[Header]:
+    def headers(self, pools: Sequence[str]) -> list[PoolState]:
         """Headers of several pools, one read each, in one call; those that this version can read."""
         return self.read_headers(pools).good
 
-    def read_headers(self, pools: Sequence[str]) -> Found[Header]:
+    def read_headers(self, pools: Sequence[str]) -> Found[PoolState]:
         """Headers of several pools; a registered pool without one counts as unreadable."""
         found = dynamodb.get_many(self.client, self.table, [items.header_key(pool) for pool in pools])
         read = read_each(found, items.header_of)
@@ -116,15 +116,15 @@ class PoolStore(Table):
         found = dynamodb.query(self.client, self.table, "pk = :pk", limit=limit, pk=items.inbox_pk(pool))
         return read_each(found, items.inbox_of)
 
-    def queue_rows(self, header: Header, limit: int) -> list[Item]:
+    def queue_rows(self, header: PoolState, limit: int) -> list[Item]:
         """The first places of the queue as they are stored, in order. Crosses partitions that have run empty."""
         return self._numbered(header.pool, items.queue_pk, header.queue_head, header.queue_tail, 12, limit)
 
-    def waiting(self, header: Header, limit: int) -> Found[QueueEntry]:
+    def waiting(self, header: PoolState, limit: int) -> Found[QueueEntry]:
         """The first waiting bots, in order."""
         return read_each(self.queue_rows(header, min(limit, header.queue_length)), items.queue_of)
 
-    def following(self, header: Header) -> QueueEntry | None:
+    def next_in_queue(self, header: PoolState) -> QueueEntry | None:
         """The bot behind the head of the queue.
 
         Raises:
@@ -133,7 +133,7 @@ class PoolStore(Table):
         first_two = [items.queue_of(item) for item in self.queue_rows(header, min(2, header.queue_length))]
         return first_two[1] if len(first_two) > 1 else None
 
-    def stock_ahead(self, header: Header, limit: int) -> Found[Segment]:
+    def stock_ahead(self, header: PoolState, limit: int) -> Found[Segment]:
         """The segments from the cursor on, without those that are set aside."""
         aside = {number for number, _ in header.aside}
         many = limit + len(aside)
@@ -167,11 +167,11 @@ class PoolStore(Table):
         item = dynamodb.get(self.client, self.table, items.segment_key(pool, number))
         return items.segment_of(item) if item else None
 
-    def view(self, pool: str, known: Header | None = None) -> PoolView | None:
+    def view(self, pool: str, known: PoolState | None = None) -> PoolView | None:
         """Read what the next step needs: two reads when there is nothing to do, four at most.
 
         `known` is the header where the caller has just written it: one read less. A step on a header that has changed
-        since is `Stale`.
+        since is `StalePool`.
 
         Raises:
             UnreadableRow: this version cannot read the pool's header.
@@ -191,7 +191,7 @@ class PoolStore(Table):
                 stock = self.stock_ahead(header, READ_AHEAD * 2)
         return PoolView(header, inbox.good, queue.good, stock.good, [*queue.bad, *inbox.bad], stock.bad)
 
-    def commit_step(self, step: Step) -> None:
+    def commit_step(self, step: AllocationStep) -> None:
         """Write one resolver step.
 
         Items and what each refuses: the header, under any version but the one read; each bot, when it does not
@@ -228,9 +228,9 @@ class PoolStore(Table):
             )
         try:
             transaction.commit()
-        except Refused as refused:
+        except TransactionRejected as refused:
             if "header" in refused.failed:
-                raise Stale from refused
+                raise StalePool from refused
             raise AdbotRefused({tag.split(":", 1)[1] for tag in refused.failed}) from refused
         except ClientError as error:
             unreadable = self._unreadable_bots(step) if dynamodb.is_invalid(error) else set()
@@ -238,7 +238,7 @@ class PoolStore(Table):
                 raise
             raise AdbotRefused(unreadable) from error
 
-    def _unreadable_bots(self, step: Step) -> set[str]:
+    def _unreadable_bots(self, step: AllocationStep) -> set[str]:
         """Return the ids of the bots of a step that this version cannot read."""
         ids = [one.adbot_id for one in step.assignments] + [one.entry.adbot_id for one in step.placements]
         found = dynamodb.get_many(self.client, self.table, map(items.adbot_key, ids))
@@ -304,7 +304,7 @@ class PoolStore(Table):
     def _take_out_of_inbox(self, transaction: Transaction, pool: str, entry: InboxEntry) -> None:
         transaction.delete(f"inbox:{entry.adbot_id}", self.table, items.key(items.inbox_pk(pool), entry.id))
 
-    def put_header(self, transaction: Transaction, before: Header, after: Header) -> None:
+    def put_header(self, transaction: Transaction, before: PoolState, after: PoolState) -> None:
         """Write a header that still has the version it was read with."""
         transaction.put(
             "header", self.table, items.header_item(after), condition="version = :version", version=before.version

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from adbot_queue.adbots.allocation import Header, InboxEntry, QueueEntry, Segment
-from adbot_queue.adbots.changes import Change
+from adbot_queue.adbots.allocation import InboxEntry, PoolState, QueueEntry, Segment
+from adbot_queue.adbots.changes import PoolChange
 from adbot_queue.adbots.model import Adbot, AdbotStatus, Movement, Order, QueuedReason, Run
 from adbot_queue.adbots.storage import items
-from adbot_queue.adbots.storage.pool_store import Extra, PoolStore, Stale
+from adbot_queue.adbots.storage.pool_store import PoolStore, StalePool, TransactionPart
 from adbot_queue.adbots.storage.rows import Found, Row, read_each
 from adbot_queue.core import dynamodb, telemetry
-from adbot_queue.core.dynamodb import Item, Refused, Transaction
+from adbot_queue.core.dynamodb import Item, Transaction, TransactionRejected
 from adbot_queue.core.telemetry import logger
 
 COMMAND_DAYS = 30
@@ -24,7 +24,7 @@ class AdbotStore(PoolStore):
     # Commands
 
     def create_bought(
-        self, order: Order, adbot: Adbot, entry: InboxEntry, *extras: Extra, replaces: Order | None = None
+        self, order: Order, adbot: Adbot, entry: InboxEntry, *parts: TransactionPart, replaces: Order | None = None
     ) -> None:
         """Order, bot and inbox entry, together with what the caller adds. Touches nothing that another buyer touches.
 
@@ -35,8 +35,8 @@ class AdbotStore(PoolStore):
         self.put_order(transaction, replaces, order)
         transaction.create("adbot", self.table, items.adbot_item(adbot))
         transaction.create("inbox", self.table, items.inbox_item(adbot.pool, entry))
-        for extra in extras:
-            extra(transaction)
+        for part in parts:
+            part(transaction)
         transaction.commit()
 
     def put_order(self, transaction: Transaction, before: Order | None, after: Order) -> None:
@@ -54,26 +54,26 @@ class AdbotStore(PoolStore):
             "adbot", self.table, items.adbot_item(after), condition="version = :version", version=before.version
         )
 
-    def commit_change(self, change: Change, *extras: Extra) -> None:
+    def commit_change(self, change: PoolChange, *parts: TransactionPart) -> None:
         """Write a command's change.
 
         Raises:
             Stale: header or bot changed since they were read.
-            Refused: with the tags of the caller's extras.
+            Refused: with the tags of the caller's parts.
             Contended: try again.
         """
         transaction = self.transaction()
         self.add_change(transaction, change)
-        for extra in extras:
-            extra(transaction)
+        for part in parts:
+            part(transaction)
         try:
             transaction.commit()
-        except Refused as refused:
+        except TransactionRejected as refused:
             if refused.failed.keys() & {"header", "adbot"}:
-                raise Stale from refused
+                raise StalePool from refused
             raise
 
-    def add_change(self, transaction: Transaction, change: Change) -> None:
+    def add_change(self, transaction: Transaction, change: PoolChange) -> None:
         """The items of a change: header, bot, its place in inbox, queue or park, released and taken sessions."""
         pool, before, after = change.header_after.pool, change.before, change.after
         version = change.header_after.version
@@ -107,12 +107,12 @@ class AdbotStore(PoolStore):
 
     def park(
         self,
-        before: Header,
-        after: Header,
+        before: PoolState,
+        after: PoolState,
         entry: QueueEntry,
         adbot: Adbot | None,
         inbox_id: str | None,
-        *extras: Extra,
+        *parts: TransactionPart,
     ) -> None:
         """Set a bot aside: out of queue or inbox, into the park, where it holds up nobody.
 
@@ -137,11 +137,13 @@ class AdbotStore(PoolStore):
         )
         if adbot and adbot.status is AdbotStatus.QUEUED:
             self._mark_parked(transaction, adbot)
-        for extra in extras:
-            extra(transaction)
+        for part in parts:
+            part(transaction)
         self._commit_or_stale(transaction)
 
-    def park_entry(self, before: Header, after: Header, entry: Item, adbot: Adbot | None, *extras: Extra) -> None:
+    def park_entry(
+        self, before: PoolState, after: PoolState, entry: Item, adbot: Adbot | None, *parts: TransactionPart
+    ) -> None:
         """Set an entry of queue or inbox aside that this version cannot read: its row moves into the park as it is.
 
         Args:
@@ -149,7 +151,7 @@ class AdbotStore(PoolStore):
             after: the header without the entry.
             entry: the row.
             adbot: the entry's bot where this version can read it and it waits there; no other bot is written.
-            extras: join the transaction.
+            parts: join the transaction.
 
         Raises:
             Stale: the pool changed; Contended: try again.
@@ -163,8 +165,8 @@ class AdbotStore(PoolStore):
         )
         if adbot:
             self._mark_parked(transaction, adbot)
-        for extra in extras:
-            extra(transaction)
+        for part in parts:
+            part(transaction)
         self._commit_or_stale(transaction)
 
     def _mark_parked(self, transaction: Transaction, adbot: Adbot) -> None:
@@ -187,19 +189,21 @@ class AdbotStore(PoolStore):
         there = {item["sk"] for item in found}
         return next((name for name in names if name in there), None)
 
-    def all_ahead(self, header: Header) -> Found[Segment]:
+    def all_ahead(self, header: PoolState) -> Found[Segment]:
         """Every segment from the cursor on, without those that are set aside."""
         return self.stock_ahead(header, header.next_segment)
 
-    def put_aside(self, before: Header, after: Header, *extras: Extra) -> None:
+    def put_aside(self, before: PoolState, after: PoolState, *parts: TransactionPart) -> None:
         """Write a header that leaves segments out. Raises as `park`."""
         transaction = self.transaction()
         self.put_header(transaction, before, after)
-        for extra in extras:
-            extra(transaction)
+        for part in parts:
+            part(transaction)
         self._commit_or_stale(transaction)
 
-    def give_back(self, before: Header, after: Header, number: int, until: int, segment: Segment, extra: Extra) -> None:
+    def give_back(
+        self, before: PoolState, after: PoolState, number: int, until: int, segment: Segment, part: TransactionPart
+    ) -> None:
         """Put what a segment held behind a position back into the stock, as a new segment at its end.
 
         Raises:
@@ -217,14 +221,14 @@ class AdbotStore(PoolStore):
             until=until,
             number=segment.number,
         )
-        extra(transaction)
+        part(transaction)
         self._commit_or_stale(transaction)
 
     def _commit_or_stale(self, transaction: Transaction) -> None:
         try:
             transaction.commit()
-        except Refused as refused:
-            raise Stale from refused
+        except TransactionRejected as refused:
+            raise StalePool from refused
 
     def remember_command(
         self, transaction: Transaction, command_id: str, fingerprint: str, result: Item, now: int
@@ -270,17 +274,17 @@ class AdbotStore(PoolStore):
     def list_adbots(self, owner: str | None, limit: int, cursor: str | None) -> tuple[list[Adbot], str | None]:
         """A page of bots, newest first: those of one owner, or all."""
         if owner is None:
-            found, following = self._list("by_kind", "#kind = :hash", "ADBOT", limit, cursor)
+            found, next_in_queue = self._list("by_kind", "#kind = :hash", "ADBOT", limit, cursor)
         else:
-            found, following = self._list("by_owner", "#owner = :hash", owner, limit, cursor)
-        return self.adbots([item["pk"].removeprefix("ADBOT#") for item in found]), following
+            found, next_in_queue = self._list("by_owner", "#owner = :hash", owner, limit, cursor)
+        return self.adbots([item["pk"].removeprefix("ADBOT#") for item in found]), next_in_queue
 
     def orders_in_review(self, limit: int, cursor: str | None) -> tuple[list[Order], str | None]:
         """A page of the orders that a person must look at, newest first."""
-        found, following = self._list("by_kind", "#kind = :hash", "REVIEW", limit, cursor)
+        found, next_in_queue = self._list("by_kind", "#kind = :hash", "REVIEW", limit, cursor)
         by_id = {order.id: order for order in self.orders([item["pk"].removeprefix("ORDER#") for item in found])}
         names = [item["pk"].removeprefix("ORDER#") for item in found]
-        return [by_id[name] for name in names if name in by_id], following
+        return [by_id[name] for name in names if name in by_id], next_in_queue
 
     def put_movement(self, transaction: Transaction, order_id: str, name: str, movement: Movement) -> None:
         """Write a movement of an order's money; the record of its payment, in the same transaction, has the version."""
@@ -290,16 +294,16 @@ class AdbotStore(PoolStore):
         self, first: str, last: str, limit: int, cursor: str | None
     ) -> tuple[list[Movement], str | None]:
         """A page of the money that came in and went out between two days: a Query and a BatchGetItem."""
-        keys, following = self._between("MONEY", first, last, limit, cursor)
+        keys, next_in_queue = self._between("MONEY", first, last, limit, cursor)
         wanted = [items.key(found["pk"], found["sk"]) for found in keys]
-        return [items.movement_of(item) for item in dynamodb.get_many(self.client, self.table, wanted)], following
+        return [items.movement_of(item) for item in dynamodb.get_many(self.client, self.table, wanted)], next_in_queue
 
     def listed_between(
         self, kind: str, first: str, last: str, limit: int, cursor: str | None
     ) -> tuple[list[str], str | None]:
         """A page of ids, oldest first: of bots (`ADBOT`) or orders in review (`REVIEW`) made between two days."""
-        found, following = self._between(kind, first, last, limit, cursor)
-        return [str(item["pk"]).partition("#")[2] for item in found], following
+        found, next_in_queue = self._between(kind, first, last, limit, cursor)
+        return [str(item["pk"]).partition("#")[2] for item in found], next_in_queue
 
     def _between(
         self, kind: str, first: str, last: str, limit: int, cursor: str | None

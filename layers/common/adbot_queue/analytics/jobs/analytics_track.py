@@ -21,7 +21,7 @@ from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
 from adbot_queue.jobs.provider_call import calling, verdict
 from adbot_queue.providers import segment
 
-MOST_PROPERTIES = segment.MOST_BYTES - 4096
+MAX_PROPERTIES = segment.MAX_BYTES - 4096
 """Bytes of JSON; the rest of the request needs less than was taken off."""
 
 Id = Annotated[str, Field(min_length=1, max_length=255)]
@@ -47,8 +47,8 @@ class Track(Input):
     def _can_be_sent(self) -> Self:
         if self.user_id is None and self.anonymous_id is None:
             raise ValueError("user_id, anonymous_id or both are needed")
-        if len(json.dumps(self.properties, allow_nan=False).encode()) > MOST_PROPERTIES:
-            raise ValueError(f"properties may have {MOST_PROPERTIES} bytes as JSON")
+        if len(json.dumps(self.properties, allow_nan=False).encode()) > MAX_PROPERTIES:
+            raise ValueError(f"properties may have {MAX_PROPERTIES} bytes as JSON")
         return self
 
 

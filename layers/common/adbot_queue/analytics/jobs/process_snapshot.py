@@ -46,8 +46,8 @@ class ProcessSnapshot(Input):
             raise ValueError("hour or from and to, not both")
         if window := self.window:
             number = len(hours_between(*window))
-            if not 1 <= number <= snapshot.MOST_HOURS:
-                raise ValueError(f"from 1 to {snapshot.MOST_HOURS} hours")
+            if not 1 <= number <= snapshot.MAX_HOURS:
+                raise ValueError(f"from 1 to {snapshot.MAX_HOURS} hours")
         return self
 
     @property

@@ -31,7 +31,7 @@ from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice, allow
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.worker import dispatch
 from adbot_queue.jobs.worker.dispatch import Dispatcher
-from adbot_queue.ledger import Actor, Entry, Ledger
+from adbot_queue.ledger import Actor, Ledger, LedgerEntry
 from adbot_queue.platform.owner_limit import OWNER, OwnerLimit
 
 READ_PAGE_SIZE = 100
@@ -169,7 +169,7 @@ class Replay(LongRunningJob):
             self._letters.add_change(transaction, row, again, with_it)
             before, after = {"state": row.state.value}, {"state": again.state.value, "replay": self._id}
             target = f"job:{row.id}"
-            entry = Entry(self._actor, "dead-letter.replay", target, before, after, self._payload.reason)
+            entry = LedgerEntry(self._actor, "dead-letter.replay", target, before, after, self._payload.reason)
             self._ledger.sign(transaction, entry)
 
 

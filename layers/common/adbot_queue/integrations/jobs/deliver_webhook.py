@@ -32,7 +32,7 @@ TIMEOUT_S = 15.0
 class DeliverWebhook(Input):
     """Which job's end to tell, that of which cycle of attempts, and whom."""
 
-    url: str = Field(min_length=1, max_length=outbound.MOST_URL)
+    url: str = Field(min_length=1, max_length=outbound.MAX_URL)
     job_id: str = Field(min_length=1, max_length=128)
     cycle: int = Field(default=0, ge=0)
 

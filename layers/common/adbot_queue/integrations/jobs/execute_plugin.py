@@ -22,13 +22,13 @@ from adbot_queue.jobs.errors import PermanentError, TransientError
 from adbot_queue.jobs.job_types import HOUR_S, MINUTE_S, JobType
 from adbot_queue.jobs.provider_call import calling, verdict
 from adbot_queue.platform import call_log as event_log
-from adbot_queue.platform.call_log import Kind
+from adbot_queue.platform.call_log import CallKind
 from adbot_queue.providers import plugins
 
-MOST_INPUT = 32 * 1024
+MAX_INPUT = 32 * 1024
 """Bytes of JSON."""
 
-LONGEST_S = 60
+MAX_S = 60
 
 # What Lambda's runtimes call a deployment that cannot work; what else they raise may go well the next time.
 _BROKEN = re.compile(
@@ -47,8 +47,8 @@ def _listed(name: str) -> str:
 
 
 def _short(value: Any) -> Any:
-    if _size(value) > MOST_INPUT:
-        raise ValueError(f"may have {MOST_INPUT} bytes as JSON")
+    if _size(value) > MAX_INPUT:
+        raise ValueError(f"may have {MAX_INPUT} bytes as JSON")
     return value
 
 
@@ -63,7 +63,7 @@ class ExecutePlugin(Input):
         str, Field(max_length=140, pattern=r"^[\w:$-]+$", description="the name of a function"), AfterValidator(_listed)
     ]
     input: Annotated[Any, AfterValidator(_short)] = None
-    timeout_seconds: int = Field(default=15, ge=1, le=LONGEST_S)
+    timeout_seconds: int = Field(default=15, ge=1, le=MAX_S)
 
 
 def execute(payload: ExecutePlugin, context: Context) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def execute(payload: ExecutePlugin, context: Context) -> dict[str, Any]:
 
     def note(outcome: str, output: plugins.Output | None = None) -> None:
         event_log.from_env().record(
-            Kind.PLUGIN,
+            CallKind.PLUGIN,
             job=context.job_id,
             attempt=context.attempt,
             type="execute-plugin",
@@ -123,8 +123,8 @@ def _answer(output: plugins.Output) -> Any:
     """
     if output.late:
         raise TransientError("the plugin took too long")
-    if len(output.body) > plugins.MOST_OUTPUT:
-        raise PermanentError(f"the plugin answered more than {plugins.MOST_OUTPUT} bytes")
+    if len(output.body) > plugins.MAX_OUTPUT:
+        raise PermanentError(f"the plugin answered more than {plugins.MAX_OUTPUT} bytes")
     try:
         answer = json.loads(output.body or b"null")
     except ValueError:

@@ -59,7 +59,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 class HttpRequest(Input):
     """An HTTPS request. `authorization`, `cookie` and `secret_headers` are masked wherever the job is shown."""
 
-    url: str = Field(min_length=1, max_length=outbound.MOST_URL)
+    url: str = Field(min_length=1, max_length=outbound.MAX_URL)
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
     headers: dict[str, str] = Field(default_factory=dict, max_length=MAX_HEADERS)
     secret_headers: list[Name] = Field(default_factory=list, max_length=MAX_HEADERS)

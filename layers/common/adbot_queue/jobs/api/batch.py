@@ -15,7 +15,7 @@ from adbot_queue.jobs.enqueue import owner_check
 from adbot_queue.jobs.service import Enqueued, JobRequest, JobService
 from adbot_queue.jobs.store.records import IdempotencyRecord
 from adbot_queue.ledger import Actor
-from adbot_queue.platform.rate_limits import Taken
+from adbot_queue.platform.rate_limits import RateLimitResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Batch:
     """What became of a batch; `replayed` when an earlier request with the same key had enqueued all of it."""
 
     view: BatchView
-    taken: Taken
+    taken: RateLimitResult
     replayed: bool
 
 
@@ -51,7 +51,7 @@ def enqueue_batch(jobs: JobService, request: Request[EnqueueBatch]) -> Batch:
     known = jobs.store.known(whole, now) if whole else None
     if known and not known.same:
         raise IdempotencyMismatch("the idempotency key was used with another request")
-    taken = jobs.admit(user, len(news) + len(last))
+    taken = jobs.acquire(user, len(news) + len(last))
     outcomes = jobs.enqueue_many(news, actor, request.time_left, taken, whole)
     items = [BatchItem.of(index, outcome) for index, outcome in enumerate(outcomes)]
     called, again = _callback(jobs, last[0], outcomes, actor) if last else (None, True)

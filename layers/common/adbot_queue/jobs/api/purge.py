@@ -12,9 +12,9 @@ from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.api.schemas import CleanQuery
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.service import JobService
-from adbot_queue.ledger import Actor, Entry
+from adbot_queue.ledger import Actor, LedgerEntry
 
-MOST_CLEANED = 1000
+MAX_CLEANED = 1000
 """Jobs that one request deletes at the most."""
 
 RESERVE_MS = 3_000
@@ -23,7 +23,7 @@ RESERVE_MS = 3_000
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """How many jobs matched (counted up to `MOST_CLEANED`), how many are deleted, and whether others are left.
+    """How many jobs matched (counted up to `MAX_CLEANED`), how many are deleted, and whether others are left.
 
     `cut_off`: all of them ended before it (ISO 8601); confirmed with the count it means the same jobs.
     """
@@ -51,13 +51,13 @@ def clean(jobs: JobService, queue: str, wanted: CleanQuery, actor: Actor, time_l
     found: list[Job] = []
     cursor: str | None = None
     more = True
-    while more and len(found) <= MOST_CLEANED and time_left() > RESERVE_MS:
+    while more and len(found) <= MAX_CLEANED and time_left() > RESERVE_MS:
         page, cursor = store.page(queue, state, limit=100, cursor=cursor, before=before, forward=True)
         # The index knows when they were created, and what has ended before was created before.
         found += [job for job in page if job.finished_at is not None and job.finished_at < before]
         more = cursor is not None
-    more = more or len(found) > MOST_CLEANED
-    found = found[:MOST_CLEANED]
+    more = more or len(found) > MAX_CLEANED
+    found = found[:MAX_CLEANED]
     if confirm is None:
         return Cleaned(len(found), 0, more, cut_off)
     if confirm != len(found):
@@ -76,5 +76,5 @@ def clean(jobs: JobService, queue: str, wanted: CleanQuery, actor: Actor, time_l
 def _sign(jobs: JobService, queue: str, after: dict[str, object], actor: Actor) -> None:
     """Before anything is deleted: a request that dies half way has signed for what it meant to do."""
     transaction = jobs.store.transaction()
-    jobs.ledger.sign(transaction, Entry(actor, "queue.clean", f"queue:{queue}", after=after))
+    jobs.ledger.sign(transaction, LedgerEntry(actor, "queue.clean", f"queue:{queue}", after=after))
     transaction.commit()

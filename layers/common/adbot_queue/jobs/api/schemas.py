@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints, model_validator
 from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import AppError, Invalid
 from adbot_queue.core.schema import Input, Instant, Moment, Query, View
-from adbot_queue.jobs.enqueue.request import MOST_BATCH, MOST_PARENTS, JobRequest
+from adbot_queue.jobs.enqueue.request import MAX_BATCH, MAX_PARENTS, JobRequest
 from adbot_queue.jobs.long_running import Progress
 from adbot_queue.jobs.masking import ShownPayload
 from adbot_queue.jobs.model import Job, JobState
@@ -35,7 +35,7 @@ class EnqueueJob(Input):
     delay_seconds: int | None = Field(None, ge=0, le=366 * 86_400)
     run_at: Instant | None = Field(None, description="Not before this; at most a year from now")
     tags: list[Tag] = Field(default_factory=list, max_length=20)
-    depends_on: list[JobId] = Field(default_factory=list, max_length=MOST_PARENTS)
+    depends_on: list[JobId] = Field(default_factory=list, max_length=MAX_PARENTS)
     run_if_parents_fail: bool = Field(default=False, description="Run even if a job it depends on did not complete")
     webhook_url: str | None = Field(None, max_length=2000, description="Receives the result of the job")
 
@@ -72,7 +72,7 @@ class BatchJob(EnqueueJob):
 class EnqueueBatch(Input):
     """Up to 100 jobs: all are valid, or none is enqueued. The callback runs after all of them have ended."""
 
-    jobs: list[BatchJob] = Field(min_length=1, max_length=MOST_BATCH)
+    jobs: list[BatchJob] = Field(min_length=1, max_length=MAX_BATCH)
     callback: EnqueueJob | None = None
 
 
@@ -237,7 +237,7 @@ class RetryJob(Input):
     payload: Payload | None = None
 
 
-MOST_LISTED = 4096
+MAX_LISTED = 4096
 """Bytes of a payload or a result in a list."""
 
 
@@ -275,7 +275,7 @@ class JobPage(View):
 def _cut(value: Any) -> Any:
     """A Lambda answers 6 MB at most, and a hundred payloads may have more."""
     size = len(json.dumps(value))
-    return value if size <= MOST_LISTED else {"truncated": True, "bytes": size}
+    return value if size <= MAX_LISTED else {"truncated": True, "bytes": size}
 
 
 class CleanQuery(Query):

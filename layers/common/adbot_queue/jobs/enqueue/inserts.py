@@ -12,10 +12,12 @@ from adbot_queue.jobs.enqueue.result_webhook import told
 from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.store.jobs import JobStore
 from adbot_queue.jobs.store.records import JobInsert
-from adbot_queue.platform.rate_limits import Taken
+from adbot_queue.platform.rate_limits import RateLimitResult
 
 
-def inserts_of(store: JobStore, checked: Sequence[ValidatedRequest], now: int, taken: Taken | None) -> list[JobInsert]:
+def inserts_of(
+    store: JobStore, checked: Sequence[ValidatedRequest], now: int, taken: RateLimitResult | None
+) -> list[JobInsert]:
     """A row for each job, in its first state, with the job that tells its end where one is wanted.
 
     Args:

@@ -16,12 +16,12 @@ from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.store.records import IdempotencyRecord
 from adbot_queue.providers import registry as providers
 
-MOST_PAYLOAD = 64 * 1024
+MAX_PAYLOAD = 64 * 1024
 """Bytes of a payload as JSON: every write of a job's row is billed by its whole size."""
 
-LONGEST_DELAY_MS = 366 * 86_400_000
-MOST_PARENTS = 100
-MOST_BATCH = 100
+MAX_DELAY_MS = 366 * 86_400_000
+MAX_PARENTS = 100
+MAX_BATCH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +171,12 @@ def _check(new: JobRequest, now: int) -> None:
 
         check_url(new.webhook_url)
     run_at = new.time(now)
-    if run_at is not None and run_at - now > LONGEST_DELAY_MS:
+    if run_at is not None and run_at - now > MAX_DELAY_MS:
         raise Invalid.field("run_at", "must be at most one year from now")
     if run_at is not None and new.depends_on:
         raise Invalid.field("run_at", "not allowed together with depends_on")
-    if len(new.depends_on) > MOST_PARENTS:
-        raise Invalid.field("depends_on", f"must have at most {MOST_PARENTS} items")
+    if len(new.depends_on) > MAX_PARENTS:
+        raise Invalid.field("depends_on", f"must have at most {MAX_PARENTS} items")
     if len(set(new.depends_on)) != len(new.depends_on):
         raise Invalid.field("depends_on", "must not contain a job twice")
 
@@ -210,8 +210,8 @@ def check_payload(
         raise _invalid(field_errors(error, known.payload, ("payload",))) from error
     if known.check and (broken := known.check(model, before)):
         raise _invalid(broken)
-    if (size := len(text)) > MOST_PAYLOAD:
-        raise Invalid.field("payload", f"must have at most {MOST_PAYLOAD} bytes of JSON, has {size}")
+    if (size := len(text)) > MAX_PAYLOAD:
+        raise Invalid.field("payload", f"must have at most {MAX_PAYLOAD} bytes of JSON, has {size}")
     return payload
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue.core import dynamodb
-from adbot_queue.core.dynamodb import ConditionFailed, Item, Refused, Table, Transaction
+from adbot_queue.core.dynamodb import ConditionFailed, Item, Table, Transaction, TransactionRejected
 from adbot_queue.core.events import drop
 from adbot_queue.core.partiql import BATCH, Update, update_many
 from adbot_queue.jobs.model import Job, JobMode, JobState
@@ -246,7 +246,7 @@ class Claims(Table):
             try:
                 dynamodb.update_if(self.client, self.table, key, _SLICE, condition=condition, answer=False, **values)
             except ConditionFailed as failed:
-                raise Refused({"job": failed.item}) from failed
+                raise TransactionRejected({"job": failed.item}) from failed
             return
         transaction = Transaction(self.client)
         transaction.update("job", self.table, key, _SLICE, condition=condition, **values)

@@ -13,7 +13,14 @@ from typing import Any
 
 from adbot_queue.core import dynamodb
 from adbot_queue.core.conflicts import retry_on_conflict
-from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, ConditionFailed, Contended, Item, Refused, Transaction
+from adbot_queue.core.dynamodb import (
+    TRANSACTION_LIMIT,
+    ConditionFailed,
+    Item,
+    Transaction,
+    TransactionConflict,
+    TransactionRejected,
+)
 from adbot_queue.jobs.model import BAD_ENDS, TERMINAL, Job, JobState
 from adbot_queue.jobs.store.claims import Claims, difference
 from adbot_queue.jobs.store.items import LONG_LISTING, item_of, job_of, key_of, listing_of, sort_out
@@ -93,7 +100,7 @@ class JobStore(Claims):
             self._put(inserts[0].job)
             return {}
         if any(insert.parents for insert in inserts):
-            with suppress(Refused, Contended):
+            with suppress(TransactionRejected, TransactionConflict):
                 return self._commit(inserts, now, sign, request, late, with_parents=True)
         # Workers are at the parents: a transaction without these loses no race against them.
         return retry_on_conflict(lambda: self._commit(inserts, now, sign, request, late, with_parents=False))
@@ -119,7 +126,7 @@ class JobStore(Claims):
             sign(transaction, [insert.job for insert in inserts])
         try:
             transaction.commit()
-        except Refused as refused:
+        except TransactionRejected as refused:
             if "request" in refused.failed:
                 raise KeyInUse from refused
             # Ids are unique: where the job stands, a try before was written although DynamoDB did not say so.
@@ -321,7 +328,7 @@ class JobStore(Claims):
         sign(transaction)
         try:
             transaction.commit()
-        except Refused:
+        except TransactionRejected:
             return None
         return after.changed(version=before.version + 1)
 
@@ -377,12 +384,12 @@ class JobStore(Claims):
         )
         try:
             transaction.commit()
-        except Refused:
+        except TransactionRejected:
             return False
         return True
 
 
-def _known(inserts: Sequence[JobInsert], refused: Refused) -> dict[str, DuplicateOf]:
+def _known(inserts: Sequence[JobInsert], refused: TransactionRejected) -> dict[str, DuplicateOf]:
     return {
         insert.job.id: insert.memory.meaning(stood)
         for insert in inserts

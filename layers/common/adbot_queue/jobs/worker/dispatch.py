@@ -16,7 +16,7 @@ from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs.job_queues import logical_id, queue_urls
-from adbot_queue.jobs.model import MOST_QUEUE_DELAY_MS, Job, JobMode, JobState
+from adbot_queue.jobs.model import MAX_QUEUE_DELAY_MS, Job, JobMode, JobState
 from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.platform import mode as modes
 
@@ -81,14 +81,14 @@ class Dispatcher:
         Raises:
             QueueRefused: SQS did not take it; the message that it came by must be delivered again.
         """
-        delay = min(math.ceil(seconds), MOST_QUEUE_DELAY_MS // 1000)
+        delay = min(math.ceil(seconds), MAX_QUEUE_DELAY_MS // 1000)
         queues.send(self._sqs, self._urls[queue], message, delay=delay)
 
     def _delay(self, job: Job) -> int:
         """Seconds, rounded up: a message that comes a little late is better than one that comes too early."""
         if job.state is JobState.WAITING or job.run_at is None:
             return 0
-        return -(-min(max(job.run_at - self._now(), 0), MOST_QUEUE_DELAY_MS) // 1000)
+        return -(-min(max(job.run_at - self._now(), 0), MAX_QUEUE_DELAY_MS) // 1000)
 
     def run(self, job: Job, mode: JobMode) -> bool:
         """Have the queue's worker run the job and wait for it; False when that could not be done.

@@ -19,7 +19,7 @@ from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.core.queues import QueueRefused
 from adbot_queue.core.settings import settings
-from adbot_queue.core.task_group import Ended, SideBySide, Threads
+from adbot_queue.core.task_group import DaemonThreadPool, TaskGroup, TaskResult
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs import job_queues, job_types
 from adbot_queue.jobs.context import Context
@@ -36,11 +36,11 @@ from adbot_queue.jobs.worker.candidates import ClaimCandidates, ReadyWindow
 from adbot_queue.jobs.worker.dependents import Dependents
 from adbot_queue.jobs.worker.dispatch import Dispatcher
 from adbot_queue.jobs.worker.message import JobMessage
-from adbot_queue.platform.rate_limits import Limits
+from adbot_queue.platform.rate_limits import RateLimiter
 
 TimeLeft = Callable[[], int]
 
-_THREADS = Threads()
+_THREADS = DaemonThreadPool()
 
 LEASE_MARGIN_MS = 15_000
 """How much longer a claim lasts than its job may run: enough to write down the result, retries included."""
@@ -48,7 +48,7 @@ LEASE_MARGIN_MS = 15_000
 RESERVE_MS = 5_000
 """Time left of an invocation that is kept for writing down results."""
 
-MOST_RESULT = 32 * 1024
+MAX_RESULT = 32 * 1024
 """Bytes of a result that are kept."""
 
 PARALLEL = 10
@@ -63,7 +63,7 @@ class Worker:
         store: JobStore,
         dispatcher: Dispatcher,
         dependents: Dependents,
-        limits: Limits,
+        limits: RateLimiter,
         name: str,
         now: Clock = system_clock,
         chance: random.Random | None = None,
@@ -128,7 +128,7 @@ class Worker:
             return messages
         allowed: list[JobMessage] = []
         for message in messages:
-            taken = self._limits.take(f"queue:{queue}", rate)
+            taken = self._limits.acquire(f"queue:{queue}", rate)
             if taken.allowed:
                 allowed.append(message)
                 continue
@@ -175,7 +175,7 @@ class Worker:
 
     def _run(self, jobs: Sequence[Job], run: _Run) -> None:
         """Run the processors, and write down what has ended whenever something has, all of it in one call."""
-        crew: SideBySide[str] = SideBySide(_THREADS)
+        crew: TaskGroup[str] = TaskGroup(_THREADS)
         by_id = {job.id: job for job in jobs}
         ended = [end for job in jobs if (end := self._start(job, crew, run))]
         while ended or crew:
@@ -187,7 +187,7 @@ class Worker:
                 run.failures.append(error)
             ended = []
 
-    def _judged(self, job: Job, end: Ended[str]) -> Job:
+    def _judged(self, job: Job, end: TaskResult[str]) -> Job:
         """The job as it is after an attempt that ended like this; one that cannot be judged has failed by that."""
         try:
             return self._after(job, end)
@@ -195,9 +195,9 @@ class Worker:
             raise
         except BaseException as error:  # noqa: BLE001  the others that ended with it have to be written down
             logger.exception("an end could not be judged", job_id=job.id, job_type=job.type)
-            return self._after(job, Ended(job.id, None, error))
+            return self._after(job, TaskResult(job.id, None, error))
 
-    def _after(self, job: Job, end: Ended[str]) -> Job:
+    def _after(self, job: Job, end: TaskResult[str]) -> Job:
         if end.error is None:
             return job.completed(_storable(end.result), self._now())
         if isinstance(end.error, KeyboardInterrupt):
@@ -266,14 +266,14 @@ class Worker:
         elif woken := self._store.change(job, job.waiting(self._now())):
             self._dispatcher.send([woken])
 
-    def _start(self, job: Job, crew: SideBySide[str], run: _Run) -> Ended[str] | None:
+    def _start(self, job: Job, crew: TaskGroup[str], run: _Run) -> TaskResult[str] | None:
         """Start the processor; how the attempt ended already when it cannot be started."""
         try:
             known, payload = _prepared(job)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001  a verdict on this job like what a processor raises
-            return Ended(job.id, None, error)
+            return TaskResult(job.id, None, error)
         deadline = min(self._now() + known.timeout_s * 1000, run.deadline)
         context = Context(
             job.id,
@@ -298,7 +298,7 @@ class Worker:
             return known.run(payload, context)
 
         seconds = context.seconds_left() if known.parallel else known.timeout_s
-        crew.start(job.id, call, seconds, alone=not known.parallel)
+        crew.start(job.id, call, seconds, exclusive=not known.parallel)
         return None
 
     def _is_cancelled(self, job: Job) -> bool:
@@ -398,7 +398,7 @@ def _prepared(job: Job) -> tuple[JobType, Any]:
 def _storable(result: Any) -> Any:
     """The result, or a note that it is too large to be kept: the work is done either way."""
     text = json.dumps(result, default=str)
-    return {"truncated": True, "bytes": len(text)} if len(text) > MOST_RESULT else json.loads(text)
+    return {"truncated": True, "bytes": len(text)} if len(text) > MAX_RESULT else json.loads(text)
 
 
 @lru_cache(maxsize=1)

@@ -72,7 +72,7 @@ class SuppressionView(View):
     at: Moment
     job_id: str | None = Field(validation_alias="job")
     in_force: bool
-    removed_at: Moment | None = Field(validation_alias="lifted_at")
+    removed_at: Moment | None = Field(validation_alias="removed_at")
 
 
 class SuppressionPage(View):

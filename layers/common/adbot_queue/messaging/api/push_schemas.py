@@ -50,7 +50,7 @@ class PushKeys(Input):
 class PushSubscriptionBody(Input):
     """The `PushSubscription` of a browser, as its `toJSON()` returns it."""
 
-    endpoint: Annotated[str, Field(min_length=1, max_length=outbound.MOST_URL), AfterValidator(_endpoint)]
+    endpoint: Annotated[str, Field(min_length=1, max_length=outbound.MAX_URL), AfterValidator(_endpoint)]
     keys: PushKeys
     expires: float | None = Field(default=None, alias="expirationTime", exclude=True)
 

@@ -27,7 +27,7 @@ from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
 from adbot_queue.jobs.provider_call import calling, verdict
 from adbot_queue.messaging import mail_templates, suppressions
 from adbot_queue.messaging import service as deliveries
-from adbot_queue.messaging.suppressions import Kind
+from adbot_queue.messaging.suppressions import MailKind
 from adbot_queue.providers import sendgrid_mail
 
 Category = Annotated[str, Field(min_length=1, max_length=255)]
@@ -67,7 +67,7 @@ class SendEmail(Input):
     @field_validator("group")
     @classmethod
     def _group_of_marketing(cls, group: int | None, info: ValidationInfo) -> int | None:
-        if group is not None and info.data.get("kind", Kind.MARKETING) != Kind.MARKETING:
+        if group is not None and info.data.get("kind", MailKind.MARKETING) != MailKind.MARKETING:
             raise ValueError("requires kind marketing")
         return group
 
@@ -125,10 +125,10 @@ def send_email(payload: SendEmail, context: Context) -> dict[str, Any]:
     return {"message_id": message_id}
 
 
-def _kind(payload: SendEmail) -> Kind:
+def _kind(payload: SendEmail) -> MailKind:
     if payload.template:
         return mail_templates.TEMPLATES[payload.template].kind
-    return Kind(payload.kind or Kind.TRANSACTIONAL)
+    return MailKind(payload.kind or MailKind.TRANSACTIONAL)
 
 
 def _message(payload: SendEmail, context: Context) -> sendgrid_mail.Message:
@@ -143,7 +143,7 @@ def _message(payload: SendEmail, context: Context) -> sendgrid_mail.Message:
         html,
         {"job": context.job_id, "key": context.idempotency_key},
         tuple(dict.fromkeys(payload.categories)),
-        marketing=_kind(payload) is Kind.MARKETING,
+        marketing=_kind(payload) is MailKind.MARKETING,
         group=payload.group,
     )
 

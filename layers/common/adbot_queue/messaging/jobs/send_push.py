@@ -34,10 +34,10 @@ from adbot_queue.providers import web_push
 from adbot_queue.providers.waiting import retry_after
 from adbot_queue.providers.web_push import Browser
 
-MOST_TOPIC = 32
+MAX_TOPIC = 32
 """Characters: RFC 8030, section 5.4."""
 
-MOST_TTL_S = 28 * 86_400
+MAX_TTL_S = 28 * 86_400
 """Push services keep nothing longer: https://firebase.google.com/docs/cloud-messaging/customize-messages/setting-message-lifespan"""
 
 Id = Annotated[str, Field(min_length=1, max_length=128)]
@@ -66,12 +66,12 @@ class SendPush(Input):
     body: str = Field(default="", max_length=2000)
     url: Link | None = Field(default=None, description="what a click opens")
     data: dict[str, Any] = Field(default_factory=dict, description="whatever else the page's service worker wants")
-    ttl_seconds: int = Field(default=86_400, ge=0, le=MOST_TTL_S)
+    ttl_seconds: int = Field(default=86_400, ge=0, le=MAX_TTL_S)
     urgency: Literal["very-low", "low", "normal", "high"] = "normal"
     topic: str | None = Field(
         default=None,
-        pattern=rf"^[A-Za-z0-9_-]{{1,{MOST_TOPIC}}}$",
-        description=f"1 to {MOST_TOPIC} of A-Z, a-z, 0-9, - and _",
+        pattern=rf"^[A-Za-z0-9_-]{{1,{MAX_TOPIC}}}$",
+        description=f"1 to {MAX_TOPIC} of A-Z, a-z, 0-9, - and _",
     )
 
     @model_validator(mode="after")
@@ -80,8 +80,8 @@ class SendPush(Input):
             raise ValueError("either user_id or subscription is needed")
         if self.subscription_id is not None and self.user_id is None:
             raise ValueError("subscription_id needs its user_id")
-        if (size := len(self.message("x" * MOST_TOPIC))) > web_push.MOST_BYTES:
-            raise ValueError(f"the notification has {size} bytes as JSON, the limit is {web_push.MOST_BYTES}")
+        if (size := len(self.message("x" * MAX_TOPIC))) > web_push.MAX_BYTES:
+            raise ValueError(f"the notification has {size} bytes as JSON, the limit is {web_push.MAX_BYTES}")
         return self
 
     def message(self, tag: str) -> bytes:
@@ -189,7 +189,7 @@ def _post(browser: Browser, message: bytes, headers: dict[str, str], seconds: fl
 
 def _topic(context: Context) -> str:
     digest = hashlib.sha256(context.idempotency_key.encode()).digest()
-    return base64.urlsafe_b64encode(digest).decode()[:MOST_TOPIC]
+    return base64.urlsafe_b64encode(digest).decode()[:MAX_TOPIC]
 
 
 JOB = JobType(

@@ -25,7 +25,7 @@ class CleanupOldData(Input):
     def _keeps_the_limits(self) -> Self:
         if len(set(self.what)) != len(self.what):
             raise ValueError("what names a thing twice")
-        least = max(cleanup.LEAST_DAYS[what] for what in self.what)
+        least = max(cleanup.MIN_DAYS[what] for what in self.what)
         if self.older_than_days < least:
             raise ValueError(f"older_than_days must be at least {least} for these")
         if self.dry_run == (self.confirm is not None):

@@ -27,7 +27,7 @@ from adbot_queue.core.telemetry import logger
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.errors import PermanentError, Snooze, TransientError
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
-from adbot_queue.jobs.provider_call import LEAST_S, calling, verdict
+from adbot_queue.jobs.provider_call import MIN_S, calling, verdict
 from adbot_queue.providers import solana
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
     from adbot_queue.tickets.token_2022 import Metadata, Parties, Step
 
-MOST_BYTES = {"name": 32, "symbol": 10, "uri": 200}
+MAX_BYTES = {"name": 32, "symbol": 10, "uri": 200}
 """In UTF-8. The metadata interface has no limits of its own; wallets know those of Metaplex' token metadata."""
 
-MOST_ATTRIBUTES = 8
-MOST_TRANSACTION = 1232
+MAX_ATTRIBUTES = 8
+MAX_TRANSACTION = 1232
 """Bytes that the network takes in one packet: https://solana.com/docs/core/transactions"""
 
-MOST_PRICE = 10_000_000
+MAX_PRICE = 10_000_000
 
 PAUSE_S = 1.0
 """Between two looks at a transaction; a slot takes 0.4 s."""
@@ -78,7 +78,7 @@ def _wallet(text: str) -> str:
 
 
 def _short(text: str, info: ValidationInfo) -> str:
-    limit = MOST_BYTES[str(info.field_name)]
+    limit = MAX_BYTES[str(info.field_name)]
     if len(text.encode()) > limit:
         raise ValueError(f"may have {limit} bytes in UTF-8, has {len(text.encode())}")
     return text
@@ -93,15 +93,15 @@ def _uri(text: str) -> str:
 
 def _fitting(attributes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
     """Refused when they make the transaction too large; nothing else can."""
-    if taken := attributes.keys() & MOST_BYTES.keys():
+    if taken := attributes.keys() & MAX_BYTES.keys():
         raise ValueError(f"must not be named {', '.join(sorted(taken))}: these are fields of their own")
-    if not info.data.keys() >= MOST_BYTES.keys():
+    if not info.data.keys() >= MAX_BYTES.keys():
         return attributes  # one of the others is refused already
     from adbot_queue.tickets.token_2022 import Metadata, size  # noqa: PLC0415
 
-    found = size(Metadata(**{name: info.data[name] for name in MOST_BYTES}, attributes=attributes))
-    if found > MOST_TRANSACTION:
-        raise ValueError(f"make a transaction of {found} bytes, the limit is {MOST_TRANSACTION}")
+    found = size(Metadata(**{name: info.data[name] for name in MAX_BYTES}, attributes=attributes))
+    if found > MAX_TRANSACTION:
+        raise ValueError(f"make a transaction of {found} bytes, the limit is {MAX_TRANSACTION}")
     return attributes
 
 
@@ -135,10 +135,10 @@ class MintNft(Input):
     symbol: Text = Field(description="at most 10 bytes in UTF-8")
     uri: Address = Field(description="where more is told: https, ipfs or ar")
     attributes: Annotated[dict[Key, Value], AfterValidator(_fitting)] = Field(
-        default_factory=dict, max_length=MOST_ATTRIBUTES, description="what else it says of itself"
+        default_factory=dict, max_length=MAX_ATTRIBUTES, description="what else it says of itself"
     )
     compute_unit_price: int = Field(
-        default=0, ge=0, le=MOST_PRICE, description="micro-lamports a compute unit, to be served first when many ask"
+        default=0, ge=0, le=MAX_PRICE, description="micro-lamports a compute unit, to be served first when many ask"
     )
 
 
@@ -285,7 +285,7 @@ def _until_final(sent: _Sent, plan: _Plan, context: Context) -> _Sent:
         PermanentError: it failed.
     """
     while sent.status != "finalized":
-        if context.seconds_left() < PAUSE_S + 2 * LEAST_S:
+        if context.seconds_left() < PAUSE_S + 2 * MIN_S:
             if sent.status == "confirmed":
                 raise Snooze("the transaction is confirmed and not final yet", FINAL_S)
             raise TransientError("the transaction was sent and not confirmed in time; the next attempt looks for it")

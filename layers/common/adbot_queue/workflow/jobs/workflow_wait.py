@@ -12,13 +12,13 @@ from adbot_queue.core.schema import Input
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.errors import Snooze
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
-from adbot_queue.workflow.declaration import LONGEST_WAIT_S
+from adbot_queue.workflow.declaration import MAX_WAIT_S
 
 
 class Wait(Input):
     """How long, from when the job was made."""
 
-    seconds: int = Field(ge=1, le=LONGEST_WAIT_S)
+    seconds: int = Field(ge=1, le=MAX_WAIT_S)
 
 
 def wait(payload: Wait, context: Context) -> dict[str, Any]:
