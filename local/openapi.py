@@ -74,6 +74,7 @@ TAGS = {
     "Queues": "Queues of jobs: figures, pause, clean",
     "Schedules": "Jobs at recurring times",
     "Dead letters": "Jobs that need a decision: groups, replay, discard",
+    "Leads": "People to be won over WhatsApp: leads, the queue of a day, figures",
     "Messages": "Mails and text messages: deliveries and suppressions",
     "Push notifications": "Browsers of the caller",
     "One-time codes": "Codes sent to phones",

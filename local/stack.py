@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from local.settings import Refused, Settings, aws
 
-ROLES = ("owner", "admin", "viewer", "customer")
+ROLES = ("owner", "admin", "viewer", "sales", "customer")
 
 
 class User(TypedDict):

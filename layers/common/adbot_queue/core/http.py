@@ -41,6 +41,9 @@ OWNERS = frozenset({"owner"})
 ADMINS = frozenset({"owner", "admin"})
 STAFF = frozenset({"owner", "admin", "viewer"})
 CUSTOMERS = frozenset({"customer"})
+SALES = frozenset({"owner", "admin", "sales"})
+"""Those who work leads; a caller in `sales` alone sees his own."""
+LEAD_READERS = SALES | STAFF
 
 MAX_BODY = 256 * 1024
 """Bytes of a body where a route does not say otherwise."""
@@ -57,7 +60,7 @@ MAX_ERRORS = 20
 SLASH = "/{proxy+}"
 """What a route's key ends with that is there for `PATH/`; the gateway matches an empty rest, or any longer path."""
 
-_ROLES = ("owner", "admin", "viewer", "customer")  # the first that a caller has names the role in the ledger
+_ROLES = ("owner", "admin", "viewer", "sales", "customer")  # the first that a caller has names the role in the ledger
 
 Body = TypeVar("Body")
 Handler = Callable[["Request[Any]"], Any]
@@ -190,6 +193,22 @@ class Route:
         return f"{self.method} {self.path}"
 
 
+def _declare(method: str) -> Callable[..., Callable[[Handler], Handler]]:
+    def declare(api: Api, path: str, **declared: Any) -> Callable[[Handler], Handler]:
+        """Declare a route; see `Route`."""
+
+        def register(handler: Handler) -> Handler:
+            declared.setdefault("status", HTTPStatus.OK)
+            declared.setdefault("tag", api.tag)
+            route = Route(method, path, handler, **declared)
+            api.routes[route.key] = route
+            return handler
+
+        return register
+
+    return declare
+
+
 class Api:
     """The routes of one function, and the function's entry.
 
@@ -201,31 +220,7 @@ class Api:
         self.tag = tag
         self.routes: dict[str, Route] = {}
 
-    def get(self, path: str, **declared: Any) -> Callable[[Handler], Handler]:
-        """Declare a GET route; see `Route`."""
-        return self._route("GET", path, declared)
-
-    def post(self, path: str, **declared: Any) -> Callable[[Handler], Handler]:
-        """Declare a POST route; see `Route`."""
-        return self._route("POST", path, declared)
-
-    def put(self, path: str, **declared: Any) -> Callable[[Handler], Handler]:
-        """Declare a PUT route; see `Route`."""
-        return self._route("PUT", path, declared)
-
-    def delete(self, path: str, **declared: Any) -> Callable[[Handler], Handler]:
-        """Declare a DELETE route; see `Route`."""
-        return self._route("DELETE", path, declared)
-
-    def _route(self, method: str, path: str, declared: dict[str, Any]) -> Callable[[Handler], Handler]:
-        def register(handler: Handler) -> Handler:
-            declared.setdefault("status", HTTPStatus.OK)
-            declared.setdefault("tag", self.tag)
-            route = Route(method, path, handler, **declared)
-            self.routes[route.key] = route
-            return handler
-
-        return register
+    get, post, put, patch, delete = map(_declare, ("GET", "POST", "PUT", "PATCH", "DELETE"))
 
     def handler(self, event: Any, context: Any) -> dict[str, Any]:
         """Lambda's entry: an HTTP API event (payload 2.0) in, its answer out; 400 to any other event. Never raises."""

@@ -145,6 +145,7 @@ def in_process_aws() -> Iterator[InProcessAws]:
             "SYSTEM_TABLE": tables["SystemTable"],
             "JOBS_TABLE": tables["JobsTable"],
             "ANALYTICS_TABLE": tables["AnalyticsTable"],
+            "LEADS_TABLE": tables["LeadsTable"],
             "QUEUE_URL": queues["payments"].replace("payments", "%s"),
             "GIVEN_UP_BATCHES_URL": queues["given-up"],
         }

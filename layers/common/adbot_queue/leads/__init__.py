@@ -1,0 +1,1 @@
+"""Leads: an outreach queue over WhatsApp."""

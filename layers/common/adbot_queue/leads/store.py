@@ -1,0 +1,239 @@
+"""Access patterns of the Leads table: what is read. `writer` is how it is written, `items` how it lies there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from adbot_queue.core import aws, dynamodb
+from adbot_queue.core.clock import Clock, system_clock
+from adbot_queue.core.dynamodb import ConditionFailed, Item, Table, Transaction
+from adbot_queue.core.settings import variable
+from adbot_queue.core.telemetry import count, logger
+from adbot_queue.leads import items
+from adbot_queue.leads.items import CLIENTS, DAYS, ENTRIES, LEADS, PROJECTS, USERS, Row, UnreadableRow
+from adbot_queue.leads.model import Day, Entry, EntryKey, Lead
+from adbot_queue.leads.references import Client, Project, ReferenceKind
+from adbot_queue.leads.settings import LeadSettings
+from adbot_queue.leads.writer import Writer
+from adbot_queue.messaging.suppressions import address_key
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+CANDIDATES_PAGE_SIZE = 500
+"""Leads of one Query of `candidates`: well below its 1 MB."""
+
+
+Kind = TypeVar("Kind")
+
+
+class Holder(NamedTuple):
+    """Who has a person: the leads and owners of a phone or a WhatsApp id, and whether it opted out."""
+
+    lead_ids: frozenset[str]
+    owners: frozenset[str]
+    opted_out: bool
+
+
+class LeadStore(Table):
+    """Reads, all strong but for lists and `candidates`, which follow an index.
+
+    Args:
+        key: under which addresses are hashed; asked for when one is looked up.
+    """
+
+    def __init__(self, client: DynamoDBClient, table: str, key: Callable[[], bytes], now: Clock = system_clock) -> None:
+        super().__init__(client, table, now)
+        self._key = key
+
+    def writer(self, transaction: Transaction | None = None) -> Writer:
+        """Return the collector of one transaction."""
+        return Writer(self, self.reach_key, transaction)
+
+    def reach_key(self, address: str) -> Item:
+        """Return the key of what is known of a phone or a WhatsApp id."""
+        return items.reach_key(self._key(), address)
+
+    # Leads
+
+    def lead(self, lead_id: str) -> Lead | None:
+        """Read a lead.
+
+        Raises:
+            UnreadableRow: another version wrote it.
+        """
+        return self._get(LEADS, items.lead_key(lead_id))
+
+    def leads(self, lead_ids: Iterable[str]) -> dict[str, Lead]:
+        """Read the leads that exist, by id, 100 a call; what cannot be read is logged, counted and left out."""
+        found = dynamodb.get_many(self.client, self.table, map(items.lead_key, lead_ids))
+        return {lead.id: lead for lead in _readable(LEADS, found)}
+
+    def candidates(self, owner_id: str, after: str, limit: int) -> list[Lead]:
+        """Read an owner's eligible leads from behind a place on, in the order in which they are queued."""
+        found, _ = dynamodb.query_page(
+            self.client,
+            self.table,
+            "eligible = :owner AND eligible_place > :after",
+            index="eligible",
+            limit=limit,
+            cursor=None,
+            forward=True,
+            owner=owner_id,
+            after=after,
+        )
+        return _readable(LEADS, found)
+
+    def count_eligible(self, owner_id: str, prefix: str) -> int:
+        """Count an owner's eligible leads whose places begin with a prefix."""
+        request: dict[str, Any] = {
+            "TableName": self.table,
+            "IndexName": "eligible",
+            "Select": "COUNT",
+            "KeyConditionExpression": "eligible = :owner AND begins_with(eligible_place, :prefix)",
+            "ExpressionAttributeValues": {":owner": {"S": owner_id}, ":prefix": {"S": prefix}},
+        }
+        total = 0
+        while True:
+            answer = self.client.query(**request)
+            total += answer["Count"]
+            if "LastEvaluatedKey" not in answer:
+                return total
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def listed(self, index: str, value: str, limit: int, cursor: str | None) -> tuple[list[Lead], str | None]:
+        """Read a page of the leads of an owner (`by_owner`) or a client (`by_client`), newest first."""
+        name = {"by_owner": "owner_id", "by_client": "client_id"}[index]
+        found, following = dynamodb.query_page(
+            self.client, self.table, f"#{name} = :value", index=index, limit=limit, cursor=cursor, value=value
+        )
+        ids = [item["pk"].removeprefix("LEAD#") for item in found]
+        leads = self.leads(ids)
+        return [leads[lead_id] for lead_id in ids if lead_id in leads], following
+
+    def trail(self, lead_id: str, limit: int, cursor: str | None) -> tuple[list[Item], str | None]:
+        """Read a page of what happened to a lead, newest first."""
+        return dynamodb.query_page(
+            self.client,
+            self.table,
+            "pk = :pk AND begins_with(sk, :prefix)",
+            limit=limit,
+            cursor=cursor,
+            pk=items.lead_key(lead_id)["pk"],
+            prefix="T#",
+        )
+
+    # People
+
+    def holders(self, addresses: Iterable[str]) -> dict[str, Holder]:
+        """Read who has each of these phones and WhatsApp ids, 100 a call; addresses that are unknown are left out."""
+        by_key = {self.reach_key(address)["pk"]: address for address in addresses}
+        found = dynamodb.get_many(self.client, self.table, ({"pk": pk, "sk": "R"} for pk in by_key))
+        return {by_key[item["pk"]]: _holder(item) for item in found}
+
+    def find(self, addresses: Iterable[str]) -> list[Lead]:
+        """Read the leads of a person, of whatever owner, by phone and WhatsApp id."""
+        held = self.holders(addresses).values()
+        return list(self.leads({lead_id for holder in held for lead_id in holder.lead_ids}).values())
+
+    # Days
+
+    def day(self, owner_id: str, date: str) -> Day | None:
+        """Read the header of a day."""
+        return self._get(DAYS, items.day_key(owner_id, date))
+
+    def days(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Day]:
+        """Read headers that exist, by owner and date, 100 a call."""
+        found = dynamodb.get_many(self.client, self.table, (items.day_key(*key) for key in keys))
+        return {(day.owner_id, day.date): day for day in _readable(DAYS, found)}
+
+    def entry(self, key: EntryKey) -> Entry | None:
+        """Read an entry."""
+        return self._get(ENTRIES, items.entry_key(key))
+
+    def entries(self, owner_id: str, date: str, limit: int, cursor: str | None) -> tuple[list[Entry], str | None]:
+        """Read a page of a day's entries, in the order of sending; eventually consistent."""
+        found, following = dynamodb.query_page(
+            self.client,
+            self.table,
+            "pk = :pk AND begins_with(sk, :prefix)",
+            limit=limit,
+            cursor=cursor,
+            forward=True,
+            pk=items.day_key(owner_id, date)["pk"],
+            prefix="E#",
+        )
+        return _readable(ENTRIES, found), following
+
+    def entries_after(self, owner_id: str, date: str, place: int, limit: int) -> list[Entry]:
+        """Read the entries of a day from a place on, in the order of sending."""
+        low = f"E#{place:0{items.PLACES}d}"
+        pk = items.day_key(owner_id, date)["pk"]
+        condition = "pk = :pk AND sk BETWEEN :low AND :high"
+        found = dynamodb.query(self.client, self.table, condition, limit=limit, pk=pk, low=low, high="E~")
+        return _readable(ENTRIES, found)
+
+    # References
+
+    def user(self, user_id: str) -> LeadSettings | None:
+        """Read a user's settings."""
+        return self._get(USERS, items.reference_key(ReferenceKind.USER, user_id))
+
+    def ensure_user(self, user_id: str) -> LeadSettings:
+        """Return a user's settings; a user without any gets the default ones."""
+        if found := self.user(user_id):
+            return found
+        with suppress(ConditionFailed):
+            row = USERS.item(LeadSettings(user_id))
+            dynamodb.put_if(self.client, self.table, row, condition="attribute_not_exists(pk)")
+        return self.user(user_id) or LeadSettings(user_id)
+
+    def client_named(self, client_id: str) -> Client | None:
+        """Read a client."""
+        return self._get(CLIENTS, items.reference_key(ReferenceKind.CLIENT, client_id))
+
+    def project(self, project_id: str) -> Project | None:
+        """Read a project."""
+        return self._get(PROJECTS, items.reference_key(ReferenceKind.PROJECT, project_id))
+
+    def references(self, kind: ReferenceKind, limit: int, cursor: str | None) -> tuple[list[Any], str | None]:
+        """Read a page of users, clients or projects, by id."""
+        pk = items.reference_key(kind, "")["pk"]
+        found, following = dynamodb.query_page(
+            self.client, self.table, "pk = :pk", limit=limit, cursor=cursor, forward=True, pk=pk
+        )
+        rows: dict[ReferenceKind, Row[Any]] = {
+            ReferenceKind.USER: USERS,
+            ReferenceKind.CLIENT: CLIENTS,
+            ReferenceKind.PROJECT: PROJECTS,
+        }
+        return _readable(rows[kind], found), following
+
+    def _get(self, row: Row[Kind], key: Item) -> Kind | None:
+        found = dynamodb.get(self.client, self.table, key)
+        return row.read(found) if found else None
+
+
+def _holder(item: Item) -> Holder:
+    return Holder(frozenset(item.get("lead_ids", ())), frozenset(item.get("owners", ())), "opted_out_at" in item)
+
+
+def _readable(row: Row[Kind], found: Sequence[Item]) -> list[Kind]:
+    """Return what can be read; the rest is logged and counted: one row of another version spoils no list."""
+    read: list[Kind] = []
+    for item in found:
+        try:
+            read.append(row.read(item))
+        except UnreadableRow as error:
+            logger.error("row left out", problem=str(error))
+            count("LeadRowsUnreadable")
+    return read
+
+
+@lru_cache(maxsize=1)
+def from_env() -> LeadStore:
+    """The leads of this installation."""
+    return LeadStore(aws.dynamodb(), variable("LEADS_TABLE"), address_key)
