@@ -1,4 +1,4 @@
-"""The allocation against the usual way, on Amazon's DynamoDB Local, in one run. `make bench T=allocation`.
+"""The allocation against the baseline way, on Amazon's DynamoDB Local, in one run. `make bench T=allocation`.
 
 Times are wall-clock times of one worker, both ways in turns, so that a busy machine slows both; medians are compared.
 Write units are counted by AWS's published rules from the requests (`bench.units`), in runs of their own.
@@ -33,9 +33,9 @@ from adbot_queue.ledger import Actor, Ledger
 from adbot_queue.stock.service import Stock
 from adbot_queue.stock.upload import parse_objects
 from adbot_queue.testing.tables import create_tables
+from bench.baseline import Baseline
 from bench.pools import queued_pool
 from bench.units import Meter
-from bench.usual import Usual
 from tests.support.dynamodb_local import client, dynamodb_local, lacking
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Bench:
         self.client = client(endpoint)
         self.beside = client(endpoint)
         self.tables = create_tables(self.client, "AdBotsTable", "LedgerTable")
-        self.usual = Usual(self.client)
+        self.baseline = Baseline(self.client)
         self.service = self._service(self.client)
         self.metered = client(endpoint)
         self.meter = Meter(self.metered, self.beside)
@@ -109,11 +109,11 @@ class Bench:
             self.missed.append(target)
         return f"{target} | {'PASS' if met else 'FAIL'}"
 
-    # Against the usual way
+    # Against the baseline way
 
     def compare(self) -> None:
         """Sessions a second and write units a session, both ways."""
-        print("\n| from the queue to served | this design | the usual way | ratio | target | |")
+        print("\n| from the queue to served | this design | the baseline way | ratio | target | |")
         print("|---|---|---|---|---|---|")
         for case in CASES:
             ours, theirs = [], []
@@ -121,18 +121,16 @@ class Bench:
                 sizes, few = case.sizes(case.bots, number), case.sizes(case.usual_bots, number)
                 pool = f"c{case.most}-{number}"
                 self.fill(pool, sizes)
-                self.usual.fill(pool, few)
+                self.baseline.fill(pool, few)
                 ours.append(_rate(partial(self._serve, pool)))
-                theirs.append(_rate(partial(self.usual.allocate, pool, few)))
+                theirs.append(_rate(partial(self.baseline.allocate, pool, few)))
             us, them = statistics.median(ours[1:]), statistics.median(theirs[1:])  # the first round warms up
             ratio = us / them
             verdict = self.verdict(f">= {case.faster:.0f}x", met=ratio >= case.faster)
             print(f"| sessions/s, {case.name} | {us:,.0f} | {them:,.0f} | {ratio:,.1f}x | {verdict} |")
-            mine, usual = self._units(case), self._usual_units(case)
-            verdict = self.verdict(f"<= {case.units:g}", met=mine <= case.units)
-            print(
-                f"| write units a session, {case.name} | {mine:.3f} | {usual:.2f} | {usual / mine:,.0f}x | {verdict} |"
-            )
+            us, them = self._units(case), self._baseline_units(case)
+            verdict = self.verdict(f"<= {case.units:g}", met=us <= case.units)
+            print(f"| write units a session, {case.name} | {us:.3f} | {them:.2f} | {them / us:,.0f}x | {verdict} |")
 
     def _serve(self, pool: str) -> int:
         return self.service.pools.resolve(pool, _forever).sessions
@@ -144,12 +142,12 @@ class Bench:
         sessions = self._service(self.metered).pools.resolve(pool, _forever).sessions
         return self.meter.taken() / sessions
 
-    def _usual_units(self, case: Case) -> float:
+    def _baseline_units(self, case: Case) -> float:
         sizes = case.sizes(case.usual_bots // 3 + 1, "units")
         pool = f"u{case.most}"
-        self.usual.fill(pool, sizes)
-        with patch.object(self.usual, "client", self.metered):
-            sessions = self.usual.allocate(pool, sizes)
+        self.baseline.fill(pool, sizes)
+        with patch.object(self.baseline, "client", self.metered):
+            sessions = self.baseline.allocate(pool, sizes)
         return self.meter.taken() / sessions
 
     # A bot's whole life

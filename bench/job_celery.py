@@ -12,7 +12,7 @@ from celery.worker import state
 from kombu.asynchronous.aws.sqs.connection import AsyncSQSConnection
 from kombu.transport.SQS import Channel
 
-from bench.job_course import BATCH, Calls, Course, Numbered, Place, process
+from bench.job_workload import BATCH, Calls, Course, Numbered, Place, process
 from bench.units import Meter
 from local.settings import aws
 

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from adbot_queue.core import aws
-from bench.job_course import BATCH, Calls, Course
+from bench.job_workload import BATCH, Calls, Course
 
 AHEAD = 2
 """Batches that are not deleted yet: one is handled, one is ready."""

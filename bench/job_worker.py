@@ -12,17 +12,17 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-from bench.job_course import Calls, Course, Place, Side
+from bench.job_workload import Calls, Course, Place, Side
 
 SIDES = {
-    "ours": "bench.job_sides:Ours",
-    "ours-one-by-one": "bench.job_sides:OursOneByOne",
-    "ours-keyless": "bench.job_sides:OursKeyless",
-    "ours-person": "bench.job_sides:OursByPerson",
-    "ours-batches": "bench.job_sides:OursInBatches",
-    "ours-statements": "bench.job_sides:Statements",
-    "usual": "bench.job_sides:Usual",
-    "usual-status": "bench.job_sides:UsualWithStatus",
+    "ours": "bench.job_contenders:Ours",
+    "ours-one-by-one": "bench.job_contenders:OursOneByOne",
+    "ours-keyless": "bench.job_contenders:OursKeyless",
+    "ours-person": "bench.job_contenders:OursByPerson",
+    "ours-batches": "bench.job_contenders:OursInBatches",
+    "ours-statements": "bench.job_contenders:Statements",
+    "baseline": "bench.job_contenders:Baseline",
+    "baseline-status": "bench.job_contenders:BaselineWithStatus",
     "celery": "bench.job_celery:PlainCelery",
     "celery-solo": "bench.job_celery:SoloCelery",
     "celery-results": "bench.job_celery:CeleryWithResults",

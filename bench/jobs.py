@@ -25,7 +25,7 @@ from typing import Any
 
 from adbot_queue.testing.in_process_aws import BASE_ENV
 from adbot_queue.testing.tables import create_tables
-from bench.job_course import BATCH, Place
+from bench.job_workload import BATCH, Place
 from local.embedded import embedded_aws
 from local.settings import CREDENTIALS, REGION, Settings, aws, free_port
 from tests.support.dynamodb_local import dynamodb_local, lacking
@@ -40,14 +40,14 @@ NAMES = {
     "ours": "this project",
     "ours-keyless": "this project, a type without idempotency",
     "ours-batches": "this project, a hundred a request by a person: rate limit, ledger",
-    "usual": "Powertools batch + idempotency",
-    "usual-status": "the same with a status row",
+    "baseline": "Powertools batch + idempotency",
+    "baseline-status": "the same with a status row",
     "celery": "Celery, no results",
     "celery-results": "Celery, results in DynamoDB",
     "ours-one-by-one": "this project, batches one by one",
     "ours-statements": "a job's two statements on DynamoDB Local, nothing else",
 }
-RIVALS = ("usual", "usual-status", "celery", "celery-results")
+RIVALS = ("baseline", "baseline-status", "celery", "celery-results")
 UNWRITTEN = "celery"
 """Writes nothing down. With a processor that waits its threads are compared, not judged: no worker that writes a claim
 and an end is faster here than DynamoDB Local's two statements a job plus the wait, whatever it is written like."""
@@ -57,8 +57,8 @@ ALWAYS = ("ours", "ours-keyless", "ours-batches", *RIVALS)
 PROMISES = {
     "ours": "row, state, attempts, result, order, idempotency from enqueue on, retries, leases",
     "ours-keyless": "the same without idempotency",
-    "usual": "idempotency in the worker, result until it expires; nobody can ask how a job is",
-    "usual-status": "the same, and a row with its state; no lists, no order, no retries of its own",
+    "baseline": "idempotency in the worker, result until it expires; nobody can ask how a job is",
+    "baseline-status": "the same, and a row with its state; no lists, no order, no retries of its own",
     "celery": "its default on SQS: nothing is written down, no idempotency",
     "celery-results": "state and result by id; no lists, no order, no idempotency",
 }
@@ -132,7 +132,7 @@ class Bench:
         sides = [*ALWAYS, "ours-one-by-one" if waits else "ours-statements"]
         number = WARM if waits else NUMBER
         found: dict[str, list[Measured]] = defaultdict(list)
-        for side in () if waits else ("ours", "usual-status", "celery-results"):
+        for side in () if waits else ("ours", "baseline-status", "celery-results"):
             # Java compiles what has run some thousand times, for every kind of call; on AWS nobody sees that.
             self.play(side, number=WARM_SERVER)
         for _ in range(ROUNDS):

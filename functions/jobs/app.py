@@ -31,14 +31,14 @@ def enqueue_job(request: Request[schemas.EnqueueJob]) -> Response:
     jobs, user = service.from_env(), request.caller.id
     wanted = request.body.new(user, request.idempotency_key)
     (new,) = permitted(jobs, request.caller, [wanted])
-    taken = jobs.acquire(user)
-    enqueued = jobs.enqueue(new, Actor.behind(request), request.time_left, taken)
+    rate_limit = jobs.acquire(user)
+    enqueued = jobs.enqueue(new, Actor.behind(request), request.time_left, rate_limit)
     view = schemas.JobView.of(enqueued.job)
-    return _enqueued(view, taken, replayed=enqueued.replayed, ended=enqueued.job.is_terminal)
+    return _enqueued(view, rate_limit, replayed=enqueued.replayed, ended=enqueued.job.is_terminal)
 
 
-def _enqueued(view: View, taken: RateLimitResult, *, replayed: bool, ended: bool) -> Response:
-    headers = service.rate_headers(taken)
+def _enqueued(view: View, rate_limit: RateLimitResult, *, replayed: bool, ended: bool) -> Response:
+    headers = service.rate_headers(rate_limit)
     if replayed:
         return Response(view, 200, headers | {"idempotent-replayed": "true"})
     return Response(view, 201 if ended else 202, headers)
@@ -59,7 +59,7 @@ def enqueue_jobs(request: Request[schemas.EnqueueBatch]) -> Response:
     """One invalid job rejects the whole batch; a reused key rejects its own job alone."""
     batch = enqueue_batch(service.from_env(), request)
     ended = all(item.state in service.TERMINAL for item in batch.view.items)
-    return _enqueued(batch.view, batch.taken, replayed=batch.replayed, ended=ended)
+    return _enqueued(batch.view, batch.rate_limit, replayed=batch.replayed, ended=ended)
 
 
 @api.get("/jobs", roles=STAFF, query=schemas.LongQuery, returns=schemas.JobPage, summary="List long-running jobs")

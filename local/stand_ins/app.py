@@ -18,13 +18,13 @@ from werkzeug.wrappers import Request, Response
 from local.settings import PUSH_HOST
 from local.stand_ins.bedrock import Bedrock
 from local.stand_ins.push import PushService
-from local.stand_ins.reply import Peer, Reply
 from local.stand_ins.segment import Segment
 from local.stand_ins.sendgrid import SendGrid
 from local.stand_ins.sendgrid_events import Events
 from local.stand_ins.solana import Solana
 from local.stand_ins.stripe import Stripe
 from local.stand_ins.stripe_rules import StripeError
+from local.stand_ins.stub_response import Peer, StubResponse
 from local.stand_ins.twilio import Twilio
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class StandIns:
         response.headers.update(reply.headers)
         return response(environ, start_response)
 
-    def respond(self, request: Request) -> Reply:
+    def respond(self, request: Request) -> StubResponse:
         """Find who answers."""
         headers = {name.lower(): value for name, value in request.headers.items()}
         body = request.get_data(as_text=True) or request.query_string.decode()
@@ -104,23 +104,23 @@ class StandIns:
                 return peer.respond(request.method, request.path.removeprefix(f"/{name}"), headers, body)
         if request.path == "/_effects":
             shown = {name: peer.effects.shown() for name, peer in peers.items()}
-            return Reply(200, shown | {"push": self.push.effects.shown()})
-        return Reply(200 if request.path == "/" else 404, {"stand_ins": [f"/{name}" for name in peers]})
+            return StubResponse(200, shown | {"push": self.push.effects.shown()})
+        return StubResponse(200 if request.path == "/" else 404, {"stand_ins": [f"/{name}" for name in peers]})
 
-    def _authenticate(self, method: str, intent_id: str) -> Reply:
+    def _authenticate(self, method: str, intent_id: str) -> StubResponse:
         try:
             if method != "POST":
                 self.stripe.intents.show(intent_id)
-                return Reply(200, CHALLENGE)
+                return StubResponse(200, CHALLENGE)
             address = self.stripe.intents.authenticate(intent_id)
         except (KeyError, StripeError):
-            return Reply(404, "There is no such payment.")
-        return Reply(303, "", {"location": address}) if address else Reply(200, "Thank you.")
+            return StubResponse(404, "There is no such payment.")
+        return StubResponse(303, "", {"location": address}) if address else StubResponse(200, "Thank you.")
 
-    def _pay(self, method: str, session_id: str) -> Reply:
+    def _pay(self, method: str, session_id: str) -> StubResponse:
         session = self.stripe.sessions.get(session_id)
         if session is None:
-            return Reply(404, "There is no such payment.")
+            return StubResponse(404, "There is no such payment.")
         if method != "POST":
             shown = {
                 "amount": f"{session['amount_total'] / 100:.2f}",
@@ -128,12 +128,14 @@ class StandIns:
                 "what": session["metadata"].get("plan_id", "your order"),
                 "cancel": session["cancel_url"] or "#",
             }
-            return Reply(200, PAGE.format(**{name: html.escape(value) for name, value in shown.items()}))
+            return StubResponse(200, PAGE.format(**{name: html.escape(value) for name, value in shown.items()}))
         payload = json.dumps(self.stripe.complete(session_id))
         status = self._deliver(payload, signed(payload, self._secret()))
         if status != 200:
-            return Reply(502, f"Paid, but the webhook answered {status}. Press Pay again: Stripe would repeat it, too.")
-        return Reply(303, "", {"location": session["success_url"]})
+            return StubResponse(
+                502, f"Paid, but the webhook answered {status}. Press Pay again: Stripe would repeat it, too."
+            )
+        return StubResponse(303, "", {"location": session["success_url"]})
 
 
 def signed(payload: str, secret: str, at: int | None = None) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 What it writes is made of the request's own words, the same for the same request. Requests are held against the service
 description that botocore ships. `stop=max_tokensx1` in a request has its first answer end so; `fail=` and `hang=` as in
-`moods`. The second door, /v1/chat/completions, is the same model as OpenAI's clients see it: the embedded AWS can put
+`faults`. The second door, /v1/chat/completions, is the same model as OpenAI's clients see it: the embedded AWS can put
 its own Bedrock in front of that.
 """
 
@@ -24,9 +24,9 @@ import jsonschema  # type: ignore[import-untyped]
 from botocore.session import get_session
 from botocore.validate import ParamValidator
 
-from local.stand_ins.moods import Moods
+from local.stand_ins.fault_injection import FaultInjection
 from local.stand_ins.refusals import refusal
-from local.stand_ins.reply import Effects, Reply
+from local.stand_ins.stub_response import Effects, StubResponse
 
 MAX_KEPT = 200
 """Requests that can be read; the oldest goes first."""
@@ -59,15 +59,15 @@ class Bedrock:
     def __init__(self) -> None:
         self.requests: deque[dict[str, Any]] = deque(maxlen=MAX_KEPT)
         self.effects = Effects()
-        self._moods = Moods()
+        self._faults = FaultInjection()
         self._stops: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
         self._shape = _input_shape()
 
-    def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> Reply:
+    def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> StubResponse:
         """Answer a request; header names are in lower case."""
         if (method, path) == ("GET", "/requests"):
-            return Reply(200, {"items": list(self.requests)})
+            return StubResponse(200, {"items": list(self.requests)})
         if (method, path) == ("POST", "/v1/chat/completions"):
             return self._chat(json.loads(body))
         asked = _CONVERSE.fullmatch(path)
@@ -77,7 +77,7 @@ class Bedrock:
             return _error(403, "UnrecognizedClientException")
         return self._converse(unquote(asked[1]), body)
 
-    def _converse(self, model: str, body: str) -> Reply:
+    def _converse(self, model: str, body: str) -> StubResponse:
         try:
             request = {"modelId": model, **json.loads(body)}
         except ValueError:
@@ -88,14 +88,16 @@ class Bedrock:
         text = _text(request)
         key = request.get("requestMetadata", {}).get("key")
         self.effects.asked(key)
-        mood = self._moods.of(key, text)
+        mood = self._faults.of(key, text)
         if mood.refusal:
             return refusal("bedrock", mood.refusal)
         if mood.status:
             return _error(mood.status, ERRORS.get(mood.status, "InternalServerException"), headers=mood.headers)
         self.effects.happened(key)
         self.requests.append({"received_at": int(time.time()), "request": request})
-        return Reply(200, self._answer(request, text, key or text), {"x-amzn-requestid": str(uuid.uuid4())}, mood.delay)
+        return StubResponse(
+            200, self._answer(request, text, key or text), {"x-amzn-requestid": str(uuid.uuid4())}, mood.delay
+        )
 
     def _complaint(self, request: dict[str, Any]) -> str:
         report = ParamValidator().validate(request, self._shape)
@@ -135,12 +137,12 @@ class Bedrock:
             self._stops[key, wish[0]] += 1
             return wish[1] if not wish[2] or self._stops[key, wish[0]] <= int(wish[2]) else None
 
-    def _chat(self, request: dict[str, Any]) -> Reply:
+    def _chat(self, request: dict[str, Any]) -> StubResponse:
         """As OpenAI's API has it: https://platform.openai.com/docs/api-reference/chat."""
         text = "\n".join(message["content"] for message in request["messages"] if message["role"] == "user")
-        mood = self._moods.of(None, text)
+        mood = self._faults.of(None, text)
         if mood.status:
-            return Reply(mood.status, {"error": {"message": "a failure that was asked for"}}, mood.headers)
+            return StubResponse(mood.status, {"error": {"message": "a failure that was asked for"}}, mood.headers)
         message: dict[str, Any] = {"role": "assistant", "content": None}
         if request.get("tools"):
             tool = request["tools"][0]["function"]
@@ -152,7 +154,7 @@ class Bedrock:
         read, written = len(text) // 4, len(json.dumps(message)) // 4
         usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
         choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if request.get("tools") else "stop"}
-        return Reply(200, {"object": "chat.completion", "choices": [choice], "usage": usage}, delay=mood.delay)
+        return StubResponse(200, {"object": "chat.completion", "choices": [choice], "usage": usage}, delay=mood.delay)
 
 
 def compose(schema: Mapping[str, Any], text: str) -> dict[str, Any]:
@@ -207,5 +209,5 @@ def _text(request: Mapping[str, Any]) -> str:
 
 def _error(
     status: int, code: str, message: str = "a failure that was asked for", headers: Mapping[str, str] | None = None
-) -> Reply:
-    return Reply(status, {"message": message}, {"x-amzn-errortype": code, **(headers or {})})
+) -> StubResponse:
+    return StubResponse(status, {"message": message}, {"x-amzn-errortype": code, **(headers or {})})

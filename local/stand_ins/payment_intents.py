@@ -13,10 +13,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from local.stand_ins.reply import Effects, Reply, Schema
 from local.stand_ins.stripe_balance import Balances
 from local.stand_ins.stripe_lists import search
 from local.stand_ins.stripe_rules import StripeError, check_amount, check_currency, check_metadata, read
+from local.stand_ins.stub_response import Effects, Schema, StubResponse
 
 MIN_AMOUNT, MAX_AMOUNT = 50, 99_999_999
 DECLINED = "pm_card_chargeDeclined"
@@ -49,7 +49,7 @@ class PaymentIntents:
         self._schema = Schema("stripe_payment_intent.json")
         self._lock = threading.Lock()
 
-    def create(self, body: str, key: str | None) -> Reply:
+    def create(self, body: str, key: str | None) -> StubResponse:
         """Create a payment, and confirm it if that is asked for.
 
         Raises:
@@ -63,10 +63,10 @@ class PaymentIntents:
             self._keys[intent["id"]] = key
         if not params.get("confirm"):
             intent["status"] = "requires_confirmation" if intent["payment_method"] else "requires_payment_method"
-            return Reply(200, intent)
+            return StubResponse(200, intent)
         return self._confirm(intent, params.get("return_url"))
 
-    def show(self, intent_id: str) -> Reply:
+    def show(self, intent_id: str) -> StubResponse:
         """A payment.
 
         Raises:
@@ -75,9 +75,9 @@ class PaymentIntents:
         intent = self._intents.get(intent_id)
         if intent is None:
             raise missing("payment_intent", intent_id, "intent", 404)
-        return Reply(200, intent)
+        return StubResponse(200, intent)
 
-    def show_charge(self, charge_id: str) -> Reply:
+    def show_charge(self, charge_id: str) -> StubResponse:
         """The charge of a payment.
 
         Raises:
@@ -86,9 +86,9 @@ class PaymentIntents:
         charge = self.charges.get(charge_id)
         if charge is None:
             raise missing("charge", charge_id, "id", 404)
-        return Reply(200, charge)
+        return StubResponse(200, charge)
 
-    def search(self, path: str, query: str) -> Reply:
+    def search(self, path: str, query: str) -> StubResponse:
         """Answer GET /v1/payment_intents/search.
 
         Raises:
@@ -109,7 +109,7 @@ class PaymentIntents:
                 self._pay(intent)
         return (action.get("redirect_to_url") or {}).get("return_url")
 
-    def _confirm(self, intent: dict[str, Any], return_url: str | None) -> Reply:
+    def _confirm(self, intent: dict[str, Any], return_url: str | None) -> StubResponse:
         method = str(intent["payment_method"])
         if method.startswith(CHALLENGED):
             redirect = {"url": self._challenge(intent["id"]), "return_url": return_url}
@@ -117,7 +117,7 @@ class PaymentIntents:
             if return_url is None:
                 action = {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}
             intent |= {"status": "requires_action", "next_action": action}
-            return Reply(200, intent)
+            return StubResponse(200, intent)
         if method.startswith(DECLINED):
             code, decline = DECLINES.get(method.removeprefix(DECLINED), DECLINES[""])
             error = {
@@ -128,9 +128,9 @@ class PaymentIntents:
                 "param": "",
             }
             intent |= {"status": "requires_payment_method", "payment_method": None, "last_payment_error": error}
-            return Reply(402, {"error": {**error, "payment_intent": intent}})
+            return StubResponse(402, {"error": {**error, "payment_intent": intent}})
         self._pay(intent)
-        return Reply(200, intent)
+        return StubResponse(200, intent)
 
     def _pay(self, intent: dict[str, Any]) -> None:
         charge_id = f"ch_{secrets.token_hex(12)}"

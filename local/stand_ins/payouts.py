@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from local.stand_ins.payment_intents import missing
-from local.stand_ins.reply import Effects, Reply, Schema
 from local.stand_ins.stripe_balance import PLATFORM, Balances, is_account, too_low
 from local.stand_ins.stripe_lists import page
 from local.stand_ins.stripe_rules import check_amount, check_currency, check_metadata, read
+from local.stand_ins.stub_response import Effects, Schema, StubResponse
 
 DAY_S = 86_400
 BANK_DAYS = 2
@@ -29,7 +29,7 @@ class Payouts:
         self._transfer_schema = Schema("stripe_transfer.json")
         self._payout_schema = Schema("stripe_payout.json")
 
-    def transfer(self, body: str, key: str | None) -> Reply:
+    def transfer(self, body: str, key: str | None) -> StubResponse:
         """Move money to a connected account.
 
         Raises:
@@ -53,9 +53,9 @@ class Payouts:
         }
         self._transfers.append(transfer)
         self._effects.happened(key)
-        return Reply(200, transfer)
+        return StubResponse(200, transfer)
 
-    def payout(self, body: str, key: str | None, account: str) -> Reply:
+    def payout(self, body: str, key: str | None, account: str) -> StubResponse:
         """Pay an account's balance out to its bank.
 
         Raises:
@@ -79,9 +79,9 @@ class Payouts:
         }
         self._payouts[account].append(payout)
         self._effects.happened(key)
-        return Reply(200, payout)
+        return StubResponse(200, payout)
 
-    def transfers(self, path: str, query: str) -> Reply:
+    def transfers(self, path: str, query: str) -> StubResponse:
         """Answer GET /v1/transfers.
 
         Raises:
@@ -89,7 +89,7 @@ class Payouts:
         """
         return page(path, query, self._transfers, ("destination", "transfer_group"))
 
-    def payouts(self, path: str, query: str, account: str) -> Reply:
+    def payouts(self, path: str, query: str, account: str) -> StubResponse:
         """Answer GET /v1/payouts.
 
         Raises:

@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from py_vapid import Vapid02
 
-from local.stand_ins.moods import Moods
+from local.stand_ins.fault_injection import FaultInjection
 from local.stand_ins.refusals import refusal
-from local.stand_ins.reply import Effects, Reply
+from local.stand_ins.stub_response import Effects, StubResponse
 
 MAX_KEPT = 1000
 """Notifications that can be read; the oldest goes first."""
@@ -52,7 +52,7 @@ class PushService:
         self.effects = Effects()
         self._base = base_url
         self._browsers: dict[str, _Browser] = {}
-        self._moods = Moods()
+        self._faults = FaultInjection()
         self._lock = threading.Lock()
 
     def subscribe(self) -> dict[str, Any]:
@@ -62,12 +62,12 @@ class PushService:
             self._browsers[name] = browser
         return {"endpoint": f"{self._base}/push/{name}", "expirationTime": None, "keys": browser.keys()}
 
-    def respond(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
+    def respond(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> StubResponse:
         """Answer a request; header names are in lower case."""
         if (method, path) == ("GET", "/messages"):
-            return Reply(200, {"items": list(self.messages)})
+            return StubResponse(200, {"items": list(self.messages)})
         if (method, path) == ("POST", "/subscribe"):
-            return Reply(201, self.subscribe())
+            return StubResponse(201, self.subscribe())
         name = path.strip("/")
         browser = self._browsers.get(name)
         if browser is None or method not in {"POST", "DELETE"}:
@@ -75,9 +75,9 @@ class PushService:
         if method == "POST":
             return self._push(name, browser, headers, body)
         browser.gone = True
-        return Reply(204, "")
+        return StubResponse(204, "")
 
-    def _push(self, name: str, browser: _Browser, headers: Mapping[str, str], body: bytes) -> Reply:
+    def _push(self, name: str, browser: _Browser, headers: Mapping[str, str], body: bytes) -> StubResponse:
         if refused := self._refused(browser, headers, body):
             return refused
         try:
@@ -87,18 +87,18 @@ class PushService:
             return _refusal(400, f"cannot be decrypted: {error}")
         key = f"{name}/{headers.get('topic', '')}"
         self.effects.asked(key)
-        mood = self._moods.of(key, json.dumps(message))
+        mood = self._faults.of(key, json.dumps(message))
         if mood.refusal:
             return refusal("push", mood.refusal)
         if mood.status:
             refused = _refusal(mood.status, "a failure that was asked for")
-            return Reply(refused.status, refused.body, mood.headers)
+            return StubResponse(refused.status, refused.body, mood.headers)
         self.effects.happened(key)
         kept = {name: headers[name] for name in ("ttl", "urgency", "topic") if name in headers}
         self.messages.append({"id": name, "received_at": int(time.time()), "headers": kept, "message": message})
-        return Reply(201, "", {"location": f"{self._base}/push/m/{secrets.token_urlsafe(16)}"}, mood.delay)
+        return StubResponse(201, "", {"location": f"{self._base}/push/m/{secrets.token_urlsafe(16)}"}, mood.delay)
 
-    def _refused(self, browser: _Browser, headers: Mapping[str, str], body: bytes) -> Reply | None:
+    def _refused(self, browser: _Browser, headers: Mapping[str, str], body: bytes) -> StubResponse | None:
         """What there is to refuse before the body is opened."""
         if browser.gone:
             return _refusal(410, "unsubscribed")
@@ -135,8 +135,8 @@ def _complaint(headers: Mapping[str, str]) -> str | None:
     return next((complaint for complaint, kept in rules.items() if not kept), None)
 
 
-def _refusal(status: int, message: str) -> Reply:
-    return Reply(status, {"error": message})
+def _refusal(status: int, message: str) -> StubResponse:
+    return StubResponse(status, {"error": message})
 
 
 def _text(data: bytes) -> str:

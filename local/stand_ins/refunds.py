@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from local.stand_ins.payment_intents import PaymentIntents, missing
-from local.stand_ins.reply import Effects, Reply, Schema
 from local.stand_ins.stripe_balance import Balances
 from local.stand_ins.stripe_lists import page
 from local.stand_ins.stripe_rules import StripeError, check_amount, check_metadata, read
+from local.stand_ins.stub_response import Effects, Schema, StubResponse
 
 
 class Refunds:
@@ -24,7 +24,7 @@ class Refunds:
         self._effects = effects
         self._schema = Schema("stripe_refund.json")
 
-    def create(self, body: str, key: str | None) -> Reply:
+    def create(self, body: str, key: str | None) -> StubResponse:
         """Give back.
 
         Raises:
@@ -52,9 +52,9 @@ class Refunds:
             charge["refunded"] = charge["amount_refunded"] == charge["amount_captured"]
             self._balances.refunded(charge["currency"], amount)
         self._effects.happened(key)
-        return Reply(200, refund)
+        return StubResponse(200, refund)
 
-    def list(self, path: str, query: str) -> Reply:
+    def list(self, path: str, query: str) -> StubResponse:
         """Answer GET /v1/refunds.
 
         Raises:

@@ -1,6 +1,6 @@
 """How each provider really throttles and refuses an account: bodies, codes and headers as its documentation has them.
 
-Asked for by a request's own content, like every failure (`moods`): `fail=throttled`, `fail=revoked`, `fail=quota`,
+Asked for by a request's own content, like every failure (`faults`): `fail=throttled`, `fail=revoked`, `fail=quota`,
 `fail=suspended`, each with a number of times if wanted.
 """
 
@@ -10,43 +10,43 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from local.stand_ins.reply import Reply
+from local.stand_ins.stub_response import StubResponse
 
 WINDOW_S = 30
 """When SendGrid's rate limit begins anew."""
 
 
-def refusal(provider: str, word: str) -> Reply:
+def refusal(provider: str, word: str) -> StubResponse:
     """What a provider answers instead.
 
     Raises:
         KeyError: it does not refuse by this.
     """
-    made: Reply = _REFUSALS[provider][word]()
+    made: StubResponse = _REFUSALS[provider][word]()
     return made
 
 
-def _sendgrid(status: int, message: str) -> Reply:
+def _sendgrid(status: int, message: str) -> StubResponse:
     reset = {"x-ratelimit-limit": "600", "x-ratelimit-remaining": "0", "x-ratelimit-reset": str(_now() + WINDOW_S)}
     body = {"errors": [{"message": message, "field": None, "help": None}]}
-    return Reply(status, body, reset if status == 429 else {})
+    return StubResponse(status, body, reset if status == 429 else {})
 
 
-def _stripe(status: int, kind: str, code: str, headers: Mapping[str, str] | None = None) -> Reply:
-    return Reply(status, {"error": {"type": kind, "code": code, "message": "refused"}}, headers or {})
+def _stripe(status: int, kind: str, code: str, headers: Mapping[str, str] | None = None) -> StubResponse:
+    return StubResponse(status, {"error": {"type": kind, "code": code, "message": "refused"}}, headers or {})
 
 
-def _twilio(status: int, code: int, message: str) -> Reply:
+def _twilio(status: int, code: int, message: str) -> StubResponse:
     more = f"https://www.twilio.com/docs/errors/{code}"
-    return Reply(status, {"code": code, "message": message, "more_info": more, "status": status})
+    return StubResponse(status, {"code": code, "message": message, "more_info": more, "status": status})
 
 
-def _aws(status: int, code: str, message: str) -> Reply:
-    return Reply(status, {"message": message}, {"x-amzn-errortype": code})
+def _aws(status: int, code: str, message: str) -> StubResponse:
+    return StubResponse(status, {"message": message}, {"x-amzn-errortype": code})
 
 
-def _rpc(status: int, code: int, message: str) -> Reply:
-    return Reply(status, {"jsonrpc": "2.0", "error": {"code": code, "message": message}, "id": 1})
+def _rpc(status: int, code: int, message: str) -> StubResponse:
+    return StubResponse(status, {"jsonrpc": "2.0", "error": {"code": code, "message": message}, "id": 1})
 
 
 def _now() -> int:
@@ -74,8 +74,8 @@ _REFUSALS: dict[str, dict[str, Any]] = {
         "suspended": lambda: _twilio(403, 20005, "Account not active"),
     },
     "segment": {
-        "throttled": lambda: Reply(429, {"success": False, "message": "Too Many Requests"}),
-        "revoked": lambda: Reply(401, {"success": False, "message": "invalid write key"}),
+        "throttled": lambda: StubResponse(429, {"success": False, "message": "Too Many Requests"}),
+        "revoked": lambda: StubResponse(401, {"success": False, "message": "invalid write key"}),
     },
     "solana": {
         "throttled": lambda: _rpc(429, 429, "Too many requests for a specific RPC call"),
@@ -89,8 +89,8 @@ _REFUSALS: dict[str, dict[str, Any]] = {
         "quota": lambda: _aws(400, "ServiceQuotaExceededException", "Too many tokens per day."),
     },
     "push": {
-        "throttled": lambda: Reply(406, ""),
-        "revoked": lambda: Reply(403, {"reason": "BadJwtToken"}),
-        "mismatch": lambda: Reply(403, "the VAPID credentials do not correspond to the subscription's"),
+        "throttled": lambda: StubResponse(406, ""),
+        "revoked": lambda: StubResponse(403, {"reason": "BadJwtToken"}),
+        "mismatch": lambda: StubResponse(403, "the VAPID credentials do not correspond to the subscription's"),
     },
 }

@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from local.stand_ins.moods import Moods
+from local.stand_ins.fault_injection import FaultInjection
 from local.stand_ins.refusals import refusal
-from local.stand_ins.reply import Effects, Reply
+from local.stand_ins.stub_response import Effects, StubResponse
 
 MAX_KEPT = 1000
 """Events that can be read; the oldest goes first."""
@@ -37,13 +37,13 @@ class Segment:
         self.events: deque[dict[str, Any]] = deque(maxlen=MAX_KEPT)
         self.effects = Effects()
         self._seen: set[str] = set()
-        self._moods = Moods()
+        self._faults = FaultInjection()
         self._lock = threading.Lock()
 
-    def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> Reply:
+    def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> StubResponse:
         """Answer a request; header names are in lower case."""
         if (method, path) == ("GET", "/events"):
-            return Reply(200, {"items": list(self.events)})
+            return StubResponse(200, {"items": list(self.events)})
         if (method, path) != ("POST", "/v1/track"):
             return _refusal("not found", 404)
         if not _write_key(headers.get("authorization", "")):
@@ -53,20 +53,22 @@ class Segment:
             return _refusal(event)
         key = event.get("messageId")
         self.effects.asked(key)
-        mood = self._moods.of(key, json.dumps(event))
+        mood = self._faults.of(key, json.dumps(event))
         if mood.refusal or mood.status:
             said = {"success": False, "message": "a failure that was asked for"}
-            return refusal("segment", mood.refusal) if mood.refusal else Reply(mood.status or 0, said, mood.headers)
+            return (
+                refusal("segment", mood.refusal) if mood.refusal else StubResponse(mood.status or 0, said, mood.headers)
+            )
         with self._lock:
             if key is None or key not in self._seen:
                 self._seen.add(key or "")
                 self.events.append({"received_at": int(time.time()), "event": event})
                 self.effects.happened(key)
-        return Reply(200, {"success": True}, delay=mood.delay)
+        return StubResponse(200, {"success": True}, delay=mood.delay)
 
 
-def _refusal(message: str, status: int = 400) -> Reply:
-    return Reply(status, {"success": False, "message": message})
+def _refusal(message: str, status: int = 400) -> StubResponse:
+    return StubResponse(status, {"success": False, "message": message})
 
 
 def _write_key(authorization: str) -> str:

@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from local.stand_ins.moods import Moods
+from local.stand_ins.fault_injection import FaultInjection
 from local.stand_ins.refusals import refusal
-from local.stand_ins.reply import Effects, Reply, Schema
 from local.stand_ins.sendgrid_events import Events
+from local.stand_ins.stub_response import Effects, Schema, StubResponse
 
 MAX_KEPT = 1000
 """Mails that can be read; the oldest goes first."""
@@ -26,13 +26,13 @@ class SendGrid:
         self._events = events
         self.messages: deque[dict[str, Any]] = deque(maxlen=MAX_KEPT)
         self.effects = Effects()
-        self._moods = Moods()
+        self._faults = FaultInjection()
         self._schema = Schema("sendgrid_mail_send.json")
 
-    def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> Reply:
+    def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> StubResponse:
         """Answer a request; header names are in lower case."""
         if (method, path) == ("GET", "/messages"):
-            return Reply(200, {"items": list(self.messages)})
+            return StubResponse(200, {"items": list(self.messages)})
         try:
             mail = self._read(f"{method} {path}", headers, body)
         except SendGridError as error:
@@ -40,18 +40,18 @@ class SendGrid:
         # SendGrid knows no idempotency keys: each mail that it takes is one more.
         key = mail["personalizations"][0].get("custom_args", {}).get("key")
         self.effects.asked(key)
-        mood = self._moods.of(key, mail["subject"])
+        mood = self._faults.of(key, mail["subject"])
         if mood.refusal:
             return refusal("sendgrid", mood.refusal)
         if mood.status:
             refused = SendGridError("a failure that was asked for", mood.status).reply
-            return Reply(refused.status, refused.body, mood.headers)
+            return StubResponse(refused.status, refused.body, mood.headers)
         message_id = secrets.token_urlsafe(16)
         self.messages.append({"id": message_id, "received_at": int(time.time()), "message": mail})
         self.effects.happened(key)
         if self._events:
             self._events.follow(message_id, mail)
-        return Reply(202, "", {"x-message-id": message_id}, mood.delay)
+        return StubResponse(202, "", {"x-message-id": message_id}, mood.delay)
 
     def _read(self, route: str, headers: Mapping[str, str], body: str) -> dict[str, Any]:
         if route != "POST /v3/mail/send":
@@ -75,7 +75,7 @@ class SendGridError(Exception):
 
     def __init__(self, message: str, status: int = 400, field: str | None = None) -> None:
         super().__init__(message)
-        self.reply = Reply(status, {"errors": [{"message": message, "field": field or None, "help": None}]})
+        self.reply = StubResponse(status, {"errors": [{"message": message, "field": field or None, "help": None}]})
 
 
 def _check(mail: dict[str, Any]) -> None:

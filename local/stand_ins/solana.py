@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from local.stand_ins.moods import Moods
+from local.stand_ins.fault_injection import FaultInjection
 from local.stand_ins.refusals import refusal
-from local.stand_ins.reply import Effects, Reply
+from local.stand_ins.stub_response import Effects, StubResponse
 
 if TYPE_CHECKING:
     from solders.litesvm import LiteSVM
@@ -58,7 +58,7 @@ class Solana:
         self.final_after = FINAL
         self.slot = 0
         self._chain: LiteSVM | None = None
-        self._moods = Moods()
+        self._faults = FaultInjection()
         self._lock = threading.Lock()
 
     @property
@@ -71,22 +71,22 @@ class Solana:
             self.slot = self._chain.get_clock().slot
         return self._chain
 
-    def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> Reply:
+    def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> StubResponse:
         """Answer a request; header names are in lower case."""
         if (method, path) != ("POST", "/"):
-            return Reply(405, "Used HTTP Method is not allowed. POST or OPTIONS is required")
+            return StubResponse(405, "Used HTTP Method is not allowed. POST or OPTIONS is required")
         if headers.get("content-type", "").partition(";")[0] != "application/json":
-            return Reply(415, "Supplied content type is not allowed. Content-Type: application/json is required")
+            return StubResponse(415, "Supplied content type is not allowed. Content-Type: application/json is required")
         try:
             asked = json.loads(body)
         except ValueError:
-            return Reply(200, _refusal(None, {"code": -32700, "message": "Parse error"}))
+            return StubResponse(200, _refusal(None, {"code": -32700, "message": "Parse error"}))
         if not isinstance(asked, dict) or asked.get("jsonrpc") != "2.0" or not isinstance(asked.get("method"), str):
-            return Reply(200, _refusal(None, {"code": -32600, "message": "Invalid request"}))
+            return StubResponse(200, _refusal(None, {"code": -32600, "message": "Invalid request"}))
         with self._lock:
             return self._answer(asked)
 
-    def _answer(self, asked: dict[str, Any]) -> Reply:
+    def _answer(self, asked: dict[str, Any]) -> StubResponse:
         answers: dict[str, Callable[..., Any]] = {
             "sendTransaction": self._send,
             "getLatestBlockhash": self._latest_blockhash,
@@ -100,18 +100,20 @@ class Solana:
         }
         number, params, answer = asked.get("id"), asked.get("params", []), answers.get(asked["method"])
         if answer is None:
-            return Reply(200, _refusal(number, {"code": -32601, "message": "Method not found"}))
+            return StubResponse(200, _refusal(number, {"code": -32601, "message": "Method not found"}))
         self.chain.warp_to_slot(self.slot + 1)
         self.slot += 1
         try:
             value = answer(*params)
         except RpcError as error:
-            return Reply(200, _refusal(number, error.told))
+            return StubResponse(200, _refusal(number, error.told))
         except (TypeError, ValueError, LookupError, AttributeError) as error:
-            return Reply(200, _refusal(number, {"code": -32602, "message": f"Invalid params: {type(error).__name__}"}))
-        if isinstance(value, Reply):
+            return StubResponse(
+                200, _refusal(number, {"code": -32602, "message": f"Invalid params: {type(error).__name__}"})
+            )
+        if isinstance(value, StubResponse):
             return value if value.status != OK else replace(value, body=_result(number, value.body))
-        return Reply(200, _result(number, value))
+        return StubResponse(200, _result(number, value))
 
     # Looking
 
@@ -198,7 +200,7 @@ class Solana:
         self.chain.expire_blockhash()  # otherwise the same again would be the same transaction
         return str(done.signature())
 
-    def _send(self, encoded: str, config: dict[str, Any] | None = None) -> Reply:
+    def _send(self, encoded: str, config: dict[str, Any] | None = None) -> StubResponse:
         if (config or {}).get("encoding") != "base64":
             raise RpcError(-32602, "this node takes base64 only")
         raw = base64.b64decode(encoded, validate=True)
@@ -209,15 +211,15 @@ class Solana:
         # What is made signs for itself: the second signature is a new mint's.
         key = keys[transaction.message.header.num_required_signatures - 1]
         self.effects.asked(key)
-        mood = self._moods.of(key, raw.decode("latin-1"))
+        mood = self._faults.of(key, raw.decode("latin-1"))
         if mood.refusal:
             return refusal("solana", mood.refusal)
         if mood.status:
-            return Reply(mood.status, "a failure that was asked for", mood.headers)
+            return StubResponse(mood.status, "a failure that was asked for", mood.headers)
         self._simulate(transaction)
         if self.before_landing():
             self._land(transaction, keys, key)
-        return Reply(200, str(transaction.signatures[0]), delay=mood.delay)
+        return StubResponse(200, str(transaction.signatures[0]), delay=mood.delay)
 
     def _simulate(self, transaction: Transaction) -> None:
         from solders.transaction_metadata import FailedTransactionMetadata  # noqa: PLC0415

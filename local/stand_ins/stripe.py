@@ -15,15 +15,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
-from local.stand_ins.moods import Moods
+from local.stand_ins.fault_injection import FaultInjection
 from local.stand_ins.payment_intents import PaymentIntents, missing
 from local.stand_ins.payouts import Payouts
 from local.stand_ins.refunds import Refunds
 from local.stand_ins.refusals import refusal
-from local.stand_ins.reply import Effects, Reply, Schema
 from local.stand_ins.stripe_balance import PLATFORM, Balances, is_account
 from local.stand_ins.stripe_lists import page
 from local.stand_ins.stripe_rules import StripeError, authenticate, check_metadata, read
+from local.stand_ins.stub_response import Effects, Schema, StubResponse
 
 MIN_AMOUNT = 50
 
@@ -43,18 +43,18 @@ class Stripe:
         self.intents = PaymentIntents(challenge, now, self.effects, self.balances)
         self._refunds = Refunds(self.intents, self.balances, now, self.effects)
         self._payouts = Payouts(self.balances, now, self.effects)
-        self._moods = Moods()
+        self._faults = FaultInjection()
         self._page = page
         self._now = now
         self._schema = Schema("stripe_checkout_session.json")
-        self._answers: dict[tuple[str, str], tuple[str, Reply]] = {}
+        self._answers: dict[tuple[str, str], tuple[str, StubResponse]] = {}
         self._lock = threading.Lock()
 
-    def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> Reply:
+    def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> StubResponse:
         """Answer a request; header names are in lower case, and the body of a GET is its query."""
         request_id = f"req_{secrets.token_hex(7)}"
         key = headers.get("idempotency-key")
-        mood = self._moods.of(key, unquote_plus(body))
+        mood = self._faults.of(key, unquote_plus(body))
         if mood.refusal:
             return refusal("stripe", mood.refusal)
         if method == "POST":
@@ -68,16 +68,16 @@ class Stripe:
         except StripeError as error:
             reply = error.reply
         told = {"request-id": request_id, "stripe-version": headers.get("stripe-version", "")}
-        return Reply(reply.status, reply.body, {**told, **mood.headers, **reply.headers}, mood.delay)
+        return StubResponse(reply.status, reply.body, {**told, **mood.headers, **reply.headers}, mood.delay)
 
-    def _route(self, method: str, path: str, headers: Mapping[str, str], body: str) -> Reply:
+    def _route(self, method: str, path: str, headers: Mapping[str, str], body: str) -> StubResponse:
         authenticate(headers.get("authorization", ""))
         account, key = headers.get("stripe-account", PLATFORM), headers.get("idempotency-key")
         if account != PLATFORM and not is_account(account):
             said = f"The provided key does not have access to account '{account}' (or that account does not exist)."
             raise StripeError(said, 403, code="account_invalid")
         if method == "POST":
-            acts: dict[str, Callable[[], Reply]] = {
+            acts: dict[str, Callable[[], StubResponse]] = {
                 "/v1/checkout/sessions": lambda: self._create(body),
                 "/v1/payment_intents": lambda: self.intents.create(body, key),
                 "/v1/payouts": lambda: self._payouts.payout(body, key, account),
@@ -90,8 +90,8 @@ class Stripe:
             return self._look(path, body, account)
         raise StripeError(f"Unrecognized request URL ({method}: {path}).", 404)
 
-    def _look(self, path: str, query: str, account: str) -> Reply:
-        looks: dict[str, Callable[[], Reply]] = {
+    def _look(self, path: str, query: str, account: str) -> StubResponse:
+        looks: dict[str, Callable[[], StubResponse]] = {
             "/v1/balance": lambda: self.balances.show(account),
             "/v1/checkout/sessions": lambda: page(path, query, self.sessions.values()),
             "/v1/payment_intents/search": lambda: self.intents.search(path, query),
@@ -108,11 +108,11 @@ class Stripe:
             return self.intents.show_charge(name)
         if collection == "/v1/checkout/sessions":
             if name in self.sessions:
-                return Reply(200, self.sessions[name])
+                return StubResponse(200, self.sessions[name])
             raise missing("checkout.session", name, "session", 404)
         raise StripeError(f"Unrecognized request URL (GET: {path}).", 404)
 
-    def _once(self, account: str, key: str | None, request: str, act: Callable[[], Reply]) -> Reply:
+    def _once(self, account: str, key: str | None, request: str, act: Callable[[], StubResponse]) -> StubResponse:
         """Answer as the first time under the same key; what was refused for its parameters is not remembered."""
         if key is None:
             return act()
@@ -124,13 +124,13 @@ class Stripe:
                     f"with. Try using a key other than '{key}' if you meant to execute a different request.",
                     kind="idempotency_error",
                 )
-            return Reply(reply.status, reply.body, {"idempotent-replayed": "true"})
+            return StubResponse(reply.status, reply.body, {"idempotent-replayed": "true"})
         reply = act()
         # What it made may change; the answer does not.
-        self._answers[account, key] = (request, Reply(reply.status, copy.deepcopy(reply.body)))
+        self._answers[account, key] = (request, StubResponse(reply.status, copy.deepcopy(reply.body)))
         return reply
 
-    def _create(self, body: str) -> Reply:
+    def _create(self, body: str) -> StubResponse:
         params = read(body, self._schema)
         _check(params)
         session_id = f"cs_test_{secrets.token_hex(28)}"
@@ -160,7 +160,7 @@ class Stripe:
             "url": self._page(session_id),
         }
         self.sessions[session_id] = session
-        return Reply(200, session)
+        return StubResponse(200, session)
 
     def complete(self, session_id: str) -> dict[str, Any]:
         """Pay a session, once, and give the event that tells of it.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from local.stand_ins.reply import Reply
 from local.stand_ins.stripe_rules import StripeError
+from local.stand_ins.stub_response import StubResponse
 
 PLATFORM = ""
 _ACCOUNT = re.compile(r"acct_[A-Za-z0-9]{8,}")
@@ -40,9 +40,9 @@ class Balances:
         self._available[account, currency] -= amount
         return True
 
-    def show(self, account: str) -> Reply:
+    def show(self, account: str) -> StubResponse:
         """Answer GET /v1/balance."""
-        return Reply(
+        return StubResponse(
             200,
             {
                 "object": "balance",
@@ -53,7 +53,7 @@ class Balances:
         )
 
 
-def too_low() -> Reply:
+def too_low() -> StubResponse:
     """The refusal of a transfer or a payout that is not covered."""
     return StripeError("You have insufficient funds in your Stripe account.", code="balance_insufficient").reply
 

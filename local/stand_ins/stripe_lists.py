@@ -6,15 +6,15 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from local.stand_ins.reply import Reply
 from local.stand_ins.stripe_rules import StripeError, nested
+from local.stand_ins.stub_response import StubResponse
 
 DEFAULT_LIMIT, MAX_LIMIT = 10, 100
 PAGING = frozenset(["limit", "starting_after", "created"])
 _QUERY = re.compile(r"metadata\['(\w+)'\]:'([^']*)'")
 
 
-def page(path: str, query: str, objects: Iterable[dict[str, Any]], filters: Collection[str] = ()) -> Reply:
+def page(path: str, query: str, objects: Iterable[dict[str, Any]], filters: Collection[str] = ()) -> StubResponse:
     """Answer a list.
 
     Args:
@@ -44,10 +44,10 @@ def page(path: str, query: str, objects: Iterable[dict[str, Any]], filters: Coll
     limit = int(params.get("limit", DEFAULT_LIMIT))
     if not 1 <= limit <= MAX_LIMIT:
         raise StripeError("Invalid limit: must be from 1 to 100", code="parameter_invalid_integer", param="limit")
-    return Reply(200, {"object": "list", "data": wanted[:limit], "has_more": len(wanted) > limit, "url": path})
+    return StubResponse(200, {"object": "list", "data": wanted[:limit], "has_more": len(wanted) > limit, "url": path})
 
 
-def search(path: str, query: str, objects: Iterable[dict[str, Any]]) -> Reply:
+def search(path: str, query: str, objects: Iterable[dict[str, Any]]) -> StubResponse:
     """Answer a search by one entry of the metadata, which is as much of Stripe's query language as is known here.
 
     Raises:
@@ -58,4 +58,6 @@ def search(path: str, query: str, objects: Iterable[dict[str, Any]]) -> Reply:
         raise StripeError("We were unable to parse your search query.", param="query")
     name, value = asked.groups()
     found = [one for one in reversed(list(objects)) if one["metadata"].get(name) == value]
-    return Reply(200, {"object": "search_result", "data": found, "has_more": False, "next_page": None, "url": path})
+    return StubResponse(
+        200, {"object": "search_result", "data": found, "has_more": False, "next_page": None, "url": path}
+    )

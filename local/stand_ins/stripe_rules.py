@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-from local.stand_ins.reply import Reply, Schema
+from local.stand_ins.stub_response import Schema, StubResponse
 
 THREE_DECIMAL = {"bhd", "jod", "kwd", "omr", "tnd"}
 MAX_METADATA, MAX_NAME, MAX_VALUE = 50, 40, 500
@@ -19,7 +19,7 @@ class StripeError(Exception):
 
     def __init__(self, message: str, status: int = 400, kind: str = "invalid_request_error", **members: str) -> None:
         super().__init__(message)
-        self.reply = Reply(status, {"error": {"message": message, "type": kind, **members}})
+        self.reply = StubResponse(status, {"error": {"message": message, "type": kind, **members}})
 
 
 def read(body: str, schema: Schema) -> dict[str, Any]:

@@ -31,9 +31,9 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from local.stand_ins import whatsapp
-from local.stand_ins.moods import Moods
+from local.stand_ins.fault_injection import FaultInjection
 from local.stand_ins.refusals import refusal
-from local.stand_ins.reply import Effects, Reply
+from local.stand_ins.stub_response import Effects, StubResponse
 from local.stand_ins.whatsapp import Way, WhatsApp
 
 MAX_KEPT = 1000
@@ -86,16 +86,16 @@ class Twilio:
         self.call = call or _post
         self.later = later or ThreadPoolExecutor(1, "reports").submit  # however many there are to tell
         self._now = now
-        self._moods = Moods()
+        self._faults = FaultInjection()
 
-    def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> Reply:
+    def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> StubResponse:
         """Answer a request; header names are in lower case, and the body of a GET is its query."""
         if (method, path) == ("GET", "/messages"):
-            return Reply(200, {"items": list(self.messages)})
+            return StubResponse(200, {"items": list(self.messages)})
         if method == "POST" and (person := _PERSON.fullmatch(path)):
             return self._hear(person[1], json.loads(body))
         if method == "PUT" and (template := _TEMPLATE.fullmatch(path)):
-            return Reply(200, self.whatsapp.put_template(template[1], json.loads(body)))
+            return StubResponse(200, self.whatsapp.put_template(template[1], json.loads(body)))
         try:
             account, token = self._account = _authenticate(path, headers.get("authorization", ""))
             if method == "GET":
@@ -105,11 +105,11 @@ class Twilio:
         except TwilioError as error:
             return error.reply
 
-    def _hear(self, phone: str, said: dict[str, Any]) -> Reply:
+    def _hear(self, phone: str, said: dict[str, Any]) -> StubResponse:
         """Have a person write to us: Twilio posts it, as often as `times` says."""
         account, token = self._account
         if not token or not self.inbound_url():
-            return Reply(409, {"message": "No account has used this stand-in yet, so nothing would be signed."})
+            return StubResponse(409, {"message": "No account has used this stand-in yet, so nothing would be signed."})
         text, button = said.get("text", ""), said.get("button")
         opt_out_type = OPT_OUTS.get(text.strip().upper()) if said.get("advanced") else None
         self.whatsapp.wrote(phone, self._now(), opt_out_type)
@@ -135,18 +135,18 @@ class Twilio:
         form |= {"ButtonText": text, "ButtonPayload": button} if button else {}
         form |= {"OptOutType": opt_out_type} if opt_out_type else {}
         statuses = [self._post(self.inbound_url(), form, token) for _ in range(said.get("times", 1))]
-        return Reply(200, {"sid": sid, "from": form["From"], "statuses": statuses})
+        return StubResponse(200, {"sid": sid, "from": form["From"], "statuses": statuses})
 
-    def _create(self, account: str, token: str, form: dict[str, str]) -> Reply:
+    def _create(self, account: str, token: str, form: dict[str, str]) -> StubResponse:
         key = parse_qs(urlsplit(form.get("StatusCallback", "")).query).get("effect", [""])[0]
         self.effects.asked(key)
-        mood = self._moods.of(key or form["To"], form.get("Body", "") + form.get("ContentVariables", ""))
+        mood = self._faults.of(key or form["To"], form.get("Body", "") + form.get("ContentVariables", ""))
         if mood.refusal:
             return refusal("twilio", mood.refusal)
         if mood.status:
             code = 20429 if mood.status == 429 else 20500 if mood.status >= 500 else 20001
             refused = TwilioError(code, "a failure that was asked for", mood.status).reply
-            return Reply(refused.status, refused.body, mood.headers)
+            return StubResponse(refused.status, refused.body, mood.headers)
         message = self._made(account, form)
         answer = dict(message)
         message |= {"content_sid": form.get("ContentSid")}  # nothing that Twilio shows
@@ -154,12 +154,12 @@ class Twilio:
         self.effects.happened(key)
         if callback := form.get("StatusCallback"):
             self.later(lambda: self._report(callback, message, token, form))
-        return Reply(201, answer, delay=mood.delay)
+        return StubResponse(201, answer, delay=mood.delay)
 
-    def _list(self, query: dict[str, str]) -> Reply:
+    def _list(self, query: dict[str, str]) -> StubResponse:
         found = [message for message in self.messages if query.get("To", message["to"]) == message["to"]]
         size = int(query.get("PageSize", "50"))
-        return Reply(200, {"messages": found[::-1][:size], "page": 0, "page_size": size})
+        return StubResponse(200, {"messages": found[::-1][:size], "page": 0, "page_size": size})
 
     def _made(self, account: str, form: dict[str, str]) -> dict[str, Any]:
         at = formatdate(self._now())
@@ -267,7 +267,7 @@ class TwilioError(Exception):
     def __init__(self, code: int, message: str, status: int = 400) -> None:
         super().__init__(message)
         more = f"https://www.twilio.com/docs/errors/{code}"
-        self.reply = Reply(status, {"code": code, "message": message, "more_info": more, "status": status})
+        self.reply = StubResponse(status, {"code": code, "message": message, "more_info": more, "status": status})
 
 
 def signature(url: str, form: Mapping[str, str], token: str) -> str:

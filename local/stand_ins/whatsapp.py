@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from local.stand_ins.reply import Reply
+from local.stand_ins.stub_response import StubResponse
 
 WINDOW_S = 24 * 3600
 """How long a person may be written to freely after a message of theirs."""
@@ -151,7 +151,7 @@ def _is_sendable(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip()) and not re.search(r"[\n\t]| {5}", value)
 
 
-def content(whatsapp: WhatsApp, account: str, path: str, query: Mapping[str, str]) -> Reply | None:
+def content(whatsapp: WhatsApp, account: str, path: str, query: Mapping[str, str]) -> StubResponse | None:
     """Answer the Content API: templates and what WhatsApp thinks of them; None for another path."""
     if path == "/v1/ContentAndApprovals":
         return _page(whatsapp, account, query)
@@ -160,12 +160,16 @@ def content(whatsapp: WhatsApp, account: str, path: str, query: Mapping[str, str
         return None
     sid = found[1]
     if sid not in whatsapp.templates:
-        return Reply(404, {"code": 20404, "message": f"The requested resource {path} was not found", "status": 404})
+        return StubResponse(
+            404, {"code": 20404, "message": f"The requested resource {path} was not found", "status": 404}
+        )
     approval = _approval(whatsapp.templates[sid])
-    return Reply(200, {"sid": sid, "account_sid": account, "whatsapp": {"type": "whatsapp", **approval}, "url": path})
+    return StubResponse(
+        200, {"sid": sid, "account_sid": account, "whatsapp": {"type": "whatsapp", **approval}, "url": path}
+    )
 
 
-def _page(whatsapp: WhatsApp, account: str, query: Mapping[str, str]) -> Reply:
+def _page(whatsapp: WhatsApp, account: str, query: Mapping[str, str]) -> StubResponse:
     size, page = int(query.get("PageSize", "50")), int(query.get("Page", "0"))
     sids = sorted(whatsapp.templates)
     address = "https://content.twilio.com/v1/ContentAndApprovals?PageSize={}&Page={}"
@@ -180,7 +184,7 @@ def _page(whatsapp: WhatsApp, account: str, query: Mapping[str, str]) -> Reply:
         "url": address.format(size, page),
         "key": "contents",
     }
-    return Reply(200, {"contents": contents, "meta": meta})
+    return StubResponse(200, {"contents": contents, "meta": meta})
 
 
 def _shown(account: str, sid: str, template: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,8 +56,8 @@ def sample_names() -> list[str]:
 
 def metadata(**changes: Any) -> dict[str, str]:
     """What POST /checkout writes, changed; None takes a field away."""
-    usual = {"plan_id": "starter", "pool": "standard", "required_sessions": "5", "user_id": "cara"}
-    return {name: value for name, value in (usual | changes).items() if value is not None}
+    baseline = {"plan_id": "starter", "pool": "standard", "required_sessions": "5", "user_id": "cara"}
+    return {name: value for name, value in (baseline | changes).items() if value is not None}
 
 
 PLANS = {

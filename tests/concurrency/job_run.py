@@ -76,7 +76,7 @@ class NoLambda:
 
 
 @dataclass
-class Told:
+class Report:
     """What callers were told."""
 
     ids: dict[str, set[str]] = field(default_factory=dict)  # name -> ids that its key was answered with
@@ -134,7 +134,7 @@ class Run:
     jobs: int
     slow: int = 6  # weight of answers that take longer than a lease, against 70 good ones
     tables: dict[str, str] = field(default_factory=dict)
-    told: Told = field(default_factory=Told)
+    told: Report = field(default_factory=Report)
     over: threading.Event = field(default_factory=threading.Event)
     failures: list[str] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)

@@ -57,7 +57,7 @@ def _ours(sendgrid: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def mail(**changes: Any) -> Message:
-    usual = {
+    baseline = {
         "to": "cara@example.com",
         "subject": "Hello",
         "text": "Hello.",
@@ -65,7 +65,7 @@ def mail(**changes: Any) -> Message:
         "custom_args": {"job": "job-1", "key": "job-1"},
         "categories": ("tickets",),
     }
-    return Message(**(usual | changes))
+    return Message(**(baseline | changes))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tests.builders.world import ADMIN, World, world
 
 
 @dataclass(frozen=True)
-class Story:
+class CrashScenario:
     """Something that can be killed: how the world is before, what is done, what must be so in the end."""
 
     before: Callable[[World], str]
@@ -100,12 +100,12 @@ def _reassigned(on_aws: World, name: str) -> None:
 
 
 STORIES = {
-    "buy": Story(_one_session, _buy, _bought),
-    "upload": Story(_empty_pool, lambda w, _: w.upload("s1", "s2", "s3", key="u"), _uploaded),
-    "resolve": Story(_two_wait_and_stock_came, lambda w, _: w.resolve(), _served_in_order),
-    "cancel": Story(_ready_bot, lambda w, name: w.adbots.cancel(name, Command(ADMIN, key="c")), _cancelled),
-    "lose": Story(_ready_bot, lambda w, _: w.adbots.lose_session("s1", Command(ADMIN)), _lost),
-    "reassign": Story(
+    "buy": CrashScenario(_one_session, _buy, _bought),
+    "upload": CrashScenario(_empty_pool, lambda w, _: w.upload("s1", "s2", "s3", key="u"), _uploaded),
+    "resolve": CrashScenario(_two_wait_and_stock_came, lambda w, _: w.resolve(), _served_in_order),
+    "cancel": CrashScenario(_ready_bot, lambda w, name: w.adbots.cancel(name, Command(ADMIN, key="c")), _cancelled),
+    "lose": CrashScenario(_ready_bot, lambda w, _: w.adbots.lose_session("s1", Command(ADMIN)), _lost),
+    "reassign": CrashScenario(
         _bot_and_spare,
         lambda w, name: w.adbots.reassign(name, ["s3"], ["s1"], Command(ADMIN, key="r")),
         _reassigned,
@@ -127,7 +127,7 @@ def test_dying_after_any_call_and_being_called_again_ends_as_if_nothing_had_happ
             story.after(on_aws, subject)
 
 
-def _calls_without_a_crash(story: Story) -> int:
+def _calls_without_a_crash(story: CrashScenario) -> int:
     with world() as on_aws:
         subject = story.before(on_aws)
         with crash_after(None) as calls:

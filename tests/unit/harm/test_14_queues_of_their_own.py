@@ -272,4 +272,4 @@ def test_a_process_remembers_a_bounded_number_of_receivers(on: World, monkeypatc
         known.admit(name)
         known.succeeded(name, probe=False)
 
-    assert max(map(len, (known._circuits, known._untold, known._looked))) <= 5
+    assert max(map(len, (known._circuits, known._unreported, known._looked))) <= 5

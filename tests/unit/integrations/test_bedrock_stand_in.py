@@ -12,7 +12,7 @@ from adbot_queue.integrations.ai import schema_of
 from adbot_queue.integrations.jobs.generate_content import Content
 from adbot_queue.integrations.jobs.optimize_seo import Seo
 from local.stand_ins.bedrock import Bedrock
-from local.stand_ins.reply import Reply
+from local.stand_ins.stub_response import StubResponse
 
 SIGNED = {"authorization": "AWS4-HMAC-SHA256 Credential=x/20251122/us-east-1/bedrock/aws4_request, SignedHeaders=host"}
 ASKED = "<request>Bots that buy tickets, and a word that is longer than forty letters: " + "x" * 200 + "</request>"
@@ -27,7 +27,7 @@ def request(**changes: Any) -> dict[str, Any]:
     }
 
 
-def converse(body: dict[str, Any], headers: dict[str, str] = SIGNED) -> Reply:
+def converse(body: dict[str, Any], headers: dict[str, str] = SIGNED) -> StubResponse:
     return Bedrock().respond("POST", "/model/some.model-v1:0/converse", headers, json.dumps(body))
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from bench import job_course
-from bench.job_course import Course
+from bench import job_workload
+from bench.job_workload import Course
 
 
 @pytest.fixture
 def moments(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     left = [1.0, 4.0, 9.0]
-    monkeypatch.setattr(job_course.time, "perf_counter", lambda: left.pop(0))
+    monkeypatch.setattr(job_workload.time, "perf_counter", lambda: left.pop(0))
     return left
 
 

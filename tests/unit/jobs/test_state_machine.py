@@ -314,7 +314,7 @@ def test_whatever_happens_jobs_are_as_the_model_says() -> None:
 
 @pytest.mark.long
 def test_a_sweeper_that_ignores_leases_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Sweeper, "_due", _hasty(Sweeper._due))
+    monkeypatch.setattr(Sweeper, "_sweep_page", _hasty(Sweeper._sweep_page))
     _finds_out()
 
 

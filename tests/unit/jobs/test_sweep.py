@@ -75,7 +75,7 @@ def test_a_job_that_cannot_be_looked_at_is_tried_once_and_holds_up_no_other(jobs
 
     with (
         patch.object(jobs.dependents, "recheck", broken),
-        patch.object(jobs.sweeper, "_stalled", broken),
+        patch.object(jobs.sweeper, "_rescue_stalled", broken),
         patch.object(sweep.logger, "error") as log,
     ):
         done = jobs.sweep()
@@ -121,7 +121,7 @@ def test_another_queue_is_first_each_minute(jobs: Jobs) -> None:
         first.append(queue)
 
     for _ in job_queues.QUEUES:
-        with patch.object(jobs.sweeper, "_due", seen), patch.object(jobs.sweeper, "_waiting"):
+        with patch.object(jobs.sweeper, "_sweep_page", seen), patch.object(jobs.sweeper, "_resend_lost"):
             jobs.sweeper.sweep(turns(1))
         jobs.advance(60)
 

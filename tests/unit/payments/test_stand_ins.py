@@ -112,13 +112,13 @@ def test_stripe_knows_no_other_addresses(peers: Peers) -> None:
 
 
 def mail(**changes: Any) -> dict[str, Any]:
-    usual = {
+    baseline = {
         "personalizations": [{"to": [{"email": "a@example.com"}]}],
         "from": {"email": "b@example.com"},
         "subject": "s",
         "content": [{"type": "text/plain", "value": "x"}],
     }
-    return {name: value for name, value in (usual | changes).items() if value is not None}
+    return {name: value for name, value in (baseline | changes).items() if value is not None}
 
 
 def send(message: dict[str, Any], key: str = "SG.1") -> int:

@@ -13,7 +13,7 @@ import pytest
 from adbot_queue.core.errors import BadSignature
 from adbot_queue.providers import registry, twilio
 from local.stand_ins import whatsapp
-from local.stand_ins.reply import Reply
+from local.stand_ins.stub_response import StubResponse
 from local.stand_ins.twilio import Twilio
 from local.stand_ins.whatsapp import FAILURES, FIRST, FOLLOW_UP, PAUSED, PENDING, REJECTED, WINDOW_S, bsuid
 
@@ -39,11 +39,11 @@ class Phones:
 
         self.twilio = Twilio(call, lambda report: report(), lambda: self.clock, lambda: INBOUND)
 
-    def ask(self, method: str, path: str, body: str = "") -> Reply:
+    def ask(self, method: str, path: str, body: str = "") -> StubResponse:
         form = "application/x-www-form-urlencoded"
         return self.twilio.respond(method, path, {"authorization": BASIC, "content-type": form}, body)
 
-    def send(self, to: str = CARA, **form: str) -> Reply:
+    def send(self, to: str = CARA, **form: str) -> StubResponse:
         content = form or {"ContentSid": FOLLOW_UP, "ContentVariables": '{"1": "Cara"}'}
         common = {"To": f"whatsapp:{to}", "From": "whatsapp:+15005550006", "StatusCallback": REPORTS}
         return self.ask("POST", MESSAGES, urlencode(common | content))

@@ -184,7 +184,7 @@ def test_numbers_and_other_texts_stay_as_they_are(cell: Any) -> None:
 
 
 def table(**changes: Any) -> Table:
-    usual: dict[str, Any] = {
+    baseline: dict[str, Any] = {
         "name": "analytics",
         "since": TODAY,
         "until": TODAY,
@@ -194,7 +194,7 @@ def table(**changes: Any) -> Table:
         "chart": {TODAY: 4, "<b>": 2, "none": 0},
         "notes": ("a < b",),
     }
-    return Table(**(usual | changes))
+    return Table(**(baseline | changes))
 
 
 def test_cells_with_quotes_commas_and_line_ends_come_back_as_they_were() -> None:

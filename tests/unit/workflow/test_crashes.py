@@ -25,7 +25,7 @@ Step = Callable[[Jobs], None]
 
 
 @dataclass(frozen=True)
-class Story:
+class CrashScenario:
     """What was before, and what the process does that dies."""
 
     act: Step
@@ -79,14 +79,14 @@ BRANCHES = (
 PAUSED = (step("pay"), step("pause", wait_seconds=100), step("mail"))
 
 STORIES = {
-    "from payment to event": Story(drains(*ALL), begin(*ticket())),
-    "branches and built-ins": Story(
+    "from payment to event": CrashScenario(drains(*ALL), begin(*ticket())),
+    "branches and built-ins": CrashScenario(
         drains("workflow", "money", "email", "workflow", "analytics", "workflow"), begin(*BRANCHES)
     ),
-    "a wait": Story(drains("workflow", "money", "workflow"), begin(*PAUSED)),
-    "a step fails": Story(drains("workflow", "money", "workflow"), begin(*ticket(), no="pay")),
-    "retry": Story(retried(), begin(*ticket(), then=("workflow", "money", "workflow"), no="pay")),
-    "retry with another payload": Story(
+    "a wait": CrashScenario(drains("workflow", "money", "workflow"), begin(*PAUSED)),
+    "a step fails": CrashScenario(drains("workflow", "money", "workflow"), begin(*ticket(), no="pay")),
+    "retry": CrashScenario(retried(), begin(*ticket(), then=("workflow", "money", "workflow"), no="pay")),
+    "retry with another payload": CrashScenario(
         retried(payload=workflow(step("pay", payload={"seen": "other"}), *ticket()[1:])),
         begin(*ticket(), then=("workflow", "money", "workflow"), no="pay"),
     ),

@@ -14,7 +14,7 @@ from adbot_queue.core.dynamodb import TransactionConflict
 from adbot_queue.core.errors import Conflict
 from adbot_queue.jobs import job_types, service
 from adbot_queue.jobs.enqueue.request import check_payload, derived_key
-from adbot_queue.jobs.enqueue.result_webhook import told
+from adbot_queue.jobs.enqueue.result_webhook import with_result_webhook
 from adbot_queue.jobs.masking import unmasked
 from adbot_queue.jobs.model import RETRYABLE, Job, JobState
 from adbot_queue.jobs.service import JobService, TimeLeft
@@ -52,7 +52,7 @@ class Lifecycle:
 
         job = self.change_as(job_id, "job.cancel", cancelled, actor, reason)
         if job.is_terminal and job.children:
-            self._jobs.dependents.tell(job)
+            self._jobs.dependents.notify(job)
         if job.state is JobState.WAITING:
             self._jobs.dispatch([job], None)
         return job
@@ -137,7 +137,7 @@ class Lifecycle:
             entry = LedgerEntry(
                 actor, action, f"job:{job_id}", {"state": before.state.value}, {"state": after.state.value}, reason
             )
-            after, with_it = told(after, self._jobs.now()) if after.cycle > before.cycle else (after, ())
+            after, with_it = with_result_webhook(after, self._jobs.now()) if after.cycle > before.cycle else (after, ())
             written = self._jobs.store.change(
                 before, after, lambda transaction: self._jobs.ledger.sign(transaction, entry), with_it
             )

@@ -85,7 +85,11 @@ class JobService:
     # Enqueueing
 
     def enqueue(
-        self, new: JobRequest, actor: Actor, time_left: TimeLeft | None = None, taken: RateLimitResult | None = None
+        self,
+        new: JobRequest,
+        actor: Actor,
+        time_left: TimeLeft | None = None,
+        rate_limit: RateLimitResult | None = None,
     ) -> Enqueued:
         """Create a job and get it to a worker.
 
@@ -95,7 +99,7 @@ class JobService:
             new: what is wanted.
             actor: who wants it; a person or provider signs for it in the ledger.
             time_left: milliseconds of the request that direct runs may use; None: they are started, not waited for.
-            taken: the tokens of `admit`, which give it its place among the jobs of others.
+            rate_limit: the tokens of `admit`, which give it its place among the jobs of others.
 
         Raises:
             Invalid: a field breaks its rule.
@@ -103,17 +107,17 @@ class JobService:
             Conflict: the key was used for a job that has been deleted.
             Unavailable: nothing is known to have been enqueued; send the same again.
         """
-        enqueued = self.enqueue_many([new], actor, time_left, taken)[0]
+        enqueued = self.enqueue_many([new], actor, time_left, rate_limit)[0]
         if isinstance(enqueued, AppError):
             raise enqueued
         return enqueued
 
     def enqueue_many(
         self,
-        news: Sequence[JobRequest],
+        requests: Sequence[JobRequest],
         actor: Actor,
         time_left: TimeLeft | None = None,
-        taken: RateLimitResult | None = None,
+        rate_limit: RateLimitResult | None = None,
         request: IdempotencyRecord | None = None,
     ) -> list[Enqueued | AppError]:
         """Create jobs, all or (when one is invalid) none; see `enqueue`. `request`: the key of all of them together.
@@ -127,8 +131,8 @@ class JobService:
             Unavailable: as `enqueue`.
         """
         now = self.now()
-        checked = validate(news, now, internal=actor.role == ledgers.SYSTEM.role)
-        inserts = inserts_of(self.store, checked, now, taken)
+        checked = validate(requests, now, internal=actor.role == ledgers.SYSTEM.role)
+        inserts = inserts_of(self.store, checked, now, rate_limit)
         first = _first_of_each(inserts)
         created = self._create(list(first.values()), now, actor, request)
         fresh = [insert.job for insert in first.values() if insert.job.id not in created.known]
@@ -160,13 +164,13 @@ class JobService:
             created = Created(kept | new.known, created.late | new.late)
         return created
 
-    def check(self, news: Sequence[JobRequest], prefix: str) -> None:
+    def check(self, requests: Sequence[JobRequest], prefix: str) -> None:
         """Refuse what breaks a rule, before anything is done; `prefix` as in `validate`.
 
         Raises:
             Invalid: names every field of every job.
         """
-        validate(news, self.now(), internal=False, prefix=prefix)
+        validate(requests, self.now(), internal=False, prefix=prefix)
 
     def acquire(self, tenant: str, number: int = 1) -> RateLimitResult:
         """Take the tokens for so many new jobs of a tenant.
@@ -174,12 +178,12 @@ class JobService:
         Raises:
             RateLimited: the tenant enqueues faster than it may.
         """
-        taken = self._limits.acquire(f"jobs:{tenant}", self._rate, number)
-        if not taken.allowed:
+        rate_limit = self._limits.acquire(f"jobs:{tenant}", self._rate, number)
+        if not rate_limit.allowed:
             error = RateLimited(f"more than {self._rate.per_second:g} jobs a second; try again later")
-            error.headers = {"retry-after": str(taken.retry_after_s), **rate_headers(taken)}
+            error.headers = {"retry-after": str(rate_limit.retry_after_s), **rate_headers(rate_limit)}
             raise error
-        return taken
+        return rate_limit
 
     def _signing(self, actor: Actor) -> Callable[[Transaction, list[Job]], None] | None:
         if actor.role == ledgers.SYSTEM.role:
@@ -297,12 +301,12 @@ def _first_of_each(inserts: Sequence[JobInsert]) -> dict[str, JobInsert]:
     return first
 
 
-def rate_headers(taken: RateLimitResult) -> dict[str, str]:
+def rate_headers(rate_limit: RateLimitResult) -> dict[str, str]:
     """`RateLimit-*` headers as most APIs send them."""
     return {
-        "ratelimit-limit": str(taken.limit),
-        "ratelimit-remaining": str(taken.remaining),
-        "ratelimit-reset": str(taken.reset_s),
+        "ratelimit-limit": str(rate_limit.limit),
+        "ratelimit-remaining": str(rate_limit.remaining),
+        "ratelimit-reset": str(rate_limit.reset_s),
     }
 
 

@@ -86,31 +86,33 @@ class Sweeper:
 
     def _turns(self, queue: str, done: dict[str, int], time_left: Callable[[], int]) -> Iterator[None]:
         """Look after a queue, and let the others have their turn before each further page of what is due."""
-        cursor = self._due(queue, None, done, time_left)
-        self._waiting(queue, done)
+        cursor = self._sweep_page(queue, None, done, time_left)
+        self._resend_lost(queue, done)
         while cursor:
             yield
-            cursor = self._due(queue, cursor, done, time_left)
+            cursor = self._sweep_page(queue, cursor, done, time_left)
 
-    def _due(self, queue: str, cursor: str | None, done: dict[str, int], time_left: Callable[[], int]) -> str | None:
+    def _sweep_page(
+        self, queue: str, cursor: str | None, done: dict[str, int], time_left: Callable[[], int]
+    ) -> str | None:
         """Look at a page of jobs whose time has come; the cursor of the next. A job that fails stops no other."""
         now = self._now()
         ids, following = self._store.due(queue, now, PAGE, cursor)
         # The index is a moment older than the rows.
         jobs = [job for job in self._store.get_many(ids).values() if job.due_at is not None and job.due_at <= now]
-        self._send([job for job in jobs if _has_time(job)], now, done)
+        self._enqueue_due([job for job in jobs if _has_time(job)], now, done)
         for job in jobs:
             if _has_time(job):
                 continue
             if time_left() < RESERVE_MS:
                 break
             try:
-                self._look_at(job, done)
+                self._rescue_or_recheck(job, done)
             except Exception as error:  # noqa: BLE001  whatever it is, the other jobs must not wait for it
                 _failed(job, error, done)
         return following
 
-    def _send(self, jobs: Sequence[Job], now: int, done: dict[str, int]) -> None:
+    def _enqueue_due(self, jobs: Sequence[Job], now: int, done: dict[str, int]) -> None:
         """What was put off until a time: these go first, they are wanted to the second."""
         done["due"] += len(jobs)
         written = self._store.change_many([(job, _come(job, now)) for job in jobs])
@@ -119,21 +121,21 @@ class Sweeper:
             if isinstance(outcome, Exception):
                 _failed(job, outcome, done)
 
-    def _look_at(self, job: Job, done: dict[str, int]) -> None:
+    def _rescue_or_recheck(self, job: Job, done: dict[str, int]) -> None:
         """One whose worker died, or that waits for others."""
         done["due"] += 1
         if job.state is JobState.ACTIVE:
             done["stalled"] += 1
-            self._stalled(job)
+            self._rescue_stalled(job)
         else:
             self._dependents.recheck(job)
 
-    def _stalled(self, job: Job) -> None:
+    def _rescue_stalled(self, job: Job) -> None:
         """Its worker died: the attempt counts, and its effect may have happened."""
         verdict = decide(job_types.policy_of(job.type, job.queue), job.attempt, STALLED, None, 0.5)
         self._worker.finish(job, job.apply_verdict(verdict, STALLED, self._now()))
 
-    def _waiting(self, queue: str, done: dict[str, int]) -> None:
+    def _resend_lost(self, queue: str, done: dict[str, int]) -> None:
         """Have no fewer messages in the queue than jobs that wait."""
         places = self._store.ready(queue, WAITING)
         waiting = [job_id for _, job_id in places]

@@ -29,7 +29,7 @@ def problems_of(
     payment: Payment,
     fact: Fact,
     before: Order | None,
-    judged: Judgement,
+    judgement: Judgement,
     wish: str | None,
     *,
     counts: bool,
@@ -41,7 +41,7 @@ def problems_of(
         payment: all that is known.
         fact: what the event told of it.
         before: the order as it stands.
-        judged: what does not fit.
+        judgement: what does not fit.
         wish: why the metadata is not usable.
         counts: ends of the purchase are ends of the order's bot.
         gone: `fact` brings money for a bot that is cancelled, and the purchase is not over.
@@ -53,17 +53,17 @@ def problems_of(
     has_bot = before is not None and before.adbot_id is not None
     told = min(fact.told.paid, default="")
     found: dict[str, str] = {}
-    if not has_bot and (reason := wish or judged.refusal):
+    if not has_bot and (reason := wish or judgement.refusal):
         found["wish"] = reason
     if before and has_bot:
         found |= {name: reason for name, reason in _open(before).items() if name.startswith(_REMEMBERED)}
-        if judged.refusal:
-            found[f"user:{told}"] = judged.refusal
+        if judgement.refusal:
+            found[f"user:{told}"] = judgement.refusal
         if gone:
             found[f"late:{told}"] = "paid again although the bot is cancelled"
     known = _open(before) if before and has_bot else None
-    for name, reason in judged.problems.items():
-        # A sale is judged when it is told, and again as long as it is open: what was settled stays settled.
+    for name, reason in judgement.problems.items():
+        # A sale is judgement when it is told, and again as long as it is open: what was settled stays settled.
         if known is None or f"sale:{name}" in known or name in fact.told.paid:
             found[f"sale:{name}"] = reason
     if counts:

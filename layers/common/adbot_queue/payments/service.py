@@ -103,7 +103,7 @@ class PaymentService(Settling):
         received, new = self._store.record(event_id, event_type, payload, self._now(), ignored=not handled)
         telemetry.count("EventsReceived", new)
         if received.unsettled:
-            self._hand_over(received.key)
+            self._dispatch(received.key)
             return Receipt(event_id, "new" if new else "repeated")
         return Receipt(event_id, "ignored" if new else "settled")
 
@@ -126,7 +126,7 @@ class PaymentService(Settling):
             telemetry.gauge(BAD_SIGNATURES, 1)
         raise BadSignature("the Stripe-Signature header is not valid for this body, or is too old")
 
-    def _hand_over(self, key: str) -> None:
+    def _dispatch(self, key: str) -> None:
         """Give an event to the consumer; settle it here and now when the queue does not take it."""
         try:
             queues.send(self._sqs, self._queue_url, {"event": key})
@@ -157,12 +157,12 @@ class PaymentService(Settling):
             if time_left() < RESERVE_MS:
                 break
             if hourly or received_at > iso(now - HOUR_MS):
-                self._hand_over_or_leave(key)
+                self._try_dispatch(key)
         return len(overdue)
 
-    def _hand_over_or_leave(self, key: str) -> None:
+    def _try_dispatch(self, key: str) -> None:
         try:
-            self._hand_over(key)
+            self._dispatch(key)
         except Unavailable:
             logger.warning("event stays unsettled", event=key)
 

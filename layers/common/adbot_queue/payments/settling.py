@@ -94,7 +94,7 @@ class Settling:
         key_of, known = gathered.home.key, gathered.home.payment
         payment = known.merge(fact.told)
         before = self._adbots.store.order(order_id_of(key_of))
-        judged = self._judge(payment, known, fact, before)
+        judgement = self._judge(payment, known, fact, before)
         gone = self._pays_for_cancelled(before, known, fact)
         decide = partial(
             decisions.apply,
@@ -107,13 +107,13 @@ class Settling:
             bot_is_gone=gone,
         )
         this = _Round(received, fact, gathered, payment, before)
-        decision = decide(judgement=judged)
+        decision = decide(judgement=judgement)
         try:
             self._write(this, decision, mode)
         except Invalid:  # said before anything was written: there is no such pool
             pool = decision.order.pool if decision.order else ""
             refusal = f"metadata.pool: found {checks.quoted(pool)}, expected a pool that exists"
-            decision = decide(judgement=replace(judged, refusal=refusal))
+            decision = decide(judgement=replace(judgement, refusal=refusal))
             self._write(this, decision, mode)
         return decision.more
 
@@ -133,7 +133,7 @@ class Settling:
         required = before.required_sessions if before and has_bot and not before.settled else None
         problems = checks.problems(payment, versions, required, has_bot=has_bot)
         plan = checks.offer(payment, versions)
-        judged = Judgement(
+        judgement = Judgement(
             problems=problems, pool=plan.pool if plan else None, required=plan.required_sessions if plan else None
         )
         wish = wish_of(payment.metadata)
@@ -144,8 +144,8 @@ class Settling:
             user_id = "" if wish.problem or problems else wish.user_id
         if user_id and not self._customers().knows(user_id):
             found = "an address" if "@" in user_id else checks.quoted(user_id)
-            return replace(judged, refusal=f"metadata.user_id: found {found}, expected a user of the user pool")
-        return judged
+            return replace(judgement, refusal=f"metadata.user_id: found {found}, expected a user of the user pool")
+        return judgement
 
     def _tell(self, received: Received, setback: Setback) -> None:
         """Have a person look at money that came back: an alarm, and an entry that says which."""

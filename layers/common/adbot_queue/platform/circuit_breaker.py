@@ -105,7 +105,7 @@ class CircuitBreaker:
         self._now = now
         self._seconds = seconds
         self._circuits: dict[str, LastKnown[Item]] = {}
-        self._untold: Counter[str] = Counter()
+        self._unreported: Counter[str] = Counter()
         self._looked: dict[str, int] = {}
         self._lock = threading.Lock()
 
@@ -173,9 +173,9 @@ class CircuitBreaker:
             over = "throttles > :none AND not_before <= :now"
             self._write(provider, "SET throttles = :none", over, none=0, now=now)
         with self._lock:
-            self._untold[provider] += 1
-            untold = self._untold[provider]
-        if untold >= TOLD and known.get("window") == self._window():
+            self._unreported[provider] += 1
+            unreported = self._unreported[provider]
+        if unreported >= TOLD and known.get("window") == self._window():
             self._count(provider, 0)
 
     def failed(self, provider: str, *, probe: bool) -> None:
@@ -268,7 +268,7 @@ class CircuitBreaker:
             self._circuits[provider] = known
             if len(self._circuits) > REMEMBERED:
                 forgotten = next(iter(self._circuits))
-                for remembered in (self._circuits, self._untold, self._looked):
+                for remembered in (self._circuits, self._unreported, self._looked):
                     remembered.pop(forgotten, None)
         return known
 
@@ -293,7 +293,7 @@ class CircuitBreaker:
     def _count(self, provider: str, failures: int) -> Item:
         """Add to the window what happened, with the successes that were kept back."""
         with self._lock:
-            successes = self._untold.pop(provider, 0)
+            successes = self._unreported.pop(provider, 0)
         values = {"failures": failures, "successes": successes, "window": self._window(), "expires": self._expires()}
         since = f"expires_at = :expires{', row_since = if_not_exists(row_since, :window)' if failures else ''}"
         going_on = f"SET {since} ADD failures :failures, successes :successes, in_a_row :failures"

@@ -24,7 +24,7 @@ from adbot_queue.dead_letters.service import DeadLetters
 from adbot_queue.dead_letters.store import IndexEntry
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.enqueue import owner_check
-from adbot_queue.jobs.enqueue.result_webhook import told
+from adbot_queue.jobs.enqueue.result_webhook import with_result_webhook
 from adbot_queue.jobs.job_queues import exponential
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
 from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice, allowed, next_at, run
@@ -115,7 +115,7 @@ class Replay(LongRunningJob):
                 logger.warning("dead letter not replayed", job_id=row.id, replay=self._id, why=why)
                 outcomes["refused"] += 1
             else:
-                again, with_it = told(row.restarted(now).changed(last_replay=self._id), now)
+                again, with_it = with_result_webhook(row.restarted(now).changed(last_replay=self._id), now)
                 retried.append((row, again, with_it))
                 outcomes["replayed"] += 1
                 paced_at = next_at(paced_at, now, rate)

@@ -23,7 +23,7 @@ class Batch:
     """What became of a batch; `replayed` when an earlier request with the same key had enqueued all of it."""
 
     view: BatchView
-    taken: RateLimitResult
+    rate_limit: RateLimitResult
     replayed: bool
 
 
@@ -39,40 +39,40 @@ def enqueue_batch(jobs: JobService, request: Request[EnqueueBatch]) -> Batch:
     user, actor, now, key = request.caller.id, Actor.behind(request), system_clock(), request.idempotency_key
     batch = derived_id("bat_", user, key) if key else "bat_" + time_ordered_id(now)
     wanted = request.body.jobs
-    news = [
+    requests = [
         job.new(user, job.idempotency_key or (f"{batch}#{index}" if key else None), batch)
         for index, job in enumerate(wanted)
     ]
     callback = request.body.callback
     last = [callback.new(user, f"{batch}#callback", batch)] if callback else []
-    news = permitted(jobs, request.caller, news, "jobs.{}.")
+    requests = permitted(jobs, request.caller, requests, "jobs.{}.")
     last = permitted(jobs, request.caller, last, "callback.")
-    whole = _whole(news, last, batch, now) if key else None
+    whole = _whole(requests, last, batch, now) if key else None
     known = jobs.store.known(whole, now) if whole else None
     if known and not known.same:
         raise IdempotencyMismatch("the idempotency key was used with another request")
-    taken = jobs.acquire(user, len(news) + len(last))
-    outcomes = jobs.enqueue_many(news, actor, request.time_left, taken, whole)
+    rate_limit = jobs.acquire(user, len(requests) + len(last))
+    outcomes = jobs.enqueue_many(requests, actor, request.time_left, rate_limit, whole)
     items = [BatchItem.of(index, outcome) for index, outcome in enumerate(outcomes)]
     called, again = _callback(jobs, last[0], outcomes, actor) if last else (None, True)
     replayed = again and all(item.replayed for item in items)
-    return Batch(BatchView(batch_id=batch, items=items, callback_job_id=called), taken, replayed)
+    return Batch(BatchView(batch_id=batch, items=items, callback_job_id=called), rate_limit, replayed)
 
 
-def permitted(jobs: JobService, caller: Caller, news: list[JobRequest], prefix: str = "") -> list[JobRequest]:
+def permitted(jobs: JobService, caller: Caller, requests: list[JobRequest], prefix: str = "") -> list[JobRequest]:
     """Jobs as a person may have them enqueued; `prefix` as in `JobService.check`.
 
     Raises:
         Invalid, Forbidden: as `JobService.check`, `owner_check.permitted`. Nothing is spent or written.
     """
-    jobs.check(news, prefix)
-    return [replace(new, payload=owner_check.permitted(caller, new.type, new.payload)) for new in news]
+    jobs.check(requests, prefix)
+    return [replace(new, payload=owner_check.permitted(caller, new.type, new.payload)) for new in requests]
 
 
-def _whole(news: list[JobRequest], last: list[JobRequest], batch: str, now: int) -> IdempotencyRecord:
+def _whole(requests: list[JobRequest], last: list[JobRequest], batch: str, now: int) -> IdempotencyRecord:
     """What the request's key is remembered by: all that it asks for, for as long as any of its jobs is."""
-    asked = [[new.key, new.fingerprint] for new in (*news, *last)]
-    windows = [job_types.find(new.type).window_s for new in (*news, *last)]
+    asked = [[new.key, new.fingerprint] for new in (*requests, *last)]
+    windows = [job_types.find(new.type).window_s for new in (*requests, *last)]
     return IdempotencyRecord(derived_id("IDEM#", batch), fingerprint(json.dumps(asked)), now + max(windows) * 1000)
 
 

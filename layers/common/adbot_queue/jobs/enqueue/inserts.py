@@ -8,7 +8,7 @@ from dataclasses import replace
 from adbot_queue.core.errors import Invalid
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.jobs.enqueue.request import JobRequest, ValidatedRequest
-from adbot_queue.jobs.enqueue.result_webhook import told
+from adbot_queue.jobs.enqueue.result_webhook import with_result_webhook
 from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.store.jobs import JobStore
 from adbot_queue.jobs.store.records import JobInsert
@@ -16,7 +16,7 @@ from adbot_queue.platform.rate_limits import RateLimitResult
 
 
 def inserts_of(
-    store: JobStore, checked: Sequence[ValidatedRequest], now: int, taken: RateLimitResult | None
+    store: JobStore, checked: Sequence[ValidatedRequest], now: int, rate_limit: RateLimitResult | None
 ) -> list[JobInsert]:
     """A row for each job, in its first state, with the job that tells its end where one is wanted.
 
@@ -24,7 +24,7 @@ def inserts_of(
         store: where the jobs are that others depend on.
         checked: what is wanted.
         now: in ms.
-        taken: the tokens that give each its place among the jobs of others.
+        rate_limit: the tokens that give each its place among the jobs of others.
 
     Raises:
         Invalid: a job that is depended on does not exist, or has ended otherwise than it should, and the key does not
@@ -32,7 +32,8 @@ def inserts_of(
         Unreadable: a job that is depended on cannot be read.
     """
     return [
-        _insert(store, one, taken.virtual_time_of(index) if taken else now, now) for index, one in enumerate(checked)
+        _insert(store, one, rate_limit.virtual_time_of(index) if rate_limit else now, now)
+        for index, one in enumerate(checked)
     ]
 
 
@@ -77,7 +78,7 @@ def _placed(store: JobStore, insert: JobInsert, new: JobRequest, now: int) -> Jo
         job = job.delayed(run_at, now)
     else:
         job = job.waiting(now)
-    job, with_it = told(job, now)
+    job, with_it = with_result_webhook(job, now)
     return replace(insert, job=job, with_it=with_it)
 
 

@@ -117,7 +117,7 @@ def _canonical(said: dict[str, Any]) -> str:
     return json.dumps(said, sort_keys=True, separators=(",", ":"))
 
 
-def validate(news: Sequence[JobRequest], now: int, *, internal: bool, prefix: str = "") -> list[ValidatedRequest]:
+def validate(requests: Sequence[JobRequest], now: int, *, internal: bool, prefix: str = "") -> list[ValidatedRequest]:
     """Every job with its type; `internal` allows types that only the platform enqueues.
 
     Raises:
@@ -126,7 +126,7 @@ def validate(news: Sequence[JobRequest], now: int, *, internal: bool, prefix: st
     """
     checked: list[ValidatedRequest] = []
     wrong: list[FieldError] = []
-    for index, new in enumerate(news):
+    for index, new in enumerate(requests):
         try:
             _check(new, now)
             if internal:

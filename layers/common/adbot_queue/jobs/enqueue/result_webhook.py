@@ -7,7 +7,7 @@ from adbot_queue.jobs import job_types
 from adbot_queue.jobs.model import Job
 
 
-def told(job: Job, now: int) -> tuple[Job, tuple[Job, ...]]:
+def with_result_webhook(job: Job, now: int) -> tuple[Job, tuple[Job, ...]]:
     """A job that is about to begin a cycle of attempts, and what has to be written with it so that its end is told."""
     if job.webhook_url is None:
         return job, ()

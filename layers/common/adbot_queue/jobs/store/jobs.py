@@ -28,7 +28,7 @@ from adbot_queue.jobs.store.records import Created, DuplicateOf, IdempotencyReco
 from adbot_queue.jobs.unreadable import Unreadable, report
 
 _NOT_TERMINAL = "NOT #state IN (:s0, :s1, :s2, :s3)"
-_ADOPT = "ADD children :new, version :one"
+_ADD_CHILD = "ADD children :new, version :one"
 _STATES: dict[str, Any] = {f"s{number}": state.value for number, state in enumerate(sorted(TERMINAL))}
 
 
@@ -121,7 +121,7 @@ class JobStore(Claims):
         if request:
             self._remember(transaction, "request", request, str(inserts[0].job.batch), now, again=True)
         room = TRANSACTION_LIMIT - len(transaction) - (sign is not None)
-        untold = self._tell_parents(transaction, inserts, room if with_parents else 0)
+        unreported = self._tell_parents(transaction, inserts, room if with_parents else 0)
         if sign:
             sign(transaction, [insert.job for insert in inserts])
         try:
@@ -135,8 +135,8 @@ class JobStore(Claims):
                 if not known:
                     raise
                 return known
-        for parent, new in untold.items():
-            if not self.adopt(parent, new):
+        for parent, new in unreported.items():
+            if not self.add_child(parent, new):
                 late.update(new)
         return {}
 
@@ -192,16 +192,23 @@ class JobStore(Claims):
         for parent, new in parents[:room]:
             condition = f"attribute_exists(pk) AND {_NOT_TERMINAL}"
             transaction.update(
-                f"parent:{parent}", self.table, key_of(parent), _ADOPT, condition=condition, new=new, one=1, **_STATES
+                f"parent:{parent}",
+                self.table,
+                key_of(parent),
+                _ADD_CHILD,
+                condition=condition,
+                new=new,
+                one=1,
+                **_STATES,
             )
         return dict(parents[room:])
 
-    def adopt(self, parent: str, new: set[str]) -> bool:
+    def add_child(self, parent: str, new: set[str]) -> bool:
         """Tell a parent of children that wait for it already; False when it has ended, or is gone."""
         condition = f"attribute_exists(pk) AND {_NOT_TERMINAL}"
         with suppress(ConditionFailed):
             dynamodb.update_if(
-                self.client, self.table, key_of(parent), _ADOPT, condition=condition, new=new, one=1, **_STATES
+                self.client, self.table, key_of(parent), _ADD_CHILD, condition=condition, new=new, one=1, **_STATES
             )
             return True
         return False

@@ -23,23 +23,23 @@ class Dependents:
         self._dispatcher = dispatcher
         self._now = now
 
-    def tell(self, parent: Job) -> None:
+    def notify(self, parent: Job) -> None:
         """A job has ended: let its children know."""
         ready: list[Job] = []
         for child in sorted(parent.children):
             try:
-                ready += self._told(child, parent.id, parent)
+                ready += self._parent_ended(child, parent.id, parent)
             except Unreadable as error:  # it waits for a version whose sweeper can read it
                 report([error])
         self._dispatcher.send(ready)
 
-    def wait(self, child: Job) -> None:
+    def register(self, child: Job) -> None:
         """A job waits for jobs of its own: have them know."""
-        told = [self._store.adopt(parent, {child.id}) for parent in sorted(child.blocked_by)]
+        told = [self._store.add_child(parent, {child.id}) for parent in sorted(child.blocked_by)]
         if not all(told):
             self.recheck(child)
 
-    def _told(self, child_id: str, parent_id: str, parent: Job | None) -> Iterable[Job]:
+    def _parent_ended(self, child_id: str, parent_id: str, parent: Job | None) -> Iterable[Job]:
         """The child, if it may run now. `parent` is None when its row is gone."""
         if parent and parent.state is not JobState.COMPLETED:
             child = self._store.get(child_id)
@@ -58,7 +58,7 @@ class Dependents:
         why = f"it depends on {parent.id}, which is {parent.state}"
         cancelled = self._store.change(child, child.cancelled(why, self._now()))
         if cancelled and cancelled.children:
-            self.tell(cancelled)
+            self.notify(cancelled)
 
     def recheck(self, child: Job) -> None:
         """For the sweeper: ask the parents of a waiting child how they are.
@@ -71,9 +71,9 @@ class Dependents:
         for parent_id in sorted(child.blocked_by - {one.job_id for one in parents.unreadable}):
             parent = parents.get(parent_id)
             if parent is None or parent.is_terminal:
-                ready += self._told(child.id, parent_id, parent)
+                ready += self._parent_ended(child.id, parent_id, parent)
         if not child.blocked_by:
-            ready += self._told(child.id, "-", None)
+            ready += self._parent_ended(child.id, "-", None)
         if ready:
             self._dispatcher.send(ready)
             return

@@ -182,12 +182,12 @@ class Worker:
             ended = ended or crew.wait()
             try:
                 ends = [(run.current(by_id[end.name]), end) for end in ended]
-                self._finish([(job, self._judged(job, end)) for job, end in ends])
+                self._finish([(job, self._verdict_on(job, end)) for job, end in ends])
             except Exception as error:  # noqa: BLE001  the others have to be finished first
                 run.failures.append(error)
             ended = []
 
-    def _judged(self, job: Job, end: TaskResult[str]) -> Job:
+    def _verdict_on(self, job: Job, end: TaskResult[str]) -> Job:
         """The job as it is after an attempt that ended like this; one that cannot be judged has failed by that."""
         try:
             return self._after(job, end)
@@ -251,7 +251,7 @@ class Worker:
         for job in written:
             try:
                 if job.is_terminal and job.children:
-                    self._dependents.tell(job)
+                    self._dependents.notify(job)
                 elif job.blocked_by:
                     self._set_aside(job, stopping=job.id in stopping)
             except Exception as error:  # noqa: BLE001  the others must be told too
@@ -262,7 +262,7 @@ class Worker:
     def _set_aside(self, job: Job, *, stopping: bool) -> None:
         """Have a job wait for jobs of its own; one that was asked to stop meanwhile goes on at once, to stop them."""
         if not job.cancel_requested or stopping:
-            self._dependents.wait(job)
+            self._dependents.register(job)
         elif woken := self._store.change(job, job.waiting(self._now())):
             self._dispatcher.send([woken])
 

@@ -41,7 +41,7 @@ class Mood:
         return {"retry-after": RETRY_AFTER} if self.status == TOO_MANY else {}
 
 
-class Moods:
+class FaultInjection:
     """Remembers how often each key has come."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ SCHEMAS = Path(__file__).with_name("schemas")
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class StubResponse:
     """An answer. `body` is JSON unless it is text; it goes out `delay` seconds late."""
 
     status: int
@@ -70,5 +70,5 @@ class Peer(Protocol):
     def effects(self) -> Effects:
         """What happened there, by idempotency key."""
 
-    def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> Reply:
+    def respond(self, method: str, path: str, headers: Mapping[str, str], body: str) -> StubResponse:
         """Answer a request; header names are in lower case, and the body of a GET is its query."""

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 
-class Usual:
+class Baseline:
     """A table of sessions and bots, and an allocator for it."""
 
     def __init__(self, client: DynamoDBClient) -> None:
         self.client = client
-        self.table = "Usual"
+        self.table = "Baseline"
         client.create_table(
             TableName=self.table,
             BillingMode="PAY_PER_REQUEST",

@@ -33,8 +33,8 @@ from adbot_queue.jobs.service import JobRequest
 from adbot_queue.jobs.store.jobs import JobStore
 from adbot_queue.jobs.worker import worker as execute
 from adbot_queue.ledger import Actor
-from bench.job_course import BATCH, Calls, Course, Numbered, Place, process
 from bench.job_poller import Batch, drive
+from bench.job_workload import BATCH, Calls, Course, Numbered, Place, process
 from bench.units import Meter
 from local.openapi import load_app
 from local.settings import aws as stack_client
@@ -206,7 +206,7 @@ class Statements(Ours):
             course.done(sum(isinstance(one, Job) for one in written))
 
 
-class Usual(_Function):
+class Baseline(_Function):
     """Powertools' batch processor and idempotency around the processor, as its documentation shows."""
 
     def clients(self) -> tuple[Any, Any]:
@@ -245,7 +245,7 @@ class Usual(_Function):
         self.sqs.send_message(QueueUrl=self.place.queue, MessageBody=json.dumps(job, separators=(",", ":")))
 
 
-class UsualWithStatus(Usual):
+class BaselineWithStatus(Baseline):
     """The same with a row that tells a user how the job is: written at enqueue, at start and at the end.
 
     Not comparable in what the row can do: no list by queue or state, no lease, no retries of its own.
