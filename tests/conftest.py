@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import zoneinfo
 from pathlib import Path
@@ -46,6 +47,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(LONG_SECONDS))
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the collector would go through all of it a hundred times."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)
 
 
 one_call_at_a_time()

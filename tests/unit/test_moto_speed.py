@@ -10,7 +10,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.builders.world import World
+from tests.builders.world import World, empty
 from tests.support import moto_speed
 
 KINDS: dict[str, Any] = {
@@ -219,6 +219,132 @@ def test_an_update_changes_or_refuses_as_moto_does(on_aws: World, expression: st
     with moto_speed.originals():
         original = outcome()
     assert [outcome(), outcome()] == [original, original]
+
+
+CONDITIONS = [
+    "s = :s",
+    "#n = :n",
+    "n < :n AND (s = :s OR NOT contains(ss, :s))",
+    "n BETWEEN :n AND :n",
+    "n IN (:n, :s)",
+    "begins_with(s, :s)",
+    "attribute_exists(m.#n)",
+    "attribute_type(s, :s)",
+    "size(l) > :n",
+    "m.n = :n",
+    "s = :missing",
+    "#missing = :s",
+    "s = = :s",
+    "((s = :s))",
+    "size = :n",
+    "nothing(s)",
+]
+VALUES: list[dict[str, Any]] = [
+    {":s": {"S": "é"}, ":n": {"N": "1.5"}},
+    {":s": {"S": "S"}, ":n": {"N": "1"}},
+    {":s": {"SS": ["y", "x"]}, ":n": {"S": "1.5"}},
+]
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_a_condition_is_met_refused_or_faulty_as_in_moto(on_aws: World, condition: str) -> None:
+    """Whatever values and names the same text was sent with before."""
+    table = on_aws.env["SYSTEM_TABLE"]
+    client().put_item(TableName=table, Item=key("a") | KINDS)
+
+    def outcome(values: dict[str, Any], name: str) -> Any:
+        asked: dict[str, Any] = {"TableName": table, "Item": key("a") | KINDS, "ConditionExpression": condition}
+        if used := {one: value for one, value in values.items() if one in condition}:
+            asked["ExpressionAttributeValues"] = used
+        if "#n" in condition:
+            asked["ExpressionAttributeNames"] = {"#n": name}
+        try:
+            client().put_item(**asked)
+        except ClientError as refused:
+            return refused.response["Error"]
+        except (KeyError, TypeError, ValueError) as faulty:  # which AWS answers in words
+            return type(faulty)
+        return "met"
+
+    asked = [(values, name) for values in VALUES for name in ("n", "s")]
+    with moto_speed.originals():
+        originals = [outcome(*one) for one in asked]
+    assert [outcome(*one) for one in asked * 2] == originals * 2
+
+
+@pytest.mark.parametrize("original", [True, False])
+def test_a_refused_transaction_leaves_nothing_in_the_stream(on_aws: World, original: bool) -> None:
+    table = on_aws.env["SYSTEM_TABLE"]
+    with moto_speed.originals() if original else nullcontext():
+        arn = client().update_table(
+            TableName=table, StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+        )["TableDescription"]["LatestStreamArn"]
+        client().transact_write_items(TransactItems=[put(table, "a", "1"), put(table, "b", "1")])
+        with pytest.raises(ClientError):
+            client().transact_write_items(
+                TransactItems=[
+                    put(table, "c", "1"),
+                    delete(table, "a", "1"),
+                    check(table, "d", "1", "attribute_exists(pk)"),
+                ]
+            )
+        client().transact_write_items(TransactItems=[delete(table, "b", "1")])
+        streams = boto3.client("dynamodbstreams")
+        shard = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"][0]["ShardId"]
+        begin = streams.get_shard_iterator(StreamArn=arn, ShardId=shard, ShardIteratorType="TRIM_HORIZON")
+        records = streams.get_records(ShardIterator=begin["ShardIterator"])["Records"]
+
+    found = [(record["eventName"], record["dynamodb"]["Keys"]["pk"]["S"]) for record in records]
+    assert found == [("INSERT", "a"), ("INSERT", "b"), ("REMOVE", "b")]
+
+
+def test_queues_answer_as_in_moto(on_aws: World) -> None:
+    sqs = boto3.client("sqs")
+    payments, fifo = on_aws.queues["payments"], on_aws.queues["allocation"]
+
+    def answer(call: Any, **asked: Any) -> Any:
+        try:
+            found = call(**asked)
+        except ClientError as refused:
+            found = refused.response
+            return found["Error"]
+        own = {"ResponseMetadata", "MessageId", "ReceiptHandle", "SequenceNumber"}
+        return {name: _without(value, own) for name, value in found.items() if name not in own}
+
+    def story() -> list[Any]:
+        attributes = {"a": {"DataType": "String", "StringValue": "x"}, "b": {"DataType": "Binary", "BinaryValue": b"x"}}
+        entries = [{"Id": "1", "MessageBody": "one"}, {"Id": "2", "MessageBody": "two", "DelaySeconds": 60}]
+        counts: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"]
+        said = [
+            answer(sqs.send_message, QueueUrl=payments, MessageBody="first"),
+            answer(sqs.send_message, QueueUrl=payments, MessageBody="é", MessageAttributes=attributes),
+            answer(sqs.send_message_batch, QueueUrl=payments, Entries=entries),
+            answer(sqs.send_message, QueueUrl=fifo, MessageBody="x", MessageGroupId="g", MessageDeduplicationId="d"),
+            answer(sqs.send_message, QueueUrl=fifo, MessageBody="x"),
+            answer(sqs.send_message, QueueUrl=f"{payments}-none", MessageBody="x"),
+            answer(sqs.get_queue_attributes, QueueUrl=payments, AttributeNames=counts),
+            answer(sqs.receive_message, QueueUrl=payments, MaxNumberOfMessages=11),
+        ]
+        asked: Any = {"QueueUrl": payments, "MessageAttributeNames": ["All"], "AttributeNames": ["SenderId"]}
+        taken = sqs.receive_message(**asked, MaxNumberOfMessages=10)["Messages"]
+        again = {"QueueUrl": payments, "ReceiptHandle": taken[0]["ReceiptHandle"]}
+        said += [_without(taken, {"MessageId", "ReceiptHandle"})]
+        said += [answer(sqs.change_message_visibility, **again, VisibilityTimeout=0)]
+        said += [answer(sqs.receive_message, **asked), answer(sqs.receive_message, **asked)]
+        said += [answer(sqs.delete_message, **again), answer(sqs.delete_message, **(again | {"ReceiptHandle": "?"}))]
+        said += [answer(sqs.get_queue_attributes, QueueUrl=payments, AttributeNames=counts)]
+        empty()
+        return said
+
+    with moto_speed.originals():
+        original = story()
+    assert story() == original
+
+
+def _without(value: Any, names: set[str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _without(one, names) for name, one in value.items() if name not in names}
+    return [_without(one, names) for one in value] if isinstance(value, list) else value
 
 
 def test_an_item_may_be_as_large_as_in_moto(table: str) -> None:

@@ -93,11 +93,12 @@ def test_an_index_that_shows_everything_costs_for_every_change_and_by_its_size()
     assert everything.units(of(1500, owner="ada", at="1"), of(1500, owner="ada", at="1")) == 0
 
 
-def test_the_meter_counts_what_a_purchase_costs(on_aws: World) -> None:
+def test_the_meter_counts_what_a_purchase_costs(on_aws: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """One unit for each item in each index, two for each item: order (no index), bot (2), inbox, ledger (3)."""
     on_aws.pool()
-    store = on_aws.adbots.store
-    meter = Meter(store.client, boto3.client("dynamodb"))
+    metered = boto3.client("dynamodb")
+    monkeypatch.setattr(on_aws.adbots.store, "client", metered)
+    meter = Meter(metered, boto3.client("dynamodb"))
     bot = on_aws.create(2)
     assert bot.missing == 2
     purchase = (2 + 0) + (2 + 2) + 2 + (2 + 3)

@@ -20,7 +20,6 @@ from tests.builders.effects import Provider, charging, new_provider
 from tests.builders.jobs import Jobs, known_types
 from tests.builders.payments import snapshot
 from tests.builders.world import FakeContext, World
-from tests.support import moto_speed
 
 Record = dict[str, Any]
 
@@ -115,13 +114,12 @@ class Streams:
 
 
 @pytest.fixture
-def streams(on_aws: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Streams]:
+def streams(on_aws: World, monkeypatch: pytest.MonkeyPatch) -> Streams:
     on_aws.pool()
-    with moto_speed.originals():  # it has no streams
-        made = Streams(on_aws)
-        monkeypatch.setattr(aws.events(), "put_events", made.bus.put_events)
-        made.again()
-        yield made
+    made = Streams(on_aws)
+    monkeypatch.setattr(aws.events(), "put_events", made.bus.put_events)
+    made.again()
+    return made
 
 
 @pytest.fixture
