@@ -1,32 +1,18 @@
-"""Leads: add, list, change, take over, release, hand to a colleague."""
+"""Leads: add, list, export, change, take over, release, hand to a colleague."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from adbot_queue.core.clock import system_clock
-from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, NotFound
-from adbot_queue.core.http import ADMINS, LEAD_READERS, SALES, Api, Request, Response
-from adbot_queue.leads import directory, directory_schemas, handling, schemas, service
+from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
+from adbot_queue.core.http import LEAD_READERS, SALES, Api, Request, Response
+from adbot_queue.leads import export, handling, schemas, service
+from adbot_queue.leads.callers import act_of, owner_of
 from adbot_queue.leads.handling import Handled, Handling
-from adbot_queue.leads.references import ReferenceKind
 from adbot_queue.leads.service import Act
-from adbot_queue.ledger import Actor
 
 api = Api("Leads")
-
-
-def _act(request: Request[Any]) -> Act:
-    return Act(Actor.behind(request), request.caller.sees_only, request.idempotency_key, request.fingerprint)
-
-
-def _owner(request: Request[Any], owner_id: str | None, field: str = "owner_id") -> str:
-    """Return whose leads are meant: the caller's if not said; `sales` name themselves only."""
-    caller = request.caller
-    if owner_id and caller.sees_only not in {None, owner_id}:
-        raise Invalid.field(field, "must be your own id")
-    return owner_id or caller.id
 
 
 @api.post(
@@ -42,7 +28,7 @@ def _owner(request: Request[Any], owner_id: str | None, field: str = "owner_id")
 def create_lead(request: Request[schemas.NewLead]) -> Response:
     """409 if the owner has a lead with this phone, or (of an exclusive owner) anyone has."""
     body = request.body
-    added = service.from_env().add(_owner(request, body.owner_id), body.spec(), _act(request))
+    added = service.from_env().add(owner_of(request, body.owner_id), body.spec(), act_of(request))
     view = schemas.LeadView.of(added.lead)
     return Response(view, 200, {"idempotent-replayed": "true"}) if added.replayed else Response(view)
 
@@ -59,7 +45,7 @@ def list_leads(request: Request[None]) -> schemas.LeadPage:
 def _index(request: Request[Any], query: schemas.LeadQuery) -> tuple[str, str]:
     if query.client_id and not query.owner_id and request.caller.sees_only is None:
         return "by_client", query.client_id
-    return "by_owner", _owner(request, query.owner_id)
+    return "by_owner", owner_of(request, query.owner_id)
 
 
 @api.get("/leads/{id}", roles=LEAD_READERS, returns=schemas.LeadView, summary="Get a lead", raises=(NotFound,))
@@ -80,7 +66,7 @@ def change_lead(request: Request[schemas.ChangeLead]) -> schemas.LeadView:
     """Changing it to what it is changes nothing."""
     body = request.body
     return schemas.LeadView.of(
-        service.from_env().change(request.path["id"], body.changes(), body.version, _act(request))
+        service.from_env().change(request.path["id"], body.changes(), body.version, act_of(request))
     )
 
 
@@ -138,124 +124,21 @@ def assign_lead(request: Request[schemas.AssignLead]) -> schemas.HandledView:
 
 
 def _handled(request: Request[Any], act: Callable[[Handling, str, Act], Handled]) -> schemas.HandledView:
-    return schemas.HandledView.of(act(handling.from_env(), request.path["id"], _act(request)))
+    return schemas.HandledView.of(act(handling.from_env(), request.path["id"], act_of(request)))
 
 
 @api.get(
-    "/leads/settings",
+    "/leads/export.csv",
     roles=LEAD_READERS,
-    query=directory_schemas.UserQuery,
-    returns=directory_schemas.SettingsView,
-    summary="Get the settings of a user",
-    raises=(NotFound,),
+    query=schemas.LeadQuery,
+    summary="Export leads (CSV, up to 5,000)",
+    produces="text/csv",
 )
-def get_lead_settings(request: Request[None]) -> directory_schemas.SettingsView:
-    """404 for a user who was never given leads."""
-    found = directory.from_env().settings(_owner(request, request.query.user_id, "user_id"))
-    return directory_schemas.SettingsView.of(found, system_clock())
-
-
-@api.put(
-    "/leads/settings",
-    roles=SALES,
-    query=directory_schemas.UserQuery,
-    body=directory_schemas.SettingsBody,
-    returns=directory_schemas.SettingsView,
-    summary="Replace the settings of a user",
-    raises=(Conflict,),
-)
-def put_lead_settings(request: Request[directory_schemas.SettingsBody]) -> directory_schemas.SettingsView:
-    """A queue that is prepared keeps its capacity and window; the pause holds at once."""
-    user_id, body = _owner(request, request.query.user_id, "user_id"), request.body
-    put = directory.from_env().put_settings(body.settings(user_id), body.version, Actor.behind(request))
-    return directory_schemas.SettingsView.of(put, system_clock())
-
-
-@api.get(
-    "/leads/clients",
-    roles=LEAD_READERS,
-    query=schemas.PageQuery,
-    returns=directory_schemas.ClientPage,
-    summary="List clients",
-)
-def list_clients(request: Request[None]) -> directory_schemas.ClientPage:
-    """By id."""
-    items, following = directory.from_env().page(ReferenceKind.CLIENT, request.query.limit, request.query.cursor)
-    return directory_schemas.ClientPage.model_validate({"items": items, "next": following})
-
-
-@api.get(
-    "/leads/clients/{id}",
-    roles=LEAD_READERS,
-    returns=directory_schemas.ClientView,
-    summary="Get a client",
-    raises=(NotFound,),
-)
-def get_client(request: Request[None]) -> directory_schemas.ClientView:
-    """A company that leads are won for."""
-    return directory_schemas.ClientView.model_validate(directory.from_env().client(request.path["id"]))
-
-
-@api.put(
-    "/leads/clients/{id}",
-    roles=ADMINS,
-    body=directory_schemas.ClientBody,
-    returns=directory_schemas.ClientView,
-    summary="Create or change a client",
-    raises=(Conflict,),
-)
-def put_client(request: Request[directory_schemas.ClientBody]) -> directory_schemas.ClientView:
-    """A client is never deleted: leads refer to it."""
-    wanted = request.body.client(_reference_id(request))
-    put = directory.from_env().put_client(wanted, request.body.version, Actor.behind(request))
-    return directory_schemas.ClientView.model_validate(put)
-
-
-@api.get(
-    "/leads/projects",
-    roles=LEAD_READERS,
-    query=schemas.PageQuery,
-    returns=directory_schemas.ProjectPage,
-    summary="List projects",
-)
-def list_projects(request: Request[None]) -> directory_schemas.ProjectPage:
-    """By id."""
-    items, following = directory.from_env().page(ReferenceKind.PROJECT, request.query.limit, request.query.cursor)
-    return directory_schemas.ProjectPage.model_validate({"items": items, "next": following})
-
-
-@api.get(
-    "/leads/projects/{id}",
-    roles=LEAD_READERS,
-    returns=directory_schemas.ProjectView,
-    summary="Get a project",
-    raises=(NotFound,),
-)
-def get_project(request: Request[None]) -> directory_schemas.ProjectView:
-    """What is offered to leads."""
-    return directory_schemas.ProjectView.model_validate(directory.from_env().project(request.path["id"]))
-
-
-@api.put(
-    "/leads/projects/{id}",
-    roles=ADMINS,
-    body=directory_schemas.ProjectBody,
-    returns=directory_schemas.ProjectView,
-    summary="Create or change a project",
-    raises=(Conflict,),
-)
-def put_project(request: Request[directory_schemas.ProjectBody]) -> directory_schemas.ProjectView:
-    """A project is never deleted: leads refer to it."""
-    wanted = request.body.project(_reference_id(request))
-    put = directory.from_env().put_project(wanted, request.body.version, Actor.behind(request))
-    return directory_schemas.ProjectView.model_validate(put)
-
-
-def _reference_id(request: Request[Any]) -> str:
-    found = request.path["id"]
-    if not schemas.ID.fullmatch(found):
-        raise Invalid.field("id", f"must be {schemas.ID_IN_WORDS}")
-    return found
+def export_leads(request: Request[None]) -> Response:
+    """The leads of `GET /leads` with the same filters, for spreadsheets. 422 asks to narrow the filter."""
+    query: schemas.LeadQuery = request.query
+    index, value = _index(request, query)
+    return Response(export.from_env().leads(index, value, query.wants), headers=export.headers("leads"))
 
 
 handler = api.handler

@@ -391,7 +391,7 @@ def test_what_addresses_are_hashed_with_is_read_where_messages_are_sent_and_repo
         for role in RESOURCES[name]["Properties"].get("Roles", [{"Ref": name}])
     }
 
-    assert readers == {"EmailWorkerRole", "MessagesWorkerRole", "DeliveryRole", "LeadsRole"}
+    assert readers == {"EmailWorkerRole", "MessagesWorkerRole", "DeliveryRole", "LeadsRole", "LeadQueueRole"}
 
 
 def test_keys_are_only_spoken_of_when_there_is_one() -> None:

@@ -98,8 +98,8 @@ class Transaction:
         """Write an item that must not exist yet."""
         return self.put(tag, table, item, condition="attribute_not_exists(pk)")
 
-    def update(self, tag: str, table: str, key: Item, expression: str, *, condition: str, **values: Any) -> Self:
-        """Change an item under a condition. `#status` and other `#names` stand for attributes of that name."""
+    def update(self, tag: str, table: str, key: Item, expression: str, *, condition: str | None, **values: Any) -> Self:
+        """Change an item under a condition (None: in any case). `#names` are attributes of that name, as `#status`."""
         body = {"TableName": table, "Key": encode(key), "UpdateExpression": expression}
         return self._add(tag, "Update", body, condition, values)
 

@@ -106,14 +106,14 @@ class Row(Generic[Kind]):
     def _attributes(self, value: Kind) -> Item:
         if self._defaults is None:  # asking a dataclass for its fields each time takes longer than all the rest
             self._defaults = {
-                spec.name: MISSING if spec.default is MISSING else spec.default
+                spec.name: spec.default if spec.default_factory is MISSING else spec.default_factory()
                 for spec in fields(self._kind)  # type: ignore[arg-type]
                 if spec.name not in _NO_ATTRIBUTES.get(self._kind, ())
             }
         found: Item = dict(self._index(value))
         for name, default in self._defaults.items():
             held = getattr(value, name)
-            if name == "version" or (held != default and held not in (None, {})):
+            if name == "version" or (held is not None and held != default):
                 found[name] = _stored(held)
         return found
 
@@ -128,9 +128,7 @@ def _stored(value: Any) -> Any:
         return {name: _stored(held) for name, held in value.items()}
     if is_dataclass(value):
         return {
-            spec.name: _stored(held)
-            for spec in fields(value)
-            if (held := getattr(value, spec.name)) != spec.default and held != {}
+            spec.name: _stored(held) for spec in fields(value) if (held := getattr(value, spec.name)) != spec.default
         }
     return value
 

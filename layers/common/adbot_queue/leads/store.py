@@ -14,7 +14,7 @@ from adbot_queue.core.settings import variable
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.leads import items
 from adbot_queue.leads.items import CLIENTS, DAYS, ENTRIES, LEADS, PROJECTS, USERS, Row, UnreadableRow
-from adbot_queue.leads.model import Day, Entry, EntryKey, Lead
+from adbot_queue.leads.model import SENDABLE, Day, Entry, EntryKey, Lead
 from adbot_queue.leads.references import Client, Project, ReferenceKind
 from adbot_queue.leads.settings import LeadSettings
 from adbot_queue.leads.writer import Writer
@@ -22,9 +22,6 @@ from adbot_queue.messaging.suppressions import address_key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-CANDIDATES_PAGE_SIZE = 500
-"""Leads of one Query of `candidates`: well below its 1 MB."""
 
 
 Kind = TypeVar("Kind")
@@ -72,20 +69,30 @@ class LeadStore(Table):
         found = dynamodb.get_many(self.client, self.table, map(items.lead_key, lead_ids))
         return {lead.id: lead for lead in _readable(LEADS, found)}
 
-    def candidates(self, owner_id: str, after: str, limit: int) -> list[Lead]:
-        """Read an owner's eligible leads from behind a place on, in the order in which they are queued."""
-        found, _ = dynamodb.query_page(
+    def candidates(self, owner_id: str, after: str, limit: int) -> tuple[list[Lead], str | None]:
+        """Read leads that may be queued, in their order.
+
+        Args:
+            owner_id: whose.
+            after: the place that this method returned before; empty to begin with.
+            limit: how many at most.
+
+        Returns:
+            The leads, and the place to go on from; None if these are the last.
+        """
+        found, following = dynamodb.query_page(
             self.client,
             self.table,
-            "eligible = :owner AND eligible_place > :after",
+            "eligible = :owner AND eligible_place BETWEEN :low AND :high",
             index="eligible",
             limit=limit,
             cursor=None,
             forward=True,
             owner=owner_id,
-            after=after,
+            low=f"{after} " if after else SENDABLE,
+            high=f"{SENDABLE}~",
         )
-        return _readable(LEADS, found)
+        return _readable(LEADS, found), found[-1]["eligible_place"] if following else None
 
     def count_eligible(self, owner_id: str, prefix: str) -> int:
         """Count an owner's eligible leads whose places begin with a prefix."""
@@ -198,6 +205,11 @@ class LeadStore(Table):
     def project(self, project_id: str) -> Project | None:
         """Read a project."""
         return self._get(PROJECTS, items.reference_key(ReferenceKind.PROJECT, project_id))
+
+    def names(self, kind: ReferenceKind, ids: Iterable[str]) -> dict[str, str]:
+        """Read the names of clients or projects, by id, 100 a call."""
+        keys = (items.reference_key(kind, one) for one in ids)
+        return {item["sk"]: item.get("name", "") for item in dynamodb.get_many(self.client, self.table, keys)}
 
     def references(self, kind: ReferenceKind, limit: int, cursor: str | None) -> tuple[list[Any], str | None]:
         """Read a page of users, clients or projects, by id."""

@@ -42,6 +42,10 @@ class _DayPart:
     capacity: int | None = None
 
 
+def _sets(lead: Lead) -> dict[str, Any]:
+    return {"ids": {lead.id}, "set": {lead.owner_id}}
+
+
 class Writer:
     """Collects the parts of one transaction.
 
@@ -114,31 +118,43 @@ class Writer:
         alone = "attribute_not_exists(owners)"
         condition = alone if exclusive else f"({alone} OR NOT contains(owners, :owner))"
         condition += f" AND attribute_{'exists' if opted_out else 'not_exists'}(opted_out_at)"
-        values: dict[str, Any] = {"ids": {lead.id}, "set": {lead.owner_id}}
-        if not exclusive:
-            values["owner"] = lead.owner_id
-        self._reach(lead.id, address, "ADD lead_ids :ids, owners :set", condition, values)
+        owner = {} if exclusive else {"owner": lead.owner_id}
+        self._reach(address, "ADD lead_ids :ids, owners :set", condition, lead=lead, **_sets(lead), **owner)
 
     def leave(self, lead: Lead, address: str) -> None:
         """Take the lead's name from an address."""
-        values: dict[str, Any] = {"ids": {lead.id}, "set": {lead.owner_id}, "id": lead.id}
-        expression = "DELETE lead_ids :ids, owners :set"
-        self._reach(f"{lead.id}:left", address, expression, "contains(lead_ids, :id)", values)
+        condition = "contains(lead_ids, :id)"
+        self._reach(address, "DELETE lead_ids :ids, owners :set", condition, **_sets(lead), id=lead.id)
 
     def pass_on(self, lead: Lead, address: str, owners: frozenset[str], owner_id: str) -> None:
         """Have an address name another owner for the lead; refused if its owners are not these any more."""
-        values = {"owners": owners - {lead.owner_id} | {owner_id}, "were": owners}
-        self._reach(f"{lead.id}:{address}", address, "SET owners = :owners", "owners = :were", values)
+        after = owners - {lead.owner_id} | {owner_id}
+        self._reach(address, "SET owners = :owners", "owners = :were", owners=after, were=owners)
 
     def hold(self, lead: Lead, date: str) -> None:
         """Keep a person for the owner's queue of a date; refused if another owner's queue has the person then."""
         condition = "attribute_not_exists(held_on) OR held_on < :date OR held_by = :owner"
-        values = {"date": date, "owner": lead.owner_id}
-        self._reach(lead.id, lead.phone, "SET held_on = :date, held_by = :owner", condition, values)
+        expression = "SET held_on = :date, held_by = :owner"
+        self._reach(lead.phone, expression, condition, lead=lead, date=date, owner=lead.owner_id)
 
-    def _reach(self, tag: str, address: str, expression: str, condition: str, values: dict[str, Any]) -> None:
+    def learn(self, lead: Lead, wa_id: str) -> None:
+        """Name the lead under a WhatsApp id that a report revealed, whatever other leads it names."""
+        self._reach(wa_id, "ADD lead_ids :ids, owners :set", None, **_sets(lead))
+
+    def opt_out(self, address: str) -> None:
+        """Mark a person as opted out, known or not: a lead that is added later begins so."""
+        self._reach(address, "SET opted_out_at = :now", None, now=self._now())
+
+    def opt_in(self, address: str) -> None:
+        """Take the mark away."""
+        self._reach(address, "REMOVE opted_out_at", None)
+
+    def _reach(
+        self, address: str, expression: str, condition: str | None, lead: Lead | None = None, **values: Any
+    ) -> None:
         key = self._reach_key(address)
-        self.transaction.update(f"reach:{tag}", self._table, key, expression, condition=condition, **values)
+        tag = f"reach:{lead.id if lead else key['pk']}"
+        self.transaction.update(tag, self._table, key, expression, condition=condition, **values)
 
     # Days
 
