@@ -145,8 +145,8 @@ run: setup ## the whole system on this machine until Ctrl-C
 	@ADBOT_API_PORT=$(API_PORT) ADBOT_AWS_PORT=$(AWS_PORT) ADBOT_PROVIDERS_PORT=$(PROVIDERS_PORT) exec $(RUN) local
 
 .PHONY: token
-token: ## a bearer token of the running stack: make token ROLE=viewer
-	@exec $(RUN) local.token $(ROLE)
+token: ## a bearer token of the running stack: make token ROLE=viewer, or CLIENT=shop, engine, metrics for a machine's
+	@exec $(RUN) local.token "$(ROLE)" "$(CLIENT)"
 
 .PHONY: demo
 demo: T ?= main

@@ -107,6 +107,7 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
         "sendgrid_webhook_key": before["sendgrid_webhook_key"] if before else new_key(),
         "vapid_key": before["vapid_key"] if before else seed.new_vapid_key(),
         "users": seed.new_users(before["users"] if before else {}),
+        "clients": seed.clients(settings.aws_endpoint, outputs),
         "outputs": outputs,
     }
     wait_until_listening(settings.providers_port, stand_ins, "The stand-ins", settings.state / "log" / "stand_ins.log")
@@ -124,7 +125,7 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
         f"\nReady after {time.monotonic() - began:.0f} s.\n"
         f"  API      {settings.api_url}/health\n"
         f"  AWS      {settings.aws_endpoint}\n"
-        f"  Token    make token ROLE={'|'.join(stack.ROLES)}\n"
+        f"  Token    make token ROLE={'|'.join(stack.ROLES)} or CLIENT={'|'.join(stack.CLIENTS)}\n"
         f"  Again    make demo\n"
         f"  Logs     {settings.state / 'log'}\n"
         f"  Memory   {_memory(servers)}\n"

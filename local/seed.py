@@ -14,7 +14,8 @@ from typing import Any
 import requests
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from local.stack import ROLES, Stack, User, client, token
+from local.settings import aws
+from local.stack import CLIENTS, ROLES, Client, Stack, User, client, token
 from local.stand_ins.sendgrid_events import public_key
 
 POOL = "standard"
@@ -74,7 +75,7 @@ def new_vapid_key() -> str:
 
 
 def seed_users(stack: Stack) -> None:
-    """Have every user of `stack` in the group of its role, with its password."""
+    """Have every user of `stack` in the group of its role, with its password; a customer is in none."""
     cognito = client(stack, "cognito-idp")
     pool = stack["outputs"]["UserPoolId"]
     for role, user in stack["users"].items():
@@ -90,7 +91,19 @@ def seed_users(stack: Stack) -> None:
                 ],
             )
         cognito.admin_set_user_password(UserPoolId=pool, Username=name, Password=user["password"], Permanent=True)
-        cognito.admin_add_user_to_group(UserPoolId=pool, Username=name, GroupName=role)
+        if role != "customer":
+            cognito.admin_add_user_to_group(UserPoolId=pool, Username=name, GroupName=role)
+
+
+def clients(aws_endpoint: str, outputs: Mapping[str, str]) -> dict[str, Client]:
+    """The credentials of the machines' app clients."""
+    cognito, pool = aws(aws_endpoint, "cognito-idp"), outputs["UserPoolId"]
+    found = {}
+    for name in CLIENTS:
+        client_id = outputs[f"{name.title()}ClientId"]
+        described = cognito.describe_user_pool_client(UserPoolId=pool, ClientId=client_id)["UserPoolClient"]
+        found[name] = Client(client_id=client_id, client_secret=described["ClientSecret"])
+    return found
 
 
 def seed_secrets(stack: Stack) -> None:

@@ -7,16 +7,27 @@ import os
 from pathlib import Path
 from typing import Any, TypedDict
 
+import requests
+
 from local.settings import Refused, Settings, aws
 
 ROLES = ("owner", "admin", "viewer", "sales", "customer")
+CLIENTS = ("shop", "engine", "metrics")
+"""Machines; each is an app client of the template."""
 
 
 class User(TypedDict):
-    """A seeded user; it is in the one group of its role."""
+    """A seeded user: in the one group of its role, but for the customer, who is in none."""
 
     username: str
     password: str
+
+
+class Client(TypedDict):
+    """The credentials of a machine."""
+
+    client_id: str
+    client_secret: str
 
 
 class Stack(TypedDict):
@@ -31,6 +42,7 @@ class Stack(TypedDict):
     sendgrid_webhook_key: str  # private, of the stand-in
     vapid_key: str
     users: dict[str, User]
+    clients: dict[str, Client]
     outputs: dict[str, str]
 
 
@@ -83,3 +95,22 @@ def token(stack: Stack, role: str) -> str:
         AuthParameters={"USERNAME": user["username"], "PASSWORD": user["password"]},
     )
     return str(answer["AuthenticationResult"]["AccessToken"])
+
+
+def client_token(stack: Stack, name: str) -> str:
+    """A fresh access token, valid for an hour, of a machine's client.
+
+    Raises:
+        Refused: there is no such client.
+    """
+    if name not in stack["clients"]:
+        raise Refused(f"CLIENT={name} is none of {', '.join(stack['clients'])}")
+    client = stack["clients"][name]
+    answer = requests.post(
+        f"{stack['aws_endpoint']}/oauth2/token",
+        data={"grant_type": "client_credentials"},
+        auth=(client["client_id"], client["client_secret"]),
+        timeout=30,
+    )
+    answer.raise_for_status()
+    return str(answer.json()["access_token"])

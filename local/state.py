@@ -7,7 +7,7 @@ from pathlib import Path
 
 from local.settings import ROOT, Refused
 
-_LAYOUT = 2
+_LAYOUT = 3
 """Raise it when `stack.json`, keys or attributes of rows, or the files of the embedded AWS change their form."""
 
 

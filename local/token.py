@@ -1,4 +1,7 @@
-"""`python -m local.token ROLE` prints a bearer token of the running local stack, and nothing else."""
+"""`python -m local.token [ROLE] [CLIENT]` prints a bearer token of the running local stack, and nothing else.
+
+CLIENT, a machine, goes before ROLE.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ def main() -> int:
     """Print the token; 1 and a reason on stderr when there is none."""
     try:
         running = stack.read(stack.path(Settings.from_environment()))
-        print(stack.token(running, sys.argv[1] if len(sys.argv) > 1 else "owner"))
+        role, client = [*sys.argv[1:], "", ""][:2]
+        print(stack.client_token(running, client) if client else stack.token(running, role or "owner"))
     except EndpointConnectionError as error:
         print(f"The local stack is not running: `make run` first. ({error})", file=sys.stderr)
         return 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adbot_queue.core.errors import BadSignature, Malformed, NotConfigured, NotFound, TooLarge, Unavailable
-from adbot_queue.core.http import ADMINS, CUSTOMERS, PUBLIC, STAFF, Api, Request, Response
+from adbot_queue.core.http import ADMINS, CUSTOMERS, LARGE_BODY, PUBLIC, STAFF, Api, Request, Response
 from adbot_queue.ledger import Actor
 from adbot_queue.messaging import push_subscriptions as subscriptions
 from adbot_queue.messaging import sendgrid_webhook as reception
@@ -14,8 +14,6 @@ from adbot_queue.messaging.api import delivery_schemas
 from adbot_queue.messaging.api import message_schemas as schemas
 from adbot_queue.messaging.api import push_schemas as push
 from adbot_queue.providers import sendgrid_webhook, web_push
-
-MAX_BYTES = 4 * 1024 * 1024
 
 api = Api("Messages")
 
@@ -52,7 +50,7 @@ def get_message(request: Request[None]) -> schemas.MessageView:
     "/webhooks/sendgrid",
     roles=PUBLIC,
     raw={"application/json": {"type": "array", "items": {"type": "object"}}},
-    limit=MAX_BYTES,
+    limit=LARGE_BODY,
     returns=delivery_schemas.EventsReceived,
     summary="Receive mail events from SendGrid (signed)",
     tag="Webhooks",

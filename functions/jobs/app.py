@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotConfigured, NotFound, RateLimited
-from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
+from adbot_queue.core.http import ADMINS, LARGE_BODY, STAFF, Api, Request, Response
 from adbot_queue.core.schema import View
 from adbot_queue.jobs import lifecycle, service
 from adbot_queue.jobs.api import schemas
@@ -19,6 +19,7 @@ api = Api("Jobs")
 @api.post(
     "/jobs",
     roles=ADMINS,
+    scope="jobs.write",
     body=schemas.EnqueueJob,
     returns=schemas.JobView,
     status=202,
@@ -47,9 +48,10 @@ def _enqueued(view: View, rate_limit: RateLimitResult, *, replayed: bool, ended:
 @api.post(
     "/jobs/batch",
     roles=ADMINS,
+    scope="jobs.write",
     body=schemas.EnqueueBatch,
     returns=schemas.BatchView,
-    limit=5 * 1024 * 1024,
+    limit=LARGE_BODY,
     status=202,
     summary="Enqueue up to 100 jobs (201: all executed within the request)",
     raises=(RateLimited, Conflict, IdempotencyMismatch, NotConfigured),
@@ -62,20 +64,33 @@ def enqueue_jobs(request: Request[schemas.EnqueueBatch]) -> Response:
     return _enqueued(batch.view, batch.rate_limit, replayed=batch.replayed, ended=ended)
 
 
-@api.get("/jobs", roles=STAFF, query=schemas.LongQuery, returns=schemas.JobPage, summary="List long-running jobs")
+@api.get(
+    "/jobs",
+    roles=STAFF,
+    scope="jobs.read",
+    query=schemas.LongQuery,
+    returns=schemas.JobPage,
+    summary="List long-running jobs",
+)
 def list_jobs(request: Request[schemas.LongQuery]) -> schemas.JobPage:
     """Newest first, of all queues."""
     query = request.query
     return schemas.JobPage.of(*service.from_env().long_running(query.limit, query.cursor))
 
 
-@api.get("/job-types", roles=STAFF, returns=JobTypePage, summary="List the job types with their payload schemas")
+@api.get(
+    "/job-types",
+    roles=STAFF,
+    scope="jobs.read",
+    returns=JobTypePage,
+    summary="List the job types with their payload schemas",
+)
 def list_job_types(_: Request[None]) -> JobTypePage:
     """With queue, retries, idempotency window, needed providers and an example each."""
     return JobTypePage.of_all()
 
 
-@api.get("/jobs/{id}", roles=STAFF, returns=schemas.JobView, summary="Get a job", raises=(NotFound,))
+@api.get("/jobs/{id}", roles=STAFF, scope="jobs.read", returns=schemas.JobView, summary="Get a job", raises=(NotFound,))
 def get_job(request: Request[None]) -> schemas.JobView:
     """With all its attempts."""
     return schemas.JobView.of(service.from_env().job(request.path["id"]))
@@ -84,6 +99,7 @@ def get_job(request: Request[None]) -> schemas.JobView:
 @api.delete(
     "/jobs/{id}",
     roles=ADMINS,
+    scope="jobs.write",
     returns=schemas.JobView,
     summary="Cancel a job (202: it is running and will stop)",
     raises=(NotFound, Conflict),

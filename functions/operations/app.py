@@ -82,7 +82,13 @@ def get_overview(_request: Request[None]) -> schemas.OverviewView:
     return schemas.OverviewView.of(overview.gather(), overview.recent())
 
 
-@api.get("/metrics", roles=STAFF, produces="text/plain", summary="Get the metrics in the Prometheus text format")
+@api.get(
+    "/metrics",
+    roles=STAFF,
+    scope="metrics.read",
+    produces="text/plain",
+    summary="Get the metrics in the Prometheus text format",
+)
 def get_metrics(_request: Request[None]) -> Response:
     """Totals of all processes together."""
     return Response(prometheus.exposition(overview.gather()), headers={"content-type": prometheus.CONTENT_TYPE})

@@ -16,7 +16,9 @@ from adbot_queue.queues import service as queues
 api = Api("Queues")
 
 
-@api.get("/queues", roles=STAFF, returns=queue_schemas.QueuePage, summary="List queues with their counts")
+@api.get(
+    "/queues", roles=STAFF, scope="jobs.read", returns=queue_schemas.QueuePage, summary="List queues with their counts"
+)
 def list_queues(_request: Request[None]) -> queue_schemas.QueuePage:
     """Reads the same number of items regardless of how many jobs there are."""
     return queue_schemas.QueuePage.of(queues.from_env().snapshots(), system_clock())

@@ -7,7 +7,7 @@ from adbot_queue.adbots.api import commands as requests
 from adbot_queue.adbots.api import stock_schemas
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Conflict, Malformed, NotFound, TooLarge
-from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
+from adbot_queue.core.http import ADMINS, LARGE_BODY, STAFF, Api, Request, Response
 from adbot_queue.core.settings import settings
 from adbot_queue.stock import schemas as upload_schemas
 from adbot_queue.stock import service as stock
@@ -47,7 +47,7 @@ def upload_session(request: Request[upload_schemas.UploadSession]) -> Response:
             "properties": {"file": {"type": "string", "format": "binary"}},
         },
     },
-    limit=5 * 1024 * 1024,
+    limit=LARGE_BODY,
     query=stock_schemas.PoolQuery,
     returns=upload_schemas.UploadView,
     summary="Upload up to 10,000 sessions (CSV, JSON lines, JSON array, ids, form)",

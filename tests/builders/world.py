@@ -95,6 +95,7 @@ class World:
         *,
         role: str | None = None,
         user: str = "ada",
+        claims: dict[str, Any] | None = None,
         body: Any = None,
         headers: dict[str, str] | None = None,
         query: dict[str, str] | list[tuple[str, str]] | None = None,
@@ -105,7 +106,7 @@ class World:
         """Call a function as API Gateway would. `body` is text as it is, anything else as JSON.
 
         Pairs in `query` may repeat a name; API Gateway joins their values with commas. `method` is for routes whose
-        key has none of its own.
+        key has none of its own; `claims` are those of a token that the gateway has verified, instead of a role's.
         """
         pairs = list(query.items()) if isinstance(query, dict) else query or []
         joined = {name: ",".join(value for other, value in pairs if other == name) for name, _ in pairs}
@@ -128,6 +129,7 @@ class World:
         }
         if role:
             claims = {"sub": user, "cognito:groups": f"[{role}]", "token_use": "access"}
+        if claims is not None:
             event["requestContext"]["authorizer"] = {"jwt": {"claims": claims, "scopes": None}}
         return Answer(self.app(function).handler(event, FakeContext()))
 

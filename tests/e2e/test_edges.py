@@ -1,10 +1,20 @@
-"""The edge of the API over the deployed gateway: methods, slashes, paths that do not exist."""
+"""The edge of the API over the deployed gateway: methods, slashes, paths that do not exist, people and machines."""
 
 from __future__ import annotations
 
-import pytest
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from typing import Any
 
-from tests.e2e.conftest import Api
+import pytest
+import requests
+
+from local import stack as stacks
+from local.settings import ROOT
+from local.stack import Stack
+from tests.e2e.conftest import Api, LocalStack
 
 
 def test_head_and_a_trailing_slash_answer_as_get_does_on_every_get_route(api: Api) -> None:
@@ -42,3 +52,77 @@ def test_what_no_route_matches_is_a_problem_document(api: Api, method: str, path
 def test_the_gateway_asks_for_a_token_before_a_path_below_a_protected_one_is_looked_at(api: Api) -> None:
     assert api(None, "GET", "/jobs/").status_code == 401
     assert api(None, "HEAD", "/jobs").status_code == 401
+
+
+ASKED = {
+    "POST /jobs": {"json": {"type": "rebuild-article-stats", "payload": {}}},
+    "GET /jobs?long=true": {},
+    "GET /job-types": {},
+    "GET /queues": {},
+    "GET /metrics": {},
+    "GET /adbots": {},
+    "GET /admin/ledger": {},
+    "POST /admin/queue/resolve": {},
+}
+ALLOWED = {
+    "shop": {"POST /jobs", "GET /jobs?long=true", "GET /job-types", "GET /queues"},
+    "engine": set(),
+    "metrics": {"GET /metrics"},
+}
+
+
+@pytest.mark.parametrize("client", ALLOWED)
+def test_a_machine_may_do_what_its_scopes_say_and_nothing_else(stack: Stack, api: Api, client: str) -> None:
+    headers = {"authorization": f"Bearer {stacks.client_token(stack, client)}"}
+    answers = {
+        key: api(None, *key.split(" "), headers=headers, **request).status_code for key, request in ASKED.items()
+    }
+
+    assert {key for key, status in answers.items() if status < 300} == ALLOWED[client]
+    assert {status for key, status in answers.items() if key not in ALLOWED[client]} == {403}
+
+
+def test_cognito_gives_a_machine_no_scope_that_its_client_does_not_have(stack: Stack) -> None:
+    client = stack["clients"]["metrics"]
+    asked = {"grant_type": "client_credentials", "scope": "adbot-queue/jobs.write"}
+    for secret, error in ((client["client_secret"], "invalid_grant"), ("x", "invalid_client")):
+        answer = requests.post(
+            f"{stack['aws_endpoint']}/oauth2/token", data=asked, auth=(client["client_id"], secret), timeout=30
+        )
+        assert answer.status_code in {400, 401}
+        assert answer.json()["error"] == error
+
+
+def test_the_token_command_prints_a_machines_token(own_stack: LocalStack | None, api: Api) -> None:
+    if not own_stack:
+        pytest.skip("the running stack's settings are not known here")
+    command = [sys.executable, "-m", "local.token", "owner", "metrics"]
+
+    said = subprocess.run(command, cwd=ROOT, env=own_stack.environment, capture_output=True, text=True, check=True)
+
+    headers = {"authorization": f"Bearer {said.stdout.strip()}"}
+    assert api(None, "GET", "/metrics/", headers=headers).status_code == 200
+
+
+def test_who_signs_up_is_a_customer_once_the_address_is_confirmed(
+    stack: Stack, aws: Callable[[str], Any], api: Api
+) -> None:
+    cognito, pool, client = aws("cognito-idp"), stack["outputs"]["UserPoolId"], stack["outputs"]["ClientId"]
+    name, password = f"cara-{uuid.uuid4().hex[:8]}", "Aa1-correct-horse"
+    email = [{"Name": "email", "Value": f"{name}@example.com"}]
+    sign_in = {
+        "UserPoolId": pool,
+        "ClientId": client,
+        "AuthFlow": "ADMIN_USER_PASSWORD_AUTH",
+        "AuthParameters": {"USERNAME": name, "PASSWORD": password},
+    }
+    cognito.sign_up(ClientId=client, Username=name, Password=password, UserAttributes=email)
+    with pytest.raises(cognito.exceptions.UserNotConfirmedException):
+        cognito.admin_initiate_auth(**sign_in)
+    cognito.admin_confirm_sign_up(UserPoolId=pool, Username=name)
+    token = cognito.admin_initiate_auth(**sign_in)["AuthenticationResult"]["AccessToken"]
+    headers = {"authorization": f"Bearer {token}"}
+
+    assert api(None, "GET", "/adbots", headers=headers).json() == {"items": [], "next": None}
+    assert api(None, "POST", "/checkout", headers=headers, json={"plan_id": "starter"}).status_code < 300
+    assert api(None, "GET", "/queues", headers=headers).status_code == 403

@@ -52,9 +52,13 @@ def number(value: Any) -> int:
     if isinstance(value, dict):
         if "Fn::If" in value:  # as in a full installation: no condition here holds by default but those of size
             return number(value["Fn::If"][2])
-        mapping, first, second = value["Fn::FindInMap"]
-        value = TEMPLATE["Mappings"][mapping][first][second]
+        value = found_in_map(value)
     return int(value)
+
+
+def found_in_map(value: dict[str, Any]) -> Any:
+    mapping, first, second = value["Fn::FindInMap"]
+    return TEMPLATE["Mappings"][mapping][first][second]
 
 
 def timeout(function: str) -> int:
@@ -486,6 +490,60 @@ def test_no_function_declares_a_route_of_its_own() -> None:
     events = [event["Type"] for function in FUNCTIONS.values() for event in function.get("Events", {}).values()]
 
     assert "HttpApi" not in events
+
+
+def test_user_names_ignore_case_from_the_first_day() -> None:
+    assert RESOURCES["UserPool"]["Properties"]["UsernameConfiguration"] == {"CaseSensitive": False}
+
+
+def test_customers_sign_up_unless_the_installation_says_no() -> None:
+    invites = RESOURCES["UserPool"]["Properties"]["AdminCreateUserConfig"]["AllowAdminCreateUserOnly"]
+
+    assert invites == {"Fn::If": ["InvitesOnly", True, False]}
+    assert TEMPLATE["Conditions"]["InvitesOnly"] == {"Fn::Equals": [{"Ref": "SelfSignUp"}, "false"]}
+    assert TEMPLATE["Parameters"]["SelfSignUp"]["Default"] == "true"
+
+
+def test_no_client_lets_people_write_what_the_system_says_about_them() -> None:
+    for name, client in of("AWS::Cognito::UserPoolClient").items():
+        if client.get("AllowedOAuthFlows") != ["client_credentials"]:
+            assert set(client["WriteAttributes"]) <= {"email", "name"}, name
+
+
+def test_no_function_puts_people_into_groups_but_the_worker_of_accounts() -> None:
+    roles = {name for name, statement in statements() if "cognito-idp:AdminAddUserToGroup" in statement["Action"]}
+
+    assert roles == {"MakeUsers"}
+
+
+def test_machines_have_a_secret_and_scopes_that_exist_and_no_way_in_for_people() -> None:
+    server = RESOURCES["ResourceServer"]["Properties"]
+    scopes = {f"{server['Identifier']}/{scope['ScopeName']}" for scope in server["Scopes"]}
+    machines = {name: one for name, one in of("AWS::Cognito::UserPoolClient").items() if "AllowedOAuthScopes" in one}
+    machines = {name: one for name, one in machines.items() if "client_credentials" in one["AllowedOAuthFlows"]}
+    given = {name: found_in_map(one["AllowedOAuthScopes"]) for name, one in machines.items()}
+
+    assert given == {
+        "ShopClient": ["adbot-queue/jobs.write", "adbot-queue/jobs.read"],
+        "EngineClient": ["adbot-queue/engine"],
+        "MetricsClient": ["adbot-queue/metrics.read"],
+    }
+    assert {scope for listed in given.values() for scope in listed} == scopes
+    for one in machines.values():
+        assert one["GenerateSecret"] is True
+        assert one["AllowedOAuthFlows"] == ["client_credentials"]
+        assert one["ExplicitAuthFlows"] == ["ALLOW_REFRESH_TOKEN_AUTH"]
+
+
+def test_the_api_takes_tokens_of_these_clients_and_of_no_others() -> None:
+    authorizer = RESOURCES["Api"]["Properties"]["Auth"]["Authorizers"]["Cognito"]
+
+    assert [client["Ref"] for client in authorizer["JwtConfiguration"]["audience"]] == [
+        "UserPoolClient",
+        "ShopClient",
+        "EngineClient",
+        "MetricsClient",
+    ]
 
 
 def test_the_api_has_room_for_routes() -> None:

@@ -45,8 +45,14 @@ SALES = frozenset({"owner", "admin", "sales"})
 """Those who work leads; a caller in `sales` alone sees his own."""
 LEAD_READERS = SALES | STAFF
 
+SCOPES = "adbot-queue/"
+"""What the user pool's resource server puts before the name of a scope."""
+
 MAX_BODY = 256 * 1024
 """Bytes of a body where a route does not say otherwise."""
+
+LARGE_BODY = 4 * 1024 * 1024
+"""Bytes of the largest body that a route may allow: Lambda takes 6 MB an event, where base64 adds a third."""
 
 MAX_KEY = 255
 """Characters of an Idempotency-Key."""
@@ -68,14 +74,23 @@ Handler = Callable[["Request[Any]"], Any]
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Caller:
-    """Who calls: the token's subject and the groups it is in."""
+    """Who calls: a person with groups, or a machine with scopes.
+
+    Attributes:
+        id: the token's subject; of a machine, its app client.
+        groups: of a person. One in no group is a customer: only people with a confirmed address can sign in.
+        scopes: of a machine, without their resource server; None: a person calls.
+    """
 
     id: str
-    groups: frozenset[str]
+    groups: frozenset[str] = frozenset()
+    scopes: frozenset[str] | None = None
 
     @property
     def role(self) -> str:
-        """The highest of the caller's roles, `none` for a person in no group."""
+        """The highest of the caller's roles; `machine`, or `none` for a person whose groups give none."""
+        if self.scopes is not None:
+            return "machine"
         return next((role for role in _ROLES if role in self.groups), "none")
 
     @property
@@ -164,6 +179,7 @@ class Route:
 
     Attributes:
         roles: groups that may call; empty: public.
+        scope: with which machines may call; empty: none may.
         tag: the chapter of the API document.
         body: model of a JSON body.
         raw: media types of a body that the handler reads itself, with their JSON schemas. Neither: no body.
@@ -186,11 +202,28 @@ class Route:
     raises: tuple[type[AppError], ...] = ()
     also: tuple[int, ...] = ()
     produces: str = "application/json"
+    scope: str = ""
 
     @property
     def key(self) -> str:
         """API Gateway's name for it: `POST /adbots/{id}/start`."""
         return f"{self.method} {self.path}"
+
+    def check(self, caller: Caller | None) -> None:
+        """Refuse a caller who may not call.
+
+        Raises:
+            Unauthenticated: nobody calls. Forbidden: the caller has neither role nor scope.
+        """
+        if not self.roles:
+            return
+        if caller is None:
+            raise Unauthenticated("a bearer token is needed")
+        if caller.scopes is None:
+            if not caller.groups & self.roles:
+                raise Forbidden(f"needs one of the roles {', '.join(sorted(self.roles))}")
+        elif self.scope not in caller.scopes:
+            raise Forbidden(f"needs the scope {SCOPES}{self.scope}" if self.scope else "no machine may call this")
 
 
 def _declare(method: str) -> Callable[..., Callable[[Handler], Handler]]:
@@ -241,15 +274,11 @@ class Api:
             raise UnknownEvent(f"this function answers HTTP API events: {problem}")
         route = self._find(event)
         caller = _caller(event) if route.roles else None
-        if route.roles:
-            if caller is None:
-                raise Unauthenticated("a bearer token is needed")
-            if not caller.groups & route.roles:
-                raise Forbidden(f"needs one of the roles {', '.join(sorted(route.roles))}")
+        route.check(caller)
         path = _path(event, route)
+        raw = _raw_body(event, route.limit)
         _check_query(event)
         query = _query(route, event)
-        raw = _raw_body(event, route.limit)
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
         request: Request[Any] = Request(
             body=_parse_body(route, raw, headers.get("content-type", "")),
@@ -297,16 +326,27 @@ def _caller(event: dict[str, Any]) -> Caller | None:
         return None
     if claims.get("token_use") != "access":
         raise Unauthenticated("an access token is needed; an id token gives no access")
+    if subject == claims.get("client_id"):
+        return Caller(subject, scopes=_scopes_of(claims.get("scope")))
     return Caller(subject, groups_of(claims.get("cognito:groups")))
 
 
-def groups_of(claim: Any) -> frozenset[str]:
-    """The groups of a token, by their exact names; none when the claim cannot be read.
+def _scopes_of(claim: Any) -> frozenset[str]:
+    """The scopes of our resource server in a token of client credentials."""
+    names = claim.split(" ") if isinstance(claim, str) else []
+    return frozenset(name.removeprefix(SCOPES) for name in names if name.startswith(SCOPES) and name != SCOPES)
 
-    API Gateway hands a list over as one text, `[owner admin]`. Cognito allows brackets and commas in a group's name,
-    and no white space: so one pair of brackets is the list's, and a space is all that separates names.
+
+def groups_of(claim: Any) -> frozenset[str]:
+    """The groups of a person, by their exact names: the customers where there are none, none when they cannot be read.
+
+    Cognito leaves the claim out where there are none. API Gateway hands a list over as one text, `[owner admin]`.
+    Cognito allows brackets and commas in a group's name, and no white space: so one pair of brackets is the list's,
+    and a space is all that separates names.
     https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_CreateGroup.html
     """
+    if claim in (None, "[]", []):
+        return CUSTOMERS
     if isinstance(claim, str) and claim.startswith("[") and claim.endswith("]") and len(claim) > 1:
         claim = claim[1:-1].split(" ")
     if not isinstance(claim, list) or not all(isinstance(name, str) and name.split() == [name] for name in claim):
