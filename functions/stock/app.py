@@ -11,7 +11,7 @@ from adbot_queue.core.http import ADMINS, LARGE_BODY, STAFF, Api, Request, Respo
 from adbot_queue.core.settings import settings
 from adbot_queue.stock import schemas as upload_schemas
 from adbot_queue.stock import service as stock
-from adbot_queue.stock import upload
+from adbot_queue.stock import upload, uploads
 from adbot_queue.stock.service import Uploaded
 
 api = Api("Stock")
@@ -66,6 +66,31 @@ def upload_sessions(request: Request[None]) -> Response:
 def _answer(pool: str, uploaded: Uploaded, status: int) -> Response:
     view = upload_schemas.UploadView.of(pool, uploaded)
     return Response(view, 200, {"idempotent-replayed": "true"}) if uploaded.replayed else Response(view, status)
+
+
+@api.get(
+    "/admin/stock/uploads",
+    roles=STAFF,
+    query=upload_schemas.UploadQuery,
+    returns=upload_schemas.UploadPage,
+    summary="List uploads, newest first",
+)
+def list_uploads(request: Request[None]) -> upload_schemas.UploadPage:
+    """Published ones, or those of requests that are at work or died: a job publishes the latter after 15 minutes."""
+    query = request.query
+    return upload_schemas.UploadPage.of(*uploads.from_env().page(query.kind, query.limit, query.cursor))
+
+
+@api.get(
+    "/admin/stock/uploads/{id}",
+    roles=STAFF,
+    returns=upload_schemas.StoredUploadView,
+    summary="Get the progress of an upload",
+    raises=(NotFound,),
+)
+def get_upload(request: Request[None]) -> upload_schemas.StoredUploadView:
+    """Lines that are settled, and what became of them. Lines that name another pool are an upload of their own."""
+    return upload_schemas.StoredUploadView.of(uploads.from_env().get(request.path["id"]))
 
 
 @api.get("/admin/stock", roles=STAFF, returns=stock_schemas.PoolPage, summary="List pools with their stock")

@@ -1,4 +1,4 @@
-"""Every 5 minutes: sends again what was recorded and not settled, finishes uploads that died, measures queues.
+"""Every 5 minutes: sends again what was recorded and not settled, has abandoned uploads finished, measures queues.
 
 It also processes the batches of the tables' streams that their functions gave up.
 """
@@ -19,7 +19,7 @@ from adbot_queue.core.telemetry import gauge
 from adbot_queue.operations import admin_digest as notices
 from adbot_queue.payments import service as payments_service
 from adbot_queue.queues import counters
-from adbot_queue.stock import service as stock
+from adbot_queue.stock import uploads
 
 
 def _measure() -> None:
@@ -55,7 +55,7 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
         gauge("UnsettledEvents", overdue)
         payments.review_unmatched(time_left)
         _measure()
-        finished = stock.from_env().finish_staged()
-        return {"unsettled": overdue, "uploads_finished": finished, "stream_batches": _given_up().process(time_left)}
+        abandoned = uploads.from_env().finish_abandoned()
+        return {"unsettled": overdue, "uploads_abandoned": abandoned, "stream_batches": _given_up().process(time_left)}
     finally:
         telemetry.flush()

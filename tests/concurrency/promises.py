@@ -12,6 +12,7 @@ from adbot_queue.adbots.model import AdbotStatus, Run
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.adbots.storage import items
 from adbot_queue.core import dynamodb
+from adbot_queue.stock.publication import STAGED
 
 
 @dataclass
@@ -103,5 +104,5 @@ def _at_rest(snapshot: PoolSnapshot, service: AdbotService) -> Iterator[str]:
         yield f"the pool does not rest: {arrived} in the inbox, {header.free} free, {header.queue_length} wait"
     if snapshot.parked:
         yield f"bots were set aside: {snapshot.parked}"
-    if dynamodb.query(service.store.client, service.store.table, "pk = :pk", pk="STAGED"):
+    if service.store.listed_between(STAGED, "0", "9", 1, None)[0]:
         yield "uploads are left unpublished"

@@ -18,8 +18,12 @@ from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import system_clock
+from adbot_queue.core.conflicts import CHANGED, retry_on_conflict
+from adbot_queue.jobs.long_running import Progress, Slice
 from adbot_queue.ledger import Actor
-from adbot_queue.stock.service import STAGED_FOR_MS, Stock
+from adbot_queue.stock.jobs.finish_upload import Finish
+from adbot_queue.stock.publication import STAGED
+from adbot_queue.stock.uploads import Uploads
 from adbot_queue.testing.tables import create_tables
 from tests.concurrency import workers
 from tests.concurrency.faults import Faults
@@ -123,11 +127,30 @@ class Campaign:
 
     def _rest(self, shared: Shared, service: AdbotService) -> None:
         """Finish what the dead left behind, and resolve until nothing is left to do."""
-        Stock(
-            shared.service(self._clean, system_clock), lambda: system_clock() + STAGED_FOR_MS + 60_000
-        ).finish_staged()
+        stored = Uploads(service.store, _no_job)
+        for staged in stored.page(STAGED, 100, None)[0]:
+            _finish(staged.upload.id, stored, service)
         while service.pools.resolve(shared.plan.pool, lambda: 60_000).steps:
             pass
+
+
+def _no_job(_: str) -> None:
+    raise AssertionError("the run finishes uploads itself")
+
+
+def _finish(upload_id: str, stored: Uploads, service: AdbotService) -> None:
+    """Do what the job `finish-upload` does, slice by slice."""
+    work, progress = Finish(upload_id, stored, service, system_clock), Progress()
+
+    def attempt() -> Slice:
+        transaction, decided = service.store.transaction(), work.next_slice(progress)
+        if decided.effects:
+            decided.effects(transaction)
+            transaction.commit()
+        return decided
+
+    while not progress.is_finished:
+        progress = progress.after(retry_on_conflict(attempt, CHANGED))
 
 
 def _shares(plan: Scenario) -> dict[str, list[Any]]:

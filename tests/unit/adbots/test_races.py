@@ -12,10 +12,10 @@ from adbot_queue.adbots.model import AdbotStatus, CreationSource, Order, OrderSt
 from adbot_queue.adbots.purchase import AdbotSpec
 from adbot_queue.adbots.session_locator import SessionLocation
 from adbot_queue.adbots.sessions import Sessions
-from adbot_queue.core.clock import system_clock
 from adbot_queue.core.dynamodb import Transaction, TransactionConflict, TransactionRejected
-from adbot_queue.stock.service import STAGED_FOR_MS, Stock, Uploaded
+from adbot_queue.stock.service import Stock, Uploaded
 from adbot_queue.stock.upload import LineVerdict
+from tests.builders.uploads import finish
 from tests.builders.world import ADMIN, World
 
 
@@ -69,14 +69,11 @@ def test_what_an_upload_accepts_after_the_sweeper_finished_it_is_in_stock(
     on_aws: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_aws.pool()
-    stock = on_aws.stock
     with monkeypatch.context() as patched:
         patched.setattr(Stock, "_claim_ids", _die)
         with pytest.raises(RuntimeError):
             on_aws.upload("s0", "s1", key="k")
-    with monkeypatch.context() as patched:
-        patched.setattr(stock, "_now", lambda: system_clock() + STAGED_FOR_MS + 1)
-        assert stock.finish_staged() == 1
+    assert len(finish(on_aws)) == 1
     again = _accepted(on_aws.upload("s0", "s1", key="k"))
     assert again == on_aws.adbots.pools.header("standard").free
     assert again + _accepted(on_aws.upload("s0", "s1", key="another")) == 2

@@ -333,22 +333,6 @@ def test_an_upload_of_many_transactions_is_stored_whole(on_aws: World) -> None:
     assert on_aws.adbots.sessions.session_ids((on_aws.create(1).runs[0],)) == ["s0"]
 
 
-def test_an_upload_that_died_half_way_is_finished_by_the_sweeper(
-    on_aws: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    on_aws.pool()
-    with monkeypatch.context() as patched:
-        patched.setattr(on_aws.stock, "_publish", lambda *_: None)
-        on_aws.upload("s1", "s2")
-    assert on_aws.adbots.pools.header("standard").free == 0
-    assert on_aws.stock.finish_staged() == 0  # too young: its function may still be at work
-
-    monkeypatch.setattr(on_aws.stock, "_now", lambda: 2**43)
-    assert on_aws.stock.finish_staged() == 1
-    assert on_aws.stock.finish_staged() == 0
-    assert on_aws.adbots.pools.header("standard").free == 2
-
-
 def test_one_key_for_two_uploads_is_refused(on_aws: World) -> None:
     on_aws.pool()
     on_aws.upload("s1", key="k")

@@ -10,7 +10,6 @@ import pytest
 from adbot_queue.adbots.model import CreationSource, ExecutionMode, Order, OrderStatus
 from adbot_queue.core import aws, clock, telemetry
 from adbot_queue.payments import service as payments
-from adbot_queue.stock import service as stock
 from tests.builders.payments import Purchase, audit, consume, deliver, failing
 from tests.builders.world import ADMIN, FakeContext, World
 
@@ -143,8 +142,3 @@ def test_the_sweeper_measures_the_oldest_bot_whether_it_has_a_place_or_not(
 def bought(pool: str) -> Order:
     order = Order("ord_1", OrderStatus.PAID, CreationSource.PAYMENT, 1, adbot_id="bot_1", pool=pool)
     return replace(order, user_id="cara", required_sessions=1)
-
-
-def test_the_sweeper_finishes_uploads_that_died(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stock.Stock, "finish_staged", lambda _self: 3)
-    assert sweep(shop)["uploads_finished"] == 3

@@ -35,6 +35,7 @@ CAPABILITIES = (
     "messaging",
     "operations",
     "payments",
+    "stock",
     "tickets",
     "workflow",
 )

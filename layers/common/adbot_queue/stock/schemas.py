@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import ConfigDict
+from typing import Literal
+
+from pydantic import ConfigDict, Field
 
 from adbot_queue.adbots.api.fields import PoolName, SessionId
-from adbot_queue.core.schema import Input, View
+from adbot_queue.core.schema import Input, Moment, Query, View
+from adbot_queue.jobs.api.progress import ProgressView
+from adbot_queue.stock.publication import PUBLISHED, STAGED
 from adbot_queue.stock.service import Uploaded
+from adbot_queue.stock.uploads import StoredUpload
 
 
 class UploadSession(Input):
@@ -62,3 +67,45 @@ class UploadView(View):
             invalid=number.get("invalid", 0),
             lines=lines,
         )
+
+
+class StoredUploadView(View):
+    """How far an upload is. Its sessions are in the stock once it is published."""
+
+    upload_id: str
+    pool: str
+    published_at: Moment | None = Field(description="null while it is staged")
+    progress: ProgressView
+
+    @classmethod
+    def of(cls, stored: StoredUpload) -> StoredUploadView:
+        """Return the view of an upload."""
+        progress = ProgressView(**stored.progress.shown())
+        return cls(
+            upload_id=stored.upload.id, pool=stored.upload.pool, published_at=stored.published_at, progress=progress
+        )
+
+
+class UploadPage(View):
+    """Uploads, newest first."""
+
+    items: list[StoredUploadView]
+    next: str | None
+
+    @classmethod
+    def of(cls, found: list[StoredUpload], following: str | None) -> UploadPage:
+        """Return the view of a page."""
+        return cls(items=[StoredUploadView.of(stored) for stored in found], next=following)
+
+
+class UploadQuery(Query):
+    """Which page of which uploads."""
+
+    state: Literal["staged", "published"] = Field("published", description="staged: not published yet")
+    limit: int = Field(20, ge=1, le=50)
+    cursor: str | None = Field(None, max_length=2000)
+
+    @property
+    def kind(self) -> str:
+        """The kind in the index."""
+        return STAGED if self.state == "staged" else PUBLISHED

@@ -6,27 +6,23 @@ import secrets
 from dataclasses import dataclass
 from functools import lru_cache
 
-from adbot_queue.adbots import changes, service
+from adbot_queue.adbots import service
 from adbot_queue.adbots.commands import Command, retry_on_conflict
-from adbot_queue.adbots.model import Run
 from adbot_queue.adbots.pools import POOL_NAME
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.adbots.storage import items
 from adbot_queue.adbots.storage.pool_store import StalePool
 from adbot_queue.core import attribute_values, dynamodb
-from adbot_queue.core.clock import Clock, system_clock
+from adbot_queue.core.clock import Clock, iso, system_clock
 from adbot_queue.core.dynamodb import ConditionFailed, Item, TransactionRejected
 from adbot_queue.core.errors import Conflict, Invalid
 from adbot_queue.core.ids import derived_id
-from adbot_queue.ledger import SYSTEM, LedgerEntry
-from adbot_queue.stock.claims import Claims
+from adbot_queue.stock.claims import Claims, Upload
+from adbot_queue.stock.publication import STAGED, Publication
 from adbot_queue.stock.upload import LineVerdict, UploadLine, by_pool, content_of
 
 WRITERS = 8
 """Transactions of an upload under way at once: 10,000 sessions are 100 of them."""
-
-STAGED_FOR_MS = 15 * 60_000
-"""Age at which a staged upload is finished by the sweeper: no function runs that long."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -59,7 +55,7 @@ class Stock:
 
     def __init__(self, adbots: AdbotService, now: Clock = system_clock) -> None:
         self._store = adbots.store
-        self._ledger = adbots.ledger
+        self._publication = Publication(adbots, now)
         self._pools = adbots.pools
         self._sessions = adbots.sessions
         self._now = now
@@ -116,22 +112,23 @@ class Stock:
         """Carry out, go on with or answer one upload to one pool; True when it was published before."""
         known = self._stage(upload, pool, len(lines), content)
         published = known is not None and "segment" in known
-        claims, mine, told = Claims(self._store, upload, pool, len(lines)), False, secrets.token_hex(8)
+        staged = Upload(upload, pool, len(lines))
+        claims, mine, request = Claims(self._store, staged), False, secrets.token_hex(8)
         if known:
             claims.read()
         if not published:
             self._write_pages(upload, lines)
             self._claim_ids(claims, lines)
-            mine = self._publish(upload, pool, len(lines), claims.dead, command, told)
+            mine = self._publish(staged, claims, command, request)
         self._pools.trigger_allocation([pool], upload)
-        accepted = command.key or mine or self._tells(upload, told)
+        accepted = command.key or mine or self._accepts(upload, request)
         dead = claims.dead
         for offset, line in enumerate(lines):
             line.verdict, line.pool = (
                 LineVerdict.ACCEPTED if accepted and offset not in dead else LineVerdict.DUPLICATE,
                 pool,
             )
-        # The sweeper published the upload without them. Which lines these are never changes again.
+        # `finish-upload` published the upload without them. Which lines these are never changes again.
         rest = [line for offset, line in enumerate(lines) if claims.is_closed(offset)]
         if rest:
             self._upload(derived_id("up_", upload, "rest"), pool, rest, content, command)
@@ -143,22 +140,15 @@ class Stock:
         Raises:
             Conflict: its key was used with other content.
         """
-        description: Item = {**items.upload_key(upload), "pool": pool, "count": count, "content": content}
-
-        def attempt() -> Item | None:
-            staged: Item = {**items.key("STAGED", upload), "staged_at": self._now()}
-            transaction = self._store.transaction()
-            transaction.create("upload", self._table, description).create("staged", self._table, staged)
-            try:
-                transaction.commit()
-            except TransactionRejected as refused:
-                known = refused.failed.get("upload")
-                if known is None or known["content"] != content:
-                    raise Conflict("this Idempotency-Key was used with another upload") from refused
-                return known
-            return None
-
-        return retry_on_conflict(attempt)
+        listed = {"kind": STAGED, "listed_at": f"{iso(self._now())}#{upload}"}
+        description: Item = {**items.upload_key(upload), "pool": pool, "count": count, "content": content, **listed}
+        try:
+            dynamodb.put_if(self._client, self._table, description, condition="attribute_not_exists(pk)")
+        except ConditionFailed as failed:
+            if failed.item is None or failed.item["content"] != content:
+                raise Conflict("this Idempotency-Key was used with another upload") from failed
+            return failed.item
+        return None
 
     def _write_pages(self, upload: str, lines: list[UploadLine]) -> None:
         """Session ids by position. Unconditional: whoever repeats the upload writes the same."""
@@ -190,69 +180,34 @@ class Stock:
         with ThreadPoolExecutor(WRITERS) as writers:
             list(writers.map(lambda number: claims.settle(number, lines), numbers))
 
-    def _publish(
-        self, upload: str, pool: str, count: int, dead: frozenset[int], command: Command, told: str | None = None
-    ) -> bool:
-        """Make the upload part of the stock, once; True if this call did.
-
-        Items and what each refuses: the header, any version but the one read; the staged mark, when it is gone
-        (published already); the description and the segment follow.
-
-        `told` is the request whose caller hears that the lines are accepted; the sweeper has none.
-        """
+    def _publish(self, upload: Upload, claims: Claims, command: Command, request: str) -> bool:
+        """Make the upload part of the stock, once; True if this call did. `request` as in `Publication.add`."""
 
         def attempt() -> bool:
-            header = self._pools.header(pool)
-            after, segment = changes.publish(header, (Run(upload, 0, count),), dead)
             transaction = self._store.transaction()
-            self._store.put_header(transaction, header, after)
-            transaction.delete("staged", self._table, items.key("STAGED", upload))
-            transaction.create("segment", self._table, items.segment_item(pool, segment))
-            values = {"segment": segment.number, "now": self._now()} | ({"told": told} if told else {})
-            transaction.update(
-                "upload",
-                self._table,
-                items.upload_key(upload),
-                f"SET #segment = :segment, published_at = :now{', told = :told' if told else ''}",
-                condition="attribute_not_exists(#segment)",
-                **values,
-            )
-            entry = LedgerEntry(
-                command.actor,
-                "stock.upload",
-                f"upload:{upload}",
-                before={"free": header.free, "stock_total": header.stock_total},
-                after={
-                    "free": after.free,
-                    "stock_total": after.stock_total,
-                    "pool": pool,
-                    "accepted": count - len(dead),
-                },
-                reason=command.reason,
-            )
-            self._ledger.sign(transaction, entry)
+            self._publication.add(transaction, upload, claims, command, request)
             try:
                 transaction.commit()
             except TransactionRejected as refused:
-                if refused.failed.keys() & {"staged", "upload"}:
+                if published := refused.failed.get("upload"):
                     # Its own transaction may have been sent twice because the first answer was lost.
-                    return told is not None and (refused.failed.get("upload") or {}).get("told") == told
+                    return bool(published.get("accepted_for") == request)
                 raise StalePool from refused
             return True
 
         return retry_on_conflict(attempt)
 
-    def _tells(self, upload: str, told: str) -> bool:
-        """Whether this request may tell its caller that the lines of a published upload are accepted: the first may."""
+    def _accepts(self, upload: str, request: str) -> bool:
+        """Whether the lines of a published upload are accepted for this request: for the first one that asks."""
         try:
             dynamodb.update_if(
                 self._client,
                 self._table,
                 items.upload_key(upload),
-                "SET told = :told",
-                condition="attribute_exists(#segment) AND attribute_not_exists(told)",
+                "SET accepted_for = :request",
+                condition="attribute_exists(#segment) AND attribute_not_exists(accepted_for)",
                 answer=False,
-                told=told,
+                request=request,
             )
         except ConditionFailed:
             return False
@@ -267,28 +222,6 @@ class Stock:
             line.state, line.pool = located.state, located.pool
             to = f" to adbot {located.adbot_id}" if located.adbot_id else ""
             line.detail = f"uploaded before: {located.state}{to}, pool {located.pool}"
-
-    def finish_staged(self) -> int:
-        """Publish what uploads left behind that died on the way: every session that was stored becomes stock.
-
-        Whoever is still at it finds its open lines closed, and uploads them by themselves.
-
-        Returns:
-            How many uploads were finished.
-        """
-        found = dynamodb.query(self._client, self._table, "pk = :pk", limit=100, pk="STAGED")
-        old = [item["sk"] for item in found if item["staged_at"] < self._now() - STAGED_FOR_MS]
-        for upload in old:
-            description = dynamodb.get(self._client, self._table, items.upload_key(upload))
-            if description is None:
-                continue
-            pool, count = description["pool"], description["count"]
-            claims = Claims(self._store, upload, pool, count)
-            claims.close()
-            command = Command(SYSTEM, reason="the upload did not finish by itself")
-            self._publish(upload, pool, count, claims.dead, command)
-            self._pools.trigger_allocation([pool], upload)
-        return len(old)
 
 
 @lru_cache(maxsize=1)

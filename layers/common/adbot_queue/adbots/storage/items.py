@@ -15,7 +15,6 @@ ADBOT#id         A                      a bot
 ORDER#id         O                      an order
 MONEY#order      IN#…, OUT#…            money that came in or went out, on its day
 COMMAND#id       C                      a command that was carried out (expires)
-STAGED           <upload>               uploads that are not published yet
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from pydantic import Field, StringConstraints, model_validator
 from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import AppError, Invalid
 from adbot_queue.core.schema import Input, Instant, Moment, Query, View
+from adbot_queue.jobs.api.progress import ProgressView
 from adbot_queue.jobs.enqueue.request import MAX_BATCH, MAX_PARENTS, JobRequest
-from adbot_queue.jobs.long_running import Progress
 from adbot_queue.jobs.masking import ShownPayload
 from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.rank import HIGHEST_PRIORITY, LOWEST_PRIORITY
@@ -119,25 +119,6 @@ class StepView(View):
             attempts=entry.get("attempts", 0),
             error=FailureView.model_validate(entry["error"]) if "error" in entry else None,
         )
-
-
-class ProgressView(View):
-    """How far a job is. A job that does not work in slices says a percentage: so many `done` of 100."""
-
-    done: int
-    of: int | None = Field(description="null if not known")
-    outcomes: dict[str, int] = Field(description="What became of the items, by name")
-    cut_off: str | None = Field(description="Only items from before this are worked on")
-    note: str = ""
-
-    @classmethod
-    def of_job(cls, job: Job) -> ProgressView | None:
-        """Of a job that said how far it is."""
-        if job.long_running:
-            return cls(**Progress.read(job.checkpoint).shown())
-        if not job.progress:
-            return None
-        return cls(done=job.progress["percent"], of=100, outcomes={}, cut_off=None, note=job.progress["note"])
 
 
 class JobView(View):

@@ -1,0 +1,114 @@
+"""Uploads as people see them, and those that their request left unpublished."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from adbot_queue.adbots import service
+from adbot_queue.adbots.storage import items
+from adbot_queue.adbots.storage.pool_store import PoolStore
+from adbot_queue.core import dynamodb
+from adbot_queue.core.clock import Clock, iso, system_clock
+from adbot_queue.core.dynamodb import Item
+from adbot_queue.core.errors import NotFound
+from adbot_queue.jobs.long_running import Progress
+from adbot_queue.ledger import SYSTEM
+from adbot_queue.stock.claims import Claims, Upload
+from adbot_queue.stock.publication import STAGED
+
+STAGED_FOR_MS = 15 * 60_000
+"""Age at which a staged upload is finished by a job: no function runs that long."""
+
+STAGED_PAGE_SIZE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class StoredUpload:
+    """An upload as far as it is settled; `published_at` (ms) is None while it is staged."""
+
+    upload: Upload
+    claims: Claims
+    progress: Progress
+    published_at: int | None
+
+
+class Uploads:
+    """The uploads of all pools."""
+
+    def __init__(self, store: PoolStore, enqueue: Callable[[str], None], now: Clock = system_clock) -> None:
+        """Take `enqueue`: makes the job that finishes an upload; the same upload again changes nothing."""
+        self._store = store
+        self._enqueue = enqueue
+        self._now = now
+
+    def get(self, upload_id: str) -> StoredUpload:
+        """Return an upload: one read, and while it is staged one more for each 9,900 lines.
+
+        Raises:
+            NotFound: it does not exist.
+        """
+        found = dynamodb.get(self._store.client, self._store.table, items.upload_key(upload_id))
+        if found is None:
+            raise NotFound(f"upload {upload_id} does not exist")
+        return self._of(found)
+
+    def page(self, kind: str, limit: int, cursor: str | None) -> tuple[list[StoredUpload], str | None]:
+        """Return uploads of a kind (`STAGED`, `PUBLISHED`), newest first, and the cursor of the next page.
+
+        Raises:
+            Invalid: the cursor is not one of this list.
+        """
+        keys, following = self._listed("#kind = :kind", limit, cursor, kind=kind)
+        by_pk = {item["pk"]: item for item in dynamodb.get_many(self._store.client, self._store.table, keys)}
+        return [self._of(by_pk[key["pk"]]) for key in keys if key["pk"] in by_pk], following
+
+    def finish_abandoned(self) -> int:
+        """Enqueue the job that publishes what a dead request stored; return the number of such uploads."""
+        condition, old = "#kind = :kind AND listed_at < :old", iso(self._now() - STAGED_FOR_MS)
+        keys, _ = self._listed(condition, STAGED_PAGE_SIZE, None, forward=True, kind=STAGED, old=old)
+        for key in keys:
+            self._enqueue(key["pk"].removeprefix("UPLOAD#"))
+        return len(keys)
+
+    def _listed(
+        self, condition: str, limit: int, cursor: str | None, *, forward: bool = False, **values: Any
+    ) -> tuple[list[Item], str | None]:
+        """Keys of the index, which may be a moment behind."""
+        found, following = dynamodb.query_page(
+            self._store.client,
+            self._store.table,
+            condition,
+            index="by_kind",
+            limit=limit,
+            cursor=cursor,
+            forward=forward,
+            **values,
+        )
+        return [items.key(item["pk"], item["sk"]) for item in found], following
+
+    def _of(self, found: Item) -> StoredUpload:
+        upload = Upload(found["pk"].removeprefix("UPLOAD#"), found["pool"], found["count"])
+        claims, published_at = Claims(self._store, upload), found.get("published_at")
+        if published_at is None:
+            claims.read()
+        outcomes = Counter(found.get("outcomes") or claims.outcomes())
+        return StoredUpload(
+            upload, claims, Progress(done=outcomes.total(), of=upload.count, outcomes=outcomes), published_at
+        )
+
+
+def _enqueue(upload_id: str) -> None:
+    from adbot_queue.jobs import service as jobs  # noqa: PLC0415  few uploads are abandoned
+
+    key = f"finish-upload/{upload_id}"
+    jobs.from_env().enqueue(jobs.JobRequest("finish-upload", {"upload_id": upload_id}, key=key), SYSTEM)
+
+
+@lru_cache(maxsize=1)
+def from_env() -> Uploads:
+    """Return the uploads of this process."""
+    return Uploads(service.from_env().store, _enqueue)
