@@ -1,4 +1,4 @@
-"""Calls that run at once, each in a thread of its own and only as long as it may."""
+"""Calls in parallel threads, each with a time limit."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any, Generic, TypeVar
 Name = TypeVar("Name", bound=Hashable)
 
 COALESCE_S = 0.003
-"""How long the first to end waits for others: less than it takes to write it down by itself."""
+"""How long the first result waits for others: less than writing it alone would take."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskResult(Generic[Name]):
-    """How a call ended: its result, or what it raised."""
+    """A call's result, or the exception that it raised."""
 
     name: Name
     result: Any = None
@@ -27,9 +27,9 @@ class TaskResult(Generic[Name]):
 
 
 class DaemonThreadPool:
-    """Threads that are kept: an invocation finds those of the one before. One that hangs is replaced when it is missed.
+    """Threads that are kept between invocations; a thread that hangs is replaced.
 
-    Daemons, so that one that hangs does not keep the process.
+    Daemon threads: one that hangs does not keep the process alive.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class DaemonThreadPool:
         self._idle = threading.Semaphore(0)
 
     def run(self, call: Callable[[], None]) -> None:
-        """Have a thread call it soon; it must not raise."""
+        """Call it in a thread; it must not raise."""
         if not self._idle.acquire(blocking=False):
             threading.Thread(target=self._work, daemon=True).start()
         self._calls.put(call)
@@ -49,10 +49,10 @@ class DaemonThreadPool:
 
 
 class TaskGroup(Generic[Name]):
-    """Starts calls and gives them back as they end, all that have ended at a time.
+    """Starts calls and returns their results as they end, all that have ended at a time.
 
-    A thread cannot be stopped: one that is too late goes on until its own timeouts end it, and what it still does at a
-    provider is covered by the idempotency key. Its end is not told any more.
+    A thread cannot be stopped: a call that is too late goes on until its own timeouts; the idempotency key covers what
+    it still does at a provider. Its result is dropped.
     """
 
     def __init__(self, threads: DaemonThreadPool) -> None:
@@ -64,11 +64,11 @@ class TaskGroup(Generic[Name]):
         self._exclusive: Name | None = None
 
     def __len__(self) -> int:
-        """How many are not given back yet."""
+        """Return how many results are outstanding."""
         return len(self._until) + len(self._queued)
 
     def start(self, name: Name, call: Callable[[], Any], seconds: float, *, exclusive: bool = False) -> None:
-        """Have it run for at most so many seconds; `exclusive`: never beside another such, and its time begins then."""
+        """Start a call for at most `seconds`; `exclusive` calls run one by one, and their time begins then."""
         if exclusive and self._exclusive is not None:
             self._queued.append((name, call, seconds))
             return
@@ -81,11 +81,11 @@ class TaskGroup(Generic[Name]):
     def _run(self, name: Name, call: Callable[[], Any]) -> None:
         try:
             self._ends.put(TaskResult(name, call()))
-        except BaseException as error:  # noqa: BLE001  whoever waits judges it
+        except BaseException as error:  # noqa: BLE001  the caller of `wait` judges it
             self._ends.put(TaskResult(name, None, error))
 
     def wait(self) -> list[TaskResult[Name]]:
-        """Those that have ended, or did not in their time (TimeoutError): at least one, while there are any."""
+        """Return results, at least one while any is outstanding; a call that is too late results in TimeoutError."""
         found: list[TaskResult[Name]] = []
         while self._until and not found:
             until = min(self._until.values())
@@ -94,7 +94,7 @@ class TaskGroup(Generic[Name]):
                 until = time.monotonic() + COALESCE_S
                 while len(found) < len(self._until):
                     found.append(self._ends.get(timeout=max(until - time.monotonic(), 0)))
-            found = [end for end in found if end.name in self._until]  # the others are given up
+            found = [end for end in found if end.name in self._until]  # the others are too late
             names = {end.name for end in found}
             now = time.monotonic()
             found += [

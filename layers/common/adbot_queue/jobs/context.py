@@ -1,4 +1,4 @@
-"""What a processor is given besides its payload."""
+"""What a handler receives in addition to its payload."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from adbot_queue.jobs.model import Job
 
 CHECK_EVERY_MS = 1000
-"""How old the answer to "am I cancelled?" may be."""
+"""Age up to which the last answer to `check_cancelled` is reused."""
 
 
 @dataclass(slots=True)
 class Context:
-    """The job as its processor sees it.
+    """A job as its handler sees it.
 
     Attributes:
         job_id: the job's id.
-        attempt: which try this is, from 1.
-        idempotency_key: to be sent to the provider: the same on every try of the same effect.
+        attempt: number of this attempt, from 1.
+        idempotency_key: the key to send to the provider: the same on every attempt at the same effect.
         deadline: when the attempt must have ended, in ms.
         now: the clock.
-        tenant: whom the job is for: the user who enqueued it, or `system`.
-        job: the row as it was claimed, or as the last slice has left it.
+        tenant: the user who enqueued the job, or `system`.
+        job: the row as claimed, or as the last slice has left it.
         save_checkpoint: saves in the row what the job resumes from (`Job.checkpoint`); raises TransientError if the
-            lease was lost.
+            lease is lost.
         commit_slice: writes a slice of a long-running job (`jobs.long_running`).
         created_at: when the job was enqueued, in ms; None: not known.
     """
@@ -50,19 +50,19 @@ class Context:
     _checked_at: int = 0
 
     def seconds_left(self) -> float:
-        """Until the deadline; never negative. What a provider's call may take at most."""
+        """Return the seconds until the deadline, at least 0: the longest timeout of a provider call."""
         return max(0, self.deadline - self.now()) / 1000
 
     @property
     def checkpoint(self) -> dict[str, Any]:
-        """What the job resumes from; empty before it was saved."""
+        """What the job resumes from; empty before the first save."""
         return self.job.checkpoint if self.job else {}
 
     def check_cancelled(self) -> None:
-        """To be called between steps that may be left undone; asks the row at most once a second.
+        """Raise if cancellation was requested; call it between steps. Reads the row at most once a second.
 
         Raises:
-            Cancelled: somebody asked for it.
+            Cancelled: cancellation was requested.
         """
         now = self.now()
         if now - self._checked_at >= CHECK_EVERY_MS:
@@ -71,5 +71,5 @@ class Context:
                 raise Cancelled("cancelled on request")
 
     def set_progress(self, percent: int, note: str = "") -> None:
-        """Show in the job's row how far it is."""
+        """Show in the job's row how far the job is."""
         self.write_progress(min(100, max(0, percent)), note[:200])

@@ -7,16 +7,16 @@ from adbot_queue.jobs.model import RetryLimit
 
 
 class PermanentError(Exception):
-    """The provider said no, and will say no again. The message is stored: no personal data in it."""
+    """The provider refused for good. The message is stored: no personal data in it."""
 
 
 class TransientError(Exception):
-    """It may go well the next time.
+    """A retry may succeed.
 
     Args:
         message: stored with the attempt: no personal data in it.
         retry_after: seconds that the provider asked for.
-        limit: ATTEMPTS for what is not worth more than the quick tries.
+        limit: ATTEMPTS for what is not worth more than the quick attempts.
     """
 
     def __init__(self, message: str, retry_after: float | None = None, limit: RetryLimit = RetryLimit.HORIZON) -> None:
@@ -26,11 +26,11 @@ class TransientError(Exception):
 
 
 class Snooze(Exception):
-    """Not now: it is not the job's turn. Costs no attempt, however often.
+    """Not now: spends no attempt, however often it is raised.
 
     Args:
         message: why.
-        retry_after: seconds until it is worth another look.
+        retry_after: seconds until the next attempt is worthwhile.
     """
 
     kind = "snoozed"
@@ -42,13 +42,13 @@ class Snooze(Exception):
 
 
 class CircuitIsOpen(Snooze):
-    """The provider fails, and is not asked. Costs no attempt, and is bounded by the job's horizon."""
+    """The provider is failing and was not called. Spends no attempt; bounded by the job's horizon."""
 
     limit = RetryLimit.HORIZON
 
 
 class Throttled(CircuitIsOpen):
-    """The provider takes no more for the moment.
+    """The provider throttles.
 
     Args:
         message: why.
@@ -64,13 +64,13 @@ class Throttled(CircuitIsOpen):
 
 
 class ProviderClosed(CircuitIsOpen):
-    """The provider refuses the installation: key, plan or account. Nothing goes well until an operator mends that."""
+    """The provider refuses our key, plan or account. Nothing succeeds until an operator mends that."""
 
     kind = "provider_closed"
 
 
 class Suspend(Exception):
-    """It goes on when one of these jobs has ended, however it did. Costs no attempt.
+    """The job resumes when one of these jobs has ended, in any way. Spends no attempt.
 
     Args:
         jobs: ids of jobs that it enqueued itself.
@@ -82,4 +82,4 @@ class Suspend(Exception):
 
 
 class Cancelled(Exception):
-    """The handler stopped at the request of a person, and left nothing half done."""
+    """The handler stopped because cancellation was requested, and left nothing half done."""

@@ -44,7 +44,7 @@ CAPABILITIES = (
 MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
 
 TOLERANT = {"unknown_fields": "ignored"}
-"""The context of a run_if_parents_fail validation, for validators that validate something themselves."""
+"""The validation context of `read`, for validators that validate a nested value themselves."""
 
 LOADED: dict[str, JobType] = {}
 """The types that this process has imported; tests add their own."""

@@ -1,4 +1,4 @@
-"""What people do to a job that exists: cancel it, retry it."""
+"""Cancel and retry jobs on behalf of people."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from adbot_queue.ledger import Actor, LedgerEntry
 
 
 class Lifecycle:
-    """Changes of jobs on behalf of people, each signed in the ledger."""
+    """Changes of jobs by people, each signed in the ledger."""
 
     def __init__(self, jobs: JobService) -> None:
         self._jobs = jobs
 
     def cancel(self, job_id: str, actor: Actor, reason: str = "") -> Job:
-        """Cancel a job: at once when it is not running, otherwise its processor is asked to stop.
+        """Cancel a job: at once if it is not running, otherwise its handler is asked to stop.
 
-        One with jobs of its own is asked to stop as soon as it has begun: it runs once more, to cancel them.
+        A job with jobs of its own that has started runs once more, to stop them.
 
         Raises:
-            NotFound: there is none.
-            Conflict: it has ended otherwise.
+            NotFound: the job does not exist.
+            Conflict: the job has ended in another state.
         """
 
         def cancelled(job: Job) -> Job | None:
-            leads = job.has_started and job_types.spawns_jobs(job.type)
-            waits_to_stop = job.state is JobState.ACTIVE or (leads and job.state is JobState.WAITING)
+            spawns = job.has_started and job_types.spawns_jobs(job.type)
+            waits_to_stop = job.state is JobState.ACTIVE or (spawns and job.state is JobState.WAITING)
             if job.state is JobState.CANCELLED or (job.cancel_requested and waits_to_stop):
                 return None
             if job.is_terminal:
                 raise Conflict(f"job {job.id} is {job.state}", state=job.state.value)
             if job.state is JobState.ACTIVE:
                 return job.changed(cancel_requested=True)
-            if leads:
+            if spawns:
                 return job.waiting(self._jobs.now()).changed(cancel_requested=True)
             return job.cancelled(reason or "cancelled by a person", self._jobs.now())
 
@@ -67,20 +67,20 @@ class Lifecycle:
         only: frozenset[JobState] = RETRYABLE,
         time_left: TimeLeft | None = None,
     ) -> Job:
-        """Have an ended job run again: a new cycle of attempts. In direct mode it has run when this returns.
+        """Restart an ended job in a new cycle of attempts. In direct mode it has run when this returns.
 
         Args:
             job_id: which.
-            actor: who wants it.
+            actor: who retries it.
             reason: why.
-            payload: another payload, checked like a new one.
+            payload: another payload, validated like a new one.
             only: states in which it may be retried.
             time_left: as `enqueue`.
 
         Raises:
-            NotFound: there is none.
-            Conflict: it has not ended, or is completed.
-            Invalid: the payload breaks its type's rules.
+            NotFound: the job does not exist.
+            Conflict: the job has not ended, or is completed.
+            Invalid: the payload is invalid.
         """
 
         def again(job: Job) -> Job:
@@ -99,10 +99,10 @@ class Lifecycle:
         return self._jobs.dispatch([job], time_left).get(job.id, job)
 
     def must_hold_its_key(self, job: Job) -> None:
-        """Refuse to run a job whose key, derived from its payload, another job has taken since.
+        """Reject a retry if another job has taken the key derived from the payload.
 
         Raises:
-            Conflict: the job did nothing, and another one took the key.
+            Conflict: the job did nothing, and another job took its key.
         """
         known = job_types.get(job.type)
         if known is None or not known.is_once or job.idempotency_key is not None:
@@ -119,14 +119,14 @@ class Lifecycle:
 
         Args:
             job_id: which.
-            action: what the ledger calls it.
-            change: the job as it is to be; None leaves it as it is; asked again when the row has changed meanwhile.
+            action: the ledger's name for it.
+            change: returns the changed job, None to leave it; called again after a conflict.
             actor: who.
             reason: why.
 
         Raises:
-            NotFound: there is none.
-            Unavailable: it keeps changing.
+            NotFound: the job does not exist.
+            Unavailable: too many conflicts.
         """
 
         def attempt() -> Job:
@@ -149,5 +149,5 @@ class Lifecycle:
 
 
 def from_env() -> Lifecycle:
-    """The changes of jobs in this process."""
+    """Return the lifecycle of this process."""
     return Lifecycle(service.from_env())

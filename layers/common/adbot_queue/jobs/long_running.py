@@ -41,10 +41,10 @@ RESERVE_S = 6.0
 """No slice starts with less than this left of a run."""
 
 CATCH_UP_MS = 5_000
-"""Work at a rate that stood still for longer than this does not make up for it."""
+"""A pause longer than this is not made up for: the rate counts from now on."""
 
 MAX_CHECKPOINT_BYTES = 256 * 1024
-"""A row has 400 KB."""
+"""A DynamoDB item has at most 400 KB."""
 
 _FIELDS = ("cursor", "done", "of", "outcomes", "cut_off", "is_finished")
 
@@ -53,11 +53,11 @@ Effects = Callable[[Transaction], None]
 
 
 class NextRun(Snooze):
-    """There is more to do: in another run. Spends no attempt, and is no failure."""
+    """More slices follow in another run. Spends no attempt, and is no failure."""
 
 
 class LeaseLost(TransientError):
-    """Another worker has the job, or nobody. The slice was not written."""
+    """The lease expired. The slice was not written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,10 @@ class Progress:
 
     Attributes:
         cursor: where the next slice begins, JSON; None before the first.
-        done: items that were looked at.
-        of: items that there are; None if not known.
-        outcomes: what became of the items, by name.
-        cut_off: only items from before this moment (ms) are worked on; None if there is no such limit.
+        done: items processed.
+        of: items in total; None if not known.
+        outcomes: number of items by outcome.
+        cut_off: only items from before this moment (ms) are processed; None: no limit.
         is_finished: there are no more slices.
     """
 
@@ -108,18 +108,19 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A part of the work that is written at once.
+    """A part of the work, written at once.
 
     Attributes:
         cursor: where the next slice begins; a small JSON value.
-        done: items that this slice looked at.
-        outcomes: what became of them, by name.
-        effects: adds the slice's writes to the transaction of the progress. Effects elsewhere come before the slice is
-            returned, and must bear repetition.
-        afterwards: what may be lost when the worker dies, as sending messages of jobs that `effects` made waiting.
-        of: how many items there are, once it is known.
-        cut_off: in ms, once it is known.
-        not_before: the next slice must wait until then (ms): a rate, or something to look at again.
+        done: items processed by this slice.
+        outcomes: number of items by outcome.
+        effects: adds the slice's writes to the transaction of the progress. Effects elsewhere happen before the slice
+            is returned, and must be idempotent.
+        afterwards: what may be lost when the worker dies, such as sending the messages of jobs that `effects` made
+            waiting.
+        of: items in total, once known.
+        cut_off: in ms, once known.
+        not_before: earliest start of the next slice (ms): a rate, or a pause before a recheck.
         is_last: there are no more slices.
     """
 

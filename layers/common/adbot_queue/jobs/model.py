@@ -1,12 +1,12 @@
-"""What a job is. Pure.
+"""A job: its states and transitions. Pure.
 
     waiting --claim--> active --> completed | failed | dead | cancelled
        ^                 |
-       |                 v  (transient failure, rate limit, lease ran out)
+       |                 v  (transient failure, rate limit, expired lease)
     delayed <------------+
 
-`failed`: the provider said no, once and for all. `dead`: all attempts are spent. Both are dead letters until a person
-decides. They, and `cancelled`, can be retried by a person, which begins a new cycle of attempts.
+`failed`: the provider refused for good. `dead`: all attempts are spent. Both are dead letters until an operator
+decides. These and `cancelled` jobs can be retried, which starts a new cycle of attempts.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from adbot_queue.jobs.rank import rank
 
 
 class JobState(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
-    WAITING = "waiting"  # may be claimed now
-    DELAYED = "delayed"  # may be claimed from run_at on, or when the jobs it depends on are done
-    ACTIVE = "active"  # a worker has it until lease_until
+    WAITING = "waiting"  # claimable now
+    DELAYED = "delayed"  # claimable from run_at on, or when its parents have ended
+    ACTIVE = "active"  # claimed until lease_until
     COMPLETED = "completed"
     FAILED = "failed"
     DEAD = "dead"
@@ -39,54 +39,54 @@ RETRYABLE = BAD_ENDS | {JobState.CANCELLED}
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
 LONG_RUNNING_RETENTION_MS = 30 * DAY_MS
-"""A long-running job's row is what a person looks its work up by."""
+"""The row of a long-running job is its progress page."""
 
 RETENTION_MS = {JobState.COMPLETED: 7 * DAY_MS, JobState.CANCELLED: 90 * DAY_MS}
-"""How long a row stays after its end. A bad end stays until somebody decides about it."""
+"""How long a row stays after its end. A failed or dead job stays until an operator decides about it."""
 
 DECIDED_MS = 90 * DAY_MS
 """How long a dead letter stays after the decision about it."""
 
 UNSUPPORTED_MS = 3 * DAY_MS
-"""For so long a job waits for a version of the code that can run it: a rollback on a Friday is mended on a Monday."""
+"""How long a job waits for a version of the code that can run it: over a weekend."""
 
 SEND_AHEAD_MS = 120_000
-"""How long before its time a delayed job is looked at, so that its message can ride on SQS to the second."""
+"""How long before its time a delayed job is sent to SQS, whose DelaySeconds then runs it on the second."""
 
 LOOK_AGAIN_MS = 300_000
-"""When a job that waits for others is checked, in case that whoever ended the last of them died right then."""
+"""When the sweeper rechecks a blocked job, in case the worker that ended its last parent died."""
 
 LOOK_SELDOM_MS = 3_600_000
-"""The longest pause between two such looks."""
+"""The longest pause between two rechecks."""
 
 GRACE_MS = 60_000
-"""How long a message may take from its time on before its job is looked at again."""
+"""How late a message may be before the sweeper resends it."""
 
 MAX_QUEUE_DELAY_MS = 900_000
 """The longest DelaySeconds of SQS."""
 
 HISTORY = 25
-"""Attempts that a row keeps; the count goes on."""
+"""Attempts that a row keeps; the counter goes on."""
 
 
 class JobMode(StrEnum):
-    """How a job came to be executed."""
+    """How a job was executed."""
 
     ASYNC_QUEUE = "async_queue"
     SYNC_DIRECT = "sync_direct"
-    FALLBACK = "fallback"  # the queue refused, so the request did it
+    FALLBACK = "fallback"  # SQS refused, so the request ran it
 
 
 SPENDS_NO_ATTEMPT = frozenset({"snoozed", "throttled", "provider_closed", "unsupported"})
-"""Kinds of failures whose attempt does not count: it was not made, or the provider did not look at it."""
+"""Kinds of failures that spend no attempt: the provider was not called, or did not process the call."""
 
 
 class RetryLimit(Enum):
-    """What bounds the repetitions after a failure."""
+    """What bounds the retries after a failure."""
 
-    ATTEMPTS = auto()  # the policy's attempts: the job itself is at fault, or what it costs is lost each time
-    HORIZON = auto()  # the policy's attempts, then its horizon: somebody else is out of order
-    NONE = auto()  # nothing: the job waits for its turn
+    ATTEMPTS = auto()  # the policy's attempts: a bug, or an attempt that costs money
+    HORIZON = auto()  # the policy's attempts, then its horizon: an outage elsewhere
+    NONE = auto()  # nothing: a rate limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +94,12 @@ class Failure:
     """Why an attempt did not complete its job.
 
     Attributes:
-        kind: `transient`, `permanent`, `timeout`, `stalled` (the worker died), `cancelled`, `expired` (it has waited
-            too long for another version of the code); or one that spends no attempt: `snoozed`, `throttled`,
-            `provider_closed`, `unsupported` (it waits for another version of the code).
+        kind: `transient`, `permanent`, `timeout`, `stalled` (the worker died), `cancelled`, `expired` (no version of
+            the code could run it in time); or, spending no attempt: `snoozed`, `throttled`, `provider_closed`,
+            `unsupported` (waits for another version of the code).
         error: the exception's class: what an operator searches for.
         message: one sentence, without personal data.
-        limit: what bounds the repetitions; not stored.
+        limit: what bounds the retries; not stored.
     """
 
     kind: str
@@ -108,19 +108,19 @@ class Failure:
     limit: RetryLimit = field(default=RetryLimit.HORIZON, compare=False)
 
     def fingerprint(self, job_type: str) -> str:
-        """The same for failures that are the same but for numbers and ids: dead letters are grouped by it."""
+        """Return the group of the failure: equal for failures that differ in numbers and ids only."""
         text = re.sub(r"[0-9a-f]{8,}|\d+", "#", self.message.lower())
         return fingerprint(f"{job_type}\n{self.kind}\n{self.error}\n{text}")[:12]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of a job after an attempt that failed.
+    """What a failed attempt leads to.
 
     Attributes:
-        state: DELAYED (tried again after `delay_ms`), FAILED, DEAD or CANCELLED.
-        attempt: the attempts that count from now on.
-        why: what is added to the failure's message.
+        state: DELAYED (retried after `delay_ms`), FAILED, DEAD or CANCELLED.
+        attempt: spent attempts from now on.
+        why: appended to the failure's message.
     """
 
     state: JobState
@@ -131,7 +131,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try, finished. `number` counts within a cycle."""
+    """One finished attempt. `number` counts within a cycle."""
 
     number: int
     started_at: int
@@ -145,29 +145,29 @@ class Job:
     """A job. Times are milliseconds since 1970.
 
     Attributes:
-        tenant: who it is for: the user who enqueued it, or `system`. Tenants are served fairly.
+        tenant: the user who enqueued it, or `system`. Tenants are served fairly.
         rank: place in the order of service while waiting (`rank`).
         fairness_delay_ms: how far it falls behind in that order because its tenant enqueues faster than its rate.
-        run_at: not before this.
-        due_at: while delayed or active: somebody must look at it by then.
+        run_at: earliest start.
+        due_at: when the sweeper must look at it, while delayed or active.
         blocked_by: jobs that must end first.
-        run_if_parents_fail: runs whatever became of those; otherwise it is cancelled when one did not complete.
-        children: jobs that wait for this one.
-        checkpoint: what its handler saved to resume from; it outlives attempts, cycles and the end of the job.
-        attempt: attempts of this cycle, the running one included; what retries are counted by.
-        cycle: how often a person had it retried.
-        provider_key_generation: names the effect towards providers: changes only after a provider's definite no.
-        first_started_at: when it first ran; written when that run has ended.
-        tried_since: when it first ran in this cycle, or went on after it got somewhere: its horizon counts from then.
-            Written when an attempt has failed.
-        lease: the claim; whoever finishes the job must show it.
+        run_if_parents_fail: runs however its parents end; otherwise it is cancelled if one does not complete.
+        children: jobs blocked by this one.
+        checkpoint: what its handler resumes from; it outlives attempts and cycles.
+        attempt: attempts of this cycle, the running one included; the retry policy counts these.
+        cycle: number of manual retries.
+        provider_key_generation: grows when a provider has refused for good: the next try is a new effect.
+        first_started_at: first start; written when that run has ended.
+        tried_since: first start of this cycle, or the resumption after progress: the horizon counts from then. Written
+            by a failed attempt.
+        lease: the claim; finishing the job requires it.
         long_running: it works in slices (`jobs.long_running`); its checkpoint is its progress.
-        slices: how many slices it has written.
-        cancel_requested: the processor is asked to stop.
+        slices: number of slices written.
+        cancel_requested: the handler is asked to stop.
         idempotency_expires_at: until then its idempotency key means this job (ms).
-        webhook_url: is told of the end of each cycle.
-        decision: `discarded` when a person has decided that a bad end stays one.
-        last_replay: the governed replay that had it retried last; none has it retried twice.
+        webhook_url: receives the result of each cycle.
+        decision: `discarded` when an operator has closed a dead letter.
+        last_replay: the last replay that retried it; a replay retries a job once.
     """
 
     id: str
@@ -218,76 +218,76 @@ class Job:
 
     @property
     def is_terminal(self) -> bool:
-        """It will not run again unless a person has it retried."""
+        """Whether it ended: only a manual retry runs it again."""
         return self.state in TERMINAL
 
     @property
     def may_have_acted(self) -> bool:
-        """Whether its effect may have happened, or may yet: not refused for good, nor cancelled before it ran."""
+        """Whether its effect may have happened, or may yet: neither refused for good nor cancelled before it ran."""
         return self.state is not JobState.FAILED and (self.state is not JobState.CANCELLED or self.has_started)
 
     @property
     def provider_key(self) -> str:
-        """The idempotency key towards providers: the job's id, for as long as no provider has refused it for good."""
+        """The idempotency key towards providers: the job's id until a provider refuses for good."""
         return self.id if not self.provider_key_generation else f"{self.id}-{self.provider_key_generation}"
 
     @property
     def rides_on_queue(self) -> bool:
-        """Delayed by so little that its message waits for it in SQS; otherwise the sweeper sends it in time."""
+        """Whether its message waits in SQS; a longer delay is left to the sweeper."""
         return self.run_at is not None and self.due_at is not None and self.due_at > self.run_at
 
     @property
     def has_started(self) -> bool:
-        """It ran before. If it waits for others now, it is in the midst of its work: the end of any lets it go on."""
+        """Whether it ran before. If it is blocked now, it waits for jobs of its own, and the end of any resumes it."""
         return self.first_started_at is not None
 
     @property
     def effective_rank(self) -> str | None:
-        """Its rank, or that which a delayed one will have at its time; None while it waits for others, or does not."""
+        """Its rank now, or at its time if it is delayed; None while it is blocked or active."""
         return self.rank if self.run_at is None else rank(self.priority, self.run_at + self.fairness_delay_ms)
 
     def age_ms(self, now: int) -> int:
-        """For how long it has been tried: since it first ran in this cycle, or went on after it got somewhere."""
+        """Return how long it has been tried: since it first ran in this cycle, or resumed after progress."""
         return now - (self.tried_since or self.started_at or now)
 
     def changed(self, **values: Any) -> Job:
-        """The job with other values."""
+        """Return the job with other values."""
         return replace(self, **values)
 
-    # What can happen to it
+    # Transitions
 
     def waiting(self, since: int) -> Job:
-        """It may be claimed from this moment on."""
+        """Return it claimable from this moment on."""
         place = rank(self.priority, since + self.fairness_delay_ms)
-        return self._out_of_hand(state=JobState.WAITING, rank=place, run_at=None, blocked_by=frozenset())
+        return self._released(state=JobState.WAITING, rank=place, run_at=None, blocked_by=frozenset())
 
     def delayed(self, run_at: int, now: int) -> Job:
-        """It may be claimed from `run_at` on."""
+        """Return it claimable from `run_at` on."""
         soon = run_at - now <= MAX_QUEUE_DELAY_MS
         due_at = run_at + GRACE_MS if soon else run_at - SEND_AHEAD_MS
-        return self._out_of_hand(state=JobState.DELAYED, run_at=run_at, due_at=due_at)
+        return self._released(state=JobState.DELAYED, run_at=run_at, due_at=due_at)
 
     def blocked(self, parents: frozenset[str], now: int, pause: int = LOOK_AGAIN_MS) -> Job:
-        """It may be claimed when these have ended; after a pause (ms) somebody looks whether they have."""
-        return self._out_of_hand(state=JobState.DELAYED, run_at=None, blocked_by=parents, due_at=now + pause)
+        """Return it blocked by these jobs; the sweeper rechecks them after a pause (ms)."""
+        return self._released(state=JobState.DELAYED, run_at=None, blocked_by=parents, due_at=now + pause)
 
     def suspended(self, jobs: frozenset[str], now: int) -> Job:
-        """It goes on when one of these has ended. It got somewhere, so attempts that failed before count no more."""
+        """Return it blocked by jobs of its own until one ends. It made progress: failed attempts no longer count."""
         first = self.first_started_at or self.started_at
         return self.blocked(jobs, now).changed(attempt=0, first_started_at=first, tried_since=None)
 
     def between_slices(self, not_before: int, now: int) -> Job:
-        """It goes on with its next slice, now or at a time: no attempt is spent, and none is kept."""
+        """Return it ready for its next slice, at once or later; no attempt is spent or recorded."""
         first = self.first_started_at or self.started_at
         back = self.delayed(not_before, now) if not_before > now else self.waiting(now)
         return back.changed(attempt=self.attempt - 1, first_started_at=first, failure=None)
 
     def completed(self, result: Any, now: int) -> Job:
-        """Its work is done."""
+        """Return it completed."""
         return self._tried(None, now)._end(JobState.COMPLETED, now, result=result, failure=None)  # noqa: SLF001
 
     def apply_verdict(self, verdict: Verdict, failure: Failure, now: int) -> Job:
-        """An attempt failed, and this is what it leads to."""
+        """Return it after a failed attempt."""
         tried = self._tried(failure, now).changed(
             failure=replace(failure, message=f"{failure.message}{verdict.why}"),
             attempt=verdict.attempt,
@@ -300,9 +300,9 @@ class Job:
         return tried._end(verdict.state, now)  # noqa: SLF001
 
     def put_back(self, failure: Failure, now: int) -> Job:
-        """This version cannot run it: it waits, at no attempt's cost, for one that can; in the end it is dead.
+        """Return it delayed until a version of the code that can run it is deployed; after 3 days it is dead.
 
-        However often it is put back, it is one entry of its history, which begins with the first time.
+        Spends no attempt. Repeated returns are one entry of its history, which begins with the first.
         """
         last = self.attempts[-1] if self.attempts else None
         again = last is not None and last.failure is not None and last.failure.kind == failure.kind
@@ -318,15 +318,15 @@ class Job:
         return kept.delayed(now + min(max(age // 2, MINUTE_MS // 2), 15 * MINUTE_MS), now)
 
     def cancelled(self, why: str, now: int) -> Job:
-        """It will not run: a person cancelled it, or a job it depends on did not complete."""
+        """Return it cancelled, by a person or because a parent did not complete."""
         return self._end(JobState.CANCELLED, now).changed(failure=Failure("cancelled", "Cancelled", why))
 
     def restarted(self, now: int, payload: dict[str, Any] | None = None) -> Job:
-        """A person has it retried: a new cycle of attempts, with another payload if one is given.
+        """Return it in a new cycle of attempts, with another payload if one is given.
 
-        A provider that said no would say so again under the same idempotency key; after any other end the effect may
-        have happened, so the key stays. Another payload is another effect, and other work: a long-running job begins it
-        anew, otherwise it resumes from its cursor.
+        A provider that refused repeats its answer under the same idempotency key, so a new key is used; after any other
+        end the effect may have happened, so the key stays. Another payload is another effect. A long-running job
+        resumes from its cursor unless its payload changed.
         """
         another = self.state is JobState.FAILED or payload is not None
         anew = self.long_running and payload is not None and payload != self.payload
@@ -347,13 +347,13 @@ class Job:
         )
 
     def discarded(self, now: int) -> Job:
-        """A person has decided that a bad end stays one: it leaves the list, and its row goes in 90 days or later."""
+        """Return it closed by an operator: no longer a dead letter, deleted after 90 days or later."""
         until = max(now + DECIDED_MS, self.idempotency_expires_at or 0)  # as in `_end`
         return self.changed(decision="discarded", expires_at=until // 1000)
 
     @property
     def is_dead_letter(self) -> bool:
-        """It waits for a person's decision."""
+        """Whether it waits for an operator's decision."""
         return self.state in BAD_ENDS and self.decision is None
 
     def _tried(self, failure: Failure | None, now: int) -> Job:
@@ -367,7 +367,7 @@ class Job:
         if kept and self.long_running:
             kept = max(kept, LONG_RUNNING_RETENTION_MS)
         until = None if kept is None else max(now + kept, self.idempotency_expires_at or 0) // 1000
-        return self._out_of_hand(
+        return self._released(
             state=state,
             run_at=None,
             blocked_by=frozenset(),
@@ -377,7 +377,7 @@ class Job:
             **values,
         )
 
-    def _out_of_hand(self, **values: Any) -> Job:
-        """No worker has it, and it stands in no index but those that the new state says."""
+    def _released(self, **values: Any) -> Job:
+        """Return it without a lease and in no index, except what the values say."""
         nothing: dict[str, Any] = {"rank": None, "due_at": None, "lease": None, "lease_until": None}
         return replace(self, **(nothing | values))

@@ -49,21 +49,21 @@ def seconds_for(provider: str, limit_s: float, context: Context) -> float:
 
 @contextmanager
 def calling(provider: str, limit_s: float, context: Context, part: str = "") -> Iterator[float]:
-    """Stands around every call of a provider, and says how long it may take.
+    """Guard a call of a provider, and yield how many seconds it may take.
 
         with calling("stripe", 15, context) as seconds: ...
 
     Args:
         provider: its name in `providers.registry`.
-        limit_s: the most that the call may take.
+        limit_s: the longest that the call may take.
         context: the job's.
-        part: the account, sender or host within the provider that may throttle, or refuse us, by itself.
+        part: the account, sender or host within the provider that may throttle or refuse us by itself.
 
     Returns:
         The seconds that the call may take, as `seconds_for`.
 
     Raises:
-        CircuitIsOpen, Throttled, ProviderClosed: the provider is not asked, or has refused for such a reason.
+        CircuitIsOpen, Throttled, ProviderClosed: the provider was not called, or has refused for such a reason.
         Snooze: its rate is used up.
         TransientError: its credentials have just been replaced.
         TimeoutError: as `seconds_for`.
@@ -84,7 +84,7 @@ def calling(provider: str, limit_s: float, context: Context, part: str = "") -> 
             yield seconds
         except NotConfigured as error:
             refusal = _refusal_of(error, provider)
-            # The key that was refused may be one that this process still knew after it was replaced.
+            # The refused key may be a cached one that was replaced in the meantime.
             if registry.replaced(provider):
                 raise TransientError(
                     f"the credentials of {declared.label} have just been replaced", AT_ONCE_S
@@ -96,14 +96,7 @@ def calling(provider: str, limit_s: float, context: Context, part: str = "") -> 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Who is called, as far as others must know what becomes of it.
-
-    Attributes:
-        label: what people say: `Stripe`.
-        name: of the circuit that counts failures.
-        part: of what may throttle or refuse by itself; empty: nothing does.
-        secret: names the version of the secret that calls are made with, read again if `fresh`.
-    """
+    """A call's target and the circuits that it passes."""
 
     label: str
     name: str
@@ -112,11 +105,11 @@ class Guard:
 
     @property
     def circuits(self) -> tuple[str, ...]:
-        """All that a call has to pass."""
+        """The names of the circuits that a call passes."""
         return tuple(dict.fromkeys(name for name in (self.name, self.part) if name))
 
     def of(self, reach: Reach) -> str | None:
-        """The circuit that learns of a refusal; None: it concerns the job alone."""
+        """Return the circuit that a refusal concerns; None: it concerns the job alone."""
         if reach is Reach.JOB:
             return None
         return self.part or self.name if reach is Reach.PART else self.name
@@ -126,11 +119,11 @@ class Guard:
 def guarded(
     guard: Guard, limit_s: float, context: Context, before: Callable[[], None] = lambda: None
 ) -> Iterator[float]:
-    """Stands around a call of anybody: asks the circuits, tells them the outcome, and raises what it means for the job.
+    """Guard a call: check the circuits, report the outcome to them, and raise what it means for the job.
 
     Args:
-        guard: who is called.
-        limit_s: the most that the call may take.
+        guard: the target.
+        limit_s: the longest that the call may take.
         context: the job's.
         before: called when the circuits let the call pass; what it raises is no outcome.
 
@@ -145,23 +138,23 @@ def guarded(
     try:
         yield seconds
     except Unavailable:
-        raise  # it was not asked
+        raise  # the provider was not called
     except AccountRefused as error:
         raise _closed(guard, error, known, probes) from error
     except Exception as error:
         if throttle := _throttle(error):
-            _put_off(guard, throttle, known, probes)
+            _apply_throttle(guard, throttle, known, probes)
             if throttle is error:
                 raise
             raise throttle from error.__cause__ or error
         if isinstance(error, NotConfigured):
-            raise  # it was not asked either
+            raise  # the provider was not called either
         if _is_its_fault(error):
-            _tell(known.failed, {name: probe for name, probe in probes.items() if probe or name == guard.name})
+            _report(known.failed, {name: probe for name, probe in probes.items() if probe or name == guard.name})
         else:
-            _tell(known.succeeded, probes)
+            _report(known.succeeded, probes)
         raise
-    _tell(known.succeeded, probes)
+    _report(known.succeeded, probes)
 
 
 def _admitted(guard: Guard, name: str, known: circuits.CircuitBreaker) -> bool:
@@ -177,14 +170,14 @@ def _admitted(guard: Guard, name: str, known: circuits.CircuitBreaker) -> bool:
 
 
 def _throttle(error: Exception) -> Throttled | None:
-    """The throttle in what was raised, if it is one."""
+    """Return the throttle that an exception means, if any."""
     if isinstance(error, ProviderFailed) and "throttled" in error.extra:
         return _throttled(error)
     return error if isinstance(error, Throttled) else None
 
 
-def _put_off(guard: Guard, throttle: Throttled, known: circuits.CircuitBreaker, probes: dict[str, bool]) -> None:
-    """Tell the others that the provider throttles, and the job until when."""
+def _apply_throttle(guard: Guard, throttle: Throttled, known: circuits.CircuitBreaker, probes: dict[str, bool]) -> None:
+    """Report a throttle to the circuit, and set when the job retries."""
     telemetry.count("CallsThrottled")
     throttles = guard.of(throttle.reach)
     for name, probe in probes.items():
@@ -192,13 +185,13 @@ def _put_off(guard: Guard, throttle: Throttled, known: circuits.CircuitBreaker, 
             with _at_best(name):
                 throttle.retry_after = known.throttled(name, throttle.retry_after, probe=probe)
         else:
-            _tell(known.succeeded, {name: probe})
+            _report(known.succeeded, {name: probe})
 
 
 def _closed(
     guard: Guard, refused: AccountRefused, known: circuits.CircuitBreaker, probes: dict[str, bool]
 ) -> ProviderClosed:
-    """Tell the others that the provider refuses us; what it means for the job."""
+    """Report a refusal to the circuit; return what it means for the job."""
     closed = ProviderClosed(f"provider closed: {refused.detail}", REFUSED_S)
     refuses = guard.of(refused.reach)
     if refuses is None:
@@ -208,11 +201,11 @@ def _closed(
             with _at_best(name):
                 closed.retry_after = known.refused(name, refused.detail, guard.secret(), probe=probe)
         elif refuses != guard.name:
-            _tell(known.succeeded, {name: probe})
+            _report(known.succeeded, {name: probe})
     return closed
 
 
-def _tell(outcome: Callable[..., None], probes: dict[str, bool]) -> None:
+def _report(outcome: Callable[..., None], probes: dict[str, bool]) -> None:
     for name, probe in probes.items():
         with _at_best(name):
             outcome(name, probe=probe)
@@ -220,15 +213,15 @@ def _tell(outcome: Callable[..., None], probes: dict[str, bool]) -> None:
 
 @contextmanager
 def _at_best(name: str) -> Iterator[None]:
-    """What a call did must not be lost because the circuit cannot be written."""
+    """Log a failed circuit write: the outcome of the call must not be lost for it."""
     try:
         yield
     except (ClientError, BotoCoreError) as error:
-        logger.warning("circuit not told", circuit=name, error=type(error).__name__)
+        logger.warning("circuit not updated", circuit=name, error=type(error).__name__)
 
 
 def _refusal_of(error: NotConfigured, provider: str) -> NotConfigured:
-    """A credential that every call needs and that is not filled in (any more) refuses all of them."""
+    """Return the refusal of every call if a credential is missing (as after its removal)."""
     if isinstance(error, AccountRefused):
         return error
     try:
@@ -251,7 +244,7 @@ def _keep_to_its_rate(provider: Provider) -> None:
 
 
 def _is_its_fault(error: Exception) -> bool:
-    """Whether the provider failed. One that says no is well, and so is one that says when to come back."""
+    """Return whether the provider failed. A provider that refuses, or says when to retry, is well."""
     match error:
         case TransientError():
             return error.retry_after is None
@@ -261,7 +254,7 @@ def _is_its_fault(error: Exception) -> bool:
 
 
 def verdict(error: ProviderFailed) -> PermanentError | TransientError | Throttled:
-    """What becomes of the job: a provider that could not is asked again, one that had too much to do when it can."""
+    """Return what a provider's failure means for the job: retry later, retry when it says, or stop."""
     if "throttled" in error.extra:
         return _throttled(error)
     if error.extra.get("retryable"):

@@ -1,9 +1,9 @@
-"""What a failed attempt leads to. Pure: chance is passed in.
+"""What a failed attempt leads to. Pure: chance is an argument.
 
-A few quick tries come first, at the delays of the queue. When somebody else is out of order (a provider, a receiver,
-AWS) more follow, ever further apart, until the horizon of the job's type is over; what the job itself is at fault for
-ends with the quick tries. An attempt that was not made, because the provider throttles, is closed to us or has an open
-circuit, is not spent, and is bounded by the horizon alone.
+Quick attempts come first, at the delays of the queue. During an outage elsewhere (a provider, a receiver, AWS) more
+follow, with growing pauses, until the horizon of the job's type; a fault of the job itself ends with the quick
+attempts. An attempt that was not made (throttle, closed provider, open circuit) is not spent, and is bounded by the
+horizon alone.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from adbot_queue.jobs.errors import Cancelled, PermanentError, Snooze, Transient
 from adbot_queue.jobs.model import SPENDS_NO_ATTEMPT, Failure, JobState, RetryLimit, Verdict
 
 MAX_DELAY_MS = 3_600_000
-"""No retry waits longer than this unless a provider asks for it."""
+"""The longest retry delay, unless a provider asks for more."""
 
 SLOW_MS = 30_000
-"""The least delay after the quick tries; it doubles with each further one."""
+"""The shortest delay after the quick attempts; it doubles with each further one."""
 
 MAX_PROVIDER_DELAY_MS = 24 * 3_600_000
-"""No provider's Retry-After is believed beyond this."""
+"""The longest Retry-After that is honoured."""
 
 JITTER = 0.2
-"""Every delay is spread by a fifth in both directions, so that what failed together does not come back together."""
+"""Every delay is spread by a fifth in both directions, so that jobs that failed together do not retry together."""
 
 MIN_PAUSE_MS, MAX_PAUSE_MS = 2_000, 60_000
-"""Bounds of the pause after a throttle of this job alone that came without a time: an eighth of the job's age."""
+"""Bounds of the pause after a throttle of one job without a Retry-After: an eighth of the job's age."""
 
 MIN_SPREAD_MS, MAX_SPREAD_MS = 5_000, 60_000
 """Bounds of the time over which the jobs that wait for one moment come back: half of their pause. A thousand jobs wait
@@ -50,14 +50,14 @@ _AWS_IS_BUSY = {
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often, after which delays and for how long.
+    """How often, after which delays and for how long a job is retried.
 
     Attributes:
-        attempts: the quick tries, the first included.
+        attempts: the quick attempts, the first included.
         base_ms: delay after the first failure.
-        factor: what the delay grows by: 1 is fixed, 2 exponential.
-        horizon_ms: how long after its first run a job is tried while somebody else is out of order; 0: no longer than
-            its quick tries take.
+        factor: growth of the delay: 1 is fixed, 2 exponential.
+        horizon_ms: how long after its first run a job is retried during an outage elsewhere; 0: no longer than its
+            quick attempts take.
         cap_ms: the longest delay.
     """
 
@@ -68,8 +68,8 @@ class RetryPolicy:
     cap_ms: int = MAX_DELAY_MS
 
     def delay_ms(self, attempt: int, chance: float) -> int:
-        """Delay after attempt number `attempt` (from 1), jitter included; `chance` is from 0 to 1."""
-        # 2**40 * 1 ms is over any cap; the exponent is bounded so that a wild counter makes no giant number.
+        """Return the delay after attempt number `attempt` (from 1), jitter included; `chance` is from 0 to 1."""
+        # 2**40 ms is above any cap; the bounded exponent keeps a wrong counter from making a giant number.
         growth: int = self.factor ** min(attempt - 1, 40)
         plain = self.base_ms * growth
         if attempt >= self.attempts and self.horizon_ms:
@@ -81,10 +81,10 @@ class RetryPolicy:
 def decide(
     policy: RetryPolicy, attempt: int, failure: Failure, retry_after: float | None, chance: float, age_ms: int = 0
 ) -> Verdict:
-    """The verdict on attempt number `attempt` (from 1) of a job that has been tried for `age_ms`.
+    """Return the verdict on attempt number `attempt` (from 1) of a job that has been tried for `age_ms`.
 
-    A provider's Retry-After (seconds) is honoured when it is longer than the policy's own delay. The last try is at the
-    horizon's end.
+    A provider's Retry-After (seconds) is honoured if it is longer than the policy's delay. The last attempt is at the
+    end of the horizon.
     """
     asked_ms = min(round((retry_after or 0) * 1000), MAX_PROVIDER_DELAY_MS)
     match failure.kind:
@@ -109,7 +109,7 @@ def decide(
 
 
 def _pause_ms(failure: Failure, asked_ms: int, age_ms: int, chance: float) -> int:
-    """The delay of a job whose attempt is not spent."""
+    """Return the delay of a job whose attempt is not spent."""
     if failure.limit is RetryLimit.NONE:
         return max(asked_ms, 1000) + round(asked_ms * JITTER * chance)
     pause_ms = max(asked_ms, 1000) if asked_ms else min(max(age_ms // 8, MIN_PAUSE_MS), MAX_PAUSE_MS)
@@ -122,17 +122,16 @@ def _given_up(policy: RetryPolicy) -> str:
 
 
 def failure_of(error: BaseException) -> tuple[Failure, float | None]:  # noqa: PLR0911  a table of kinds
-    """An exception out of a processor, told apart, and the seconds after which to come back.
+    """Return the failure that a handler's exception means, and the seconds until the next attempt.
 
-    What no processor raises on purpose is a bug or a surprise: transient, so that a person finds it among the dead
-    letters and not silently failed.
+    An exception that no handler raises on purpose is a bug or a surprise: transient, so that it ends as a dead letter.
     """
     name, message = type(error).__name__, str(error)[:500]
     match error:
         case PermanentError():
             return Failure("permanent", _cause(error), message), None
         case NotConfigured():
-            # No repetition fills in a credential; the sentence names the setting, and a person retries the job.
+            # A retry sets no credential; the message names the setting, and an operator retries the job.
             return Failure("permanent", name, message), None
         case TransientError():
             return Failure("transient", _cause(error), message, error.limit), error.retry_after
@@ -144,7 +143,7 @@ def failure_of(error: BaseException) -> tuple[Failure, float | None]:  # noqa: P
             return Failure("timeout", name, message or "timed out"), None
         case Unavailable() | ProviderFailed():
             return Failure("transient", name, message), None
-        case AppError():  # NotConfigured, Invalid, NotFound: a person has to mend something first
+        case AppError():  # Invalid, NotFound: an operator must mend something first
             return Failure("permanent", name, message), None
     return Failure(
         "transient", name, message, RetryLimit.HORIZON if _is_an_outage(error) else RetryLimit.ATTEMPTS
@@ -152,7 +151,7 @@ def failure_of(error: BaseException) -> tuple[Failure, float | None]:  # noqa: P
 
 
 def _is_an_outage(error: BaseException) -> bool:
-    """Whether something that we depend on is out of order; otherwise the error is taken for a bug of ours."""
+    """Return whether a dependency is down; any other unexpected error counts as our bug."""
     if isinstance(error, ClientError):
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         return status >= SERVER_ERROR or error.response.get("Error", {}).get("Code") in _AWS_IS_BUSY
@@ -160,5 +159,5 @@ def _is_an_outage(error: BaseException) -> bool:
 
 
 def _cause(error: BaseException) -> str:
-    """The class of what a processor translated, where it kept it (`raise TransientError(...) from error`)."""
+    """Return the class of the exception that a handler translated (`raise TransientError(...) from error`)."""
     return type(error.__cause__ or error).__name__

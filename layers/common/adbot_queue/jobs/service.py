@@ -1,4 +1,4 @@
-"""The door of the jobs: enqueue and look at. `lifecycle` changes them."""
+"""Enqueue and read jobs. `lifecycle` changes them."""
 
 from __future__ import annotations
 
@@ -43,25 +43,25 @@ if TYPE_CHECKING:
 __all__ = ["TERMINAL", "Enqueued", "JobRequest", "JobService"]
 
 DIRECT_S = 20
-"""A type that may run longer than this is started, not waited for, when the request executes it: API Gateway gives up
-after 30 s."""
+"""A type with a longer timeout is started, not awaited, when a request executes it: API Gateway times out after 30 s.
+"""
 
 RESERVE_MS = 4_000
-"""Time left of a request at which it leaves further direct runs to the sweeper."""
+"""Milliseconds of a request after which further direct runs are left to the sweeper."""
 
 TimeLeft = Callable[[], int]
 
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """A job as it is now; `replayed` when the key had enqueued it before."""
+    """A job as it is now; `replayed` if its key had enqueued it before."""
 
     job: Job
     replayed: bool = False
 
 
 class JobService:
-    """Everything that is done to jobs from outside."""
+    """The jobs of this installation, as other capabilities use them."""
 
     def __init__(
         self,
@@ -91,21 +91,21 @@ class JobService:
         time_left: TimeLeft | None = None,
         rate_limit: RateLimitResult | None = None,
     ) -> Enqueued:
-        """Create a job and get it to a worker.
+        """Create a job and send it to a worker.
 
-        When it returns, the job is safe: it will run, or it has run already (direct mode, or the queue refused).
+        The job is safe when this returns: it will run, or has run already (direct mode, or SQS refused).
 
         Args:
-            new: what is wanted.
-            actor: who wants it; a person or provider signs for it in the ledger.
-            time_left: milliseconds of the request that direct runs may use; None: they are started, not waited for.
-            rate_limit: the tokens of `admit`, which give it its place among the jobs of others.
+            new: the request.
+            actor: the caller; people and providers sign in the ledger.
+            time_left: milliseconds of the request that direct runs may use; None: they are started, not awaited.
+            rate_limit: the tokens from `acquire`, which place the job in the fair order of service.
 
         Raises:
-            Invalid: a field breaks its rule.
+            Invalid: a field is invalid.
             IdempotencyMismatch: the key was used for another request.
-            Conflict: the key was used for a job that has been deleted.
-            Unavailable: nothing is known to have been enqueued; send the same again.
+            Conflict: the key means a job that was deleted.
+            Unavailable: the outcome is unknown; send the same request again.
         """
         enqueued = self.enqueue_many([new], actor, time_left, rate_limit)[0]
         if isinstance(enqueued, AppError):
@@ -120,13 +120,13 @@ class JobService:
         rate_limit: RateLimitResult | None = None,
         request: IdempotencyRecord | None = None,
     ) -> list[Enqueued | AppError]:
-        """Create jobs, all or (when one is invalid) none; see `enqueue`. `request`: the key of all of them together.
+        """Create jobs: all, or none if one is invalid; see `enqueue`. `request` is the key of all together.
 
         Returns:
-            For each the job, or why its key does not allow it.
+            For each its job, or why its key does not allow it.
 
         Raises:
-            Invalid: names every field that breaks a rule; nothing was enqueued.
+            Invalid: names every invalid field; nothing was enqueued.
             IdempotencyMismatch: the key of all together was used for another request; nothing was enqueued.
             Unavailable: as `enqueue`.
         """
@@ -149,7 +149,7 @@ class JobService:
             created = self.store.create(inserts, now, sign, request)
         except KeyInUse as other:
             raise IdempotencyMismatch("the idempotency key was used with another request") from other
-        # A key that the type has made is not held by a job that did nothing.
+        # A job that did nothing loses a key that was derived from its payload.
         again: list[JobInsert] = []
         for insert in inserts:
             known = created.known.get(insert.job.id)
@@ -165,18 +165,18 @@ class JobService:
         return created
 
     def check(self, requests: Sequence[JobRequest], prefix: str) -> None:
-        """Refuse what breaks a rule, before anything is done; `prefix` as in `validate`.
+        """Reject invalid requests before anything is written; `prefix` as in `validate`.
 
         Raises:
-            Invalid: names every field of every job.
+            Invalid: names every invalid field of every job.
         """
         validate(requests, self.now(), internal=False, prefix=prefix)
 
     def acquire(self, tenant: str, number: int = 1) -> RateLimitResult:
-        """Take the tokens for so many new jobs of a tenant.
+        """Take a rate-limit token for each of `number` new jobs of a tenant.
 
         Raises:
-            RateLimited: the tenant enqueues faster than it may.
+            RateLimited: the tenant enqueues faster than its rate.
         """
         rate_limit = self._limits.acquire(f"jobs:{tenant}", self._rate, number)
         if not rate_limit.allowed:
@@ -200,7 +200,7 @@ class JobService:
     def _outcome(
         self, insert: JobInsert, first: JobInsert, created: Created, made: Mapping[str, Job]
     ) -> Enqueued | AppError:
-        """What became of an insert; `first` is the one of the same key in the same request."""
+        """Return the outcome of an insert; `first` is the first insert of the same key in the request."""
         if known := created.known.get(first.job.id):
             return self._known(known)
         job = made.get(first.job.id, first.job)
@@ -216,12 +216,12 @@ class JobService:
         job = self.store.get(known.job_id)
         if job is None:
             return Conflict(
-                f"the idempotency key stands for job {known.job_id}, which has been deleted", job_id=known.job_id
+                f"the idempotency key means job {known.job_id}, which has been deleted", job_id=known.job_id
             )
         return Enqueued(job, replayed=True)
 
     def dispatch(self, jobs: list[Job], time_left: TimeLeft | None) -> dict[str, Job]:
-        """Get new jobs to workers; those that were executed on the way, as they are afterwards."""
+        """Send new jobs to workers; return those that were executed directly, as they are afterwards."""
         if not self.dispatcher.is_direct:
             refused = self.dispatcher.send(jobs)
             if not refused:
@@ -238,7 +238,7 @@ class JobService:
         return self._run(jobs, JobMode.SYNC_DIRECT, time_left)
 
     def _run(self, jobs: list[Job], mode: JobMode, time_left: TimeLeft | None) -> dict[str, Job]:
-        """Execute within the request what may run now and fits into its time; the sweeper sees to the others."""
+        """Execute jobs within the request while its time lasts; the sweeper starts the others."""
         paused = self.paused()
         ran: list[str] = []
         for job in jobs:
@@ -254,10 +254,10 @@ class JobService:
     # Looking
 
     def job(self, job_id: str) -> Job:
-        """One job.
+        """Return a job.
 
         Raises:
-            NotFound: there is none.
+            NotFound: the job does not exist.
         """
         found = self.store.get(job_id)
         if found is None:
@@ -265,36 +265,36 @@ class JobService:
         return found
 
     def enqueued_as(self, tenant: str, key: str) -> Job | None:
-        """The job that an idempotency key has enqueued, if it has."""
+        """Return the job that an idempotency key has enqueued, if any."""
         job_id = self.store.remembered(memory_key(tenant, key))
         return self.store.get(job_id) if job_id else None
 
     def page(self, queue: str, state: JobState, limit: int, cursor: str | None) -> tuple[JobList, str | None]:
-        """Jobs of a queue in a state, newest first, and the cursor of the next page.
+        """Return jobs of a queue in a state, newest first, and the cursor of the next page.
 
         Raises:
-            NotFound: there is no such queue.
-            Invalid: the cursor is not one of this list.
+            NotFound: the queue does not exist.
+            Invalid: the cursor is invalid.
         """
         job_queues.queue(queue)
         return self.store.page(queue, state, limit=limit, cursor=cursor)
 
     def long_running(self, limit: int, cursor: str | None) -> tuple[JobList, str | None]:
-        """Long-running jobs of all queues, newest first, and the cursor of the next page.
+        """Return long-running jobs of all queues, newest first, and the cursor of the next page.
 
         Raises:
-            Invalid: the cursor is not one of this list.
+            Invalid: the cursor is invalid.
         """
         return self.store.long_running(limit, cursor)
 
 
 def _name(insert: JobInsert) -> str:
-    """What an insert is told apart by within a request: its key, or, without one, itself."""
+    """Return the identity of an insert within its request: its key, or its id."""
     return insert.memory.key if insert.memory else insert.job.id
 
 
 def _first_of_each(inserts: Sequence[JobInsert]) -> dict[str, JobInsert]:
-    """The first insert of each key."""
+    """Return the first insert of each key."""
     first: dict[str, JobInsert] = {}
     for insert in inserts:
         first.setdefault(_name(insert), insert)
@@ -302,7 +302,7 @@ def _first_of_each(inserts: Sequence[JobInsert]) -> dict[str, JobInsert]:
 
 
 def rate_headers(rate_limit: RateLimitResult) -> dict[str, str]:
-    """`RateLimit-*` headers as most APIs send them."""
+    """Return the `RateLimit-*` headers."""
     return {
         "ratelimit-limit": str(rate_limit.limit),
         "ratelimit-remaining": str(rate_limit.remaining),
@@ -312,7 +312,7 @@ def rate_headers(rate_limit: RateLimitResult) -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def from_env() -> JobService:
-    """The service of this process."""
+    """Return the service of this process."""
     env = settings()
     return JobService(
         JobStore(aws.dynamodb(), env.jobs_table),

@@ -1,4 +1,4 @@
-"""The sweeper: jobs whose message is lost, whose time has come, whose worker died. Nothing waits for ever."""
+"""The sweeper: resends lost messages, enqueues due jobs, rescues stalled ones."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from adbot_queue.jobs.worker.dispatch import Dispatcher
 from adbot_queue.jobs.worker.worker import Worker
 
 PAGE = 100
-"""Jobs of a queue whose time has come that are looked at before it is the next queue's turn."""
+"""Due jobs of a queue that are handled before the next queue's turn."""
 
 WAITING = 1000
 """Waiting jobs of a queue that are compared with its messages."""
 
 STARTED = 100
-"""Jobs of a queue that one run starts directly while the queues are switched off."""
+"""Jobs of a queue that one run starts directly while the queues are off."""
 
 RESERVE_MS = 8_000
 MINUTE_MS = 60_000
@@ -57,7 +57,7 @@ class Sweeper:
         self._oldest = 0
 
     def sweep(self, time_left: Callable[[], int]) -> dict[str, int]:
-        """Look after all queues, in turns as long as there is time; what fails does not stop the others.
+        """Handle all queues, in turns while there is time; a failure does not stop the others.
 
         Returns:
             What was done: `stalled`, `due`, `sent` or `started`, and `failed` queues and jobs.
@@ -85,7 +85,7 @@ class Sweeper:
         return done
 
     def _turns(self, queue: str, done: dict[str, int], time_left: Callable[[], int]) -> Iterator[None]:
-        """Look after a queue, and let the others have their turn before each further page of what is due."""
+        """Yield before each further page of due jobs, so that the other queues have their turn."""
         cursor = self._sweep_page(queue, None, done, time_left)
         self._resend_lost(queue, done)
         while cursor:
@@ -95,7 +95,7 @@ class Sweeper:
     def _sweep_page(
         self, queue: str, cursor: str | None, done: dict[str, int], time_left: Callable[[], int]
     ) -> str | None:
-        """Look at a page of jobs whose time has come; the cursor of the next. A job that fails stops no other."""
+        """Handle a page of due jobs; return the cursor of the next. A job that fails stops no other."""
         now = self._now()
         ids, following = self._store.due(queue, now, PAGE, cursor)
         # The index is a moment older than the rows.
@@ -113,7 +113,7 @@ class Sweeper:
         return following
 
     def _enqueue_due(self, jobs: Sequence[Job], now: int, done: dict[str, int]) -> None:
-        """What was put off until a time: these go first, they are wanted to the second."""
+        """Enqueue jobs whose time has come. They go first: they are due to the second."""
         done["due"] += len(jobs)
         written = self._store.change_many([(job, _come(job, now)) for job in jobs])
         self._dispatcher.send([one for one in written if isinstance(one, Job)])
@@ -122,7 +122,7 @@ class Sweeper:
                 _failed(job, outcome, done)
 
     def _rescue_or_recheck(self, job: Job, done: dict[str, int]) -> None:
-        """One whose worker died, or that waits for others."""
+        """Rescue a stalled job, or recheck a blocked one."""
         done["due"] += 1
         if job.state is JobState.ACTIVE:
             done["stalled"] += 1
@@ -131,12 +131,12 @@ class Sweeper:
             self._dependents.recheck(job)
 
     def _rescue_stalled(self, job: Job) -> None:
-        """Its worker died: the attempt counts, and its effect may have happened."""
+        """Finish the attempt of a dead worker: it counts, since its effect may have happened."""
         verdict = decide(job_types.policy_of(job.type, job.queue), job.attempt, STALLED, None, 0.5)
         self._worker.finish(job, job.apply_verdict(verdict, STALLED, self._now()))
 
     def _resend_lost(self, queue: str, done: dict[str, int]) -> None:
-        """Have no fewer messages in the queue than jobs that wait."""
+        """Keep at least as many messages in the queue as jobs wait."""
         places = self._store.ready(queue, WAITING)
         waiting = [job_id for _, job_id in places]
         if not waiting or queue in self._paused():
@@ -156,7 +156,7 @@ class Sweeper:
             done["started"] += self._dispatcher.start(job, JobMode.FALLBACK)
 
     def _overdue(self, job_ids: list[str]) -> list[Job]:
-        """Those that wait for longer than a message takes."""
+        """Return the jobs that wait longer than a message takes."""
         before = self._now() - GRACE_MS
         old = [job_id for job_id in job_ids if _made_at(job_id) <= before]
         jobs = self._store.get_many(old)
@@ -164,7 +164,7 @@ class Sweeper:
 
 
 def in_turn(queues: Sequence[str], now: int) -> list[str]:
-    """The queues in their order, another one first each minute: a sweep that runs out of time leaves out others."""
+    """Return the queues in order, starting with another one each minute: a sweep that runs out of time skips others."""
     first = now // MINUTE_MS % len(queues)
     return [*queues[first:], *queues[:first]]
 
@@ -199,6 +199,6 @@ def _failed(job: Job, error: Exception, done: dict[str, int]) -> None:
 
 @lru_cache(maxsize=1)
 def from_env() -> Sweeper:
-    """The sweeper of this process."""
+    """Return the sweeper of this process."""
     jobs: JobService = service.from_env()
     return Sweeper(jobs.store, jobs.dispatcher, jobs.dependents, execute.from_env(), jobs.paused)

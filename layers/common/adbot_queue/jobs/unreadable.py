@@ -1,9 +1,9 @@
-"""What this version of the code cannot read: a newer version wrote it, or it is damaged.
+"""Rows and payloads that this version of the code cannot read: a newer version wrote them, or they are damaged.
 
-`Unreadable` is a row, `Unsupported` a job whose row is in order but whose type or payload this version does not know.
+`Unreadable` is a row, `Unsupported` a job whose type or payload this version does not know.
 
-An unreadable row is left exactly as it is. Nobody here claims, changes or deletes it, so a version that can read it
-finds it whole; the sweeper counts it every minute, and the alarm `JobsUnreadable` says so until then.
+An unreadable row is not claimed, changed or deleted, so a version that can read it finds it whole. The sweeper counts
+it every minute; the alarm `JobsUnreadable` rings until then.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class Unreadable(Unavailable):
 
 
 def report(rows: Sequence[Unreadable]) -> None:
-    """Count rows that were left out, and name the first of them."""
+    """Count the unreadable rows, and log the first of them."""
     count("JobsUnreadable", len(rows))
     for row in rows[:LOGGED]:
         logger.error("job cannot be read", job_id=row.job_id, queue=row.queue, problem=row.problem)
 
 
 class Unsupported(Exception):
-    """A job that this version cannot run, and another one can: it was accepted at the door. Costs no attempt.
+    """A job that this version cannot run and another one can: it was valid when enqueued. Spends no attempt.
 
     Args:
         error: what is not known, as an operator searches for it.

@@ -60,7 +60,7 @@ def enqueue_batch(jobs: JobService, request: Request[EnqueueBatch]) -> Batch:
 
 
 def permitted(jobs: JobService, caller: Caller, requests: list[JobRequest], prefix: str = "") -> list[JobRequest]:
-    """Jobs as a person may have them enqueued; `prefix` as in `JobService.check`.
+    """Return the jobs as the caller may enqueue them; `prefix` as in `JobService.check`.
 
     Raises:
         Invalid, Forbidden: as `JobService.check`, `owner_check.permitted`. Nothing is spent or written.

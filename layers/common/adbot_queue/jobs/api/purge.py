@@ -1,4 +1,4 @@
-"""Deleting ended jobs of a queue, as many as the operator says and no others."""
+"""Delete ended jobs of a queue: those that an operator has counted, and no others."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from adbot_queue.jobs.service import JobService
 from adbot_queue.ledger import Actor, LedgerEntry
 
 MAX_CLEANED = 1000
-"""Jobs that one request deletes at the most."""
+"""The most jobs that one request deletes."""
 
 RESERVE_MS = 3_000
-"""Time left of a request at which it stops deleting."""
+"""Milliseconds of a request at which deleting stops."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """How many jobs matched (counted up to `MAX_CLEANED`), how many are deleted, and whether others are left.
+    """The number of matching jobs (counted up to `MAX_CLEANED`), the deleted ones, and whether others are left.
 
     `cut_off`: all of them ended before it (ISO 8601); confirmed with the count it means the same jobs.
     """
@@ -37,12 +37,11 @@ class Cleaned:
 def clean(jobs: JobService, queue: str, wanted: CleanQuery, actor: Actor, time_left: Callable[[], int]) -> Cleaned:
     """Delete jobs of a queue that ended long enough ago; without `confirm` only count them.
 
-    The keys of deleted jobs stay remembered for their window: what a job did is not done again.
+    Idempotency keys of deleted jobs stay valid for their window: no effect is repeated.
 
     Raises:
-        NotFound: there is no such queue.
-        Invalid: the cut-off is younger than the age that is asked for.
-        Conflict: there are not as many as the caller confirms.
+        NotFound: the queue does not exist.
+        Conflict: the count is no longer the confirmed one.
     """
     job_queues.queue(queue)
     store, state, confirm = jobs.store, wanted.state, wanted.confirm
@@ -74,7 +73,7 @@ def clean(jobs: JobService, queue: str, wanted: CleanQuery, actor: Actor, time_l
 
 
 def _sign(jobs: JobService, queue: str, after: dict[str, object], actor: Actor) -> None:
-    """Before anything is deleted: a request that dies half way has signed for what it meant to do."""
+    """Sign first: a request that dies half way has recorded what it meant to do."""
     transaction = jobs.store.transaction()
     jobs.ledger.sign(transaction, LedgerEntry(actor, "queue.clean", f"queue:{queue}", after=after))
     transaction.commit()

@@ -1,1 +1,1 @@
-"""From a request to a row."""
+"""From a request to rows."""

@@ -1,4 +1,4 @@
-"""From what is wanted to the rows that are written for it."""
+"""The rows that enqueueing writes."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ from adbot_queue.platform.rate_limits import RateLimitResult
 def inserts_of(
     store: JobStore, checked: Sequence[ValidatedRequest], now: int, rate_limit: RateLimitResult | None
 ) -> list[JobInsert]:
-    """A row for each job, in its first state, with the job that tells its end where one is wanted.
+    """Return the row of each job in its first state, with the `deliver-webhook` job that reports its end, if any.
 
     Args:
-        store: where the jobs are that others depend on.
-        checked: what is wanted.
+        store: where parents are read.
+        checked: validated requests.
         now: in ms.
-        rate_limit: the tokens that give each its place among the jobs of others.
+        rate_limit: the acquired tokens: they place each job in the fair order of service.
 
     Raises:
-        Invalid: a job that is depended on does not exist, or has ended otherwise than it should, and the key does not
-            mean a job already.
-        Unreadable: a job that is depended on cannot be read.
+        Invalid: a parent does not exist or did not complete, and the idempotency key is new.
+        Unreadable: this version cannot read a parent's row.
     """
     return [
         _insert(store, one, rate_limit.virtual_time_of(index) if rate_limit else now, now)
@@ -61,7 +60,7 @@ def _insert(store: JobStore, checked: ValidatedRequest, virtual_time: int, now: 
     try:
         return _placed(store, insert, new, now)
     except Invalid:
-        # Those it depends on may have ended since it was enqueued; whoever repeats it asks for what it has become.
+        # A repeated request: its parents may have ended since; the caller wants the first job.
         known = store.known(memory, now) if memory else None
         if known is None:
             raise
@@ -69,7 +68,7 @@ def _insert(store: JobStore, checked: ValidatedRequest, virtual_time: int, now: 
 
 
 def _placed(store: JobStore, insert: JobInsert, new: JobRequest, now: int) -> JobInsert:
-    """The insert with its first state, and the job that will tell its end where one is wanted."""
+    """Return the insert in its first state, with the job that reports its end."""
     job, run_at = insert.job, new.time(now)
     if new.depends_on:
         parents = _open_parents(store, new)

@@ -1,8 +1,7 @@
-"""Whether a job needs the owner: its type says so (`JobType.needs_owner`).
+"""Whether a job needs the owner, as its type says (`JobType.needs_owner`).
 
-Every door at which a person can have a job run asks here: jobs, batches and their callbacks, schedules, retries and
-replays. An amount that is not known at the door, of a full refund or of what a workflow's step will answer, counts as
-above the limit.
+Every way to start a job asks here: jobs, batches and their callbacks, schedules, retries and replays. An amount that is
+not known yet (a full refund, a workflow step's result) counts as above the limit.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def needs_owner(job_type: str, payload: Mapping[str, Any], limit: OwnerLimit | None = None) -> str | None:
-    """Return why a job needs the owner; None: any admin may enqueue it, or run it again."""
+    """Return why a job needs the owner, None if any admin may start it."""
     known = job_types.get(job_type)
     if known is None or known.needs_owner is None:
         return None
@@ -31,7 +30,7 @@ def permitted(caller: Caller, job_type: str, payload: dict[str, Any]) -> dict[st
     """Return the payload as the caller may enqueue it (`JobType.as_admin`).
 
     Raises:
-        Forbidden: it needs the owner.
+        Forbidden: the job needs the owner.
     """
     if caller.is_owner:
         return payload
@@ -43,7 +42,7 @@ def permitted(caller: Caller, job_type: str, payload: dict[str, Any]) -> dict[st
 
 
 def check(caller: Caller, job_type: str, payload: Mapping[str, Any]) -> None:
-    """Refuse a job, new or to be run again, that needs the owner.
+    """Reject a job, new or retried, that needs the owner.
 
     Raises:
         Forbidden: names the limit and what is needed.

@@ -1,4 +1,4 @@
-"""What is asked for when a job is enqueued, and the rules it must keep. Nothing is written here."""
+"""A request to enqueue a job, and its validation. Nothing is written here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from adbot_queue.jobs.store.records import IdempotencyRecord
 from adbot_queue.providers import registry as providers
 
 MAX_PAYLOAD = 64 * 1024
-"""Bytes of a payload as JSON: every write of a job's row is billed by its whole size."""
+"""Bytes of a payload as JSON: DynamoDB bills every write of a row by its whole size."""
 
 MAX_DELAY_MS = 366 * 86_400_000
 MAX_PARENTS = 100
@@ -26,17 +26,17 @@ MAX_BATCH = 100
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """What is to be enqueued.
+    """A job to enqueue.
 
     Attributes:
-        tenant: whom it is for; tenants are served fairly.
-        key: idempotency key: what is asked for again under it is the same job.
-        priority: -100 to 100, higher first.
-        run_at: not before this, in ms.
-        delay_ms: not before so long from when it is enqueued.
-        depends_on: jobs that must end first; without `run_if_parents_fail` all of them must complete.
-        webhook_url: is told how the job ended.
-        accepted: the door has accepted the payload before, in this version or another: unknown fields are let pass.
+        key: the caller's idempotency key.
+        tenant: the user it is for: fairness, rates and keys are per tenant.
+        priority: -100 to 100; higher runs first.
+        run_at: earliest start, in ms.
+        delay_ms: earliest start, counted from when it is enqueued.
+        depends_on: parent jobs; all must complete, unless `run_if_parents_fail`.
+        webhook_url: receives the result of each cycle.
+        accepted: the payload was validated before, by this version or another: unknown fields pass.
     """
 
     type: str
@@ -54,18 +54,18 @@ class JobRequest:
     accepted: bool = False
 
     def after(self, parents: tuple[str, ...]) -> JobRequest:
-        """The same, to run when these have ended, however they did."""
+        """Return the request, to run when these jobs have ended in any way."""
         return replace(self, depends_on=parents, run_if_parents_fail=True)
 
     def time(self, now: int) -> int | None:
-        """Not before this, in ms."""
+        """Return the earliest start in ms, None for now."""
         return self.run_at if self.delay_ms is None else now + self.delay_ms
 
     @property
     def fingerprint(self) -> str:
-        """Tells this request from another one under the same key: all that is asked for, as it is asked for.
+        """Identifies the request under its idempotency key.
 
-        What has its default value is left out, so that a field which a newer version adds changes nothing.
+        Fields with their default values are left out, so that a field which a newer version adds changes nothing.
         """
         said = {
             spec.name: value
@@ -76,18 +76,18 @@ class JobRequest:
 
 
 _NOT_ASKED = {"tenant", "key", "batch", "accepted"}
-"""Whose request it is, not what it asks for. (A batch compares itself as a whole: `batches`.)"""
+"""Fields that say whose request it is, not what it asks for. (A batch compares itself as a whole: `batches`.)"""
 
 
 @dataclass(frozen=True, slots=True)
 class ValidatedRequest:
-    """A job that keeps the rules, and its type."""
+    """A valid request with its job type."""
 
     new: JobRequest
     type: JobType
 
     def memory(self, now: int) -> IdempotencyRecord | None:
-        """What the job is remembered by; nothing when neither caller nor type ask for it."""
+        """Return the row that makes the request idempotent; None if neither the caller nor the type asks for it."""
         new = self.new
         until = now + self.type.window_s * 1000
         if new.key is not None:
@@ -100,14 +100,14 @@ class ValidatedRequest:
 
 
 def memory_key(tenant: str, key: str) -> str:
-    """Where it is remembered which job an idempotency key that somebody gave means."""
+    """Return the partition key of an idempotency key that a caller sent."""
     return derived_id("IDEM#", tenant, "given", key)
 
 
 def derived_key(tenant: str, known: JobType, payload: dict[str, Any]) -> str:
-    """Where it is remembered which job of a type whose equal payloads are one job has this payload.
+    """Return the partition key of a payload, for a type whose equal payloads are one job.
 
-    A payload that says a default is equal to one that does not.
+    An explicit default equals an omitted one.
     """
     said = known.read(payload).model_dump(mode="json", exclude_defaults=True)
     return derived_id("IDEM#", tenant, known.name, "payload", _canonical(said))
@@ -118,11 +118,11 @@ def _canonical(said: dict[str, Any]) -> str:
 
 
 def validate(requests: Sequence[JobRequest], now: int, *, internal: bool, prefix: str = "") -> list[ValidatedRequest]:
-    """Every job with its type; `internal` allows types that only the platform enqueues.
+    """Return every request with its type; `internal` allows types that only the platform enqueues.
 
     Raises:
-        Invalid: of all jobs together; every field's name begins with the prefix, in which `{}` is the job's index.
-        NotConfigured: a person wants what needs a provider without credentials. Unavailable: as `providers.check`.
+        Invalid: errors of all jobs; each field name begins with the prefix, in which `{}` is the job's index.
+        NotConfigured: the type needs a provider without credentials. Unavailable: as `providers.check`.
     """
     checked: list[ValidatedRequest] = []
     wrong: list[FieldError] = []
@@ -143,11 +143,11 @@ def validate(requests: Sequence[JobRequest], now: int, *, internal: bool, prefix
 
 
 def wanted(name: str, payload: dict[str, Any]) -> JobType:
-    """The declaration of a type that a person wants to run with a payload, when that keeps the rules.
+    """Return the declaration of a type that a caller may enqueue with this payload.
 
     Raises:
-        Invalid: there is no such type, only the platform itself enqueues it, or as `check_payload`.
-        NotConfigured: it, or a job that it leads, needs a provider that has no credentials here.
+        Invalid: the type does not exist or is internal, or as `check_payload`.
+        NotConfigured: the type, or a child type, needs a provider without credentials.
         Unavailable: as `providers.check`.
     """
     known = job_types.find(name)
@@ -184,15 +184,15 @@ def _check(new: JobRequest, now: int) -> None:
 def check_payload(
     known: JobType, payload: dict[str, Any], before: Job | None = None, *, ignore_unknown: bool = False
 ) -> dict[str, Any]:
-    """The payload as it was sent, when it keeps the rules.
+    """Return the payload as sent, if it is valid.
 
-    Stored is what the caller said and nothing that this version adds to it: another version would stumble over that.
+    The row stores what the caller sent, without defaults of this version: another version may not know them.
 
     Args:
         known: its type.
-        payload: as it was sent.
-        before: the job that is to be retried with it.
-        ignore_unknown: unknown fields pass: the door has accepted it before.
+        payload: as sent.
+        before: the job to retry with it.
+        ignore_unknown: unknown fields pass: the payload was validated when it was enqueued.
 
     Raises:
         Invalid: names the fields as `payload.<field>`.
@@ -216,10 +216,10 @@ def check_payload(
 
 
 def _json(payload: dict[str, Any]) -> str:
-    """As it is stored: ASCII.
+    """Return the payload as stored: ASCII JSON.
 
     Raises:
-        Invalid: a number in it is none in JSON.
+        Invalid: it contains a number that JSON lacks.
     """
     try:
         return json.dumps(payload, separators=(",", ":"), allow_nan=False)
@@ -229,7 +229,7 @@ def _json(payload: dict[str, Any]) -> str:
 
 
 def _infinite(value: Any, place: str) -> Iterator[str]:
-    """Where numbers stand that JSON does not have."""
+    """Yield the places of numbers that JSON lacks."""
     if isinstance(value, float) and not math.isfinite(value):
         yield place
     members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()

@@ -1,4 +1,4 @@
-"""Jobs that tell an address how other jobs ended: one for each end, made together with what will end."""
+"""Result webhooks: a `deliver-webhook` job for each end of a job, written together with it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from adbot_queue.jobs.model import Job
 
 
 def with_result_webhook(job: Job, now: int) -> tuple[Job, tuple[Job, ...]]:
-    """A job that is about to begin a cycle of attempts, and what has to be written with it so that its end is told."""
+    """Return a job that starts a cycle, and the job that will deliver its result, if a webhook is set."""
     if job.webhook_url is None:
         return job, ()
     known = job_types.find("deliver-webhook")
-    teller = Job(
+    webhook_job = Job(
         time_ordered_id(now),
         known.name,
         known.queue,
@@ -23,4 +23,4 @@ def with_result_webhook(job: Job, now: int) -> tuple[Job, tuple[Job, ...]]:
         depends_on=(job.id,),
         run_if_parents_fail=True,
     ).blocked(frozenset({job.id}), now)
-    return job.changed(children=job.children | {teller.id}), (teller,)
+    return job.changed(children=job.children | {webhook_job.id}), (webhook_job,)

@@ -1,4 +1,4 @@
-"""What workers and the sweeper write, of several jobs in one call, each under a condition of its own."""
+"""Writes of workers and the sweeper: several jobs in one call, each under its own condition."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CLAIM = (
     "#worker = :worker, #mode = :mode, #started_at = :now "
     "REMOVE #rank, #progress ADD #attempt :one, #version :one"
 )
-# By `=`, version by version: what stands there may be no number.
+# `=` for each version: the stored value may not be a number.
 _CLAIMABLE = (
     "(#state = :waiting OR (#state = :delayed AND #run_at <= :now AND attribute_not_exists(blocked_by))) "
     "AND (attribute_not_exists(v) OR #v = :known)"
@@ -180,14 +180,14 @@ class Claims(Table):
         return outcome if isinstance(outcome, Exception) else after.changed(version=before.version + 1)
 
     def _release_again(self, before: Job, after: Job) -> Job | None:
-        # Somebody wants it cancelled, or to wait for it: that does not take the claim from us. The wish ends with it.
+        # A cancellation or a new child changed the row: the claim is still ours.
         before = before.changed(cancel_requested=before.cancel_requested or after.is_terminal)
         written = self._write(before, after, _OURS, our_lease=before.lease)
         if written is None:
             found = dynamodb.get(self.client, self.table, key_of(before.id))
-            stood = job_of(found) if found else None
-            if stood and stood.attempts[-1:] == after.attempts[-1:]:
-                return stood  # the answer got lost, and the client sent it again
+            found_row = job_of(found) if found else None
+            if found_row and found_row.attempts[-1:] == after.attempts[-1:]:
+                return found_row  # the answer got lost, and the client sent it again
         return written
 
     # While an attempt runs
@@ -287,11 +287,11 @@ def _claimed(job_id: str, queue: str, lease: str, outcome: Item | Exception) -> 
         raise Unreadable(job_id, queue, "a claim does not fit it") from outcome
     if not isinstance(outcome, ConditionFailed):
         return outcome if isinstance(outcome, Exception) else job_of(outcome)
-    stood = job_of(outcome.item or {})
-    if stood.state is JobState.DELAYED and stood.run_at is not None and not stood.blocked_by:
-        return TooEarly(stood)
+    found_row = job_of(outcome.item or {})
+    if found_row.state is JobState.DELAYED and found_row.run_at is not None and not found_row.blocked_by:
+        return TooEarly(found_row)
     # The answer to our own claim got lost, and the client sent it again.
-    return stood if stood.lease == lease else None
+    return found_row if found_row.lease == lease else None
 
 
 def _changed(before: Job, after: Job, outcome: Item | Exception) -> Job | Exception | None:

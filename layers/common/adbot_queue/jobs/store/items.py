@@ -6,7 +6,7 @@
 Index attributes, each there only as long as it means something:
 
     ready     queue, rank          waiting jobs in the order of service
-    due       queue, due_at        delayed and active jobs: by then somebody must look at them
+    due       queue, due_at        delayed and active jobs: the sweeper looks at them by then
     by_state  listing, listed_at   lists: `<queue>#<state>`, and `dead` for the dead letters of all queues
     long      long_list, created_at  long-running jobs of all queues, as long as their rows are there
 
@@ -46,7 +46,7 @@ def key_of(job_id: str) -> Item:
 
 
 def listing_of(queue: str, state: JobState) -> str:
-    """The list that a job stands in."""
+    """Return the list of a job."""
     return DEAD_LISTING if state in BAD_ENDS else f"{queue}#{state}"
 
 
@@ -69,7 +69,7 @@ def _differ(one: Any, other: Any) -> bool:
 
 
 def _attributes(job: Job, names: Iterable[str]) -> Item:
-    """The list that it stands in, and its place there; of these fields those that do not have their default values."""
+    """Return the job's list, its place there, and those of these fields that do not have their default values."""
     # A decision takes a bad end off the list.
     listing = f"{job.queue}#{job.decision}" if job.decision else listing_of(job.queue, job.state)
     item: Item = {"listing": listing}
@@ -164,7 +164,7 @@ def _attempt_of(entry: Mapping[str, Any]) -> Attempt:
 
 
 def failure_of(entry: Mapping[str, Any]) -> Failure:
-    """A failure as it lies in an item; what else stands there is another version's."""
+    """Return a failure from its item; attributes of other versions are ignored."""
     return Failure(*(exactly(str)(entry[name]) for name in ("kind", "error", "message")))
 
 

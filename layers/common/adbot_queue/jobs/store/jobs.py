@@ -68,15 +68,14 @@ class JobStore(Claims):
         sign: Callable[[Transaction, list[Job]], None] | None = None,
         request: IdempotencyRecord | None = None,
     ) -> Created:
-        """Create jobs, as many as fit into each transaction; those whose key is known are left out.
+        """Create jobs, as many as fit into each transaction; those whose key means another job are left out.
 
-        Items a job: the key's memory (refuses a key that is remembered), the job, jobs that come with it, and each
-        parent (refuses one that has ended). With them whatever `sign` adds, one item, and the key of the whole
-        `request` (refuses another request). Parents that do not fit, or that end or change in that very moment, are
-        told afterwards.
+        Items per job: the row of its key (refuses a key in use), the job, jobs inserted with it, and each parent
+        (refuses a parent that has ended). In addition what `sign` adds, one item, and the key of the whole `request`
+        (refuses another request). Parents that do not fit, or that change at that moment, are updated afterwards.
 
         Raises:
-            OtherRequest: the key of the whole request was used for another one; nothing was written.
+            KeyInUse: the key of the whole request was used for another one; nothing was written.
             Unavailable: nothing of this transaction was written; those before it were.
         """
         created = Created({insert.job.id: insert.known for insert in inserts if insert.known}, set())
@@ -129,7 +128,7 @@ class JobStore(Claims):
         except TransactionRejected as refused:
             if "request" in refused.failed:
                 raise KeyInUse from refused
-            # Ids are unique: where the job stands, a try before was written although DynamoDB did not say so.
+            # Ids are unique: if the job exists, an earlier try was written although DynamoDB's answer was lost.
             if f"job:{inserts[0].job.id}" not in refused.failed:
                 known = _known(inserts, refused)
                 if not known:
@@ -204,7 +203,7 @@ class JobStore(Claims):
         return dict(parents[room:])
 
     def add_child(self, parent: str, new: set[str]) -> bool:
-        """Tell a parent of children that wait for it already; False when it has ended, or is gone."""
+        """Register children with a parent; False when it has ended or does not exist."""
         condition = f"attribute_exists(pk) AND {_NOT_TERMINAL}"
         with suppress(ConditionFailed):
             dynamodb.update_if(
@@ -373,9 +372,9 @@ class JobStore(Claims):
                 delayed=JobState.DELAYED.value,
             )
         except ConditionFailed as failed:
-            # Died between taking the last parent off and making the child wait: it is found here again.
-            stood = job_of(failed.item) if failed.item else None
-            return stood if stood and stood.state is JobState.DELAYED and stood.run_at is None else None
+            # A process that died after it took the last parent off left the child delayed.
+            found = job_of(failed.item) if failed.item else None
+            return found if found and found.state is JobState.DELAYED and found.run_at is None else None
         return job_of(changed)
 
     def delete(self, job: Job) -> bool:
@@ -398,9 +397,9 @@ class JobStore(Claims):
 
 def _known(inserts: Sequence[JobInsert], refused: TransactionRejected) -> dict[str, DuplicateOf]:
     return {
-        insert.job.id: insert.memory.meaning(stood)
+        insert.job.id: insert.memory.meaning(found)
         for insert in inserts
-        if insert.memory and (stood := refused.failed.get(f"memory:{insert.job.id}"))
+        if insert.memory and (found := refused.failed.get(f"memory:{insert.job.id}"))
     }
 
 

@@ -1,4 +1,4 @@
-"""Jobs to be created, with what is written together with them, and what became of them."""
+"""Jobs to insert, what is written with them, and the outcome."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from adbot_queue.core.dynamodb import Item
 from adbot_queue.jobs.model import Job
 
 MAX_JOBS_PER_TRANSACTION = 50
-"""Jobs of a transaction: so many of the largest payloads fit into its 4 MB, with all that stands beside them."""
+"""Jobs of a transaction: 50 of the largest payloads fit into its 4 MB, with everything written with them."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyRecord:
-    """What an idempotency key is remembered by, and for how long (ms).
+    """The row of an idempotency key; `until` in ms.
 
     Attributes:
-        derived: the type has made it of the payload; nobody gave it.
-        instead_of: it is taken from this job.
+        derived: made from the payload by the type; no caller sent it.
+        instead_of: the job that loses the key.
     """
 
     key: str
@@ -27,14 +27,14 @@ class IdempotencyRecord:
     derived: bool = False
     instead_of: str | None = None
 
-    def meaning(self, stood: Item) -> DuplicateOf:
-        """What the key means already, when this stands in its place."""
-        return DuplicateOf(stood["job_id"], stood["fingerprint"] == self.fingerprint)
+    def meaning(self, found: Item) -> DuplicateOf:
+        """Return the job that the key means, from the row that holds it."""
+        return DuplicateOf(found["job_id"], found["fingerprint"] == self.fingerprint)
 
 
 @dataclass(frozen=True, slots=True)
 class JobInsert:
-    """A job to be created, unless its key is `known`; `with_it` are jobs that exist only together with it."""
+    """A job to insert, unless its key is `known`; `with_it` are jobs that exist only together with it."""
 
     job: Job
     memory: IdempotencyRecord | None = None
@@ -43,18 +43,18 @@ class JobInsert:
 
     @property
     def parents(self) -> frozenset[str]:
-        """Jobs of the table that must learn of their new child."""
+        """The jobs that must learn of their new child."""
         return self.job.blocked_by
 
     @property
     def size(self) -> int:
-        """Items of a transaction."""
+        """Items in a transaction."""
         return 1 + (self.memory is not None) + len(self.with_it) + len(self.parents)
 
 
 @dataclass(frozen=True, slots=True)
 class DuplicateOf:
-    """The key means another job already; `same` tells whether it was the same request."""
+    """The job that the key means already; `same` if the request was the same."""
 
     job_id: str
     same: bool
@@ -62,11 +62,11 @@ class DuplicateOf:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """What became of inserts, by the ids of their jobs.
+    """The outcome of inserts, by the ids of their jobs.
 
     Attributes:
-        known: those whose key means a job already; they were left out.
-        late: those of which a parent had ended before it was told: nobody but `Dependents.recheck` tells them.
+        known: jobs left out because their key means another job.
+        late: jobs with a parent that ended before it learned of them: `Dependents.recheck` releases them.
     """
 
     known: dict[str, DuplicateOf]
@@ -74,7 +74,7 @@ class Created:
 
 
 def chunks(inserts: Sequence[JobInsert], most: int) -> Iterable[list[JobInsert]]:
-    """Drafts, in their order, as many together as a transaction of `most` items takes."""
+    """Yield the inserts in order, as many together as a transaction of `most` items takes."""
     chunk: list[JobInsert] = []
     size = 0
     for insert in inserts:

@@ -1,6 +1,6 @@
-"""Which waiting jobs an invocation may claim, and in what order: those its messages name, or others that go first.
+"""The waiting jobs that an invocation may claim, in order: those that its messages name, or higher-ranked ones.
 
-What goes first is decided in `order`; here is what is read for it.
+`ranking` decides the order; this module reads what it needs.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from adbot_queue.jobs.store.jobs import JobStore
 from adbot_queue.jobs.worker.ranking import RankedJob, select
 
 WINDOW = 40
-"""Waiting jobs that a full batch looks at to keep the order."""
+"""Waiting jobs that a full batch reads to keep the order."""
 
 FRESH_MS = 1_000
-"""For so long what was seen there serves the next batches too; then a job of higher priority may have come."""
+"""How long one read serves the next batches; a job of higher priority may come later."""
 
 Named = tuple[str | None, str]
 """Rank and id of a job that a message names."""
 
 
 class ReadyWindow:
-    """The first waiting jobs of a queue as they were a moment ago, less those that this worker has claimed since.
+    """The first waiting jobs of a queue, as of the last read, less those that this worker has claimed since.
 
-    One look serves several batches. What is seen too late costs nothing but order; claims say who has a job.
+    One read serves several batches. A stale window costs order only; claims decide who gets a job.
     """
 
     def __init__(self, store: JobStore, now: Clock) -> None:
@@ -37,7 +37,7 @@ class ReadyWindow:
         self._looked_at = 0
 
     def of(self, queue: str, enough: int) -> list[RankedJob]:
-        """In order, as many as a batch takes (`enough`) or all there are."""
+        """Return the window in order: as many jobs as a batch takes (`enough`), or all."""
         now = self._now()
         fresh = queue == self._queue and self._looked_at <= now < self._looked_at + FRESH_MS
         if not fresh or len(self._places) < enough:
@@ -46,7 +46,7 @@ class ReadyWindow:
         return self._places
 
     def claimed(self, ids: Collection[str], *, fresh: bool) -> None:
-        """These wait no more. Not `fresh`: somebody else had some of them, so that others may be gone too."""
+        """Remove claimed jobs. Not `fresh`: another worker had some of them, so the window is stale."""
         self._places = [place for place in self._places if place[1] not in ids] if fresh else []
 
 
@@ -63,18 +63,18 @@ class ClaimCandidates:
         self._looked = False
 
     def __contains__(self, job_id: str) -> bool:
-        """Whether it was not its turn yet."""
+        """Return whether a job is still a candidate."""
         return job_id in self._ids
 
-    def look(self, window: Sequence[RankedJob]) -> None:
-        """Let waiting jobs that go first pass."""
+    def rerank(self, window: Sequence[RankedJob]) -> None:
+        """Let higher-ranked waiting jobs go first."""
         self._looked = True
         first, then = select(self._own, window, self._chance.shuffle)
         self._ids = deque(dict.fromkeys([*first, *then]))
         self._seen.update(self._ids)
 
     def next(self, most: int) -> list[str]:
-        """The next to claim; when those that were named are taken, whichever wait."""
+        """Return the next candidates; once the named jobs are taken, any waiting jobs."""
         if not self._ids and not self._looked:
             self._looked = True
             others = [job_id for _, job_id in self._store.ready(self._queue, WINDOW) if job_id not in self._seen]

@@ -1,4 +1,4 @@
-"""Jobs that wait for others: released, or cancelled, when those have ended."""
+"""Jobs blocked by others: released or cancelled when those have ended."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from adbot_queue.jobs.worker.dispatch import Dispatcher
 
 
 class Dependents:
-    """Tells children of their parents' end.
+    """Notifies children that a parent has ended.
 
-    Every step may be repeated and may die: the child's row is looked at again by the sweeper (`due_at`), which asks
-    its parents how they are.
+    Every step may be repeated or lost: the sweeper rechecks a blocked job (`due_at`) by reading its parents.
     """
 
     def __init__(self, store: JobStore, dispatcher: Dispatcher, now: Clock = system_clock) -> None:
@@ -24,7 +23,7 @@ class Dependents:
         self._now = now
 
     def notify(self, parent: Job) -> None:
-        """A job has ended: let its children know."""
+        """Notify the children of a job that has ended."""
         ready: list[Job] = []
         for child in sorted(parent.children):
             try:
@@ -34,13 +33,13 @@ class Dependents:
         self._dispatcher.send(ready)
 
     def register(self, child: Job) -> None:
-        """A job waits for jobs of its own: have them know."""
-        told = [self._store.add_child(parent, {child.id}) for parent in sorted(child.blocked_by)]
-        if not all(told):
+        """Register a suspended job with the jobs that it waits for."""
+        registered = [self._store.add_child(parent, {child.id}) for parent in sorted(child.blocked_by)]
+        if not all(registered):
             self.recheck(child)
 
     def _parent_ended(self, child_id: str, parent_id: str, parent: Job | None) -> Iterable[Job]:
-        """The child, if it may run now. `parent` is None when its row is gone."""
+        """Yield the child if it may run now. `parent` is None when its row is gone."""
         if parent and parent.state is not JobState.COMPLETED:
             child = self._store.get(child_id)
             if child is None or not child.blocked_by:
@@ -61,10 +60,10 @@ class Dependents:
             self.notify(cancelled)
 
     def recheck(self, child: Job) -> None:
-        """For the sweeper: ask the parents of a waiting child how they are.
+        """Check the parents of a blocked job, for the sweeper.
 
-        A parent whose row is gone (deleted, expired, never made because the request died) counts as done. One that
-        cannot be read has not ended.
+        A parent without a row (deleted, expired, or never written because the request died) counts as completed. An
+        unreadable parent has not ended.
         """
         parents = self._store.get_many(child.blocked_by)
         ready: list[Job] = []
@@ -79,12 +78,12 @@ class Dependents:
             return
         now = self._store.get(child.id)
         if now and now.state is JobState.DELAYED and now.blocked_by:
-            # What may not run before a time will not end before it.
+            # A parent does not end before its own run_at.
             soonest = min((parent.run_at or 0 for parent in parents.values() if not parent.is_terminal), default=0)
             self._recheck_later(now, soonest)
 
     def _recheck_later(self, child: Job, soonest: int) -> None:
-        """The longer it waits already, the longer until the next look: half as long, at most an hour."""
+        """Schedule the next recheck after half the time waited so far, at most an hour."""
         now = self._now()
         since = max(soonest, child.started_at or child.created_at)
         pause = min(max((now - since) // 2, LOOK_AGAIN_MS), LOOK_SELDOM_MS)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Dispatcher:
-    """Sends permits to job queues and calls their workers."""
+    """Sender of messages to job queues, and caller of their workers."""
 
     def __init__(
         self,
@@ -46,15 +46,15 @@ class Dispatcher:
 
     @property
     def is_direct(self) -> bool:
-        """The queues are switched off: nothing is sent to them."""
+        """Whether the queues are switched off: nothing is sent to them."""
         return self._mode() is modes.ProcessingMode.SYNC_DIRECT
 
     def send(self, jobs: Iterable[Job]) -> list[Job]:
         """Send a message for each job that may run now or within SQS's longest delay.
 
         Returns:
-            Those for which SQS took none, all while the queues are switched off. Their rows say that they wait, so the
-            sweeper sees to them.
+            The jobs without a message: SQS refused, or the queues are off. Their rows are waiting, so the sweeper runs
+                them.
         """
         if self.is_direct:
             return list(jobs)
@@ -76,29 +76,29 @@ class Dispatcher:
         return []
 
     def send_again(self, queue: str, message: dict[str, Any], seconds: float) -> None:
-        """Send a message that could not be used now for later.
+        """Send a message again, for later.
 
         Raises:
-            QueueRefused: SQS did not take it; the message that it came by must be delivered again.
+            QueueRefused: SQS refused; the original message must be delivered again.
         """
         delay = min(math.ceil(seconds), MAX_QUEUE_DELAY_MS // 1000)
         queues.send(self._sqs, self._urls[queue], message, delay=delay)
 
     def _delay(self, job: Job) -> int:
-        """Seconds, rounded up: a message that comes a little late is better than one that comes too early."""
+        """Return the seconds, rounded up: a little late is better than too early."""
         if job.state is JobState.WAITING or job.run_at is None:
             return 0
         return -(-min(max(job.run_at - self._now(), 0), MAX_QUEUE_DELAY_MS) // 1000)
 
     def run(self, job: Job, mode: JobMode) -> bool:
-        """Have the queue's worker run the job and wait for it; False when that could not be done.
+        """Call the queue's worker and wait for it; False if the call failed.
 
-        The same code runs as for a message, in the same function, with the permissions of that queue alone.
+        The function and permissions are the same as for a message.
         """
         return self._invoke(job, mode, "RequestResponse")
 
     def start(self, job: Job, mode: JobMode) -> bool:
-        """Have the queue's worker run the job some time soon; False when Lambda did not take it."""
+        """Start the queue's worker asynchronously; False if Lambda refused."""
         return self._invoke(job, mode, "Event")
 
     def _invoke(self, job: Job, mode: JobMode, kind: Any) -> bool:
@@ -118,7 +118,7 @@ class Dispatcher:
         return True
 
     def backlog(self, queue: str) -> int:
-        """Messages that nobody has received yet, about; 0 when SQS does not say: a doubled message does no harm."""
+        """Return about how many messages wait unreceived; 0 if SQS does not say: a duplicate message is harmless."""
         try:
             answer = self._sqs.get_queue_attributes(
                 QueueUrl=self._urls[queue], AttributeNames=["ApproximateNumberOfMessages"]

@@ -1,4 +1,4 @@
-"""What a message of a job queue says. Pure."""
+"""The body of a job queue's message. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from adbot_queue.jobs.model import Job, JobState
 
 @dataclass(frozen=True, slots=True)
 class JobMessage:
-    """One message, or one call: one job of the queue may run, as a rule this one.
+    """A permission to run one job of the queue, as a rule the named one.
 
     Attributes:
-        rank: of the job that is named, in the order of service; None: it is never passed over for another.
-        delayed: no other message finds that job, should another be run in its place.
+        rank: the named job's place in the order of service; None: never passed over.
+        delayed: the only message that names this job; if another job runs instead, it must be sent again.
     """
 
     job_id: str
@@ -25,15 +25,15 @@ class JobMessage:
 
     @classmethod
     def for_job(cls, job: Job) -> Self:
-        """That of a job which may run now, or at its time."""
+        """Return the message of a job that may run now, or at its time."""
         return cls(job.id, job.queue, job.effective_rank, job.state is JobState.DELAYED)
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> Self:
-        """As `message` says it."""
+        """Return a parsed body."""
         return cls(message["job"], message["queue"], message.get("rank"), bool(message.get("delayed")))
 
     def to_message(self) -> dict[str, Any]:
-        """Its JSON body; what says nothing is left out."""
+        """Return the JSON body; empty fields are left out."""
         rank = {"rank": self.rank} if self.rank else {}
         return {"job": self.job_id, "queue": self.queue, **rank, **({"delayed": True} if self.delayed else {})}

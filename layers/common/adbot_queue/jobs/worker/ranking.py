@@ -1,7 +1,7 @@
-"""Which waiting jobs the messages of one batch may run. Pure.
+"""Which waiting jobs the messages of a batch may run. Pure.
 
-A message permits one job of its queue to run, as a rule the one that it names. Only when there is a backlog (the batch
-is full) does order matter, and then a job of higher priority, or one that is clearly earlier in fair order, goes first.
+A message permits one job of its queue to run, as a rule the named one. Order matters with a backlog only (a full
+batch): then a job of higher priority, or one clearly earlier in fair order, goes first.
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 FAIRNESS_SLACK_MS = 2_000
-"""How much earlier (virtual time) another job must be to go first: less is not worth a race with other workers."""
+"""How much earlier (virtual time) another job must be to go first: less is not worth a race between workers."""
 
 RankedJob = tuple[str, str]
-"""A job's rank and its id."""
+"""A job's rank and id."""
 
 
 def select(
     own: Sequence[tuple[str | None, str]], window: Sequence[RankedJob], shuffle: Callable[[list[str]], None]
 ) -> tuple[list[str], list[str]]:
-    """What to claim.
+    """Return what to claim.
 
     Args:
-        own: rank and id of the jobs that the batch names; no rank: it is never passed over.
-        window: the first waiting jobs of the queue in the order of service.
-        shuffle: mixes a list in place, so that workers that see the same window do not all claim the same job.
+        own: rank and id of the jobs that the batch names; without a rank a job is never passed over.
+        window: the first waiting jobs of the queue, in order of service.
+        shuffle: shuffles a list in place, so that workers with the same window claim different jobs.
 
     Returns:
-        As many ids as `own` has; and those to try instead where a claim fails, the first first.
+        As many ids as `own` has, and the ids to try when a claim fails, in order.
     """
     names = {job_id for _, job_id in own}
     others = [place for place in window if place[1] not in names]
@@ -45,7 +45,7 @@ def select(
 
 
 def outranks(rank: str, other: str) -> bool:
-    """Whether a job of this rank goes before one of the other: higher priority, or earlier by more than the slack."""
+    """Return whether a rank goes before another: higher priority, or earlier by more than the slack."""
     priority, _, moment = rank.partition("#")
     other_priority, _, other_moment = other.partition("#")
     try:

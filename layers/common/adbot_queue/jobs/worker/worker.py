@@ -1,4 +1,4 @@
-"""The one way to execute a job: claim, run, finish. For messages of a queue and for calls from a request alike."""
+"""The one way to execute a job: claim, run, finish. Used for messages and for direct calls."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ TimeLeft = Callable[[], int]
 _THREADS = DaemonThreadPool()
 
 LEASE_MARGIN_MS = 15_000
-"""How much longer a claim lasts than its job may run: enough to write down the result, retries included."""
+"""How much longer a lease lasts than its job may run: time to write the result, with retries."""
 
 RESERVE_MS = 5_000
-"""Time left of an invocation that is kept for writing down results."""
+"""Milliseconds of an invocation reserved for writing results."""
 
 MAX_RESULT = 32 * 1024
-"""Bytes of a result that are kept."""
+"""Bytes of a result that are stored."""
 
 PARALLEL = 10
 """Jobs of a batch that are claimed together and run at once."""
@@ -85,18 +85,18 @@ class Worker:
         full: bool = False,
         mode: JobMode = JobMode.ASYNC_QUEUE,
     ) -> None:
-        """Run one job for each message, side by side. When it returns, every message is used up.
+        """Run one job for each message, in parallel. When it returns, every message may be deleted.
 
-        A job that dies with this process is found by the sweeper when its lease has run out.
+        The sweeper finds a job that dies with this process when its lease expires.
 
         Args:
             messages: all of one queue.
             time_left: milliseconds until the process is stopped.
-            full: there is a backlog, so the order among waiting jobs is looked at.
-            mode: noted at the jobs.
+            full: there is a backlog, so the order among waiting jobs counts.
+            mode: recorded in the jobs.
 
         Raises:
-            ClientError, BotoCoreError, QueueRefused: something is not written or sent; deliver the messages again.
+            ClientError, BotoCoreError, QueueRefused: a write or a send failed; deliver the messages again.
         """
         queue = messages[0].queue
         allowed = self._within_rate(queue, messages)
@@ -104,7 +104,7 @@ class Worker:
             self._store, queue, [(message.rank, message.job_id) for message in allowed], self._chance
         )
         if full:
-            line.look(self._window.of(queue, len(allowed)))
+            line.rerank(self._window.of(queue, len(allowed)))
         run = _Run(queue, time_left, mode, self._now() + time_left() - RESERVE_MS)
         for start in range(0, len(allowed), PARALLEL):
             self._run(self._claim(allowed[start : start + PARALLEL], line, run), run)
@@ -113,7 +113,7 @@ class Worker:
             raise run.failures[0]
 
     def _send_passed_over(self, messages: Sequence[JobMessage], line: ClaimCandidates, run: _Run) -> None:
-        """Delayed jobs whose messages others have used: they wait in no index, so each needs another message."""
+        """Resend the messages of delayed jobs that were passed over: no index lists these jobs."""
         try:
             for message in messages:
                 if message.delayed and message.job_id in line:
@@ -140,7 +140,7 @@ class Worker:
         self._dispatcher.send_again(message.queue, message.to_message(), seconds)
 
     def _claim(self, messages: Sequence[JobMessage], line: ClaimCandidates, run: _Run) -> list[Job]:
-        """A job for each message, as long as there are any. What goes wrong does not stop those that are claimed."""
+        """Claim a job for each message while any wait. An error does not stop the jobs that are claimed already."""
         taken: list[Job] = []
         free = len(messages)
         longest = 1000 * job_queues.QUEUES[run.queue].max_run_s
@@ -174,7 +174,7 @@ class Worker:
         return taken
 
     def _run(self, jobs: Sequence[Job], run: _Run) -> None:
-        """Run the processors, and write down what has ended whenever something has, all of it in one call."""
+        """Run the handlers, and write all that have ended in one call each time."""
         crew: TaskGroup[str] = TaskGroup(_THREADS)
         by_id = {job.id: job for job in jobs}
         ended = [end for job in jobs if (end := self._start(job, crew, run))]
@@ -188,13 +188,13 @@ class Worker:
             ended = []
 
     def _verdict_on(self, job: Job, end: TaskResult[str]) -> Job:
-        """The job as it is after an attempt that ended like this; one that cannot be judged has failed by that."""
+        """Return the job after its attempt; an attempt without a verdict is a failed one."""
         try:
             return self._after(job, end)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001  the others that ended with it have to be written down
-            logger.exception("an end could not be judged", job_id=job.id, job_type=job.type)
+            logger.exception("attempt has no verdict", job_id=job.id, job_type=job.type)
             return self._after(job, TaskResult(job.id, None, error))
 
     def _after(self, job: Job, end: TaskResult[str]) -> Job:
@@ -227,14 +227,14 @@ class Worker:
         return after
 
     def finish(self, job: Job, after: Job) -> None:
-        """Write down how an attempt ended and do what follows from it; nothing when the claim was lost meanwhile."""
+        """Write how an attempt ended, and what follows from it; nothing if the lease was lost."""
         self._finish([(job, after)])
 
     def _finish(self, ends: Sequence[tuple[Job, Job]]) -> None:
-        """The same for several, in as few calls as can be.
+        """Finish several jobs in as few calls as possible.
 
         Raises:
-            Exception: of the first with which something went wrong, when all the others are done.
+            Exception: the first error, after the other jobs are finished.
         """
         on_cancel = partial(_on_cancel, now=self._now())
         ends = [(before, on_cancel(after) if before.cancel_requested else after) for before, after in ends]
@@ -243,7 +243,7 @@ class Worker:
         written = [one for one in outcomes if isinstance(one, Job)]
         if lost := outcomes.count(None):
             count("LeasesLost", lost)
-            logger.warning("leases ran out; what the attempts did is not written down", attempts=lost)
+            logger.warning("leases lost; the results of these attempts are not written", attempts=lost)
         for state, number in Counter(map(_counted, written)).items():
             count(f"Jobs{state}", number)
         self._dispatcher.send([job for job in written if not job.is_terminal])
@@ -253,21 +253,21 @@ class Worker:
                 if job.is_terminal and job.children:
                     self._dependents.notify(job)
                 elif job.blocked_by:
-                    self._set_aside(job, stopping=job.id in stopping)
-            except Exception as error:  # noqa: BLE001  the others must be told too
+                    self._suspend(job, stopping=job.id in stopping)
+            except Exception as error:  # noqa: BLE001  the others must be notified too
                 failures.append(error)
         if failures:
             raise failures[0]
 
-    def _set_aside(self, job: Job, *, stopping: bool) -> None:
-        """Have a job wait for jobs of its own; one that was asked to stop meanwhile goes on at once, to stop them."""
+    def _suspend(self, job: Job, *, stopping: bool) -> None:
+        """Block a job until jobs of its own end; if cancellation was requested, run it at once, to stop them."""
         if not job.cancel_requested or stopping:
             self._dependents.register(job)
         elif woken := self._store.change(job, job.waiting(self._now())):
             self._dispatcher.send([woken])
 
     def _start(self, job: Job, crew: TaskGroup[str], run: _Run) -> TaskResult[str] | None:
-        """Start the processor; how the attempt ended already when it cannot be started."""
+        """Start the handler; return the result if it cannot be started."""
         try:
             known, payload = _prepared(job)
         except KeyboardInterrupt:
@@ -318,9 +318,9 @@ class Worker:
 
 
 def _on_cancel(after: Job, now: int) -> Job:
-    """Return what to write instead if cancellation was requested: a job that would run again or die is cancelled.
+    """Return what to write instead if cancellation was requested: a job that would retry or die is cancelled.
 
-    A job that leads others runs once more, to stop them.
+    A job with jobs of its own runs once more, to stop them.
     """
     goes_on = after.state in {JobState.DELAYED, JobState.WAITING} and not after.blocked_by
     if not (goes_on or after.state is JobState.DEAD) or job_types.spawns_jobs(after.type):
@@ -345,7 +345,7 @@ def _counted(job: Job) -> str:
 
 
 def _put_back(job: Job, error: Unsupported | Unreadable, now: int) -> Job:
-    """A job that waits for another version of the code, with the reason; the log has it when it is put back first."""
+    """Return a job that waits for another version of the code; the first time is logged."""
     name = error.error if isinstance(error, Unsupported) else type(error).__name__
     failure = Failure("unsupported", name, str(error)[:500])
     if job.failure is None or job.failure.kind != failure.kind:
@@ -355,9 +355,9 @@ def _put_back(job: Job, error: Unsupported | Unreadable, now: int) -> Job:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What all jobs of one invocation share. `failures` are raised when all of them have ended.
+    """What the jobs of one invocation share. `failures` are raised after all jobs have ended.
 
-    `contexts` have the jobs that were started as their last slices have left them.
+    `contexts` hold the started jobs as their last slices have left them.
     """
 
     queue: str
@@ -374,14 +374,14 @@ class _Run:
 
 
 def _prepared(job: Job) -> tuple[JobType, Any]:
-    """Its type, and its payload as the type reads it.
+    """Return the job's type and its payload.
 
-    What was accepted at the door and cannot be read here is another version's: a field's new value cannot be told from
-    a damaged one, so both wait.
+    A payload that was valid when enqueued and is not readable here belongs to another version, or is damaged; a new
+    value of a field cannot be distinguished from damage, so both wait.
 
     Raises:
-        Cancelled: it is not to run any more.
-        Unsupported: this version does not know its type, or cannot read its payload; the message names the fields.
+        Cancelled: cancellation was requested.
+        Unsupported: this version does not know the type or cannot read the payload; the message names the fields.
     """
     if job.cancel_requested and not (job.has_started and job_types.spawns_jobs(job.type)):
         raise Cancelled("cancelled before it ran")
@@ -396,7 +396,7 @@ def _prepared(job: Job) -> tuple[JobType, Any]:
 
 
 def _storable(result: Any) -> Any:
-    """The result, or a note that it is too large to be kept: the work is done either way."""
+    """Return the result, or a note that it is too large to store."""
     text = json.dumps(result, default=str)
     return {"truncated": True, "bytes": len(text)} if len(text) > MAX_RESULT else json.loads(text)
 
