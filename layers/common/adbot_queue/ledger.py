@@ -1,6 +1,6 @@
-"""The ledger: whoever changes something signs for it, in the same transaction.
+"""The ledger: every change by a person or provider is signed in its own transaction.
 
-Entries are only ever put, under a key made of time and chance; no function may update or delete one.
+Entries are only put, under a key made of time and chance; no function may update or delete one.
 """
 
 from __future__ import annotations

@@ -419,7 +419,7 @@ def test_the_new_key_is_looked_for_once_a_minute_and_before_the_next_probe(jobs:
     while True:
         jobs.advance(5)
         try:
-            assert known.admit("sendgrid", version) is True
+            assert known.acquire("sendgrid", version) is True
             break
         except CircuitOpen:
             refusals += 1

@@ -269,7 +269,7 @@ def test_a_process_remembers_a_bounded_number_of_receivers(on: World, monkeypatc
     known = CircuitBreaker(aws.dynamodb(), on.env["SYSTEM_TABLE"])
     for number in range(20):
         name = circuit_of(outbound.from_env().place(f"https://host-{number}.example/"))
-        known.admit(name)
+        known.acquire(name)
         known.succeeded(name, probe=False)
 
     assert max(map(len, (known._circuits, known._unreported, known._looked))) <= 5

@@ -31,7 +31,7 @@ class Process:
     def call(self, *, well: bool) -> bool:
         """Whether the call was made."""
         try:
-            probe = self.circuits.admit(self.provider)
+            probe = self.circuits.acquire(self.provider)
         except CircuitOpen:
             return False
         (self.circuits.succeeded if well else self.circuits.failed)(self.provider, probe=probe)
@@ -42,7 +42,7 @@ class Process:
 
     def waits(self) -> float:
         with pytest.raises(CircuitOpen) as refused:
-            self.circuits.admit(self.provider)
+            self.circuits.acquire(self.provider)
         return refused.value.seconds
 
     @property
@@ -143,7 +143,7 @@ def test_one_call_probes_and_the_others_wait_for_its_outcome(
     clock.advance(30_000)
     assert process.stands.state is CircuitState.HALF_OPEN
 
-    assert process.circuits.admit(process.provider) is True
+    assert process.circuits.acquire(process.provider) is True
     assert other.waits() == 90
     process.circuits.succeeded(process.provider, probe=True)
 
@@ -168,7 +168,7 @@ def test_each_probe_that_fails_doubles_the_rest_up_to_five_minutes(
 def test_a_probe_whose_process_died_is_followed_by_another(process: Process, other: Process, clock: FakeClock) -> None:
     process.calls(badly=5)
     clock.advance(30_000)
-    process.circuits.admit(process.provider)
+    process.circuits.acquire(process.provider)
 
     clock.advance(89_000)
     assert not other.call(well=True)
@@ -180,7 +180,7 @@ def test_a_probe_whose_process_died_is_followed_by_another(process: Process, oth
 def test_a_call_that_was_under_way_when_it_opened_neither_closes_nor_prolongs_it(
     process: Process, other: Process
 ) -> None:
-    assert other.circuits.admit(other.provider) is False
+    assert other.circuits.acquire(other.provider) is False
     process.calls(badly=5)
 
     other.circuits.succeeded(other.provider, probe=False)

@@ -1,9 +1,9 @@
 """How stock meets the queue. Pure.
 
-A pool is a log of sessions (segments, in order) with a cursor, and a queue of bots (sequence numbers, in order)
-with a head. Serving moves both forward and never back; the header holds cursor, head and all counts, and carries
-the version under which every change is committed. Because all that matters happens in one header, no session can
-be given twice and nobody can be overtaken, however many workers try at once: the second one's version is stale.
+A pool is a log of sessions (segments, in order) with a cursor, and a queue of bots (sequence numbers, in order) with a
+head. Serving moves both forward and never back. One row, the header, holds cursor, head and all counts, and the version
+under which every change is committed: no session is given twice and no bot is overtaken, however many workers run at
+once, since a stale version is refused.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from itertools import pairwise
 from adbot_queue.adbots.model import Run
 
 STEP_ITEMS = 100
-"""Items one resolver step may write: the limit of a DynamoDB transaction."""
+"""The most items that a resolver step writes: the limit of a DynamoDB transaction."""
 
 PLACEMENT = 3
-"""Items that a place at the tail costs: the inbox entry goes, the queue entry comes, the bot is told."""
+"""Items that a place at the tail costs: the inbox entry deleted, the queue entry and the bot written."""
 
 INBOX_SHARE = 30
-"""Items of a step kept for the inbox while the queue is long, so that buyers get their place without waiting for it."""
+"""Items of a step reserved for the inbox while the queue is long, so that buyers get their place without waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +30,17 @@ class PoolState:
     """The state of a pool, in one item.
 
     Attributes:
-        free: sessions that could be given away now.
-        stock_total: sessions published and not lost, given away or not.
-        queue_head: place of the first bot that waits; equals `queue_tail` when none does.
-        queue_tail: place that the next bot gets.
-        missing_total: sessions that all waiting bots together lack.
-        head_missing: what the first waiting bot still lacks when it was served in part; None: as its entry says.
+        free: sessions ready to be assigned.
+        stock_total: sessions published and not lost, assigned or not.
+        queue_head: place of the first waiting bot; equals `queue_tail` if the queue is empty.
+        queue_tail: the next bot's place.
+        missing_total: sessions that the waiting bots lack together.
+        head_missing: what the first bot still lacks after it was served in part; None: as its entry says.
         oldest_queued_at: when the first waiting bot got its place.
-        last_queued_at: the latest time given out with a place; the next is later, whatever the clocks say.
-        cursor_segment, cursor_offset: the first position of the stock not passed yet.
-        next_segment: number the next segment gets.
-        parked: bots set aside: refused three times, or not readable.
+        last_queued_at: time of the latest place; the next is later, whatever the clocks say.
+        cursor_segment, cursor_offset: the first position of the stock not yet passed.
+        next_segment: number of the next segment.
+        parked: parked bots: refused three times, or unreadable.
         aside: segments that this version cannot read, each with the position up to which it was served.
         set_aside: sessions in them; `stock_total` counts these, `free` does not.
     """
@@ -66,7 +66,7 @@ class PoolState:
 
 @dataclass(frozen=True, slots=True)
 class InboxEntry:
-    """A bot that was bought and has no place yet."""
+    """A paid bot without a place."""
 
     id: str
     adbot_id: str
@@ -76,7 +76,7 @@ class InboxEntry:
 
 @dataclass(frozen=True, slots=True)
 class QueueEntry:
-    """A bot's place. `missing` is what it lacked when it got the place, or since a command changed it."""
+    """A bot's place. `missing` is what it lacked when it got the place, or after the last command that changed it."""
 
     seq: int
     adbot_id: str
@@ -86,10 +86,10 @@ class QueueEntry:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Segment:
-    """A stretch of the stock: ranges of uploads, one behind the other.
+    """A part of the stock: ranges of uploads, one after the other.
 
-    Positions in `dead`, counted from the segment's start, are passed over: lost, or taken out by hand. `moved_to` is
-    the segment by which positions behind its end came back, after it had been set aside.
+    Positions in `dead`, counted from the segment's start, are skipped: lost, or taken out by an operator. `moved_to` is
+    the segment that returned the positions behind its end, after the segment was set aside.
     """
 
     number: int
@@ -99,7 +99,7 @@ class Segment:
 
     @property
     def count(self) -> int:
-        """Positions, dead ones included."""
+        """Number of positions, dead ones included."""
         return sum(run.count for run in self.ranges)
 
     def free_from(self, position: int) -> tuple[Run, ...]:
@@ -118,7 +118,7 @@ class Segment:
         return tuple(runs)
 
     def position(self, upload: str, offset: int) -> int | None:
-        """Where in this segment that session stands, None where it does not."""
+        """Return the position of a session in this segment, None if it is elsewhere."""
         passed = 0
         for run in self.ranges:
             if run.covers(upload, offset):
@@ -129,7 +129,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Assignment:
-    """Sessions that a step gives to one bot. `inbox` is set where the bot had no place before."""
+    """Sessions that a step assigns to one bot. `inbox` is set for a bot without a place."""
 
     adbot_id: str
     seq: int
@@ -141,13 +141,13 @@ class Assignment:
 
     @property
     def count(self) -> int:
-        """Sessions given."""
+        """Number of sessions."""
         return self.missing_before - self.missing_after
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Placement:
-    """A place at the tail for a bot out of the inbox that gets nothing yet."""
+    """A place at the tail for a bot from the inbox that gets no session yet."""
 
     inbox: InboxEntry
     entry: QueueEntry
@@ -155,7 +155,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class AllocationStep:
-    """What one transaction does, all or nothing, if the header still has version `before.version`."""
+    """The changes of one transaction, conditional on the header's version `before.version`."""
 
     before: PoolState
     after: PoolState
@@ -164,14 +164,14 @@ class AllocationStep:
 
     @property
     def changes_nothing(self) -> bool:
-        """There is nothing to commit."""
+        """Whether there is nothing to commit."""
         return replace(self.after, version=self.before.version) == self.before
 
     def named_twice(self) -> set[str]:
         """Return the bots that the step names more than once.
 
-        Header, inbox and queue are read one after the other: a bot that gets its place in between is in both. Such a
-        step would name one item twice, and is not sent.
+        Header, inbox and queue are read one after the other: a bot that gets its place in between appears in both. Such
+        a step would name one item twice, and is not sent.
         """
         bots = Counter(one.adbot_id for one in self.assignments)
         bots.update(one.entry.adbot_id for one in self.placements)
@@ -179,7 +179,7 @@ class AllocationStep:
 
     @property
     def gives_twice(self) -> bool:
-        """The step gives one position to two bots, or twice to one."""
+        """Whether the step assigns a position twice."""
         runs = sorted(run for one in self.assignments for run in one.runs)
         return any(one.upload == other.upload and one.end > other.offset for one, other in pairwise(runs))
 
@@ -194,7 +194,7 @@ class _Tape:
     _index: int = field(default=0)
 
     def take(self, wanted: int, most_runs: int) -> tuple[Run, ...]:
-        """Up to `wanted` sessions in at most `most_runs` runs; moves the cursor behind them."""
+        """Return up to `wanted` sessions in at most `most_runs` runs, and move the cursor past them."""
         runs: list[Run] = []
         while wanted and (segment := self._current()) is not None:
             run = self._next_run(segment, wanted)
@@ -211,7 +211,7 @@ class _Tape:
         return tuple(runs)
 
     def _current(self) -> Segment | None:
-        """The segment under the cursor; steps over finished ones; None at the end of what was read."""
+        """Return the segment at the cursor, past finished ones; None at the end of what was read."""
         while self._index < len(self.segments):
             segment = self.segments[self._index]
             if segment.number > self.segment:
@@ -224,7 +224,7 @@ class _Tape:
         return None
 
     def _next_run(self, segment: Segment, wanted: int) -> Run | None:
-        """The free positions from the cursor to the next gap, at most `wanted`; passes over dead ones first."""
+        """Return the free positions from the cursor to the next gap, at most `wanted`, past dead ones."""
         while self.offset in segment.dead:
             self.offset += 1
         start = 0
@@ -252,14 +252,14 @@ def plan(
     Args:
         header: the pool's header as read.
         inbox: the oldest entries, in order.
-        queue: the first waiting entries in order, and one more than the step can serve unless these are all, so
-            that the next head is known.
-        segments: the stock from the cursor on, in order, as much as was read.
+        queue: the first waiting entries in order, and one more than the step can serve unless these are all, so that
+            the next head is known.
+        segments: the stock from the cursor on, in order, as far as it was read.
         now: milliseconds; places are stamped `max(now, last + 1)`, so that clocks cannot reorder the queue.
-        budget: items the step may write, the header included.
+        budget: items that the step may write, the header included.
 
-    Promises: bots are served strictly in order, each wholly before the next gets anything; counts in the header
-    change by exactly what the assignments and placements say; the step never writes more than `budget` items.
+    Promises: bots are served strictly in order, each completely before the next gets any; the header's counts change by
+    exactly what assignments and placements say; the step never writes more than `budget` items.
     """
     builder = _StepBuilder(header, _Tape(segments, header.cursor_segment, header.cursor_offset), now, budget)
     builder.serve_queue(queue, kept_for_inbox=min(PLACEMENT * len(inbox), INBOX_SHARE))
@@ -268,10 +268,10 @@ def plan(
 
 
 class _StepBuilder:
-    """Gathers a step.
+    """Builder of a step.
 
-    Items it costs: header 1; served from the queue 1 + runs; served out of the inbox 2 + runs (its entry is removed),
-    3 + runs when only in part; placed `PLACEMENT`.
+    Its items: header 1; served from the queue 1 + runs; served from the inbox 2 + runs (its entry is deleted), 3 + runs
+    if only in part; placed `PLACEMENT`.
     """
 
     def __init__(self, header: PoolState, tape: _Tape, now: int, budget: int) -> None:
@@ -313,16 +313,16 @@ class _StepBuilder:
             self.head = self.head_missing = self.oldest = None
 
     def take_in(self, inbox: Sequence[InboxEntry]) -> None:
-        """Serve bots out of the inbox when nobody waits before them, give the others a place at the tail."""
+        """Serve bots from the inbox while no bot waits before them; place the others at the tail."""
         for arrival in inbox:
             if self.left < PLACEMENT:  # a whole assignment costs as many at least
                 break
             queued_at = max(self.now, self.last_queued_at + 1)
             entry = QueueEntry(self.tail, arrival.adbot_id, arrival.required, queued_at)
-            nobody_waits = self.length == 0
+            is_empty = self.length == 0
             runs = (
                 self.tape.take(arrival.required, max(1, self.left - PLACEMENT))
-                if nobody_waits and self.free and self.left > PLACEMENT
+                if is_empty and self.free and self.left > PLACEMENT
                 else ()
             )
             given = sum(run.count for run in runs)
@@ -348,7 +348,7 @@ class _StepBuilder:
                 self.placements.append(Placement(arrival, entry))
             self.length += 1
             self.missing += arrival.required - given
-            if nobody_waits:
+            if is_empty:
                 self.head, self.oldest = entry.seq, queued_at
                 self.head_missing = arrival.required - given if given else None
 
@@ -357,7 +357,7 @@ class _StepBuilder:
         self.free -= assignment.count
 
     def step(self) -> AllocationStep:
-        """The step as gathered."""
+        """Return the step."""
         after = replace(
             self.before,
             version=self.before.version + 1,

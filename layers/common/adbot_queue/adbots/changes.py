@@ -1,8 +1,8 @@
 """What commands do to a bot and to the header of its pool. Pure; `store.commit_change` writes it.
 
-A command is anything but a resolver step: cancel, session lost, reassign, park, unpark. All are the same few
-movements: sessions leave a bot or come to it, sessions leave the stock or come back, the bot leaves the queue,
-keeps its place in it, or joins its tail.
+A command is any change except a resolver step: cancel, session lost, reassign, park, unpark. All consist of the same
+movements: sessions leave a bot or join it, sessions leave the stock or return, the bot leaves the queue, keeps its
+place, or joins the tail.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from adbot_queue.adbots.model import Adbot, AdbotStatus, QueuedReason, Run, join
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class StockPosition:
-    """Where a free session stands in the stock."""
+    """The place of a free session in the stock."""
 
     upload: str
     offset: int
@@ -24,22 +24,22 @@ class StockPosition:
     position: int
 
     def is_ahead_of(self, header: PoolState) -> bool:
-        """The cursor has not passed it: it is free unless it is dead."""
+        """Whether the cursor has not passed it: the session is free unless it is dead."""
         return (self.segment, self.position) >= (header.cursor_segment, header.cursor_offset)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class PoolChange:
-    """What one transaction does, if header and bot still have their versions.
+    """The changes of one transaction, conditional on the versions of header and bot.
 
     Attributes:
-        leaves: the bot's entry in the queue goes.
-        entry_missing: the bot's entry stays and lacks this much now (the head's lack stands in the header instead).
-        joins: the bot gets this entry at the tail.
-        released: sessions that come back to stock, as a new segment at its end.
-        taken: free sessions that go to the bot out of turn.
-        parks, unparks: the bot is set aside, or comes back.
-        parked_as: the park's key of it, where that is not the bot's id.
+        leaves: the bot's queue entry is deleted.
+        entry_missing: the bot's entry stays and lacks this much now (for the head, the header says it instead).
+        joins: the bot's new entry at the tail.
+        released: sessions that return to stock, as a new segment at its end.
+        taken: free sessions that the bot gets out of order.
+        parks, unparks: the bot is parked, or returns.
+        parked_as: the key of its parked entry, if that is not the bot's id.
     """
 
     header_before: PoolState
@@ -57,14 +57,14 @@ class PoolChange:
 
 
 def cancel(header: PoolState, adbot: Adbot, next_in_queue: QueueEntry | None, now: int) -> PoolChange:
-    """The bot ends; its sessions go back to stock. `next_in_queue` is the entry behind the head, if there is one."""
+    """Cancel the bot; its sessions return to stock. `next_in_queue` is the entry behind the head, if any."""
     return _move(header, adbot, (), (), next_in_queue, now, QueuedReason.REASSIGNED, cancelled=True)
 
 
 def lose(
     header: PoolState, adbot: Adbot, upload: str, offset: int, next_in_queue: QueueEntry | None, now: int
 ) -> PoolChange:
-    """A session of the bot is gone for good: it waits for another, at the tail unless it is in the queue already."""
+    """Take a lost session from the bot: it waits for a replacement, at the tail unless it is queued already."""
     change = _move(
         header, adbot, without(adbot.runs, upload, offset), (), next_in_queue, now, QueuedReason.SESSION_LOST, lost=1
     )
@@ -79,7 +79,7 @@ def reassign(
     next_in_queue: QueueEntry | None,
     now: int,
 ) -> PoolChange:
-    """Take named sessions from the bot, back to stock, and give it named free ones."""
+    """Return named sessions of the bot to stock, and give it named free ones."""
     runs = adbot.runs
     for upload, offset in remove:
         runs = without(runs, upload, offset)
@@ -87,9 +87,9 @@ def reassign(
 
 
 def unpark(header: PoolState, adbot: Adbot, now: int) -> PoolChange:
-    """A bot that was set aside waits again, at the tail: the head never moves backwards.
+    """Queue a parked bot again, at the tail: the head never moves backwards.
 
-    One that lacks nothing (a newer version served it, or cancelled it) only leaves the park.
+    A bot that lacks nothing (a newer version served or cancelled it) only leaves the park.
     """
     if adbot.status is not AdbotStatus.QUEUED or not adbot.missing:
         after = replace(header, version=header.version + 1, parked=header.parked - 1)
@@ -106,7 +106,7 @@ def unpark(header: PoolState, adbot: Adbot, now: int) -> PoolChange:
 
 
 def remove_from_queue(header: PoolState, seq: int, missing: int, next_in_queue: QueueEntry | None) -> PoolState:
-    """The header without one waiting bot; when that was the head, the bot behind it is the new one."""
+    """Return the header without one waiting bot; if that was the head, the next bot becomes it."""
     after = replace(header, queue_length=header.queue_length - 1, missing_total=header.missing_total - missing)
     if seq != header.queue_head:
         return after
@@ -119,12 +119,12 @@ def remove_from_queue(header: PoolState, seq: int, missing: int, next_in_queue: 
 
 
 def lose_free(header: PoolState) -> PoolState:
-    """The header with one free session less, lost where it lay."""
+    """Return the header with one free session less, lost in place."""
     return replace(header, version=header.version + 1, free=header.free - 1, stock_total=header.stock_total - 1)
 
 
 def publish(header: PoolState, ranges: tuple[Run, ...], dead: frozenset[int]) -> tuple[PoolState, Segment]:
-    """The header with a new segment at the end of the stock."""
+    """Return the header with a new segment at the end of the stock."""
     segment = Segment(header.next_segment, ranges, dead)
     live = segment.count - len(dead)
     after = replace(
@@ -175,7 +175,7 @@ def _move(
 def _settle_queue(  # noqa: PLR0911  one return a case, each a whole outcome
     change: PoolChange, next_in_queue: QueueEntry | None, now: int, reason: QueuedReason
 ) -> PoolChange:
-    """Give the changed bot its place: none, the one it has, or a new one at the tail."""
+    """Give the changed bot its place: none, its present one, or a new one at the tail."""
     header, before, after = change.header_after, change.before, change.after
     if before.is_parked:
         if after.missing:
@@ -198,15 +198,15 @@ def _settle_queue(  # noqa: PLR0911  one return a case, each a whole outcome
 
 def _join_tail(header: PoolState, adbot_id: str, missing: int, now: int) -> tuple[QueueEntry, PoolState]:
     entry = QueueEntry(header.queue_tail, adbot_id, missing, max(now, header.last_queued_at + 1))
-    nobody_waits = header.queue_length == 0
+    is_empty = header.queue_length == 0
     return entry, replace(
         header,
-        queue_head=entry.seq if nobody_waits else header.queue_head,
+        queue_head=entry.seq if is_empty else header.queue_head,
         queue_tail=entry.seq + 1,
         queue_length=header.queue_length + 1,
         missing_total=header.missing_total + missing,
-        oldest_queued_at=entry.queued_at if nobody_waits else header.oldest_queued_at,
-        head_missing=None if nobody_waits else header.head_missing,
+        oldest_queued_at=entry.queued_at if is_empty else header.oldest_queued_at,
+        head_missing=None if is_empty else header.head_missing,
         last_queued_at=entry.queued_at,
     )
 
@@ -218,13 +218,13 @@ def _queued(adbot: Adbot, entry: QueueEntry, reason: QueuedReason) -> Adbot:
 
 
 def _complete(adbot: Adbot) -> Adbot:
-    """A bot that lacks nothing (any more): it does not wait, and a cancelled one stays cancelled."""
+    """Return a bot that lacks nothing: it does not wait; a cancelled bot stays cancelled."""
     status = AdbotStatus.READY if adbot.status is AdbotStatus.QUEUED else adbot.status
     return replace(adbot, status=status, queued_reason=None, inbox_id=None)
 
 
 def _difference(runs: tuple[Run, ...], kept: tuple[Run, ...]) -> tuple[Run, ...]:
-    """The positions of `runs` that are not in `kept`, which is a part of them."""
+    """Return the positions of `runs` that are not in `kept`, a part of them."""
     gone: list[Run] = []
     for run in runs:
         start = run.offset

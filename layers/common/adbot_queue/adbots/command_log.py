@@ -1,4 +1,4 @@
-"""Commands are signed for, remembered under their key, and refused the second time."""
+"""Commands: signed in the ledger, recorded under their idempotency key, and carried out once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from adbot_queue.ledger import Ledger, LedgerEntry
 
 
 class CommandLog:
-    """What goes into a command's transaction beside its effect: the ledger entry, and its id."""
+    """What a command's transaction contains in addition to its effect: the ledger entry and the record of its key."""
 
     def __init__(self, store: AdbotStore, ledger: Ledger, now: Clock) -> None:
         self._store = store
@@ -27,7 +27,7 @@ class CommandLog:
         """Write a change of a pool.
 
         Raises:
-            Stale: something changed since it was read, or the command was carried out meanwhile: read again.
+            StalePool: a row changed since it was read, or the command was carried out in the meantime: read again.
         """
         try:
             self._store.commit_change(change, *parts)
@@ -46,7 +46,7 @@ class CommandLog:
     def sign(
         self, command: Command, action: str, before: Adbot, after: Adbot, detail: dict[str, Any] | None = None
     ) -> TransactionPart:
-        """Items that sign for a command on a bot and remember it."""
+        """Return the items that sign and record a command on a bot."""
         entry = LedgerEntry(
             command.actor,
             action,
@@ -63,15 +63,15 @@ class CommandLog:
         return sign
 
     def remember(self, transaction: Transaction, command: Command, result: Item) -> None:
-        """Record a command that has a key: refused with tag `command` the second time."""
+        """Record a command that has a key; the second time is refused with tag `command`."""
         if command.id:
             self._store.remember_command(transaction, command.id, command.fingerprint, result, self._now())
 
     def known(self, command: Command) -> CommandResult | None:
-        """The answer of an earlier command with the same key, None when there was none.
+        """Return the result of an earlier command with the same key, if any.
 
         Raises:
-            IdempotencyMismatch: it was another request.
+            IdempotencyMismatch: the key was used for another request.
         """
         if command.id is None or (record := self._store.command(command.id)) is None:
             return None
@@ -80,11 +80,11 @@ class CommandLog:
         return CommandResult(self._adbot(record["adbot_id"]), replayed=True)
 
     def replay(self, command: Command) -> CommandResult:
-        """The answer of the command that was there first.
+        """Return the result of the first command with this key.
 
         Raises:
-            Stale: its record is not to be seen yet.
-            IdempotencyMismatch: it was another request.
+            StalePool: its record is not visible yet.
+            IdempotencyMismatch: the key was used for another request.
         """
         done = self.known(command)
         if done is None:
@@ -99,5 +99,5 @@ class CommandLog:
 
 
 def _second_time(refused: TransactionRejected) -> Exception:
-    """A command that was carried out meanwhile, or a session lost meanwhile: reading again finds it."""
+    """Whether the command was carried out, or a session lost, in the meantime: reading again finds it."""
     return StalePool() if refused.failed.keys() & {"command", "session"} else refused

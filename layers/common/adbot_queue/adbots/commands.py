@@ -1,4 +1,4 @@
-"""What all commands share: who asks, under which id, and how a lost race is run again."""
+"""What all commands share: actor, idempotency key, retry after a conflict."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Command:
-    """Who does something, why, and under which id.
+    """Who does something, why, and under which key.
 
     Attributes:
-        key: the caller's Idempotency-Key: a second command with it is not carried out but answered as the first.
-        fingerprint: of the request, to refuse the key with another request.
+        key: the caller's Idempotency-Key: a second command with it gets the first one's result.
+        fingerprint: of the request, to refuse the key for another request.
     """
 
     actor: Actor
@@ -33,20 +33,20 @@ class Command:
 
     @property
     def id(self) -> str | None:
-        """The key, in the name of the actor: two people may use the same one."""
+        """The key, scoped to the actor: two people may use the same one."""
         return f"{self.actor.id}#{self.key}" if self.key else None
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class CommandResult:
-    """A bot after a command; `replayed` when an earlier command with the same key had done it."""
+    """A bot after a command; `replayed` if an earlier command with the same key did it."""
 
     adbot: Adbot
     replayed: bool = False
 
 
 def refusal_of(adbot: Adbot, action: str) -> AppError:
-    """Why a bot cannot be started or stopped. QUEUED comes before any other state, with what is missing and why."""
+    """Return why a bot cannot be started or stopped. QUEUED precedes any other reason, with what is missing and why."""
     if action == "adbot.start" and adbot.status is AdbotStatus.QUEUED:
         return Forbidden(
             f"adbot {adbot.id} is QUEUED: {adbot.missing} of {adbot.required} sessions are missing",

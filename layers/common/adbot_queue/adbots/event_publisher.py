@@ -1,4 +1,4 @@
-"""Carries what happened to bots from the table's stream to the event bus, to the admin's notices, to metrics."""
+"""Publishes what happened to bots, from the table's stream: to the event bus, the admin's digest and metrics."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ ENTRIES_BYTES = 240_000
 """Size of one PutEvents: AWS's limit is 256 KiB, names and times included."""
 
 SENDS = 3
-"""Calls for an entry that the bus refuses for now, after which the whole batch comes back."""
+"""Calls for an entry that the bus refuses for now; then the whole batch is delivered again."""
 
 NEVER_TAKEN = {"MalformedDetail", "InvalidArgument"}
-"""The bus's codes for an entry that it will not take however often it is sent."""
+"""The bus's codes for an entry that it never accepts."""
 
 NOTICED = {"adbot.queued": "queued", "adbot.resolved": "resolved", "adbot.parked": "parked"}
 SAMPLES = 20
@@ -44,14 +44,14 @@ SAMPLES = 20
 
 
 class Notices(Protocol):
-    """Where notices for the admin are gathered into digests."""
+    """The store that gathers the admin's notices into digests."""
 
     def record(self, batch_id: str, counts: dict[str, int], samples: list[dict[str, Any]]) -> None:
-        """Keep a batch's notices; the same batch twice is one."""
+        """Store a batch's notices; a repeated batch counts once."""
 
 
 class EventPublisher:
-    """Sends events at least once, in the order of the stream for each bot."""
+    """Publishes events at least once, in stream order for each bot."""
 
     def __init__(self, client: EventBridgeClient, bus: str, notices: Notices) -> None:
         self._client = client
@@ -59,21 +59,21 @@ class EventPublisher:
         self._notices = notices
 
     def publish(self, batch: list[dict[str, Any]]) -> None:
-        """Announce a batch of stream records; an unreadable one is set aside and stops no other.
+        """Publish a batch of stream records; an unreadable one is skipped and stops no other.
 
         Raises:
-            Unavailable: the bus did not take all of it; the stream delivers the batch again.
+            Unavailable: the bus did not accept all of it; the stream delivers the batch again.
         """
-        told = readable(batch, _tell)
-        happened = [event for record in told for event in record.events]
+        read = readable(batch, _events_of_record)
+        happened = [event for record in read for event in record.events]
         for chunk in _chunks([self._entry(event) for event in happened]):
             self._send(chunk)
-        reviews = [record.review for record in told if record.review]
+        reviews = [record.review for record in read if record.review]
         counts = Counter(NOTICED[event.name] for event in happened if event.name in NOTICED)
         counts["review"] += len(reviews)
         if counts.total():
             noticed = [_sample(event) for event in happened if event.name in NOTICED]
-            self._notices.record(told[0].id, dict(+counts), (reviews + noticed)[:SAMPLES])
+            self._notices.record(read[0].id, dict(+counts), (reviews + noticed)[:SAMPLES])
         for name, number in Counter(event.name for event in happened).items():
             telemetry.count("".join(part.capitalize() for part in name.replace(".", "_").split("_")), number)
 
@@ -87,7 +87,7 @@ class EventPublisher:
         }
 
     def _send(self, entries: list[PutEventsRequestEntryTypeDef]) -> None:
-        """Send entries. Those refused for now are sent again, alone; those that the bus never takes are dropped."""
+        """Send entries. Those refused for now are sent again, alone; those that the bus never accepts are dropped."""
         codes: set[str] = set()
         for attempt in range(SENDS):
             if attempt:
@@ -110,36 +110,36 @@ class EventPublisher:
 
 @lru_cache(maxsize=1)
 def from_env(notices: Notices) -> EventPublisher:
-    """The announcer of this process."""
+    """Return the publisher of this process."""
     return EventPublisher(aws.events(), settings().event_bus, notices)
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """What one record tells. `id` is the same whenever the record is delivered."""
+class _RecordEvents:
+    """The events of one stream record. `id` is the same for every delivery."""
 
     id: str
     events: list[DomainEvent]
     review: dict[str, Any] | None = None
 
 
-def _tell(record: dict[str, Any]) -> _Told | None:
+def _events_of_record(record: dict[str, Any]) -> _RecordEvents | None:
     kind, _, name = records.partition(record).partition("#")
     if kind not in {"ADBOT", "ORDER"}:
         return None
     before, after = records.images(record)
     if kind == "ADBOT":
         happened = events_of(_adbot(before), _adbot(after))
-        return _Told(str(record.get("eventID") or happened[0].id), happened) if happened else None
+        return _RecordEvents(str(record.get("eventID") or happened[0].id), happened) if happened else None
     if after is None or _status(after) != "REVIEW" or _status(before) == "REVIEW":
         return None
     order_id, reason = after.get("id", {}).get("S", name), after.get("review_reason", {}).get("S", "")
-    told_as = str(record.get("eventID") or f"{order_id}:review")
-    return _Told(told_as, [], {"order_id": order_id, "review_reason": reason})
+    record_id = str(record.get("eventID") or f"{order_id}:review")
+    return _RecordEvents(record_id, [], {"order_id": order_id, "review_reason": reason})
 
 
 def _adbot(image: Mapping[str, Any] | None) -> Adbot | None:
-    """A bot's image; attributes that this version does not know are not even decoded."""
+    """Return a bot's image; attributes that this version does not know are not decoded."""
     if not image:
         return None
     return items.adbot_of(decode({name: image[name] for name in (*Adbot.__slots__, "v") if name in image}))
@@ -151,7 +151,7 @@ def _status(image: Mapping[str, Any] | None) -> str | None:
 
 
 def _chunks(entries: list[PutEventsRequestEntryTypeDef]) -> Iterator[list[PutEventsRequestEntryTypeDef]]:
-    """Parts that one PutEvents takes: by number, and by size, for a badly fragmented bot's event has 30 kB."""
+    """Yield parts that one PutEvents accepts, by number and size: the event of a badly fragmented bot has 30 kB."""
     chunk: list[PutEventsRequestEntryTypeDef] = []
     size = 0
     for entry in entries:

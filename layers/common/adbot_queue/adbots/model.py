@@ -104,10 +104,10 @@ def without(runs: Iterable[Run], upload: str, offset: int) -> tuple[Run, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Adbot:
-    """A bot that somebody paid for.
+    """A paid bot.
 
-    `missing == required - assigned` for every bot that is not cancelled, and `status is QUEUED` exactly when
-    something is missing. Times are milliseconds.
+    `missing == required - assigned` for every bot that is not cancelled, and `status is QUEUED` exactly when sessions
+    are missing. Times are milliseconds.
     """
 
     id: str
@@ -154,11 +154,11 @@ class Adbot:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What was bought and where its money is.
+    """What was bought and the state of its money.
 
-    `amount` is in the currency's smallest unit. What the provider told of the payment (`amount`, `amount_refunded`,
-    `disputed`, `ended`, `paid_until`, `invoices` sorted by id) is copied from the payment's own record, which also
-    keeps what came before there was an order.
+    `amount` is in the currency's smallest unit. What the provider reported (`amount`, `amount_refunded`, `disputed`,
+    `ended`, `paid_until`, `invoices` sorted by id) is copied from the payment's own record, which also keeps what
+    preceded the order.
     """
 
     id: str

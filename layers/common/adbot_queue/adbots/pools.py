@@ -1,4 +1,4 @@
-"""Pools: making them, asking for them, having them resolved."""
+"""Pools: create, read, resolve."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ POOL_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 class Pools:
-    """All pools of the installation. A pool exists from `create` on and for good."""
+    """All pools of the installation. A pool is never deleted."""
 
     def __init__(self, store: AdbotStore, ledger: Ledger, trigger: AllocationTrigger, now: Clock) -> None:
         self._store = store
@@ -41,10 +41,10 @@ class Pools:
         return Resolver(self._store, self._ledger, self._trigger, self._now)
 
     def create(self, pool: str, command: Command) -> tuple[PoolState, bool]:
-        """Make an empty pool; True beside it when it is new, False when it was there.
+        """Create an empty pool; return it, and whether it is new.
 
         Raises:
-            Invalid: a name that is no pool's.
+            Invalid: the name is invalid.
         """
         if not POOL_NAME.fullmatch(pool):
             raise Invalid.field("pool", "1 to 32 of a-z, 0-9 and -, a letter first")
@@ -56,10 +56,10 @@ class Pools:
         return PoolState(pool), True
 
     def header(self, pool: str) -> PoolState:
-        """A pool's header.
+        """Return a pool's header.
 
         Raises:
-            Invalid: there is no such pool. Unavailable: this version cannot read its header.
+            Invalid: the pool does not exist. Unavailable: this version cannot read its header.
         """
         header = self._store.header(pool)
         if header is None:
@@ -67,24 +67,24 @@ class Pools:
         return header
 
     def check(self, pool: str) -> None:
-        """Refuse a pool that does not exist; buyers need no more, whatever its header says.
+        """Refuse a pool that does not exist; a purchase needs no more, whatever the header says.
 
         Raises:
-            Invalid: there is no such pool.
+            Invalid: the pool does not exist.
         """
         if not self._store.exists(pool):
             raise Invalid.field("pool", "does not exist")
 
     def names(self) -> list[str]:
-        """Names of all pools."""
+        """Return the names of all pools."""
         return self._store.pools()
 
     def headers(self) -> list[PoolState]:
-        """All pools that this version can read: one call for their names, one read each."""
+        """Return all pools that this version can read: one call for their names, one read each."""
         return self.readable()[0]
 
     def readable(self) -> tuple[list[PoolState], list[str]]:
-        """All pools, and the names of those whose header this version cannot read."""
+        """Return all readable pools, and the names of the others."""
         found = self._store.read_headers(self._store.pools())
         names = [unreadable.item["pk"].removeprefix("POOL#") for unreadable in found.bad]
         for name, unreadable in zip(names, found.bad, strict=True):

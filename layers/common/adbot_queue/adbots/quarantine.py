@@ -1,8 +1,8 @@
-"""What this version cannot read is set aside: it harms itself only, and its pool goes on.
+"""Rows that this version cannot read are set aside, so that the rest of their pool goes on.
 
-An entry of queue or inbox moves into the park as it is; its bot waits there for an operator. A segment stays where it
-is and is skipped: the header names it and counts its sessions apart, and they come back to the stock by themselves as
-soon as it can be read. What a newer version wrote is never written over.
+An entry of queue or inbox moves into the park unchanged; its bot waits there for an operator. A segment stays in place
+and is skipped: the header names it and counts its sessions separately; they return to the stock as soon as the segment
+can be read. A newer version's row is never overwritten.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Quarantine:
 
         Raises:
             UnreadableRow: the header itself is.
-            Stale, Contended: the pool changed meanwhile; try again.
+            StalePool, TransactionConflict: the pool changed meanwhile; try again.
         """
         while (view := self._store.view(pool, known)) is not None:
             known = None
@@ -60,7 +60,7 @@ class Quarantine:
         """Set aside the later entry of a bot that has several; False when none was found.
 
         Raises:
-            Stale, Contended: as `cleared_view`.
+            StalePool, TransactionConflict: as `cleared_view`.
         """
         rows = [items.queue_item(view.header.pool, entry) for entry in view.queue]
         rows += [items.inbox_item(view.header.pool, entry) for entry in view.inbox]
@@ -108,12 +108,12 @@ class Quarantine:
         others = [other for other in rows if other["sk"] != row["sk"]]
         next_in_queue = next((other for other in others if other["sk"] > row["sk"]), None)
         seq = _seq(row)
-        stood = next((other for other in rows), row)["sk"] == row["sk"]
-        lacks = header.head_missing if stood else number_in(row, "missing", 1)
+        is_head = next((other for other in rows), row)["sk"] == row["sk"]
+        lacks = header.head_missing if is_head else number_in(row, "missing", 1)
         if lacks is None:
             lacks = number_in(row, "missing", 1) or (adbot.missing if adbot else None)
-        if lacks is None:  # nobody says what it lacked: count what the others lack
-            known = (self._lacks(header, other, first=index == 0 and not stood) for index, other in enumerate(others))
+        if lacks is None:  # its lack is unknown: the total less what the others lack
+            known = (self._lacks(header, other, first=index == 0 and not is_head) for index, other in enumerate(others))
             lacks = header.missing_total - sum(known)
         behind = None
         if next_in_queue is not None:

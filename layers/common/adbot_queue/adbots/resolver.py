@@ -1,4 +1,4 @@
-"""Runs a pool's resolver steps until nothing is left to do: the only regular writer of a pool's header."""
+"""Runs a pool's resolver steps until none is left: the only regular writer of a pool's header."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ RESERVE_MS = 10_000
 """Milliseconds left at which a run stops and triggers another: enough for two steps with all their retries."""
 
 STRIKES = 3
-"""Refusals of one bot after which it is set aside, so that it does not block the pool."""
+"""Refusals of one bot after which it is parked, so that it does not block the pool."""
 
 MAX_TORN = 5
-"""Plans in a row that named something twice, after which the pool itself does: the later entry is set aside."""
+"""Plans in a row that named something twice, after which the later of the two entries is set aside."""
 
 MAX_CONFLICTS = 50
-"""Consecutive refused commits after which a run gives up (about 10 s): its message comes back later."""
+"""Consecutive refused commits after which a run stops (about 10 s): its message is delivered again later."""
 
 TimeLeft = Callable[[], int]
 """Milliseconds until the caller must be done."""
@@ -55,19 +55,19 @@ class ResolverRun:
 
 
 @dataclass(slots=True)
-class _Course:
-    """A run under way: what it did, and what went wrong in a row."""
+class _Run:
+    """A run in progress: what it did, and consecutive failures."""
 
     pool: str
     outcome: ResolverRun = field(default_factory=ResolverRun)
     strikes: Counter[str] = field(default_factory=Counter)
-    lost_races: int = 0
+    conflicts_in_a_row: int = 0
     torn: int = 0
     header: PoolState | None = None  # as the last step left it
 
     def took(self, step: AllocationStep) -> None:
-        """A step was committed."""
-        self.lost_races = self.torn = 0
+        """Record a committed step."""
+        self.conflicts_in_a_row = self.torn = 0
         self.header = step.after
         self.outcome.steps += 1
         self.outcome.placed += len(step.placements)
@@ -76,23 +76,23 @@ class _Course:
             self.outcome.completed += assignment.missing_after == 0
             self.outcome.partial += assignment.missing_after > 0
 
-    def lost_a_race(self) -> None:
+    def conflicted(self) -> None:
         """Pause before the pool is read again.
 
         Raises:
-            Unavailable: that happened too often in a row.
+            Unavailable: too many conflicts in a row.
         """
         self.outcome.conflicts += 1
-        self.lost_races += 1
-        if self.lost_races >= MAX_CONFLICTS:
-            raise Unavailable(f"pool {self.pool}: {self.lost_races} commits in a row were refused")
-        time.sleep(random.uniform(0, min(0.005 * 2**self.lost_races, 0.25)))  # noqa: S311  full jitter, no secret
+        self.conflicts_in_a_row += 1
+        if self.conflicts_in_a_row >= MAX_CONFLICTS:
+            raise Unavailable(f"pool {self.pool}: {self.conflicts_in_a_row} commits in a row were refused")
+        time.sleep(random.uniform(0, min(0.005 * 2**self.conflicts_in_a_row, 0.25)))  # noqa: S311  full jitter, no secret
 
 
 class Resolver:
-    """Gives places to bots out of the inbox and serves the queue in order, until both are empty or stock is out.
+    """Places bots from the inbox and serves the queue in order, until both are empty or stock is out.
 
-    Any number may run at once: a step commits only on the header it was planned on.
+    Any number may run at once: a step commits only on the header that it was planned on.
     """
 
     def __init__(self, store: AdbotStore, ledger: Ledger, trigger: AllocationTrigger, now: Clock) -> None:
@@ -108,53 +108,53 @@ class Resolver:
         Triggers another run when its time is over.
 
         Raises:
-            TargetGone: there is no such pool.
+            TargetGone: the pool does not exist.
             Unavailable: `MAX_CONFLICTS` commits in a row were refused by contention or throttling. Other AWS errors
-                pass through. Either way the message comes back and the next run starts where this one stopped.
+                pass. Either way the message is delivered again and the next run continues.
         """
-        course = _Course(pool)
+        run = _Run(pool)
         try:
-            while self._step(course, time_left):
+            while self._step(run, time_left):
                 pass
         finally:
-            self._measure(pool, course.outcome)
-        return course.outcome
+            self._measure(pool, run.outcome)
+        return run.outcome
 
-    def _step(self, course: _Course, time_left: TimeLeft) -> bool:
+    def _step(self, run: _Run, time_left: TimeLeft) -> bool:
         """Take one step, or find out why not; False when nothing is left to do, or no time."""
         try:
-            decided = self._decide(course, time_left)
+            decided = self._decide(run, time_left)
             if decided is None:
                 return False
             view, step = decided
             try:
                 self._store.commit_step(step)
             except AdbotRefused as refused:
-                self._strike(course, view, refused.adbot_ids)
+                self._strike(run, view, refused.adbot_ids)
             else:
-                course.took(step)
+                run.took(step)
         except (StalePool, TransactionConflict):
-            course.lost_a_race()
+            run.conflicted()
         return True
 
-    def _strike(self, course: _Course, view: PoolView, adbot_ids: set[str]) -> None:
-        course.strikes.update(adbot_ids)
-        for adbot_id in [name for name, number in course.strikes.items() if number >= STRIKES]:
-            course.outcome.parked += self._park(view, adbot_id)
-            del course.strikes[adbot_id]
+    def _strike(self, run: _Run, view: PoolView, adbot_ids: set[str]) -> None:
+        run.strikes.update(adbot_ids)
+        for adbot_id in [name for name, number in run.strikes.items() if number >= STRIKES]:
+            run.outcome.parked += self._park(view, adbot_id)
+            del run.strikes[adbot_id]
 
-    def _decide(self, course: _Course, time_left: TimeLeft) -> tuple[PoolView, AllocationStep] | None:
-        """The next step and what it was decided on; None when there is none.
+    def _decide(self, run: _Run, time_left: TimeLeft) -> tuple[PoolView, AllocationStep] | None:
+        """Return the next step and what it was decided on; None when there is none.
 
         Raises:
-            Stale, Contended: the pool changed while it was read; read it again.
+            StalePool, TransactionConflict: the pool changed while it was read; read it again.
         """
-        pool = course.pool
-        known, course.header = course.header, None
+        pool = run.pool
+        known, run.header = run.header, None
         try:
             view = self._aside.cleared_view(pool, known)
         except UnreadableRow as unreadable:
-            # The pool stands still until a version that reads its header runs; its messages need not come back.
+            # The pool waits for a version that can read its header; its messages need no retry.
             logger.error("pool not resolved: its header cannot be read", pool=pool, reason=unreadable.reason)
             telemetry.count("RowsUnreadable")
             return None
@@ -162,14 +162,14 @@ class Resolver:
             raise TargetGone(f"there is no pool {pool}")
         step = plan(view.header, view.inbox, view.queue, view.segments, self._now())
         if step.changes_nothing:
-            return None if known is None else self._decide(course, time_left)  # stock may have come meanwhile
+            return None if known is None else self._decide(run, time_left)  # stock may have come meanwhile
         if time_left() < RESERVE_MS:
-            course.outcome.finished = False
+            run.outcome.finished = False
             self._trigger.send(pool, f"again-{self._now()}")
             return None
         if (twice := step.named_twice()) or step.gives_twice:
-            course.torn += 1
-            if course.torn > MAX_TORN and not self._aside.repeated(view, twice):
+            run.torn += 1
+            if run.torn > MAX_TORN and not self._aside.repeated(view, twice):
                 logger.error("pool not resolved: its stock holds a session twice", pool=pool)
                 telemetry.count("RowsUnreadable")
                 return None
@@ -177,12 +177,12 @@ class Resolver:
         return view, step
 
     def set_aside(self, pool: str) -> None:
-        """Set aside what this version cannot read of the front of a pool's queue, so that a command can go on."""
+        """Set aside what this version cannot read at the front of a pool's queue, so that a command can proceed."""
         with suppress(StalePool, TransactionConflict):
             self._aside.first_entries(pool)
 
     def _park(self, view: PoolView, adbot_id: str) -> bool:
-        """Set a bot aside that was refused too often; False when the pool changed meanwhile (it will come again)."""
+        """Park a bot that was refused too often; False if the pool changed in the meantime."""
         header = view.header
         adbot = self._readable(adbot_id)
         queued = next((entry for entry in view.queue if entry.adbot_id == adbot_id), None)
@@ -220,7 +220,7 @@ class Resolver:
         return True
 
     def _readable(self, adbot_id: str) -> Adbot | None:
-        """A bot, None where there is none or this version cannot read it: such a one is parked unwritten."""
+        """Return a bot; None if it does not exist or this version cannot read it: then it is parked unwritten."""
         try:
             return self._store.adbot(adbot_id)
         except UnreadableRow as unreadable:

@@ -1,4 +1,4 @@
-"""Commands and questions on orders, bots and pools. Other capabilities and the functions come in here only."""
+"""Commands and queries on orders, bots and pools: the entry point for other capabilities and the functions."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from adbot_queue.core.telemetry import logger
 from adbot_queue.ledger import Actor, Ledger, LedgerEntry
 
 MAX_MOVED = 40
-"""Sessions one reassign may name: two items each at the worst, in a transaction of 100."""
+"""The most sessions that one reassign may name: up to two items each, in a transaction of 100."""
 
 
 class AdbotService:
-    """The door of the capability. Commands raise `Unavailable` when they lost too many races in a row."""
+    """The service of this capability. Commands raise `Unavailable` after too many conflicts in a row."""
 
     def __init__(
         self, store: AdbotStore, ledger: Ledger, trigger: AllocationTrigger, now: Clock = system_clock
@@ -62,21 +62,21 @@ class AdbotService:
     def create_paid(
         self, order: Order, mode: ExecutionMode, actor: Actor, *parts: TransactionPart, replaces: Order | None = None
     ) -> Adbot:
-        """Create order and bot, always, whatever the stock; then tell the allocator.
+        """Create order and bot, whatever the stock; then trigger allocation.
 
         The bot starts QUEUED (SEQUENCING). One transaction writes order, bot, inbox entry, ledger entry and the
-        caller's parts; buyers never wait for each other.
+        caller's parts; purchases never contend.
 
         Args:
             order: with pool, required sessions and user; `adbot_id` is the bot's id.
-            mode: whether a consumer of the queue does this, or the request itself.
+            mode: whether a queue's consumer does this, or the request.
             actor: who signs for it.
             parts: add items of the caller's to the transaction.
-            replaces: the order as read, when it exists already (facts came before the payment, or it was reviewed).
+            replaces: the order as read, if it exists already (other facts preceded the payment, or it was in review).
 
         Raises:
-            Refused: `order` when it exists or changed, or tags of parts; nothing was written.
-            Invalid: no such pool, or a number of sessions that no bot may have.
+            TransactionRejected: tag `order` if it exists or changed, or tags of parts; nothing was written.
+            Invalid: the pool does not exist, or the number of sessions is out of range.
         """
         if not (order.adbot_id and order.pool and order.required_sessions):
             raise ValueError(f"order {order.id} does not say which bot it buys")
@@ -96,10 +96,9 @@ class AdbotService:
         return adbot
 
     def create(self, wanted: AdbotSpec, command: Command, time_left: Callable[[], int]) -> CommandResult:
-        """An operator makes a bot, with an order of amount 0 or for an order in REVIEW.
+        """Create a bot for an operator, with an order of amount 0 or for an order in REVIEW.
 
-        Tries to allocate at once, so that the answer normally shows the final state; when that fails the bot
-        waits and completes by itself.
+        Tries to allocate at once, so that the answer normally shows the final state; otherwise the bot waits.
         """
         purchase.check_required(wanted.required)
         if wanted.pool:
@@ -136,16 +135,16 @@ class AdbotService:
     # Changing bots
 
     def start(self, adbot_id: str, command: Command, owner: str | None) -> CommandResult:
-        """Start a bot of `owner` (None: anybody's).
+        """Start a bot of `owner` (None: of any user).
 
         Raises:
-            Forbidden: it is QUEUED, said before any other state is looked at, with what is missing and why.
-            Conflict: its payment is disputed, it runs already, it is cancelled.
+            Forbidden: it is QUEUED, checked before any other state, with what is missing and why.
+            Conflict: its payment is disputed, or it is running or cancelled.
         """
         return self._switch(adbot_id, command, owner, "adbot.start", model.started)
 
     def stop(self, adbot_id: str, command: Command, owner: str | None) -> CommandResult:
-        """Stop a running bot of `owner` (None: anybody's). Raises as `start`."""
+        """Stop a running bot of `owner` (None: of any user). Raises as `start`."""
         return self._switch(adbot_id, command, owner, "adbot.stop", model.stopped)
 
     def _switch(
@@ -168,9 +167,9 @@ class AdbotService:
         return retry_on_conflict(attempt)
 
     def cancel(self, adbot_id: str, command: Command, *parts: Callable[[Transaction, Adbot], None]) -> CommandResult:
-        """End a bot: it leaves the queue, its sessions go back to stock. A cancelled bot stays as it is.
+        """Cancel a bot: it leaves the queue, its sessions return to stock. A cancelled bot stays as it is.
 
-        Extras join the transaction; they run once a try.
+        Parts join the transaction; they run once for each try.
         """
         return self._change(adbot_id, command, "adbot.cancel", self._plan_cancel, parts)
 
@@ -182,10 +181,10 @@ class AdbotService:
         return replace(change, unparks=adbot.is_parked)
 
     def reassign(self, adbot_id: str, add: Sequence[str], remove: Sequence[str], command: Command) -> CommandResult:
-        """Give a bot named free sessions and take named ones of its own back to stock. All of it or nothing.
+        """Give a bot named free sessions and return named ones of its own to stock: all or nothing.
 
         Raises:
-            Invalid: nothing named, too many, the same one twice.
+            Invalid: no session, too many, or one named twice.
             NotFound: an unknown session.
             Conflict: a session to add is not free, one to remove is not the bot's, or there is no room.
         """
@@ -211,13 +210,13 @@ class AdbotService:
         return self._change(adbot_id, command, "adbot.reassign", plan, (), {"add": list(add), "remove": list(remove)})
 
     def lose_session(self, session_id: str, command: Command) -> Adbot | None:
-        """A session is gone for good. Its bot, if it had one, waits for another, at the tail unless it is queued.
+        """Mark a session lost. Its bot, if any, waits for another, at the tail unless it is queued already.
 
         Returns:
             The bot that lost it; None if it was free, or lost already.
 
         Raises:
-            NotFound: an unknown session. Conflict: it is in an upload that is not published yet.
+            NotFound: an unknown session. Conflict: its upload is not published yet.
         """
 
         def attempt() -> Adbot | None:
@@ -254,7 +253,7 @@ class AdbotService:
     def hold(
         self, adbot_id: str, command: Command, *parts: Callable[[Transaction, Adbot], None], held: bool
     ) -> CommandResult:
-        """Put a bot on hold while its payment is disputed (a running one stops), or let it go again."""
+        """Put a bot on hold while its payment is disputed (a running one stops), or release it."""
 
         def attempt() -> CommandResult:
             before = self._adbot(adbot_id)
@@ -271,10 +270,10 @@ class AdbotService:
         return retry_on_conflict(attempt)
 
     def unpark(self, adbot_id: str, command: Command) -> CommandResult:
-        """Give a bot that was set aside a new place at the tail.
+        """Queue a parked bot again, at the tail.
 
         Raises:
-            Conflict: it is not set aside.
+            Conflict: it is not parked.
         """
 
         def plan(adbot: Adbot, header: PoolState) -> PoolChange:
@@ -287,10 +286,10 @@ class AdbotService:
     # Questions
 
     def adbot(self, adbot_id: str, owner: str | None) -> Adbot:
-        """A bot of `owner` (None: anybody's).
+        """Return a bot of `owner` (None: of any user).
 
         Raises:
-            NotFound: there is none, or it is not the owner's; the answer does not tell which.
+            NotFound: it does not exist, or belongs to another user; the answer is the same.
         """
         adbot = self.store.adbot(adbot_id)
         if adbot is None or (owner is not None and adbot.user_id != owner):
@@ -301,10 +300,10 @@ class AdbotService:
         return self.adbot(adbot_id, None)
 
     def order(self, order_id: str, owner: str | None = None) -> Order:
-        """An order of `owner` (None: anybody's).
+        """Return an order of `owner` (None: of any user).
 
         Raises:
-            NotFound: there is none, or it is not the owner's.
+            NotFound: it does not exist, or belongs to another user.
         """
         order = self.store.order(order_id)
         if order is None or (owner is not None and order.user_id != owner):
@@ -314,7 +313,7 @@ class AdbotService:
     def list_adbots(
         self, owner: str | None, status: AdbotStatus | None, limit: int, cursor: str | None
     ) -> tuple[list[Adbot], str | None]:
-        """A page of bots, newest first. With a status, pages are read until one holds something, ten at the most."""
+        """Return a page of bots, newest first. With a status, up to ten pages are read until one has a match."""
         for _ in range(10):
             page, cursor = self.store.list_adbots(owner, limit, cursor)
             chosen = [adbot for adbot in page if status in (None, adbot.status)]
@@ -333,7 +332,7 @@ class AdbotService:
         parts: Sequence[Callable[[Transaction, Adbot], None]],
         detail: dict[str, Any] | None = None,
     ) -> CommandResult:
-        """Read bot and header, decide, commit under both versions; again when somebody was faster."""
+        """Read bot and header, decide, commit under both versions; retry on conflict."""
         misplaced = False
 
         def attempt() -> CommandResult:
@@ -343,7 +342,7 @@ class AdbotService:
             adbot = self._adbot(adbot_id)
             place = self.store.place_in_park(adbot) if misplaced or adbot.is_parked else None
             if place is not None and adbot.status is AdbotStatus.QUEUED:
-                # Set aside while this version could not read it: its own row says still where it waited before.
+                # Parked while unreadable: its own row still says where it waited before.
                 adbot = replace(adbot, queued_reason=QueuedReason.PARKED, inbox_id=None)
             header = self.pools.header(adbot.pool)
             change = plan(adbot, header)
@@ -371,10 +370,10 @@ class AdbotService:
         return done
 
     def _next_in_queue(self, header: PoolState) -> QueueEntry | None:
-        """The bot behind the head of the queue.
+        """Return the bot behind the head of the queue.
 
         Raises:
-            Stale: this version cannot read an entry there; it is set aside now, read again.
+            StalePool: this version cannot read an entry there; it is set aside now, read again.
         """
         try:
             return self.store.next_in_queue(header)
@@ -383,7 +382,7 @@ class AdbotService:
             raise StalePool from unreadable
 
     def _trigger_after(self, adbot: Adbot | None) -> None:
-        """A command may have brought work (a bot that waits) or means (sessions in stock)."""
+        """Trigger allocation: a command may have added a waiting bot, or stock."""
         if adbot:
             self._trigger.send(adbot.pool, f"{adbot.id}-{adbot.version}")
 
@@ -394,7 +393,7 @@ def _bind(part: Callable[[Transaction, Adbot], None], adbot: Adbot) -> Transacti
 
 @lru_cache(maxsize=1)
 def from_env() -> AdbotService:
-    """The service of this process, on the tables and queues that the template names."""
+    """Return the service of this process."""
     env = settings()
     store = AdbotStore(aws.dynamodb(), env.adbots_table)
     return AdbotService(store, ledger.from_env(), AllocationTrigger(aws.sqs(), env.allocation_queue_url))

@@ -1,4 +1,4 @@
-"""Where sessions are: with a bot, free in the stock, lost, or in an upload that is not published."""
+"""Where sessions are: with a bot, free in the stock, lost, or in an unpublished upload."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from adbot_queue.core.dynamodb import Item
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class SessionLocation:
-    """Where a session is. True as long as the header keeps its version."""
+    """The place of a session, valid while the header keeps its version."""
 
     header: PoolState
     upload: str
@@ -30,7 +30,7 @@ class SessionLocation:
 
     @property
     def pool(self) -> str:
-        """The pool it belongs to."""
+        """The session's pool."""
         return self.header.pool
 
     @property
@@ -41,7 +41,7 @@ class SessionLocation:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class _Holder:
-    """What of a bot tells where its sessions are; the rest of its row may be of a version that is not known here."""
+    """The attributes of a bot that name its sessions; the rest of its row may be of an unknown version."""
 
     runs: tuple[Run, ...]
     releases: tuple[int, ...]
@@ -51,10 +51,10 @@ class _Holder:
 
 
 class SessionLocator:
-    """Finds sessions, one or ten thousand.
+    """Locates sessions, one or ten thousand.
 
-    Reads: one BatchGet for 100 headers, bots, uploads or segments, and one Query an upload. No read depends on how many
-    sessions there are besides.
+    Reads: one BatchGet per 100 headers, bots, uploads or segments, and one Query per upload. No read grows with the
+    other sessions of the stock.
     """
 
     def __init__(self, store: AdbotStore) -> None:

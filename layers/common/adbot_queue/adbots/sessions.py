@@ -104,7 +104,7 @@ class Sessions:
         """Take a free session out of the stock for good.
 
         Raises:
-            Stale: the pool changed since the header was read.
+            StalePool: the pool changed since the header was read.
         """
         after = changes.lose_free(header)
         transaction = self._store.transaction()

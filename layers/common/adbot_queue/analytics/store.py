@@ -335,7 +335,7 @@ class AnalyticsStore(Table):
         """Write or delete without a condition; what DynamoDB leaves undone is asked for again.
 
         Raises:
-            Contended: DynamoDB does not come after.
+            TransactionConflict: DynamoDB does not come after.
         """
         for start in range(0, len(requests), BATCH_WRITE):
             pending: Any = {self.table: requests[start : start + BATCH_WRITE]}

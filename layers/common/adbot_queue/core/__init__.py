@@ -1,4 +1,4 @@
-"""What every capability stands on: settings, clock, ids, errors, telemetry, AWS access, HTTP. No business words."""
+"""What every capability uses: settings, clock, ids, errors, telemetry, AWS access, HTTP. No business words."""
 
 import gc
 

@@ -48,7 +48,7 @@ def day_start(text: str) -> int:
     """Return the first millisecond of a day in UTC.
 
     Raises:
-        ValueError: not a date (`2026-12-31`), or one that does not exist.
+        ValueError: not a date (`2026-12-31`), or a day that does not exist.
     """
     if not _DATE.fullmatch(text):
         raise ValueError("must be a date like 2026-12-31")
@@ -60,12 +60,12 @@ def day_start(text: str) -> int:
 
 
 def instant(text: str) -> int:
-    """Return the moment that an RFC 3339 date and time names, cut to its millisecond.
+    """Return the moment of an RFC 3339 date and time, cut to its millisecond.
 
     It is never rounded: a moment stays in its second, hour and day.
 
     Raises:
-        ValueError: not a date and time with an offset, or one that does not exist.
+        ValueError: not a date and time with an offset, or a moment that does not exist.
     """
     found = _DATE_TIME.fullmatch(text)
     if not found:

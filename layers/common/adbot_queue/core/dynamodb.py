@@ -1,7 +1,7 @@
 """DynamoDB with plain Python values, and transactions whose refusals have names.
 
-Not a repository: access patterns live in each capability's store. Here is what they share: conditional writes, paging,
-and `Transaction`, which says which of its conditions refused.
+Not a repository: access patterns live in each capability's store. Shared here: conditional writes, paging, and
+`Transaction`, which reports the conditions that failed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Table:
 
 
 class ConditionFailed(Exception):
-    """A conditional write was refused. `item` is what stood there instead, where DynamoDB told."""
+    """A conditional write was refused. `item` is the row as it is, if DynamoDB returned it."""
 
     def __init__(self, item: Item | None = None) -> None:
         super().__init__("condition failed")
@@ -58,7 +58,7 @@ class TransactionRejected(Exception):
     """A transaction was refused as a whole.
 
     Attributes:
-        failed: tag of each item whose condition refused -> what stood there (None where nothing did).
+        failed: tag of each item whose condition failed -> the row as it is (None if it does not exist).
     """
 
     def __init__(self, failed: dict[str, Item | None]) -> None:
@@ -104,7 +104,7 @@ class Transaction:
         return self._add(tag, "Update", body, condition, values)
 
     def add(self, tag: str, table: str, key: Item, numbers: Mapping[str, int], **values: Any) -> Self:
-        """Add to numbers of an item that need not exist; `values` are attributes to be set beside them."""
+        """Add to numbers of an item, creating it if needed; `values` are attributes to set in addition."""
         changes = {f"n{index}": number for index, number in enumerate(numbers.values())}
         adds = ", ".join(f"#{name} :n{index}" for index, name in enumerate(numbers))
         sets = ", ".join(f"#{name} = :{name}" for name in values)
@@ -148,8 +148,8 @@ class Transaction:
 
         Raises:
             ValueError: more items than a transaction takes; nothing was sent.
-            Refused: a condition did not hold; nothing was written.
-            Contended: nothing was written; the same may succeed in a moment.
+            TransactionRejected: a condition did not hold; nothing was written.
+            TransactionConflict: nothing was written; the same may succeed in a moment.
         """
         if len(self._items) > TRANSACTION_LIMIT:
             raise ValueError(f"a transaction takes {TRANSACTION_LIMIT} items, this one has {len(self._items)}")
@@ -210,7 +210,7 @@ def put_if(client: DynamoDBClient, table: str, item: Item, *, condition: str, **
     """Write one item under a condition.
 
     Raises:
-        ConditionFailed: with what stands there.
+        ConditionFailed: with the row as it is.
     """
     request: dict[str, Any] = {
         "TableName": table,
@@ -236,10 +236,10 @@ def update_if(
     answer: bool = True,
     **values: Any,
 ) -> Item:
-    """Change one item under a condition, and answer it as it is afterwards; nothing of it if that is not wanted.
+    """Change one item under a condition and return it as changed; without `answer` nothing of it.
 
     Raises:
-        ConditionFailed: with what stands there.
+        ConditionFailed: with the row as it is.
     """
     request: dict[str, Any] = {
         "TableName": table,
@@ -257,8 +257,8 @@ def update_if(
 
 
 CONFLICT_TRIES = 6
-"""A write of one item that meets a transaction on it is refused (`TransactionConflictException`): botocore does not try
-that again, and what a worker has done would be lost over it. Five pauses, 0.15 s in all at the most."""
+"""Tries of a one-item write that meets a transaction on its item (`TransactionConflictException`): botocore does not
+retry it, and a worker's result would be lost. Five pauses, at most 0.15 s together."""
 
 
 def _conditional(call: Any, request: dict[str, Any], tries: int = CONFLICT_TRIES) -> Any:
@@ -267,8 +267,8 @@ def _conditional(call: Any, request: dict[str, Any], tries: int = CONFLICT_TRIES
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code")
         if code == "ConditionalCheckFailedException":
-            stood: dict[str, Any] | None = error.response.get("Item")  # type: ignore[assignment]
-            raise ConditionFailed(decode(stood) if stood else None) from error
+            found: dict[str, Any] | None = error.response.get("Item")  # type: ignore[assignment]
+            raise ConditionFailed(decode(found) if found else None) from error
         if code != "TransactionConflictException" or tries == 1:
             raise
     time.sleep(random.uniform(0, 0.32 / 2**tries))  # noqa: S311  jitter, no secret; longer each time
@@ -276,7 +276,7 @@ def _conditional(call: Any, request: dict[str, Any], tries: int = CONFLICT_TRIES
 
 
 def get(client: DynamoDBClient, table: str, key: Item, *, consistent: bool = True) -> Item | None:
-    """One item, read strongly unless told otherwise."""
+    """Return one item, read strongly by default."""
     found = client.get_item(TableName=table, Key=encode(key), ConsistentRead=consistent).get("Item")
     return decode(found) if found else None
 
@@ -312,7 +312,7 @@ def query(
     consistent: bool = True,
     **values: Any,
 ) -> list[Item]:
-    """The items of a partition in key order, page by page, up to `limit`; read strongly unless told otherwise."""
+    """Yield the items of a partition in key order, page by page, up to `limit`; read strongly by default."""
     return list(_pages(client, table, condition, limit, values, forward=forward, consistent=consistent))
 
 
@@ -358,12 +358,12 @@ def query_page(
     where: str | None = None,
     **values: Any,
 ) -> tuple[list[Item], str | None]:
-    """One page of a list and the opaque cursor of the next, None after the last.
+    """Return one page of a list and the opaque cursor of the next, None after the last.
 
-    `where` filters after reading, so that a page may be shorter than `limit` while more follow.
+    `where` filters after reading, so a page may be shorter than `limit` while more follow.
 
     Raises:
-        Invalid: the cursor is not one that this service gave.
+        Invalid: the cursor is invalid.
     """
     request: dict[str, Any] = {
         "TableName": table,

@@ -1,4 +1,4 @@
-"""Errors that callers can act upon. Each knows its problem type, its HTTP status and what else to tell.
+"""Errors that callers can act upon: problem type, HTTP status, and further members.
 
 `core.http` turns them into RFC 9457 problem documents; nothing else chooses a status.
 """
@@ -132,7 +132,7 @@ class Unavailable(AppError):
 
 
 class Internal(AppError):
-    """An error that nobody expected; the log has it under the request id."""
+    """An unexpected error; the log has it under the request id."""
 
     slug = "internal"
     status = HTTPStatus.INTERNAL_SERVER_ERROR

@@ -1,11 +1,11 @@
-"""Send to an address that a user gave, without being made to reach into our own network.
+"""Send to an address that a user gave, without access to our own network.
 
-Names are resolved here, every address of a name must be a public one, and the connection goes to an address that was
-checked: there is no second look-up that could answer differently. Redirects are new addresses, checked anew.
+Names are resolved here, every address of a name must be public, and the connection goes to a checked address: no second
+look-up could answer differently. Redirects are new addresses, checked again.
 
-There are no exceptions: every address that comes in by the API is the caller's word, whatever role the caller has. The
-local run and the tests have receivers on the same machine under names of `.test`, a domain that nobody can own
-(RFC 6761): see `local_receivers`.
+There are no exceptions: every address from the API is the caller's word, whatever the caller's role. The local run and
+the tests have receivers on the same machine under names of `.test`, a domain that cannot be registered (RFC 6761): see
+`local_receivers`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class BadAddress(ValueError):
 
 
 class Unreachable(Exception):
-    """Nobody answered in time, or nothing was understood; it may be different the next time."""
+    """No answer in time, or none that can be read; a later try may succeed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +136,9 @@ class Outbound:
         """Send, following redirects with the same POST.
 
         Args:
-            url: where to.
-            body: what.
-            headers: beside Host and Content-Length.
+            url: the receiver.
+            body: the content.
+            headers: in addition to Host and Content-Length.
             seconds: for all of it, from the first look-up to the last answer's headers.
 
         Returns:
@@ -239,7 +239,7 @@ class Outbound:
 
 
 def is_public(address: Address) -> bool:
-    """Whether it is somebody's on the internet, also when an IPv6 address wraps an IPv4 one."""
+    """Return whether the address is public, also if it is an IPv4 address wrapped in IPv6."""
     if isinstance(address, IPv6Address):
         if address in _NAT64:
             return is_public(IPv4Address(int(address) & 0xFFFF_FFFF))

@@ -44,11 +44,11 @@ def update_many(client: DynamoDBClient, table: str, updates: Sequence[Update]) -
     """Carry out updates of different items, 25 a call.
 
     Returns:
-        For each the item as it is afterwards, nothing of it where no answer is wanted; ConditionFailed with what
-        stands there; or the ClientError or BotoCoreError of this one.
+        For each the item as changed (nothing of it without `answer`); ConditionFailed with the row as it is; or the
+        ClientError or BotoCoreError of this one.
 
     Raises:
-        ClientError, BotoCoreError: of a whole call of several; some of them may have been carried out.
+        ClientError, BotoCoreError: of a whole call; some of its updates may have been carried out.
     """
     if len(updates) == 1:
         return [_alone(client, table, updates[0])]

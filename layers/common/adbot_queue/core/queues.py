@@ -55,10 +55,10 @@ def url_of(arn: str) -> str:
 
 
 def come_back(client: SQSClient, url: str, messages: Sequence[tuple[str, int]]) -> int:
-    """Let received messages come back after so many seconds each, given with their receipt handles.
+    """Set the visibility timeout of received messages: seconds by receipt handle.
 
     Returns:
-        How many SQS refused: those come back after the visibility timeout with which they were received.
+        How many SQS refused: these return after the timeout with which they were received.
     """
     refused = 0
     for start in range(0, len(messages), BATCH):

@@ -64,7 +64,7 @@ class Record:
 
     Attributes:
         line: where it begins, from 1; blank lines, a header and line breaks in quotes count.
-        value: columns with their texts, or the JSON value that stands there; None with a `problem`.
+        value: columns with their texts, or the JSON value; None with a `problem`.
         problem: why it cannot be read.
         last_line: where it ends, if that is another line.
     """

@@ -60,7 +60,7 @@ def _millis(read: Callable[[str], int]) -> Callable[[object], int]:
 
 def _bound(at_end: bool) -> Callable[[str], int]:  # noqa: FBT001
     def read(text: str) -> int:
-        # A plus sign that nobody escaped reaches us as a space; before an offset nothing else can have stood there.
+        # An unescaped plus sign reaches us as a space; before an offset a space can be nothing else.
         text = re.sub(r" (?=\d\d:?\d\d$)", "+", text)
         if "t" not in text.lower():
             return max(0, day_start(text) + (DAY_MS - 1 if at_end else 0))

@@ -85,7 +85,7 @@ def _value(secret_id: str) -> str:
     try:
         return aws.secrets_manager().get_secret_value(SecretId=secret_id).get("SecretString", "")
     except ClientError as error:
-        # The same code says that there is no such secret. The sentence alone tells which it is: "Secrets Manager can't
+        # A missing secret has the same code; only the message differs: "Secrets Manager can't
         # find the specified secret value for staging label: AWSCURRENT".
         found = error.response["Error"]
         if found["Code"] == "ResourceNotFoundException" and "AWSCURRENT" in found.get("Message", ""):

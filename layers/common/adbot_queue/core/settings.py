@@ -24,9 +24,9 @@ class Settings:
     ledger_table: str
     system_table: str
     jobs_table: str
-    queue_url: str  # of any queue, %s stands for its name: payments, allocation.fifo, jobs-<job queue>
+    queue_url: str  # of any queue, %s is its name: payments, allocation.fifo, jobs-<job queue>
     dead_letter_topic: str  # SNS
-    job_worker: str  # function name of a queue's worker, %s stands for its tier: stack-%sWorker
+    job_worker: str  # function name of a queue's worker, %s is its logical id: stack-%sWorker
     jobs_per_second: str  # what one user may enqueue in the long run
     jobs_burst: str  # and at once
     event_bus: str

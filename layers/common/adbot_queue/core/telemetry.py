@@ -12,7 +12,7 @@ logger = Logger()
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "AdBotQueue")
 SECONDS = MetricUnit.Seconds
 
-# One dimension value for all functions: an alarm names one metric, whoever emitted it.
+# One dimension value for all functions: an alarm names one metric, whichever function emitted it.
 metrics.set_default_dimensions(service="adbot-queue")
 
 

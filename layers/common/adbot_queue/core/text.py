@@ -72,8 +72,8 @@ def check_address(part: str, raw: str, values: Iterable[str]) -> None:
 
     Args:
         part: `path` or `query`, for the error.
-        raw: as the caller sent it; escapes that the gateway decoded are gone from a path.
-        values: what the gateway made of it, where U+FFFD stands for an escape that it could not decode.
+        raw: as the caller sent it; a path arrives without the escapes that the gateway decoded.
+        values: as the gateway decoded it, with U+FFFD for an escape that it could not decode.
 
     Raises:
         Malformed: it is not UTF-8.

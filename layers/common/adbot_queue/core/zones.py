@@ -1,8 +1,8 @@
 """Time zones from the pinned `tzdata` package, never from the machine.
 
-`zoneinfo.ZoneInfo(name)` prefers the system's zone files, whose age nobody controls: a Lambda runtime that lacks the
-rules of 2026 puts Vancouver an hour off. Every process also runs with `PYTHONTZPATH=""` (template, Makefile, tests), so
-that libraries that read zones themselves agree.
+`zoneinfo.ZoneInfo(name)` prefers the system's zone files, whose age is unknown: a Lambda runtime without the rules of
+2026 puts Vancouver an hour off. Every process also runs with `PYTHONTZPATH=""` (template, Makefile, tests), so that
+libraries that read zones themselves agree.
 """
 
 from __future__ import annotations

@@ -190,8 +190,8 @@ def commit(store: JobStore, job: Job, checkpoint: dict[str, Any], effects: Effec
 
     Raises:
         LeaseLost, Cancelled: nothing was written.
-        Refused: a condition of the effects did not hold; nothing was written.
-        Contended: nothing was written; try again.
+        TransactionRejected: a condition of the effects did not hold; nothing was written.
+        TransactionConflict: nothing was written; try again.
         PermanentError: the checkpoint is too large.
     """
     size = len(json.dumps(checkpoint, separators=(",", ":")))

@@ -159,7 +159,7 @@ def guarded(
 
 def _admitted(guard: Guard, name: str, known: circuits.CircuitBreaker) -> bool:
     try:
-        return known.admit(name, lambda: guard.secret(fresh=True))
+        return known.acquire(name, lambda: guard.secret(fresh=True))
     except NotBefore as error:
         raise Throttled(f"{guard.label} throttles us until {iso(error.until)}", error.seconds) from error
     except CircuitOpen as error:

@@ -57,7 +57,7 @@ class SendgridWebhook:
         Raises:
             BadSignature, NotConfigured, Unavailable: as `sendgrid_webhook.verify`.
             Malformed: the body is no list of events.
-            Contended: too many wrote about the same.
+            TransactionConflict: too many wrote about the same.
             ClientError, BotoCoreError: something could not be written.
         """
         now = self._now()

@@ -50,7 +50,7 @@ class DeliveryService:
         """Write reports down. What is known already changes nothing and is not written.
 
         Raises:
-            Contended: others were writing about the same messages, again and again; send all of it once more.
+            TransactionConflict: others were writing about the same messages, again and again; send all of it once more.
             ClientError, BotoCoreError: something could not be written; everything else is.
         """
         for error in self.try_record(told):

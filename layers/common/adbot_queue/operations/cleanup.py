@@ -1,13 +1,13 @@
-"""Deleting what is past its use: what `cleanup-old-data` does, in as many attempts as it takes.
+"""Deletion of old data: what `cleanup-old-data` does, in slices.
 
-Most data ends by itself (docs/how-to/count-and-report.md says when). What can be deleted before, or has no end:
+Most data expires by itself (docs/how-to/count-and-report.md says when). What can be deleted earlier, or never expires:
 
-    raw-events   tracked events, which go by themselves after 30 days; their hours can not be counted again then
-    aggregates   what days count, of articles and job queues too; nothing else ends them
-    jobs         completed, failed and cancelled jobs of all queues, which go after 7 and 90 days
+    raw-events   tracked events, which expire after 30 days; their hours cannot be counted again afterwards
+    aggregates   what days count, of articles and job queues too; they never expire
+    jobs         completed, failed and cancelled jobs of all queues, which expire after 7 and 90 days
 
-First everything is counted. A person who has seen the number confirms it; when it still is the number, the deletion is
-signed for in the ledger and begins. Dead jobs and messages are not touched: a person decides about each of them.
+First everything is counted. A person who has seen the number confirms it; while it still holds, the deletion is signed
+in the ledger and begins. Dead jobs are not touched: an operator decides about each of them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ OVERDUE_MS = 3 * DAY_MS
 """How late DynamoDB may be with deleting what has expired."""
 
 PAGE_SIZE = 100
-"""Items of a page, and of a slice at the least."""
+"""Items of a page, and the fewest of a slice."""
 
 MAX_PAGES = 50
 """Pages of a slice: most hours of events that are long gone are empty."""
@@ -237,13 +237,13 @@ class Cleanup(LongRunningJob):
         return EndedJobs(self._jobs, at["before"])
 
     def _actor(self) -> Actor:
-        """Whoever enqueued the job; `job.enqueue` in the ledger has their role."""
+        """Return the person who enqueued the job; `job.enqueue` in the ledger has their role."""
         tenant, job_id = self._context.tenant, self._context.job_id
         return SYSTEM if tenant == SYSTEM.id else Actor(tenant, "job", job_id)
 
 
 def clean(what: list[str], days: int, confirm: int | None, context: Context) -> dict[str, Any]:
-    """Delete what is older than so many days; without a number to confirm only count it.
+    """Delete what is older than `days`; without a number to confirm only count it.
 
     Raises:
         PermanentError: as `Cleanup.next_slice`. NextRun, Cancelled: as `long_running.run`.

@@ -1,4 +1,4 @@
-"""The whole system in figures: gathered here, shown as JSON (`schemas`) and to Prometheus (`prometheus`)."""
+"""The whole system in figures, for JSON (`schemas`) and Prometheus (`prometheus`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from adbot_queue.queues import service as queues
 from adbot_queue.queues.service import QueueSnapshot, QueueStats
 
 LENGTHS = (5, 60)
-"""Minutes back of the figures that are told of periods."""
+"""Periods of the figures, in minutes back from now."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

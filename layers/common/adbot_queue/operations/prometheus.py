@@ -1,7 +1,7 @@
-"""The overview for Prometheus, written by its own client library, which is imported only here and when it is used.
+"""The overview for Prometheus, written by its own client library, imported only here and when used.
 
-No process-wide registry: a Lambda's own counters would say nothing. What is told are the totals that all processes
-keep together (`queues.counters`).
+No process-wide registry: the counters of one Lambda mean nothing. The figures are the totals that all processes keep
+together (`queues.counters`).
 """
 
 from __future__ import annotations

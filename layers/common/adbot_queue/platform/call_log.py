@@ -1,9 +1,8 @@
-"""What jobs had done outside that costs or may go wrong, call by call, for 90 days: models and plugins.
+"""Calls of models and plugins by jobs, for 90 days: what they cost and how they ended.
 
-    EVENTS#<kind>   <ISO time>#<chance>   job, type, tenant, outcome, and what the kind has besides
+    EVENTS#<kind>   <ISO time>#<chance>   job, type, tenant, outcome, and the kind's own attributes
 
-One partition a kind takes 1,000 writes a second, more than its workers can make. What was asked and what was answered
-is not in it.
+One partition per kind takes 1,000 writes a second, more than its workers can make. Prompts and answers are not stored.
 """
 
 from __future__ import annotations

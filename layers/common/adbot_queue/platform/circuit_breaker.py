@@ -56,7 +56,7 @@ from adbot_queue.platform.health_log import LogLevel
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-TOLD = 10
+REPORT_EVERY = 10
 """Successes that a process keeps to itself while it knows of failures in the window."""
 
 LOOK_MS = 60_000
@@ -112,7 +112,7 @@ class CircuitBreaker:
     def look(self, names: Iterable[str]) -> None:
         """Read several circuits in one call, as far as they are not known."""
         stale = [name for name in names if self._known(name).is_stale]
-        if len(stale) < 2:  # noqa: PLR2004  one is read by `admit`
+        if len(stale) < 2:  # noqa: PLR2004  one is read by `acquire`
             return
         try:
             items = dynamodb.get_many(self._client, self._table, map(_key, stale), consistent=False)
@@ -123,18 +123,17 @@ class CircuitBreaker:
         for name in stale:
             self._known(name).set(found.get(_key(name)["pk"], {}))
 
-    def admit(self, provider: str, secret: Callable[[], str] | None = None) -> bool:
-        """Ask whether a call may be made; its outcome is to be told to `succeeded`, `failed`, `throttled` or `refused`.
+    def acquire(self, provider: str, secret: Callable[[], str] | None = None) -> bool:
+        """Return whether a call is the probe of a half-open circuit; raise if it may not be made.
+
+        Report its outcome to `succeeded`, `failed`, `throttled` or `refused`.
 
         Args:
             provider: which.
-            secret: tells the version of the secret that a call would be made with.
-
-        Returns:
-            Whether the call is the probe of a half-open circuit.
+            secret: returns the version of the secret that the call would use.
 
         Raises:
-            CircuitOpen: it may not. NotBefore: because the provider throttles.
+            CircuitOpen: the circuit is open. NotBefore: the provider throttles.
         """
         item = self._known(provider).get()
         now = self._now()
@@ -155,9 +154,9 @@ class CircuitBreaker:
             now=now,
             **({"was": item["secret"]} if changed else {}),
         )
-        stands = self._known(provider).value
-        if not taken and is_open(stands):
-            raise self._refusal(stands, max(stands["open_until"], stands.get("probe_until", now)))
+        state = self._known(provider).value
+        if not taken and is_open(state):
+            raise self._refusal(state, max(state["open_until"], state.get("probe_until", now)))
         return taken
 
     def succeeded(self, provider: str, *, probe: bool) -> None:
@@ -175,7 +174,7 @@ class CircuitBreaker:
         with self._lock:
             self._unreported[provider] += 1
             unreported = self._unreported[provider]
-        if unreported >= TOLD and known.get("window") == self._window():
+        if unreported >= REPORT_EVERY and known.get("window") == self._window():
             self._count(provider, 0)
 
     def failed(self, provider: str, *, probe: bool) -> None:
@@ -183,15 +182,15 @@ class CircuitBreaker:
         if probe:
             self._reopen(provider)
             return
-        stands = self._count(provider, 1)
-        if not is_open(stands) and trips(stands):
-            self._open(provider, stands)
+        state = self._count(provider, 1)
+        if not is_open(state) and trips(state):
+            self._open(provider, state)
 
     def throttled(self, provider: str, asked: float | None, *, probe: bool) -> float:
-        """The provider takes no more for the moment; `asked`: seconds, as far as it said.
+        """Record a throttle; `asked`: seconds, if the provider said so.
 
         Returns:
-            Seconds for which nobody asks it.
+            Seconds for which no call is made.
         """
         if probe:
             self._close(provider)
@@ -307,7 +306,7 @@ class CircuitBreaker:
                 return self._known(provider).value
         return {}
 
-    def _open(self, provider: str, stands: Item) -> None:
+    def _open(self, provider: str, state: Item) -> None:
         now = self._now()
         opened = self._write(
             provider,
@@ -326,9 +325,9 @@ class CircuitBreaker:
             "circuit.opened",
             f"{provider} is failing: circuit open until {iso(now + OPEN_MS)}",
             provider=provider,
-            failures=stands["failures"],
-            successes=stands["successes"],
-            in_a_row=stands["in_a_row"],
+            failures=state["failures"],
+            successes=state["successes"],
+            in_a_row=state["in_a_row"],
         )
 
     def _reopen(self, provider: str, **closed: str) -> int:
@@ -368,14 +367,14 @@ class CircuitBreaker:
         return self._now() // 1000 + TTL_S
 
     def _write(self, provider: str, expression: str, condition: str, **values: Any) -> bool:
-        """Change the row unless it stands otherwise; what stands there afterwards is known in both cases."""
+        """Change the row unless its state is another; cache the row as it is afterwards in both cases."""
         key = _key(provider)
         try:
-            stands = dynamodb.update_if(self._client, self._table, key, expression, condition=condition, **values)
+            state = dynamodb.update_if(self._client, self._table, key, expression, condition=condition, **values)
         except ConditionFailed as failed:
             self._known(provider).set(failed.item or {})
             return False
-        self._known(provider).set(stands)
+        self._known(provider).set(state)
         return True
 
 

@@ -89,7 +89,7 @@ class HealthLog:
             self._client.put_item(
                 TableName=self._table, Item=attribute_values.encode(self._entry(level, event, message, detail))
             )
-        except Exception:  # noqa: BLE001  whoever records something has trouble enough
+        except Exception:  # noqa: BLE001  the caller is handling an error already
             logger.exception("health log entry not written", event=event)
 
     def add(self, transaction: Transaction, level: LogLevel, event: str, message: str, **detail: Any) -> None:
@@ -123,12 +123,12 @@ class HealthLog:
         return left_out
 
     def read(self, level: LogLevel | None, limit: int, cursor: str | None) -> tuple[list[Item], str | None]:
-        """A page of entries of the last 7 days, newest first, and the cursor of the next one, None after the last.
+        """Return a page of entries of the last 7 days, newest first, and the cursor of the next, None after the last.
 
         One Query for a level, four for all.
 
         Raises:
-            Invalid: the cursor is not one that this log gave.
+            Invalid: the cursor is invalid.
         """
         low = time_ordered_id(self._now() - TTL_MS)[:12]  # TTL may delete days late
         high = _position(cursor) if cursor else "g"  # after every hex digit

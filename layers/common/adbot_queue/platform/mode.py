@@ -39,7 +39,7 @@ class ProcessingMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Switch:
-    """The switch as it stands; without `changed_at` nobody has touched it yet."""
+    """The state of the switch; without `changed_at` it was never changed."""
 
     mode: ProcessingMode = ProcessingMode.ASYNC_QUEUE
     changed_at: str | None = None
@@ -68,7 +68,7 @@ class Modes:
         self._mode = LastKnown("mode", lambda: self.read().mode, ProcessingMode.ASYNC_QUEUE, seconds)
 
     def current(self) -> ProcessingMode:
-        """The mode, at most 5 s old. While it cannot be read the last known one stands, at first async_queue."""
+        """Return the mode, at most 5 s old. While it cannot be read, the last known one, at first async_queue."""
         return self._mode.get()
 
     def read(self) -> Switch:
@@ -100,7 +100,7 @@ class Modes:
         return retry_on_conflict(attempt, CHANGED)
 
     def _transaction(self, before: Switch, after: Switch, actor: Actor) -> Transaction:
-        """Switch (refused when somebody else has set it since), ledger entry, health log entry."""
+        """Return the writes: switch (refused if it was changed in the meantime), ledger entry, health log entry."""
         item: Item = {
             **KEY,
             "mode": after.mode.value,

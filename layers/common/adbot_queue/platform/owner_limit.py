@@ -75,7 +75,7 @@ def check_discard(caller: Caller) -> None:
 
     Raises:
         Forbidden: names the limit and what is needed.
-        Contended: as `Limits.take`.
+        TransactionConflict: as `Limits.take`.
     """
     if not caller.is_owner and not limits.from_env().acquire(f"discards:{caller.id}", DISCARDS).allowed:
         raise Forbidden(f"discarding more than {DISCARDS.burst} dead letters a day needs the role owner")

@@ -1,4 +1,4 @@
-"""Which job queues are meant to stand still. Intents: whoever changes one sees to it that it comes true.
+"""The desired state of each job queue: paused or running. `queues.pause` applies it.
 
 QUEUE#<name>   Q   paused, changed_at, actor, reason, version; absent: it runs
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DesiredState:
-    """What a queue is meant to do; without `changed_at` nobody has touched it yet."""
+    """The desired state of a queue; without `changed_at` it was never changed."""
 
     paused: bool = False
     changed_at: str | None = None
@@ -45,7 +45,7 @@ class Pauses:
         self._paused: LastKnown[frozenset[str]] = LastKnown("pauses", self._read, frozenset(), seconds)
 
     def paused(self) -> frozenset[str]:
-        """Queues that are paused, at most 5 s old. While that cannot be read what was known last stands."""
+        """Return the paused queues, at most 5 s old. While they cannot be read, the last known ones."""
         return self._paused.get()
 
     def _read(self) -> frozenset[str]:

@@ -1,11 +1,11 @@
-"""Rate limits: token buckets in DynamoDB, as GCRA (generic cell rate algorithm): one number a bucket.
+"""Rate limits: token buckets in DynamoDB, as GCRA (generic cell rate algorithm): one number per bucket.
 
-    LIMIT#<name>   L   tat: the theoretical arrival time: when the bucket is full again, in microseconds
+    LIMIT#<name>   L   tat: theoretical arrival time: when the bucket is full again, in microseconds
 
-Every token moves it by one interval (1/rate); a take is allowed when it ends up no further ahead than the whole
-bucket. Why it never grants too much, whatever the clocks say: `tat` only grows, by at least an interval a token; the
-first token puts it past the reading `a` of whoever took it, the last may put it no further than `burst` intervals past
-the reading `b` of its taker. So at most `burst + rate * (b - a)` tokens were granted in between.
+Every token moves it by one interval (1/rate); tokens are granted if `tat` then is at most the whole bucket ahead. It
+never grants too many, whatever the clocks say: `tat` only grows, by at least an interval per token; the first token
+puts it past its caller's clock reading `a`, the last may put it at most `burst` intervals past its caller's reading
+`b`. So at most `burst + rate * (b - a)` tokens were granted in between.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ MAX_TRIES = 5
 """Tries of a take; three at most are needed, unless the bucket's item is deleted meanwhile."""
 
 REMEMBERED = 1_000
-"""Buckets of which a process remembers where they stood."""
+"""Buckets whose last `tat` a process caches."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class RateLimitResult:
-    """What a take was answered.
+    """The outcome of `acquire`.
 
     Attributes:
-        allowed: the tokens are taken; otherwise nothing has changed.
+        allowed: the tokens are granted; otherwise nothing has changed.
         limit: tokens in a full bucket.
         remaining: tokens left.
         reset_s: seconds until it is full again, rounded up.
-        retry_after_s: seconds until the same take would be allowed, at least 1; 0 when it was allowed.
-        virtual_time_ms: now, or later for somebody ahead of their rate: the moment at which the first of these tokens
-            would have been there for somebody who takes one at a time. For fair ranking.
+        retry_after_s: seconds until the same call would succeed, at least 1; 0 if it did.
+        virtual_time_ms: now, or later for a caller ahead of its rate: when the first of these tokens would have been
+            there for a caller that takes one at a time. For fair ranking.
         interval_us: microseconds between two tokens.
     """
 
@@ -80,13 +80,13 @@ class RateLimiter:
     def acquire(self, name: str, rate: Rate, n: int = 1) -> RateLimitResult:
         """Take `n` tokens, all or none.
 
-        Two writes cover all that may be found: a bucket that is full starts from now, another one goes on from where it
-        stands. Which is tried first is a guess from the last time; a wrong guess is told by the refused condition,
-        which also brings the item. However many take at once, none loses more than one race.
+        Two writes cover every state: a full bucket starts from now, another goes on from its `tat`. The cached value
+        decides which is tried first; a wrong guess fails its condition, which returns the item. However many callers
+        compete, none loses more than one race.
 
         Raises:
-            ValueError: more tokens than a full bucket has, or none: it could never be allowed.
-            Contended: the item went and came several times meanwhile.
+            ValueError: `n` is not between 1 and a full bucket.
+            TransactionConflict: the item disappeared and came back several times.
         """
         if not 1 <= n <= rate.burst:
             raise ValueError(f"{n} tokens of a bucket of {rate.burst}")
@@ -122,13 +122,13 @@ class RateLimiter:
 
         def attempt() -> dict[str, RateLimitResult]:
             now = self._now() * 1000
-            found = dynamodb.get_many(self._client, self._table, keys.values())
-            stood = {item["pk"].partition("#")[2]: item["tat"] for item in found}
+            items = dynamodb.get_many(self._client, self._table, keys.values())
+            found = {item["pk"].partition("#")[2]: item["tat"] for item in items}
             refused: dict[str, RateLimitResult] = {}
             transaction = Transaction(self._client)
             for name, rate in wanted.items():
                 interval = math.ceil(SECOND / rate.per_second)
-                seen = stood.get(name, 0)
+                seen = found.get(name, 0)
                 tat = max(seen, now) + interval
                 if tat > now + rate.burst * interval:
                     refused[name] = _taken(rate, interval, interval, now, seen, allowed=False)
@@ -137,8 +137,8 @@ class RateLimiter:
                     self._table,
                     keys[name],
                     "SET tat = :tat, expires_at = :expires",
-                    condition="tat = :seen" if name in stood else "attribute_not_exists(pk)",
-                    **({"seen": seen} if name in stood else {}),
+                    condition="tat = :seen" if name in found else "attribute_not_exists(pk)",
+                    **({"seen": seen} if name in found else {}),
                     tat=tat,
                     expires=_expires(tat),
                 )
@@ -160,7 +160,7 @@ class RateLimiter:
         )
 
     def _advance(self, name: str, cost: int, now: int, full: int) -> int:
-        """A bucket in use, with enough in it. Adds to what stands there, so that takers do not refuse each other."""
+        """Advance a bucket in use. The update adds to `tat`, so that callers do not refuse each other."""
         return self._write(
             name,
             "SET tat = tat + :cost, expires_at = :expires",

@@ -166,12 +166,12 @@ class Counters:
         return {queue: summed(shards[queue]) for queue in queues}, others
 
     def minutes(self, queue: str, minutes: int) -> dict[str, Counter[str]]:
-        """The last so many minutes of a queue in which something happened, the running one included.
+        """Return the last minutes of a queue with any event, the current one included.
 
         One Query: at most `SHARDS` small items a minute.
 
         Returns:
-            Start of the minute (`2025-11-22T00:05`) -> its numbers, the oldest first.
+            Start of the minute (`2025-11-22T00:05`) -> its numbers, oldest first.
         """
         first, last = self.minute_before(minutes - 1), self.minute_before(0)
         found = dynamodb.query(
@@ -201,14 +201,14 @@ class Counters:
         return summed(found)
 
     def minute_before(self, minutes: int) -> str:
-        """The name of the minute so many minutes ago."""
+        """Return the name of the minute that many minutes ago."""
         return _minute(self._now() - minutes * MINUTE_MS)
 
 
 def read(record: Mapping[str, Any]) -> Counted | None:
-    """Return what a stream record changes, None for one that changes nothing or is not about a job.
+    """Return what a stream record changes, None if it changes nothing or is not about a job.
 
-    Raises whatever the shape of an unreadable record leads to; `records.readable` sets such a record aside.
+    An unreadable record raises an error of its shape; `records.readable` sets it aside.
     """
     if not records.partition(record).startswith("JOB#"):
         return None

@@ -1,7 +1,7 @@
-"""Pausing and resuming queues: the event source mapping of the queue's worker, off and on.
+"""Pause and resume queues: disable and enable the event source mapping of the queue's worker.
 
-The desired is written first, signed; then the mapping is changed. Whoever dies in between, or whatever else changes a
-mapping, is put right by `reconcile`, which the sweeper calls every minute.
+The desired state is written first, signed; then the mapping is changed. `reconcile`, which the sweeper calls every
+minute, completes a change that died in between and reverts any other change of a mapping.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class PauseControl:
         return PauseResult(name, desired, self._apply(name, paused=paused))
 
     def _transaction(self, queue: str, before: DesiredState, after: DesiredState, actor: Actor) -> Transaction:
-        """Intent (refused when somebody else has set it since), ledger entry."""
+        """Return the writes: desired state (refused if it was changed in the meantime), ledger entry."""
         transaction = Transaction(self._client)
         item = desired_state_item(queue, after)
         if before.version:
@@ -165,10 +165,10 @@ def reconcile() -> list[str]:
 
 @lru_cache(maxsize=1)
 def from_env() -> PauseControl:
-    """The switches of this process. Only functions that may change mappings are told which they are.
+    """Return the control of this process. Only functions that may change mappings know their ids.
 
     Raises:
-        MissingSetting: this function is not.
+        MissingSetting: this function may not.
     """
     mappings = os.environ.get("EVENT_SOURCE_MAPPINGS")
     if mappings is None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 MAX_MINUTES = 1440
-"""The longest period that statistics are told of."""
+"""The longest period of statistics."""
 
 
 def names() -> list[str]:
@@ -32,12 +32,12 @@ def names() -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class QueueSnapshot:
-    """A queue as it stands, and all it has done.
+    """A queue now, and its totals.
 
     Attributes:
         levels: state -> jobs in it.
         totals: numbers since the beginning, see `queues.statistics`.
-        oldest_waiting_at: when the oldest waiting job was made, in ms.
+        oldest_waiting_at: when the oldest waiting job was created, in ms.
     """
 
     name: str

@@ -79,7 +79,7 @@ def change_of(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None)
 
 
 def _place(image: Mapping[str, Any] | None) -> tuple[str, JobState] | None:
-    """Where a job counts. One that a person has decided shall stay dead waits for nobody and counts nowhere."""
+    """Return where a job counts. A discarded dead letter counts nowhere."""
     if not image or image.get("decision"):
         return None
     return image["queue"], JobState(image["state"])
@@ -149,9 +149,9 @@ class Histogram:
         return sum(self.counts)
 
     def percentile(self, percent: int) -> int | None:
-        """The time (ms) within which so many of a hundred were done; None when nothing was measured.
+        """Return the time (ms) within which `percent` of the values lie; None if there are none.
 
-        Exact to the bucket, evenly spread within it. What is beyond the last bound is said to be that bound.
+        Exact to the bucket, evenly spread within it. Values beyond the last bound count as that bound.
         """
         if not self.count:
             return None
@@ -164,7 +164,7 @@ class Histogram:
         return BOUNDS_MS[-1]
 
     def cumulative(self) -> list[tuple[int | None, int]]:
-        """Bound (None: none) and how many took that long at the most."""
+        """Return bound (None: none) and the number of values up to it."""
         found: list[tuple[int | None, int]] = []
         seen = 0
         for bound, number in zip((*BOUNDS_MS, None), self.counts, strict=True):

@@ -1,9 +1,9 @@
-"""Makes reports and gives links to them.
+"""Reports and links to them.
 
     s3://<bucket>/reports/<job>.csv, .html   private, for 30 days: as long as the job's row, which names them
 
-A link carries the rights of whoever signed it, and a function's own end within hours; so links are made when they are
-asked for and live for 15 minutes.
+A link carries the rights of its signer, and a function's own rights expire within hours; so links are made on request
+and live for 15 minutes.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ _SATURDAY = 7
 
 
 class BadExpression(ValueError):
-    """The expression is not one that EventBridge Scheduler documents; the text says which part and why."""
+    """The expression is not valid in EventBridge Scheduler; the text says which part and why."""
 
 
 @dataclass(frozen=True, slots=True)

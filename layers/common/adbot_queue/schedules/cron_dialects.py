@@ -22,13 +22,13 @@ _HINTS = (
     (r"L-\d+", "days counted back from the month's end are not supported; L is the last day"),
     (r"LW|WL", "the last working day is not supported; L is the last day, 28W the working day closest to the 28th"),
     (r"(.*,)?H(\(.*\))?(/\d+)?(,.*)?", "H is Jenkins'; name the value, or a step like 0/15"),
-    (r"\?", "? stands only in day-of-month or day-of-week"),
+    (r"\?", "? is allowed only in day-of-month or day-of-week"),
     (r"R|C|\d*[RC]|.*~.*", "random and calendar values are not supported"),
 )
 _WEEKDAY_HINTS = (
     (r"(.*\D)?0(\D.*)?", "weekdays are SUN to SAT or 1 (Sunday) to 7 (Saturday)"),
     (r"[A-Z]{3}-[A-Z]{3}", "a range runs from SUN to SAT; list the days instead, like FRI,SAT,SUN"),
-    (r".*#.*,.*|.*,.*#.*", "one # stands alone"),
+    (r".*#.*,.*|.*,.*#.*", "# cannot be combined with other values"),
 )
 
 
@@ -39,7 +39,7 @@ def hint(field: str, text: str) -> str:
 
 
 def nickname(text: str) -> str | None:
-    """Return the expression that a nickname like `@daily` stands for, None when it is none."""
+    """Return the expression of a nickname like `@daily`, None if it is none."""
     return _NICKNAMES.get(text.lower())
 
 

@@ -34,7 +34,7 @@ MAX_CAUGHT_UP = 100
 """Missed ticks that the policy `all` runs: the latest ones, oldest first."""
 
 MAX_COUNTED = 1000
-"""Ticks that are counted after a long outage; beyond that it is only known that there are more."""
+"""Ticks that are counted after a long outage; above that the count is a lower bound."""
 
 _UNITS = {"minute": MINUTE_MS, "hour": 60 * MINUTE_MS, "day": 24 * 60 * MINUTE_MS}
 _MAX_MS = 3650 * _UNITS["day"]

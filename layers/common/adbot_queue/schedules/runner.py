@@ -121,7 +121,7 @@ class ScheduleTrigger:
         spec = schedule.spec
         known = job_types.get(spec.type)
         if known is None:
-            return None, f"this version knows no job type {spec.type}; its jobs wait for one that does"
+            return None, f"this version knows no job type {spec.type}; its jobs wait for a version that does"
         try:
             check_payload(known, spec.payload, ignore_unknown=True)
             reason = None if spec.by_owner else self._needs_owner(spec.type, spec.payload)

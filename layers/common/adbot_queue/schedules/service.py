@@ -204,7 +204,7 @@ class Schedules:
             raise IdempotencyMismatch("this Idempotency-Key was used with another request")
         found = self._store.get(duplicate.name)
         if found is None:
-            raise Conflict(f"this Idempotency-Key stands for schedule {duplicate.name}, which has been removed")
+            raise Conflict(f"this Idempotency-Key means schedule {duplicate.name}, which has been removed")
         return Created(found, replayed=True)
 
 

@@ -44,7 +44,7 @@ Sign = Callable[[Transaction], None]
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyRecord:
-    """Which request an idempotency key stands for, and until when (ms)."""
+    """The request that an idempotency key means, and until when (ms)."""
 
     key: str
     fingerprint: str
@@ -176,7 +176,7 @@ class ScheduleStore(Table):
         Raises:
             KeyInUse: the key was used in the meantime.
             StaleVersion: the name is taken.
-            Contended: try again.
+            TransactionConflict: try again.
         """
         transaction = Transaction(self.client).create("schedule", self.table, item_of(schedule))
         sign(transaction)
@@ -204,7 +204,7 @@ class ScheduleStore(Table):
 
         Raises:
             StaleVersion: one of them has changed.
-            Contended: try again.
+            TransactionConflict: try again.
         """
         transaction = Transaction(self.client)
         read = _as_read(before)
@@ -236,7 +236,7 @@ class ScheduleStore(Table):
 
         Raises:
             StaleVersion: names the schedules that have changed.
-            Contended: try again.
+            TransactionConflict: try again.
         """
         transaction = Transaction(self.client)
         for one in settlements:

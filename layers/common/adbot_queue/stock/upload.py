@@ -101,7 +101,7 @@ def _session(entry: Any) -> NewSession | str:
         return "pool: must be the name of a pool"
     secret = {name: value for name, value in entry.items() if name not in ("session_id", "pool")}
     if len(json.dumps(secret).encode()) > MAX_SECRET:
-        return f"over {MAX_SECRET} bytes of data beside session_id"
+        return f"over {MAX_SECRET} bytes of data in addition to session_id"
     return NewSession(session_id, secret, (pool or "").strip() or None)
 
 

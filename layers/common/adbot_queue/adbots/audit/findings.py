@@ -1,4 +1,4 @@
-"""What an audit of a pool looks at, and what it can find. Pure."""
+"""What an audit of a pool reads, and what it can find. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class FindingKind(StrEnum):
     """What a finding means for the operator."""
 
     DOUBLE = "double"  # one session for two
-    JUMP = "jump"  # somebody was served before their turn
+    JUMP = "jump"  # a bot was served before its turn
     DRIFT = "drift"  # items that should agree do not
     LOST = "lost"  # something that was promised is not there
 
@@ -159,7 +159,7 @@ class PoolSnapshot:
 
     @property
     def unknown_segments(self) -> frozenset[int]:
-        """Segments that nobody can read and that the header does not know of yet: it counts them as before."""
+        """Segments that no version here can read and that the header does not list yet: it counts them as before."""
         return self.bad_segments - {number for number, _ in self.header.aside}
 
     @property

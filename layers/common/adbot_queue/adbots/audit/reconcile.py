@@ -1,7 +1,7 @@
-"""Reads a whole pool and has it audited: drift is reported and alarmed, never corrected.
+"""Reads a whole pool and audits it: drift is reported and alarmed, never corrected.
 
-By Query and BatchGet alone. The segment directory is the complete list of uploads, each upload has its owner index;
-these, queue, inbox, park and ledger name all bots.
+Only Query and BatchGet. The segment directory lists all uploads, each upload has its owner index; these, queue, inbox,
+park and ledger name all bots.
 """
 
 from __future__ import annotations
@@ -238,8 +238,8 @@ class _Reading:
         names = [str(_after(entry, "session") or _target(entry)) for entry in self._entries("session.lost")]
         found = self._get(items.session_key(name) for name in set(names))
         sessions = {item["pk"].removeprefix("SESSION#"): item for item in found if item.get("pool") == self._pool}
-        told = [(name, sessions[name]) for name in names if name in sessions]
-        return [Loss(name, item["upload"], item["offset"], "lost_at" in item) for name, item in told]
+        marked = [(name, sessions[name]) for name in names if name in sessions]
+        return [Loss(name, item["upload"], item["offset"], "lost_at" in item) for name, item in marked]
 
     def _uploads(self, names: set[str]) -> dict[str, int]:
         found = self._get(items.upload_key(name) for name in sorted(names))
@@ -285,7 +285,7 @@ def _target(entry: Item) -> str:
 
 
 def _after(entry: Item, name: str) -> Any:
-    """An attribute of what a ledger entry says was afterwards, whoever wrote the entry."""
+    """Return an attribute of a ledger entry's `after`."""
     after = entry.get("after")
     return after.get(name) if isinstance(after, dict) else None
 
@@ -304,7 +304,7 @@ def _until(item: Item, aside: dict[int, int]) -> Item:
 
 
 def _as_parked(adbots: list[Adbot], park: list[Item]) -> list[Adbot]:
-    """Bots as they stand: one that was set aside while nobody could read it does not say so itself."""
+    """Return the bots; one that was parked while unreadable does not say so itself."""
     names = {row["sk"] for row in park}
     return [
         replace(bot, queued_reason=QueuedReason.PARKED, inbox_id=None)

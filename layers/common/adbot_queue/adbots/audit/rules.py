@@ -1,7 +1,7 @@
-"""Does a pool add up? Rebuilds who holds what from the history and compares it with what the items say. Pure.
+"""Does a pool add up? Rebuilds who holds what from its history and compares that with the items. Pure.
 
-The history is what nobody rewrites: the segments (every time a session came to stock), the owner index (every time
-one was given to a bot, by which change of the pool and for which place) and the ledger.
+The history is never rewritten: the segments (each arrival of sessions), the owner index (each assignment, with the
+change and place that it was for) and the ledger.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _entry(
 
 
 def _order_of_service(snapshot: PoolSnapshot) -> Iterator[Finding]:
-    """First in, first out: places were served in their order, and nobody who waits was passed over."""
+    """First in, first out: places were served in their order, and no waiting bot was passed over."""
     by_version: dict[int, list[int]] = defaultdict(list)
     for assignment in snapshot.assignments:
         if assignment.seq is not None:
@@ -149,8 +149,8 @@ class _Positions:
         self.came = [0] * (count + 1)  # how often it came to stock: segments that show it
         self.given = [0] * (count + 1)  # how often it was given away: entries of the owner index
         self.lost: set[int] = set()
-        self.came_unknown = False  # a segment that nobody can read may have shown any of them
-        self.nowhere = 0  # positions beyond the refused ones that nobody holds
+        self.came_unknown = False  # an unreadable segment may have shown any of them
+        self.nowhere = 0  # positions without a holder, beyond the refused ones
 
     def faults(self) -> Iterator[tuple[FindingCode, int]]:
         """Positions that break a rule."""
@@ -180,11 +180,13 @@ def _stock(snapshot: PoolSnapshot) -> Iterator[Finding]:
     for adbot_id, run in held:
         if not _enter(uploads, lambda stock: stock.owned, run):
             yield Finding(FindingCode.RUN_OUTSIDE_STOCK, adbot_id, f"holds {run}, which was never in stock")
-    told = [fault for name, stock in uploads.items() for fault in _faults_of(name, stock, snapshot.accepted.get(name))]
+    faults = [
+        fault for name, stock in uploads.items() for fault in _faults_of(name, stock, snapshot.accepted.get(name))
+    ]
     # What is nowhere may be in segments that are set aside: the header says how much that is.
     nowhere, set_aside = sum(stock.nowhere for stock in uploads.values()), snapshot.header.set_aside
     explained = bool(snapshot.unknown_segments) or (set_aside > 0 and nowhere == set_aside)
-    yield from (finding for finding in told if finding.code is not FindingCode.SESSION_LEAKED or not explained)
+    yield from (finding for finding in faults if finding.code is not FindingCode.SESSION_LEAKED or not explained)
 
 
 def _histories(snapshot: PoolSnapshot) -> dict[str, _Positions]:
@@ -235,7 +237,7 @@ def _free_in(segment: Segment, header: PoolState) -> Iterator[Run]:
 
 
 def _faults_of(upload: str, stock: _Positions, accepted: int | None) -> Iterator[Finding]:
-    """One finding a rule and upload. Positions that nobody holds are right where lines were refused as duplicates."""
+    """Yield one finding per rule and upload. Positions without a holder are right where lines were duplicates."""
     found: dict[FindingCode, list[int]] = defaultdict(list)
     for code, offset in stock.faults():
         found[code].append(offset)
@@ -251,7 +253,7 @@ def _faults_of(upload: str, stock: _Positions, accepted: int | None) -> Iterator
 
 
 def _held_unreadably(snapshot: PoolSnapshot) -> list[Run]:
-    """What bots hold that this version cannot read: by the owner index, whatever nobody else has since."""
+    """Return what unreadable bots hold: by the owner index, less what other bots got since."""
     if not snapshot.unreadable:
         return []
     latest: dict[str, list[str | None]] = {upload: [None] * count for upload, count in snapshot.uploads.items()}
@@ -275,7 +277,7 @@ def _held_unreadably(snapshot: PoolSnapshot) -> list[Run]:
 
 
 def _owner_index(snapshot: PoolSnapshot) -> Iterator[Finding]:
-    """Every run of a bot was given to it, and to nobody else since."""
+    """Every run of a bot was assigned to it, and to no other bot since."""
     latest: dict[str, list[str | None]] = {upload: [None] * count for upload, count in snapshot.uploads.items()}
     given: dict[str, list[Run]] = defaultdict(list)
     for assignment in sorted(snapshot.assignments, key=lambda assignment: assignment.version):
@@ -370,10 +372,10 @@ def _uploads_and_losses(snapshot: PoolSnapshot) -> Iterator[Finding]:
         yield Finding(
             FindingCode.UPLOAD_GONE, upload, f"{snapshot.accepted[upload]} accepted sessions are in no segment"
         )
-    told = Counter(loss.session_id for loss in snapshot.losses)
+    entries = Counter(loss.session_id for loss in snapshot.losses)
     for loss in snapshot.losses:
-        if not loss.marked or told[loss.session_id] > 1:
-            detail = f"{told[loss.session_id]} ledger entries of its loss, marked lost: {loss.marked}"
+        if not loss.marked or entries[loss.session_id] > 1:
+            detail = f"{entries[loss.session_id]} ledger entries of its loss, marked lost: {loss.marked}"
             yield Finding(FindingCode.LOSS_UNMARKED, loss.session_id, detail)
 
 

@@ -1,16 +1,16 @@
-"""Keys and items of the AdBots table, and the way between items and values. Pure.
+"""Keys and items of the AdBots table, from values and back. Pure.
 
-POOLS            <pool>                 registry: which pools there are
+POOLS            <pool>                 registry: all pools
 POOL#p           HDR                    header
 POOL#p#INBOX     <time-ordered id>      bought, no place yet
 POOL#p#Q#<b>     <seq>                  place in the queue; b = seq div 256. Kept after service, as proof of order
-POOL#p#PARK      <adbot>                set aside; ENTRY#<key> where the entry does not say whose it is
+POOL#p#PARK      <adbot>                parked; ENTRY#<key> where the entry does not name its bot
 POOL#p#SEG#<b>   <number>               stretch of stock; b = number div 1000. Kept: the directory of all uploads
 UPLOAD#u         META                   an upload, staged or published
 UPLOAD#u         PAGE#<k>               100 session ids, in order
 UPLOAD#u         CLAIM#<k>              99 lines of it that are settled: `dead` became no session; `closed`: none did
 UPLOAD#u         ALLOC#<offset>#<ver>   owner index: who got what, when
-SESSION#id       S                      a session: where it stands, its secret material
+SESSION#id       S                      a session: its upload and offset, its secret material
 ADBOT#id         A                      a bot
 ORDER#id         O                      an order
 MONEY#order      IN#…, OUT#…            money that came in or went out, on its day

@@ -26,7 +26,7 @@ consumer reports a bot that is damaged elsewhere. Each further attribute would c
 """
 
 TransactionPart = Callable[[Transaction], None]
-"""Adds items of its own to somebody else's transaction: a ledger entry, a settled mark."""
+"""Adds items to another's transaction: a ledger entry, a settled mark."""
 
 
 class StalePool(Exception):
@@ -73,7 +73,7 @@ class PoolStore(Table):
         """Register an empty pool.
 
         Raises:
-            Refused: it exists.
+            TransactionRejected: it exists.
         """
         transaction = self.transaction()
         transaction.create("pool", self.table, {**items.key("POOLS", pool), "created_at": now})
@@ -194,13 +194,13 @@ class PoolStore(Table):
     def commit_step(self, step: AllocationStep) -> None:
         """Write one resolver step.
 
-        Items and what each refuses: the header, under any version but the one read; each bot, when it does not
-        wait with this place and this lack (or, from the inbox, was cancelled); each inbox entry, when it is gone.
+        Items and what each refuses: the header, at any version but the one read; each bot that no longer has this place
+        and lack (or, from the inbox, was cancelled); each inbox entry that is gone.
 
         Raises:
-            Stale: somebody else changed the pool first.
+            StalePool: another process changed the pool first.
             AdbotRefused: the header agreed, but these bots did not, or this version cannot read them.
-            Contended: try again.
+            TransactionConflict: try again.
         """
         pool, version = step.before.pool, step.after.version
         transaction = self.transaction()

@@ -1,7 +1,7 @@
 """Rows of the AdBots table that this version can or cannot read. Pure.
 
-After a rollback a row may have a status, an attribute or a version (`v`) that this code does not know. Such a row harms
-itself only: whoever reads it learns which attribute is the reason, and sets it aside.
+After a rollback a row may have a status, an attribute or a version (`v`) that this code does not know. Reading it names
+the attribute; the caller sets the row aside, and the rest goes on.
 """
 
 from __future__ import annotations

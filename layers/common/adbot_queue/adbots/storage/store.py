@@ -29,7 +29,7 @@ class AdbotStore(PoolStore):
         """Order, bot and inbox entry, together with what the caller adds. Touches nothing that another buyer touches.
 
         Raises:
-            Refused: tagged `order`, `adbot`, or with a tag of the caller's.
+            TransactionRejected: tagged `order`, `adbot`, or with a tag of the caller's.
         """
         transaction = self.transaction()
         self.put_order(transaction, replaces, order)
@@ -58,9 +58,9 @@ class AdbotStore(PoolStore):
         """Write a command's change.
 
         Raises:
-            Stale: header or bot changed since they were read.
-            Refused: with the tags of the caller's parts.
-            Contended: try again.
+            StalePool: header or bot changed since they were read.
+            TransactionRejected: with the tags of the caller's parts.
+            TransactionConflict: try again.
         """
         transaction = self.transaction()
         self.add_change(transaction, change)
@@ -114,10 +114,10 @@ class AdbotStore(PoolStore):
         inbox_id: str | None,
         *parts: TransactionPart,
     ) -> None:
-        """Set a bot aside: out of queue or inbox, into the park, where it holds up nobody.
+        """Park a bot: out of queue or inbox, where it blocks no other.
 
         Raises:
-            Stale: the pool changed; Contended: try again.
+            StalePool: the pool changed; TransactionConflict: try again.
         """
         transaction = self.transaction()
         self.put_header(transaction, before, after)
@@ -154,7 +154,7 @@ class AdbotStore(PoolStore):
             parts: join the transaction.
 
         Raises:
-            Stale: the pool changed; Contended: try again.
+            StalePool: the pool changed; TransactionConflict: try again.
         """
         transaction = self.transaction()
         self.put_header(transaction, before, after)
@@ -207,7 +207,7 @@ class AdbotStore(PoolStore):
         """Put what a segment held behind a position back into the stock, as a new segment at its end.
 
         Raises:
-            Stale: the pool changed; Contended: try again.
+            StalePool: the pool changed; TransactionConflict: try again.
         """
         transaction = self.transaction()
         self.put_header(transaction, before, after)
@@ -341,7 +341,7 @@ def parked_as(entry: Item) -> str:
 
 
 def _readable(found: list[Item], read: Callable[[Item], Row]) -> list[Row]:
-    """Rows of a list; one that this version cannot read is told, counted and left out."""
+    """Return the readable rows of a list; the others are logged, counted and left out."""
     rows = read_each(found, read)
     for unreadable in rows.bad:
         logger.error("row left out of a list", key=unreadable.item.get("pk"), reason=unreadable.reason)

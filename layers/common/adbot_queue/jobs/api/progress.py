@@ -10,7 +10,7 @@ from adbot_queue.jobs.model import Job
 
 
 class ProgressView(View):
-    """How far work is. A job that does not work in slices reports a percentage: `done` of 100."""
+    """How far a job is. A job that does not work in slices reports a percentage: `done` of 100."""
 
     done: int
     of: int | None = Field(description="null if not known")

@@ -230,8 +230,8 @@ class Claims(Table):
         The version stays: a person who asks for the job to be cancelled must not lose a race against each slice.
 
         Raises:
-            Refused: names what refused; `job` if the lease was lost, cancellation was requested or it was written.
-            Contended: nothing was written; try again.
+            TransactionRejected: `job` if the lease was lost, cancellation was requested or the slice was written.
+            TransactionConflict: nothing was written; try again.
         """
         key, condition = key_of(job.id), _SLICE_IS_NEXT
         values = {
