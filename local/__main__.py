@@ -124,6 +124,7 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
     print(
         f"\nReady after {time.monotonic() - began:.0f} s.\n"
         f"  API      {settings.api_url}/health\n"
+        f"  Mailbox  {settings.providers_url}/mailbox\n"
         f"  AWS      {settings.aws_endpoint}\n"
         f"  Token    make token ROLE={'|'.join(stack.ROLES)} or CLIENT={'|'.join(stack.CLIENTS)}\n"
         f"  Again    make demo\n"

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from werkzeug.wrappers import Request, Response
 
 from local.settings import PUSH_HOST
+from local.stand_ins import mailbox
 from local.stand_ins.bedrock import Bedrock
+from local.stand_ins.mailbox import Mailbox
 from local.stand_ins.push import PushService
 from local.stand_ins.segment import Segment
 from local.stand_ins.sendgrid import SendGrid
@@ -65,6 +67,7 @@ class StandIns:
         self.bedrock = Bedrock()
         self.twilio = Twilio(inbound_url=inbound_url)
         self.push = PushService(f"https://{PUSH_HOST}")
+        self.mailbox = Mailbox(self.sendgrid.messages, self.twilio.messages, self.push.messages)
         self._deliver = deliver
         self._secret = webhook_secret
 
@@ -85,10 +88,8 @@ class StandIns:
         """Find who answers."""
         headers = {name.lower(): value for name, value in request.headers.items()}
         body = request.get_data(as_text=True) or request.query_string.decode()
-        if request.path.startswith("/stripe/pay/"):
-            return self._pay(request.method, request.path.rsplit("/", 1)[1])
-        if request.path.startswith("/stripe/authenticate/"):
-            return self._authenticate(request.method, request.path.rsplit("/", 1)[1])
+        if page := self._page(request):
+            return page
         if request.path.startswith("/push/"):
             return self.push.respond(request.method, request.path.removeprefix("/push"), headers, request.get_data())
         peers: dict[str, Peer] = {
@@ -106,6 +107,16 @@ class StandIns:
             shown = {name: peer.effects.shown() for name, peer in peers.items()}
             return StubResponse(200, shown | {"push": self.push.effects.shown()})
         return StubResponse(200 if request.path == "/" else 404, {"stand_ins": [f"/{name}" for name in peers]})
+
+    def _page(self, request: Request) -> StubResponse | None:
+        """Answer with a page for people; None: the path is of none."""
+        if request.path.startswith("/stripe/pay/"):
+            return self._pay(request.method, request.path.rsplit("/", 1)[1])
+        if request.path.startswith("/stripe/authenticate/"):
+            return self._authenticate(request.method, request.path.rsplit("/", 1)[1])
+        if request.path == mailbox.PATH or request.path.startswith(f"{mailbox.PATH}/"):
+            return self.mailbox.respond(request.host, request.path, request.args.get("to", ""))
+        return None
 
     def _authenticate(self, method: str, intent_id: str) -> StubResponse:
         try:

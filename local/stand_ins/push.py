@@ -95,8 +95,10 @@ class PushService:
             return StubResponse(refused.status, refused.body, mood.headers)
         self.effects.happened(key)
         kept = {name: headers[name] for name in ("ttl", "urgency", "topic") if name in headers}
-        self.messages.append({"id": name, "received_at": int(time.time()), "headers": kept, "message": message})
-        return StubResponse(201, "", {"location": f"{self._base}/push/m/{secrets.token_urlsafe(16)}"}, mood.delay)
+        made = secrets.token_urlsafe(16)
+        entry = {"id": name, "message_id": made, "received_at": int(time.time()), "headers": kept, "message": message}
+        self.messages.append(entry)
+        return StubResponse(201, "", {"location": f"{self._base}/push/m/{made}"}, mood.delay)
 
     def _refused(self, browser: _Browser, headers: Mapping[str, str], body: bytes) -> StubResponse | None:
         """What there is to refuse before the body is opened."""
