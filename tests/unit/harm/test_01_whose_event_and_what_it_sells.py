@@ -267,10 +267,12 @@ def decide(event: Event) -> tuple[str, str, bool]:
     """Status, reason and whether there is a bot, decided without AWS: with every user and pool there is."""
     fact = interpret(event)
     assert fact is not None
-    versions = {plan: CATALOGUE.get(plan, []) for plan in checks.plan_ids(fact.told)}
-    plan = checks.offer(fact.told, versions)
-    judged = Judgement(problems=checks.problems(fact.told, versions), required=plan.required_sessions if plan else None)
-    order = apply("pi_1", fact.told, fact, None, 1, default_pool="standard", judgement=judged).order
+    versions = {plan: CATALOGUE.get(plan, []) for plan in checks.plan_ids(fact.facts)}
+    plan = checks.offer(fact.facts, versions)
+    judged = Judgement(
+        problems=checks.problems(fact.facts, versions), required=plan.required_sessions if plan else None
+    )
+    order = apply("pi_1", fact.facts, fact, None, 1, default_pool="standard", judgement=judged).order
     assert order is not None
     return order.status, order.review_reason or "", order.adbot_id is not None
 

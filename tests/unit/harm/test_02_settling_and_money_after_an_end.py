@@ -255,7 +255,7 @@ def test_in_any_order_exactly_the_money_paid_after_the_end_is_looked_at(
     for event in data.draw(st.permutations(events)):
         fact = interpret(event)
         assert fact is not None
-        payment = payment.merge(fact.told)
+        payment = payment.merge(fact.facts)
         decision = apply(buys.key, payment, fact, order, 1, default_pool="standard")
         order = decision.order
     assert order is not None

@@ -159,9 +159,9 @@ def test_the_report_of_a_message_is_read_whatever_an_optional_field_holds(field:
     found = read(altered("bounce", field, FOREIGN[value]), NOW_S * 1000)
 
     assert found
-    assert found.told
-    assert (found.told.job, found.told.key, found.told.message_id) == ("job-1", "job-1", "m-1")
-    assert found.told.report.status == "bounced"
+    assert found.report
+    assert (found.report.job, found.report.key, found.report.message_id) == ("job-1", "job-1", "m-1")
+    assert found.report.report.status == "bounced"
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def test_every_cent_has_its_day_in_whatever_order_it_is_told(sums: list[int], mo
     for event in [*data.draw(st.permutations(events)), *data.draw(st.lists(st.sampled_from(events), max_size=3))]:
         fact = interpret(event)
         assert fact is not None
-        payment = payment.merge(fact.told)
+        payment = payment.merge(fact.facts)
     found = movements(payment).values()
     assert sorted(one.at for one in found if one.received) == sorted(event["created"] * 1000 for event in told.values())
     before, wanted = 0, []

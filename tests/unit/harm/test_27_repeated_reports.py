@@ -45,7 +45,7 @@ def copies(report: DeliveryEvent, number: int = COPIES) -> list[DeliveryEvent]:
 def test_copies_of_a_report_push_no_other_out(status: DeliveryStatus, reason: str) -> None:
     report = DeliveryEvent("e-1", status, 2000, reason)
 
-    after = known().told(copies(report))
+    after = known().updated(copies(report))
 
     assert [(one.status, one.at, one.reason) for one in after.history] == [
         (DeliveryStatus.DEFERRED, 1000, "4.2.2"),
@@ -62,7 +62,7 @@ def test_copies_of_a_report_push_no_other_out(status: DeliveryStatus, reason: st
     ],
 )
 def test_reports_that_say_something_else_are_different_whatever_their_id(other: DeliveryEvent) -> None:
-    assert set(known().told([other]).history) == {FIRST, other}
+    assert set(known().updated([other]).history) == {FIRST, other}
 
 
 @given(
@@ -78,8 +78,8 @@ def test_in_whatever_order_and_under_whatever_ids_repetitions_change_nothing(sai
     repeated = [DeliveryEvent(f"again-{number}", *what) for number, what in enumerate(said, 1)]
     shuffled = data.draw(st.permutations([*reports, *repeated]))
 
-    assert known().told(shuffled) == known().told(reports)
-    assert known().told(reports).told(repeated) == known().told(reports)
+    assert known().updated(shuffled) == known().updated(reports)
+    assert known().updated(reports).updated(repeated) == known().updated(reports)
 
 
 def test_sendgrids_copies_are_one_report_and_are_not_written_again(on: World) -> None:

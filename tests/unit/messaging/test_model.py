@@ -15,7 +15,7 @@ FIRST = DeliveryReport("email", "job-1", "job-1", "m-1", DeliveryEvent("e-0", De
 
 def after(*reports: DeliveryEvent) -> Delivery:
     """Told one after the other."""
-    return reduce(lambda known, report: known.told([report]), reports, Delivery.of(FIRST))
+    return reduce(lambda known, report: known.updated([report]), reports, Delivery.of(FIRST))
 
 
 stories = st.lists(
@@ -39,17 +39,17 @@ def test_order_and_repetition_and_batches_change_nothing(data: st.DataObject, st
     cut = data.draw(st.integers(0, len(shuffled)))
 
     one_by_one = after(*story)
-    in_two_batches = Delivery.of(FIRST).told(shuffled[:cut]).told(shuffled[cut:])
+    in_two_batches = Delivery.of(FIRST).updated(shuffled[:cut]).updated(shuffled[cut:])
 
     assert one_by_one == in_two_batches
-    assert in_two_batches.told(again) == in_two_batches
+    assert in_two_batches.updated(again) == in_two_batches
 
 
 @given(story=stories)
 def test_a_status_never_goes_back(story: list[DeliveryEvent]) -> None:
     known, ranks = Delivery.of(FIRST), list(DeliveryStatus)
     for report in story:
-        further = known.told([report])
+        further = known.updated([report])
         assert ranks.index(further.furthest.status) >= ranks.index(known.furthest.status)
         known = further
     assert known.furthest.status is max([FIRST.report, *story], key=lambda report: ranks.index(report.status)).status

@@ -61,12 +61,12 @@ class Shop:
 
     def _round(self, fact: Fact) -> bool:
         gathered = self.store.gather(fact)
-        payment = gathered.home.payment.merge(fact.told)
+        payment = gathered.home.payment.merge(fact.facts)
         before = self.orders.get(order_id_of(gathered.home.key))
         gone = bool(
             before
             and before.adbot_id
-            and fact.told.paid.keys() - gathered.home.payment.paid.keys()
+            and fact.facts.paid.keys() - gathered.home.payment.paid.keys()
             and self.bots[before.adbot_id][0] is AdbotStatus.CANCELLED
         )
         decision = apply(gathered.home.key, payment, fact, before, 1, default_pool="standard", bot_is_gone=gone)

@@ -52,10 +52,10 @@ def test_every_sample_is_covered_here() -> None:
 @pytest.mark.parametrize("name", READ)
 def test_a_sample_is_read_as_its_facts(name: str) -> None:
     fact = interpret(sample(name))
-    action, ids, told = READ[name]
+    action, ids, facts = READ[name]
     assert fact is not None
     assert (fact.action, fact.ids) == (action, ids)
-    assert {field: getattr(fact.told, field) for field in told} == told
+    assert {field: getattr(fact.facts, field) for field in facts} == facts
     assert fact.subscription == ids[0].startswith("sub_")
 
 
@@ -99,7 +99,7 @@ def test_a_checkout_that_only_saves_a_card_sells_nothing() -> None:
 def test_a_checkout_without_payment_counts_as_paid_and_is_known_by_its_session() -> None:
     fact = interpret(Purchase().checkout(payment_status="no_payment_required", amount_total=0, payment_intent=None))
     assert fact is not None
-    assert (fact.ids, fact.told.paid) == (("cs_1",), {"cs_1": 0})
+    assert (fact.ids, fact.facts.paid) == (("cs_1",), {"cs_1": 0})
 
 
 def test_the_payment_of_an_invoice_is_found_in_its_payments_when_stripe_sends_them() -> None:
@@ -114,7 +114,7 @@ def test_metadata_of_an_invoice_is_taken_from_where_it_says_what_was_bought() ->
     event["data"]["object"]["parent"]["subscription_details"]["metadata"] = {"unrelated": "yes"}
     fact = interpret(event)
     assert fact is not None
-    assert fact.told.metadata["required_sessions"] == "5"
+    assert fact.facts.metadata["required_sessions"] == "5"
 
 
 def test_ids_are_found_in_expanded_objects() -> None:
@@ -129,8 +129,8 @@ def test_a_charge_from_before_payment_intents_stands_for_itself() -> None:
     fact = interpret(event)
     assert fact is not None
     at = event["created"] * 1000
-    told = Payment(refunded={"ch_old": 100}, returned_at={"ch_old": {"100": at}}, currency="eur")
-    assert (fact.ids, fact.told) == (("ch_old",), told)
+    facts = Payment(refunded={"ch_old": 100}, returned_at={"ch_old": {"100": at}}, currency="eur")
+    assert (fact.ids, fact.facts) == (("ch_old",), facts)
 
 
 def test_a_dispute_that_closes_without_being_lost_is_won() -> None:
@@ -138,4 +138,4 @@ def test_a_dispute_that_closes_without_being_lost_is_won() -> None:
     event["data"]["object"]["status"] = "warning_closed"
     fact = interpret(event)
     assert fact is not None
-    assert list(fact.told.disputes.values()) == ["won"]
+    assert list(fact.facts.disputes.values()) == ["won"]

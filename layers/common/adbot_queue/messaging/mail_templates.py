@@ -1,7 +1,7 @@
-"""The mails that the product itself sends: a template each in `mails/`, and what it wants to be told.
+"""The product's own mails: a template each in `mails/`, and a model of its variables.
 
-`mails/<name>.txt.j2` sets the subject and says the text, `mails/<name>.html.j2` the HTML part, in which everything that
-a caller says is escaped. A new mail is these two files and a model here, which declares the mail's kind.
+`mails/<name>.txt.j2` sets the subject and the text, `mails/<name>.html.j2` the HTML part, with every variable escaped.
+A new mail is these two files and a model here, which declares the mail's kind.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ Link = Annotated[HttpUrl, UrlConstraints(max_length=2000, allowed_schemes=["http
 
 
 class Variables(Input):
-    """What a template wants to be told, and the kind of its mail: an unsubscribe ends marketing only."""
+    """The variables of a template, and the kind of its mail: an unsubscribe ends marketing only."""
 
     kind: ClassVar[MailKind]
 
 
 class Welcome(Variables):
-    """For somebody who is new."""
+    """For a new user."""
 
     kind = MailKind.TRANSACTIONAL
 
@@ -49,7 +49,7 @@ class Welcome(Variables):
 
 
 class Ticket(Variables):
-    """For somebody who has bought a ticket."""
+    """For the buyer of a ticket."""
 
     kind = MailKind.TRANSACTIONAL
 
@@ -81,7 +81,7 @@ class OrderConfirmation(Variables):
 
 
 class ReportReady(Variables):
-    """For somebody who has asked for a report."""
+    """For the person who requested a report."""
 
     kind = MailKind.TRANSACTIONAL
 
@@ -115,8 +115,8 @@ def check(template: str, variables: Mapping[str, Any], *, tolerant: bool = False
         ValidationError: they do not fit the template; names each that is missing or wrong.
     """
     extra: Literal["ignore", "forbid"] = "ignore" if tolerant else "forbid"
-    told = TEMPLATES[template].model_validate_json(json.dumps(variables), extra=extra)
-    return told.model_dump(mode="json", exclude_none=True)
+    values = TEMPLATES[template].model_validate_json(json.dumps(variables), extra=extra)
+    return values.model_dump(mode="json", exclude_none=True)
 
 
 def render(template: str, variables: Mapping[str, Any]) -> Rendered:
@@ -129,13 +129,13 @@ def render(template: str, variables: Mapping[str, Any]) -> Rendered:
     Raises:
         ValidationError: as `check`.
     """
-    told = dict(TEMPLATES[template].model_validate_json(json.dumps(variables)))
+    values = dict(TEMPLATES[template].model_validate_json(json.dumps(variables)))
     mails = _environment()
-    text = mails.get_template(f"{template}.txt.j2").make_module(told)
+    text = mails.get_template(f"{template}.txt.j2").make_module(values)
     return Rendered(
         subject=str(vars(text)["subject"]).strip(),
         text=str(text).strip() + "\n",
-        html=mails.get_template(f"{template}.html.j2").render(told),
+        html=mails.get_template(f"{template}.html.j2").render(values),
     )
 
 

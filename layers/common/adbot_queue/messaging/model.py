@@ -1,8 +1,8 @@
-"""What became of one message: what its provider reported, in whatever order, however often. Pure.
+"""The delivery of one message: its provider's reports, in any order, with repetitions. Pure.
 
-Two reports are combined by looking at both, so that order and repetition change nothing: the status is that of the
-furthest report, and the history is the latest of all different ones. A report is identified by what it says: providers
-repeat themselves under new ids, and twenty copies of one report must not push the others out.
+Merging two reports looks at both, so that order and repetition change nothing: the status is that of the furthest
+report, the history the latest of all distinct ones. A report is identified by its content: providers repeat themselves
+under new ids, and twenty copies of one report must not push the others out.
 """
 
 from __future__ import annotations
@@ -79,12 +79,12 @@ class Delivery:
     history: tuple[DeliveryEvent, ...]
 
     @classmethod
-    def of(cls, told: DeliveryReport) -> Delivery:
-        """With its first report."""
-        return cls(told.job, told.message_id, told.channel, told.key, told.report, (told.report,))
+    def of(cls, first: DeliveryReport) -> Delivery:
+        """Return the delivery of a first report."""
+        return cls(first.job, first.message_id, first.channel, first.key, first.report, (first.report,))
 
-    def told(self, reports: Iterable[DeliveryEvent]) -> Delivery:
-        """With more reports; the same when all of them are known."""
+    def updated(self, reports: Iterable[DeliveryEvent]) -> Delivery:
+        """Return it with more reports; equal if all are known."""
         known = dict.fromkeys([*self.history, *reports])
         latest = sorted(known, key=_when)[-MAX_HISTORY:]
         return replace(self, furthest=max(self.furthest, *known, key=_how_far), history=tuple(latest))

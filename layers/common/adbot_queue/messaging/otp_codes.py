@@ -1,13 +1,13 @@
-"""The one code that a recipient has for a purpose.
+"""The one code of a recipient for a purpose.
 
     OTP#<hmac of scope, purpose, recipient>   O   issue, recipient, tries, ends_at, code_hash, used_at
 
     asked for --armed by the job that sends it--> armed --right guess--> used
                 (again at each attempt)            |  5 wrong guesses, 5 minutes, or asked for again: worthless
 
-The clear code exists in the worker that draws it and in the message, and nowhere else: an attempt that is repeated
-draws a new one, so of two messages the last one counts. What is stored is an HMAC under a secret of the installation
-(the pepper), because a million codes are tried in a second; the key is one because phone numbers are few as well.
+The clear code exists in the worker that draws it and in the message only: a repeated attempt draws a new one, so of two
+messages the last counts. The row holds an HMAC under a secret of the installation (the pepper), because a million codes
+are tried in a second; the key is an HMAC because phone numbers are few as well.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 DIGITS = 6
 LIFE_MS = 300_000
-"""From the moment it is asked for: a queue that stands still prolongs nothing."""
+"""Counted from the request: a stalled queue prolongs nothing."""
 
 MAX_TRIES = 5
 SETTING = "OTP_SECRET_ID"
@@ -79,7 +79,7 @@ class Codes:
         self._drawn = drawn
 
     def name(self, *parts: str) -> str:
-        """A name that tells nothing of its parts to whoever has no pepper.
+        """Return a name that reveals nothing of its parts without the pepper.
 
         Raises:
             NotConfigured, Unavailable: the pepper cannot be read.
@@ -88,15 +88,15 @@ class Codes:
         return base64.b32encode(digest).decode().lower()[:32]
 
     def open(self, name: str, issue: str, recipient: str) -> int:
-        """A code is asked for; whatever stood under the name is worthless from now on.
+        """Request a code; an earlier one of this name becomes worthless.
 
         Args:
             name: of scope, purpose and recipient.
-            issue: names this asking.
-            recipient: where it is to be sent.
+            issue: id of this request.
+            recipient: where it will be sent.
 
         Returns:
-            Until when it will be good, in ms.
+            When the code expires, in ms.
         """
         ends_at = self._now() + LIFE_MS
         item = {
@@ -129,14 +129,14 @@ class Codes:
                 now=now,
             )
         except ConditionFailed as failed:
-            stood = failed.item
-            if stood and stood["issue"] == issue and "used_at" not in stood:
+            found = failed.item
+            if found and found["issue"] == issue and "used_at" not in found:
                 raise TooLate from failed
             raise Superseded from failed
         return Armed(item["recipient"], code, max(1, (item["ends_at"] - now) // 1000))
 
     def use(self, name: str, code: str) -> bool:
-        """Whether the code is right; if it is, it is used up, whoever else has guessed it at the same time.
+        """Return whether the code is right; a right code works once, however many guess it at the same time.
 
         Raises:
             NotConfigured, Unavailable: as `name`.

@@ -1,7 +1,7 @@
-"""Asking for a code, and showing that one has it.
+"""Request a code, and verify it.
 
-A code belongs to whoever asked for it: customers can use only codes that they asked for themselves; those of staff are
-the installation's, so that any of its programs can check them. No answer depends on whether anybody knows the phone.
+A code belongs to its requester: customers can verify only codes that they requested themselves; those of staff belong
+to the installation, so that any of its programs can verify them. No answer depends on whether a phone is known.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ RESEND_S = 60
 RESEND = Rate(1 / RESEND_S, 1)
 """To one phone, by one caller; the staff's programs are one."""
 PER_PHONE = Rate(2 / 3600, 3)
-"""To one phone, by one caller: at most 5 in any hour. Nobody else's codes count."""
+"""To one phone, by one caller: at most 5 in any hour. Codes of other callers do not count."""
 PER_PHONE_OF_ALL = Rate(10 / 3600, 10)
 """To one phone, by all customers: more than one of them can use up, so that none can keep another's codes away."""
 PER_CUSTOMER = Rate(5 / 3600, 5)
 """By one customer, to whatever phones: at most 10 in any hour."""
 PER_RANGE = Rate(20 / 3600, 10)
-"""By one caller to a block of 10,000 numbers: whoever earns by messages has a whole block."""
+"""By one caller to a block of 10,000 numbers: an abuser who earns by messages has a whole block."""
 PER_RANGE_OF_ALL = Rate(40 / 3600, 20)
 """The same, by all callers."""
 PER_PREFIX = Rate(120 / 3600, 40)

@@ -1,14 +1,13 @@
 """Messages through Twilio, each sent once: shared by `send-sms`, `send-whatsapp` and `send-otp`.
 
-Twilio has no idempotency keys. So an attempt notes what it begins before it asks Twilio, and one that finds such a note
-looks before it sends: has Twilio reported the message of this effect (its reports name the effect, when the API's
-public address is set), or is there one of the same text to the same phone, taken since, that is no other job's?
+Twilio has no idempotency keys. So an attempt writes a note before it calls Twilio, and an attempt that finds such a
+note checks before it sends: has Twilio reported a message of this effect (its reports name the effect, if the API's
+public address is set), or does its list have one with the same text and phone, sent since, that is no other job's?
 
-What is left: a message goes out twice when Twilio took it, the answer was lost, and at the next attempt, 4 s later at
-the earliest, Twilio has neither reported nor listed it. A template's text is Twilio's, so that only reports help there;
-a text that Twilio redacts or rewrites (short links) is not recognised in the list either. And it may not go out at all
-when another job with the same text to the same phone has lost its answer and finds ours in the list, in the moment
-between Twilio's taking it and our writing that down.
+Gaps: a message is sent twice if Twilio's answer was lost and at the next attempt, 4 s later or more, Twilio has neither
+reported nor listed it. A template's text is Twilio's, so only reports help there; a text that Twilio redacts or
+rewrites (short links) is not recognised in the list either. And a message may not be sent at all if another job with
+the same text and phone has lost its answer and finds ours in the list, between Twilio's answer and our record.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def country_of(phone: str) -> str | None:
     """
     code, national = _split(phone)
     for region, leading, mobile in _plans().get(code, ()):
-        # As libphonenumber does: a country that is told by its first digits has no other numbers.
+        # As libphonenumber does: a country with leading digits has no other numbers.
         if leading is None or re.match(leading, national):
             if re.fullmatch(mobile, national):
                 return region
@@ -43,7 +43,7 @@ def country_of(phone: str) -> str | None:
 
 
 def range_of(phone: str) -> str:
-    """The block that a number is of: whoever earns by messages has a whole one."""
+    """Return the block of a number: an abuser who earns by messages has a whole one."""
     return phone[:-LAST]
 
 

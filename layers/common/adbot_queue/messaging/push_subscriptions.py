@@ -1,8 +1,8 @@
-"""Push subscriptions in the System table: which browsers a user wants to be told things on.
+"""Push subscriptions in the System table: the browsers on which a user wants notifications.
 
     PUSH#<user>   <id>   endpoint, p256dh, auth, created_at
 
-The id is made of user and endpoint, so that the same browser is there once.
+The id is made of user and endpoint, so that a browser has one row.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Subscriptions(Table):
     """Reads and writes them."""
 
     def add(self, user: str, browser: Browser) -> Subscription:
-        """Have a browser told things; the same again renews its keys and its place."""
+        """Subscribe a browser; a repeated call renews its keys and its place."""
         added = Subscription(derived_id("sub_", user, browser.endpoint), browser, self.now())
         item: Item = {
             **_key(user, added.id),

@@ -72,7 +72,7 @@ class Resubscribed:
 class Read:
     """What an event tells: of a message of ours, of an address, of both."""
 
-    told: DeliveryReport | None
+    report: DeliveryReport | None
     unwanted: Unwanted | None
     resubscribed: Resubscribed | None = None
 
@@ -97,16 +97,18 @@ def read(event: Any, received_at: int | None = None) -> Read | None:
         return Read(None, None, Resubscribed(address, group, at)) if address and group else None
     event_id, job, key = (_id(event.get(name)) for name in ("sg_event_id", "job", "key"))
     message_id = _message_id(event.get("sg_message_id"))
-    told = None
+    report = None
     if job and key and message_id:
-        told = DeliveryReport(CHANNEL, job, key, message_id, DeliveryEvent(event_id or "", status, at, _reason(event)))
+        report = DeliveryReport(
+            CHANNEL, job, key, message_id, DeliveryEvent(event_id or "", status, at, _reason(event))
+        )
     unwanted = None
     if address and kind in _SUPPRESSING and status is not DeliveryStatus.BLOCKED:
         # Every event of a mail names the mail's group; only these two are about it.
         unwanted = Unwanted(address, kind, at, job, group if kind == _GROUP_UNSUBSCRIBE else None)
-    if told is None and unwanted is None and (stated is None or event_id is None):
+    if report is None and unwanted is None and (stated is None or event_id is None):
         return None
-    return Read(told, unwanted)
+    return Read(report, unwanted)
 
 
 def unreadable(event: Any) -> str | None:
@@ -181,6 +183,6 @@ def _millis(timestamp: Any) -> int | None:
 
 
 def _reason(event: dict[str, Any]) -> str:
-    told = [event.get(name) for name in ("status", "bounce_classification", "reason")]
-    code, *words = [value if isinstance(value, str) else "" for value in told]
+    report = [event.get(name) for name in ("status", "bounce_classification", "reason")]
+    code, *words = [value if isinstance(value, str) else "" for value in report]
     return " ".join([*([code] if _CODE.fullmatch(code) else []), *(word for word in words if word in _WORDS)])

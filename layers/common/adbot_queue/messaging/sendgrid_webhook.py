@@ -26,7 +26,7 @@ MAX_DIGITS = 30
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """How many events told something, and how many told nothing."""
+    """How many events were recorded, and how many ignored."""
 
     recorded: int
     ignored: int
@@ -66,7 +66,7 @@ class SendgridWebhook:
         at = _signed_at(timestamp, now)
         found = [event for one in batch if (event := sendgrid_events.read(one, at))]
         failures = [*self._process(found)]
-        failures += self._deliveries.try_record(event.told for event in found if event.told)
+        failures += self._deliveries.try_record(event.report for event in found if event.report)
         receipt = Receipt(len(found), len(batch) - len(found))
         unreadable = Counter(field for one in batch if (field := sendgrid_events.unreadable(one)))
         count("EventsIgnored", receipt.ignored)

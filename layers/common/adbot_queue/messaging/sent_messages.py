@@ -72,8 +72,8 @@ class Messages(Table):
         try:
             dynamodb.put_if(self.client, self.table, item, condition="attribute_not_exists(pk)")
         except ConditionFailed as failed:
-            stood = failed.item or {}
-            return Begun(stood.get("begun_at", now), stood.get("sid"))
+            found = failed.item or {}
+            return Begun(found.get("begun_at", now), found.get("sid"))
         return None
 
     def sent(self, sid: str, state: str, effect: str, job: str) -> bool:
@@ -114,7 +114,7 @@ class Messages(Table):
         return _delivery(item)
 
     def owner(self, sid: str) -> tuple[str, str] | None:
-        """Return the job and the effect of a message, as its sender or an earlier report told them."""
+        """Return the job and the effect of a message, from its sender or an earlier report."""
         item = self._get(_message(sid))
         return (item["job"], item["effect"]) if item and "effect" in item else None
 

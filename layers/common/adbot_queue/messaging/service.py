@@ -1,4 +1,4 @@
-"""Deliveries: what providers report of messages is written down, and shown to operators."""
+"""Deliveries: providers' reports on messages, recorded and shown to operators."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ class DeliveryService:
         except (ClientError, BotoCoreError, TransactionConflict) as error:
             logger.warning("that a message was accepted is not written down", error=type(error).__name__)
 
-    def record(self, told: Iterable[DeliveryReport]) -> None:
-        """Write reports down. What is known already changes nothing and is not written.
+    def record(self, reports: Iterable[DeliveryReport]) -> None:
+        """Record reports. A known report changes nothing and is not written.
 
         Raises:
-            TransactionConflict: others were writing about the same messages, again and again; send all of it once more.
-            ClientError, BotoCoreError: something could not be written; everything else is.
+            TransactionConflict: too many conflicts on the same messages; send all reports again.
+            ClientError, BotoCoreError: a write failed; the others succeeded.
         """
-        for error in self.try_record(told):
+        for error in self.try_record(reports):
             raise error
 
-    def try_record(self, told: Iterable[DeliveryReport]) -> list[Exception]:
-        """Write reports down as `record` does, and return what failed instead of raising it."""
+    def try_record(self, reports: Iterable[DeliveryReport]) -> list[Exception]:
+        """Record reports as `record` does, and return the errors instead of raising."""
         by_message: dict[tuple[str, str], list[DeliveryReport]] = defaultdict(list)
-        for one in told:
+        for one in reports:
             by_message[one.job, one.message_id].append(one)
         failures: list[Exception] = []
         for _ in range(MAX_ROUNDS):
@@ -70,7 +70,7 @@ class DeliveryService:
             lost = []
             for message, some in by_message.items():
                 try:
-                    if not self._tell(found.get(message), some):
+                    if not self._record_one(found.get(message), some):
                         lost.append(message)
                 except WRITE_FAILURES as error:
                     failures.append(error)
@@ -79,13 +79,13 @@ class DeliveryService:
             by_message = {message: by_message[message] for message in lost}
         return [*failures, TransactionConflict("deliveries")]
 
-    def _tell(self, kept: Kept | Unreadable | None, told: Sequence[DeliveryReport]) -> bool:
-        """Write the reports of one message. False when another writer was faster."""
+    def _record_one(self, kept: Kept | Unreadable | None, reports: Sequence[DeliveryReport]) -> bool:
+        """Record the reports of one message. False if another writer was faster."""
         if isinstance(kept, Unreadable):
             count("DeliveriesUnreadable")
             return True
         before, version = kept or (None, 0)
-        after = (before or Delivery.of(told[0])).told(one.report for one in told)
+        after = (before or Delivery.of(reports[0])).updated(one.report for one in reports)
         if after == before:
             return True
         try:

@@ -50,7 +50,7 @@ class DeliveryStore(Table):
         """Write it over the version that was read, 0 for none.
 
         Raises:
-            ConditionFailed: somebody else was faster.
+            ConditionFailed: another writer was faster.
         """
         item: Item = {
             **_key(delivery.job, delivery.message_id),

@@ -4,17 +4,17 @@
     SUPPRESSED#<id>   S#marketing    an unsubscribe: marketing
     SUPPRESSED#<id>   S#group-<n>    an unsubscribe from one group: marketing of that group
 
-each with channel, reason, at, job; removed_at when a person has lifted it, or the recipient has subscribed again.
+each with channel, reason, at, job; removed_at after an operator removed it, or the recipient subscribed again.
 
 An unsubscribe never ends what a customer has bought or asked for (receipts, tickets, passwords, codes). A complaint
 ends everything: each further mail that a mailbox provider counts as spam harms the delivery of all others, and SendGrid
-drops it anyway. An operator can lift it.
+drops it anyway. An operator can remove it.
 
-An address is nowhere written: the id is an HMAC of it under a key of the installation's own (the template generates
-it), because a plain hash of an address is found by hashing those that one can think of. Whoever has the address finds
-its entry; a copy of the table alone gives no address away. With another key the list is empty.
+No address is stored: the id is an HMAC of it under a key of the installation's own (the template generates
+it), because a plain hash is found by hashing likely addresses. With the address its entry is found; a copy of the
+table alone reveals no address. With another key the list is empty.
 
-What counts is which was later, the cause or the lifting, so a report that is repeated after a lifting changes nothing.
+The later of cause and removal counts, so a report that is repeated after a removal changes nothing.
 """
 
 from __future__ import annotations
@@ -272,9 +272,9 @@ def _key(suppression_id: str) -> Item:
 
 
 def _suppression(item: Item) -> Suppression:
-    told: dict[str, Any] = {name: item.get(name) for name in ("channel", "reason", "at", "job", "removed_at")}
+    values: dict[str, Any] = {name: item.get(name) for name in ("channel", "reason", "at", "job", "removed_at")}
     scope = str(item["sk"]).removeprefix("S").replace("#", "-")
-    return Suppression(str(item["pk"]).removeprefix(_pk("")) + scope, **told)
+    return Suppression(str(item["pk"]).removeprefix(_pk("")) + scope, **values)
 
 
 def address_key() -> bytes:

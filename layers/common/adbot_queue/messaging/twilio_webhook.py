@@ -65,9 +65,9 @@ def receive(body: bytes, query: str, domain: str, signature: str | None) -> None
 def _believe(
     form: Sequence[tuple[str, str]], query: str, about: Mapping[str, str], domain: str, signature: str | None
 ) -> None:
-    """Check the signature over the address as it came, and over the one that was given to Twilio.
+    """Check the signature over the address as received, and over the one that was given to Twilio.
 
-    What stands between may write parameters in another order or escape them differently.
+    A proxy in between may reorder parameters or escape them differently.
     """
     url = (_public() or f"https://{domain}") + PATH
     try:

@@ -1,8 +1,8 @@
-"""A payment as its provider tells of it, and what follows for the order and its bot. Pure.
+"""A payment as its provider reports it, and what follows for the order and its bot. Pure.
 
-Events of one payment come late, twice and in any order. So nothing here depends on their order: each event is a
-handful of facts, facts are merged by operations that do not care for order or repetition (union, maximum, or), and
-the order's status and the state its bot must be in are computed from the merged facts alone.
+Events of one payment arrive late, twice and in any order. So nothing here depends on their order: each event is a
+handful of facts, facts are merged by operations that ignore order and repetition (union, maximum, or), and the order's
+status and its bot's state are computed from the merged facts alone.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Payment:
         return 0 < self.paid.get(name, 0) <= sum(self.refunded[charge] for charge in charges)
 
     def _paid_by(self, charge: str) -> str:
-        """What a charge paid: by way of its intent, at the most two steps."""
+        """Return what a charge paid, by way of its intent: at most two steps."""
         step = self.tenders.get(charge, charge)
         return self.tenders.get(step, step)
 
@@ -121,7 +121,7 @@ class Payment:
 
     @property
     def has_order(self) -> bool:
-        """Somebody buys or bought something: facts that came before that make no order."""
+        """Whether there is a purchase: facts that precede it make no order."""
         return self.began or self.failed or bool(self.paid)
 
     def merge(self, other: Payment) -> Payment:
@@ -172,37 +172,37 @@ def _better(one: Mapping[str, str], other: Mapping[str, str]) -> Mapping[str, st
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What one event tells.
+    """The facts of one event.
 
     Attributes:
-        action: how the ledger calls it.
+        action: the ledger's name for it.
         ids: the provider's ids of this payment, best first; events of one payment share at least one.
-        told: the facts, as a payment that nothing else is known of.
+        facts: as a payment of which nothing else is known.
         subscription: the first id is a subscription's: it is the payment's key whatever was known before.
     """
 
     action: str
     ids: tuple[str, ...]
-    told: Payment
+    facts: Payment
     subscription: bool = False
 
     @property
     def takes_away(self) -> bool:
         """Money goes back, or the subscription ends."""
-        return self.told.ended or bool(self.told.refunded) or bool(self.told.disputes)
+        return self.facts.ended or bool(self.facts.refunded) or bool(self.facts.disputes)
 
 
 @dataclass(frozen=True, slots=True)
 class Setback:
-    """Money that was sent on, and came back days later: the customer, or the payee, does not have it.
+    """Money that was sent on and returned days later: the customer, or the payee, does not have it.
 
-    What it was for is not undone here (a refund that failed may have cancelled a bot): a person decides.
+    What it was for is not undone here (a refund that failed may have cancelled a bot): an operator decides.
 
     Attributes:
         kind: `refund` or `payout`.
         id: the provider's id of it.
-        job: the job that sent it; None: somebody did at the provider.
-        facts: amount, currency, why, and of which payment or account.
+        job: the job that sent it; None: it was sent at the provider.
+        facts: amount, currency, reason, and payment or account.
     """
 
     kind: str

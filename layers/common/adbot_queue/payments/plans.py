@@ -45,7 +45,7 @@ class BillingInterval(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """So many sessions of a pool for so much money, in the currency's smallest unit. Inactive: not for sale."""
+    """A number of sessions of a pool for an amount in the currency's smallest unit. Inactive: not for sale."""
 
     id: str
     name: str
@@ -120,7 +120,7 @@ class Plans:
         return sorted({plan.version: plan for plan in map(_plan, found)}.values(), key=lambda plan: -plan.version)
 
     def put(self, plan_id: str, values: dict[str, Any], actor: Actor) -> tuple[Plan, bool]:
-        """Create or replace a plan; True beside it when it is new.
+        """Create or replace a plan; return it, and whether it is new.
 
         Args:
             plan_id: new or known.
@@ -128,7 +128,7 @@ class Plans:
             values: all fields but id and version.
 
         Raises:
-            Invalid: an id that is no plan's, or no such pool.
+            Invalid: the id is invalid, or the pool does not exist.
         """
         if not PLAN_ID.fullmatch(plan_id):
             raise Invalid.field("id", "1 to 64 of a-z, 0-9, _ and -, a letter or digit first")

@@ -1,14 +1,14 @@
-"""What of a purchase a person must look at, and why. Pure.
+"""What an operator must review about a purchase, and why. Pure.
 
-    wish             nobody knows what was bought for whom
+    wish             unknown what was bought, or for whom
     sale:<payment>   its mode, currency, price or size is not the plan's
     user:<payment>   a renewal for a user who is gone
     after:<payment>  paid after the end, for a time after the end
     late:<payment>   paid for a bot that was cancelled for another reason
     unmatched        money went back, or is disputed, and nothing was bought for it
 
-A person who settles an order settles what is open then; the same difference in a renewal is settled with it. Giving
-back all of a payment's money closes what is open about it.
+Settling an order settles what is open then; the same difference in a renewal is settled with it. Returning all of a
+payment's money closes its open problems.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def problems_of(
     """Return the open problems of an order, by the names above.
 
     Args:
-        payment: all that is known.
-        fact: what the event told of it.
-        before: the order as it stands.
+        payment: all known facts.
+        fact: the facts of the event.
+        before: the order as it is.
         judgement: what does not fit.
         wish: why the metadata is not usable.
         counts: ends of the purchase are ends of the order's bot.
@@ -51,20 +51,20 @@ def problems_of(
     if not payment.paid:
         return {}
     has_bot = before is not None and before.adbot_id is not None
-    told = min(fact.told.paid, default="")
+    first = min(fact.facts.paid, default="")
     found: dict[str, str] = {}
     if not has_bot and (reason := wish or judgement.refusal):
         found["wish"] = reason
     if before and has_bot:
         found |= {name: reason for name, reason in _open(before).items() if name.startswith(_REMEMBERED)}
         if judgement.refusal:
-            found[f"user:{told}"] = judgement.refusal
+            found[f"user:{first}"] = judgement.refusal
         if gone:
-            found[f"late:{told}"] = "paid again although the bot is cancelled"
+            found[f"late:{first}"] = "paid again although the bot is cancelled"
     known = _open(before) if before and has_bot else None
     for name, reason in judgement.problems.items():
-        # A sale is judgement when it is told, and again as long as it is open: what was settled stays settled.
-        if known is None or f"sale:{name}" in known or name in fact.told.paid:
+        # A sale is checked when reported, and again while it is open: what was settled stays settled.
+        if known is None or f"sale:{name}" in known or name in fact.facts.paid:
             found[f"sale:{name}"] = reason
     if counts:
         found |= _after_the_end(payment)

@@ -56,18 +56,18 @@ class Settling:
     def settle(self, key: str, *, direct: bool = False, time_left: Callable[[], int] | None = None) -> None:
         """Carry out what a recorded event means, once.
 
-        Each round reads everything anew, decides, and writes one transaction; the last one marks the event. So
-        settling may be repeated, run twice at once, or die anywhere: the next try goes on where it stood.
+        Each round reads everything anew, decides, and writes one transaction; the last one marks the event. So settling
+        may be repeated, run twice at once, or die anywhere: the next try continues.
 
         Args:
             key: as recorded.
-            direct: not by the queue's consumer, which the bot's execution mode will show.
+            direct: not by the queue's consumer; recorded in the bot's execution mode.
             time_left: milliseconds until the caller must be done; None: enough.
 
         Raises:
-            TargetGone: no such event was recorded.
-            Unavailable: it lost too many races, or there is no time for it; try again.
-            ProviderFailed, NotConfigured: the user pool gave no answer; try again.
+            TargetGone: the event was not recorded.
+            Unavailable: too many conflicts, or no time; try again.
+            ProviderFailed, NotConfigured: the user pool did not answer; try again.
         """
         if time_left and time_left() < RESERVE_MS:  # of a batch whose others waited for a user pool that hangs
             raise Unavailable("there is no time left to settle the event; it comes again")
@@ -92,7 +92,7 @@ class Settling:
             return False
         gathered = self._store.gather(fact)
         key_of, known = gathered.home.key, gathered.home.payment
-        payment = known.merge(fact.told)
+        payment = known.merge(fact.facts)
         before = self._adbots.store.order(order_id_of(key_of))
         judgement = self._judge(payment, known, fact, before)
         gone = self._pays_for_cancelled(before, known, fact)
@@ -138,7 +138,7 @@ class Settling:
         )
         wish = wish_of(payment.metadata)
         if before and has_bot:
-            new = any(fact.told.paid[name] for name in fact.told.paid.keys() - known.paid.keys())
+            new = any(fact.facts.paid[name] for name in fact.facts.paid.keys() - known.paid.keys())
             user_id = before.user_id if new and not before.settled else ""
         else:
             user_id = "" if wish.problem or problems else wish.user_id
@@ -168,16 +168,16 @@ class Settling:
 
     def _pays_for_cancelled(self, before: Order | None, known: Payment, fact: Fact) -> bool:
         """Whether the event brings new money for a bot that is cancelled."""
-        if before is None or before.adbot_id is None or not fact.told.paid.keys() - known.paid.keys():
+        if before is None or before.adbot_id is None or not fact.facts.paid.keys() - known.paid.keys():
             return False
         return self._adbots.adbot(before.adbot_id, None).status is AdbotStatus.CANCELLED
 
     def _write(self, this: _Round, decision: Decision, mode: ExecutionMode) -> None:
         """Write one round.
 
-        Items and what each refuses: the event, when it is settled already; the payment, its parts and new ids,
-        when they changed; the order, when it changed; with what the bot's command adds. Refused as a whole means
-        that somebody was faster: the round is run again.
+        Items and what each refuses: the event, if it is settled already; the payment, its parts and new ids, if they
+        changed; the order, if it changed; and what the bot's command adds. A refusal means that another process was
+        faster: the round runs again.
         """
         order = decision.order
         actor = Actor(PROVIDER, "provider", this.event.event_id)

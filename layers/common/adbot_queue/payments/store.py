@@ -31,7 +31,7 @@ UNMATCHED = "UNMATCHED"
 """The other value: money went back, and nothing is known to have been bought for it."""
 
 MAX_REJECTED = 100
-"""Rejected events that are stored of one day: whoever has a connected account can send any number."""
+"""Rejected events stored per day: the owner of a connected account can send any number."""
 
 REJECTED = "rejected"
 
@@ -89,7 +89,7 @@ class PaymentStore:
     # Events
 
     def record(self, event_id: str, event_type: str, payload: str, now: int, *, ignored: bool) -> tuple[Received, bool]:
-        """Write an event down, once: True beside it when it is new, else what was written the first time."""
+        """Record an event once: return it as stored, and whether it is new."""
         item: Item = {
             "pk": f"EVENT#{self.provider}#{event_id}",
             "event_id": event_id,
@@ -103,12 +103,12 @@ class PaymentStore:
         try:
             dynamodb.put_if(self.client, self.table, item, condition="attribute_not_exists(pk)")
         except ConditionFailed as failed:
-            stood = failed.item or dynamodb.get(self.client, self.table, {"pk": item["pk"]})
-            return _received(stood or item), False
+            found = failed.item or dynamodb.get(self.client, self.table, {"pk": item["pk"]})
+            return _received(found or item), False
         return _received(item), True
 
     def reject(self, event_id: str, event_type: str, why: str, now: int) -> None:
-        """Write down that an event was rejected, once, and only the first of a day. Its content is somebody else's."""
+        """Record a rejected event once, and only the first of a day; its content, which is others', is not stored."""
         pk = f"EVENT#{self.provider}#{event_id}"
         if dynamodb.get(self.client, self.table, {"pk": pk}):
             return
@@ -259,7 +259,7 @@ class PaymentStore:
             **self._key(home.key),
             **asdict(payment),
             "version": home.version + 1,
-            # Facts about somebody else's sales on the same account would pile up.
+            # Facts about other sales on the same account would pile up.
             "expires_at": None if payment.has_order else _expiry(now),
         }
         if unmatched:

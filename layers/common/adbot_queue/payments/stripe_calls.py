@@ -1,8 +1,8 @@
-"""What jobs that move money through Stripe have in common: amounts, calls, and what Stripe's refusals mean.
+"""What jobs that move money through Stripe share: amounts, calls, and the meaning of Stripe's refusals.
 
-The job's key is Stripe's idempotency key and stands in the metadata of what the job made (`job`). Stripe keeps a key
-for 24 hours at least (https://docs.stripe.com/api/idempotent_requests), a job may be tried for longer: for three days,
-and when a person retries a dead one. So a job that is older than `KEY_LIFE_MS` looks for its mark first.
+The job's key is Stripe's idempotency key and part of the metadata of what the job created (`job`). Stripe keeps a key
+for at least 24 hours (https://docs.stripe.com/api/idempotent_requests); a job may be tried for three days, and again
+when a dead one is retried. So a job older than `KEY_LIFE_MS` searches for its mark first.
 """
 
 from __future__ import annotations
@@ -76,11 +76,11 @@ def shown(moved: Any) -> dict[str, Any]:
 
 @contextmanager
 def asking(context: Context, read_s: int = ACT_READ_S, account: str | None = None) -> Iterator[StripeClient]:
-    """Stands around every request to Stripe; `account`: the connected one that it is sent for.
+    """Guard a request to Stripe; `account`: the connected account that it is sent for.
 
     Raises:
         Declined, PermanentError, TransientError: as `outcome`. Throttled, ProviderClosed: as `calling`. TimeoutError:
-        no time was left. NotConfigured, Unavailable: as `stripe_client.client`.
+            no time left. NotConfigured, Unavailable: as `stripe_client.client`.
     """
     with calling("stripe", read_s + stripe_client.CONNECT_S, context, account or "") as seconds:
         client = stripe_client.client(max(1, int(seconds) - stripe_client.CONNECT_S))
@@ -143,8 +143,8 @@ def outcome(error: StripeError, account: str | None = None) -> Exception:
     """
     import stripe  # noqa: PLC0415
 
-    told = error.error
-    code = (told and (told.decline_code or told.code)) or error.code or type(error).__name__
+    detail = error.error
+    code = (detail and (detail.decline_code or detail.code)) or error.code or type(error).__name__
     logger.warning("Stripe refused", code=code, status=error.http_status, request=error.request_id)
     if isinstance(error, stripe.CardError):
         return Declined(f"declined: {code}")
@@ -171,5 +171,5 @@ def outcome(error: StripeError, account: str | None = None) -> Exception:
             f"Stripe is busy (HTTP {error.http_status})",
             REPLAYED_S if replayed and seconds is None else seconds,
         )
-    param = f", {told.param}" if told and told.param else ""
+    param = f", {detail.param}" if detail and detail.param else ""
     return PermanentError(f"Stripe refused: {code}{param}")

@@ -40,15 +40,15 @@ def interpret(event: Object) -> Fact | None:
 
 def _dated(fact: Fact, at: int) -> Fact:
     """The facts with the times (ms) of money and ends: the object's own where it has one, else the event's."""
-    told = fact.told
+    facts = fact.facts
     dated = replace(
-        told,
-        paid_at={name: told.paid_at.get(name, at) for name in told.paid},
-        returned_at={charge: {str(total): at} for charge, total in told.refunded.items()},
-        ended_at=(told.ended_at or at) if told.ended else None,
-        lost_at=at if told.lost else None,
+        facts,
+        paid_at={name: facts.paid_at.get(name, at) for name in facts.paid},
+        returned_at={charge: {str(total): at} for charge, total in facts.refunded.items()},
+        ended_at=(facts.ended_at or at) if facts.ended else None,
+        lost_at=at if facts.lost else None,
     )
-    return replace(fact, told=dated)
+    return replace(fact, facts=dated)
 
 
 def setback(event: Object) -> Setback | None:
@@ -61,7 +61,7 @@ def setback(event: Object) -> Setback | None:
     if reason is None:
         return None
     moved = event["data"]["object"]
-    # A job's key is its id, and a number behind it when a person had it retried (`Job.provider_key`).
+    # A job's key is its id, with a number after a definite refusal (`Job.provider_key`).
     job = _texts(moved.get("metadata")).get("job", "").partition("-")[0]
     named = _named(
         payment=_id(moved.get("payment_intent")) or _id(moved.get("charge")),
@@ -82,7 +82,7 @@ def _checkout(session: Object, *, outcome: str = "") -> Fact | None:
     pays, currency = invoice or intent or session["id"], _currency(session)
     discount = (session.get("total_details") or {}).get("amount_discount")
     asked = _asked(session.get("amount_subtotal"), (session.get("amount_total"), discount))
-    told = Payment(
+    facts = Payment(
         began=True,
         failed=outcome == "failed",
         paid={pays: _amount(session.get("amount_total"))} if paid else {},
@@ -93,8 +93,8 @@ def _checkout(session: Object, *, outcome: str = "") -> Fact | None:
         provider_ids=_named(checkout_session=session["id"], subscription=subscription, payment_intent=intent)
         | _named(customer=_id(session.get("customer"))),
     )
-    action = "payment.completed" if paid else "payment.failed" if told.failed else "payment.pending"
-    return Fact(action, _distinct(subscription, intent, invoice, session["id"]), told, bool(subscription))
+    action = "payment.completed" if paid else "payment.failed" if facts.failed else "payment.pending"
+    return Fact(action, _distinct(subscription, intent, invoice, session["id"]), facts, bool(subscription))
 
 
 def _invoice(invoice: Object) -> Fact:
@@ -116,7 +116,7 @@ def _invoice(invoice: Object) -> Fact:
     )
     sold = not lines or any(not _is_proration(line) for line in lines)
     sale = _sale(name, "subscription" if subscription else "payment", currency, _asked_by(invoice, lines), metadata)
-    told = Payment(
+    facts = Payment(
         paid={name: _amount(invoice["amount_paid"])},
         currency=currency,
         paid_until=max(ends, default=None),
@@ -130,7 +130,7 @@ def _invoice(invoice: Object) -> Fact:
     )
     renewal = subscription and invoice.get("billing_reason") != "subscription_create"
     ids = _distinct(subscription, intent, invoice["id"])
-    return Fact("payment.renewed" if renewal else "payment.completed", ids, told, bool(subscription))
+    return Fact("payment.renewed" if renewal else "payment.completed", ids, facts, bool(subscription))
 
 
 def _invoice_payment(payment: Object) -> Fact:
@@ -141,19 +141,19 @@ def _invoice_payment(payment: Object) -> Fact:
 
 def _ended(subscription: Object) -> Fact:
     ended_at = subscription.get("ended_at")
-    told = Payment(ended=True, ended_at=int(ended_at) * 1000 if ended_at else None)
-    return Fact("payment.ended", (subscription["id"],), told, subscription=True)
+    facts = Payment(ended=True, ended_at=int(ended_at) * 1000 if ended_at else None)
+    return Fact("payment.ended", (subscription["id"],), facts, subscription=True)
 
 
 def _refund(charge: Object) -> Fact:
     """`amount_refunded` is the sum so far, so that the highest one heard of is the last one."""
-    told = Payment(
+    facts = Payment(
         refunded={charge["id"]: int(charge["amount_refunded"])},
         currency=_currency(charge),
         tenders=_leads(charge["id"], _id(charge.get("invoice")) or _id(charge.get("payment_intent"))),
         job=_texts(charge.get("metadata")).get("job", "").partition("-")[0],
     )
-    return Fact("payment.refunded", _ids_of_charge(charge, charge["id"]), told)
+    return Fact("payment.refunded", _ids_of_charge(charge, charge["id"]), facts)
 
 
 def _dispute(dispute: Object, *, closed: bool = False) -> Fact:

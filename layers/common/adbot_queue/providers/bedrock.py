@@ -1,7 +1,7 @@
 """Bedrock's Converse, asked for an answer of a given form: the model has to call one tool, whose input is the answer.
 
-Bedrock has no idempotency keys: a call whose answer was lost and that is made again is paid for again. The job's id
-and key go along as `requestMetadata`, which stands in Bedrock's invocation log, so that such a double can be seen.
+Bedrock has no idempotency keys: a repeated call is paid for again. The job's id and key go along as `requestMetadata`,
+which Bedrock's invocation log shows, so that such a duplicate can be seen.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Question:
         tool: name of the tool that the model has to call.
         schema: JSON schema of its input: `type`, `properties` and `required`, which every model understands.
         max_tokens: the longest answer.
-        metadata: what Bedrock's invocation log shows besides.
+        metadata: further fields of Bedrock's invocation log.
     """
 
     system: str

@@ -117,7 +117,7 @@ def add_to_group(username: str, group: str) -> None:
 
 
 def confirm(username: str) -> None:
-    """Give a new user a password that nobody knows: Cognito lets only those who have one ask for another.
+    """Give a new user a random password, unknown to all: Cognito resets a password only if there is one.
 
     Raises:
         NotConfigured, ProviderFailed: as `_calling`.

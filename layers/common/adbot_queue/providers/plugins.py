@@ -1,7 +1,7 @@
-"""Plugins: Lambda functions of the operator's, called by name, those that the template's parameter lists and no others.
+"""Plugins: Lambda functions of the operator's, called by name; only those that the template's parameter lists.
 
-A plugin runs under its own role and is told nothing but its input, the job's id and the idempotency key, which is the
-same at every try: a plugin with an effect keeps it, because an answer that was lost is asked for again.
+A plugin runs under its own role and receives its input, the job's id and the idempotency key, which is the same at
+every attempt: a plugin with an effect stores it, because a call whose answer was lost is repeated.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _OF_THE_ACCOUNT = {"CallerRateLimitExceeded", "ConcurrentInvocationLimitExceeded
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Output:
-    """What came back.
+    """A plugin's answer.
 
     Attributes:
-        body: the answer, MAX_OUTPUT bytes and one more at the most.
+        body: the answer, at most MAX_OUTPUT bytes and one more.
         failed: the plugin raised or died; the body says by which type of error.
-        request_id: by which the plugin's log knows the call.
+        request_id: the id of the call in the plugin's log.
         late: there is no answer: it took longer than it may.
     """
 
@@ -61,16 +61,16 @@ def allowed() -> dict[str, str]:
 
 
 def invoke(arn: str, event: dict[str, Any], timeout_s: float) -> Output:
-    """Call a plugin, once, and wait for its answer.
+    """Call a plugin once and wait for its answer.
 
     Args:
         arn: which.
-        event: what it is told.
+        event: its input.
         timeout_s: how long to wait; the plugin itself may go on.
 
     Raises:
         AccountRefused: it is listed and may not be called. ProviderFailed: Lambda refused or was not reached; `extra`
-        has its `code` as well.
+            has its `code` as well.
     """
     client = aws.plugins(max(1, int(timeout_s)))
     try:

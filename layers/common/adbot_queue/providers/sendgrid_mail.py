@@ -31,7 +31,7 @@ https://support.sendgrid.com/hc/en-us/articles/18322114821403-4XX-API-Errors-and
 
 REASONS = {
     "maximum credits exceeded": "the plan's credits are used up",
-    "sender identity": "MAIL_FROM is no sender that SendGrid has verified",
+    "sender identity": "MAIL_FROM is not a sender that SendGrid has verified",
     "suspend": "the account is suspended",
     "disabled": "the account is suspended",
     "deactivated": "the account is suspended",
@@ -97,8 +97,8 @@ def send(message: Message, timeout_s: float = TIMEOUT_S) -> str:
 
 def _refusal(status: int, body: bytes, headers: Any) -> Exception:
     if status in CLOSED:
-        told = body.decode(errors="replace").lower()
-        reason = next((reason for words, reason in REASONS.items() if words in told), CLOSED[status])
+        text = body.decode(errors="replace").lower()
+        reason = next((reason for words, reason in REASONS.items() if words in text), CLOSED[status])
         return AccountRefused(f"{reason} (HTTP {status}); see the secret that SendGridSecretArn names")
     sentence = f"SendGrid refused the mail (HTTP {status}{_fields(body)})"
     if status == TOO_MANY:

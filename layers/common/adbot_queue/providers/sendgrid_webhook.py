@@ -15,8 +15,8 @@ SIGNATURE = "x-twilio-email-event-webhook-signature"
 TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
 
 MAX_AGE_S = 25 * 3600
-"""SendGrid repeats for 24 hours what was not answered well, and does not say that it signs anew. A batch that somebody
-else sends again changes nothing, so what is left to keep out is what no repetition explains."""
+"""SendGrid retries for 24 hours, and does not say that it signs again. A replayed batch changes nothing, so this keeps
+out only what no retry explains."""
 
 MAX_AHEAD_S = 300
 """By which its clock may be ahead of ours."""

@@ -1,7 +1,7 @@
-"""Solana, asked over JSON-RPC: a node's address and the key that pays and signs are one secret.
+"""Solana over JSON-RPC: a node's address and the key that pays and signs are one secret.
 
-No library: solders' own reader of answers ends the process on some that it does not expect. Node operators put their
-keys into the address, so it is never told.
+No library: solders' reader ends the process on some answers that it does not expect. Node operators put their keys into
+the address, so it is never logged or shown.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ CLOSED = {401: "does not accept", 402: "wants to be paid for", 403: "does not ac
 """What a node refuses its user by, whatever the call."""
 
 THROTTLES = {429, -32005, -32429}
-"""JSON-RPC codes of nodes that have too much to do: -32005 is Solana's own for one that is behind, and that of several
-operators for a limit that is reached; the others are operators' as well."""
+"""JSON-RPC codes of overloaded nodes: -32005 is Solana's own for a node that is behind, and several operators' for a
+rate limit; the others are operators' as well."""
 
 PREFLIGHT_FAILED = -32002
 """The simulation before sending failed: `rpc_custom_error` in https://docs.rs/solana-rpc-client-api."""
@@ -106,10 +106,10 @@ def call(method: str, params: list[Any], timeout_s: float = TIMEOUT_S) -> Any:
 
 def _result(method: str, body: bytes, headers: Any) -> Any:
     try:
-        told = json.loads(body)
-        error = told.get("error")
+        answer = json.loads(body)
+        error = answer.get("error")
         if error is None:
-            return told["result"]
+            return answer["result"]
         code, data = int(error["code"]), error.get("data")
     except (ValueError, LookupError, TypeError, AttributeError):
         raise ProviderFailed(f"Solana's node answered {method} with something else", retryable=True) from None

@@ -53,7 +53,7 @@ class Message:
 
     Attributes:
         to: E.164; on WhatsApp also the id of a person whose phone is not known (`US.123`).
-        status_callback: is told what becomes of it; empty: nobody.
+        status_callback: receives reports on it; empty: none.
         valid_s: seconds that it may wait at Twilio, 4 hours unless given.
     """
 

@@ -20,13 +20,13 @@ _RESETS = ("x-ratelimit-reset", "X-RateLimit-Reset", "ratelimit-reset", "RateLim
 def throttled(
     sentence: str, headers: Any, reach: Reach = Reach.PROVIDER, now: Clock = system_clock, **extra: Any
 ) -> ProviderFailed:
-    """The error of a provider that takes no more for the moment.
+    """Return the error of a provider that throttles.
 
     Args:
         sentence: for a person.
         headers: the answer's headers, as for `retry_after`; without Retry-After their rate limit's reset counts.
-        reach: whom it concerns besides the request.
-        now: the clock that moments are held against.
+        reach: what it concerns in addition to the request.
+        now: the clock that moments are compared with.
         extra: further members of the error.
     """
     seconds = retry_after(headers, now)
@@ -61,5 +61,5 @@ def _reset(headers: Any, now: Clock) -> float | None:
     text = next(filter(None, found), "")
     if not (text.isascii() and text.isdigit()):
         return None
-    told = min(float(text), A_MOMENT * 10.0)
-    return min(max(0.0, told - now() / 1000) if told >= A_MOMENT else told, MAX_S)
+    reset = min(float(text), A_MOMENT * 10.0)
+    return min(max(0.0, reset - now() / 1000) if reset >= A_MOMENT else reset, MAX_S)

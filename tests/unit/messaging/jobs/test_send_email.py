@@ -100,7 +100,7 @@ def test_a_mail_that_sendgrid_has_reported_is_not_sent_again_although_its_answer
     refused(subject="hang=60x1")
     (kept,) = peers.stand_ins.sendgrid.messages
     events = sendgrid_events.course(kept["id"], kept["message"], 1_763_769_000)
-    deliveries.from_env().record(found.told for event in events[:told] if (found := read(event)) and found.told)
+    deliveries.from_env().record(found.report for event in events[:told] if (found := read(event)) and found.report)
 
     assert send(subject="hang=60x1") == {"message_id": kept["id"]}
     assert peers.effects("sendgrid")["job-1"] == {"requests": 1, "effects": 1}

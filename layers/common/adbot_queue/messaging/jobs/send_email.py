@@ -1,14 +1,13 @@
 """`send-email`: one mail to one person through SendGrid.
 
-One recipient a job: whoever writes to many enqueues a batch, so that one bad address fails alone and nobody sees the
-others. A mail is transactional (bought or asked for) or marketing. An address that bounced or complained gets neither,
-one that unsubscribed gets no marketing (`messaging.suppressions`).
+One recipient a job: many recipients are a batch, so that one bad address fails alone and no recipient sees the others.
+A mail is transactional (bought or asked for) or marketing. An address that bounced or complained gets neither, one that
+unsubscribed gets no marketing (`messaging.suppressions`).
 
-SendGrid has no idempotency keys. The job's key goes along in `custom_args`, comes back with every event of the mail,
-and an attempt first looks whether its mail is known to have gone out: written down after SendGrid's yes, or told by
-SendGrid's first event, which comes within seconds. What is left is an attempt that dies after SendGrid's yes and
-before it has written that down, whose next one begins before any event came: that mail goes twice, and both are shown
-among the job's deliveries.
+SendGrid has no idempotency keys. The job's key goes along in `custom_args` and returns with every event of the mail. An
+attempt first checks whether its mail is known as sent: recorded after SendGrid's answer, or by SendGrid's first event,
+which arrives within seconds. One gap is left: an attempt dies between SendGrid's answer and its record, and the next
+one starts before any event. That mail is sent twice, and both show in the job's deliveries.
 """
 
 from __future__ import annotations
@@ -73,12 +72,12 @@ class SendEmail(Input):
 
     @field_validator("variables")
     @classmethod
-    def _fit_the_template(cls, told: dict[str, Any] | None, info: ValidationInfo) -> dict[str, Any] | None:
+    def _fit_the_template(cls, given: dict[str, Any] | None, info: ValidationInfo) -> dict[str, Any] | None:
         if template := info.data.get("template"):
-            return mail_templates.check(template, told or {}, tolerant=info.context is not None)
-        if told is not None and "template" in info.data:
+            return mail_templates.check(template, given or {}, tolerant=info.context is not None)
+        if given is not None and "template" in info.data:
             raise ValueError("belong to a template, and none is named")
-        return told
+        return given
 
     @field_validator("subject", "text", "html")
     @classmethod

@@ -20,7 +20,7 @@ from adbot_queue.messaging import twilio_webhook as callbacks
 from adbot_queue.messaging.phone_messages import send
 from adbot_queue.providers import twilio
 
-TEXT = "Your AdBot Queue code is {code}. It is good for {minutes} min. Give it to nobody."
+TEXT = "Your AdBot Queue code is {code}. It is good for {minutes} min. Do not share it."
 
 
 class SendOtp(Input):

@@ -1,12 +1,11 @@
 """`send-push`: a notification on a user's browsers, or on one.
 
-A job for a user makes a job for each of the user's browsers, under a key of its own: each has its attempts and its
-outcome, and one that got the notification does not get it again because another one did not. A browser that is gone is
-forgotten.
+A job for a user enqueues a job for each of the user's browsers, under its own key: each has its attempts and outcome,
+and no browser is notified again because another failed. A browser that is gone is removed.
 
-Push services have no idempotency keys: an attempt that dies between their yes and its own end sends again. The job's
-key goes along as topic, by which a push service replaces what it could not deliver yet, and as tag, by which a browser
-replaces what it shows already; so what goes twice is seen once, except by who has closed the first one by then.
+Push services have no idempotency keys: an attempt that dies between their answer and its own end sends again. The job's
+key goes along as topic, by which a push service replaces what it has not delivered, and as tag, by which a browser
+replaces what it shows; so a duplicate is seen once, unless the first was closed already.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ _GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 
 
 class SendPush(Input):
-    """A notification, for all browsers of a user, for one of them, or for one that is given."""
+    """A notification for all browsers of a user, for one of them, or for a given subscription."""
 
     user_id: Id | None = None
     subscription_id: Id | None = Field(default=None, description="one of the user's")
@@ -138,8 +137,8 @@ def _spread(payload: SendPush, context: Context) -> dict[str, Any]:
 
 def _one(payload: SendPush, subscription: Subscription, context: Context, new: Any) -> Any:
     topic = payload.topic or _topic(context)  # of all of them: to a user it is one notification
-    told = payload.model_dump(mode="json", exclude_unset=True) | {"subscription_id": subscription.id, "topic": topic}
-    return new("send-push", told, key=f"{context.idempotency_key}#{subscription.id}")
+    child = payload.model_dump(mode="json", exclude_unset=True) | {"subscription_id": subscription.id, "topic": topic}
+    return new("send-push", child, key=f"{context.idempotency_key}#{subscription.id}")
 
 
 class _Gone(PermanentError):
@@ -151,7 +150,7 @@ def _send(payload: SendPush, browser: Browser, context: Context) -> dict[str, An
     headers = {"ttl": str(payload.ttl_seconds), "urgency": payload.urgency, "topic": topic}
     try:
         host = outbound.from_env().place(browser.endpoint).host
-        # By host: each is somebody else's, and one that is down must not stop the others.
+        # By host: each is another operator's, and one outage must not stop the others.
         with calling("web-push", web_push.TIMEOUT_S, context, host) as seconds:
             status = _post(browser, payload.message(topic), headers, seconds, context)
     except outbound.BadAddress as error:

@@ -1,11 +1,10 @@
 """`payout-process`: sends money on through Stripe, to a connected account or to a bank, once.
 
-The job's key is Stripe's idempotency key and stands in the metadata of what was made. After a day Stripe may have
-forgotten the key: then the job looks among the transfers or payouts made since it was enqueued first.
+The job's key is Stripe's idempotency key and part of the metadata of what it created. After a day Stripe may have
+forgotten the key: then the job searches the transfers or payouts created since it was first enqueued.
 
-A balance that is too low (`balance_insufficient`) is permanent. Stripe says to create another one for less, and keeps
-its refusal under the key: the same job would hear it for a day, also when there is enough. A person has the job retried
-when there is, which gives it a new key.
+A balance that is too low (`balance_insufficient`) is permanent. Stripe keeps its refusal under the key: the same job
+would get it for a day, also with enough money. A manual retry gets a new key.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
 Three things protect what was paid:
 
-- Before it acts a job asks Stripe for the payment and all of its refunds, and refuses what is over.
-- Between that and the refund another job may refund the same payment. Stripe itself decides then: it changes a charge
-  for one request at a time (a second one is told to come back, which is transient) and refuses what is over.
-- The job's key is Stripe's idempotency key, and stands in the refund's metadata. An attempt whose answer was lost finds
-  its refund among those of the payment, also when Stripe has forgotten the key.
+- Before it acts a job asks Stripe for the payment and all of its refunds, and refuses an excess. - Between that and the
+refund another job may refund the same payment. Stripe decides then: it changes a charge for one request at a time (it
+asks the second to retry, which is transient) and refuses an excess. - The job's key is Stripe's idempotency key, and
+part of the refund's metadata. An attempt whose answer was lost finds its refund among those of the payment, also after
+Stripe has forgotten the key.
 """
 
 from __future__ import annotations
