@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
+from adbot_queue.core.clock import system_clock
+from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Malformed, NotFound, TooLarge
 from adbot_queue.core.http import LEAD_READERS, SALES, Api, Request, Response
-from adbot_queue.leads import export, handling, schemas, service
+from adbot_queue.core.ids import fingerprint
+from adbot_queue.leads import export, handling, import_file, import_schemas, importer, schemas, service
 from adbot_queue.leads.callers import act_of, owner_of
 from adbot_queue.leads.handling import Handled, Handling
 from adbot_queue.leads.service import Act
@@ -31,6 +33,39 @@ def create_lead(request: Request[schemas.NewLead]) -> Response:
     added = service.from_env().add(owner_of(request, body.owner_id), body.spec(), act_of(request))
     view = schemas.LeadView.of(added.lead)
     return Response(view, 200, {"idempotent-replayed": "true"}) if added.replayed else Response(view)
+
+
+@api.post(
+    "/leads/import",
+    roles=SALES,
+    raw={
+        "text/csv": {"type": "string"},
+        "application/x-ndjson": {"type": "string"},
+        "application/json": {"type": "array", "items": {"type": "object"}},
+        "application/octet-stream": {"type": "string", "format": "binary"},
+        "multipart/form-data": {
+            "type": "object",
+            "required": ["file"],
+            "properties": {"file": {"type": "string", "format": "binary"}},
+        },
+    },
+    limit=5 * 1024 * 1024,
+    query=import_schemas.ImportQuery,
+    returns=import_schemas.ImportView,
+    summary="Import up to 10,000 leads (CSV, JSON lines, JSON array, form)",
+    raises=(IdempotencyMismatch, Malformed, TooLarge),
+)
+def import_leads(request: Request[None]) -> import_schemas.ImportView:
+    """Columns are known by their names in a few languages, or by `columns`; all others become fields of the lead.
+
+    Returns a verdict for every line. A bad line refuses no other.
+    """
+    query: import_schemas.ImportQuery = request.query
+    defaults = query.defaults(system_clock())
+    lines = import_file.parse(request.raw, request.header("content-type") or "", defaults)
+    by = act_of(request)._replace(fingerprint=fingerprint(f"{request.fingerprint} {request.query_string}"))
+    owner_id = owner_of(request, query.owner_id)
+    return import_schemas.ImportView.of(importer.from_env().run(owner_id, lines, defaults, by, request.time_left))
 
 
 @api.get("/leads", roles=LEAD_READERS, query=schemas.LeadListQuery, returns=schemas.LeadPage, summary="List leads")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -75,13 +75,16 @@ class Record:
     last_line: int | None = None
 
 
-def read(raw: bytes, content_type: str, column: str) -> Iterator[Record]:
+def read(
+    raw: bytes, content_type: str, column: str, names_column: Callable[[str], bool] | None = None
+) -> Iterator[Record]:
     """Yield the records of a file, in its order.
 
     Args:
         raw: the body as it came.
         content_type: as the caller named it.
         column: what every record has: a header must name it, and a file of bare values is read as this column.
+        names_column: whether a cell of a header names the column; only its own name does if None.
 
     Raises:
         Malformed: as `text.decode`.
@@ -100,11 +103,11 @@ def read(raw: bytes, content_type: str, column: str) -> Iterator[Record]:
         if "csv" in declared:
             raise UnreadableFile(1, f"must name the columns, {column} among them")
         return iter(())
-    return _lines_or_table(text, column)
+    return _lines_or_table(text, column, names_column or column.__eq__)
 
 
-def _lines_or_table(text: str, column: str) -> Iterator[Record]:
-    table = _Table(text, column)
+def _lines_or_table(text: str, column: str, names_column: Callable[[str], bool]) -> Iterator[Record]:
+    table = _Table(text, names_column)
     if table.has_header:
         return table.records()
     if re.search(r"(?:^|[\r\n])[ \t]*\{", text):
@@ -210,7 +213,7 @@ class _Row:
 class _Table:
     """A text as a table: its delimiter, its header, its rows."""
 
-    def __init__(self, text: str, column: str) -> None:
+    def __init__(self, text: str, names_column: Callable[[str], bool]) -> None:
         self._text = text
         self.sep = _SEP.fullmatch(_LINE_END.split(text, maxsplit=1)[0])
         if self.sep and (not self.sep[1] or self.sep[1].isalnum() or self.sep[1] in "\"' "):
@@ -228,7 +231,7 @@ class _Table:
                 continue
             firsts.append(first)
             # Under the wrong delimiter the column is part of a longer cell; one column alone is found under any.
-            if not self.has_header and column in map(str.strip, first.cells):
+            if not self.has_header and any(names_column(cell.strip()) for cell in first.cells):
                 self.has_header, self._delimiter, self._header = True, delimiter, first.cells
         self.problem = errors[0].problem if errors and not firsts else ""
         self.line = firsts[0].line if firsts else errors[0].line if errors else 1

@@ -174,6 +174,11 @@ def trail_key(lead_id: str, now: int, place: int) -> Item:
     return {"pk": f"LEAD#{lead_id}", "sk": f"T#{iso(now)}#{place:03d}{secrets.token_hex(4)}"}
 
 
+def import_key(import_id: str) -> Item:
+    """Return the key of an import."""
+    return {"pk": f"IMPORT#{import_id}", "sk": "I"}
+
+
 def _lead_index(lead: Lead) -> Item:
     place = lead.eligible_place
     return {"eligible": lead.owner_id, "eligible_place": place} if place else {}

@@ -113,7 +113,7 @@ ENTRY_MOVES: Mapping[EntryState, frozenset[EntryState]] = {
     for state, after in {
         EntryState.QUEUED: "handed cancelled carried_over",
         EntryState.HANDED: "queued sending cancelled carried_over",
-        EntryState.SENDING: "sent delivered read failed unsure",
+        EntryState.SENDING: "handed sent delivered read failed unsure",  # handed: Twilio certainly did not take it
         EntryState.UNSURE: "sent delivered read failed",
         EntryState.SENT: "delivered read failed",
         EntryState.DELIVERED: "read",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 _TWO = re.compile(r"[/;,|]|\s(?:or|oder|und|and)\s", re.IGNORECASE)
+_QUOTED = re.compile(r'="([^"]*)"')
+"""How spreadsheets are made to keep a number as text."""
 _SCIENTIFIC = re.compile(r"[+-]?\d(?:[.,]\d+)?[eE]\+?\d+")
 MAX_WRITTEN = 64
 MIN_DIGITS = 6
@@ -24,7 +26,7 @@ def e164(written: str, country: str | None) -> str:
     import phonenumbers  # noqa: PLC0415  few requests need it
     from phonenumbers import NumberParseException  # noqa: PLC0415
 
-    text = written.strip().removeprefix("'").strip()
+    text = _QUOTED.sub(r"\1", written.strip()).removeprefix("'").strip()
     if not text:
         raise ValueError("must not be empty")
     if len(text) > MAX_WRITTEN:
@@ -52,11 +54,16 @@ def check_country(code: str) -> str:
     Raises:
         ValueError: no country has this code.
     """
-    import phonenumbers  # noqa: PLC0415
-
-    if code.upper() not in phonenumbers.SUPPORTED_REGIONS:
+    if not is_country(code.upper()):
         raise ValueError("must be a country of ISO 3166-1 like DE")
     return code.upper()
+
+
+def is_country(code: str) -> bool:
+    """Return whether two capital letters are a country."""
+    import phonenumbers  # noqa: PLC0415
+
+    return code in phonenumbers.SUPPORTED_REGIONS
 
 
 def _problem(text: str, country: str | None, no_country: bool) -> str:  # noqa: FBT001

@@ -21,11 +21,7 @@ from adbot_queue.leads.model import (
     Reach,
     Status,
 )
-from adbot_queue.leads.service import LeadSpec
-
-MAX_FIELDS = 50
-MAX_FIELDS_SIZE = 4_000
-"""Characters of all fields of a lead."""
+from adbot_queue.leads.service import MAX_FIELD, MAX_FIELDS, MAX_FIELDS_SIZE, MAX_NAME, LeadSpec
 
 
 def _zone(name: str) -> str:
@@ -43,10 +39,10 @@ def _fields(fields: dict[str, str]) -> dict[str, str]:
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}")
 ID_IN_WORDS = "1 to 64 of A-Z, a-z, 0-9 and . _ : @ -, a letter or digit first"
 Id = Annotated[str, Field(pattern=f"^{ID.pattern}$", description=ID_IN_WORDS)]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-Source = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME)]
+Source = Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_NAME)]
 Fields = Annotated[
-    dict[Annotated[str, StringConstraints(min_length=1, max_length=64)], Annotated[str, Field(max_length=1_000)]],
+    dict[Annotated[str, StringConstraints(min_length=1, max_length=64)], Annotated[str, Field(max_length=MAX_FIELD)]],
     Field(max_length=MAX_FIELDS),
     AfterValidator(_fields),
 ]

@@ -25,8 +25,13 @@ from adbot_queue.ledger import Actor, Ledger, LedgerEntry
 
 MAX_SEARCHED_PAGES = 10
 
-_FIELD = {ReferenceKind.USER: "owner_id", ReferenceKind.CLIENT: "client_id", ReferenceKind.PROJECT: "project_id"}
-_UNKNOWN = Holder(frozenset(), frozenset(), opted_out=False)
+MAX_NAME = 200
+MAX_FIELDS, MAX_FIELD = 50, 1_000
+MAX_FIELDS_SIZE = 4_000
+"""Characters of all fields of a lead."""
+
+FIELD_OF = {ReferenceKind.USER: "owner_id", ReferenceKind.CLIENT: "client_id", ReferenceKind.PROJECT: "project_id"}
+NO_HOLDER = Holder(frozenset(), frozenset(), opted_out=False)
 
 PERSONS_CAUSES: Mapping[Status, Cause] = {
     Status.QUALIFIED: Cause.QUALIFIED,
@@ -155,7 +160,7 @@ class LeadService:
         lead_id = time_ordered_id(now)
 
         def attempt() -> Added:
-            holder = self.store.holders([spec.phone]).get(spec.phone, _UNKNOWN)
+            holder = self.store.holders([spec.phone]).get(spec.phone, NO_HOLDER)
             request = f"{key}:{by.fingerprint}" if key else None
             lead = spec.lead(lead_id, owner_id, now, opted_out=holder.opted_out, request=request)
             writer = self.store.writer()
@@ -255,7 +260,7 @@ class LeadService:
 
     def _change_phone(self, writer: Writer, before: Lead, after: Lead) -> None:
         settings = self.store.user(before.owner_id)
-        holder = self.store.holders([after.phone]).get(after.phone, _UNKNOWN)
+        holder = self.store.holders([after.phone]).get(after.phone, NO_HOLDER)
         if holder.opted_out:
             raise Conflict("phone: this person opted out")
         writer.leave(before, before.phone)
@@ -295,7 +300,7 @@ def raise_unknown_reference(refused: TransactionRejected) -> None:
 
 
 def _unknown(kind: ReferenceKind, reference_id: str) -> Invalid:
-    return Invalid.field(_FIELD[kind], f"{kind} {reference_id} does not exist")
+    return Invalid.field(FIELD_OF[kind], f"{kind} {reference_id} does not exist")
 
 
 def _references(lead: Lead) -> dict[str, Any]:

@@ -141,9 +141,9 @@ class Writer:
         """Name the lead under a WhatsApp id that a report revealed, whatever other leads it names."""
         self._reach(wa_id, "ADD lead_ids :ids, owners :set", None, **_sets(lead))
 
-    def opt_out(self, address: str) -> None:
-        """Mark a person as opted out, known or not: a lead that is added later begins so."""
-        self._reach(address, "SET opted_out_at = :now", None, now=self._now())
+    def opt_out(self, address: str, at: int) -> None:
+        """Mark a person as opted out since then (ms), known or not: a lead that is added later begins so."""
+        self._reach(address, "SET opted_out_at = :at", None, at=at)
 
     def opt_in(self, address: str) -> None:
         """Take the mark away."""
