@@ -58,6 +58,10 @@ lock: .venv/.complete ## pin again what the requirements-*.in ask for (UPGRADE=-
 	$(LOCK) $(UPGRADE) requirements-aws.in -o requirements-aws.lock
 	$(LOCK) $(UPGRADE) requirements-sam.in -o requirements-sam.lock
 
+.PHONY: vendor
+vendor: .venv/.complete ## fetch the console's script, fonts and icons from npm again, by integrity, and cut them to size
+	$(RUN) local.vendor
+
 .PHONY: sbom
 sbom: .venv/.complete ## write sbom.json: the layer's packages as a CycloneDX bill of materials
 	cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o sbom.json layers/common/requirements.txt
@@ -94,7 +98,7 @@ validate: .venv/.complete .venv-sam/.complete ## the template alone: as it is wr
 
 .PHONY: test
 test: setup ## every test but the long ones; end to end on a stack of its own
-	$(RUN) pytest -n 3 --dist loadgroup -m "not long and not peers"
+	$(RUN) pytest -n 3 --dist loadgroup -m "not long and not peers and not browser"
 
 .PHONY: test-long
 test-long: setup ## what takes minutes: 1,000 jobs end to end, Schemathesis, job crashes after every AWS call, schedules that tick
@@ -102,7 +106,7 @@ test-long: setup ## what takes minutes: 1,000 jobs end to end, Schemathesis, job
 
 .PHONY: test-unit
 test-unit: .venv/.complete .venv-sam/.complete ## without the embedded AWS
-	$(RUN) pytest -n 2 -m "not e2e and not long and not peers"
+	$(RUN) pytest -n 2 -m "not e2e and not long and not peers and not browser"
 
 .PHONY: test-one
 test-one: .venv/.complete ## one file, folder or test: make test-one T=tests/unit/jobs/test_retry.py
@@ -112,6 +116,11 @@ test-one: .venv/.complete ## one file, folder or test: make test-one T=tests/uni
 .PHONY: test-e2e
 test-e2e: setup ## over HTTP against the deployed template (ADBOT_STACK=.local/stack.json: against the running one)
 	$(RUN) pytest -m e2e tests/e2e
+
+.PHONY: test-browser
+test-browser: setup ## the console in Chromium against a stack of its own, two tests at once; T=tests/browser/test_skeleton.py for a part
+	command -v chromium >/dev/null || { apt-get update -qq; apt-get install -y -qq --no-install-recommends chromium; }
+	$(RUN) tests.browser $(T)
 
 .PHONY: test-providers
 test-providers: .venv/.complete ## every processor, against published schemas, servers that others wrote, and every failure

@@ -89,8 +89,11 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
             "BedrockApiBase": f"{settings.providers_url}/bedrock",
             "BedrockPrice": "60/240",
             "PluginFunctionArns": os.environ.get("PLUGIN_FUNCTION_ARNS", ""),
-            "SignInUrl": os.environ.get("SIGN_IN_URL", f"{settings.api_url}/console"),
+            "SignInUrl": os.environ.get("SIGN_IN_URL", f"{settings.console_origin}/console"),
             "PublicApiUrl": settings.api_url,
+            "EnvironmentName": "local",
+            "ConsoleUrl": settings.console_origin,
+            "SignInBase": settings.aws_endpoint,
             "CheckoutSuccessUrl": f"{settings.api_url}/health",
             "CheckoutCancelUrl": f"{settings.api_url}/health",
         },
@@ -98,7 +101,7 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
     before = stack.read(stack.path(settings)) if stack.path(settings).exists() else None
     current: stack.Stack = {
         "api_url": settings.api_url,
-        "console_url": f"{settings.api_url}/console",
+        "console_url": f"{settings.console_origin}/console",
         "aws_endpoint": settings.aws_endpoint,
         "providers_url": settings.providers_url,
         "region": REGION,
@@ -125,6 +128,7 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
         f"\nReady after {time.monotonic() - began:.0f} s.\n"
         f"  API      {settings.api_url}/health\n"
         f"  Mailbox  {settings.providers_url}/mailbox\n"
+        f"  Console  {settings.console_origin}/console  (users and passwords: {stack.path(settings)})\n"
         f"  AWS      {settings.aws_endpoint}\n"
         f"  Token    make token ROLE={'|'.join(stack.ROLES)} or CLIENT={'|'.join(stack.CLIENTS)}\n"
         f"  Again    make demo\n"

@@ -64,6 +64,11 @@ class Settings:
         return f"http://{HOST}:{self.port}"
 
     @property
+    def console_origin(self) -> str:
+        """Where browsers reach the console: the sign-in leads back over plain http to `localhost` alone."""
+        return f"http://localhost:{self.port}"
+
+    @property
     def aws_endpoint(self) -> str:
         """Where AWS clients connect."""
         return f"http://{HOST}:{self.aws_port}"

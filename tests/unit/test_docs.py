@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from adbot_queue.jobs import job_types
+from local.openapi import load_app
 from local.settings import ROOT
 from tests.builders.jobs import Jobs, known_types
 from tests.builders.world import World
@@ -42,6 +43,7 @@ PATH = re.compile(r"(?<![\w/.<-])([\w.-]+/)*[\w.-]+\.(?:py|md|ya?ml|sh|toml|json
 MAKE = re.compile(r"\bmake ((?:-\w )?[a-z][a-z-]*)((?: [A-Z_]+=\S+)*)")
 
 OPENAPI: dict[str, Any] = json.loads((ROOT / "functions" / "system" / "openapi.json").read_text())
+CONSOLE = load_app(ROOT / "functions" / "console" / "app.py").console.routes
 OURS = ROOT / "layers" / "common" / "adbot_queue"
 NAMES = {
     path.name
@@ -92,7 +94,7 @@ def is_declared(method: str, path: str) -> bool:
         method.lower() in operations
         and re.fullmatch(re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(declared)), wanted or "/")
         for declared, operations in OPENAPI["paths"].items()
-    )
+    ) or any(route.key == f"{method} {wanted}" for route in CONSOLE)
 
 
 @pages(PAGES)

@@ -48,7 +48,8 @@ def test_plugins_are_called_by_one_worker_and_are_those_of_the_parameter() -> No
 def test_users_are_made_by_one_worker_in_one_pool_and_never_deleted_or_signed_in() -> None:
     found = allowing("cognito-idp:Admin")
 
-    assert found.keys() == {"MakeUsers"}
+    assert found.keys() == {"MakeUsers", "ConsoleRole"}
+    assert set(found["ConsoleRole"]["Action"]) == {"cognito-idp:AdminGetUser", "cognito-idp:AdminListGroupsForUser"}
     assert roles("MakeUsers") == ["AccountsWorkerRole"]
     assert found["MakeUsers"]["Resource"] == [get_att("UserPool")]
     assert {action.removeprefix("cognito-idp:Admin") for action in found["MakeUsers"]["Action"]} == {

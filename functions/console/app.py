@@ -1,0 +1,23 @@
+"""Pages for operators and customers: every address, who may see it, and its view."""
+
+from __future__ import annotations
+
+from adbot_queue.console.app import EVERYONE, Console, Route
+from adbot_queue.core.http import ADMINS, STAFF
+
+console = Console(
+    [
+        Route("GET /console", "overview:show", STAFF),
+        Route("GET /console/queues", "queues:index", STAFF),
+        Route("GET /console/queues/{name}", "queues:show", STAFF),
+        Route("POST /console/queues/{name}/pause", "queues:pause", ADMINS),
+        Route("POST /console/queues/{name}/resume", "queues:resume", ADMINS),
+        Route("GET /console/sign-in", "session:start", EVERYONE),
+        Route("GET /console/signed-in", "session:finish", EVERYONE),
+        Route("GET /console/signed-out", "session:ended", EVERYONE),
+        Route("POST /console/sign-out", "session:end", keyed=False),
+        Route("POST /console/theme", "session:theme", keyed=False),
+    ]
+)
+
+handler = console.handler

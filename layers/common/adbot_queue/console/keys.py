@@ -1,0 +1,18 @@
+"""The keyboard shortcuts: the help sheet lists them, and the script binds what the sheet lists."""
+
+from __future__ import annotations
+
+KEYS = {
+    "?": ("this sheet", ""),
+    "r": ("refresh now", ""),
+    "g o": ("overview", "/console"),
+    "g q": ("queues", "/console/queues"),
+    "g h": ("health", "/console/health"),
+    "j": ("next row", ""),
+    "k": ("row before", ""),
+    "x": ("select the row", ""),
+}
+"""Keys -> what they do, and the page they open."""
+
+NATIVE = {"Enter": "open the row", "Esc": "close"}
+"""Keys that browsers bind themselves; listed, not bound."""

@@ -1,0 +1,220 @@
+"""What a view is asked, and what it may answer. Pure."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+from adbot_queue.console.sessions import Session
+from adbot_queue.console.snapshot import Snapshot
+from adbot_queue.core.errors import Forbidden, Malformed, TooLarge, Unauthenticated
+from adbot_queue.core.http import Caller
+from adbot_queue.ledger import Actor
+
+MAX_FIELDS = 2_000
+"""Fields of a form."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Visit:
+    """A request as a view sees it.
+
+    Attributes:
+        path: without a trailing slash.
+        params: what the route's `{names}` stand for.
+        now: server time, in ms.
+    """
+
+    method: str
+    path: str
+    params: Mapping[str, str]
+    query: Mapping[str, str]
+    form: Mapping[str, str]
+    form_lists: Mapping[str, list[str]]
+    headers: Mapping[str, str]
+    cookies: Mapping[str, str]
+    session_or_none: Session | None
+    snapshot_or_none: Snapshot | None
+    base_url: str
+    request_id: str
+    now: int
+    time_left: Callable[[], int]
+
+    @property
+    def session(self) -> Session:
+        """Who is signed in; only on routes that are not public."""
+        if self.session_or_none is None:
+            raise Unauthenticated("sign in first")
+        return self.session_or_none
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The figures of all pages; only for staff, and only on pages."""
+        if self.snapshot_or_none is None:
+            raise Forbidden("figures are for staff")
+        return self.snapshot_or_none
+
+    @property
+    def caller(self) -> Caller:
+        """Who is signed in, as services know a caller."""
+        return Caller(self.session.user, self.session.groups)
+
+    @property
+    def actor(self) -> Actor:
+        """Who signs the ledger."""
+        return Actor(self.session.user, self.caller.role, self.request_id)
+
+    @property
+    def is_tick(self) -> bool:
+        """Whether the page that is open asks for its live region alone."""
+        return "x-tick" in self.headers
+
+    @property
+    def is_fragment(self) -> bool:
+        """Whether the page's script asks, and not the browser for a whole page."""
+        return "hx-request" in self.headers
+
+    @property
+    def has_acted(self) -> bool:
+        """Whether this page shows what a form of it has just changed."""
+        return "x-acted" in self.headers or "answer" in self.query
+
+    @property
+    def drawer_only(self) -> bool:
+        """Whether a list opens this page in its drawer."""
+        return self.headers.get("x-part") == "drawer"
+
+    @property
+    def address(self) -> str:
+        """Path and query as they stand in the browser."""
+        return with_query(self.path, self.query)
+
+    @cached_property
+    def reason(self) -> str:
+        """The reason that a form gives, for the ledger."""
+        return self.form.get("reason", "").strip()
+
+    def form_key(self, *parts: object) -> str:
+        """Return the key of a form: the same until what it acts on changes, another one for each session.
+
+        Args:
+            parts: the action, what it acts on, and the version that the person sees.
+        """
+        text = "\x1f".join([self.session.csrf, *map(str, parts)])
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Page:
+    """A page: `template` in `pages/`, and what it shows.
+
+    A tick gets the block `live` of the template, a drawer the block `drawer`.
+    """
+
+    template: str
+    title: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cookies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Undo:
+    """The inverse of an action: where its form posts, and with what."""
+
+    path: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Done:
+    """The answer to a form: what changed, in words.
+
+    Attributes:
+        back: page to show when the browser runs no script; the one that has the form if None.
+        open: page to open instead of staying.
+    """
+
+    text: str
+    undo: Undo | None = None
+    back: str | None = None
+    open: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Redirect:
+    """Another page of ours, or of the sign-in."""
+
+    location: str
+    cookies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Raw:
+    """Bytes with headers of their own: files, downloads."""
+
+    body: bytes
+    headers: Mapping[str, str]
+    status: int = 200
+
+
+Reply = Page | Done | Redirect | Raw
+View = Callable[[Visit], Reply]
+
+
+def with_query(path: str, query: Mapping[str, str | None]) -> str:
+    """Return an address; parameters without a value are left out."""
+    kept = {name: value for name, value in query.items() if value}
+    return f"{path}?{urlencode(kept, quote_via=quote)}" if kept else path
+
+
+def cookies_of(event: Mapping[str, Any]) -> dict[str, str]:
+    """Return the cookies of an HTTP API event: AWS lists them, the embedded AWS leaves them in the header."""
+    lines = event.get("cookies") or [(event.get("headers") or {}).get("cookie", "")]
+    found: dict[str, str] = {}
+    for part in ";".join(lines).split(";"):
+        name, separator, value = part.strip().partition("=")
+        if separator:
+            found.setdefault(name, value)
+    return found
+
+
+def body_of(event: Mapping[str, Any], limit: int) -> bytes:
+    """Return the bytes of a body.
+
+    Raises:
+        Malformed: it is not what its encoding says.
+        TooLarge: it is longer than `limit`.
+    """
+    body = event.get("body") or ""
+    try:
+        raw = base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()
+    except ValueError as error:
+        raise Malformed("the body is not what its encoding says") from error
+    if len(raw) > limit:
+        raise TooLarge(f"the form has {len(raw)} bytes, the limit is {limit}", limit=limit)
+    return raw
+
+
+def form_of(raw: bytes) -> dict[str, list[str]]:
+    """Return the fields of a form.
+
+    Raises:
+        Malformed: it is not UTF-8, or has too many fields.
+    """
+    fields: dict[str, list[str]] = {}
+    try:
+        pairs = parse_qsl(
+            raw.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS, encoding="utf-8", errors="strict"
+        )
+    except ValueError as error:  # UnicodeDecodeError among them
+        raise Malformed(f"form: must be UTF-8 with at most {MAX_FIELDS} fields") from error
+    for name, value in pairs:
+        fields.setdefault(name, []).append(value)
+    return fields

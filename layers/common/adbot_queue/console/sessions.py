@@ -1,0 +1,196 @@
+"""Who is signed in: a row of the system table for each session, found by the hash of its cookie.
+
+    SESSION#<sha256 of the id>   S   user, name, username, groups, csrf, created_at, seen_at, checked_at, expires_at
+
+The browser holds the id alone, 256 bits of chance; the table holds its hash alone. Tokens of the sign-in are thrown
+away. Groups come from the user pool: every five minutes, and at once for what only owners may do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+from botocore.exceptions import ClientError
+
+from adbot_queue.core import aws, dynamodb
+from adbot_queue.core.attribute_values import encode
+from adbot_queue.core.clock import Clock, system_clock
+from adbot_queue.core.dynamodb import ConditionFailed, Item, Table
+from adbot_queue.core.http import groups_of
+from adbot_queue.core.settings import settings, variable
+
+if TYPE_CHECKING:
+    from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
+
+MAX_AGE_MS = 12 * 3_600_000
+MAX_IDLE_MS = 3_600_000
+CHECK_MS = 300_000
+"""How old the groups of a session get."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Session:
+    """A signed-in person.
+
+    Attributes:
+        key: hash of the session's id.
+        user: the pool's subject, which names the person in the ledger.
+        username: the pool's name for the user.
+        csrf: token that every form carries.
+        checked_at: when the groups were read, in ms.
+    """
+
+    key: str
+    user: str
+    username: str
+    name: str
+    groups: frozenset[str]
+    csrf: str
+    created_at: int
+    seen_at: int
+    checked_at: int
+
+    def is_over(self, now: int) -> bool:
+        """Whether it is too old, or was not used for too long."""
+        return now - self.created_at > MAX_AGE_MS or now - self.seen_at > MAX_IDLE_MS
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Person:
+    """Someone whose sign-in was verified."""
+
+    user: str
+    username: str
+    name: str
+
+
+class Groups(Protocol):
+    """The groups of a user; None: the user was deleted or disabled."""
+
+    def __call__(self, username: str) -> frozenset[str] | None:
+        """Read them now."""
+        ...
+
+
+class Sessions(Table):
+    """Starts, finds and ends sessions."""
+
+    def __init__(self, client: Any, table: str, groups: Groups, now: Clock = system_clock) -> None:
+        super().__init__(client, table, now)
+        self._groups = groups
+
+    def start(self, person: Person) -> str | None:
+        """Start a session and return its id, for the cookie; None: the user was deleted or disabled."""
+        groups = self._groups(person.username)
+        if groups is None:
+            return None
+        made = secrets.token_urlsafe(32)
+        now = self.now()
+        session = Session(
+            hash_of(made), person.user, person.username, person.name, groups, secrets.token_urlsafe(24), now, now, now
+        )
+        dynamodb.put_if(self.client, self.table, _item(session), condition="attribute_not_exists(pk)")
+        return made
+
+    def find(self, session_id: str, *, fresh: bool = False) -> Session | None:
+        """Return the session of a cookie: one read, and every `CHECK_MS` the groups and one write.
+
+        Args:
+            session_id: what the cookie holds.
+            fresh: read the groups again, whenever that was last done.
+        """
+        if not session_id:
+            return None
+        found = dynamodb.get(self.client, self.table, _key(hash_of(session_id)))
+        session = _session(found) if found else None
+        now = self.now()
+        if session is None or session.is_over(now):
+            return None
+        if not fresh and now - session.checked_at < CHECK_MS:
+            return session
+        return self._check(session, now)
+
+    def _check(self, session: Session, now: int) -> Session | None:
+        groups = self._groups(session.username)
+        if groups is None:
+            self.end(session)
+            return None
+        checked = replace(session, groups=groups, seen_at=now, checked_at=now)
+        try:
+            dynamodb.put_if(self.client, self.table, _item(checked), condition="attribute_exists(pk)")
+        except ConditionFailed:  # signed out in another tab at this moment
+            return None
+        return checked
+
+    def end(self, session: Session) -> None:
+        """End a session, in every tab."""
+        self.client.delete_item(TableName=self.table, Key=encode(_key(session.key)))
+
+
+def hash_of(session_id: str) -> str:
+    """Return what the table knows of a session's id."""
+    return hashlib.sha256(session_id.encode()).hexdigest()
+
+
+def _key(key: str) -> Item:
+    return {"pk": f"SESSION#{key}", "sk": "S"}
+
+
+def _item(session: Session) -> Item:
+    return {
+        **_key(session.key),
+        "user": session.user,
+        "username": session.username,
+        "name": session.name,
+        "groups": sorted(session.groups),
+        "csrf": session.csrf,
+        "created_at": session.created_at,
+        "seen_at": session.seen_at,
+        "checked_at": session.checked_at,
+        "expires_at": (session.created_at + MAX_AGE_MS) // 1000,
+    }
+
+
+def _session(item: Item) -> Session:
+    return Session(
+        key=str(item["pk"]).removeprefix("SESSION#"),
+        user=item["user"],
+        username=item["username"],
+        name=item["name"],
+        groups=frozenset(item["groups"]),
+        csrf=item["csrf"],
+        created_at=item["created_at"],
+        seen_at=item["seen_at"],
+        checked_at=item["checked_at"],
+    )
+
+
+class PoolGroups:
+    """Reads the groups of a user from the user pool."""
+
+    def __init__(self, client: CognitoIdentityProviderClient, pool: str) -> None:
+        self._client = client
+        self._pool = pool
+
+    def __call__(self, username: str) -> frozenset[str] | None:
+        """Two calls: a disabled user keeps its groups."""
+        try:
+            user = self._client.admin_get_user(UserPoolId=self._pool, Username=username)
+            if not user.get("Enabled", True):
+                return None
+            listed = self._client.admin_list_groups_for_user(UserPoolId=self._pool, Username=username, Limit=60)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") == "UserNotFoundException":
+                return None
+            raise
+        return groups_of([group["GroupName"] for group in listed["Groups"]])
+
+
+@lru_cache(maxsize=1)
+def from_env() -> Sessions:
+    """The sessions of this process."""
+    return Sessions(aws.dynamodb(), settings().system_table, PoolGroups(aws.cognito(), variable("USER_POOL_ID")))

@@ -1,0 +1,33 @@
+"""Is anything wrong?"""
+
+from __future__ import annotations
+
+from adbot_queue.console import trouble
+from adbot_queue.console.charts import Hour, Spark
+from adbot_queue.console.request import Page, Reply, Visit
+from adbot_queue.jobs.model import BAD_ENDS, State
+
+
+def show(visit: Visit) -> Reply:
+    """The whole system in figures, from the snapshot alone."""
+    seen, at = visit.snapshot.figures, visit.snapshot.at
+    queues = trouble.by_trouble(seen, visit.now)
+    oldest = max((queue for queue, _ in queues if queue["oldest_at"]), key=lambda one: -one["oldest_at"], default=None)
+    return Page(
+        "overview.html",
+        "Overview",
+        {
+            "seen": seen,
+            "alarms": trouble.alarms(seen, visit.now),
+            "queues": queues,
+            "sparks": {queue["name"]: Spark.of(queue["spark"], queue["spark_bad"]) for queue, _ in queues},
+            "hour": Hour.of(seen["hour"]["enqueued"], seen["hour"]["completed"], seen["hour"]["failed"], at),
+            "waiting": sum(trouble.level(queue, State.WAITING) for queue, _ in queues),
+            "active": sum(trouble.level(queue, State.ACTIVE) for queue, _ in queues),
+            "dead": sum(trouble.level(queue, *BAD_ENDS) for queue, _ in queues),
+            "dead_money": sum(trouble.level(queue, *BAD_ENDS) for queue, _ in queues if queue["money"]),
+            "failed": sum(queue["failed"] for queue, _ in queues),
+            "oldest": oldest,
+            "limits": {"job": trouble.MAX_WAIT_MS, "bot": trouble.MAX_BOT_WAIT_MS},
+        },
+    )

@@ -1,0 +1,161 @@
+"""The console on an AWS in the process: pages asked as a browser asks them."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import html
+import json
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+from urllib.parse import parse_qsl, urlencode
+
+from adbot_queue.console import sessions
+from adbot_queue.console.sessions import Person, Session, Sessions
+from adbot_queue.core import aws
+from adbot_queue.core.settings import settings
+from tests.builders.world import FakeContext, World, world
+
+ENV = {
+    "STACK_NAME": "adbot-queue",
+    "ENVIRONMENT_NAME": "staging",
+    "CONSOLE_URL": "",
+    "CONSOLE_CLIENT_ID": "console-client",
+    "USER_POOL_ID": "eu-central-1_pool",
+    "URL_SUFFIX": "amazonaws.com",
+    "SIGN_IN_BASE": "https://sign-in.example.com",
+    "AWS_REGION": "eu-central-1",
+}
+ORIGIN = "https://abc.execute-api.eu-central-1.amazonaws.com"
+
+
+@dataclass
+class Shown:
+    """What the console answered."""
+
+    raw: dict[str, Any]
+
+    @property
+    def status(self) -> int:
+        return int(self.raw["statusCode"])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        found: dict[str, str] = self.raw["headers"]
+        return found
+
+    @property
+    def bytes(self) -> bytes:
+        """As they are sent."""
+        return base64.b64decode(self.raw["body"]) if self.raw.get("isBase64Encoded") else self.raw["body"].encode()
+
+    @property
+    def text(self) -> str:
+        return (gzip.decompress(self.bytes) if self.headers.get("content-encoding") == "gzip" else self.bytes).decode()
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        return {line.partition("=")[0]: line.partition("=")[2] for line in self.raw.get("cookies", [])}
+
+    @property
+    def words(self) -> str:
+        """The text that a person reads, its spaces joined."""
+        return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", self.text)).split())
+
+    def key(self, dialog: str) -> str:
+        """The form key of a dialog or a button's form."""
+        form = re.search(rf'<form [^>]*id="{dialog}(?:-form)?".*?</form>', self.text, re.DOTALL)
+        assert form, f"there is no form {dialog}"
+        found = re.search(r'name="key" value="([^"]+)"', form[0])
+        assert found
+        return found[1]
+
+
+@dataclass
+class ConsoleWorld:
+    """The console, and people who are signed in: one for each role."""
+
+    world: World
+    groups: dict[str, frozenset[str] | None] = field(default_factory=dict)
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    def person(self, role: str, *groups: str) -> str:
+        """Sign a person in and return the session's id."""
+        self.groups[role] = frozenset(groups or ([] if role == "nobody" else [role]))
+        started = sessions.from_env().start(Person(f"sub-{role}", role, role.title()))
+        assert started
+        self.cookies[role] = started
+        return started
+
+    def session(self, role: str) -> Session:
+        found = sessions.from_env().find(self.cookies.get(role) or self.person(role))
+        assert found
+        return found
+
+    def get(self, path: str, role: str | None = "owner", **headers: str) -> Shown:
+        """Open a page."""
+        return self.ask("GET", path, role, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    def tick(self, path: str, role: str = "owner", **headers: str) -> Shown:
+        """Refresh a page's live region as its script does."""
+        return self.get(path, role, hx_request="true", x_tick="1", **headers)
+
+    def post(
+        self,
+        path: str,
+        fields: dict[str, str] | None = None,
+        role: str | None = "owner",
+        *,
+        script: bool = True,
+        **headers: str | None,
+    ) -> Shown:
+        """Send a form as a page of ours does; a header that is None is left out."""
+        fields = {"key": secrets.token_hex(8), **(fields or {})}
+        if role and "csrf" not in fields:
+            fields["csrf"] = self.session(role).csrf
+        sent: dict[str, str | None] = {
+            "content-type": "application/x-www-form-urlencoded",
+            "sec-fetch-site": "same-origin",
+            "referer": f"{ORIGIN}{path.rpartition('/')[0]}",
+            **({"hx-request": "true"} if script else {}),
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
+        kept = {name: value for name, value in sent.items() if value is not None}
+        return self.ask("POST", path, role, headers=kept, body=urlencode(fields))
+
+    def ask(
+        self, method: str, path: str, role: str | None, *, headers: dict[str, str] | None = None, body: str = ""
+    ) -> Shown:
+        """Call the function as API Gateway does."""
+        bare, _, query = path.partition("?")
+        sent = {"accept": "text/html", "accept-encoding": "gzip, deflate, br", "host": ORIGIN[8:], **(headers or {})}
+        if role:
+            cookie = self.cookies.get(role) or self.person(role)
+            sent["cookie"] = f"__Host-s-adbot-queue={cookie}; {sent.get('cookie', '')}"
+        event = {
+            "version": "2.0",
+            "routeKey": "ANY /console/{proxy+}",
+            "rawPath": bare,
+            "rawQueryString": query,
+            "queryStringParameters": dict(parse_qsl(query, keep_blank_values=True)) or None,
+            "headers": sent,
+            "requestContext": {"requestId": "req-1", "domainName": ORIGIN[8:], "http": {"method": method}},
+            "body": base64.b64encode(body.encode()).decode() if body else None,
+            "isBase64Encoded": bool(body),
+        }
+        return Shown(json.loads(json.dumps(self.world.app("console").handler(event, FakeContext()))))
+
+
+@contextmanager
+def console_world() -> Iterator[ConsoleWorld]:
+    """The console on an empty AWS."""
+    with patch.dict("os.environ", ENV), world() as made:
+        console = ConsoleWorld(made)
+        kept = Sessions(aws.dynamodb(), settings().system_table, console.groups.get)
+        with patch.object(sessions, "from_env", lambda: kept):
+            yield console

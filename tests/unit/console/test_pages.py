@@ -1,0 +1,22 @@
+"""Pages as browsers get them: whole, as a tick, as an error."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.builders.console_world import ConsoleWorld
+
+PAGES = ("/console", "/console/queues", "/console/queues/email")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_has_one_heading_a_title_and_its_place_in_the_navigation(console: ConsoleWorld, path: str) -> None:
+    page = console.get(path)
+    assert page.status == 200, page.words
+    heading = re.findall(r"<h1>(.*?)</h1>", page.text)
+    assert len(heading) == 1
+    assert f"<title>{heading[0]} · AdBot Queue (staging)</title>" in page.text
+    assert page.text.count('aria-current="page"') == 1
+    assert 'href="#main"' in page.text
