@@ -30,7 +30,7 @@ from adbot_queue.console.sessions import Session
 from adbot_queue.core import events, problems, telemetry
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import AppError, Conflict, Forbidden, Invalid, NotFound, Unauthenticated, UnknownEvent
-from adbot_queue.core.http import MOST_BODY, OWNERS, STAFF
+from adbot_queue.core.http import MAX_BODY, OWNERS, STAFF
 from adbot_queue.core.settings import variable
 from adbot_queue.core.telemetry import logger
 
@@ -72,7 +72,7 @@ class Route:
     view: str
     roles: frozenset[str] | None = SIGNED_IN
     keyed: bool = True
-    limit: int = MOST_BODY
+    limit: int = MAX_BODY
 
     def load(self) -> View:
         """Return the view."""

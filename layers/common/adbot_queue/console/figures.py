@@ -8,11 +8,12 @@ from typing import Any
 from adbot_queue import ledger
 from adbot_queue.core.clock import iso
 from adbot_queue.jobs import job_queues
-from adbot_queue.jobs.model import BAD_ENDS, State
+from adbot_queue.jobs.model import BAD_ENDS, JobState
 from adbot_queue.operations import overview
 from adbot_queue.operations.overview import Overview
 from adbot_queue.platform.circuit import CircuitState
 from adbot_queue.queues import service as queues
+from adbot_queue.queues.service import QueueSnapshot
 from adbot_queue.queues.statistics import MINUTE_MS, RUN, WAIT, Histogram, summed
 
 MINUTES = 60
@@ -54,7 +55,7 @@ def gather(now: int) -> dict[str, Any]:
     }
 
 
-def _queue(queue: Any, minutes: dict[str, Counter[str]], starts: list[str]) -> dict[str, Any]:
+def _queue(queue: QueueSnapshot, minutes: dict[str, Counter[str]], starts: list[str]) -> dict[str, Any]:
     numbers = summed(minutes.values())
     done = [_of(minutes.get(start), "completed") for start in starts]
     bad = [_of(minutes.get(start), "failed") for start in starts]
@@ -63,11 +64,11 @@ def _queue(queue: Any, minutes: dict[str, Counter[str]], starts: list[str]) -> d
         "money": job_queues.queue(queue.name).is_money,
         "levels": {state: number for state, number in queue.levels.items() if number},
         "oldest_at": queue.oldest_waiting_at,
-        "paused": queue.intent.paused,
-        "paused_at": queue.intent.changed_at,
-        "paused_by": queue.intent.actor,
-        "paused_why": queue.intent.reason,
-        "version": queue.intent.version,
+        "paused": queue.desired.paused,
+        "paused_at": queue.desired.changed_at,
+        "paused_by": queue.desired.actor,
+        "paused_why": queue.desired.reason,
+        "version": queue.desired.version,
         "per_minute": round(numbers["completed"] / MINUTES, 1),
         "failed": numbers["failed"] + numbers["dead"],
         "wait_p95": Histogram.of(WAIT, numbers).percentile(95),
@@ -115,7 +116,7 @@ def _changes() -> list[dict[str, Any]]:
 
 def waiting(seen: dict[str, Any]) -> int:
     """Jobs that wait, all queues together."""
-    return sum(queue["levels"].get(State.WAITING.value, 0) for queue in seen["queues"])
+    return sum(queue["levels"].get(JobState.WAITING.value, 0) for queue in seen["queues"])
 
 
 def dead(seen: dict[str, Any]) -> int:

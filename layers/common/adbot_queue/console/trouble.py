@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adbot_queue.console.formats import age, duration, millis_of, number
-from adbot_queue.jobs.model import BAD_ENDS, State
+from adbot_queue.jobs.model import BAD_ENDS, JobState
 
 MAX_WAIT_MS = 900_000
 """A job that waits longer raises the alarm OldestWaitingJob."""
@@ -53,7 +53,7 @@ class Alarm:
     act: str
 
 
-def level(queue: Figures, *states: State) -> int:
+def level(queue: Figures, *states: JobState) -> int:
     """Return how many jobs of a queue are in these states."""
     return sum(queue["levels"].get(state.value, 0) for state in states)
 
@@ -86,7 +86,7 @@ def by_trouble(seen: Figures, now: int) -> list[tuple[Figures, Reason]]:
 
 
 def _busy(queue: Figures) -> int:
-    return level(queue, State.WAITING, State.ACTIVE) + int(queue["per_minute"] * 10)
+    return level(queue, JobState.WAITING, JobState.ACTIVE) + int(queue["per_minute"] * 10)
 
 
 def alarms(seen: Figures, now: int) -> list[Alarm]:
@@ -107,7 +107,7 @@ def _circuits(seen: Figures, now: int) -> Iterator[Alarm]:
         if circuit["state"] == "closed" and not circuit["reason"]:
             continue
         queues = [queue for queue in seen["queues"] if circuit["provider"] in PROVIDERS.get(queue["name"], ())]
-        waiting = sum(level(queue, State.WAITING, State.DELAYED) for queue in queues)
+        waiting = sum(level(queue, JobState.WAITING, JobState.DELAYED) for queue in queues)
         probe = f" Next probe in {age(now, circuit['open_until'])}." if (circuit["open_until"] or 0) > now else ""
         detail = f"{number(waiting)} jobs wait, none is lost.{probe}"
         what = f"{circuit['provider']} {circuit['reason'] or 'is failing: circuit open'}."
@@ -119,7 +119,7 @@ def _slow(seen: Figures, now: int) -> Iterator[Alarm]:
         since = queue["oldest_at"]
         if since and now - since > MAX_WAIT_MS and not queue["paused"] and not _circuit(queue["name"], seen):
             what = f"A job in {queue['name']} waits {duration(now - since)} (limit {duration(MAX_WAIT_MS)})."
-            detail = f"{number(level(queue, State.WAITING))} jobs wait."
+            detail = f"{number(level(queue, JobState.WAITING))} jobs wait."
             yield Alarm(
                 "hourglass", what, detail, since + MAX_WAIT_MS, f"/console/queues/{queue['name']}", "Open queue"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from adbot_queue.console import trouble
 from adbot_queue.console.charts import Hour, Spark
 from adbot_queue.console.request import Page, Reply, Visit
-from adbot_queue.jobs.model import BAD_ENDS, State
+from adbot_queue.jobs.model import BAD_ENDS, JobState
 
 
 def show(visit: Visit) -> Reply:
@@ -22,8 +22,8 @@ def show(visit: Visit) -> Reply:
             "queues": queues,
             "sparks": {queue["name"]: Spark.of(queue["spark"], queue["spark_bad"]) for queue, _ in queues},
             "hour": Hour.of(seen["hour"]["enqueued"], seen["hour"]["completed"], seen["hour"]["failed"], at),
-            "waiting": sum(trouble.level(queue, State.WAITING) for queue, _ in queues),
-            "active": sum(trouble.level(queue, State.ACTIVE) for queue, _ in queues),
+            "waiting": sum(trouble.level(queue, JobState.WAITING) for queue, _ in queues),
+            "active": sum(trouble.level(queue, JobState.ACTIVE) for queue, _ in queues),
             "dead": sum(trouble.level(queue, *BAD_ENDS) for queue, _ in queues),
             "dead_money": sum(trouble.level(queue, *BAD_ENDS) for queue, _ in queues if queue["money"]),
             "failed": sum(queue["failed"] for queue, _ in queues),
