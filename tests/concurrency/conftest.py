@@ -1,4 +1,4 @@
-"""One DynamoDB for all tests of jobs."""
+"""One DynamoDB for all tests."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from tests.support.dynamodb_local import dynamodb_local
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
-    with dynamodb_local() as one:
+    with dynamodb_local(brief=True) as one:
         yield one

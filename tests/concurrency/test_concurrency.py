@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,7 +13,7 @@ from adbot_queue.core.dynamodb import Item, Transaction
 from tests.concurrency import workers
 from tests.concurrency.run import Campaign, Result
 from tests.concurrency.scenario import SHAPES
-from tests.support.dynamodb_local import dynamodb_local, lacking
+from tests.support.dynamodb_local import lacking
 
 pytestmark = [
     pytest.mark.concurrency,
@@ -28,9 +27,8 @@ SHORT = 3
 
 
 @pytest.fixture(scope="module")
-def campaign() -> Iterator[Campaign]:
-    with dynamodb_local() as endpoint:
-        yield Campaign(endpoint)
+def campaign(endpoint: str) -> Campaign:
+    return Campaign(endpoint)
 
 
 @pytest.mark.parametrize(

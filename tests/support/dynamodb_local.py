@@ -44,8 +44,10 @@ def lacking() -> str | None:
 
 
 @contextmanager
-def dynamodb_local() -> Iterator[str]:
+def dynamodb_local(*, brief: bool = False) -> Iterator[str]:
     """A fresh, empty DynamoDB for the length of the block; its endpoint URL. Fetched and compiled on first use.
+
+    A `brief` one is compiled to fast code once only: for a minute of work the second time takes longer than it saves.
 
     Ends with the block, and also when this process is killed: the server's standard input ends then.
 
@@ -60,6 +62,7 @@ def dynamodb_local() -> Iterator[str]:
         [
             shutil.which("java") or "java",
             "-XX:+UseSerialGC",  # two cores: collector threads would take them from the client
+            *(["-XX:TieredStopAtLevel=1"] if brief else []),
             f"-Djava.library.path={emulator / 'DynamoDBLocal_lib'}",
             *("-cp", _class_path(emulator)),
             LAUNCHER.stem,
