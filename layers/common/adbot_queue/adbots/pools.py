@@ -19,6 +19,7 @@ from adbot_queue.core.telemetry import logger
 from adbot_queue.ledger import Ledger, LedgerEntry
 
 if TYPE_CHECKING:
+    from adbot_queue.adbots.queue_page import Page
     from adbot_queue.adbots.resolver import Resolver, ResolverRun
 
 POOL_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
@@ -74,6 +75,23 @@ class Pools:
         """
         if not self._store.exists(pool):
             raise Invalid.field("pool", "does not exist")
+
+    def waiting(self, pool: str, limit: int, cursor: str | None) -> Page:
+        """Return a page of the bots that wait in a pool, in the order in which they are served.
+
+        Raises:
+            Invalid: pool or cursor does not exist. Unavailable: as `header`.
+        """
+        from adbot_queue.adbots import queue_page  # noqa: PLC0415  few functions list a queue
+
+        return queue_page.in_order(self._store, self.header(pool), limit, cursor)
+
+    def parked(self, pool: str, limit: int, cursor: str | None) -> Page:
+        """Return a page of a pool's parked bots. Raises Invalid, as `waiting`."""
+        from adbot_queue.adbots import queue_page  # noqa: PLC0415  as above
+
+        self.check(pool)
+        return queue_page.parked(self._store, pool, limit, cursor)
 
     def names(self) -> list[str]:
         """Return the names of all pools."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from adbot_queue.adbots.allocation import PoolState
 from adbot_queue.adbots.api.fields import PoolName, Reason
+from adbot_queue.adbots.model import QueuedReason
 from adbot_queue.adbots.session_locator import SessionLocation
 from adbot_queue.core.clock import iso
-from adbot_queue.core.schema import Input, Query, View
+from adbot_queue.core.schema import Input, Moment, Query, View
 from adbot_queue.core.settings import settings
+
+if TYPE_CHECKING:
+    from adbot_queue.adbots.queue_page import WaitingBot
 
 
 class PoolQuery(Query):
@@ -23,6 +28,64 @@ class PoolQuery(Query):
     def pool_or_default(self) -> str:
         """Return the pool, or the default pool of the installation."""
         return self.pool or settings().default_pool
+
+
+class QueueQuery(PoolQuery):
+    """A page of one pool's queue (default: the default pool)."""
+
+    parked: bool = Field(default=False, description="The bots that are set aside, instead of those that wait")
+    limit: int = Field(50, ge=1, le=100)
+    cursor: str | None = Field(None, max_length=2000)
+
+
+class ExpectedTime(View):
+    """Between which moments a bot is expected to be complete."""
+
+    since: Moment = Field(serialization_alias="from")
+    until: Moment = Field(serialization_alias="to")
+
+
+class WaitingBotView(View):
+    """A bot that waits for sessions, or is parked.
+
+    `place` 1 is served next; a bot in the inbox (SEQUENCING) and a parked one have none. `ahead_sessions` and `eta` are
+    null where they are not known.
+    """
+
+    place: int | None
+    adbot_id: str
+    order_id: str
+    user_id: str
+    required_sessions: int
+    missing_sessions_count: int
+    queued_at: Moment | None
+    waited_seconds: int
+    queued_reason: QueuedReason | None
+    ahead_sessions: int | None = None
+    eta: ExpectedTime | None = None
+
+    @classmethod
+    def of(cls, waiting: WaitingBot, now: int) -> WaitingBotView:
+        """Return the view of a bot."""
+        adbot = waiting.adbot
+        return cls(
+            place=waiting.place,
+            adbot_id=adbot.id,
+            order_id=adbot.order_id,
+            user_id=adbot.user_id,
+            required_sessions=adbot.required,
+            missing_sessions_count=adbot.missing,
+            queued_at=adbot.queued_at,
+            waited_seconds=max(0, now - waiting.since) // 1000,
+            queued_reason=adbot.queued_reason,
+        )
+
+
+class WaitingBotPage(View):
+    """The first in line first. A page may be short, or empty, while more follow."""
+
+    items: list[WaitingBotView]
+    next: str | None
 
 
 class ResolveQueue(Input):

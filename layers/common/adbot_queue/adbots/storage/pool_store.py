@@ -17,6 +17,12 @@ from adbot_queue.core.dynamodb import Item, Table, Transaction, TransactionRejec
 READ_AHEAD = 51
 """Bots read for one step: it can serve 49 (two items each, the header, 100 in all); one more tells the next head."""
 
+FIRST_ID = "!"
+"""Before every time-ordered id."""
+
+MAX_PARTITIONS = 3
+"""Partitions of the queue that one page reads."""
+
 KNOWN_VERSIONS = {f"v{number}": number for number in range(1, ROW_VERSION + 1)}
 KNOWN = f"(attribute_not_exists(v) OR v IN ({', '.join(f':{name}' for name in KNOWN_VERSIONS)}))"
 """Holds for a bot whose row this version knows, so that a step may serve the bot without having read it.
@@ -111,10 +117,36 @@ class PoolStore(Table):
         """The bots that have waited longest for a place."""
         return self.read_inbox(pool, limit).good
 
-    def read_inbox(self, pool: str, limit: int) -> Found[InboxEntry]:
-        """The oldest entries of the inbox."""
-        found = dynamodb.query(self.client, self.table, "pk = :pk", limit=limit, pk=items.inbox_pk(pool))
+    def read_inbox(self, pool: str, limit: int, after: str = FIRST_ID) -> Found[InboxEntry]:
+        """The oldest entries of the inbox, behind the id `after`."""
+        condition = "pk = :pk AND sk > :after"
+        found = dynamodb.query(self.client, self.table, condition, limit=limit, pk=items.inbox_pk(pool), after=after)
         return read_each(found, items.inbox_of)
+
+    def queue_page(self, header: PoolState, first: int, limit: int) -> tuple[list[QueueEntry], int]:
+        """Entries of the queue from a sequence number on, and the number to go on with.
+
+        At most `MAX_PARTITIONS` reads: the page is short where many bots were cancelled, and without unreadable rows.
+        """
+        rows: list[Item] = []
+        number = max(first, header.queue_head)
+        for _ in range(MAX_PARTITIONS):
+            if len(rows) == limit or number >= header.queue_tail:
+                break
+            pk, sk = items.queue_pk(header.pool, number), f"{number:012d}"
+            left = limit - len(rows)
+            rows += dynamodb.query(self.client, self.table, "pk = :pk AND sk >= :sk", limit=left, pk=pk, sk=sk)
+            ended = len(rows) < limit
+            number = (number // items.QUEUE_BUCKET + 1) * items.QUEUE_BUCKET if ended else int(rows[-1]["sk"]) + 1
+        return read_each(rows, items.queue_of).good, number
+
+    def parked_page(self, pool: str, limit: int, cursor: str | None) -> tuple[list[str], str | None]:
+        """A page of the ids of bots that are set aside."""
+        pk = f"POOL#{pool}#PARK"
+        found, following = dynamodb.query_page(
+            self.client, self.table, "pk = :pk", limit=limit, cursor=cursor, forward=True, pk=pk
+        )
+        return [item["sk"] for item in found], following
 
     def queue_rows(self, header: PoolState, limit: int) -> list[Item]:
         """The first places of the queue as they are stored, in order. Crosses partitions that have run empty."""
