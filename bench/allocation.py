@@ -66,7 +66,7 @@ class Case:
         return f"bots of {self.least} to {self.most}"
 
     def sizes(self, number: int, seed: object) -> list[int]:
-        """Sizes of so many bots."""
+        """Return the sizes of that many bots."""
         chance = random.Random(f"{self.name} {seed}")  # noqa: S311  the same in every run
         return [chance.randint(self.least, self.most) for _ in range(number)]
 
@@ -75,7 +75,7 @@ CASES = [Case(1, 20, 500, 60, 10, 1.0), Case(100, 500, 500, 3, 100, 0.05)]
 
 
 class NoTrigger:
-    """Stands for allocation.fifo: the benchmark calls the resolver itself."""
+    """No message: the benchmark calls the resolver itself."""
 
     def send(self, _pool: str, _cause: str) -> bool:
         """Taken."""
@@ -87,12 +87,12 @@ class Bench:
 
     def __init__(self, endpoint: str) -> None:
         self.client = client(endpoint)
-        self.beside = client(endpoint)
+        self.uncounted = client(endpoint)
         self.tables = create_tables(self.client, "AdBotsTable", "LedgerTable")
         self.baseline = Baseline(self.client)
         self.service = self._service(self.client)
         self.metered = client(endpoint)
-        self.meter = Meter(self.metered, self.beside)
+        self.meter = Meter(self.metered, self.uncounted)
         self.missed: list[str] = []
 
     def _service(self, on: DynamoDBClient) -> AdbotService:

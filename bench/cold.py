@@ -1,15 +1,15 @@
 """Where a cold start goes: the init of every function against a bare one, in one run. `make bench T=cold`.
 
-Init is what Lambda does before the first event: a fresh interpreter imports the function and makes the clients that
-its first request uses. The bare function makes boto3 clients for DynamoDB and SQS, Powertools' Logger and Metrics, and
-what Powertools has for its trigger: the HTTP API resolver (without validation), or the batch processor. The limit is
-for the ratio to that; the ratio to clients, Logger and Metrics alone stands beside it. Both sides see what the layer
-will hold and nothing else (the packages of the development environment change what botocore imports), compiled to
-bytecode, in fresh interpreters, in turns. What is compared is processor time, the least of all rounds: an init does
-nothing but compute, and other load does not count.
+Init is what Lambda does before the first event: a fresh interpreter imports the function and makes the clients that its
+first request uses. The bare function makes boto3 clients for DynamoDB and SQS, Powertools' Logger and Metrics, and what
+Powertools has for its trigger: the HTTP API resolver (without validation), or the batch processor. The limit is for the
+ratio to that; the ratio to clients, Logger and Metrics alone is printed next to it. Both sides see what the layer will
+hold and nothing else (the packages of the development environment change what botocore imports), compiled to bytecode,
+in fresh interpreters, in turns. Compared is processor time, the least of all rounds: an init only computes, and other
+load does not count.
 
-What is imported at its first use only is listed below with its own time: it is no part of init, but the first request
-or job that needs it waits for it.
+What is imported at its first use is listed below with its own time: it is no part of init, but the first request or job
+that needs it waits for it.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ LATER = {
 def environment() -> dict[str, str]:
     """What the template gives a function, most of it made up, and where its modules are."""
     names = template()["Globals"]["Function"]["Environment"]["Variables"]
-    made_up = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "eu-central-1"}
-    made_up |= {"POWERTOOLS_LOG_LEVEL": "INFO", "PYDANTIC_DISABLE_PLUGINS": names["PYDANTIC_DISABLE_PLUGINS"]}
+    fixed = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "eu-central-1"}
+    fixed |= {"POWERTOOLS_LOG_LEVEL": "INFO", "PYDANTIC_DISABLE_PLUGINS": names["PYDANTIC_DISABLE_PLUGINS"]}
     return {
         **os.environ,
         **dict.fromkeys(names, "x"),
-        **made_up,
+        **fixed,
         "PYTHONPATH": f"{ROOT / 'layers' / 'common'}:{PACKAGES}",
     }
 

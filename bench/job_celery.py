@@ -18,7 +18,7 @@ from local.settings import aws
 
 
 class PlainCelery:
-    """Without a result backend: nobody can ask how a job is."""
+    """Without a result backend: a job's state cannot be read."""
 
     pool = "threads"
     results = False

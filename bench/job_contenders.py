@@ -214,7 +214,7 @@ class Baseline(_Function):
         return boto3.client("dynamodb"), boto3.client("sqs")
 
     def start(self) -> Callable[[dict[str, Any], Any], Any]:
-        """The handler, and what stands at module level above it."""
+        """The handler, with its module-level set-up."""
         persistence = DynamoDBPersistenceLayer(self.place.tables["Idempotency"], boto3_client=self.dynamodb)
         config = IdempotencyConfig(event_key_jmespath="id", expires_after_seconds=86_400)
         processor = BatchProcessor(event_type=EventType.SQS)

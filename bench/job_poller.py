@@ -22,24 +22,24 @@ Batch = list[dict[str, Any]]
 
 
 def drive(url: str, course: Course, calls: Calls, handle: Callable[[Batch], Batch]) -> None:
-    """Have a queue polled, and its batches handled here, until the course is over.
+    """Poll a queue and handle its batches here until the course is over.
 
     Args:
         url: of the queue.
-        course: is told what was deleted.
-        calls: in the end those of the poller are among them.
-        handle: does a batch, and answers with the messages that are done.
+        course: counts the deleted messages.
+        calls: in the end includes those of the poller.
+        handle: handles a batch and returns the messages that are done.
     """
     spawn = get_context("spawn")
     here, there = spawn.Pipe()
-    told, tells = spawn.Pipe(duplex=False)
-    poller = spawn.Process(target=_poll, args=(url, there, tells), daemon=True)
+    ended, ending = spawn.Pipe(duplex=False)
+    poller = spawn.Process(target=_poll, args=(url, there, ending), daemon=True)
     poller.start()
     made: dict[str, int] = {}
 
     def listen() -> None:
         while not course.over.is_set():
-            number, made_until_now = told.recv()
+            number, made_until_now = ended.recv()
             made.update(made_until_now)
             course.done(number)
 
@@ -51,7 +51,7 @@ def drive(url: str, course: Course, calls: Calls, handle: Callable[[Batch], Batc
     calls.names.update(made)
 
 
-def _poll(url: str, pipe: Connection[Any, Any], tells: Connection[Any, Any]) -> None:
+def _poll(url: str, pipe: Connection[Any, Any], ending: Connection[Any, Any]) -> None:
     """The process."""
     sqs, calls, room = aws.sqs(), Calls(), threading.Semaphore(AHEAD)
     calls.watch(sqs)
@@ -72,4 +72,4 @@ def _poll(url: str, pipe: Connection[Any, Any], tells: Connection[Any, Any]) -> 
         room.release()
         entries: Any = [{"Id": str(number), "ReceiptHandle": handle} for number, handle in enumerate(done)]
         sqs.delete_message_batch(QueueUrl=url, Entries=entries)
-        tells.send((len(done), dict(calls.names)))
+        ending.send((len(done), dict(calls.names)))

@@ -57,7 +57,7 @@ def main(name: str, place: Place) -> dict[str, object]:
 
 if __name__ == "__main__":
     answer = os.fdopen(os.dup(1), "w")
-    # What the functions print, metrics above all, goes where it costs the same and disturbs nobody.
+    # What the functions print, metrics above all, goes where it costs the same and disturbs no output.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.chdir(Path(__file__).parents[1])
     print(json.dumps(main(sys.argv[1], Place(**json.loads(sys.argv[2])))), file=answer, flush=True)

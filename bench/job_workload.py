@@ -88,7 +88,7 @@ class Course:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def done(self, jobs: int) -> None:
-        """So many more are done."""
+        """Count finished jobs."""
         with self._lock:
             before, self.count = self.count, self.count + jobs
             if before < self.warm <= self.count:

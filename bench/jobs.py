@@ -49,15 +49,15 @@ NAMES = {
 }
 RIVALS = ("baseline", "baseline-status", "celery", "celery-results")
 UNWRITTEN = "celery"
-"""Writes nothing down. With a processor that waits its threads are compared, not judged: no worker that writes a claim
-and an end is faster here than DynamoDB Local's two statements a job plus the wait, whatever it is written like."""
+"""Writes nothing. With a handler that waits its threads are measured, not judged: no worker that writes claim and end
+is faster here than DynamoDB Local's two statements a job plus the wait, however it is written."""
 
 ALWAYS = ("ours", "ours-keyless", "ours-batches", *RIVALS)
 
 PROMISES = {
     "ours": "row, state, attempts, result, order, idempotency from enqueue on, retries, leases",
     "ours-keyless": "the same without idempotency",
-    "baseline": "idempotency in the worker, result until it expires; nobody can ask how a job is",
+    "baseline": "idempotency in the worker, result until it expires; a job's state cannot be read",
     "baseline-status": "the same, and a row with its state; no lists, no order, no retries of its own",
     "celery": "its default on SQS: nothing is written down, no idempotency",
     "celery-results": "state and result by id; no lists, no order, no idempotency",
@@ -86,7 +86,7 @@ class Bench:
             "PAYMENTS_TABLE": "",
         }
         self._count = 0
-        self._beside = aws(dynamodb, "dynamodb")
+        self._uncounted = aws(dynamodb, "dynamodb")
         self.missed: list[str] = []
 
     def play(self, side: str, *, warm: int = WARM, number: int = NUMBER, **options: bool) -> Measured:
@@ -94,7 +94,7 @@ class Bench:
         self._count += 1
         prefix = f"r{self._count}-"
         url = self._sqs.create_queue(QueueName=f"{prefix}{side}", Attributes={"VisibilityTimeout": "600"})["QueueUrl"]
-        tables = create_tables(self._beside, "JobsTable", "SystemTable", "LedgerTable", prefix=prefix)
+        tables = create_tables(self._uncounted, "JobsTable", "SystemTable", "LedgerTable", prefix=prefix)
         for name in ("Idempotency", "Status", "Celery"):
             tables[name] = self._table(prefix + name)
         place = Place(self._dynamodb, self._endpoint, url, tables, warm, number, **({"waits": False} | options))
@@ -104,14 +104,14 @@ class Bench:
         finally:
             self._sqs.delete_queue(QueueUrl=url)
             for table in tables.values():
-                self._beside.delete_table(TableName=table)
+                self._uncounted.delete_table(TableName=table)
         if done.returncode or not done.stdout:
             raise RuntimeError(f"{side} failed:\n{done.stderr[-3000:]}")
         measured: Measured = json.loads(done.stdout)
         return measured
 
     def _table(self, name: str) -> str:
-        self._beside.create_table(
+        self._uncounted.create_table(
             TableName=name,
             BillingMode="PAY_PER_REQUEST",
             KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
@@ -133,7 +133,7 @@ class Bench:
         number = WARM if waits else NUMBER
         found: dict[str, list[Measured]] = defaultdict(list)
         for side in () if waits else ("ours", "baseline-status", "celery-results"):
-            # Java compiles what has run some thousand times, for every kind of call; on AWS nobody sees that.
+            # Java compiles what has run some thousand times, for every kind of call; on AWS that does not show.
             self.play(side, number=WARM_SERVER)
         for _ in range(ROUNDS):
             for side in sides:
@@ -156,8 +156,8 @@ class Bench:
         for side in RIVALS:
             ratio = ours["work"] / rates[side]["work"]
             target = f"one worker, {what}: ahead of {NAMES[side]} ({ratio:.2f}x)"
-            judged = not (waits and side == UNWRITTEN)
-            print(f"| {self.verdict(target, met=ratio > 1) if judged else f'{target} | not judged'} |")
+            compared = not (waits and side == UNWRITTEN)
+            print(f"| {self.verdict(target, met=ratio > 1) if compared else f'{target} | not compared'} |")
         if waits:
             ratio = ours["work"] / rates["ours-one-by-one"]["work"]
             met = ratio >= 3

@@ -23,9 +23,9 @@ UPLOAD = 10_000
 
 
 def queued_pool(client: DynamoDBClient, table: str, pool: str, sizes: Sequence[int], sessions: int) -> None:
-    """A pool in which bots of these sizes wait, and so many sessions were just uploaded.
+    """Write a pool in which bots of these sizes wait, and sessions were just uploaded.
 
-    All there is but the one item that each session has to keep its id unique: no call of the allocation names it.
+    Complete but for the item that keeps each session's id unique: no call of the allocation names it.
     """
     counts = [min(UPLOAD, sessions - start) for start in range(0, sessions, UPLOAD)]
     uploads = [derived_id("up_", pool, str(number)) for number in range(len(counts))]

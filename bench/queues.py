@@ -60,7 +60,7 @@ STATES = {
     JobState.DEAD: 3,
     JobState.CANCELLED: 2,
 }
-"""Of a hundred jobs, so many stand in each state."""
+"""Jobs in each state, of a hundred."""
 
 ROUTES = {
     "GET /queues": {},
@@ -109,13 +109,13 @@ def rows(start: int, number: int) -> Iterator[dict[str, Any]]:
 
 
 def fill(endpoint: str, table: str, start: int, number: int) -> int:
-    """Write so many rows; for a process of its own."""
+    """Write that many rows; for a process of its own."""
     write(client(endpoint), table, rows(start, number), writers=2)
     return number
 
 
 def counted(jobs: int) -> Iterator[dict[str, Any]]:
-    """The counters of so many jobs: totals of every shard, and each queue's last two hours, every minute of them."""
+    """Return the counters of that many jobs: totals of every shard, and every minute of each queue's last two hours."""
     names = list(job_queues.QUEUES)
     for queue in names:
         share = jobs // len(names) // SHARDS
@@ -155,7 +155,7 @@ class Bench:
         self._asked.items += sum(len(found) for found in parsed.get("Responses", {}).values())
 
     def side(self, jobs: int) -> Side:
-        """Tables with so many jobs."""
+        """Return tables with that many jobs."""
         began = time.perf_counter()
         tables = create_tables(self.client, "JobsTable", "SystemTable", prefix=f"n{jobs}-")
         part = -(-jobs // (PROCESSES * 8))
@@ -179,9 +179,9 @@ class Bench:
             raise RuntimeError(answer["body"])
         side.asked[route] = self._asked
         if route == "GET /queues":
-            told = sum(sum(queue["states"].values()) for queue in json.loads(answer["body"])["items"])
-            if not 0.8 * side.jobs <= told <= side.jobs:
-                raise RuntimeError(f"{told} jobs were told of {side.jobs}")
+            counted_jobs = sum(sum(queue["states"].values()) for queue in json.loads(answer["body"])["items"])
+            if not 0.8 * side.jobs <= counted_jobs <= side.jobs:
+                raise RuntimeError(f"{counted_jobs} jobs counted of {side.jobs}")
 
 
 class _Context:
@@ -206,7 +206,7 @@ def report(small: Side, large: Side) -> list[str]:
     for route in ROUTES:
         medians = [statistics.median(side.seconds[route]) * 1000 for side in (small, large)]
         ratio = medians[1] / medians[0]
-        for what, numbers, told, target, met in (
+        for what, numbers, shown, target, met in (
             (
                 "median ms",
                 [f"{median:.1f}" for median in medians],
@@ -219,7 +219,7 @@ def report(small: Side, large: Side) -> list[str]:
         ):
             if not met:
                 missed.append(f"{route}: {what}")
-            print(f"| {route}: {what} | {' | '.join(numbers)} | {told} | {target} | {'PASS' if met else 'FAIL'} |")
+            print(f"| {route}: {what} | {' | '.join(numbers)} | {shown} | {target} | {'PASS' if met else 'FAIL'} |")
     return missed
 
 

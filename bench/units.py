@@ -5,8 +5,8 @@ Rules ("Read and write operations", "Item sizes and formats", "Managing complex 
 
 - a write costs 1 unit for every started KB of the larger of the item before and after; in a transaction 2;
 - a delete costs as the item that goes; a refused condition costs as the write would have;
-- every change of what an index shows costs 1 unit for every started KB of the entry: one for an entry that appears,
-  disappears or changes, two for one that moves (its key changed), none where the entry stays as it was.
+- every change of what an index shows costs 1 unit for every started KB of the entry: one if it appears, disappears
+  or changes, two if it moves (its key changed), none if it stays as it was.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ class Meter:
     time is taken.
     """
 
-    def __init__(self, client: DynamoDBClient, beside: DynamoDBClient) -> None:
-        self._beside = beside
+    def __init__(self, client: DynamoDBClient, uncounted: DynamoDBClient) -> None:
+        self._uncounted = uncounted
         self._tables: dict[str, tuple[list[str], list[Index]]] = {}
         self.units = 0
         self.calls: Counter[str] = Counter()
@@ -168,7 +168,7 @@ class Meter:
 
     def _key_of(self, table: str) -> list[str]:
         if table not in self._tables:
-            described: dict[str, Any] = dict(self._beside.describe_table(TableName=table)["Table"])
+            described: dict[str, Any] = dict(self._uncounted.describe_table(TableName=table)["Table"])
             key = [part["AttributeName"] for part in described["KeySchema"]]
             indexes = [Index(index, key) for index in described.get("GlobalSecondaryIndexes", [])]
             self._tables[table] = (key, indexes)
@@ -182,7 +182,7 @@ class Meter:
             for table, key in entries[start : start + 100]:
                 wanted.setdefault(table, {"Keys": [], "ConsistentRead": True})["Keys"].append(key)
             while wanted:
-                answer: Any = self._beside.batch_get_item(RequestItems=wanted)
+                answer: Any = self._uncounted.batch_get_item(RequestItems=wanted)
                 for table, items in answer["Responses"].items():
                     for item in items:
                         found[f"{table} { {name: item[name] for name in self._key_of(table)} }"] = item

@@ -64,7 +64,7 @@ _KEYS = {
     "Segment": "SEGMENT_WRITE_KEY",
     "Twilio": "TWILIO_AUTH_TOKEN",
 }
-"""Whoever has no key in the environment is stood in for."""
+"""Providers without a key in the environment have a stand-in."""
 
 
 def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:

@@ -38,7 +38,7 @@ _DEPLOYED = (
 )
 """What a deployment consists of when the packages point at the sources."""
 _BUILT = ("layers/common", "functions")
-"""What SAM's packages consist of besides."""
+"""Further inputs of SAM's packages."""
 
 
 def deploy(settings: Settings, parameters: Mapping[str, str]) -> tuple[dict[str, str], bool]:

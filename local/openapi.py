@@ -116,7 +116,7 @@ def document(routes: list[Route]) -> dict[str, Any]:
 
 
 class _WithoutFieldTitles(GenerateJsonSchema):
-    """Pydantic titles the field `job_id` "Job Id", which tells nobody anything."""
+    """Pydantic titles the field `job_id` "Job Id", which adds nothing."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
         return False

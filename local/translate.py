@@ -74,7 +74,7 @@ def place_code(template: Template, place: Callable[[str], str]) -> None:
 
 
 def unroll(template: Template) -> Template:
-    """Replace every `Fn::ForEach` by what it stands for: the AWS::LanguageExtensions transform, as far as it is used.
+    """Expand every `Fn::ForEach`: the AWS::LanguageExtensions transform, as far as it is used.
 
     SAM CLI's own expansion is made for looking at templates: it drops `Fn::Sub` around names it cannot resolve.
     """
@@ -153,7 +153,7 @@ def _allow_plain_http(resources: Template) -> None:
 
 
 def _cover_other_names(resources: Template) -> None:
-    """Whoever may make a call may make it under the name that the embedded AWS has for it."""
+    """Allow a call also under the name that the embedded AWS has for it."""
     for resource in resources.values():
         properties = resource.get("Properties", {})
         for policy in [properties, *properties.get("Policies", [])] if resource["Type"] in _HAVE_POLICIES else []:

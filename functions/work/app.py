@@ -17,7 +17,7 @@ _JOB = re.compile(r"[!-~]{1,64}")
 
 
 def read(body: Any) -> JobMessage:
-    """The message that a message is.
+    """Return a parsed message.
 
     Raises:
         ValueError: it is none of this worker's queue; it would stop all others of its batch.
@@ -31,7 +31,7 @@ def read(body: Any) -> JobMessage:
 
 
 def work(messages: list[JobMessage], time_left: execute.TimeLeft) -> None:
-    """A batch of the queue; a full one means that there is a backlog."""
+    """Run a batch of the queue's jobs; a full batch means a backlog."""
     execute.from_env().work(messages, time_left, full=len(messages) >= int(os.environ["JOB_BATCH"]))
 
 

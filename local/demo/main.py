@@ -67,7 +67,7 @@ class _Play:
         self._say(f"its owner starts it: {started['status']}")
         stats = self._call("GET", "/admin/queue/stats", "owner", 200, params={"pool": self._pool})
         self._say(f"the queue of {self._pool}: {stats['queue_length']} waiting, {stats['free_stock']} free sessions")
-        print("Done: nobody waits, nothing was lost.\n", flush=True)
+        print("Done: no bot waits, nothing was lost.\n", flush=True)
 
     def _buy(self) -> str:
         """Have Stripe report a payment, twice, and find order and bot."""

@@ -37,12 +37,12 @@ Deliver = Callable[[str, dict[str, str]], int]
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Test payment</title>
 <body style="font: 16px/1.5 sans-serif; max-width: 30em; margin: 4em auto">
-<h1>Test payment</h1><p>{amount} {currency} for {what}. No money moves: this page stands in for Stripe's.</p>
+<h1>Test payment</h1><p>{amount} {currency} for {what}. No money moves: this page replaces Stripe's.</p>
 <form method="post"><button>Pay</button> <a href="{cancel}">Give up</a></form></body></html>"""
 
 CHALLENGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Test bank</title>
 <body style="font: 16px/1.5 sans-serif; max-width: 30em; margin: 4em auto"><h1>Test bank</h1>
-<p>Is this payment yours? This page stands in for your bank's.</p>
+<p>Is this payment yours? This page replaces your bank's.</p>
 <form method="post"><button>Yes</button></form></body></html>"""
 
 

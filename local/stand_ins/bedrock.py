@@ -197,7 +197,7 @@ def _line(schema: Mapping[str, Any], text: str) -> str:
 
 
 def _words(text: str, number: int) -> list[str]:
-    """So many words, of which none is too long for any field."""
+    """Return that many words, none too long for any field."""
     found = [word[:40] for word in re.findall(r"[^\W_]+", text)] or ["nothing"]
     return list(itertools.islice(itertools.cycle(found), number))
 

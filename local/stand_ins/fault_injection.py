@@ -23,11 +23,11 @@ _WISH = re.compile(rf"\b(fail|hang)=(\d+(?:\.\d+)?|{_WORDS})(?:x(\d+))?\b")
 
 @dataclass(frozen=True, slots=True)
 class Mood:
-    """How one request is to be answered.
+    """How one request is answered.
 
     Attributes:
-        status: refuse it with this one.
-        delay: answer so many seconds late.
+        status: refuse it with this status.
+        delay: answer that many seconds late.
         refusal: refuse it in the provider's own words for this (`refusals`).
     """
 
@@ -37,7 +37,7 @@ class Mood:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the refusal carries besides."""
+        """Further headers of the refusal."""
         return {"retry-after": RETRY_AFTER} if self.status == TOO_MANY else {}
 
 

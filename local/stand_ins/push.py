@@ -1,6 +1,6 @@
 """A push service with its browsers: it checks who sends, decrypts what they get, and keeps it to be read.
 
-POST /push/subscribe makes a browser; DELETE /push/<id> has it unsubscribe. Signatures and bodies are judged by
+POST /push/subscribe makes a browser; DELETE /push/<id> unsubscribes it. Signatures and bodies are judged by
 py-vapid and http-ece, which the sender does not use.
 """
 
@@ -120,9 +120,9 @@ class PushService:
             good = Vapid02().from_raw_public(key.encode()).verify_token(f"{head}.{claims}".encode(), signature)
         except ValueError:
             return False
-        told = json.loads(_bytes(claims))
-        in_time = 0 <= told["exp"] - time.time() <= 86_400
-        return bool(good) and told["aud"] == self._base and in_time and told["sub"].startswith(("mailto:", "https:"))
+        token = json.loads(_bytes(claims))
+        in_time = 0 <= token["exp"] - time.time() <= 86_400
+        return bool(good) and token["aud"] == self._base and in_time and token["sub"].startswith(("mailto:", "https:"))
 
 
 def _complaint(headers: Mapping[str, str]) -> str | None:

@@ -44,7 +44,7 @@ class Refunds:
             return StripeError(said, param="amount").reply
         refund = self._made(params, charge, amount)
         fails = charge["payment_method"] == "pm_card_refundFail"
-        # Such a refund is told to succeed, and fails when the bank has looked at it.
+        # Such a refund is reported as succeeded, and fails later at the bank.
         later = {"status": "failed", "failure_reason": "unknown"} if fails else {}
         self._refunds.append(refund | later)
         if not fails:

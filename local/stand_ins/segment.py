@@ -1,7 +1,7 @@
 """Segment's tracking API as far as the project uses it: events are kept to be read and go nowhere.
 
 Segment publishes no schema; the rules are those of its description of the HTTP API. Where Segment would answer 200
-and drop the event (nobody is named, no event is named), this one answers 400, so that a mistake shows.
+and drop the event (no person or no event is named), this one answers 400, so that a mistake shows.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ MAX_KEPT = 1000
 
 
 class SendGrid:
-    """An account that accepts mails from any sender; what becomes of them is told to `events`."""
+    """An account that accepts mails from any sender; `events` reports on them."""
 
     def __init__(self, events: Events | None = None) -> None:
         self._events = events

@@ -76,7 +76,7 @@ MAX_COURSES = 50
 
 
 class Events:
-    """Reports to whoever listens, while requests go on: in batches, one at a time, as SendGrid posts them."""
+    """Reports to the webhook, while requests go on: in batches, one at a time, as SendGrid posts them."""
 
     def __init__(self, post: Post, key: Callable[[], str]) -> None:
         self._post = post
@@ -91,16 +91,16 @@ class Events:
         bypassed = mail.get("mail_settings", {}).get("bypass_unsubscribe_management", {}).get("enable")
         reasons = [self._list[entry] for entry in ((address, None), (address, group)) if entry in self._list]
         dropped = next((reason for reason in reasons if not (bypassed and reason == LISTED["unsubscribe"])), None)
-        told = course(message_id, mail, int(time.time()), dropped)
-        for event in told:
+        events = course(message_id, mail, int(time.time()), dropped)
+        for event in events:
             if event["event"] in LISTED and event.get("type") != "blocked":
                 self._list[address, event.get("asm_group_id")] = LISTED[event["event"]]
-        self._courses.put(told)
+        self._courses.put(events)
         self._reporter.submit(self._report)
 
     def _report(self) -> None:
         if self._courses.empty():
-            return  # told in the batch of an earlier one
+            return  # sent in an earlier batch
         time.sleep(PAUSE_S)
         courses: list[list[dict[str, Any]]] = []
         with suppress(Empty):

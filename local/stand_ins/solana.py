@@ -44,7 +44,7 @@ class RpcError(Exception):
 
     def __init__(self, code: int, message: str, data: Any = None) -> None:
         super().__init__(message)
-        self.told = {"code": code, "message": message, **({"data": data} if data is not None else {})}
+        self.refusal = {"code": code, "message": message, **({"data": data} if data is not None else {})}
 
 
 class Solana:
@@ -63,7 +63,7 @@ class Solana:
 
     @property
     def chain(self) -> LiteSVM:
-        """The chain; importing it takes a moment and 35 MB, so it is there when somebody asks."""
+        """The chain; importing it takes a moment and 35 MB, so it is made when first used."""
         if self._chain is None:
             from solders.litesvm import LiteSVM  # noqa: PLC0415
 
@@ -106,7 +106,7 @@ class Solana:
         try:
             value = answer(*params)
         except RpcError as error:
-            return StubResponse(200, _refusal(number, error.told))
+            return StubResponse(200, _refusal(number, error.refusal))
         except (TypeError, ValueError, LookupError, AttributeError) as error:
             return StubResponse(
                 200, _refusal(number, {"code": -32602, "message": f"Invalid params: {type(error).__name__}"})
@@ -163,9 +163,9 @@ class Solana:
 
     def _statuses(self, signatures: list[str], _config: Any = None) -> Any:
         known = {one.signature: one for one in self.landed}
-        return self._in_context([self._told(known[name]) if name in known else None for name in signatures])
+        return self._in_context([self._status_of(known[name]) if name in known else None for name in signatures])
 
-    def _told(self, one: Landed) -> dict[str, Any]:
+    def _status_of(self, one: Landed) -> dict[str, Any]:
         status = self._status(one)
         return {
             "slot": one.slot,

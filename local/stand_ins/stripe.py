@@ -67,8 +67,8 @@ class Stripe:
                 reply = self._route(method, path, headers, body)
         except StripeError as error:
             reply = error.reply
-        told = {"request-id": request_id, "stripe-version": headers.get("stripe-version", "")}
-        return StubResponse(reply.status, reply.body, {**told, **mood.headers, **reply.headers}, mood.delay)
+        common = {"request-id": request_id, "stripe-version": headers.get("stripe-version", "")}
+        return StubResponse(reply.status, reply.body, {**common, **mood.headers, **reply.headers}, mood.delay)
 
     def _route(self, method: str, path: str, headers: Mapping[str, str], body: str) -> StubResponse:
         authenticate(headers.get("authorization", ""))

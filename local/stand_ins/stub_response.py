@@ -26,7 +26,7 @@ class StubResponse:
 
 
 class Effects:
-    """What became of each key: how often somebody asked under it, and how often something really happened."""
+    """What happened under each key: the requests, and how many had an effect."""
 
     def __init__(self) -> None:
         self._requests: Counter[str] = Counter()

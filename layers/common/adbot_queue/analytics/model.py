@@ -29,7 +29,7 @@ MAX_NAMES = 50
 OTHERS = "(other)"
 
 VIEWED = "Article Viewed"
-"""The event that counts as a view of the article that it names; whoever caused it is a reader."""
+"""The event that counts as a view of the article that it names; its person is a reader."""
 
 ARTICLE = "article_id"
 """The property by which an event names an article."""
@@ -166,9 +166,9 @@ class Aggregate:
 
 @dataclass(slots=True)
 class Bucket:
-    """What is counted of a stretch of time: all events, and those that name an article by article.
+    """The counts of a period: all events, and those that name an article by article.
 
-    People of the whole are whoever caused an event; people of an article are its readers.
+    People of the whole are the persons of its events; people of an article are its readers.
     """
 
     total: Aggregate = field(default_factory=Aggregate)

@@ -1,4 +1,4 @@
-"""What is asked of analytics by others: keep an event, and show what was counted."""
+"""Record events, and show what was counted."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Analytics:
         properties: dict[str, Any],
         occurred_at: str | None,
     ) -> bool:
-        """Keep an event under its id; whether it is new.
+        """Record an event under its id; return whether it is new.
 
-        Without a time it happened when it was kept first, and one from the future too: somebody's clock is wrong.
-        Neither the person's id nor the properties are kept: a hash of the one, and the article that the others name.
+        Without a time, or with one in the future (a wrong clock), it happened when it was recorded first. Neither the
+        person's id nor the properties are stored: only a hash of the id, and the article that the properties name.
         """
         now = self._now()
         at = instant(occurred_at) if occurred_at else now

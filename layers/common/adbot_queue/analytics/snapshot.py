@@ -113,10 +113,10 @@ class Snapshot(LongRunningJob):
         return hour_start(hour) + RAW_TTL_MS > self._context.now() and hour >= cleaned
 
     def _hour(self, hour: str, at: Cursor) -> tuple[bool, int]:
-        """Read the events of an hour and publish what they come to: whether it is done, and how many there were.
+        """Read the events of an hour and publish their counts; return whether it is done, and how many there were.
 
-        What is read is kept as a part when time runs out, under an id of its own: a run that died, or one that lives
-        longer than it should, leaves a part that nobody looks at.
+        When time runs out, the counts so far are stored as a part under its own id; a run that died, or outlived its
+        lease, leaves a part that is never read.
         """
         # What later slices read is newer than this; as old as the oldest page is what the hour may claim to be.
         at["began"] = began = at["began"] or self._context.now()

@@ -3,7 +3,7 @@
     EVENT#<id>      E          an event, once; kept for 30 days after it was recorded and after its hour ended
     HOURS#<day>     <hour>     what an hour counts, and which part holds its people and articles; 90 days
     PART#<id>       *          people of an hour; A#<article>: an article in that hour; 35 days
-    DAYS            <day>      what a day counts; until somebody cleans
+    DAYS            <day>      what a day counts; until cleaned
     QUEUES          <day>#<q>  what a job queue did on a day; the same
     ARTICLE#<id>    D#<day>    what a day counts of an article; the same
     ARTICLE#<id>    TOTAL      all its days together
@@ -13,7 +13,7 @@
     listed (listing, place)    RAW#<hour>#<shard>: events in order of time; ARTICLES#<day>: articles of a day
 
 What an hour counts becomes valid in one write: its part is written first, and the item that names the part refuses one
-whose reading began before that of the one that stands there. So a slow snapshot never takes the place of a newer one.
+whose reading began before that of the present one. So a slow snapshot never replaces a newer one.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class AnalyticsStore(Table):
     # Hours
 
     def write_part(self, part: str, bucket: Bucket, now: int) -> None:
-        """Keep people and articles of an hour, or of what is counted of it so far. Under an id that nobody has used."""
+        """Store people and articles of an hour, or of what is counted of it so far, under a new id."""
         expires_at = (now + PART_TTL_MS) // 1000
         items = [("*", bucket.total)] + [(f"A#{name}", one) for name, one in sorted(bucket.articles.items())]
         puts = [{"pk": f"PART#{part}", "sk": sk, **_people_item(one), "expires_at": expires_at} for sk, one in items]
@@ -194,7 +194,7 @@ class AnalyticsStore(Table):
                 return
 
     def publish_hour(self, hour: str, total: Aggregate, part: str, began_at: int) -> bool:
-        """Have this be what the hour counts; False when what stands there began to be counted later."""
+        """Publish the counts of an hour; False if the present ones began to be counted later."""
         expires_at = (hour_start(hour) + HOURLY_TTL_MS) // 1000
         key: Item = {"pk": f"HOURS#{hour[:10]}", "sk": hour}
         return self._replace(key | _counted_item(total) | {"part": part, "expires_at": expires_at}, began_at)
@@ -206,7 +206,7 @@ class AnalyticsStore(Table):
     # Days
 
     def publish_day(self, day: str, total: Aggregate, hours: int, began_at: int) -> bool:
-        """The same for a day, of which so many hours are counted."""
+        """Publish the counts of a day, of which `hours` are counted; as `publish_hour`."""
         return self._replace({"pk": "DAYS", "sk": day, **_counted_item(total), "hours": hours}, began_at)
 
     def days(self, first: str, last: str, limit: int | None = None) -> list[Counted]:
@@ -312,7 +312,7 @@ class AnalyticsStore(Table):
         )
 
     def _replace(self, item: Item, began_at: int) -> bool:
-        """Write an item unless a newer one stands there."""
+        """Write an item unless the present one is newer."""
         try:
             item = item | {"began_at": began_at}
             dynamodb.put_if(self.client, self.table, item, condition=_NEWER, began=began_at)

@@ -209,10 +209,10 @@ class Route:
         return f"{self.method} {self.path}"
 
     def check(self, caller: Caller | None) -> None:
-        """Refuse a caller who may not call.
+        """Refuse a caller without the rights.
 
         Raises:
-            Unauthenticated: nobody calls. Forbidden: the caller has neither role nor scope.
+            Unauthenticated: there is no caller. Forbidden: the caller has neither role nor scope.
         """
         if not self.roles:
             return

@@ -92,7 +92,7 @@ def _converse(question: bedrock.Question, context: Context, job_type: str) -> be
     """Ask, and note that it was asked, however it went."""
     model, began = bedrock.model(), context.now()
 
-    def note(outcome: str, **besides: Any) -> None:
+    def note(outcome: str, **fields: Any) -> None:
         event_log.from_env().record(
             CallKind.AI,
             job=context.job_id,
@@ -102,7 +102,7 @@ def _converse(question: bedrock.Question, context: Context, job_type: str) -> be
             model=model,
             outcome=outcome,
             duration_ms=context.now() - began,
-            **besides,
+            **fields,
         )
 
     with calling("bedrock", bedrock.TIMEOUT_S, context) as seconds:

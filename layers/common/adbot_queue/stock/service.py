@@ -151,7 +151,7 @@ class Stock:
         return None
 
     def _write_pages(self, upload: str, lines: list[UploadLine]) -> None:
-        """Session ids by position. Unconditional: whoever repeats the upload writes the same."""
+        """Write session ids by position. Unconditional: a repeated upload writes the same."""
         ids = [line.session.id for line in lines if line.session]
         puts = [
             {

@@ -1,4 +1,4 @@
-"""One token of Solana's Token-2022 program, its metadata in the mint: what to tell the chain, what it shows. Pure.
+"""One token of Solana's Token-2022 program, its metadata in the mint: instructions for the chain, and its answer. Pure.
 
 solders makes keys, messages and the instructions of the system program. What it lacks is encoded here, after
 spl-token-2022-interface (`instruction`, `state`, `extension`, `extension::metadata_pointer::instruction`),
@@ -38,7 +38,7 @@ _MULTISIG_BYTES = 355
 _POINTER_ENTRY, _METADATA_ENTRY = 18, 19
 _ENTRY_HEAD = 4
 _KEY, _SIGNATURE = 32, 64
-_NOBODY = bytes(_KEY)
+_NO_KEY = bytes(_KEY)
 
 SPACE = _ACCOUNT_BYTES + 1 + _ENTRY_HEAD + 2 * _KEY
 """Bytes that a mint is created with. It grows when its metadata is written, if it has the rent for that."""
@@ -91,11 +91,11 @@ Step = tuple[str, Instruction]
 
 
 def steps(parties: Parties, metadata: Metadata, lamports: int, price: int) -> list[Step]:
-    """The instructions of the one transaction that makes the token. Afterwards nobody can change or make more of it.
+    """Return the instructions of the one transaction that mints the token, which is final.
 
     Args:
         parties: whom it is between.
-        metadata: what it says of itself.
+        metadata: the token's description.
         lamports: rent of `metadata.space()` bytes.
         price: micro-lamports a compute unit, on top of the fee.
     """
@@ -110,13 +110,13 @@ def steps(parties: Parties, metadata: Metadata, lamports: int, price: int) -> li
                 CreateAccountParams(from_pubkey=payer, to_pubkey=mint, lamports=lamports, space=SPACE, owner=TOKEN_2022)
             ),
         ),
-        # Nobody may point elsewhere later; the metadata is in the mint.
-        ("metadata pointer", _token([_METADATA_POINTER, 0], _NOBODY + bytes(mint), [_writable(mint)])),
-        # No decimals; the payer may mint; nobody may freeze.
+        # The pointer is fixed; the metadata is in the mint.
+        ("metadata pointer", _token([_METADATA_POINTER, 0], _NO_KEY + bytes(mint), [_writable(mint)])),
+        # No decimals; the payer may mint; freezing is not possible.
         ("initialize mint", _token([_INITIALIZE_MINT_2, 0], bytes(payer) + bytes([0]), [_writable(mint)])),
         ("metadata", _initialize(parties, metadata)),
         *(("attribute", _attribute(key, text, by_payer)) for key, text in sorted(metadata.attributes.items())),
-        ("freeze metadata", Instruction(TOKEN_2022, _named("update_the_authority") + _NOBODY, by_payer)),
+        ("freeze metadata", Instruction(TOKEN_2022, _named("update_the_authority") + _NO_KEY, by_payer)),
         (CREATE_ACCOUNT, _create_account(parties)),
         (
             "mint one",
@@ -179,7 +179,7 @@ def _text(text: str) -> bytes:
 
 
 def size(metadata: Metadata) -> int:
-    """Bytes of the transaction that makes a token, signatures included, at the most."""
+    """Return the most bytes of the transaction that mints a token, signatures included."""
     parties = Parties(Pubkey.new_unique(), Pubkey.new_unique(), Pubkey.new_unique())
     message = Message([instruction for _, instruction in steps(parties, metadata, 1, 1)], parties.payer)
     return 1 + 2 * _SIGNATURE + len(bytes(message))
@@ -191,7 +191,7 @@ class NotAMint(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A mint as the chain shows it; an authority that is None is nobody's."""
+    """A mint as the chain shows it; None is an authority that does not exist."""
 
     supply: int
     decimals: int
@@ -218,16 +218,16 @@ def read_mint(data: bytes) -> Shown:
     entries = _entries(data[_ACCOUNT_BYTES + 1 :])
     if _POINTER_ENTRY not in entries or _METADATA_ENTRY not in entries:
         raise NotAMint
-    pointer, told = _Reader(entries[_POINTER_ENTRY]), _Reader(entries[_METADATA_ENTRY])
+    pointer, metadata = _Reader(entries[_POINTER_ENTRY]), _Reader(entries[_METADATA_ENTRY])
     return Shown(
         mint.supply,
         mint.decimals,
         mint.mint_authority,
         mint.freeze_authority,
         (pointer.key(), pointer.key()),
-        told.key(),
-        told.key(),
-        Metadata(told.text(), told.text(), told.text(), told.texts()),
+        metadata.key(),
+        metadata.key(),
+        Metadata(metadata.text(), metadata.text(), metadata.text(), metadata.texts()),
     )
 
 
@@ -279,7 +279,7 @@ class _Reader:
     def key(self) -> Pubkey | None:
         """A key; zeros are none."""
         taken = self._take(_KEY)
-        return None if taken == _NOBODY else Pubkey.from_bytes(taken)
+        return None if taken == _NO_KEY else Pubkey.from_bytes(taken)
 
     def text(self) -> str:
         try:

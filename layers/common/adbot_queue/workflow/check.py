@@ -1,4 +1,4 @@
-"""What can be said against a workflow when it is enqueued, or retried with another payload."""
+"""Validation of a workflow when it is enqueued, or retried with another payload."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _input_only(payload: RunWorkflow) -> Any:
 
 
 def _is_open(declared: Any, filled: Any, place: Path, *, missing: bool) -> bool:
-    """Whether what stands at a place depends on what steps will answer, so that nothing can be said against it yet."""
+    """Return whether the value at a place depends on what steps will answer, so that it cannot be validated yet."""
     for key in place:
         try:
             declared, filled = declared[key], filled[key]

@@ -12,14 +12,14 @@ from adbot_queue.workflow.references import Absent, LookUp, resolved
 
 
 class StepState(StrEnum):
-    """How a step stands."""
+    """The state of a step."""
 
     PENDING = "pending"
     RUNNING = "running"  # its job has not ended
     COMPLETED = "completed"
     SKIPPED = "skipped"  # its `when` was false
     FAILED = "failed"
-    CANCELLED = "cancelled"  # somebody cancelled its job, or the workflow
+    CANCELLED = "cancelled"  # its job, or the workflow, was cancelled
 
 
 BROKEN = frozenset({StepState.FAILED, StepState.CANCELLED})

@@ -1,4 +1,4 @@
-"""What a workflow's job writes down of its steps, in its own row (`Job.checkpoint`)."""
+"""What a workflow's job records of its steps, in its own row (`Job.checkpoint`)."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Record:
         return MAX_VALUES - sum(size(execution.values) for execution in self.steps.values())
 
     def states(self) -> dict[str, StepState]:
-        """How every step stands."""
+        """Return the state of every step."""
         return {name: execution.state for name, execution in self.steps.items()}
 
 

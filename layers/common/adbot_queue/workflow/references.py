@@ -26,7 +26,7 @@ _FORM = re.compile(
 FORMS = "${input.…}, ${steps.<id>.result.…} and ${steps.<id>.state}"
 
 Path = tuple[str | int, ...]
-"""Where something stands within a value."""
+"""The place of a value within another."""
 
 
 class NoReference(ValueError):
@@ -64,7 +64,7 @@ def parse(text: str) -> Reference:
     """
     found = _FORM.fullmatch(text.removesuffix("}")) if text.endswith("}") else None
     if not found:
-        raise NoReference(f"${{{text} is no reference; those are {FORMS}; $${{ stands for the characters")
+        raise NoReference(f"${{{text} is not a reference; use {FORMS}; $${{ is the characters ${{ themselves")
     names = found["input"] if found["step"] is None else found["result"]
     return Reference(found[0], found["step"], None if names is None else tuple(names.split(".")[1:]))
 
@@ -80,7 +80,7 @@ def whole(value: Any) -> Reference | None:
 
 
 def texts(value: Any, at: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Every text of a value, and where it stands. Keys are no texts."""
+    """Yield every text of a value, and its place. Keys are no texts."""
     if isinstance(value, str):
         yield at, value
     elif isinstance(value, Mapping):
@@ -134,10 +134,10 @@ def _text(found: re.Match[str], look_up: LookUp) -> str:
 
 
 def follow(value: Any, path: tuple[str, ...], text: str) -> Any:
-    """What stands at a path of keys and numbers.
+    """Return the value at a path of keys and numbers.
 
     Raises:
-        Absent: nothing does; names the reference's text.
+        Absent: there is none; names the reference's text.
     """
     for name in path:
         if isinstance(value, Mapping) and name in value:

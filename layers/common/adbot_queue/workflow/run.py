@@ -1,8 +1,8 @@
 """`run-workflow`: takes a workflow as far as it goes now, and waits for the jobs of its steps.
 
 Every step that takes time is a job of its own, enqueued under a key made of the workflow's id and the step's: started
-once, however often this runs and wherever it dies. Between two runs the workflow's job waits (`errors.Suspend`), and
-the platform has it run again when one of those jobs has ended. What is known is in the checkpoint of the job.
+once, however often this runs and wherever it dies. In between the workflow's job is suspended (`errors.Suspend`) until
+one of those jobs ends. Its state is in the job's checkpoint.
 """
 
 from __future__ import annotations
@@ -80,7 +80,10 @@ class _Run:
             count("WorkflowsFailed")
             raise self._failure(following.broken)
         count("WorkflowsCompleted")
-        return {"status": self._record.status, "steps": {name: _told(one) for name, one in self._record.steps.items()}}
+        return {
+            "status": self._record.status,
+            "steps": {name: _summary(one) for name, one in self._record.steps.items()},
+        }
 
     # What its jobs say
 
@@ -100,7 +103,7 @@ class _Run:
     def _running(self) -> list[Execution]:
         return [one for one in self._record.steps.values() if one.state is StepState.RUNNING]
 
-    # A person had it retried
+    # Manual retry
 
     def _begin_cycle(self) -> None:
         """What broke the workflow is to be tried again: written down before it is done, so that it is done once."""
@@ -135,7 +138,7 @@ class _Run:
             changed = payload if payload != row.payload else None  # another payload is another effect
             self._lifecycle.retry(row.id, ledger.SYSTEM, f"its workflow {self._job.id} is retried", payload=changed)
         except Conflict:
-            logger.info("step's job was retried by somebody else", step=execution.id)
+            logger.info("step's job was retried by another process", step=execution.id)
         except (Absent, AppError) as error:
             self._refused(execution, error)
         else:
@@ -271,5 +274,5 @@ def _wanted(declared: RunWorkflow) -> dict[str, list[Reference]]:
     return found
 
 
-def _told(execution: Execution) -> dict[str, str]:
+def _summary(execution: Execution) -> dict[str, str]:
     return {"state": execution.state.value} | ({"job": execution.job} if execution.job else {})

@@ -35,7 +35,7 @@ def _with_article(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 class Track(Input):
-    """Something that somebody did. Who: `user_id`, `anonymous_id` or both."""
+    """An event of a person: `user_id`, `anonymous_id` or both."""
 
     event: str = Field(min_length=1, max_length=255)
     user_id: Id | None = None

@@ -1,9 +1,9 @@
 """`create-user`: an account in the user pool, its groups, and a mail that says how to get a password.
 
-Every step may be repeated, and none is doubled: the user is made with the job's key on it in one call, so that the next
-attempt of the same job knows it as its own; groups are sets; a user who has chosen a password keeps it; the mail is a
-job under a key of its own. Nobody ever knows the passwords that are set here: whoever owns the address asks for one at
-the sign-in page (Cognito's "forgot password", which wants a code from a mail).
+Every step may be repeated, and none is doubled: the user is created with the job's key in one call, so that the next
+attempt recognises it; groups are sets; a user who has chosen a password keeps it; the mail is a job under a key of its
+own. The random passwords that are set here are not kept: the owner of the address asks for one at the sign-in page
+(Cognito's "forgot password", which wants a code from a mail).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""`deliver-webhook`: tells an address how a job ended, signed as Standard Webhooks says (https://www.standardwebhooks.com).
+"""`deliver-webhook`: sends a job's result, signed as Standard Webhooks (https://www.standardwebhooks.com).
 
-Two secrets may be valid at a time: everything is signed with both, so that receivers can change theirs when they like.
+Two secrets may be valid at a time: everything is signed with both, so that receivers can change theirs at any time.
 
-Each receiver (host and port) has a circuit of its own. One that hangs, is not reached or answers 5xx opens it after a
-few deliveries; the others to it then wait at no attempt's cost, and hold up no delivery to anybody else.
+Each receiver (host and port) has a circuit of its own. A receiver that hangs, is not reached or answers 5xx opens it
+after a few deliveries; further deliveries to it wait, spend no attempt, and delay no other receiver.
 """
 
 from __future__ import annotations
@@ -41,13 +41,12 @@ def deliver(payload: DeliverWebhook, context: Context) -> dict[str, Any]:
     """Send it.
 
     Returns:
-        status: what the receiver answered; message_id: its `webhook-id`, the same at every attempt. Or `superseded`: a
-        person had the job retried before this end was told, and another job tells the next one.
+        status: of the receiver's answer; message_id: its `webhook-id`, the same at every attempt. Or `superseded`: the
+            job was retried before this end was delivered, and another job delivers the next one.
 
     Raises:
-        PermanentError: the receiver does not want it, the address is not public, the job is gone.
-        TransientError: nobody answered, or said to come again. CircuitIsOpen: the receiver is failing, and is not
-            asked.
+        PermanentError: the receiver refuses, the address is not public, the job is gone.
+        TransientError: no answer, or a request to retry. CircuitIsOpen: the receiver is failing, and was not called.
         NotConfigured, Unavailable: as `signing_secrets`.
     """
     job = _job(payload.job_id)
@@ -73,7 +72,7 @@ def deliver(payload: DeliverWebhook, context: Context) -> dict[str, Any]:
 
 
 def message(job: Job) -> dict[str, Any]:
-    """What is told of a job that has ended."""
+    """Return the message about an ended job."""
     failure = job.failure
     finished_at = job.finished_at or job.created_at
     return {
@@ -100,7 +99,7 @@ def _job(job_id: str) -> Job:
     try:
         return service.from_env().job(job_id)
     except NotFound as error:
-        raise PermanentError("the job whose end was to be told is gone") from error
+        raise PermanentError("the job this webhook reports on no longer exists") from error
 
 
 JOB = JobType(

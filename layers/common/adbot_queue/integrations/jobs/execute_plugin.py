@@ -1,7 +1,7 @@
-"""`execute-plugin`: has a function of the operator's do something, and keeps what it answers.
+"""`execute-plugin`: calls a function of the operator's, and stores its answer.
 
-A plugin answers any JSON up to 24 KB; that it failed it says as `{"error": {"code": "…", "retryable": true}}`. Its id
-of the job and its idempotency key are the same at every try. Executions are events: `GET /plugins/executions`.
+A plugin answers any JSON up to 24 KB; it reports a failure as `{"error": {"code": "…", "retryable": true}}`. The job's
+id and the idempotency key that it gets are the same at every attempt. Executions are events: `GET /plugins/executions`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _CODE = re.compile(r"[\w.:-]{1,60}")
 
 
 def _listed(name: str) -> str:
-    """A plugin that may be called, as far as this function was told which; the worker always was."""
+    """Refuse a plugin that is not listed, in a function that knows the list; the worker always does."""
     with suppress(MissingSetting):
         if name not in plugins.allowed():
             raise ValueError("is not on the list of PluginFunctionArns")
@@ -132,10 +132,10 @@ def _answer(output: plugins.Output) -> Any:
     if output.failed:
         kind = _code(answer.get("errorType") if isinstance(answer, dict) else None)
         raise (PermanentError if _BROKEN.fullmatch(kind) else TransientError)(f"the plugin failed: {kind}")
-    told = answer.get("error") if isinstance(answer, dict) else None
-    if isinstance(told, dict):
-        refusal = TransientError if told.get("retryable") is True else PermanentError
-        raise refusal(f"the plugin refused: {_code(told.get('code'))}")
+    failure = answer.get("error") if isinstance(answer, dict) else None
+    if isinstance(failure, dict):
+        refusal = TransientError if failure.get("retryable") is True else PermanentError
+        raise refusal(f"the plugin refused: {_code(failure.get('code'))}")
     return answer
 
 

@@ -14,15 +14,14 @@ from adbot_queue.jobs.job_types import HOUR_S, MINUTE_S, JobType
 TOKENS_A_WORD = 3
 """Enough for the languages that take the most."""
 
-TOKENS_BESIDES = 600
+EXTRA_TOKENS = 600
 """For the summary, the tags and the form."""
 
 LENIENCE = 1.1
 """How many times the ordered number of words a text may have."""
 
 RULES_OF_WRITING = (
-    RULES
-    + "Write the text that is ordered, of at most max_words words. State nothing as a fact that you were not told."
+    RULES + "Write the text that is ordered, of at most max_words words. State no fact that the order does not contain."
 )
 
 
@@ -57,7 +56,7 @@ def generate_content(payload: GenerateContent, context: Context) -> dict[str, An
         PermanentError: refused, filtered, or longer than its limit. TransientError: Bedrock is busy or was not reached,
         or the answer has not the form. NotConfigured: as `bedrock.converse`.
     """
-    limit = payload.max_words * TOKENS_A_WORD + TOKENS_BESIDES
+    limit = payload.max_words * TOKENS_A_WORD + EXTRA_TOKENS
     asked = payload.model_dump(mode="json", exclude_none=True)
     content, known = ask("write_content", RULES_OF_WRITING, asked, Content, limit, context, "generate-content")
     if len(content.body.split()) > payload.max_words * LENIENCE:

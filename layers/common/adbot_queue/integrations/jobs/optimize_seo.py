@@ -37,7 +37,7 @@ class OptimizeSeo(Input):
 
 
 class Seo(Answered):
-    """What search engines are told of a page."""
+    """A page's description for search engines."""
 
     title: str = Field(min_length=1, max_length=60)
     description: str = Field(min_length=1, max_length=160)

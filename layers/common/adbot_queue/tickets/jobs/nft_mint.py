@@ -1,9 +1,9 @@
-"""`nft-mint`: one ticket as a Solana token (Token-2022): one of it, for ever, with its metadata in the mint itself.
+"""`nft-mint`: one ticket as a Solana token (Token-2022): exactly one, with its metadata in the mint itself.
 
 The mint's key is derived from the signing key and the job's id, so every attempt at a job means the same address. The
-chain lets a mint be made there once, in one transaction with all that belongs to it: nothing is ever half made, and
-what is sent twice fails the second time. Each attempt looks there first. A job that a person retries keeps its address
-even after a definite no or with another payload, unlike its idempotency key: a job makes one token at the most.
+chain lets a mint be created there once, in one transaction with all that belongs to it: nothing is ever half done, and
+a duplicate fails. Each attempt looks there first. A retried job keeps its address even after a definite refusal or with
+another payload, unlike its idempotency key: a job makes at most one token.
 
 The gap: another signing key means another address. Change it when no such job is open or waits for a person.
 """
@@ -73,7 +73,7 @@ def _wallet(text: str) -> str:
     except ValueError:
         raise ValueError("must be a wallet's address: base58 of 32 bytes") from None
     if not key.is_on_curve() or key == Pubkey.default():
-        raise ValueError("must be a wallet's address: nobody has the key of this one")
+        raise ValueError("must be a wallet's address: this one has no private key")
     return text
 
 
@@ -123,9 +123,9 @@ Value = Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class MintNft(Input):
-    """A token to make. Nobody can change it afterwards.
+    """A token to mint. It cannot be changed afterwards.
 
-    Without an idempotency key two of the same fields are one: give each ticket its number.
+    Without an idempotency key two jobs of the same fields are one: give each ticket its number.
     """
 
     owner: Annotated[str, Field(min_length=32, max_length=44), AfterValidator(_wallet)] = Field(
@@ -133,7 +133,7 @@ class MintNft(Input):
     )
     name: Text = Field(description="at most 32 bytes in UTF-8")
     symbol: Text = Field(description="at most 10 bytes in UTF-8")
-    uri: Address = Field(description="where more is told: https, ipfs or ar")
+    uri: Address = Field(description="where its description is: https, ipfs or ar")
     attributes: Annotated[dict[Key, Value], AfterValidator(_fitting)] = Field(
         default_factory=dict, max_length=MAX_ATTRIBUTES, description="what else it says of itself"
     )
@@ -290,11 +290,11 @@ def _until_final(sent: _Sent, plan: _Plan, context: Context) -> _Sent:
                 raise Snooze("the transaction is confirmed and not final yet", FINAL_S)
             raise TransientError("the transaction was sent and not confirmed in time; the next attempt looks for it")
         pause(PAUSE_S)
-        (told,) = _ask("getSignatureStatuses", [[sent.signature]], context)["value"]
-        if told and told["err"] is not None:
-            raise _refusal(told["err"], plan)
-        if told:
-            sent = _Sent(sent.signature, told["slot"], told["confirmationStatus"])
+        (status,) = _ask("getSignatureStatuses", [[sent.signature]], context)["value"]
+        if status and status["err"] is not None:
+            raise _refusal(status["err"], plan)
+        if status:
+            sent = _Sent(sent.signature, status["slot"], status["confirmationStatus"])
     return sent
 
 
