@@ -19,6 +19,7 @@ api = Api("Bots")
     body=schemas.CreateAdbot,
     returns=schemas.AdbotView,
     status=201,
+    also=(200,),
     summary="Create a bot with an order of amount 0, or for an order in REVIEW",
     raises=(NotFound, Conflict, IdempotencyMismatch),
 )

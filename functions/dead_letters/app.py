@@ -112,9 +112,7 @@ def start_replay(request: Request[schemas.StartReplay]) -> Response:
         time_left=request.time_left,
     )
     view = schemas.ReplayView.of_job(started.job)
-    if started.repeated:
-        return Response(view, HTTPStatus.OK, {"idempotent-replayed": "true"})
-    return Response(view, HTTPStatus.ACCEPTED)
+    return Response.idempotent(view, HTTPStatus.ACCEPTED, replayed=started.repeated)
 
 
 @api.get(

@@ -39,10 +39,7 @@ def enqueue_job(request: Request[schemas.EnqueueJob]) -> Response:
 
 
 def _enqueued(view: View, rate_limit: RateLimitResult, *, replayed: bool, ended: bool) -> Response:
-    headers = service.rate_headers(rate_limit)
-    if replayed:
-        return Response(view, 200, headers | {"idempotent-replayed": "true"})
-    return Response(view, 201 if ended else 202, headers)
+    return Response.idempotent(view, 201 if ended else 202, service.rate_headers(rate_limit), replayed=replayed)
 
 
 @api.post(

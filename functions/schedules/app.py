@@ -17,7 +17,6 @@ from adbot_queue.schedules.model import ScheduleSpec
 from adbot_queue.schedules.service import Command
 
 api = Api("Schedules")
-REPLAYED = {"idempotent-replayed": "true"}
 
 
 def _command(request: Request[Any]) -> Command:
@@ -45,6 +44,7 @@ def list_schedules(request: Request[None]) -> schemas.ScheduleList:
     body=schemas.CreateSchedule,
     returns=schemas.ScheduleView,
     status=201,
+    also=(200,),
     summary="Create a schedule",
     raises=(Conflict, IdempotencyMismatch, NotConfigured),
 )
@@ -52,7 +52,7 @@ def create_schedule(request: Request[schemas.CreateSchedule]) -> Response:
     """The same Idempotency-Key answers with the first one."""
     created = schedules.from_env().create(request.body.name, _permitted(request), _command(request))
     view = schemas.ScheduleView.of(created.schedule, system_clock())
-    return Response(view, headers=REPLAYED if created.replayed else {})
+    return Response.idempotent(view, HTTPStatus.CREATED, replayed=created.replayed)
 
 
 @api.get(
@@ -114,9 +114,8 @@ def run_schedule(request: Request[None]) -> Response:
     owner_check.check(request.caller, spec.type, spec.payload)
     enqueued = service.run(name, _command(request), request.request_id, request.time_left)
     view = schemas.StartedView.of(name, enqueued.job)
-    if enqueued.replayed:
-        return Response(view, HTTPStatus.OK, REPLAYED)
-    return Response(view, HTTPStatus.CREATED if enqueued.job.is_terminal else HTTPStatus.ACCEPTED)
+    status = HTTPStatus.CREATED if enqueued.job.is_terminal else HTTPStatus.ACCEPTED
+    return Response.idempotent(view, status, replayed=enqueued.replayed)
 
 
 handler = api.handler

@@ -6,7 +6,7 @@ from adbot_queue.adbots import service
 from adbot_queue.adbots.api import commands as requests
 from adbot_queue.adbots.api import stock_schemas
 from adbot_queue.core.clock import system_clock
-from adbot_queue.core.errors import Conflict, Malformed, NotFound, TooLarge
+from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Malformed, NotFound, TooLarge
 from adbot_queue.core.http import ADMINS, LARGE_BODY, STAFF, Api, Request, Response
 from adbot_queue.core.settings import settings
 from adbot_queue.stock import schemas as upload_schemas
@@ -24,7 +24,7 @@ api = Api("Stock")
     returns=upload_schemas.UploadView,
     status=201,
     summary="Upload a session",
-    raises=(Conflict,),
+    raises=(Conflict, IdempotencyMismatch),
     also=(200,),
 )
 def upload_session(request: Request[upload_schemas.UploadSession]) -> Response:
@@ -51,7 +51,7 @@ def upload_session(request: Request[upload_schemas.UploadSession]) -> Response:
     query=stock_schemas.PoolQuery,
     returns=upload_schemas.UploadView,
     summary="Upload up to 10,000 sessions (CSV, JSON lines, JSON array, ids, form)",
-    raises=(Conflict, Malformed, TooLarge),
+    raises=(IdempotencyMismatch, Malformed, TooLarge),
 )
 def upload_sessions(request: Request[None]) -> Response:
     """A file may also come as `text/csv`, `application/x-ndjson` and the like: its format is detected.
@@ -65,7 +65,7 @@ def upload_sessions(request: Request[None]) -> Response:
 
 def _answer(pool: str, uploaded: Uploaded, status: int) -> Response:
     view = upload_schemas.UploadView.of(pool, uploaded)
-    return Response(view, 200, {"idempotent-replayed": "true"}) if uploaded.replayed else Response(view, status)
+    return Response.idempotent(view, status, replayed=uploaded.replayed)
 
 
 @api.get(

@@ -336,7 +336,7 @@ def test_an_upload_of_many_transactions_is_stored_whole(on_aws: World) -> None:
 def test_one_key_for_two_uploads_is_refused(on_aws: World) -> None:
     on_aws.pool()
     on_aws.upload("s1", key="k")
-    with pytest.raises(Conflict, match="another upload"):
+    with pytest.raises(IdempotencyMismatch, match="another upload"):
         on_aws.upload("s2", key="k")
 
 

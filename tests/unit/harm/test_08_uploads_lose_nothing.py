@@ -254,7 +254,7 @@ def test_one_key_for_another_upload_is_a_conflict(on_aws: World, other: str) -> 
     answer = on_aws.http(
         "stock", BULK, role="admin", body=other, headers={"content-type": "text/csv", "idempotency-key": "k"}
     )
-    assert (answer.status, answer.problem) == (409, "conflict")
+    assert (answer.status, answer.problem) == (409, "idempotency-key-reused")
     answer = on_aws.http(
         "stock",
         BULK,

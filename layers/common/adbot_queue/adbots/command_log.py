@@ -9,9 +9,10 @@ from adbot_queue.adbots.commands import Command, CommandResult
 from adbot_queue.adbots.model import Adbot, summary
 from adbot_queue.adbots.storage.pool_store import StalePool, TransactionPart
 from adbot_queue.adbots.storage.store import AdbotStore
+from adbot_queue.core import idempotency
 from adbot_queue.core.clock import Clock
-from adbot_queue.core.dynamodb import Item, Transaction, TransactionRejected
-from adbot_queue.core.errors import IdempotencyMismatch, NotFound
+from adbot_queue.core.dynamodb import Transaction, TransactionRejected
+from adbot_queue.core.errors import NotFound
 from adbot_queue.ledger import Ledger, LedgerEntry
 
 
@@ -58,26 +59,26 @@ class CommandLog:
 
         def sign(transaction: Transaction) -> None:
             self._ledger.sign(transaction, entry)
-            self.remember(transaction, command, {"adbot_id": before.id})
+            self.remember(transaction, command, before.id)
 
         return sign
 
-    def remember(self, transaction: Transaction, command: Command, result: Item) -> None:
-        """Record a command that has a key; the second time is refused with tag `command`."""
-        if command.id:
-            self._store.remember_command(transaction, command.id, command.fingerprint, result, self._now())
+    def remember(self, transaction: Transaction, command: Command, adbot_id: str) -> None:
+        """Record a command that has a key: refused with the tag of the record the second time."""
+        now = self._now()
+        if record := command.record(now):
+            record.add(transaction, self._store.table, adbot_id, now)
 
     def known(self, command: Command) -> CommandResult | None:
-        """Return the result of an earlier command with the same key, if any.
+        """Return the answer of an earlier command with the same key, None if there was none.
 
         Raises:
             IdempotencyMismatch: the key was used for another request.
         """
-        if command.id is None or (record := self._store.command(command.id)) is None:
-            return None
-        if record["fingerprint"] != command.fingerprint:
-            raise IdempotencyMismatch("this Idempotency-Key was used with another request")
-        return CommandResult(self._adbot(record["adbot_id"]), replayed=True)
+        now = self._now()
+        record = command.record(now)
+        duplicate = record.find(self._store.client, self._store.table, now) if record else None
+        return CommandResult(self._adbot(duplicate.checked()), replayed=True) if duplicate else None
 
     def replay(self, command: Command) -> CommandResult:
         """Return the result of the first command with this key.
@@ -100,4 +101,4 @@ class CommandLog:
 
 def _second_time(refused: TransactionRejected) -> Exception:
     """Whether the command was carried out, or a session lost, in the meantime: reading again finds it."""
-    return StalePool() if refused.failed.keys() & {"command", "session"} else refused
+    return StalePool() if refused.failed.keys() & {idempotency.TAG, "session"} else refused

@@ -12,9 +12,13 @@ from adbot_queue.core import conflicts
 from adbot_queue.core.clock import iso
 from adbot_queue.core.dynamodb import TransactionConflict
 from adbot_queue.core.errors import AppError, Conflict, Forbidden
+from adbot_queue.core.idempotency import IdempotencyRecord, key_of
 from adbot_queue.ledger import Actor
 
 Result = TypeVar("Result")
+
+KEY_TTL_MS = 30 * 86_400_000
+"""How long the key of a command is remembered."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -35,6 +39,12 @@ class Command:
     def id(self) -> str | None:
         """The key, scoped to the actor: two people may use the same one."""
         return f"{self.actor.id}#{self.key}" if self.key else None
+
+    def record(self, now: int) -> IdempotencyRecord | None:
+        """Return what the command is remembered by, None without a key."""
+        if not self.key:
+            return None
+        return IdempotencyRecord(key_of("command", self.actor.id, self.key), self.fingerprint, now + KEY_TTL_MS)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -30,7 +30,7 @@ from adbot_queue.adbots.sessions import Sessions
 from adbot_queue.adbots.storage.pool_store import StalePool, TransactionPart
 from adbot_queue.adbots.storage.rows import UnreadableRow
 from adbot_queue.adbots.storage.store import AdbotStore
-from adbot_queue.core import aws
+from adbot_queue.core import aws, idempotency
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.dynamodb import Transaction, TransactionRejected
 from adbot_queue.core.errors import Conflict, Invalid, NotFound
@@ -110,14 +110,14 @@ class AdbotService:
         order = purchase.order_of(wanted, before, command.actor, now)
 
         def remember(transaction: Transaction) -> None:
-            self._log.remember(transaction, command, {"adbot_id": order.adbot_id})
+            self._log.remember(transaction, command, str(order.adbot_id))
             if before:
                 self.ledger.sign(transaction, purchase.settlement(command.actor, command.reason, before, order))
 
         try:
             adbot = self.create_paid(order, ExecutionMode.SYNC_DIRECT, command.actor, remember, replaces=before)
         except TransactionRejected as refused:
-            if "command" not in refused.failed:
+            if idempotency.TAG not in refused.failed:
                 raise Conflict("the order changed meanwhile; read it again") from refused
             return self._log.replay(command)
         try:

@@ -171,6 +171,15 @@ class Response:
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def idempotent(
+        cls, model: BaseModel, status: int | None, headers: Mapping[str, str] | None = None, *, replayed: bool
+    ) -> Response:
+        """Return the answer of a request; 200 with `Idempotent-Replayed` if an earlier one had its key."""
+        if replayed:
+            return cls(model, HTTPStatus.OK, {**(headers or {}), "idempotent-replayed": "true"})
+        return cls(model, status, {**(headers or {})})
+
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Route:

@@ -11,8 +11,9 @@ from adbot_queue import ledger as ledgers
 from adbot_queue.core import aws
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.dynamodb import TransactionRejected
-from adbot_queue.core.errors import IdempotencyMismatch, NotFound
-from adbot_queue.core.ids import derived_id, time_ordered_id
+from adbot_queue.core.errors import NotFound
+from adbot_queue.core.idempotency import TAG, IdempotencyRecord, key_of
+from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.core.settings import settings
 from adbot_queue.dead_letters.model import DeadLetterFilter
 from adbot_queue.dead_letters.store import DeadLetterStore
@@ -76,7 +77,7 @@ class Replays:
     ) -> Started:
         """Begin a replay of what is dead now.
 
-        Items: the job (refuses a key that was used), the ledger entry.
+        Items: the job, the ledger entry, the key (refuses if it was used).
 
         Args:
             wanted: which dead letters.
@@ -89,10 +90,11 @@ class Replays:
 
         Raises:
             IdempotencyMismatch: the key began another replay.
+            NotFound: the key began a replay that has been deleted.
         """
         found = self.preview(wanted)
         now = found.cut_off
-        job_id = derived_id("rep_", actor.id, key) if key else f"rep_{time_ordered_id(now)}"
+        job_type, job_id = job_types.find(TYPE), f"rep_{time_ordered_id(now)}"
         chosen = {name: value for name in DeadLetterFilter.__slots__ if (value := getattr(wanted, name))}
         payload = {
             "filter": chosen,
@@ -102,20 +104,24 @@ class Replays:
             "count_is_exact": found.is_exact,
             "reason": reason,
             "started_by": {"id": actor.id, "role": actor.role, "request_id": actor.request_id},
-            "request": fingerprint,
         }
-        queue = job_types.find(TYPE).queue
-        job = Job(job_id, TYPE, queue, payload, now, tenant=actor.id, long_running=True).waiting(now)
-        transaction = self._jobs.store.transaction().create("job", self._jobs.store.table, item_of(job))
+        job = Job(job_id, TYPE, job_type.queue, payload, now, tenant=actor.id, long_running=True).waiting(now)
+        store = self._jobs.store
+        transaction = store.transaction().create("job", store.table, item_of(job))
         after = {"filter": chosen, "rate": repr(rate), "letters": found.count}
         self._ledger.sign(transaction, LedgerEntry(actor, "replay.start", f"job:{job_id}", after=after, reason=reason))
+        record = None
+        if key:
+            until = now + job_type.window_s * 1000
+            record = IdempotencyRecord(key_of("replay.start", actor.id, key), fingerprint, until)
+            record.add(transaction, store.table, job_id, now)
         try:
             transaction.commit()
-        except TransactionRejected:
-            known = self._jobs.store.get(job_id)
-            if known is None or known.payload.get("request") != fingerprint:
-                raise IdempotencyMismatch("the idempotency key was used for another replay") from None
-            return Started(known, repeated=True)
+        except TransactionRejected as refused:
+            if record and (stored := refused.failed.get(TAG)):
+                return Started(self.show(record.duplicate_of(stored).checked()), repeated=True)
+            if "job" not in refused.failed:  # its id is unique: the answer was lost, and the client sent it again
+                raise
         self._jobs.dispatch([job], time_left)
         return Started(job)
 

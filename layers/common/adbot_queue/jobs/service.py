@@ -18,6 +18,7 @@ from adbot_queue.core.errors import (
     NotFound,
     RateLimited,
 )
+from adbot_queue.core.idempotency import DuplicateOf, IdempotencyRecord
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count
 from adbot_queue.jobs import job_queues, job_types
@@ -25,7 +26,7 @@ from adbot_queue.jobs.enqueue.inserts import inserts_of
 from adbot_queue.jobs.enqueue.request import JobRequest, memory_key, validate
 from adbot_queue.jobs.model import TERMINAL, Job, JobMode, JobState
 from adbot_queue.jobs.store.jobs import JobList, JobStore, KeyInUse
-from adbot_queue.jobs.store.records import Created, DuplicateOf, IdempotencyRecord, JobInsert
+from adbot_queue.jobs.store.records import Created, JobInsert
 from adbot_queue.jobs.worker import dispatch
 from adbot_queue.jobs.worker.dependents import Dependents
 from adbot_queue.jobs.worker.dispatch import Dispatcher
@@ -153,10 +154,10 @@ class JobService:
         again: list[JobInsert] = []
         for insert in inserts:
             known = created.known.get(insert.job.id)
-            if known and insert.memory and insert.memory.derived:
-                first = self.store.get(known.job_id)
+            if known and insert.job.idempotency_key is None:
+                first = self.store.get(known.subject)
                 if first and not first.may_have_acted:
-                    again.append(replace(insert, memory=replace(insert.memory, instead_of=first.id), known=None))
+                    again.append(replace(insert, instead_of=first.id, known=None))
         if again:
             new = self.store.create(again, now, sign)
             free = {insert.job.id for insert in again}
@@ -212,11 +213,11 @@ class JobService:
 
     def _known(self, known: DuplicateOf) -> Enqueued | AppError:
         if not known.same:
-            return IdempotencyMismatch("the idempotency key was used with another request", job_id=known.job_id)
-        job = self.store.get(known.job_id)
+            return IdempotencyMismatch("the idempotency key was used with another request", job_id=known.subject)
+        job = self.store.get(known.subject)
         if job is None:
             return Conflict(
-                f"the idempotency key means job {known.job_id}, which has been deleted", job_id=known.job_id
+                f"the idempotency key means job {known.subject}, which has been deleted", job_id=known.subject
             )
         return Enqueued(job, replayed=True)
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from adbot_queue import ledger as ledgers
+from adbot_queue.core import idempotency
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.conflicts import retry_on_conflict
 from adbot_queue.core.dynamodb import TransactionConflict
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, NotFound, Unavailable
-from adbot_queue.core.ids import derived_id, time_ordered_id
+from adbot_queue.core.idempotency import DuplicateOf, IdempotencyRecord
+from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.jobs import service
 from adbot_queue.jobs.enqueue import request as intake
 from adbot_queue.jobs.service import Enqueued, JobService, TimeLeft
@@ -25,8 +27,6 @@ from adbot_queue.schedules.model import MAX_NAME, Schedule, ScheduleSpec, Tick, 
 from adbot_queue.schedules.plan import BadZone
 from adbot_queue.schedules.runner import job_request
 from adbot_queue.schedules.store import (
-    DuplicateOf,
-    IdempotencyRecord,
     KeyInUse,
     SchedulePage,
     ScheduleStore,
@@ -96,8 +96,8 @@ class Schedules:
         """
         now = self._now()
         record = _record(command, now)
-        if record and (duplicate := self._store.created_by(record.key, now)):
-            return self._replay(duplicate, command)
+        if record and (duplicate := record.find(self._store.client, self._store.table, now)):
+            return self._replay(duplicate)
         spec, job_queue = _checked(spec, now)
         new = Schedule(name, spec, job_queue, now, now, anchor=now, decided_until=now, id=time_ordered_id(now))
         new = new.decided(now, None)
@@ -105,8 +105,8 @@ class Schedules:
         try:
             retry_on_conflict(lambda: self._store.create(new, now, sign, record))
         except KeyInUse:
-            if record and (duplicate := self._store.created_by(record.key, now)):
-                return self._replay(duplicate, command)
+            if record and (duplicate := record.find(self._store.client, self._store.table, now)):
+                return self._replay(duplicate)
             raise Unavailable("the same request is being carried out; try again") from None
         except StaleVersion as stale:
             raise Conflict(f"schedule {name} exists already") from stale
@@ -199,19 +199,17 @@ class Schedules:
         entry = LedgerEntry(actor, action, f"schedule:{name}", was, becomes)
         return lambda transaction: self._ledger.sign(transaction, entry)
 
-    def _replay(self, duplicate: DuplicateOf, command: Command) -> Created:
-        if duplicate.fingerprint != command.fingerprint:
-            raise IdempotencyMismatch("this Idempotency-Key was used with another request")
-        found = self._store.get(duplicate.name)
+    def _replay(self, duplicate: DuplicateOf) -> Created:
+        found = self._store.get(name := duplicate.checked())
         if found is None:
-            raise Conflict(f"this Idempotency-Key means schedule {duplicate.name}, which has been removed")
+            raise Conflict(f"this Idempotency-Key means schedule {name}, which has been removed")
         return Created(found, replayed=True)
 
 
 def _record(command: Command, now: int) -> IdempotencyRecord | None:
     if command.key is None:
         return None
-    key = derived_id("IDEM#", "schedule.create", command.actor.id, command.key)
+    key = idempotency.key_of("schedule.create", command.actor.id, command.key)
     return IdempotencyRecord(key, command.fingerprint, now + KEY_TTL_MS)
 
 

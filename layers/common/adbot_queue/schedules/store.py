@@ -2,7 +2,7 @@
 
     SCHEDULE#<name>  S                   the schedule; payload as JSON text
     SCHEDULE#<name>  TICK#<time>[#<job>] its history, kept for 90 days; with a job's id: a manual run
-    IDEM#<hash>      I                   which schedule an idempotency key created
+    IDEM#<hash>      I                   what an idempotency key names (`core.idempotency`)
 
 Index attributes, as jobs have them:
 
@@ -20,9 +20,10 @@ from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from adbot_queue.core import aws, dynamodb
+from adbot_queue.core import aws, dynamodb, idempotency
 from adbot_queue.core.dynamodb import Item, Table, Transaction, TransactionRejected
 from adbot_queue.core.errors import Unavailable
+from adbot_queue.core.idempotency import IdempotencyRecord
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs.model import Job, JobState
@@ -40,22 +41,6 @@ TICK_TTL_S = 90 * 86_400
 _AS_READ = "version = :version AND decided_until = :decided_until AND id = :id"
 
 Sign = Callable[[Transaction], None]
-
-
-@dataclass(frozen=True, slots=True)
-class IdempotencyRecord:
-    """The request that an idempotency key means, and until when (ms)."""
-
-    key: str
-    fingerprint: str
-    expires: int
-
-
-class DuplicateOf(NamedTuple):
-    """The schedule that an idempotency key created."""
-
-    name: str
-    fingerprint: str
 
 
 class KeyInUse(Exception):
@@ -163,11 +148,6 @@ class ScheduleStore(Table):
         jobs, _ = items.sort_out(dynamodb.get_many(self.client, self.table, keys))
         return Withdrawal.of(ticks, {job.id: job for job in jobs}, now)
 
-    def created_by(self, key: str, now: int) -> DuplicateOf | None:
-        """Read what an idempotency key created, until it expires."""
-        found = dynamodb.get(self.client, self.table, {"pk": key, "sk": "I"})
-        return DuplicateOf(found["schedule"], found["fingerprint"]) if found and found["until"] > now else None
-
     # Writing
 
     def create(self, schedule: Schedule, now: int, sign: Sign, record: IdempotencyRecord | None) -> None:
@@ -181,20 +161,11 @@ class ScheduleStore(Table):
         transaction = Transaction(self.client).create("schedule", self.table, item_of(schedule))
         sign(transaction)
         if record:
-            stored: Item = {
-                "pk": record.key,
-                "sk": "I",
-                "schedule": schedule.name,
-                "fingerprint": record.fingerprint,
-                "until": record.expires,
-                "expires_at": record.expires // 1000,
-            }
-            condition = "attribute_not_exists(pk) OR #until <= :now"  # TTL may delete days late
-            transaction.put("key", self.table, stored, condition=condition, now=now)
+            record.add(transaction, self.table, schedule.name, now)
         try:
             transaction.commit()
         except TransactionRejected as refused:
-            raise KeyInUse if "key" in refused.failed else StaleVersion([schedule.name]) from refused
+            raise KeyInUse if idempotency.TAG in refused.failed else StaleVersion([schedule.name]) from refused
 
     def change(self, before: Schedule, after: Schedule | None, withdrawal: Withdrawal, now: int, sign: Sign) -> None:
         """Change a schedule, or remove it (`after` is None).

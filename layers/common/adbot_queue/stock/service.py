@@ -15,7 +15,7 @@ from adbot_queue.adbots.storage.pool_store import StalePool
 from adbot_queue.core import attribute_values, dynamodb
 from adbot_queue.core.clock import Clock, iso, system_clock
 from adbot_queue.core.dynamodb import ConditionFailed, Item, TransactionRejected
-from adbot_queue.core.errors import Conflict, Invalid
+from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid
 from adbot_queue.core.ids import derived_id
 from adbot_queue.stock.claims import Claims, Upload
 from adbot_queue.stock.publication import STAGED, Publication
@@ -83,7 +83,7 @@ class Stock:
 
         Raises:
             Invalid: no such pool.
-            Conflict: the Idempotency-Key was used with other content.
+            IdempotencyMismatch: the key was used with other content.
         """
         parts = by_pool(lines, pool, self._known_pools(pool, lines))
         content = content_of(parts)
@@ -138,7 +138,7 @@ class Stock:
         """Describe an upload before anything of it is stored; return the description that an earlier request left.
 
         Raises:
-            Conflict: its key was used with other content.
+            IdempotencyMismatch: its key was used with other content.
         """
         listed = {"kind": STAGED, "listed_at": f"{iso(self._now())}#{upload}"}
         description: Item = {**items.upload_key(upload), "pool": pool, "count": count, "content": content, **listed}
@@ -146,7 +146,7 @@ class Stock:
             dynamodb.put_if(self._client, self._table, description, condition="attribute_not_exists(pk)")
         except ConditionFailed as failed:
             if failed.item is None or failed.item["content"] != content:
-                raise Conflict("this Idempotency-Key was used with another upload") from failed
+                raise IdempotencyMismatch("this Idempotency-Key was used with another upload") from failed
             return failed.item
         return None
 

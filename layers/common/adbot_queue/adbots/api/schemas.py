@@ -117,5 +117,4 @@ class OrderPage(View):
 
 def done(result: CommandResult, status: int | None = None) -> Response:
     """Return the answer to a command on a bot."""
-    headers = {"idempotent-replayed": "true"} if result.replayed else {}
-    return Response(AdbotView.model_validate(result.adbot), status, headers)
+    return Response.idempotent(AdbotView.model_validate(result.adbot), status, replayed=result.replayed)

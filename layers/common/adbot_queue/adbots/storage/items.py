@@ -14,7 +14,7 @@ SESSION#id       S                      a session: its upload and offset, its se
 ADBOT#id         A                      a bot
 ORDER#id         O                      an order
 MONEY#order      IN#…, OUT#…            money that came in or went out, on its day
-COMMAND#id       C                      a command that was carried out (expires)
+IDEM#<hash>      I                      what an idempotency key names (`core.idempotency`)
 """
 
 from __future__ import annotations
@@ -134,11 +134,6 @@ def movement_item(order_id: str, name: str, movement: Movement) -> Item:
 def movement_of(item: Item) -> Movement:
     """A movement as read."""
     return Movement(item["at"], item["currency"], item["received"], item["returned"])
-
-
-def command_key(command_id: str) -> Item:
-    """Key of a command's record."""
-    return key(f"COMMAND#{command_id}", "C")
 
 
 def header_item(header: PoolState) -> Item:

@@ -14,9 +14,6 @@ from adbot_queue.core import dynamodb, telemetry
 from adbot_queue.core.dynamodb import Item, Transaction, TransactionRejected
 from adbot_queue.core.telemetry import logger
 
-COMMAND_DAYS = 30
-"""How long a command's id is remembered."""
-
 
 class AdbotStore(PoolStore):
     """The AdBots table as orders, bots and pools see it."""
@@ -229,25 +226,6 @@ class AdbotStore(PoolStore):
             transaction.commit()
         except TransactionRejected as refused:
             raise StalePool from refused
-
-    def remember_command(
-        self, transaction: Transaction, command_id: str, fingerprint: str, result: Item, now: int
-    ) -> None:
-        """Record a command under its id, so that the second one is refused with tag `command`."""
-        transaction.create(
-            "command",
-            self.table,
-            {
-                **items.command_key(command_id),
-                "fingerprint": fingerprint,
-                **result,
-                "expires_at": now // 1000 + COMMAND_DAYS * 86_400,
-            },
-        )
-
-    def command(self, command_id: str) -> Item | None:
-        """What was recorded of a command."""
-        return dynamodb.get(self.client, self.table, items.command_key(command_id))
 
     # Orders and bots
 

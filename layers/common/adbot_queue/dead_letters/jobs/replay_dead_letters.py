@@ -72,7 +72,6 @@ class ReplayDeadLetters(Input):
     count_is_exact: bool
     reason: str
     started_by: StartedBy
-    request: str = ""
 
 
 class Replay(LongRunningJob):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 
+from adbot_queue.core import idempotency
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import AppError, IdempotencyMismatch
 from adbot_queue.core.http import Caller, Request
+from adbot_queue.core.idempotency import IdempotencyRecord
 from adbot_queue.core.ids import derived_id, fingerprint, time_ordered_id
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.api.schemas import BatchItem, BatchView, EnqueueBatch
 from adbot_queue.jobs.enqueue import owner_check
 from adbot_queue.jobs.service import Enqueued, JobRequest, JobService
-from adbot_queue.jobs.store.records import IdempotencyRecord
 from adbot_queue.ledger import Actor
 from adbot_queue.platform.rate_limits import RateLimitResult
 
@@ -49,8 +50,8 @@ def enqueue_batch(jobs: JobService, request: Request[EnqueueBatch]) -> Batch:
     last = permitted(jobs, request.caller, last, "callback.")
     whole = _whole(requests, last, batch, now) if key else None
     known = jobs.store.known(whole, now) if whole else None
-    if known and not known.same:
-        raise IdempotencyMismatch("the idempotency key was used with another request")
+    if known:
+        known.checked()
     rate_limit = jobs.acquire(user, len(requests) + len(last))
     outcomes = jobs.enqueue_many(requests, actor, request.time_left, rate_limit, whole)
     items = [BatchItem.of(index, outcome) for index, outcome in enumerate(outcomes)]
@@ -73,7 +74,7 @@ def _whole(requests: list[JobRequest], last: list[JobRequest], batch: str, now: 
     """What the request's key is remembered by: all that it asks for, for as long as any of its jobs is."""
     asked = [[new.key, new.fingerprint] for new in (*requests, *last)]
     windows = [job_types.find(new.type).window_s for new in (*requests, *last)]
-    return IdempotencyRecord(derived_id("IDEM#", batch), fingerprint(json.dumps(asked)), now + max(windows) * 1000)
+    return IdempotencyRecord(idempotency.key_of(batch), fingerprint(json.dumps(asked)), now + max(windows) * 1000)
 
 
 def _callback(jobs: JobService, new: JobRequest, outcomes: list[Enqueued | AppError], actor: Actor) -> tuple[str, bool]:

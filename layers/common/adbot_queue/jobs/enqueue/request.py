@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from adbot_queue.core import idempotency
 from adbot_queue.core.errors import FieldError, Invalid
-from adbot_queue.core.ids import derived_id, fingerprint
+from adbot_queue.core.idempotency import IdempotencyRecord
+from adbot_queue.core.ids import fingerprint
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.store.records import IdempotencyRecord
 from adbot_queue.providers import registry as providers
 
 MAX_PAYLOAD = 64 * 1024
@@ -93,15 +94,13 @@ class ValidatedRequest:
         if new.key is not None:
             return IdempotencyRecord(memory_key(new.tenant, new.key), new.fingerprint, until)
         if self.type.is_once:
-            return IdempotencyRecord(
-                derived_key(new.tenant, self.type, new.payload), new.fingerprint, until, derived=True
-            )
+            return IdempotencyRecord(derived_key(new.tenant, self.type, new.payload), new.fingerprint, until)
         return None
 
 
 def memory_key(tenant: str, key: str) -> str:
     """Return the partition key of an idempotency key that a caller sent."""
-    return derived_id("IDEM#", tenant, "given", key)
+    return idempotency.key_of(tenant, "given", key)
 
 
 def derived_key(tenant: str, known: JobType, payload: dict[str, Any]) -> str:
@@ -110,7 +109,7 @@ def derived_key(tenant: str, known: JobType, payload: dict[str, Any]) -> str:
     An explicit default equals an omitted one.
     """
     said = known.read(payload).model_dump(mode="json", exclude_defaults=True)
-    return derived_id("IDEM#", tenant, known.name, "payload", _canonical(said))
+    return idempotency.key_of(tenant, known.name, "payload", _canonical(said))
 
 
 def _canonical(said: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """How jobs lie in the table: a job as its item and back.
 
     JOB#<id>                     J   the job; payload and result as JSON text
-    IDEM#<hash>                  I   which job an idempotency key means, for its window
+    IDEM#<hash>                  I   what an idempotency key names (`core.idempotency`)
 
 Index attributes, each there only as long as it means something:
 

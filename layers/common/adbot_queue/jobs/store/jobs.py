@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from adbot_queue.core import dynamodb
+from adbot_queue.core import dynamodb, idempotency
 from adbot_queue.core.conflicts import retry_on_conflict
 from adbot_queue.core.dynamodb import (
     TRANSACTION_LIMIT,
@@ -21,10 +21,11 @@ from adbot_queue.core.dynamodb import (
     TransactionConflict,
     TransactionRejected,
 )
+from adbot_queue.core.idempotency import DuplicateOf, IdempotencyRecord
 from adbot_queue.jobs.model import BAD_ENDS, TERMINAL, Job, JobState
 from adbot_queue.jobs.store.claims import Claims, difference
 from adbot_queue.jobs.store.items import LONG_LISTING, item_of, job_of, key_of, listing_of, sort_out
-from adbot_queue.jobs.store.records import Created, DuplicateOf, IdempotencyRecord, JobInsert, chunks
+from adbot_queue.jobs.store.records import Created, JobInsert, chunks
 from adbot_queue.jobs.unreadable import Unreadable, report
 
 _NOT_TERMINAL = "NOT #state IN (:s0, :s1, :s2, :s3)"
@@ -118,7 +119,7 @@ class JobStore(Claims):
         for insert in inserts:
             self._add(transaction, insert, now)
         if request:
-            self._remember(transaction, "request", request, str(inserts[0].job.batch), now, again=True)
+            request.add(transaction, self.table, str(inserts[0].job.batch), now, tag="request", resumes=True)
         room = TRANSACTION_LIMIT - len(transaction) - (sign is not None)
         unreported = self._tell_parents(transaction, inserts, room if with_parents else 0)
         if sign:
@@ -150,36 +151,10 @@ class JobStore(Claims):
     def _add(self, transaction: Transaction, insert: JobInsert, now: int) -> None:
         job = insert.job
         if insert.memory:
-            self._remember(transaction, f"memory:{job.id}", insert.memory, job.id, now)
+            tag = f"memory:{job.id}"
+            insert.memory.add(transaction, self.table, job.id, now, tag=tag, instead_of=insert.instead_of)
         for one in (job, *insert.with_it):
             transaction.create(f"job:{one.id}", self.table, item_of(one))
-
-    def _remember(
-        self,
-        transaction: Transaction,
-        tag: str,
-        memory: IdempotencyRecord,
-        meaning: str,
-        now: int,
-        *,
-        again: bool = False,
-    ) -> None:
-        """Add what a key means from now on; refuses while it means something else, the same request (`again`) apart."""
-        item: Item = {
-            "pk": memory.key,
-            "sk": "I",
-            "job_id": meaning,
-            "fingerprint": memory.fingerprint,
-            "until": memory.until,
-            "expires_at": memory.until // 1000,
-        }
-        condition = "attribute_not_exists(pk) OR #until <= :now"  # TTL may delete days late
-        values: dict[str, Any] = {"now": now}
-        if again:
-            condition, values = condition + " OR fingerprint = :same", values | {"same": memory.fingerprint}
-        if memory.instead_of is not None:
-            condition, values = condition + " OR job_id = :failed", values | {"failed": memory.instead_of}
-        transaction.put(tag, self.table, item, condition=condition, **values)
 
     def _tell_parents(self, transaction: Transaction, inserts: Sequence[JobInsert], room: int) -> dict[str, set[str]]:
         """Add as many parents as there is room for; the others, with their new children, are the answer."""
@@ -215,14 +190,13 @@ class JobStore(Claims):
     # Reading
 
     def known(self, memory: IdempotencyRecord, now: int) -> DuplicateOf | None:
-        """What a key means already, if anything."""
-        found = dynamodb.get(self.client, self.table, {"pk": memory.key, "sk": "I"})
-        return memory.meaning(found) if found and found["until"] > now else None
+        """Return what a key names, if anything."""
+        return memory.find(self.client, self.table, now)
 
     def remembered(self, key: str) -> str | None:
-        """The job that an idempotency key's memory names."""
-        found = dynamodb.get(self.client, self.table, {"pk": key, "sk": "I"})
-        return found["job_id"] if found else None
+        """Return the job that a key's record names."""
+        found = idempotency.stored(self.client, self.table, key)
+        return found["subject"] if found else None
 
     def get(self, job_id: str) -> Job | None:
         """One job, read strongly.
@@ -397,7 +371,7 @@ class JobStore(Claims):
 
 def _known(inserts: Sequence[JobInsert], refused: TransactionRejected) -> dict[str, DuplicateOf]:
     return {
-        insert.job.id: insert.memory.meaning(found)
+        insert.job.id: insert.memory.duplicate_of(found)
         for insert in inserts
         if insert.memory and (found := refused.failed.get(f"memory:{insert.job.id}"))
     }

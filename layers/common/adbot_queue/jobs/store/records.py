@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from adbot_queue.core.dynamodb import Item
+from adbot_queue.core.idempotency import DuplicateOf, IdempotencyRecord
 from adbot_queue.jobs.model import Job
 
 MAX_JOBS_PER_TRANSACTION = 50
@@ -13,33 +13,20 @@ MAX_JOBS_PER_TRANSACTION = 50
 
 
 @dataclass(frozen=True, slots=True)
-class IdempotencyRecord:
-    """The row of an idempotency key; `until` in ms.
+class JobInsert:
+    """A job to be created, unless its key is `known`.
 
     Attributes:
-        derived: made from the payload by the type; no caller sent it.
-        instead_of: the job that loses the key.
+        memory: its key; derived from the payload if the job has no key of its own.
+        with_it: jobs that exist only together with it.
+        instead_of: the job that the key is taken from.
     """
-
-    key: str
-    fingerprint: str
-    until: int
-    derived: bool = False
-    instead_of: str | None = None
-
-    def meaning(self, found: Item) -> DuplicateOf:
-        """Return the job that the key means, from the row that holds it."""
-        return DuplicateOf(found["job_id"], found["fingerprint"] == self.fingerprint)
-
-
-@dataclass(frozen=True, slots=True)
-class JobInsert:
-    """A job to insert, unless its key is `known`; `with_it` are jobs that exist only together with it."""
 
     job: Job
     memory: IdempotencyRecord | None = None
     with_it: tuple[Job, ...] = ()
     known: DuplicateOf | None = None
+    instead_of: str | None = None
 
     @property
     def parents(self) -> frozenset[str]:
@@ -50,14 +37,6 @@ class JobInsert:
     def size(self) -> int:
         """Items in a transaction."""
         return 1 + (self.memory is not None) + len(self.with_it) + len(self.parents)
-
-
-@dataclass(frozen=True, slots=True)
-class DuplicateOf:
-    """The job that the key means already; `same` if the request was the same."""
-
-    job_id: str
-    same: bool
 
 
 @dataclass(frozen=True, slots=True)
