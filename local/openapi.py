@@ -1,6 +1,7 @@
 """Write the API document, its table and the routes of the template from the routes that the functions declare.
 
-python -m local.openapi           write functions/system/openapi.json, docs/reference/api.md, infra/template.yaml
+python -m local.openapi           write functions/system/openapi.json, docs/reference/api.md, infra/template.yaml,
+                                  and what the console's page /docs shows
 python -m local.openapi --check   exit 1 if they are not up to date
 
 Neither accepts a document that breaks a rule of `local.openapi_rules`.
@@ -36,11 +37,13 @@ from adbot_queue.jobs import job_types
 from adbot_queue.jobs.api.schemas import EnqueueJob
 from adbot_queue.jobs.job_types import JobType
 from local.openapi_rules import violations
+from local.reference import reference
 from local.routes import TEMPLATE, with_routes
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "functions" / "system" / "openapi.json"
 TABLE = ROOT / "docs" / "reference" / "api.md"
+PAGE = ROOT / "layers" / "common" / "adbot_queue" / "console" / "reference.json"
 REF = "#/components/schemas/{model}"
 
 
@@ -348,6 +351,7 @@ def main() -> int:
     wanted = {
         DOCUMENT: json.dumps(made, indent=1, sort_keys=True) + "\n",
         TABLE: table(routes),
+        PAGE: json.dumps(reference(made), ensure_ascii=False, separators=(",", ":")) + "\n",
         TEMPLATE: with_routes(TEMPLATE.read_text(), routes),
     }
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]

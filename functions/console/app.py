@@ -7,6 +7,9 @@ from adbot_queue.core.http import ADMINS, STAFF
 
 console = Console(
     [
+        Route("GET /", "public:home", EVERYONE),
+        Route("GET /docs", "public:reference", EVERYONE),
+        Route("GET /docs/{chapter}", "public:chapter", EVERYONE),
         Route("GET /console", "overview:show", STAFF),
         Route("GET /console/queues", "queues:index", STAFF),
         Route("GET /console/queues/{name}", "queues:show", STAFF),

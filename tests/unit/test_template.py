@@ -32,7 +32,7 @@ FUNCTIONS = of("AWS::Serverless::Function")
 QUEUES = of("AWS::SQS::Queue")
 TABLES = of("AWS::DynamoDB::Table")
 ALARMS = of("AWS::CloudWatch::Alarm")
-CONSOLE = ("ANY /console", "ANY /console/{proxy+}")
+CONSOLE = ("$default", "ANY /", "ANY /console", "ANY /console/{proxy+}", "ANY /docs", "ANY /docs/{proxy+}")
 """What reaches the console's function, which matches its pages itself: tests/unit/console/test_routes.py."""
 
 DEAD_LETTERS = {name for name in QUEUES if name.endswith("DeadLetters")}
@@ -465,7 +465,6 @@ def test_only_what_must_be_is_open_to_everybody() -> None:
     read = {"/health", "/health/ready", "/openapi.json"}
 
     assert public == {
-        "$default",
         *CONSOLE,
         "POST /webhooks/stripe",
         "POST /webhooks/twilio",
@@ -479,7 +478,7 @@ def test_only_what_must_be_is_open_to_everybody() -> None:
 def test_the_routes_of_template_and_code_are_the_same_and_as_open() -> None:
     folders = {name: function["CodeUri"].rstrip("/").rsplit("/", 1)[-1] for name, function in FUNCTIONS.items()}
     deployed = {route: (folders[function], is_public) for route, (function, is_public) in routes().items()}
-    declared = {"$default": ("system", True), **dict.fromkeys(CONSOLE, ("console", True))}
+    declared = dict.fromkeys(CONSOLE, ("console", True))
     for folder, route in all_routes().values():
         keys = [route.key]
         if route.method == "GET":

@@ -44,14 +44,6 @@ def test_head_and_a_trailing_slash_answer_as_get_does_on_every_get_route(on_aws:
     assert len(asked) > 30
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
-def test_what_no_route_matches_is_a_problem_document(on_aws: World, method: str) -> None:
-    answer = on_aws.http("system", "$default", method=method)
-
-    assert (answer.status, answer.headers["content-type"]) == (404, "application/problem+json")
-    assert answer.json["detail"] == "no such route; GET /openapi.json lists them"
-
-
 def test_a_body_over_the_limit_is_a_problem_document_wherever_one_is_taken(on_aws: World) -> None:
     taking = {key: found for key, found in ROUTES.items() if found[1].method != "GET"}
     for key, (function, route) in taking.items():

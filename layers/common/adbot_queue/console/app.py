@@ -98,6 +98,8 @@ class Console:
             answer = self._answer(event, visit)
         except Exception as error:  # noqa: BLE001  the one place where errors become pages
             answer = _failure(error, visit, request_id)
+            if visit and visit.method == "HEAD":
+                answer["body"] = ""
         finally:
             telemetry.flush()
         logger.info("answered", path=visit.path if visit else None, status=answer["statusCode"])
@@ -128,7 +130,7 @@ class Console:
         for route, method, pattern in self._patterns:
             if method == wanted and (found := pattern.fullmatch(visit.path)):
                 return route, found.groupdict()
-        raise NotFound(f"there is no page {visit.path}")
+        raise NotFound(f"there is nothing at {visit.method} {visit.path}; /docs lists every route of the API")
 
 
 def _pattern(key: str) -> tuple[str, re.Pattern[str]]:
