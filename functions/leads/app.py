@@ -7,7 +7,7 @@ from typing import Any
 
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Malformed, NotFound, TooLarge
-from adbot_queue.core.http import LEAD_READERS, SALES, Api, Request, Response
+from adbot_queue.core.http import LARGE_BODY, LEAD_READERS, SALES, Api, Request, Response
 from adbot_queue.core.ids import fingerprint
 from adbot_queue.leads import export, handling, import_file, import_schemas, importer, schemas, service
 from adbot_queue.leads.callers import act_of, owner_of
@@ -49,7 +49,7 @@ def create_lead(request: Request[schemas.NewLead]) -> Response:
             "properties": {"file": {"type": "string", "format": "binary"}},
         },
     },
-    limit=5 * 1024 * 1024,
+    limit=LARGE_BODY,
     query=import_schemas.ImportQuery,
     returns=import_schemas.ImportView,
     summary="Import up to 10,000 leads (CSV, JSON lines, JSON array, form)",
