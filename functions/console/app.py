@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adbot_queue.console.app import EVERYONE, Console, Route
-from adbot_queue.core.http import ADMINS, STAFF
+from adbot_queue.core.http import ADMINS, OWNERS, STAFF
 
 console = Console(
     [
@@ -13,8 +13,12 @@ console = Console(
         Route("GET /console", "overview:show", STAFF),
         Route("GET /console/queues", "queues:index", STAFF),
         Route("GET /console/queues/{name}", "queues:show", STAFF),
+        Route("POST /console/queues/{name}/clean", "queues:clean", OWNERS),
         Route("POST /console/queues/{name}/pause", "queues:pause", ADMINS),
         Route("POST /console/queues/{name}/resume", "queues:resume", ADMINS),
+        Route("GET /console/jobs/{id}", "jobs:show", STAFF),
+        Route("POST /console/jobs/{id}/retry", "jobs:retry", ADMINS),
+        Route("POST /console/jobs/{id}/cancel", "jobs:cancel", ADMINS),
         Route("GET /console/sign-in", "session:start", EVERYONE),
         Route("GET /console/signed-in", "session:finish", EVERYONE),
         Route("GET /console/signed-out", "session:ended", EVERYONE),

@@ -77,8 +77,9 @@ def resume_queue(request: Request[queue_schemas.PauseQueue]) -> queue_schemas.Pa
 )
 def list_queue_jobs(request: Request[None]) -> schemas.JobPage:
     """Newest first. A page may be shorter than its limit while more follow."""
-    query = request.query
-    return schemas.JobPage.of(*service.from_env().page(request.path["name"], query.state, query.limit, query.cursor))
+    query, jobs = request.query, service.from_env()
+    found = jobs.page(request.path["name"], query.state, query.limit, query.cursor, query.wanted())
+    return schemas.JobPage.of(*found)
 
 
 @api.delete(

@@ -15,6 +15,8 @@ from typing import Any
 from unittest.mock import patch
 from urllib.parse import parse_qsl, urlencode
 
+from botocore.client import BaseClient
+
 from adbot_queue.console import sessions
 from adbot_queue.console.sessions import Person, Session, Sessions
 from adbot_queue.core import aws
@@ -69,11 +71,45 @@ class Shown:
 
     def key(self, dialog: str) -> str:
         """The form key of a dialog or a button's form."""
+        return self.field(dialog, "key")
+
+    def field(self, dialog: str, name: str) -> str:
+        """The value of a field of a dialog's form."""
         form = re.search(rf'<form [^>]*id="{dialog}(?:-form)?".*?</form>', self.text, re.DOTALL)
         assert form, f"there is no form {dialog}"
-        found = re.search(r'name="key" value="([^"]+)"', form[0])
-        assert found
-        return found[1]
+        return _value(form[0], name)
+
+    def hidden(self, name: str) -> str:
+        """The value of a field anywhere in the answer."""
+        return _value(self.text, name)
+
+
+def _joined(query: str) -> dict[str, str]:
+    """Parameters as API Gateway hands them over: values of the same name are joined with commas."""
+    found: dict[str, list[str]] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        found.setdefault(name, []).append(value)
+    return {name: ",".join(values) for name, values in found.items()}
+
+
+def _value(text: str, name: str) -> str:
+    found = re.search(rf'name="{name}" value="([^"]*)"', text)
+    assert found, f"there is no field {name}"
+    return html.unescape(found[1])
+
+
+@contextmanager
+def counted_calls() -> Iterator[list[str]]:
+    """The operations of AWS that a block calls."""
+    calls: list[str] = []
+    real = BaseClient._make_api_call  # type: ignore[attr-defined]
+
+    def call(client: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
+        calls.append(operation)
+        return real(client, operation, parameters)
+
+    with patch.object(BaseClient, "_make_api_call", call):
+        yield calls
 
 
 @dataclass
@@ -142,7 +178,7 @@ class ConsoleWorld:
             "routeKey": "ANY /console/{proxy+}",
             "rawPath": bare,
             "rawQueryString": query,
-            "queryStringParameters": dict(parse_qsl(query, keep_blank_values=True)) or None,
+            "queryStringParameters": _joined(query) or None,
             "headers": sent,
             "requestContext": {"requestId": "req-1", "domainName": ORIGIN[8:], "http": {"method": method}},
             "body": base64.b64encode(body.encode()).decode() if body else None,

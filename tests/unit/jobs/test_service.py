@@ -14,6 +14,7 @@ from adbot_queue.jobs.api.schemas import CleanQuery
 from adbot_queue.jobs.errors import TransientError
 from adbot_queue.jobs.model import Failure, Job, JobState
 from adbot_queue.jobs.service import Enqueued
+from adbot_queue.jobs.store.lists import JobFilter
 from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.ledger import SYSTEM
 from adbot_queue.platform import health_log
@@ -288,6 +289,38 @@ def test_lists_are_paged_newest_first(jobs: Jobs) -> None:
 
     assert [job.id for job in first + rest] == made[::-1]
     assert end is None
+
+
+def test_a_filtered_list_is_paged_without_gap_or_repetition(jobs: Jobs) -> None:
+    made: dict[bool, list[str]] = {True: [], False: []}
+    for number in range(7):
+        is_wanted = number % 2 == 0
+        tags, kind = (("gold",), "note") if is_wanted else (("lead",), "report")
+        made[is_wanted].append(jobs.enqueue("note", {"name": str(number)}, tags=tags, tenant=kind).id)
+        jobs.advance(1)
+
+    for wanted in (JobFilter(tag="gold"), JobFilter(user="note"), JobFilter("note", "gold", "note")):
+        seen: list[str] = []
+        cursor = None
+        for _ in range(10):
+            page, cursor = jobs.service.page("analytics", JobState.WAITING, 3, cursor, wanted)
+            seen += [job.id for job in page]
+            if cursor is None:
+                break
+        assert seen == made[True][::-1]
+    assert jobs.service.page("analytics", JobState.WAITING, 3, None, JobFilter(type="other")) == ([], None)
+
+
+def test_bad_ends_of_a_queue_are_found_among_those_of_the_others(jobs: Jobs) -> None:
+    mine = [jobs.run("charge", {"name": f"m{number}", "goes": ["permanent"]}).id for number in range(3)]
+    for number in range(5):
+        jobs.run("mail", {"name": f"o{number}", "goes": ["permanent"]})
+
+    page, following = jobs.service.page("money", JobState.FAILED, 2, None)
+    rest, end = jobs.service.page("money", JobState.FAILED, 2, following)
+
+    assert sorted(job.id for job in page + rest) == sorted(mine)
+    assert (len(page), end) == (2, None)
 
 
 def test_cleaning_counts_first_and_deletes_what_was_confirmed(jobs: Jobs) -> None:

@@ -95,7 +95,12 @@ class Console:
         try:
             _check_event(event)
             visit = _visit(event, context, request_id)
-            answer = self._answer(event, visit)
+            if visit.path.startswith(assets.PATH + "/"):
+                return _asset(visit)
+            route, visit = self._find(visit)
+            if visit.method == "POST":
+                visit = visit.with_form(form_of(body_of(event, route.limit)))
+            answer = _answer(route, visit)
         except Exception as error:  # noqa: BLE001  the one place where errors become pages
             answer = _failure(error, visit, request_id)
             if visit and visit.method == "HEAD":
@@ -105,32 +110,27 @@ class Console:
         logger.info("answered", path=visit.path if visit else None, status=answer["statusCode"])
         return answer
 
-    def _answer(self, event: dict[str, Any], visit: Visit) -> dict[str, Any]:
-        if visit.path.startswith(assets.PATH + "/"):
-            return _asset(visit)
-        route, params = self._find(visit)
-        visit = replace(visit, params=params)
-        session_id = visit.cookies.get(sign_in.cookie_name(), "")
-        session = sessions.from_env().find(session_id, fresh=route.roles == OWNERS) if session_id else None
-        visit = replace(visit, session_or_none=session)
-        if session is None and route.roles is not EVERYONE:
-            return _sign_in_first(visit)
-        _check_role(route, session)
-        if visit.method == "POST":
-            fields = form_of(body_of(event, route.limit))
-            visit = replace(visit, form_lists=fields, form={name: values[-1] for name, values in fields.items()})
-            _check_origin(visit, session)
-        if visit.method != "POST" and session and session.groups & STAFF:
-            visit = replace(visit, snapshot_or_none=snapshot.from_env().get(fresh=visit.has_acted))
-        reply = _act_once(route, visit) if visit.method == "POST" and route.keyed else route.load()(visit)
-        return _written(reply, visit)
-
-    def _find(self, visit: Visit) -> tuple[Route, Mapping[str, str]]:
+    def _find(self, visit: Visit) -> tuple[Route, Visit]:
         wanted = "GET" if visit.method == "HEAD" else visit.method
         for route, method, pattern in self._patterns:
             if method == wanted and (found := pattern.fullmatch(visit.path)):
-                return route, found.groupdict()
+                return route, replace(visit, params=found.groupdict())
         raise NotFound(f"there is nothing at {visit.method} {visit.path}; /docs lists every route of the API")
+
+
+def _answer(route: Route, visit: Visit) -> dict[str, Any]:
+    session_id = visit.cookies.get(sign_in.cookie_name(), "")
+    session = sessions.from_env().find(session_id, fresh=route.roles == OWNERS) if session_id else None
+    visit = replace(visit, session_or_none=session)
+    if session is None and route.roles is not EVERYONE:
+        return _sign_in_first(visit)
+    _check_role(route, session)
+    if visit.method == "POST":
+        _check_origin(visit, session)
+    elif session and session.groups & STAFF:
+        visit = replace(visit, snapshot_or_none=snapshot.from_env().get(fresh=visit.has_acted))
+    reply = _act_once(route, visit) if visit.method == "POST" and route.keyed else route.load()(visit)
+    return _written(reply, visit)
 
 
 def _pattern(key: str) -> tuple[str, re.Pattern[str]]:

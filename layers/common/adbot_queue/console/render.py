@@ -59,11 +59,12 @@ def page(shown: Page, visit: Visit) -> str:
     if visit.drawer_only and "drawer" in template.blocks:
         return "".join(template.blocks["drawer"](template.new_context(context)))
     if visit.is_tick:
-        live = "".join(template.blocks["live"](template.new_context(context)))
-        dialogs = (
-            "".join(template.blocks["dialogs"](template.new_context(context))) if "dialogs" in template.blocks else ""
-        )
-        return _templates().get_template("tick.html").render({**context, "live": live, "dialogs": dialogs})
+        wanted = ("live", "dialogs", "drawer") if context.get("opened") else ("live", "dialogs")
+        parts = {
+            name: "".join(template.blocks[name](template.new_context(context))) if name in template.blocks else ""
+            for name in wanted
+        }
+        return _templates().get_template("tick.html").render({"drawer": "", **context, **parts})
     return template.render(context)
 
 

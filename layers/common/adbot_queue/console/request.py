@@ -5,16 +5,21 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from pydantic import BaseModel, ValidationError
 
 from adbot_queue.console.sessions import Session
 from adbot_queue.console.snapshot import Snapshot
-from adbot_queue.core.errors import Forbidden, Malformed, TooLarge, Unauthenticated
+from adbot_queue.core.errors import Forbidden, Invalid, Malformed, TooLarge, Unauthenticated
+from adbot_queue.core.field_errors import field_errors
 from adbot_queue.core.http import Caller
 from adbot_queue.ledger import Actor
+
+QueryModel = TypeVar("QueryModel", bound=BaseModel)
 
 MAX_FIELDS = 2_000
 """Fields of a form."""
@@ -44,6 +49,11 @@ class Visit:
     request_id: str
     now: int
     time_left: Callable[[], int]
+
+    def with_form(self, fields: Mapping[str, list[str]]) -> Visit:
+        """Return the visit with a form's fields; the last value of a repeated field counts."""
+        form = {name: values[-1] for name, values in fields.items()}
+        return replace(self, form_lists=dict(fields), form=form)
 
     @property
     def session(self) -> Session:
@@ -88,6 +98,26 @@ class Visit:
     def drawer_only(self) -> bool:
         """Whether a list opens this page in its drawer."""
         return self.headers.get("x-part") == "drawer"
+
+    @property
+    def opened(self) -> str:
+        """What the drawer of this page shows: the id in its address, which a script may have changed since."""
+        here = self.headers.get("hx-current-url", "") if self.is_tick else ""
+        return dict(parse_qsl(urlsplit(here).query)).get("job", "") if here else self.query.get("job", "")
+
+    def here(self, **changes: str | None) -> str:
+        """Return this page's address with other parameters; None takes one away. Dialogs and answers do not stay."""
+        kept = {name: value for name, value in self.query.items() if name not in ("open", "answer")}
+        return with_query(self.path, {**kept, **changes})
+
+    def query_as(self, model: type[QueryModel]) -> QueryModel:
+        """Return the parameters that a service's query model knows; the others are the page's own.
+
+        Raises:
+            Invalid: one of them breaks a rule.
+        """
+        names = {field.alias or name for name, field in model.model_fields.items()}
+        return checked(model, {name: value for name, value in self.query.items() if name in names and value})
 
     @property
     def address(self) -> str:
@@ -166,6 +196,19 @@ class Raw:
 
 Reply = Page | Done | Redirect | Raw
 View = Callable[[Visit], Reply]
+
+
+def checked(model: type[QueryModel], given: Mapping[str, Any]) -> QueryModel:
+    """Return texts of a form or an address as a service's model.
+
+    Raises:
+        Invalid: one of them breaks a rule.
+    """
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        found = field_errors(error, model)
+        raise Invalid("; ".join(f"{one.field}: {one.message}" for one in found), errors=found) from error
 
 
 def with_query(path: str, query: Mapping[str, str | None]) -> str:

@@ -25,7 +25,8 @@ from adbot_queue.jobs import job_queues, job_types
 from adbot_queue.jobs.enqueue.inserts import inserts_of
 from adbot_queue.jobs.enqueue.request import JobRequest, memory_key, validate
 from adbot_queue.jobs.model import TERMINAL, Job, JobMode, JobState
-from adbot_queue.jobs.store.jobs import JobList, JobStore, KeyInUse
+from adbot_queue.jobs.store.jobs import JobStore, KeyInUse
+from adbot_queue.jobs.store.lists import ANY_JOB, JobFilter, JobList
 from adbot_queue.jobs.store.records import Created, JobInsert
 from adbot_queue.jobs.worker import dispatch
 from adbot_queue.jobs.worker.dependents import Dependents
@@ -270,7 +271,9 @@ class JobService:
         job_id = self.store.remembered(memory_key(tenant, key))
         return self.store.get(job_id) if job_id else None
 
-    def page(self, queue: str, state: JobState, limit: int, cursor: str | None) -> tuple[JobList, str | None]:
+    def page(
+        self, queue: str, state: JobState, limit: int, cursor: str | None, wanted: JobFilter = ANY_JOB
+    ) -> tuple[JobList, str | None]:
         """Return jobs of a queue in a state, newest first, and the cursor of the next page.
 
         Raises:
@@ -278,7 +281,7 @@ class JobService:
             Invalid: the cursor is invalid.
         """
         job_queues.queue(queue)
-        return self.store.page(queue, state, limit=limit, cursor=cursor)
+        return self.store.page(queue, state, limit=limit, cursor=cursor, wanted=wanted)
 
     def long_running(self, limit: int, cursor: str | None) -> tuple[JobList, str | None]:
         """Return long-running jobs of all queues, newest first, and the cursor of the next page.

@@ -67,7 +67,7 @@ const drawer = (href, id, push) => {
   htmx.ajax("GET", href, {target: "#drawer", swap: "innerHTML", headers: {"X-Part": "drawer"}}).then(() => { if (push) history.pushState({drawer: true}, "", href); $("#drawer a, #drawer button")?.focus(); });
 };
 const empty = () => { $("#drawer").replaceChildren(); document.getElementById(from)?.focus(); };
-const close = () => { if (history.state?.drawer) history.back(); else if ($("#drawer").children.length) location.href = $("[data-closes-drawer]").href; };
+const close = () => { if (history.state?.drawer) { history.pushState({}, "", list); empty(); } else if ($("#drawer").children.length) location.href = $("[data-closes-drawer]").href; };
 addEventListener("popstate", () => { if (history.state?.drawer) drawer(location.href); else if (location.href === list && $("#drawer")?.children.length) empty(); else location.reload(); });
 
 document.addEventListener("input", (event) => {

@@ -61,7 +61,7 @@ def clean(jobs: JobService, queue: str, wanted: CleanQuery, actor: Actor, time_l
         return Cleaned(len(found), 0, more, cut_off)
     if confirm != len(found):
         raise Conflict(f"confirm: {len(found)} jobs match, not {confirm}", count=len(found), cut_off=cut_off)
-    _sign(jobs, queue, {"state": state.value, "ended_before": cut_off, "jobs": len(found)}, actor)
+    _sign(jobs, queue, {"state": state.value, "ended_before": cut_off, "jobs": len(found)}, actor, wanted.reason)
     deleted = 0
     for job in found:
         if time_left() < RESERVE_MS:
@@ -72,8 +72,8 @@ def clean(jobs: JobService, queue: str, wanted: CleanQuery, actor: Actor, time_l
     return Cleaned(len(found), deleted, more, cut_off)
 
 
-def _sign(jobs: JobService, queue: str, after: dict[str, object], actor: Actor) -> None:
+def _sign(jobs: JobService, queue: str, after: dict[str, object], actor: Actor, reason: str) -> None:
     """Sign first: a request that dies half way has recorded what it meant to do."""
     transaction = jobs.store.transaction()
-    jobs.ledger.sign(transaction, LedgerEntry(actor, "queue.clean", f"queue:{queue}", after=after))
+    jobs.ledger.sign(transaction, LedgerEntry(actor, "queue.clean", f"queue:{queue}", after=after, reason=reason))
     transaction.commit()

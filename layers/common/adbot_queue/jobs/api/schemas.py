@@ -18,7 +18,7 @@ from adbot_queue.jobs.masking import ShownPayload
 from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.rank import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from adbot_queue.jobs.service import Enqueued
-from adbot_queue.jobs.store.jobs import JobList
+from adbot_queue.jobs.store.lists import JobFilter, JobList
 
 JobType = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 JobId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -223,11 +223,18 @@ MAX_LISTED = 4096
 
 
 class QueueJobsQuery(Query):
-    """Filter and page of the jobs of a queue."""
+    """Filter and page of the jobs of a queue; all filters combine."""
 
     state: JobState = JobState.WAITING
+    type: JobType | None = None
+    tag: Tag | None = None
+    user_id: str | None = Field(None, min_length=1, max_length=128)
     limit: int = Field(50, ge=1, le=100)
     cursor: str | None = Field(None, max_length=2000)
+
+    def wanted(self) -> JobFilter:
+        """Return the filter as the service takes it."""
+        return JobFilter(self.type, self.tag, self.user_id)
 
 
 class LongQuery(Query):
@@ -269,6 +276,7 @@ class CleanQuery(Query):
     older_than_seconds: int | None = Field(None, ge=0, le=366 * 86_400, description="Age since they ended")
     cut_off: Instant | None = Field(None, description="Ended before this: the value of the dry run")
     confirm: int | None = Field(None, ge=0, le=1000)
+    reason: str = Field("", max_length=500)
 
     @model_validator(mode="after")
     def _ended(self) -> Self:

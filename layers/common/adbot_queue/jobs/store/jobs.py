@@ -22,11 +22,11 @@ from adbot_queue.core.dynamodb import (
     TransactionRejected,
 )
 from adbot_queue.core.idempotency import DuplicateOf, IdempotencyRecord
-from adbot_queue.jobs.model import BAD_ENDS, TERMINAL, Job, JobState
-from adbot_queue.jobs.store.claims import Claims, difference
-from adbot_queue.jobs.store.items import LONG_LISTING, item_of, job_of, key_of, listing_of, sort_out
+from adbot_queue.jobs.model import TERMINAL, Job, JobState
+from adbot_queue.jobs.store.claims import difference
+from adbot_queue.jobs.store.items import item_of, job_of, key_of
+from adbot_queue.jobs.store.lists import JobLists, JobsById, job_id_of
 from adbot_queue.jobs.store.records import Created, JobInsert, chunks
-from adbot_queue.jobs.unreadable import Unreadable, report
 
 _NOT_TERMINAL = "NOT #state IN (:s0, :s1, :s2, :s3)"
 _ADD_CHILD = "ADD children :new, version :one"
@@ -37,23 +37,7 @@ class KeyInUse(Exception):
     """The key of a whole request was used for another one."""
 
 
-class JobsById(dict[str, Job]):
-    """Jobs by id, and those that are there but cannot be read."""
-
-    def __init__(self, found: Iterable[Job], unreadable: Sequence[Unreadable]) -> None:
-        super().__init__((job.id, job) for job in found)
-        self.unreadable = unreadable
-
-
-class JobList(list[Job]):
-    """A page of jobs, and those in its places that cannot be read."""
-
-    def __init__(self, found: Iterable[Job], unreadable: Sequence[Unreadable]) -> None:
-        super().__init__(found)
-        self.unreadable = unreadable
-
-
-class JobStore(Claims):
+class JobStore(JobLists):
     """Access patterns of the Jobs table that concern jobs."""
 
     def transaction(self) -> Transaction:
@@ -207,13 +191,6 @@ class JobStore(Claims):
         found = dynamodb.get(self.client, self.table, key_of(job_id))
         return job_of(found) if found else None
 
-    def get_many(self, job_ids: Iterable[str]) -> JobsById:
-        """Jobs by id: those that exist and can be read. Those that cannot are reported."""
-        found, unreadable = sort_out(dynamodb.get_many(self.client, self.table, map(key_of, job_ids)))
-        if unreadable:
-            report(unreadable)
-        return JobsById(found, unreadable)
-
     def all_of(self, job_ids: Iterable[str]) -> JobsById:
         """The same for those to whom a job that is not there is gone.
 
@@ -228,7 +205,7 @@ class JobStore(Claims):
     def ready(self, queue: str, limit: int) -> list[tuple[str, str]]:
         """The first waiting jobs of a queue in the order of service: rank and id. As old as the index, a moment."""
         found, _ = self._index("ready", "queue = :queue", limit, None, queue=queue)
-        return [(item["rank"], _id(item)) for item in found]
+        return [(item["rank"], job_id_of(item)) for item in found]
 
     def due(self, queue: str, until: int, limit: int, cursor: str | None = None) -> tuple[list[str], str | None]:
         """Ids of the delayed and active jobs that must be looked at, the most overdue first; the next page's cursor.
@@ -237,7 +214,7 @@ class JobStore(Claims):
         """
         condition = "queue = :queue AND due_at <= :until"
         found, following = self._index("due", condition, limit, cursor, queue=queue, until=until)
-        return [_id(item) for item in found], following
+        return [job_id_of(item) for item in found], following
 
     def _index(
         self, index: str, condition: str, limit: int, cursor: str | None, **values: Any
@@ -245,48 +222,6 @@ class JobStore(Claims):
         return dynamodb.query_page(
             self.client, self.table, condition, index=index, limit=limit, cursor=cursor, forward=True, **values
         )
-
-    def page(
-        self,
-        queue: str,
-        state: JobState,
-        *,
-        limit: int,
-        cursor: str | None,
-        before: int | None = None,
-        forward: bool = False,
-    ) -> tuple[JobList, str | None]:
-        """Jobs of a queue in a state, newest first unless `forward`; `before`: created earlier than that (ms)."""
-        condition = "listing = :listing"
-        values: dict[str, Any] = {"listing": listing_of(queue, state)}
-        if before is not None:
-            condition, values = condition + " AND listed_at < :before", values | {"before": before}
-        where = None
-        if state in BAD_ENDS:
-            where, values = "queue = :queue AND #state = :state", values | {"queue": queue, "state": state.value}
-        found, following = dynamodb.query_page(
-            self.client,
-            self.table,
-            condition,
-            index="by_state",
-            limit=limit,
-            cursor=cursor,
-            forward=forward,
-            where=where,
-            **values,
-        )
-        jobs = self.get_many(map(_id, found))
-        # The index is a moment older than the rows: what has changed its state since is left out.
-        listed = [jobs[_id(item)] for item in found if _id(item) in jobs]
-        return JobList((job for job in listed if job.queue == queue and job.state is state), jobs.unreadable), following
-
-    def long_running(self, limit: int, cursor: str | None) -> tuple[JobList, str | None]:
-        """Long-running jobs of all queues, newest first; the next page's cursor."""
-        found, following = dynamodb.query_page(
-            self.client, self.table, "long_list = :long", index="long", limit=limit, cursor=cursor, long=LONG_LISTING
-        )
-        jobs = self.get_many(map(_id, found))
-        return JobList([jobs[_id(item)] for item in found if _id(item) in jobs], jobs.unreadable), following
 
     # Changing
 
@@ -375,7 +310,3 @@ def _known(inserts: Sequence[JobInsert], refused: TransactionRejected) -> dict[s
         for insert in inserts
         if insert.memory and (found := refused.failed.get(f"memory:{insert.job.id}"))
     }
-
-
-def _id(item: Item) -> str:
-    return str(item["pk"]).removeprefix("JOB#")

@@ -1,0 +1,241 @@
+"""Queues and jobs: lists, filters, the drawer, reasons in words, and what people do about a job."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from adbot_queue.console import job_words
+from adbot_queue.console.job_words import why
+from adbot_queue.jobs import service
+from adbot_queue.jobs.model import Failure, Job, JobState
+from tests.builders.console_jobs import MINUTE, PERMANENT, SNOOZED, TRANSIENT, ConsoleJobs
+from tests.builders.console_world import ConsoleWorld, counted_calls
+
+NOW = 1_764_000_000_000
+QUIET: dict[str, Any] = {
+    "mode": {"name": "async_queue"},
+    "circuits": [],
+    "queues": [{"name": "email", "paused": False, "paused_by": None, "paused_why": "", "oldest_at": None}],
+}
+PAUSED = QUIET | {"queues": [QUIET["queues"][0] | {"paused": True, "paused_by": "ada", "paused_why": "import"}]}
+BROKEN = QUIET | {
+    "circuits": [{"provider": "sendgrid", "state": "open", "opened_at": NOW, "open_until": NOW + 30_000, "reason": ""}]
+}
+DIRECT = QUIET | {"mode": {"name": "sync_direct"}}
+NEW = Job("job1", "send-email", "email", {}, NOW - MINUTE)
+RUNS = NEW.waiting(NOW).changed(state=JobState.ACTIVE, started_at=NOW - 3_000, attempt=2)
+
+
+@pytest.mark.parametrize(
+    ("job", "figures", "word", "text"),
+    [
+        (NEW.waiting(NOW), QUIET, "Waiting", "as soon as one is free"),
+        (NEW.waiting(NOW), PAUSED, "Queue paused", "Paused by ada: import."),
+        (NEW.waiting(NOW), BROKEN, "Circuit open", "Waiting spends no attempt"),
+        (NEW.waiting(NOW), DIRECT, "Direct mode", "sweeper"),
+        (NEW.delayed(NOW + 5 * MINUTE, NOW), PAUSED, "Scheduled", "Runs in 5 min"),
+        (NEW.blocked(frozenset({"a", "b"}), NOW), BROKEN, "Blocked", "2 other jobs"),
+        (NEW.blocked(frozenset({"a"}), NOW), QUIET, "Blocked", "1 other job to end"),
+        (NEW.delayed(NOW + 5_000, NOW).changed(failure=TRANSIENT, attempt=1), QUIET, "Retries", "Attempt 1 of 3"),
+        (NEW.delayed(NOW + 5_000, NOW).changed(failure=SNOOZED), QUIET, "Snoozed", "no attempt was spent"),
+        (RUNS, QUIET, "Running", "Attempt 2 of 3 for 3.0 s"),
+        (RUNS.changed(cancel_requested=True), QUIET, "Stopping", "Cancellation was requested"),
+        (NEW.changed(state=JobState.COMPLETED, started_at=NOW, finished_at=NOW + 900), QUIET, "Completed", "900 ms"),
+        (NEW.changed(state=JobState.FAILED, failure=PERMANENT), QUIET, "Failed", "your card was declined"),
+        (NEW.changed(state=JobState.DEAD, failure=TRANSIENT), QUIET, "Dead", "503"),
+        (NEW.changed(state=JobState.DEAD, decision="discarded"), QUIET, "Discarded", "a person decided"),
+        (NEW.cancelled("no longer wanted", NOW), QUIET, "Cancelled", "no longer wanted"),
+    ],
+)
+def test_every_state_and_every_obstacle_has_its_words(job: Job, figures: dict[str, Any], word: str, text: str) -> None:
+    found = why(job, figures, NOW)
+    assert found.word == word
+    assert text in found.text
+
+
+def test_the_waterfall_is_one_axis_without_gaps_and_names_every_span() -> None:
+    laid = ConsoleJobs()
+    made = laid._tried([TRANSIENT, SNOOZED, TRANSIENT], JobState.DEAD)[-1]
+    spans = job_words.waterfall(made, laid.now)
+
+    names = [span.text for span in spans]
+    assert names == ["Waiting", "Attempt 1", "Backoff", "Put back", "Snoozed", "Attempt 2"]
+    assert spans[0].x == 0
+    assert spans[-1].x + spans[-1].width == pytest.approx(100, abs=0.1)
+    assert all(b.start == a.start + a.length for a, b in pairwise(spans))
+
+
+def test_a_span_that_dwarfs_the_rest_is_drawn_broken_and_says_so() -> None:
+    made = ConsoleJobs().new(ago=90 * MINUTE)
+    tried = job_words.Attempt(1, made.created_at + 300, made.created_at + 2_000, "w", TRANSIENT)
+    spans = job_words.waterfall(made.changed(attempts=(tried,)).delayed(NOW, NOW), made.created_at + 90 * MINUTE)
+
+    assert [span.is_broken for span in spans] == [False, False, True]
+    assert spans[-1].width == pytest.approx(40, abs=0.1)
+
+
+@pytest.fixture(scope="module")
+def laid(console: ConsoleWorld) -> ConsoleJobs:
+    """One job in every state, and some more that waited."""
+    made = ConsoleJobs()
+    made.active()
+    made.completed()
+    made.scheduled()
+    made.cancelled()
+    made.retrying()
+    return made
+
+
+@pytest.fixture(scope="module")
+def dead(laid: ConsoleJobs) -> Job:
+    return laid.dead()
+
+
+@pytest.mark.parametrize("state", [state.value for state in JobState])
+def test_each_state_has_a_tab_that_lists_its_jobs(console: ConsoleWorld, dead: Job, state: str) -> None:
+    page = console.get(f"/console/queues/email?state={state}")
+    assert page.status == 200
+    assert f'href="/console/queues/email?state={state}" aria-current="page"' in page.text
+    if state == "dead":
+        assert f'id="job-{dead.id}"' in page.text
+
+
+def test_filters_combine_and_each_is_taken_away_by_itself(console: ConsoleWorld, laid: ConsoleJobs) -> None:
+    wanted = laid.waiting(queue="webhooks", job_type="http-request", tags=("gold",), tenant="user-9")
+    others = [
+        laid.waiting(queue="webhooks", job_type="http-request", tags=("gold",)),
+        laid.waiting(queue="webhooks", job_type="http-request", tenant="user-9"),
+        laid.waiting(queue="webhooks", tags=("gold",), tenant="user-9"),
+    ]
+    page = console.get("/console/queues/webhooks?type=http-request&tag=gold&user_id=user-9")
+    assert f'id="job-{wanted.id}"' in page.text
+    assert not [job.id for job in others if f'id="job-{job.id}"' in page.text]
+    assert 'href="/console/queues/webhooks?type=http-request&amp;user_id=user-9" aria-current="true"' in page.text
+
+
+def test_an_empty_list_says_why(console: ConsoleWorld, laid: ConsoleJobs) -> None:
+    assert "No waiting jobs" in console.get("/console/queues/plugin").words
+    assert "No waiting job matches" in console.get("/console/queues/plugin?tag=none").words
+
+
+def test_a_bad_filter_names_the_field(console: ConsoleWorld) -> None:
+    assert "state: must be" in console.get("/console/queues/email?state=lost").words
+    assert "limit: must be" in console.get("/console/queues/email?limit=1000").words
+
+
+def test_the_drawer_and_the_page_show_the_whole_job(console: ConsoleWorld, dead: Job) -> None:
+    drawer = console.get(f"/console/queues/email?state=dead&job={dead.id}", hx_request="true", x_part="drawer")
+    whole = console.get(f"/console/jobs/{dead.id}")
+    for shown in (drawer, whole):
+        assert shown.status == 200
+        assert "sendgrid answered 503" in shown.words
+        assert "3 of 3 spent" in shown.words
+        assert '"template": "receipt"' in shown.words
+    assert drawer.text.lstrip().startswith(f'<div class="job" id="drawer-{dead.id}">')
+    assert "<html" in whole.text
+
+
+def test_a_refresh_renews_the_drawer_that_the_browser_shows(console: ConsoleWorld, dead: Job) -> None:
+    here = f"https://console.example.com/console/queues/email?state=dead&job={dead.id}"
+    assert (
+        f'hx-target="#drawer-{dead.id}"' in console.tick("/console/queues/email?state=dead", hx_current_url=here).text
+    )
+    assert "drawer-" not in console.tick("/console/queues/email?state=dead").text
+
+
+def test_a_job_that_does_not_exist_is_a_page_that_says_so(console: ConsoleWorld) -> None:
+    assert console.get("/console/jobs/none").status == 404
+
+
+def test_retry_needs_a_reason_moves_the_job_and_signs_for_the_person(console: ConsoleWorld, laid: ConsoleJobs) -> None:
+    job = laid.dead()
+    path = f"/console/jobs/{job.id}/retry"
+    assert "reason: must have 1 to 500 characters" in console.post(path, {"in": "retry-job"}, role="admin").words
+
+    answer = console.post(path, {"reason": "sendgrid is back"}, role="admin")
+    assert "runs again" in answer.words
+    assert service.from_env().job(job.id).state is JobState.WAITING
+    (entry,) = console.world.ledger(target=f"job:{job.id}")
+    assert (entry["actor"], entry["action"], entry["reason"]) == ("sub-admin", "job.retry", "sendgrid is back")
+    assert "job.retry by sub-admin" in console.get(f"/console/jobs/{job.id}").words
+
+
+def test_a_retry_that_is_sent_twice_acts_once_and_answers_the_same(console: ConsoleWorld, laid: ConsoleJobs) -> None:
+    job = laid.dead()
+    key = console.get(f"/console/jobs/{job.id}").key("retry-job")
+    first, again = (
+        console.post(f"/console/jobs/{job.id}/retry", {"key": key, "reason": "again"}).words for _ in range(2)
+    )
+    assert first == again
+    assert service.from_env().job(job.id).cycle == 1
+
+
+def test_cancel_ends_what_waits_and_offers_the_way_back(console: ConsoleWorld, laid: ConsoleJobs) -> None:
+    job = laid.waiting()
+    answer = console.post(f"/console/jobs/{job.id}/cancel", {"reason": "sent twice"})
+    assert "Cancelled send-email" in answer.words
+    assert "Undo" in answer.words
+    assert service.from_env().job(job.id).state is JobState.CANCELLED
+    late = console.post(f"/console/jobs/{laid.completed().id}/cancel", {"reason": "x"})
+    assert (late.status, "is completed" in late.words) == (409, True)
+
+
+def test_viewers_find_no_action_in_any_part(console: ConsoleWorld, dead: Job) -> None:
+    pages = (f"/console/jobs/{dead.id}", f"/console/queues/email?state=dead&job={dead.id}", "/console/queues/email")
+    for path in pages:
+        forms = console.get(path, role="viewer").text.split("<form")
+        posts = [form for form in forms if 'method="post"' in form.partition(">")[0]]
+        assert all("/console/sign-out" in form or "/console/theme" in form for form in posts), path
+
+
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [
+        ("/console/queues", 0),
+        ("/console/queues/email", 2),
+        ("/console/queues/email?state=dead", 2),
+        ("/console/queues/email?type=send-email", 4),
+        ("/console/queues/email?job={dead}", 5),
+        ("/console/jobs/{dead}", 3),
+    ],
+)
+def test_a_page_makes_few_calls_after_session_and_snapshot(
+    console: ConsoleWorld, dead: Job, path: str, most: int
+) -> None:
+    address = path.format(dead=dead.id)
+    console.get(address)  # the snapshot is fresh now
+    with counted_calls() as calls:
+        console.get(address)
+    assert len(calls) <= 2 + most, calls
+
+
+def test_cleaning_counts_first_and_deletes_exactly_that(console: ConsoleWorld, laid: ConsoleJobs) -> None:
+    for _ in range(3):
+        laid.completed(queue="analytics", job_type="track-event")
+    address = "/console/queues/analytics?state=completed&open=clean&older=0"
+    page = console.get(address)
+    assert "Delete 3 completed jobs of analytics" in page.words
+    assert "Delete" not in console.get(address, role="admin").words
+
+    sent = {name: page.field("clean", name) for name in ("key", "state", "confirm_count", "cut_off")}
+    sent |= {"reason": "old", "in": "clean"}
+    path = "/console/queues/analytics/clean"
+    assert "confirm: must be delete" in console.post(path, sent).words
+    laid.cancelled(queue="analytics")
+    service.from_env().store.delete(next(iter(service.from_env().page("analytics", JobState.COMPLETED, 5, None)[0])))
+
+    changed = console.post(path, sent | {"confirm": "delete"})
+    assert (changed.status, "2 jobs match now, not 3: nothing was deleted" in changed.words) == (409, True)
+    rearmed = sent | {name: changed.hidden(name) for name in ("key", "confirm_count")}
+    assert "Deleted 2 completed jobs" in console.post(path, rearmed | {"confirm": "delete"}).words
+    assert service.from_env().page("analytics", JobState.COMPLETED, 5, None)[0] == []
+    (entry,) = console.world.ledger(target="queue:analytics")
+    assert (entry["actor"], entry["reason"]) == ("sub-owner", "old")
+
+
+def test_a_failure_that_spends_no_attempt_has_no_number() -> None:
+    assert not job_words.counts(job_words.Attempt(1, 0, 1, "w", SNOOZED))
+    assert job_words.counts(job_words.Attempt(1, 0, 1, "w", Failure("timeout", "T", "m")))
