@@ -19,6 +19,8 @@ console = Console(
         Route("GET /console/jobs/{id}", "jobs:show", STAFF),
         Route("POST /console/jobs/{id}/retry", "jobs:retry", ADMINS),
         Route("POST /console/jobs/{id}/cancel", "jobs:cancel", ADMINS),
+        Route("GET /console/health", "health:show", STAFF),
+        Route("POST /console/health/mode", "health:set_mode", OWNERS),
         Route("GET /console/sign-in", "session:start", EVERYONE),
         Route("GET /console/signed-in", "session:finish", EVERYONE),
         Route("GET /console/signed-out", "session:ended", EVERYONE),

@@ -8,7 +8,7 @@ import pytest
 
 from tests.builders.console_world import ConsoleWorld
 
-PAGES = ("/console", "/console/queues", "/console/queues/email")
+PAGES = ("/console", "/console/queues", "/console/queues/email", "/console/health")
 
 
 @pytest.mark.parametrize("path", PAGES)

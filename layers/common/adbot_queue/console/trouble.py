@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,9 @@ MAX_WAIT_MS = 900_000
 
 MAX_BOT_WAIT_MS = 86_400_000
 """A bot that waits longer raises the alarm OldestQueuedBot, unless the parameter says otherwise."""
+
+SLOW = 2
+"""Rank from which on a queue moves."""
 
 PROVIDERS = {
     "money": ("stripe", "solana"),
@@ -70,7 +73,7 @@ def reason(queue: Figures, seen: Figures, now: int) -> Reason:
         return Reason(1, "warn", "circle-pause", "Paused", why)
     waits = now - queue["oldest_at"] if queue["oldest_at"] else 0
     if waits > MAX_WAIT_MS:
-        return Reason(2, "warn", "snail", "Slow", f"the oldest job waits {duration(waits)}")
+        return Reason(SLOW, "warn", "snail", "Slow", f"the oldest job waits {duration(waits)}")
     return Reason(9, "ok", "circle-check", "Flowing")
 
 
@@ -141,3 +144,12 @@ def _bots(seen: Figures, now: int) -> Iterator[Alarm]:
 def since_ms(value: int | str | None) -> int | None:
     """Return a moment of a figure in ms."""
     return None if value is None else millis_of(value)
+
+
+def circuits(seen: Figures, labels: Mapping[str, str]) -> list[Figures]:
+    """Return every provider with its circuit, the open ones first; the snapshot has only those in trouble."""
+    known = {one["provider"]: one for one in seen["circuits"]}
+    closed = {"state": "closed", "opened_at": None, "open_until": None, "reason": None, "not_before": None}
+    rows = [{**closed, "provider": name, **known.pop(name, {}), "label": label} for name, label in labels.items()]
+    rows += [{**one, "label": one["provider"]} for one in known.values()]
+    return sorted(rows, key=lambda one: (one["state"] == "closed" and not one["reason"], one["label"]))

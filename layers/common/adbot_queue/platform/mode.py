@@ -17,6 +17,7 @@ from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.clock import Clock, iso, system_clock
 from adbot_queue.core.conflicts import CHANGED, retry_on_conflict
 from adbot_queue.core.dynamodb import Item, Transaction
+from adbot_queue.core.errors import Conflict
 from adbot_queue.core.last_known import LastKnown
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
@@ -80,15 +81,27 @@ class Modes:
             ProcessingMode(found["mode"]), found["changed_at"], found["actor"], found["reason"], found["version"]
         )
 
-    def set(self, mode: ProcessingMode, reason: str, actor: Actor) -> Switch:
+    def set(self, mode: ProcessingMode, reason: str, actor: Actor, seen: int | None = None) -> Switch:
         """Set the mode; the same again changes nothing. Every process follows within 5 s.
 
+        Args:
+            mode: to set.
+            reason: for the ledger.
+            actor: who signs it.
+            seen: the version that the person decided on; None: whatever it is.
+
         Raises:
+            Conflict: the switch has another version by now.
             Unavailable: others kept setting it.
         """
 
         def attempt() -> Switch:
             before = self.read()
+            if seen is not None and before.version != seen:
+                raise Conflict(
+                    f"the mode is {before.mode} since {before.changed_at}, set by {before.actor}: {before.reason}",
+                    version=before.version,
+                )
             if before.mode is mode:
                 return before
             after = Switch(mode, iso(self._now()), actor.id, reason, before.version + 1)

@@ -9,7 +9,7 @@ let failures = 0, good = Date.now(), due = 0, running = false, blocked = false;
 const seconds = () => Number(interval.value);
 const unsent = () => [...document.querySelectorAll(TEXT)].some((one) => one.value !== one.defaultValue && !one.closest("[data-keep-ticking]"));
 const busy = () => document.hidden || $("dialog[open]") || $("[data-select]:checked") || unsent();
-const plan = () => { due = Date.now() + Math.min(60, seconds() * 2 ** failures) * 1000 * (failures ? 0.8 + Math.random() * 0.4 : 1); };
+const plan = () => { due = Date.now() + Math.min(60, seconds() * 2 ** Math.max(0, failures - 1)) * 1000 * (failures ? 0.8 + Math.random() * 0.4 : 1); };
 const say = (state) => {
   if (body.dataset.live !== state) { body.dataset.live = state; word.textContent = {on: "Live", stale: "Stale", off: "Off"}[state]; }
   stale.hidden = state !== "stale";
@@ -68,7 +68,7 @@ const drawer = (href, id, push) => {
 };
 const empty = () => { $("#drawer").replaceChildren(); document.getElementById(from)?.focus(); };
 const close = () => { if (history.state?.drawer) { history.pushState({}, "", list); empty(); } else if ($("#drawer").children.length) location.href = $("[data-closes-drawer]").href; };
-addEventListener("popstate", () => { if (history.state?.drawer) drawer(location.href); else if (location.href === list && $("#drawer")?.children.length) empty(); else location.reload(); });
+addEventListener("popstate", () => { if (history.state?.drawer) drawer(location.href); else if ($("#drawer")?.children.length) empty(); });
 
 document.addEventListener("input", (event) => {
   const form = event.target.closest("form[data-confirm]");

@@ -6,6 +6,7 @@ from adbot_queue.console import trouble
 from adbot_queue.console.charts import Hour, Spark
 from adbot_queue.console.request import Page, Reply, Visit
 from adbot_queue.jobs.model import BAD_ENDS, JobState
+from adbot_queue.platform.mode import ProcessingMode
 
 
 def show(visit: Visit) -> Reply:
@@ -27,7 +28,9 @@ def show(visit: Visit) -> Reply:
             "dead": sum(trouble.level(queue, *BAD_ENDS) for queue, _ in queues),
             "dead_money": sum(trouble.level(queue, *BAD_ENDS) for queue, _ in queues if queue["money"]),
             "failed": sum(queue["failed"] for queue, _ in queues),
+            "stopped": sum(reason.rank < trouble.SLOW for _, reason in queues),
             "oldest": oldest,
+            "other": next(one.value for one in ProcessingMode if one.value != seen["mode"]["name"]),
             "limits": {"job": trouble.MAX_WAIT_MS, "bot": trouble.MAX_BOT_WAIT_MS},
         },
     )

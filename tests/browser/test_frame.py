@@ -1,0 +1,296 @@
+"""The frame of every page: loading, refreshing, headings, access. Tests carry the number of their check."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from local import stack as stacks
+from local.stack import Stack
+from tests.browser.conftest import Watch
+
+AXE = (Path(__file__).parent / "vendored" / "axe.min.js").read_text()
+PAGES = ("/console", "/console/queues", "/console/queues/http", "/console/health")
+"""Pages of the frame's own; other files check the rest of theirs."""
+
+Open = Callable[..., Page]
+
+
+def ticks(page: Page) -> list[str]:
+    """Requests of the live region from now on, as they come."""
+    found: list[str] = []
+    page.on("request", lambda request: found.append(request.url) if "x-tick" in request.headers else None)
+    return found
+
+
+def settle(page: Page, seconds: float) -> None:
+    """Let the page's clock run, a second at a time at most; the network is not on it, so each answer is waited for."""
+    left = round(seconds * 1000)
+    while left > 0:
+        page.clock.run_for(min(left, 1000))
+        left -= 1000
+        while page.evaluate("document.querySelector('#live.htmx-request') !== null"):
+            page.wait_for_timeout(10)
+
+
+def until(page: Page, condition: str) -> None:
+    """Wait for a condition in the page; Playwright's own way needs `eval`, which the policy forbids."""
+    deadline = time.monotonic() + 5
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(20)
+
+
+def paused(open_as: Open, path: str, role: str = "owner", **options: Any) -> Page:
+    """A page whose clock is stopped until a test moves it."""
+    page = open_as(role, "about:blank", **options)
+    page.clock.install()
+    page.goto(path)
+    page.clock.pause_at(page.evaluate("Date.now()") + 1)
+    return page
+
+
+def test_01_the_first_page_comes_from_one_origin_and_nothing_is_missing(open_as: Open, watch: Watch) -> None:
+    page = open_as("owner", "/console")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    assert {re.sub(r"^\w+ (https?://[^/]+).*", r"\1", line) for line in watch.requests} == {watch.origin}
+    assert len(watch.requests) <= 7, watch.requests
+
+
+def test_02_no_page_breaks_the_content_security_policy(open_as: Open, watch: Watch) -> None:
+    page = open_as("owner", "/console")
+    for path in PAGES:
+        page.goto(path)
+        page.evaluate("window.console_.refresh()")
+        page.wait_for_load_state("networkidle")
+    assert watch.unexpected() == []
+
+
+@pytest.mark.parametrize("look", ["light", "dark", "forced"])
+def test_03_axe_finds_nothing(open_as: Open, look: str) -> None:
+    colours: dict[str, Any] = {"forced_colors": "active"} if look == "forced" else {"color_scheme": look}
+    page = open_as("owner", "/console", bypass_csp=True, **colours)
+    opened = [(path, "") for path in PAGES]
+    opened += [("/console/queues/http", "pause"), ("/console/health", "kill-switch"), ("/console", "help")]
+    found = []
+    for path, dialog in opened:
+        page.goto(path)
+        if dialog:
+            page.evaluate("(id) => document.getElementById(id).showModal()", dialog)
+        page.evaluate(AXE)
+        tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+        report = page.evaluate("(tags) => axe.run({runOnly: tags})", tags)
+        found += [(path, dialog, one["id"], one["nodes"][0]["html"][:200]) for one in report["violations"]]
+        found += [(path, dialog, problem, "") for problem in page.evaluate(OWN_CHECKS)]
+    assert found == []
+
+
+OWN_CHECKS = """() => {
+  const ids = [...document.querySelectorAll('[id]')].map((one) => one.id);
+  const doubled = ids.filter((id, at) => ids.indexOf(id) !== at).map((id) => `doubled id ${id}`);
+  const dialogs = [...document.querySelectorAll('dialog')].filter((one) => {
+    const by = one.getAttribute('aria-labelledby');
+    return !by || !document.getElementById(by)?.textContent.trim();
+  }).map((one) => `dialog ${one.id} has no name`);
+  const times = [...document.querySelectorAll('time')].filter((one) => isNaN(Date.parse(one.dateTime)));
+  const rows = [...document.querySelectorAll('#live tbody tr, #live details, #live input')].filter((one) => !one.id);
+  const unnamed = [...document.querySelectorAll('.table-scroll')].filter((one) => !one.getAttribute('aria-label'));
+  return [...doubled, ...dialogs, ...times.map((one) => `time ${one.dateTime}`),
+    ...rows.map((one) => `no id: ${one.outerHTML.slice(0, 80)}`), ...unnamed.map(() => 'a region has no name')];
+}"""
+"""What axe does not see."""
+
+
+@pytest.mark.parametrize("width", [320, 768, 1440])
+def test_04_no_page_scrolls_sideways(open_as: Open, width: int) -> None:
+    page = open_as("owner", "/console", viewport={"width": width, "height": 800})
+    wide = []
+    for path in PAGES:
+        page.goto(path)
+        if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+            wide.append(path)
+    assert wide == []
+
+
+def test_05_every_page_has_its_title_one_heading_and_a_skip_link(open_as: Open) -> None:
+    page = open_as("owner", "/console")
+    titles = set()
+    for path in PAGES:
+        page.goto(path)
+        titles.add(page.title())
+        expect(page.get_by_role("heading", level=1)).to_have_count(1)
+        expect(page.locator("nav [aria-current=page]")).to_have_count(1)
+        page.keyboard.press("Tab")
+        expect(page.locator(".skip")).to_be_focused()
+        page.keyboard.press("Enter")
+        until(page, "document.activeElement.id === 'main'")
+    assert len(titles) == len(PAGES)
+
+
+def test_06_ten_ticks_are_ten_requests_and_one_invocation_each(open_as: Open, stack: Stack) -> None:
+    page = paused(open_as, "/console/queues/webhooks")
+    before = invocations(stack, "/console/queues/webhooks")
+    asked = ticks(page)
+    settle(page, 53)
+    assert len(asked) == 10
+    assert invocations(stack, "/console/queues/webhooks") - before == 10
+
+
+def invocations(stack: Stack, path: str) -> int:
+    """How often the console's function answered with a page, by its log."""
+    logs = stacks.client(stack, "logs").get_paginator("filter_log_events")
+    pages = logs.paginate(logGroupName="/aws/lambda/adbot-queue/Console")
+    return sum(f'"path":"{path}"' in event["message"] for page in pages for event in page["events"])
+
+
+def test_07_a_hidden_page_asks_nothing_and_asks_once_when_it_is_shown(open_as: Open) -> None:
+    page = paused(open_as, "/console")
+    asked = ticks(page)
+    hide = """(hidden) => { Object.defineProperty(document, 'hidden', {value: hidden, configurable: true});
+                            document.dispatchEvent(new Event('visibilitychange')); }"""
+    page.evaluate(hide, True)
+    settle(page, 60)
+    assert asked == []
+    page.evaluate(hide, False)
+    settle(page, 0.25)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("busy", ["dialog", "text", "selection"])
+def test_08_no_tick_while_a_person_is_busy_and_one_at_once_afterwards(open_as: Open, busy: str) -> None:
+    page = paused(open_as, "/console/queues/http")
+    add = "() => document.querySelector('#main').insertAdjacentHTML('beforeend', '%s')"
+    remove = "() => document.getElementById('added').remove()"
+    begin, end = {
+        "dialog": (
+            "() => document.getElementById('help').showModal()",
+            "() => document.getElementById('help').close()",
+        ),
+        "text": (add % "<textarea id=added></textarea>", remove),
+        "selection": (add % "<input type=checkbox id=added data-select checked>", remove),
+    }[busy]
+    asked = ticks(page)
+    page.evaluate(begin)
+    if busy == "text":
+        page.locator("#added").fill("half a sen")
+    settle(page, 20)
+    assert asked == []
+    page.evaluate(end)
+    settle(page, 0.5)
+    assert len(asked) == 1
+
+
+def test_09_ticks_keep_focus_caret_scroll_and_open_details(open_as: Open) -> None:
+    page = paused(open_as, "/console", viewport={"width": 1200, "height": 500})
+    page.locator("#hour-data summary").click()
+    page.locator("#queue-http a").first.focus()
+    page.evaluate("document.querySelector('#hour-data .table-scroll').scrollTop = 0; window.scrollTo(0, 333)")
+    page.evaluate("window.kept = document.activeElement")
+    asked = ticks(page)
+    for _ in range(20):
+        settle(page, 5.25)
+    assert len(asked) == 20
+    assert page.evaluate("document.activeElement === window.kept && window.kept.isConnected")
+    assert page.evaluate("window.scrollY") == 333
+    assert page.evaluate("document.getElementById('hour-data').open")
+
+
+def test_10_the_interval_is_kept_in_this_browser(open_as: Open) -> None:
+    page = paused(open_as, "/console")
+    for value in ("0", "15", "60"):
+        page.get_by_label("Refresh interval").select_option(value)
+        page.reload()
+        expect(page.get_by_label("Refresh interval")).to_have_value(value)
+    page.get_by_label("Refresh interval").select_option("0")
+    asked = ticks(page)
+    settle(page, 70)
+    assert asked == []
+    expect(page.locator("body")).to_have_attribute("data-live", "off")
+
+
+def test_11_an_outage_is_said_with_age_and_next_try_and_ends_by_itself(open_as: Open, watch: Watch) -> None:
+    watch.expected += ["503"]
+    page = paused(open_as, "/console")
+    asked: list[float] = []
+
+    def refuse(route: Route) -> None:
+        if "x-tick" in route.request.headers:
+            asked.append(page.evaluate("Date.now()") / 1000)
+            route.fulfill(status=503, body="busy")
+        else:
+            route.fallback()
+
+    page.route("**/console", refuse)
+    began = page.evaluate("Date.now()") / 1000
+    settle(page, 12)
+    expect(page.locator("#stale")).to_be_visible()
+    expect(page.locator("#stale")).to_contain_text(re.compile(r"Figures are \d+ s old.*Next try in \d+ s"))
+    expect(page.locator("#live")).to_contain_text("Throughput")  # the figures stay, dimmed
+    expect(page.locator("body")).to_have_attribute("data-live", "stale")
+    settle(page, 60)
+    waits = [later - earlier for earlier, later in zip([began, *asked], asked, strict=False)]
+    assert len(asked) >= 4
+    for wait, planned in zip(waits, (5, 5, 10, 20), strict=False):
+        assert planned * 0.8 - 0.5 <= wait <= planned * 1.2 + 0.5, waits
+    page.unroute("**/console")
+    settle(page, 61)
+    expect(page.locator("#stale")).to_be_hidden()
+    expect(page.locator("body")).to_have_attribute("data-live", "on")
+
+
+def test_12_a_session_that_ended_leads_back_to_the_same_address(open_as: Open, watch: Watch, stack: Stack) -> None:
+    watch.expected += ["401", "404 .*favicon", "status of 40"]
+    page = open_as("admin", "/console/health?level=SWITCH")
+    page.context.clear_cookies()
+    page.evaluate("window.console_.refresh()")
+    page.wait_for_selector("#username")
+    user = stack["users"]["admin"]
+    page.fill("#username", user["username"])
+    page.fill("#password", user["password"])
+    page.click("button[type=submit]")
+    page.wait_for_url("**/console/health?level=SWITCH")
+
+
+def test_13_jobs_waiting_are_the_sum_of_the_rows(open_as: Open) -> None:
+    page = open_as("viewer", "/console")
+    total = page.locator("#figure-jobs-waiting .figure-value").inner_text()
+    rows = page.locator("tr[id^=queue-] td[data-label=waiting]").all_inner_texts()
+    assert int(total.replace(",", "")) == sum(int(row.replace(",", "")) for row in rows)
+
+
+def test_46_without_script_pages_are_read_forms_post_and_sign_out_works(
+    open_as: Open, watch: Watch, stack: Stack
+) -> None:
+    watch.expected += ["favicon", "404"]
+    page = open_as(None, "/console/queues/ai-seo", java_script_enabled=False)
+    user = stack["users"]["owner"]
+    page.fill("#username", user["username"])
+    page.fill("#password", user["password"])
+    page.click("button[type=submit]")
+    expect(page.get_by_role("heading", level=1)).to_have_text("ai-seo")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    page.locator("#pause").get_by_label("Reason").fill("no script here")
+    page.get_by_role("button", name="Pause ai-seo").click()
+    expect(page.locator("#answer")).to_contain_text("Paused ai-seo.")
+    expect(page.locator("#live")).to_contain_text("no script here")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#answer")).to_contain_text("Resumed ai-seo.")
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/console/signed-out")
+    page.goto("/console")
+    expect(page.locator("#username")).to_be_visible()
+
+
+def test_53_a_tick_announces_nothing_but_alarms(open_as: Open) -> None:
+    page = open_as("viewer", "/console")
+    live = page.evaluate(
+        "[...document.querySelectorAll('#live [aria-live]:not([aria-live=off]), #live [role=status], #live [role=log],"
+        " #live [role=alert]')].map((one) => one.id)"
+    )
+    assert set(live) <= {"alarms"}
