@@ -1,4 +1,4 @@
-"""What every test stands on."""
+"""What every test uses."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Counting:
             self.store.record(one, self.clock.now)
 
     def context(self, job: str, job_type: str = "process-snapshot", steps: int | None = None) -> Context:
-        """The context of a job that a worker has claimed; after so many looks at the time too little of it is left."""
+        """Return the context of a claimed job, whose time runs out after that many looks at the clock."""
         looks = iter(range(steps)) if steps is not None else None
 
         class Hurried(Context):

@@ -24,9 +24,9 @@ class Calls:
 
 @contextmanager
 def crash_after(call: int | None, *also: Any) -> Iterator[Calls]:
-    """Inside, the AWS call number `call` (from 1) is carried out and then the process dies; None only counts.
+    """Run AWS call number `call` (from 1) and then kill the process; None only counts.
 
-    `also` are clients beside those that the platform itself uses.
+    `also` are clients in addition to those of the platform.
 
     Raises:
         Killed: out of the code under test.
@@ -86,7 +86,7 @@ def before_transactions(seen: Callable[[dict[str, Any]], None]) -> Iterator[None
 
 
 def conflict(code: str = "TransactionConflictException") -> ClientError:
-    """What DynamoDB says when somebody else is at an item."""
+    """Return DynamoDB's error for an item that another transaction holds."""
     return ClientError({"Error": {"Code": code, "Message": "no"}}, "TransactWriteItems")
 
 

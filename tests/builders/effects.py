@@ -1,4 +1,4 @@
-"""A provider that fails as it is told, counts what really happened, and honours idempotency keys; and its job types."""
+"""A provider that fails on demand, counts its effects, and honours idempotency keys; and its job types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lives of jobs, as the Jobs table's stream tells them."""
+"""Lives of jobs, as records of the Jobs table's stream."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Stream:
         return [self.record(before, after, at) for before, after in pairwise(images)]
 
     def lives(self, jobs: int, chance: random.Random, queues: Sequence[str]) -> list[Record]:
-        """Random lives of so many jobs, interleaved as a table's stream would have them, over some minutes."""
+        """Return random lives of that many jobs, interleaved as in a table's stream, over some minutes."""
         clock = NOW
         found: list[Record] = []
         pending: list[tuple[Job, Job | None]] = [(job(n, chance.choice(queues), clock), None) for n in range(jobs)]

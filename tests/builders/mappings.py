@@ -20,7 +20,7 @@ from tests.builders.world import World
 
 
 def create(world: World) -> dict[str, str]:
-    """One mapping a queue, all of one function that nobody calls: queue -> UUID."""
+    """Create a mapping for each queue, all of one function that is never called: queue -> UUID."""
     role = boto3.client("iam", REGION).create_role(RoleName="worker", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
     archive = io.BytesIO()
     zipfile.ZipFile(archive, "w").close()
@@ -39,7 +39,7 @@ def _arn(url: str) -> str:
 
 @contextmanager
 def known(mappings: dict[str, str]) -> Iterator[None]:
-    """The functions of this process are told of these mappings, all of which are on."""
+    """Give the functions of this process these mappings, all of them enabled."""
     for uuid in mappings.values():
         aws.functions().update_event_source_mapping(UUID=uuid, Enabled=True)
     with pytest.MonkeyPatch.context() as patch:

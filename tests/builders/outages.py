@@ -1,7 +1,7 @@
 """Providers that fail, throttle or refuse us for as long as a test says, in the shapes of their own answers.
 
-`Weather` stands before the stand-ins (`tests.builders.providers`) and before the AWS clients that jobs call. `Story`
-plays a job by the test's clock: each attempt at the moment that the platform chose.
+`Weather` is in front of the stand-ins (`tests.builders.providers`) and of the AWS clients that jobs call. `Story` plays
+a job by the test's clock: each attempt at the moment that the platform chose.
 """
 
 from __future__ import annotations
@@ -243,9 +243,9 @@ def by_clock(monkeypatch: pytest.MonkeyPatch, jobs: Jobs) -> None:
 
 def attempt(jobs: Jobs, job: Job) -> Job:
     """One attempt at a job, at the moment that is its turn."""
-    stands = jobs.get(job)
-    jobs.clock.now = max(jobs.clock(), stands.run_at or 0)
-    jobs.worker.work([JobMessage(stands.id, stands.queue, stands.rank)], lambda: 200_000)
+    current = jobs.get(job)
+    jobs.clock.now = max(jobs.clock(), current.run_at or 0)
+    jobs.worker.work([JobMessage(current.id, current.queue, current.rank)], lambda: 200_000)
     return jobs.get(job)
 
 

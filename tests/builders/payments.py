@@ -1,4 +1,4 @@
-"""What Stripe would send, told as the story of one purchase, and the ways into and around the payments functions."""
+"""What Stripe would send as the story of one purchase, and the ways into and around the payments functions."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def consume(world: World) -> list[str]:
 
 @contextmanager
 def failing(client: Any, operation: str, *, code: str | None = None, after: int = 0) -> Iterator[list[str]]:
-    """Let every call of that name fail, after so many that succeed; without a code the service cannot be reached."""
+    """Let every call of that name fail after `after` successes; without a code the service cannot be reached."""
     calls: list[str] = []
 
     def refuse(model: Any, **_: Any) -> None:
@@ -327,7 +327,7 @@ def _tables() -> list[Any]:
 
 @dataclass
 class Audit:
-    """Everything that there is after a story."""
+    """All rows after a story."""
 
     orders: list[Order]
     bots: list[Adbot]

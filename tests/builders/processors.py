@@ -13,7 +13,7 @@ NOW = 1_763_769_900_000
 
 
 def context(key: str = "job-1", seconds: float = 20, age_s: float = 0) -> Context:
-    """A job's context with so many seconds left, of a job that was enqueued so many seconds ago."""
+    """Return a job's context with that many seconds left, of a job enqueued that many seconds ago."""
     deadline, created_at = NOW + round(seconds * 1000), NOW - round(age_s * 1000)
     return Context(
         key, 1, key, deadline, lambda: NOW, lambda: False, lambda _percent, _note: None, created_at=created_at

@@ -73,8 +73,8 @@ class Peers:
         self.requests.append(f"POST {place.authority}{place.target}")
         self.timeouts.append(deadline)
         if self.instead:
-            status, told = self.instead.pop(0)()
-            return Answered(status, told)
+            status, reported = self.instead.pop(0)()
+            return Answered(status, reported)
         if place.authority != PUSH_HOST:
             raise Unreachable("could not connect (ConnectionRefusedError)")
         lower = {name.lower(): value for name, value in headers.items()}
@@ -87,7 +87,7 @@ class Peers:
     def answer(
         self, method: str, url: str, headers: dict[str, str], body: str, timeout: float
     ) -> tuple[int, str, dict[str, str]]:
-        """Ask whoever the address names; an answer that is later than `timeout` is a TimeoutError."""
+        """Call the stand-in that the address names; an answer later than `timeout` is a TimeoutError."""
         self.requests.append(f"{method} {url}")
         self.timeouts.append(timeout)
         if self.instead:

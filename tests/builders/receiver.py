@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 @dataclass
 class Receiver:
-    """A server that remembers what it was sent, and answers as it is told, 200 when it is not told.
+    """A server that records requests and answers as set, by default 200.
 
     Attributes:
         seen: path, headers (names in lower case) and body of each request.
@@ -86,7 +86,7 @@ def receiving(tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Rece
 
 @contextmanager
 def only_loopback() -> Iterator[list[Any]]:
-    """Nothing but loopback can be connected to; where else somebody wanted to is in the list."""
+    """Refuse connections to other hosts than loopback, and list them."""
     tried: list[Any] = []
     connect = socket.socket.connect
 

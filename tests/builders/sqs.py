@@ -98,7 +98,7 @@ class FakeSqs:
     # What a consumer does
 
     def receive(self, url: str, most: int = 10, *, mixed: bool = False) -> list[tuple[int, dict[str, Any]]]:
-        """Up to so many visible messages, with their receipts; they are invisible for a while. Oldest first."""
+        """Return up to that many visible messages with receipts, oldest first; they become invisible for a while."""
         now = self.now()
         with self._lock:
             visible = [n for n, message in self._queues[url].items() if message.visible_at <= now]

@@ -70,7 +70,7 @@ def workflows(jobs: Jobs) -> Iterator[Jobs]:
 
 
 def step(name: str, job_type: str | None = None, **declared: Any) -> dict[str, Any]:
-    """A step that is named as its type, and as what happens at the provider, unless told otherwise."""
+    """Return a step named as its type and as its effect at the provider, by default."""
     if declared.keys() & {"wait_seconds", "set_status", "condition"}:
         return {"id": name, **declared}
     payload = {"name": name, **declared.pop("payload", {})}
@@ -94,7 +94,7 @@ def start(jobs: Jobs, *steps: dict[str, Any], key: str | None = None, **given: A
 
 
 def states(job: Job) -> dict[str, str]:
-    """How each step stands, as the job's record says."""
+    """Return the state of each step in the job's record."""
     return {entry["id"]: entry["state"] for entry in job.checkpoint["steps"]}
 
 

@@ -22,11 +22,11 @@ class Rates:
     conflict: float = 0.0  # DynamoDB Local never has one
     throttle: float = 0.0  # nor this
     resend: float = 0.0  # the answer is lost on the way, and botocore sends the request again; or a statement's is
-    mixed: float = 0.0  # a refused transaction names a conflict on its first item beside the conditions that failed
+    mixed: float = 0.0  # a refused transaction names a conflict on its first item with the conditions that failed
 
 
 class Faults:
-    """Stands between one client and the network. Does nothing until it is armed."""
+    """Sits between one client and the network. Does nothing until it is armed."""
 
     def __init__(self, client: Any) -> None:
         self.counts: Counter[str] = Counter()

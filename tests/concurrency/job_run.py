@@ -1,7 +1,7 @@
-"""Runs of the job platform: workers, sweepers and operators at once, killed anywhere, on a queue that lies.
+"""Runs of the job platform: workers, sweepers and operators at once, killed anywhere, on an unreliable queue.
 
-A run has a clock of its own, which a thread drives fifty times as fast as the world's. When all is over the faults
-end, the platform is brought to rest, and what callers were told is compared with what is there.
+A run has a clock of its own, which a thread drives fifty times as fast as real time. At the end the faults stop, the
+platform comes to rest, and what callers were answered is compared with the rows.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class RunClock:
 
 
 class NoLambda:
-    """Stands for Lambda when a queue refused: it does not take the call either, so that the sweeper is needed."""
+    """A Lambda that refuses every call, so that the sweeper is needed after the queue refused."""
 
     def invoke(self, **_: Any) -> dict[str, Any]:
         raise ClientError({"Error": {"Code": "TooManyRequestsException", "Message": "injected"}}, "Invoke")  # type: ignore[arg-type]
@@ -77,7 +77,7 @@ class NoLambda:
 
 @dataclass
 class Report:
-    """What callers were told."""
+    """What callers were answered."""
 
     ids: dict[str, set[str]] = field(default_factory=dict)  # name -> ids that its key was answered with
     callbacks: dict[str, list[str]] = field(default_factory=dict)  # name of a callback -> ids that it waits for
@@ -86,7 +86,7 @@ class Report:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def one(self, chance: random.Random) -> str | None:
-        """A job that somebody was told of and that is no part of a batch."""
+        """Return a reported job that is no part of a batch."""
         with self.lock:
             single = [min(ids) for name, ids in self.ids.items() if name.startswith("single")]
         return chance.choice(single) if single else None
@@ -134,7 +134,7 @@ class Run:
     jobs: int
     slow: int = 6  # weight of answers that take longer than a lease, against 70 good ones
     tables: dict[str, str] = field(default_factory=dict)
-    told: Report = field(default_factory=Report)
+    reported: Report = field(default_factory=Report)
     over: threading.Event = field(default_factory=threading.Event)
     failures: list[str] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
@@ -217,7 +217,7 @@ class Run:
             self.failures.append(f"operator {number}: {traceback.format_exc()}")
 
     def _carry_out(self, on: Any, command: Callable[[Platform], Any]) -> Any:
-        """Until it is answered: whoever dies asks again."""
+        """Repeat a request until it is answered."""
         deadline = time.monotonic() + STUCK_SECONDS
         while time.monotonic() < deadline:
             try:
@@ -245,7 +245,7 @@ class Run:
                 return
             case "later":
                 new = self._new(name, chance, run_at=self.clock() + chance.randint(1, 1_500_000))
-            case "child" if parent := self.told.one(chance):
+            case "child" if parent := self.reported.one(chance):
                 new = self._new(name, chance, depends_on=(parent,), run_if_parents_fail=chance.random() < 0.5)
             case "shared":
                 new = JobRequest("order-money", {"run": str(self.seed), "name": name}, key=name)
@@ -258,8 +258,8 @@ class Run:
         self._tell(name, job)
 
     def _tell(self, name: str, job: Job) -> None:
-        with self.told.lock:
-            self.told.ids.setdefault(name, set()).add(job.id)
+        with self.reported.lock:
+            self.reported.ids.setdefault(name, set()).add(job.id)
 
     def _batch(self, on: Any, chance: random.Random, name: str, actor: Actor) -> None:
         members = [self._new(f"member {name} {n}", chance) for n in range(3)]
@@ -272,19 +272,19 @@ class Run:
         self._tell(
             str(callback.key), self._carry_out(on, lambda platform: platform.service.enqueue(callback, SYSTEM)).job
         )
-        self.told.callbacks[str(callback.key)] = ids
+        self.reported.callbacks[str(callback.key)] = ids
 
     def _interfere(self, on: Any, chance: random.Random, actor: Actor) -> None:
-        job_id = self.told.one(chance)
+        job_id = self.reported.one(chance)
         if job_id is None:
             return
         try:
             if chance.random() < 0.4:
                 job = self._carry_out(on, lambda platform: platform.lifecycle.cancel(job_id, actor))
                 if job.state is JobState.CANCELLED:
-                    self.told.cancelled.add(job_id)
+                    self.reported.cancelled.add(job_id)
             else:
-                self.told.retried.add(job_id)
+                self.reported.retried.add(job_id)
                 self._carry_out(on, lambda platform: platform.lifecycle.retry(job_id, actor))
         except (Conflict, NotFound):
             return
@@ -317,7 +317,7 @@ def broken(run: Run, platform: Platform) -> list[str]:
     for job in jobs.values():
         by_name.setdefault(job.payload["name"], []).append(job)
     problems = list(run.failures)
-    for name, ids in run.told.ids.items():
+    for name, ids in run.reported.ids.items():
         if len(ids) != 1:
             problems.append(f"{name}: one key was answered with {ids}")
         problems += [f"{name}: job {one} is lost" for one in ids if one not in jobs]
@@ -340,20 +340,20 @@ def _effects(run: Run, by_name: dict[str, list[Job]]) -> Iterator[str]:
 
 
 def _callbacks(run: Run, jobs: dict[str, Job], by_name: dict[str, list[Job]]) -> Iterator[str]:
-    for name, members in run.told.callbacks.items():
+    for name, members in run.reported.callbacks.items():
         (callback, *_) = by_name.get(name, [None])
         last = max((jobs[one].finished_at or 0 for one in members if one in jobs), default=0)
         if callback and callback.first_started_at is not None and callback.first_started_at < last:
             yield f"{name} ran before the last of its members had ended"
         if callback and callback.state is JobState.CANCELLED:
-            yield f"{name} was cancelled by nobody"
+            yield f"{name} was cancelled without a request"
 
 
 def _of_one(job: Job, run: Run) -> list[str]:
     problems = []
     if not job.is_terminal:
         problems.append(f"{job.payload['name']} is {job.state}")
-    if job.id in run.told.cancelled - run.told.retried and job.state is not JobState.CANCELLED:
+    if job.id in run.reported.cancelled - run.reported.retried and job.state is not JobState.CANCELLED:
         problems.append(f"{job.payload['name']} was cancelled and is {job.state}")
     counted = [one.number for one in job.attempts if not (one.failure and one.failure.kind == "snoozed")]
     if job.cycle == 0 and (counted != [*range(1, len(counted) + 1)] or len(counted) != job.attempt):

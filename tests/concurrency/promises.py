@@ -1,4 +1,4 @@
-"""What callers were told, and whether it is so in the end."""
+"""What callers were promised, and whether it holds in the end."""
 
 from __future__ import annotations
 
@@ -73,17 +73,17 @@ def _signed(promises: Promises, service: AdbotService) -> Iterator[str]:
 
 
 def _sessions(promises: Promises, snapshot: PoolSnapshot, service: AdbotService) -> Iterator[str]:
-    """Every session stands at one position of one upload, and every position that counts is a session's."""
+    """Every session is at one position of one upload, and every counted position is a session's."""
     store = service.store
     pages: dict[str, list[str]] = {
         name: service.sessions.session_ids((Run(name, 0, n),)) for name, n in snapshot.uploads.items()
     }
     names = {name for ids in (*pages.values(), *promises.accepted.values(), promises.lost) for name in ids}
     found = dynamodb.get_many(store.client, store.table, [items.session_key(name) for name in names])
-    stands = {item["pk"].removeprefix("SESSION#"): item for item in found}
-    home = {name: item["upload"] for name, item in stands.items()}  # not there: an abandoned upload got no further
+    current = {item["pk"].removeprefix("SESSION#"): item for item in found}
+    home = {name: item["upload"] for name, item in current.items()}  # not there: an abandoned upload got no further
     for name in promises.lost:
-        if "lost_at" not in stands.get(name, ()):
+        if "lost_at" not in current.get(name, ()):
             yield f"session {name} was lost and is not"
     for upload, ids in promises.accepted.items():
         for name in ids:
@@ -98,7 +98,7 @@ def _sessions(promises: Promises, snapshot: PoolSnapshot, service: AdbotService)
 
 
 def _at_rest(snapshot: PoolSnapshot, service: AdbotService) -> Iterator[str]:
-    """Nothing is left to do, and nobody was set aside."""
+    """Nothing is left to do, and no bot was set aside."""
     header, arrived = snapshot.header, len(snapshot.inbox)
     if arrived or (header.free and header.queue_length):
         yield f"the pool does not rest: {arrived} in the inbox, {header.free} free, {header.queue_length} wait"

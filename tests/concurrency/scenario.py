@@ -81,7 +81,7 @@ def scenario(seed: int) -> Scenario:
     uploads = []
     for number in range(shape.uploads):
         fresh = [f"s{seed}-{number}-{n}" for n in range(chance.randint(*shape.upload))]
-        again = chance.sample(ids, min(len(ids), chance.choice([0, 0, 1, 3])))  # uploaded by somebody else as well
+        again = chance.sample(ids, min(len(ids), chance.choice([0, 0, 1, 3])))  # uploaded by another operator as well
         twice = chance.sample(fresh, min(len(fresh), chance.choice([0, 0, 1])))
         mixed = [*fresh, *again, *twice]
         chance.shuffle(mixed)

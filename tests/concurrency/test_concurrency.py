@@ -46,14 +46,14 @@ def test_a_store_that_does_not_compare_versions_is_found_out(
 ) -> None:
     put = Transaction.put
 
-    def whoever_comes_last_wins(
+    def last_writer_wins(
         self: Transaction, tag: str, table: str, item: Item, *, condition: str | None = None, **values: object
     ) -> Transaction:
         if tag == "header" and random.random() < 0.4:
             return put(self, tag, table, item)
         return put(self, tag, table, item, condition=condition, **values)
 
-    monkeypatch.setattr(Transaction, "put", whoever_comes_last_wins)
+    monkeypatch.setattr(Transaction, "put", last_writer_wins)
     monkeypatch.setattr(workers, "STUCK_SECONDS", 3.0)
     # The first is enough nine times of ten: how the workers interleave is chance.
     seeds = (1_004, 1_003, 1_002, 1_001, 1_000)

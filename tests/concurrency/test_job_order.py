@@ -36,7 +36,7 @@ WORKERS = 4
 
 
 class Load(Run):
-    """A backlog in one queue, and workers on it. The clock stands still."""
+    """A backlog in one queue, and workers on it. The clock does not move."""
 
     def __init__(self, endpoint: str, name: str) -> None:
         super().__init__(0, endpoint, 0)
@@ -62,7 +62,9 @@ class Load(Run):
         assert self.platform.service.dispatcher.send(jobs) == []
 
     def serve_until(self, names: set[str], least: int = 0) -> list[str]:
-        """Several workers at once until these, and so many in all, are done; all that was served, in order."""
+        """Run several workers at once until these jobs, and that many in all, are done; return what was served, in
+        order.
+        """
         counted: Counter[str] = Counter()
         lock = threading.Lock()
 

@@ -37,21 +37,19 @@ def types() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("seed", range(1, RUNS + 1))
-def test_no_job_is_lost_doubled_or_miscounted_whoever_dies_and_whatever_the_queue_does(
-    endpoint: str, seed: int
-) -> None:
+def test_no_job_is_lost_doubled_or_miscounted_under_crashes_and_queue_faults(endpoint: str, seed: int) -> None:
     run = Run(seed, endpoint, JOBS)
     platform = run.play()
     assert broken(run, platform) == []
     assert run.faults["kills"]
-    assert len(run.told.ids) > JOBS // 2
+    assert len(run.reported.ids) > JOBS // 2
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)  # how workers interleave is chance: as a rule the first or second run shows it
 def test_a_store_that_does_not_check_leases_is_found_out(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def whoever_comes_last_wins(self: JobStore, ends: list[tuple[Job, Job]], *_: object) -> list[Job | None]:
+    def last_writer_wins(self: JobStore, ends: list[tuple[Job, Job]], *_: object) -> list[Job | None]:
         return [self._write(*end, "attribute_exists(pk) OR #state = :was") for end in ends]
 
-    monkeypatch.setattr(JobStore, "release_many", whoever_comes_last_wins)
+    monkeypatch.setattr(JobStore, "release_many", last_writer_wins)
     assert any(broken(run, run.play()) for run in (Run(1_000 + n, endpoint, JOBS, slow=60) for n in range(20)))

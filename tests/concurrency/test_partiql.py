@@ -102,7 +102,7 @@ def test_values_of_every_kind_are_set_removed_and_added(place: Place) -> None:
         ("attribute_not_exists(late) AND #state = :s AND #n < :n", ""),
     ],
 )
-def test_conditions_hold_for_the_same_items_and_refusals_say_what_stands_there(
+def test_conditions_hold_for_the_same_items_and_refusals_return_the_row(
     place: Place, condition: str, holds: str
 ) -> None:
     items = [

@@ -1,4 +1,4 @@
-"""Those who work on a pool at the same time. Each may die at any call to AWS; then it is started again."""
+"""Workers on a pool at the same time. Each may die at any AWS call; then it is started again."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Result = TypeVar("Result")
 
 
 class SomeTriggers:
-    """Stands for allocation.fifo: wakes the resolvers, and now and then loses a message."""
+    """An allocation.fifo that wakes the resolvers, and sometimes loses a message."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
@@ -117,7 +117,7 @@ class Worker(threading.Thread):
         return Command(self.actor, reason, key=reason, fingerprint=reason)
 
     def some_bot(self) -> str | None:
-        """One that was bought, as soon as there are any; None when the run ends first."""
+        """Return a paid bot as soon as there are any; None when the run ends first."""
         for _ in range(400):
             if bots := self.promises.bots():
                 return self.chance.choice(bots)
@@ -184,7 +184,7 @@ def uploader(uploads: list[Upload]) -> Callable[[Worker], None]:
                 try:
                     send(worker.shared.service(worker.client, worker.now))
                 except (Killed, TransactionConflict, Unavailable, ClientError):
-                    continue  # gone for good: the sweeper must finish it
+                    continue  # not repeated: the sweeper must finish it
             else:
                 worker.carry_out(send)
 
@@ -203,7 +203,7 @@ def _sender(worker: Worker, upload: Upload) -> Callable[[AdbotService], None]:
 
 
 def canceller(number: int) -> Callable[[Worker], None]:
-    """Cancels so many bots."""
+    """Cancel that many bots."""
 
     def work(worker: Worker) -> None:
         for n in range(number):
@@ -217,7 +217,7 @@ def canceller(number: int) -> Callable[[Worker], None]:
 
 
 def loser(number: int) -> Callable[[Worker], None]:
-    """Loses so many sessions, free ones and assigned ones."""
+    """Lose that many sessions, free ones and assigned ones."""
 
     def work(worker: Worker) -> None:
         for n in range(number):
@@ -234,7 +234,7 @@ def loser(number: int) -> Callable[[Worker], None]:
 
 
 def reassigner(number: int) -> Callable[[Worker], None]:
-    """Moves so many handfuls of sessions."""
+    """Move that many handfuls of sessions."""
 
     def work(worker: Worker) -> None:
         for n in range(number):
@@ -261,7 +261,7 @@ def _reassign(worker: Worker, adbot_id: str) -> Callable[[AdbotService, Command]
 
 
 def switcher(number: int) -> Callable[[Worker], None]:
-    """Starts and stops so many bots, and puts them on hold and lets them go."""
+    """Start and stop that many bots, put them on hold and release them."""
 
     def work(worker: Worker) -> None:
         for n in range(number):

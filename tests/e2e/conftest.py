@@ -23,7 +23,7 @@ START_SECONDS = 240
 RECEIVER_HOST = "hooks.test"
 """The name under which the stack reaches the receiver of these tests."""
 PLUGIN_ARN = "arn:aws:lambda:us-east-1:000000000000:function:e2e-plugin"
-"""A function that the tests of plugins make; the stack is told of it when it is deployed."""
+"""A function that the tests of plugins create; the stack knows it when it is deployed."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -108,7 +108,7 @@ def stack(own_stack: LocalStack | None) -> Stack:
 
 
 class Api:
-    """The HTTP API, called as one of the four roles or (None) as nobody."""
+    """The HTTP API, called with one of the roles or (None) without a token."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack

@@ -1,4 +1,4 @@
-"""Texts, plugins and accounts over real HTTP, with IAM enforced: what each worker may do, and nothing beside it."""
+"""Texts, plugins and accounts over real HTTP, with IAM enforced: what each worker may do, and nothing else."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_workers_of_texts_may_ask_one_model(aws: Aws, probe: Callable[..., A
 def plugin(aws: Aws, own_stack: Any) -> Iterator[str]:
     """A function of the operator's, with a role that may do nothing."""
     if own_stack is None:
-        pytest.skip("the running stack was not told of this plugin")
+        pytest.skip("the running stack does not list this plugin")
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("plugin.py", PLUGIN)

@@ -1,7 +1,7 @@
-"""Whatever is asked, the API answers as /openapi.json says: no 5xx, no status and no kind of body that is not there.
+"""The API answers every request as /openapi.json says: no 5xx, no undeclared status or body.
 
-Schemathesis makes the requests out of the document: of each route one for every limit and every way to break it
-(its coverage phase, the same on every run), and some by chance (with a fixed seed). As an admin, and as nobody.
+Schemathesis makes the requests out of the document: of each route one for every limit and every way to break it (its
+coverage phase, the same on every run), and some by chance (with a fixed seed). As an admin, and without a token.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def test_an_admin_is_answered_as_the_document_says(stack: Stack, api: Api, tmp_p
 
 @pytest.mark.long
 @pytest.mark.timeout(SECONDS + 60)
-def test_nobody_is_answered_as_the_document_says(stack: Stack, tmp_path: Path) -> None:
+def test_anonymous_requests_are_answered_as_the_document_says(stack: Stack, tmp_path: Path) -> None:
     said = ask(stack, tmp_path, "--phases", "fuzzing", "--max-examples", "2")
 
     assert chosen(said) == operations(stack)

@@ -1,4 +1,4 @@
-"""What becomes of mails, over real HTTP: sent by a job, reported by signed events, shown, and heeded."""
+"""Mails over real HTTP: sent by a job, reported by signed events, shown, and suppressed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def test_a_mail_is_delivered_and_its_course_is_shown(api: Api, eventually: Event
     assert sorted(report["status"] for report in shown["history"]) == ["accepted", "delivered", "processed"]
 
 
-def test_after_a_bounce_nothing_is_sent_there_until_somebody_lifts_it(api: Api, eventually: Eventually) -> None:
+def test_after_a_bounce_nothing_is_sent_until_an_operator_removes_the_suppression(
+    api: Api, eventually: Eventually
+) -> None:
     address = f"bounce-{uuid.uuid4().hex}@example.com"
     assert send(api, eventually, address)["state"] == "completed"
 

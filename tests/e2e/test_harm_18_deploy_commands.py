@@ -127,7 +127,7 @@ def test_the_outputs_that_readme_speaks_of_are_listed(said: dict[str, subprocess
 def test_every_function_has_the_layer_and_the_changed_parameter(endpoint: str, stack: dict[str, Any]) -> None:
     assert stack
     functions = aws(endpoint, "lambda").list_functions(MaxItems=100)["Functions"]
-    told = {
+    reported = {
         function["Environment"]["Variables"]["PUBLIC_API_URL"]
         for function in functions
         if "PUBLIC_API_URL" in function["Environment"]["Variables"]
@@ -135,7 +135,7 @@ def test_every_function_has_the_layer_and_the_changed_parameter(endpoint: str, s
 
     assert len(functions) > 30
     assert all(function["Runtime"] == "python3.13" and function["Layers"] for function in functions)
-    assert told == {"https://api.example.com"}
+    assert reported == {"https://api.example.com"}
 
 
 def test_providers_secrets_have_no_value_that_a_deployment_could_write(endpoint: str, stack: dict[str, Any]) -> None:

@@ -117,7 +117,7 @@ class Load:
         return view
 
     def batches(self, number: int) -> None:
-        """Enqueue so many batches, several at once."""
+        """Enqueue that many batches, several at once."""
         now, self._batches = self._batches[:number], self._batches[number:]
         with ThreadPoolExecutor(SENDERS) as senders:
             list(senders.map(self.batch, now))

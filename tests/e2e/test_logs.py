@@ -1,4 +1,4 @@
-"""The last of the end-to-end tests: what all the others made the functions log holds no secret and nobody's name."""
+"""The last of the end-to-end tests: the logs of all the others hold no secret and no personal data."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def secrets_of(stack: Stack, manager: Any) -> Iterator[tuple[str, str]]:
                     yield f"{field} of {secret['Name']}", text
 
 
-def test_no_log_holds_a_secret_or_tells_who_somebody_is(stack: Stack, aws: Callable[[str], Any]) -> None:
+def test_no_log_holds_a_secret_or_personal_data(stack: Stack, aws: Callable[[str], Any]) -> None:
     said = list(lines(aws("logs")))
 
     assert len(said) >= MIN_LINES

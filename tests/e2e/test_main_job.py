@@ -51,7 +51,7 @@ class Shop:
         )
 
     def plan(self, sessions: int) -> str:
-        """A plan of so many sessions for 49.00 euros."""
+        """Create a plan of that many sessions for 49.00 euros."""
         name = f"e2e-{sessions}"
         body = {"name": name, "pool": self.pool, "required_sessions": sessions, "amount": 4900, "currency": "eur"}
         assert self._api("admin", "PUT", f"/admin/plans/{name}", json=body).status_code in {200, 201}
@@ -171,7 +171,7 @@ def test_a_partial_refund_leaves_the_bot_alone(api: Api, shop: Shop, pool: str, 
     assert bots_of(api, pool)[0]["status"] == "QUEUED"
 
 
-def test_money_that_nobody_can_use_is_an_order_in_review_and_gets_its_bot_by_hand(
+def test_a_payment_without_usable_metadata_is_reviewed_and_gets_its_bot_manually(
     api: Api, shop: Shop, pool: str, eventually: Eventually
 ) -> None:
     sent = shop.completed("many")
@@ -234,9 +234,9 @@ def test_ten_thousand_lines_are_uploaded_with_a_verdict_each_and_one_bad_line_lo
         "admin", "POST", path, data="\n".join(lines).encode(), headers={"content-type": "application/x-ndjson"}
     )
     assert answer.status_code == 200, answer.text
-    told = answer.json()
-    assert (told["accepted"], told["invalid"], len(told["lines"])) == (9_999, 1, 10_000)
-    assert told["lines"][4_321]["status"] == "invalid"
+    reported = answer.json()
+    assert (reported["accepted"], reported["invalid"], len(reported["lines"])) == (9_999, 1, 10_000)
+    assert reported["lines"][4_321]["status"] == "invalid"
     assert api("viewer", "GET", f"/admin/queue/stats?pool={pool}").json()["free_stock"] == 9_999
 
 
@@ -250,7 +250,9 @@ def test_domain_events_reach_the_bus(
     heard: list[str] = []
 
     def all_heard() -> bool:
-        heard.extend(told["detail-type"] for told in listener() if told["detail"]["adbot_id"] == made["adbot_id"])
+        heard.extend(
+            reported["detail-type"] for reported in listener() if reported["detail"]["adbot_id"] == made["adbot_id"]
+        )
         return {"adbot.created", "adbot.resolved", "adbot.started"} <= set(heard)
 
     eventually(all_heard)

@@ -77,7 +77,7 @@ def test_a_node_that_was_busy_makes_it_later_at_no_attempts_cost(
     assert effects(stack, job["result"]["mint"]) == {"requests": 2, "effects": 1}
 
 
-def test_a_ticket_for_nobody_is_refused_by_its_field(api: Api) -> None:
+def test_a_ticket_without_an_owner_is_refused_by_its_field(api: Api) -> None:
     asked = ticket()
     asked["payload"]["owner"] = "FAe4sisG95oZ42w7buUn5qEE4TAnfTTFPiguZUHmhiF1"
     answer = api("admin", "POST", "/jobs", json=asked)

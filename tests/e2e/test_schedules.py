@@ -1,4 +1,4 @@
-"""Schedules and result webhooks over real HTTP: the sweeper makes jobs of ticks, jobs run, receivers are told."""
+"""Schedules and result webhooks over real HTTP: ticks become jobs, jobs run, receivers get the results."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def receiver(own_stack: LocalStack | None) -> Iterator[Receiver]:
         yield made
 
 
-def test_a_receiver_is_told_how_a_job_ended_again_when_it_could_not_and_knows_that_it_was_us(
+def test_a_receiver_gets_a_signed_result_and_retries_after_its_failure(
     api: Api, aws: Aws, stack: Stack, receiver: Receiver, eventually: Eventually
 ) -> None:
     receiver.answers = [(500, {})]
@@ -139,6 +139,6 @@ def test_a_receiver_is_told_how_a_job_ended_again_when_it_could_not_and_knows_th
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:4566/", "https://169.254.169.254/latest/", "https://localhost/"])
-def test_nobody_inside_is_told(api: Api, url: str) -> None:
+def test_internal_addresses_are_refused(api: Api, url: str) -> None:
     refused = api("admin", "POST", "/jobs", json={**TRACK, "webhook_url": url})
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "webhook_url")

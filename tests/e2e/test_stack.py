@@ -43,7 +43,7 @@ def handler(event, context):
 
 @pytest.fixture
 def probe(aws: Aws) -> Iterator[Callable[[str], Probe]]:
-    """A function that makes the AWS call it is told, with the role that it is given."""
+    """Return a function that makes a given AWS call with a given role."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("probe.py", PROBE)
@@ -88,7 +88,7 @@ def test_health_is_open_and_ready_means_tables_and_queues_are_there(api: Api) ->
 
 
 @pytest.mark.parametrize("header", [{}, {"authorization": "Bearer nonsense"}, {"authorization": "Bearer a.b.c"}])
-def test_without_a_good_token_nobody_gets_in(api: Api, header: dict[str, str]) -> None:
+def test_requests_without_a_valid_token_are_refused(api: Api, header: dict[str, str]) -> None:
     assert api(None, "GET", "/admin/queue/stats", headers=header).status_code == 401
 
 
@@ -238,7 +238,7 @@ def test_a_taken_port_is_named_with_the_way_to_choose_another() -> None:
 
 
 def test_the_layer_for_the_cloud_is_made_for_its_python_and_processor(tmp_path: Path) -> None:
-    # Not this machine's: whoever deploys may have neither.
+    # Not this machine's: the deploying machine may have neither.
     command = ["make", "-C", "layers/common", "build-CommonLayer", f"ARTIFACTS_DIR={tmp_path}"]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 

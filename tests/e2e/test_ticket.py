@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(900)
 Aws = Callable[[str], Any]
 
 MINTS = job_types.get("nft-mint") is not None
-LATE = "hang=8x1"  # the first request is done at once and answered after 8 s: time to kill whoever waits
+LATE = "hang=8x1"  # the first request is done at once and answered after 8 s: time to kill the waiting worker
 STEP_S = 180  # the money queue's longest lease is about a minute; then there is a retry's delay, and the next hop
 
 
@@ -133,16 +133,16 @@ class Box:
 
     def happened(self, flow: str, part: Part) -> int:
         """How often the provider did what a step is for. Its key is the step's job; a chain knows new tokens only."""
-        told, job = self.effects()[part.provider], self.step(flow, part.id).get("job_id")
-        keys = set(told) - self.minted if part.provider == "solana" else {job} & set(told)
-        return sum(told[key]["effects"] for key in keys)
+        reported, job = self.effects()[part.provider], self.step(flow, part.id).get("job_id")
+        keys = set(reported) - self.minted if part.provider == "solana" else {job} & set(reported)
+        return sum(reported[key]["effects"] for key in keys)
 
     def job(self, job_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.api("viewer", "GET", f"/jobs/{job_id}").json()
         return found
 
     def step(self, flow: str, name: str) -> dict[str, Any]:
-        """How a step stands; nothing before the workflow's first run."""
+        """Return the state of a step; empty before the workflow's first run."""
         return next((step for step in self.job(flow)["steps"] if step["step_id"] == name), {})
 
     def sweep(self) -> None:

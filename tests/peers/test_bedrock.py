@@ -89,6 +89,6 @@ def test_a_model_that_is_down_is_asked_again(bedrock: World, request: pytest.Fix
     assert run("generate-content", payload)["title"]
 
 
-def test_a_model_that_there_is_not_is_a_no(bedrock: World) -> None:
+def test_an_unknown_model_is_refused(bedrock: World) -> None:
     with providers(bedrock={"model": "arn:aws:nothing"}):
         assert failure("generate-content", WRITE)[0].kind == "permanent"

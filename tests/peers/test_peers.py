@@ -1,4 +1,4 @@
-"""The judges themselves: what they let pass, what they refuse, and that nobody outside of this machine reaches them."""
+"""The peers themselves: what they accept, what they refuse, and that they listen on this machine only."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def push(subscription: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return send_push(payload, context)
 
 
-def test_a_browser_of_somebody_elses_making_decrypts_what_we_send(service: str) -> None:
+def test_an_independent_browser_decrypts_what_we_send(service: str) -> None:
     subscription, name = browser(service)
 
     assert push(subscription, body="Ünïcode ✓", data={"n": 1})["status"] == 201

@@ -57,7 +57,7 @@ class Recorder:
 @contextmanager
 def stand_in() -> Iterator[str]:
     app = StandIns("http://stand-in.test", lambda _payload, _headers: 200, lambda: "whsec_test")
-    app.twilio.later = lambda _report: None  # nobody listens here
+    app.twilio.later = lambda _report: None  # without a webhook
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -92,7 +92,7 @@ def _credential(provider: str, name: str) -> Any:
     return found
 
 
-def judged(wire: Recorder) -> None:
+def judgement(wire: Recorder) -> None:
     """Every request is as published; what is not, Prism answers with 422."""
     assert wire.asked
     for method, path, body in wire.asked:
@@ -105,14 +105,14 @@ def test_every_kind_of_message_is_taken(wire: Recorder, kind: str) -> None:
 
     assert sent.sid
     assert sent.status
-    judged(wire)
+    judgement(wire)
 
 
 def test_the_list_of_messages_is_asked_for_as_published(wire: Recorder) -> None:
     twilio.find(MESSAGES["a text"], 0)
 
     assert wire.answers[-1].status == 200
-    judged(wire)
+    judgement(wire)
 
 
 def test_a_request_that_is_not_as_published_would_be_noticed(wire: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,11 +122,11 @@ def test_a_request_that_is_not_as_published_would_be_noticed(wire: Recorder, mon
         twilio.send(MESSAGES["a text"])
 
     with pytest.raises(AssertionError, match="ValidityPeriod"):
-        judged(wire)
+        judgement(wire)
     assert wire.answers[-1].status in {400, 422}  # Twilio's, and Prism's
 
 
-def test_without_credentials_nobody_is_let_in(wire: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_without_credentials_are_refused(wire: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(twilio, "make_headers", lambda **_: {})
 
     with pytest.raises((NotConfigured, ProviderFailed)):

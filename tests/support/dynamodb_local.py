@@ -153,7 +153,7 @@ def _classes() -> Path:
 
 
 def _class_path(emulator: Path) -> str:
-    # The launcher's own classes lie beside the package, wherever that is being unpacked.
+    # The launcher's own classes are next to the package, wherever that is being unpacked.
     classes = emulator.parents[1] / "classes"
     return os.pathsep.join(
         [str(classes), str(emulator / "DynamoDBLocal.jar"), str(emulator / "DynamoDBLocal_lib" / "*")]

@@ -1,6 +1,6 @@
 """localstripe on a free port of loopback; its own command line listens on all interfaces and keeps its state in a file.
 
-Ends when its standard input does: when whoever started it is gone.
+Ends when its standard input does: when its parent process is gone.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def test_sam_keeps_every_route_of_the_template_and_adds_none(body: dict[str, Any
         ("lambda:GetEventSourceMapping", "lambda:ListEventSourceMappings"),
     ],
 )
-def test_whoever_may_make_a_call_may_make_it_under_the_embedded_names(
+def test_an_allowed_call_is_allowed_under_the_embedded_names_too(
     expanded: dict[str, Any], action: str, also: str
 ) -> None:
     policies = [policy for role in of(expanded, "AWS::IAM::Role").values() for policy in role.get("Policies", [])]

@@ -45,7 +45,7 @@ def test_a_state_of_another_layout_is_refused_with_the_way_out_and_left_as_it_wa
     assert not mark or (tmp_path / "layout").read_text() == mark
 
 
-def test_tools_that_keep_files_beside_the_state_do_not_make_it_one(tmp_path: Path) -> None:
+def test_files_of_tools_next_to_the_state_do_not_count_as_state(tmp_path: Path) -> None:
     (tmp_path / "dynamodb-local").mkdir()
 
     state.claim(tmp_path)

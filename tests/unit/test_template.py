@@ -150,8 +150,8 @@ def test_the_tiers_of_the_template_are_the_queues_of_the_registry() -> None:
         job_queues.logical_id(queue): queue for queue in job_queues.QUEUES
     }
     for tier in TEMPLATE["Mappings"]["Tiers"]:
-        told = FUNCTIONS[f"{tier}WorkerFunction"]["Environment"]["Variables"]["JOB_QUEUE"]
-        assert told == {"Fn::FindInMap": ["Tiers", tier, "Queue"]}
+        reported = FUNCTIONS[f"{tier}WorkerFunction"]["Environment"]["Variables"]["JOB_QUEUE"]
+        assert reported == {"Fn::FindInMap": ["Tiers", tier, "Queue"]}
 
 
 def test_the_least_burst_has_room_for_the_largest_batch_and_its_callback() -> None:
@@ -231,23 +231,23 @@ def test_a_bad_record_is_singled_out_except_where_batches_must_stay_as_they_are(
     }
 
 
-def test_whoever_may_change_event_source_mappings_knows_them_and_no_others() -> None:
+def test_only_functions_that_may_change_event_source_mappings_know_them() -> None:
     allowed = {
         name: [resource["Fn::Sub"].rpartition(":")[2] for resource in statement["Resource"]]
         for name, statement in statements()
         if "lambda:UpdateEventSourceMapping" in statement["Action"]
     }
-    told = {
+    reported = {
         name
         for name, function in FUNCTIONS.items()
         if "EVENT_SOURCE_MAPPINGS" in function.get("Environment", {}).get("Variables", {})
     }
     workers = [f"${{{name}Jobs}}" for name, queue, _ in consumers() if name.endswith("WorkerFunction")]
 
-    assert {f"{name.removesuffix('Role')}Function" for name in allowed} == told
+    assert {f"{name.removesuffix('Role')}Function" for name in allowed} == reported
     for mappings in allowed.values():
         assert sorted(mappings) == sorted(workers)
-    for name in told:
+    for name in reported:
         environment = FUNCTIONS[name]["Environment"]["Variables"]
         assert set(json.loads(environment["EVENT_SOURCE_MAPPINGS"]["Fn::Sub"]).values()) == set(workers)
 
@@ -351,7 +351,7 @@ def test_a_providers_credentials_are_read_only_where_it_is_spoken_to() -> None:
     )
 
 
-def test_nobody_may_change_or_delete_what_the_ledger_says() -> None:
+def test_no_function_may_change_or_delete_ledger_entries() -> None:
     allowed = {
         action
         for _, statement in statements()
@@ -448,7 +448,7 @@ def test_reports_are_written_by_one_role_and_deleted_by_none() -> None:
     }
 
 
-def test_whoever_cleans_up_may_delete_nothing_of_orders_payments_and_the_ledger() -> None:
+def test_the_cleanup_may_delete_no_orders_payments_or_ledger_entries() -> None:
     deleting = [
         str(statement["Resource"])
         for name, statement in statements()
@@ -489,7 +489,7 @@ def test_the_routes_of_template_and_code_are_the_same_and_as_open() -> None:
 
 
 def test_no_function_declares_a_route_of_its_own() -> None:
-    """SAM makes none of such an event beside a DefinitionBody, and reports nothing."""
+    """SAM ignores such an event next to a DefinitionBody, and reports nothing."""
     events = [event["Type"] for function in FUNCTIONS.values() for event in function.get("Events", {}).values()]
 
     assert "HttpApi" not in events

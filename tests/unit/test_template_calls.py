@@ -60,7 +60,7 @@ def test_users_are_made_by_one_worker_in_one_pool_and_never_deleted_or_signed_in
     }
 
 
-def test_the_pool_has_the_mark_by_which_a_job_knows_its_user_and_nobody_changes_it() -> None:
+def test_the_pool_has_the_immutable_attribute_by_which_a_job_knows_its_user() -> None:
     (mark,) = RESOURCES["UserPool"]["Properties"]["Schema"]
 
     assert (mark["Name"], mark["Mutable"]) == ("job", False)

@@ -14,8 +14,9 @@ Position = tuple[str, int]
 
 @dataclass
 class PoolInMemory:
-    """Header, items and bots of one pool, with a naive model beside them: a list of waiting bots in order and a
-    list of free positions in order."""
+    """Header, items and bots of one pool, with a naive model: the waiting bots and the free positions, each a list in
+    order.
+    """
 
     header: PoolState = field(default_factory=lambda: PoolState("p"))
     inbox: list[InboxEntry] = field(default_factory=list)
@@ -113,7 +114,7 @@ class PoolInMemory:
 
     def _model_serves(self, name: str, runs: tuple[Run, ...], *, complete: bool) -> None:
         """First in line, first of the stock: nothing else is allowed."""
-        assert self.line[0] == name, "somebody jumped the queue"
+        assert self.line[0] == name, "a bot jumped the queue"
         given = [(run.upload, offset) for run in runs for offset in range(run.offset, run.end)]
         assert given == self.free[: len(given)], "not the next sessions of the stock"
         del self.free[: len(given)]
@@ -150,7 +151,7 @@ class PoolInMemory:
             self.free += [(run.upload, n) for run in change.released.ranges for n in range(run.offset, run.end)]
 
     def place(self, position: Position) -> StockPosition:
-        """Where a free session stands."""
+        """Return the place of a free session."""
         for number in sorted(self.segments, reverse=True):
             segment = self.segments[number]
             at = segment.position(*position)

@@ -39,7 +39,7 @@ def test_a_bot_bought_while_stock_is_short_gets_what_there_is_and_waits_for_the_
     assert (pool.header.queue_length, pool.header.missing_total, pool.header.free) == (1, 2, 0)
 
 
-def test_nobody_behind_the_head_gets_anything_before_the_head_is_complete() -> None:
+def test_bots_behind_the_head_get_nothing_before_the_head_is_complete() -> None:
     pool = PoolInMemory()
     big, small = pool.buy(500), pool.buy(1)
     pool.step()
@@ -216,7 +216,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.pool.check()
 
     def teardown(self) -> None:
-        """Left alone, the resolver always comes to an end with either no stock or nobody waiting."""
+        """Without further commands the resolver ends with no stock or no waiting bot."""
         for _ in range(500):
             if self.pool.step().changes_nothing:
                 break

@@ -165,7 +165,7 @@ def at_anothers_place(snapshot: PoolSnapshot) -> PoolSnapshot:
 
 
 def free_but_skipped(snapshot: PoolSnapshot) -> PoolSnapshot:
-    """The cursor stands behind sessions that nobody got."""
+    """Put the cursor behind sessions that were never assigned."""
     ahead = segment_ahead(snapshot)
     return with_header(ahead, cursor_segment=ahead.header.next_segment)
 
@@ -258,7 +258,7 @@ def test_the_good_history_has_something_for_every_rule() -> None:
 
 
 @pytest.mark.parametrize("code", FindingCode)
-def test_a_history_that_breaks_a_rule_is_told_by_that_rules_name(code: FindingCode) -> None:
+def test_a_history_that_breaks_a_rule_is_reported_under_that_rules_name(code: FindingCode) -> None:
     assert code in codes(BROKEN[code](good()))
 
 
@@ -275,7 +275,7 @@ def test_a_bot_that_was_set_aside_properly_is_no_finding() -> None:
     assert codes(parked) >= {FindingCode.ENTRY_STRAY, FindingCode.HEADER_QUEUE_LENGTH}
 
 
-def test_an_inbox_entry_of_a_cancelled_bot_is_stray_and_one_that_wants_another_number_disagrees() -> None:
+def test_an_inbox_entry_is_stray_for_a_cancelled_bot_and_disagrees_with_another_number() -> None:
     story = good()
     (arrival,) = story.inbox
     bot = story.adbots[arrival.adbot_id]
@@ -322,7 +322,7 @@ def test_what_only_one_look_found_was_a_change_under_way_and_no_drift() -> None:
     assert (report.conclusive, report.findings) == (True, [])
 
 
-def test_a_pool_that_never_stands_still_gives_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pool_that_keeps_changing_gives_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     with world() as on:
         _play(on)
         read = Reconciler.read

@@ -1,4 +1,4 @@
-"""Somebody else is faster, exactly between two reads."""
+"""Another process is faster, exactly between two reads."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_free_session_that_is_given_away_while_it_is_being_lost_is_taken_from_
         (["ConditionalCheckFailed", "ThrottlingError"], TransactionConflict),
     ],
 )
-def test_a_conflict_beside_a_failed_condition_is_contention(reasons: list[str], outcome: type[Exception]) -> None:
+def test_a_conflict_with_a_failed_condition_is_contention(reasons: list[str], outcome: type[Exception]) -> None:
     class Client:
         def transact_write_items(self, **_: object) -> None:
             error = {"Error": {"Code": "TransactionCanceledException", "Message": ""}}

@@ -166,7 +166,7 @@ def test_a_bot_that_runs_is_cancelled_or_on_hold_cannot_be_started(on_aws: World
         on_aws.adbots.start(bot.id, Command(CARA), "cara")
 
 
-def test_a_bot_of_somebody_else_is_not_there(on_aws: World) -> None:
+def test_a_bot_of_another_user_is_not_found(on_aws: World) -> None:
     on_aws.pool()
     bot = on_aws.create(1, user="cara")
     for question in (on_aws.adbots.adbot, lambda i, o: on_aws.adbots.start(i, Command(CARA), o)):
@@ -349,7 +349,7 @@ def _corrupt(on_aws: World, adbot_id: str) -> None:
     aws.dynamodb().put_item(TableName=on_aws.env["ADBOTS_TABLE"], Item=item)
 
 
-def test_a_bot_whose_record_is_wrong_is_set_aside_after_three_strikes_and_blocks_nobody(on_aws: World) -> None:
+def test_a_bot_with_a_wrong_record_is_parked_after_three_strikes_and_blocks_no_other(on_aws: World) -> None:
     on_aws.pool()
     bad, good = on_aws.create(1), on_aws.create(1)
     _corrupt(on_aws, bad.id)
@@ -463,7 +463,7 @@ def test_an_order_in_review_gets_its_bot_from_an_operator(on_aws: World) -> None
 # Ledger
 
 
-def test_whoever_changes_something_signs_for_it(on_aws: World) -> None:
+def test_every_change_is_signed_by_its_caller(on_aws: World) -> None:
     on_aws.pool()
     on_aws.upload("s1", "s2")
     bot = on_aws.create(1)

@@ -83,7 +83,7 @@ def test_a_rebuild_that_dies_anywhere_ends_right_when_it_is_tried_again(counting
         assert counting.run("rebuild-article-stats", job=f"dies-{number}", steps=2)["articles"] == 3
 
 
-def test_an_article_that_nobody_knows_fails_its_job(counting: Counting) -> None:
+def test_an_unknown_article_fails_its_job(counting: Counting) -> None:
     with pytest.raises(PermanentError, match="names this article"):
         counting.run("rebuild-article-stats", {"article_id": "nothing"})
 

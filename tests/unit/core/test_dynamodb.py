@@ -38,7 +38,7 @@ def test_a_value_that_this_project_does_not_store_is_refused(value: Any) -> None
         encode({"a": value})
 
 
-def test_a_refused_transaction_names_the_tags_and_what_stood_there(on_aws: World) -> None:
+def test_a_refused_transaction_names_the_tags_and_returns_the_rows(on_aws: World) -> None:
     table = on_aws.env["ADBOTS_TABLE"]
     Transaction(aws.dynamodb()).create("first", table, {"pk": "a", "sk": "a", "n": 1}).commit()
 
@@ -104,7 +104,7 @@ def test_numbers_are_added_to_an_item_whether_it_is_there_or_not(on_aws: World) 
 
 
 class Conflicting:
-    """A client whose writes meet transactions, so many times."""
+    """A client whose first writes meet transactions."""
 
     def __init__(self, times: int) -> None:
         self.left = times

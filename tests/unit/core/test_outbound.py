@@ -27,7 +27,7 @@ def _no_sockets() -> None:
 
 @pytest.fixture(autouse=True)
 def asked() -> Iterator[list[Any]]:
-    """Where somebody wanted to connect to; only loopback is let through."""
+    """The addresses of attempted connections; only loopback is let through."""
     with only_loopback() as tried:
         yield tried
 
@@ -341,7 +341,7 @@ def secure(certificate: Path) -> Iterator[tuple[Receiver, list[str | None]]]:
         yield made, asked
 
 
-def test_the_certificate_must_be_for_the_name_and_the_name_is_told(
+def test_the_certificate_must_be_for_the_name_that_tls_announces(
     secure: tuple[Receiver, list[str | None]], certificate: Path
 ) -> None:
     receiver, asked = secure
@@ -364,7 +364,7 @@ def test_a_certificate_for_another_name_is_refused(
     assert receiver.seen == []
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(secure: tuple[Receiver, list[str | None]]) -> None:
+def test_an_untrusted_certificate_is_refused(secure: tuple[Receiver, list[str | None]]) -> None:
     receiver, _ = secure
     host = f"receiver.example.com:{receiver.port}"
     with pytest.raises(Unreachable):

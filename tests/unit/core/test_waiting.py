@@ -1,4 +1,4 @@
-"""What a Retry-After header says, whoever wrote it."""
+"""What a Retry-After header says, in every form."""
 
 from __future__ import annotations
 

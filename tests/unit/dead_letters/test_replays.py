@@ -1,4 +1,4 @@
-"""Governed replays: at their rate, each letter at most once, whoever dies and however many go on with them."""
+"""Replays: at their rate, each dead letter at most once, under crashes and with several workers."""
 
 from __future__ import annotations
 
@@ -89,9 +89,9 @@ def test_a_job_that_dies_again_on_a_clock_that_is_behind_is_known_by_its_mark(of
     now = office.jobs.clock.now
     office.jobs.clock.now = replay.created_at - 60_000
     office.jobs.work(job)
-    stands = office.jobs.get(job)
+    current = office.jobs.get(job)
     office.jobs.store.change(
-        stands, stands.changed(state=JobState.DEAD, run_at=None, due_at=None, finished_at=now - 60_000)
+        current, current.changed(state=JobState.DEAD, run_at=None, due_at=None, finished_at=now - 60_000)
     )
     office.jobs.clock.now = now
 
@@ -277,8 +277,8 @@ def test_killed_after_any_call_of_replaying_one_it_happens_once(
         with suppress(Conflict):  # the person asks again
             office.letters.replay(job.id, ADMIN)
         finish_whatever_dies(office)
-        stands = office.jobs.get(job)
-        assert (stands.state, stands.cycle) == (JobState.COMPLETED, 1), f"after call {call}"
+        current = office.jobs.get(job)
+        assert (current.state, current.cycle) == (JobState.COMPLETED, 1), f"after call {call}"
         assert after.effects == {"n0": 1}
 
 

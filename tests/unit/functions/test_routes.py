@@ -57,7 +57,7 @@ def test_a_body_over_the_limit_is_a_problem_document_wherever_one_is_taken(on_aw
 
 
 @pytest.mark.parametrize("long", ["x" * 513, "ü" * 257, "x" * 2100], ids=["513", "ü", "2100"])
-def test_an_id_that_is_too_long_for_any_is_not_found_and_nobody_is_asked(on_aws: World, long: str) -> None:
+def test_an_id_that_is_too_long_is_not_found_without_an_aws_call(on_aws: World, long: str) -> None:
     found = {}
     with crash_after(None) as calls:
         for key, (function, route) in ROUTES.items():
@@ -177,9 +177,7 @@ def test_the_life_of_a_bot_over_http(on_aws: World) -> None:
     ("function", "route"),
     [("adbots", "GET /adbots/{id}"), ("start", "POST /adbots/{id}/start"), ("start", "POST /adbots/{id}/stop")],
 )
-def test_a_bot_of_another_customer_is_not_found_as_one_that_is_not_there(
-    on_aws: World, function: str, route: str
-) -> None:
+def test_a_bot_of_another_customer_is_answered_like_a_missing_bot(on_aws: World, function: str, route: str) -> None:
     on_aws.pool()
     bot = on_aws.create(1, user="cara")
     foreign = on_aws.http(function, route, role="customer", user="mallory", id=bot.id)

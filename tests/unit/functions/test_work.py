@@ -62,7 +62,7 @@ def work(world: World, *bodies: Any) -> list[int]:
 def test_a_wrong_message_is_dropped_and_all_others_of_a_full_batch_run(on_aws: World, wrong: Any) -> None:
     new_provider()
     with known_types(charging()):
-        jobs = enqueued(10)  # so many wait that the batch is full, and their order is looked at
+        jobs = enqueued(10)  # enough for a full batch, whose order counts
 
         assert work(on_aws, wrong, *(JobMessage.for_job(job).to_message() for job in jobs)) == []
 

@@ -88,13 +88,13 @@ CATALOGUE = {
 
 def sale(**changes: Any) -> Event:
     """A paid Checkout session of the plan `starter`, changed; a change of the metadata replaces its fields."""
-    told = dict(changes)
-    written = metadata(**told.pop("metadata", {}))
-    amount = told.pop("amount", 4900)
+    reported = dict(changes)
+    written = metadata(**reported.pop("metadata", {}))
+    amount = reported.pop("amount", 4900)
     event = sample("checkout.session.completed")
     event["id"] = "evt_sale"
     event["data"]["object"] |= {"id": "cs_1", "payment_intent": "pi_1", "metadata": written}
-    event["data"]["object"] |= {"amount_subtotal": amount, "amount_total": amount, **told}
+    event["data"]["object"] |= {"amount_subtotal": amount, "amount_total": amount, **reported}
     return event
 
 
@@ -113,8 +113,8 @@ def renewal(number: int = 2, *, amount: Any = 4900, plan: str = "monthly", **cha
 
 
 def subscribed(**changes: Any) -> Event:
-    told = {"mode": "subscription", "subscription": "sub_1", "invoice": "in_1", "payment_intent": None}
-    return sale(**{**told, "metadata": {"plan_id": "monthly"}, **changes})
+    reported = {"mode": "subscription", "subscription": "sub_1", "invoice": "in_1", "payment_intent": None}
+    return sale(**{**reported, "metadata": {"plan_id": "monthly"}, **changes})
 
 
 def review(shop: World) -> str:
@@ -269,10 +269,10 @@ def decide(event: Event) -> tuple[str, str, bool]:
     assert fact is not None
     versions = {plan: CATALOGUE.get(plan, []) for plan in checks.plan_ids(fact.facts)}
     plan = checks.offer(fact.facts, versions)
-    judged = Judgement(
+    check_requests = Judgement(
         problems=checks.problems(fact.facts, versions), required=plan.required_sessions if plan else None
     )
-    order = apply("pi_1", fact.facts, fact, None, 1, default_pool="standard", judgement=judged).order
+    order = apply("pi_1", fact.facts, fact, None, 1, default_pool="standard", judgement=check_requests).order
     assert order is not None
     return order.status, order.review_reason or "", order.adbot_id is not None
 
@@ -482,19 +482,17 @@ def test_whatever_a_sale_says_it_is_a_bot_exactly_if_all_of_it_fits(
     events=st.lists(st.sampled_from(["session", "again", "first invoice", "renewal"]), min_size=1, max_size=5),
     price=st.sampled_from([4900, 100]),
 )
-def test_however_often_and_in_whatever_order_a_sale_is_told_it_is_one_order(
-    shop: World, events: list[str], price: int
-) -> None:
+def test_a_sale_reported_often_and_in_any_order_is_one_order(shop: World, events: list[str], price: int) -> None:
     empty()
     shop.pool()
     put(shop, "monthly", **MONTHLY)
-    told = {
+    reported = {
         "session": subscribed(amount=price),
         "again": subscribed(amount=price) | {"id": "evt_again"},
         "first invoice": renewal(1, amount=price, billing_reason="subscription_create"),
         "renewal": renewal(2, amount=price),
     }
-    happen(shop, *(told[name] for name in events))
+    happen(shop, *(reported[name] for name in events))
     found = audit(shop)
     assert (found.order.status, len(found.bots)) == (("PAID", 1) if price == 4900 else ("REVIEW", 0))
 

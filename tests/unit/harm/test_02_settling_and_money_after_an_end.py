@@ -146,7 +146,7 @@ def after(kind: str, day: float, buys: Purchase) -> Event:
 
 @pytest.mark.parametrize("kind", ["ended", "lost"])
 @pytest.mark.parametrize("order", list(permutations(range(3))))
-def test_money_after_an_end_is_looked_at_whatever_is_told_first(shop: World, kind: str, order: tuple[int, ...]) -> None:
+def test_money_after_an_end_is_reviewed_in_any_order_of_events(shop: World, kind: str, order: tuple[int, ...]) -> None:
     buys = Purchase(subscription=True)
     events = [at(buys.invoice(1), 0), after(kind, 20, buys), at(buys.invoice(2), 30)]
     links = [buys.link(1)] if kind == "lost" else []
@@ -174,21 +174,21 @@ def final_bill(buys: Purchase) -> Event:
     return event
 
 
-@pytest.mark.parametrize("told", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("reported", [(0, 1), (1, 0)])
 @pytest.mark.parametrize(
     "invoice",
     [
-        lambda buys: at(buys.invoice(2), 21, paid=19),  # paid before the end, told after it
+        lambda buys: at(buys.invoice(2), 21, paid=19),  # paid before the end, reported after it
         lambda buys: at(buys.invoice(2, amount_paid=0, amount_due=0), 21),  # of nothing
         final_bill,
     ],
 )
 def test_what_was_paid_before_an_end_or_for_the_time_before_it_needs_no_person(
-    shop: World, invoice: Any, told: tuple[int, int]
+    shop: World, invoice: Any, reported: tuple[int, int]
 ) -> None:
     buys = Purchase(subscription=True)
     events = [at(buys.deleted(), 20), invoice(buys)]
-    happen(shop, at(buys.checkout(), 0), at(buys.invoice(1), 0), *(events[index] for index in told))
+    happen(shop, at(buys.checkout(), 0), at(buys.invoice(1), 0), *(events[index] for index in reported))
     assert (audit(shop).order.status, audit(shop).bot.status) == (OrderStatus.ENDED, AdbotStatus.CANCELLED)
 
 
@@ -270,7 +270,7 @@ def test_in_any_order_exactly_the_money_paid_after_the_end_is_looked_at(
 
 
 def sweep(shop: World, monkeypatch: pytest.MonkeyPatch, hours: float) -> None:
-    """The sweeper's tick, so many hours from now."""
+    """The sweeper's tick, that many hours from now."""
     door = payments.from_env()
     with monkeypatch.context() as patched:
         patched.setattr(door, "_now", lambda: system_clock() + int(hours * 3_600_000))
@@ -324,9 +324,7 @@ def test_a_sale_that_comes_after_the_day_takes_over_what_waited(
     assert shop.adbots.store.orders_in_review(10, None)[0] == []
 
 
-def test_further_refunds_of_what_waits_for_a_person_are_told_in_its_order(
-    shop: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_further_refunds_of_an_order_in_review_show_in_its_order(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
     buys = Purchase("elsewhere")
     happen(shop, buys.refund(1000))
     sweep(shop, monkeypatch, 25)

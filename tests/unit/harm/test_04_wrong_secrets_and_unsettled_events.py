@@ -98,7 +98,7 @@ def runbook() -> str:
 
 
 def sweep_at(shop: World, monkeypatch: pytest.MonkeyPatch, minutes: float) -> None:
-    """The sweeper's tick, so many minutes from now."""
+    """The sweeper's tick, that many minutes from now."""
     door = payments.from_env()
     with monkeypatch.context() as patched:
         patched.setattr(door, "_now", lambda: system_clock() + int(minutes * 60_000))

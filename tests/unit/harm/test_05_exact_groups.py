@@ -48,7 +48,7 @@ def test_a_person_in_no_group_is_a_customer(claim: Any) -> None:
     assert groups_of(claim) == {"customer"}
 
 
-NOBODY: dict[str, Any] = {
+NO_CALLER: dict[str, Any] = {
     "empty": "",
     "a comma": "[partners,owner]",
     "commas": "[owner,admin]",
@@ -82,7 +82,7 @@ NOBODY: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("claim", NOBODY.values(), ids=NOBODY.keys())
+@pytest.mark.parametrize("claim", NO_CALLER.values(), ids=NO_CALLER.keys())
 def test_what_only_looks_like_a_group_gives_no_role(claim: Any) -> None:
     assert not groups_of(claim) & ROLES
 
@@ -100,7 +100,7 @@ def answer_to(on: World, claims: dict[str, Any]) -> tuple[int, str]:
     return answer["statusCode"], json.loads(answer["body"]).get("detail", "")
 
 
-@pytest.mark.parametrize("claim", NOBODY.values(), ids=str)
+@pytest.mark.parametrize("claim", NO_CALLER.values(), ids=str)
 def test_a_route_of_the_staff_refuses_what_only_looks_like_a_group(on: World, claim: Any) -> None:
     status, detail = answer_to(on, {"sub": "eve", "token_use": "access", "cognito:groups": claim})
     assert (status, detail[:27]) == (403, "needs one of the roles admi")

@@ -58,7 +58,7 @@ def _no_sockets() -> None:
 
 @pytest.fixture(autouse=True)
 def tried() -> Iterator[list[Any]]:
-    """Where somebody wanted to connect to; only loopback is let through."""
+    """The addresses of attempted connections; only loopback is let through."""
     with only_loopback() as addresses:
         yield addresses
 

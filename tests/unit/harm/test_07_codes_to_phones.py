@@ -1,4 +1,4 @@
-"""One-time codes: nobody keeps them from a phone, nobody has them sent to a range, and a refused ask spends nothing."""
+"""One-time codes: others cannot block a phone's codes or send them to a range, and a refused request spends nothing."""
 
 from __future__ import annotations
 
@@ -289,7 +289,7 @@ def test_of_two_at_once_one_token_is_taken_by_one(on: World) -> None:
     assert set(refused) == {"a", "b"}
 
 
-def test_who_always_meets_others_is_told_to_come_again(on: World) -> None:
+def test_a_caller_that_always_conflicts_is_asked_to_retry(on: World) -> None:
     empty()
     clock = FakeClock()
     limits, other = buckets(on, clock), buckets(on, clock)

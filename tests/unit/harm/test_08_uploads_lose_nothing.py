@@ -71,9 +71,9 @@ def accepted(uploaded: Uploaded) -> list[str]:
     return [line.session.id for line in uploaded.lines if line.session and line.verdict is LineVerdict.ACCEPTED]
 
 
-def check(on_aws: World, wanted: set[str], told: list[str]) -> None:
-    """Each session is in the stock once, was accepted as often as it is there, and a bot can have it."""
-    assert sorted(told) == sorted(wanted)
+def check(on_aws: World, wanted: set[str], reported: list[str]) -> None:
+    """Each session is in the stock once, was accepted exactly once, and a bot can have it."""
+    assert sorted(reported) == sorted(wanted)
     sweep(on_aws)
     header = on_aws.adbots.pools.header("standard")
     assert (header.free, header.stock_total) == (len(wanted), len(wanted))
@@ -98,8 +98,8 @@ def test_an_upload_met_by_the_sweeper_after_any_call_has_every_accepted_line_in_
         with world() as on_aws:
             on_aws.pool()
             with after_call(number, lambda w=on_aws: sweep(w)):  # type: ignore[misc]
-                told = accepted(on_aws.upload(*IDS, key=key))
-            check(on_aws, set(IDS), told)
+                reported = accepted(on_aws.upload(*IDS, key=key))
+            check(on_aws, set(IDS), reported)
 
 
 @pytest.mark.parametrize("key", ["k", None])
@@ -113,10 +113,10 @@ def test_a_repetition_of_a_dead_upload_met_by_the_sweeper_after_any_call_loses_n
                     on_aws.upload(*IDS, key=key)
                 with after_call(number, lambda w=on_aws: sweep(w)):  # type: ignore[misc]
                     repeated = on_aws.upload(*IDS, key=key)
-                # Without a key, what died after it was published had told its caller nothing, but might have.
+                # Without a key, an upload that died after its publication has not answered its caller, but might have.
                 states = {line.verdict for line in repeated.lines}
-                told = list(IDS) if key is None and states == {LineVerdict.DUPLICATE} else accepted(repeated)
-                check(on_aws, set(IDS), told)
+                reported = list(IDS) if key is None and states == {LineVerdict.DUPLICATE} else accepted(repeated)
+                check(on_aws, set(IDS), reported)
 
 
 def test_a_repetition_under_the_same_key_while_the_first_is_at_work_is_answered_the_same() -> None:
@@ -134,10 +134,10 @@ def test_two_uploads_of_one_file_at_once_accept_each_line_to_one_of_them() -> No
     for number in range(1, calls_of_an_upload() + 1):
         with world() as on_aws:
             on_aws.pool()
-            told: list[str] = []
-            with after_call(number, lambda w=on_aws, t=told: t.extend(accepted(w.upload(*IDS)))):  # type: ignore[misc]
-                told.extend(accepted(on_aws.upload(*IDS)))
-            check(on_aws, set(IDS), told)
+            reported: list[str] = []
+            with after_call(number, lambda w=on_aws, t=reported: t.extend(accepted(w.upload(*IDS)))):  # type: ignore[misc]
+                reported.extend(accepted(on_aws.upload(*IDS)))
+            check(on_aws, set(IDS), reported)
 
 
 @pytest.mark.parametrize("key", ["k", None])
@@ -146,11 +146,11 @@ def test_two_uploads_with_common_ids_at_once_accept_each_id_once(key: str | None
     for number in range(1 if key else 2, calls_of_an_upload() + 1, 2):
         with world() as on_aws:
             on_aws.pool()
-            told: list[str] = []
+            reported: list[str] = []
             other = key and f"{key}2"
-            with after_call(number, lambda w=on_aws, t=told, k=other: t.extend(accepted(w.upload(*others, key=k)))):  # type: ignore[misc]
-                told.extend(accepted(on_aws.upload(*IDS, key=key)))
-            check(on_aws, {*IDS, *others}, told)
+            with after_call(number, lambda w=on_aws, t=reported, k=other: t.extend(accepted(w.upload(*others, key=k)))):  # type: ignore[misc]
+                reported.extend(accepted(on_aws.upload(*IDS, key=key)))
+            check(on_aws, {*IDS, *others}, reported)
 
 
 def test_a_dead_upload_that_the_sweeper_finished_is_completed_by_its_repetition_and_answered_alike_for_ever() -> None:
@@ -177,8 +177,8 @@ def test_hundreds_of_lines_repeated_while_the_sweeper_finishes_them_are_all_in_s
     with pytest.raises(Killed), crash_after(2):
         on_aws.upload(*ids, key="k")
     with after_call(4, lambda: sweep(on_aws)):
-        told = accepted(on_aws.upload(*ids, key="k"))
-    assert (len(told), on_aws.adbots.pools.header("standard").free) == (150, 150)
+        reported = accepted(on_aws.upload(*ids, key="k"))
+    assert (len(reported), on_aws.adbots.pools.header("standard").free) == (150, 150)
 
 
 # Duplicates

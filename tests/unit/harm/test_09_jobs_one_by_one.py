@@ -122,7 +122,7 @@ def test_a_sweep_sends_every_good_due_job_and_leaves_unreadable_rows_as_they_are
     assert {jobs.get(job).state for job in good} == {JobState.COMPLETED}
 
 
-def test_lost_messages_are_sent_again_beside_unreadable_rows(jobs: Jobs) -> None:
+def test_lost_messages_are_sent_again_despite_unreadable_rows(jobs: Jobs) -> None:
     bad = damaged(jobs)
     good = [jobs.enqueue("note", {"name": f"g{number}"}) for number in range(3)]
     for name, job in bad.items():
@@ -199,7 +199,7 @@ def test_an_unreadable_job_alone_is_answered_with_the_attribute_and_never_its_va
     assert "tip-top-secret" not in str(answer.json)
 
 
-def test_dead_letters_are_listed_beside_an_unreadable_one(jobs: Jobs) -> None:
+def test_dead_letters_are_listed_despite_an_unreadable_one(jobs: Jobs) -> None:
     dead = [jobs.enqueue("mail", {"name": str(number), "goes": ["transient"] * 9}) for number in range(3)]
     jobs.settle()
     damage(jobs, dead[1], {"failure": {"S": "no"}})

@@ -137,7 +137,7 @@ def test_a_step_gives_a_position_twice_that_came_back_between_two_reads() -> Non
     assert not plan(header, inbox, [], [Segment(0, (Run("u", 0, 4),))], 10).gives_twice
 
 
-def test_a_bot_that_stands_twice_in_its_queue_is_served_once_and_the_later_entry_is_set_aside(
+def test_a_bot_with_two_entries_is_served_once_and_the_later_entry_is_set_aside(
     on_aws: World, sent: list[list[tuple[str, str]]]
 ) -> None:
     on_aws.pool()

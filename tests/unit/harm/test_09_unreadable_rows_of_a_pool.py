@@ -153,9 +153,9 @@ def check_in_order(world: World, rows: Rows, where: str, spoils: dict[str, list[
         header = world.adbots.pools.header(pool)
         assert (header.parked, header.queue_length, header.missing_total, header.free) == (1, 0, 0, 3), case
         assert counted["AdbotsParked"] == 1, case
-        told = findings(world, pool)
+        reported = findings(world, pool)
         assert (
-            others(told, bad.id, str(bad.inbox_id or "?"), f"{bad.seq:012d}" if bad.seq is not None else "?") == []
+            others(reported, bad.id, str(bad.inbox_id or "?"), f"{bad.seq:012d}" if bad.seq is not None else "?") == []
         ), case
 
         # The version that wrote it is back: the operator lets the bot wait again.
@@ -356,7 +356,7 @@ def test_a_session_in_a_segment_that_came_back_is_found_and_can_be_lost(on_aws: 
 # Pools and lists
 
 
-def test_a_pool_whose_header_is_unreadable_stands_alone(on_aws: World, rows: Rows, counted: Counter[str]) -> None:
+def test_a_pool_with_an_unreadable_header_stops_no_other_pool(on_aws: World, rows: Rows, counted: Counter[str]) -> None:
     on_aws.pool("alpha"), on_aws.pool("omega")
     key = items.header_key("standard")
     on_aws.pool()

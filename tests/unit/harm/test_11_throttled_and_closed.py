@@ -254,7 +254,7 @@ def test_a_senders_throttle_does_not_hold_back_the_other_sender(jobs: Jobs, sky:
     assert kind("send-whatsapp", SMS) == "throttled"
 
 
-def test_an_object_that_is_locked_holds_back_nobody_else(jobs: Jobs, sky: Weather) -> None:
+def test_a_locked_object_delays_no_other_job(jobs: Jobs, sky: Weather) -> None:
     sky.shape = stripe_error(429, "invalid_request_error", "lock_timeout", {"stripe-should-retry": "true"})
     locked = attempt(jobs, jobs.enqueue("payment-process", PAYMENT))
     assert locked.failure is not None
@@ -461,19 +461,19 @@ def test_the_reason_is_shown_wherever_an_operator_looks(
     assert "credits are used up" in json.dumps(view.json)
 
 
-def test_the_health_log_tells_of_a_provider_that_closes_and_of_one_that_is_open_again(
+def test_the_health_log_has_a_provider_that_closes_and_reopens(
     jobs: Jobs, sky: Weather, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[str, str]] = []
+    reported: list[tuple[str, str]] = []
     monkeypatch.setattr(
-        "adbot_queue.platform.health_log.record", lambda level, event, *_, **__: told.append((level, event))
+        "adbot_queue.platform.health_log.record", lambda level, event, *_, **__: reported.append((level, event))
     )
     sky.shape = sendgrid_error(401, "Maximum credits exceeded")
     job = attempt(jobs, mails(jobs, 1)[0])
     sky.shape = None
     attempt(jobs, job)
 
-    assert told == [("ERROR", "provider.closed"), ("INFO", "circuit.closed")]
+    assert reported == [("ERROR", "provider.closed"), ("INFO", "circuit.closed")]
 
 
 def test_a_circuit_that_cannot_be_written_loses_nothing_that_was_done(jobs: Jobs, peers: Peers, sky: Weather) -> None:

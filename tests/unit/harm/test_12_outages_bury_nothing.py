@@ -148,7 +148,7 @@ def effects(peers: Peers, sky: Weather, job: Job) -> int:
 
 
 def weathered(jobs: Jobs, sky: Weather, job: Job, seconds: float) -> Job:
-    """The job after an outage of so many seconds from its first attempt on."""
+    """Return the job after an outage of that many seconds from its first attempt on."""
     ends = jobs.clock() + seconds * 1000
     while not job.is_terminal:
         if max(jobs.clock(), job.run_at or 0) >= ends:
@@ -161,9 +161,9 @@ def matrix() -> Iterator[Any]:
     """Every type with every failure; by default each type with two of them, each failure with three types or more."""
     kinds = [[one for one in FAILURES if (one in SPENT) is spent] for spent in (True, False)]
     for place, job_type in enumerate(PAYLOADS):
-        usual = {kind[place % len(kind)] for kind in kinds}
+        typical = {kind[place % len(kind)] for kind in kinds}
         for failure in FAILURES:
-            yield pytest.param(job_type, failure, marks=[] if failure in usual else [pytest.mark.long])
+            yield pytest.param(job_type, failure, marks=[] if failure in typical else [pytest.mark.long])
 
 
 @pytest.mark.parametrize(("job_type", "failure"), list(matrix()))

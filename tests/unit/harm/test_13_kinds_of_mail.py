@@ -250,7 +250,7 @@ def test_rows_of_before_keep_their_meaning(on: World, peers: Peers, reason: str,
     assert (lifted.status, {mail for mail in MAILS if refused(mail)}) == (200, set())
 
 
-def test_whoever_does_not_name_a_kind_is_bound_by_every_wish(on: World, peers: Peers) -> None:
+def test_a_mail_without_a_kind_is_bound_by_every_suppression(on: World, peers: Peers) -> None:
     post(on, EVENTS["unsubscribe"])
 
     assert suppressions.from_env().reason("email", ADDRESS) == "unsubscribe"
@@ -311,6 +311,6 @@ def test_the_stand_ins_own_list_drops_what_sendgrids_would(
     events.follow("m-1", first)
     events.follow("m-2", sent)
 
-    listing, told = events._courses.get(), events._courses.get()
-    assert [event["event"] for event in told][:1] == (["dropped"] if dropped else ["processed"])
+    listing, reported = events._courses.get(), events._courses.get()
+    assert [event["event"] for event in reported][:1] == (["dropped"] if dropped else ["processed"])
     assert (listing[-1]["event"] == "group_unsubscribe") == bool(group)

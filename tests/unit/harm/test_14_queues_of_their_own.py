@@ -1,6 +1,6 @@
 """Result webhooks and one-time codes have a queue each: a receiver that hangs delays no code.
 
-Each receiver has a circuit of its own: one that hangs or is dead holds up no delivery to anybody else.
+Each receiver has a circuit of its own: one that hangs or is dead delays no other delivery.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def jobs(on: World, peers: Peers, monkeypatch: pytest.MonkeyPatch) -> Jobs:
 
 @dataclass
 class Receivers:
-    """Hosts that answer as they are told, 200 when they are not told."""
+    """Hosts that answer as set, by default 200."""
 
     courses: dict[str, Course] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)

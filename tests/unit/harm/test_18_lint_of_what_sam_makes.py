@@ -48,7 +48,7 @@ WORK = """
 
 
 def template(*variants: str) -> str:
-    """A template with the variants beside each other, each under names of its own."""
+    """A template with its variants next to each other, each under names of its own."""
     return HEAD + "".join(text.replace("@", f"{number}X") for number, text in enumerate(variants))
 
 

@@ -54,7 +54,7 @@ def test_public_pages_ignore_parameters_that_links_bring_along(on_aws: World) ->
     assert on_aws.http("system", "GET /health", query={"session_id": "cs_1"}).status == 200
 
 
-NOWHERE = [
+IMPOSSIBLE = [
     *(("GET /dead-letters", "queue", value) for value in ("moneyy", "Money", "", "money,email", "x" * 65)),
     *(("GET /dead-letters", "queue", value) for value in ("payments", "allocation", "tally")),
     *(("GET /dead-letters", "type", value) for value in ("send-mail", "Send-Email", "", "a,b", "message")),
@@ -77,7 +77,7 @@ def test_a_filter_that_names_what_does_not_exist_is_refused(on_aws: World) -> No
         "GET /suppressions": {"address": "c@d.example"},
     }
     found = {}
-    for key, name, value in NOWHERE:
+    for key, name, value in IMPOSSIBLE:
         answer = ask(on_aws, key, {**needed.get(key, {}), name: value}, body='{"session_id": "s1"}\n')
         named = answer.status == 422 and answer.fields[0] in {name, "body"} and name in answer.json["detail"]
         if not named:

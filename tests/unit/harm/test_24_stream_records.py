@@ -34,7 +34,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, on_aws: World) -> list[Any]:
+def reported(monkeypatch: pytest.MonkeyPatch, on_aws: World) -> list[Any]:
     """What goes out to the event bus."""
     sent: list[Any] = []
 
@@ -145,14 +145,14 @@ def batch(good: list[Record], spoil: Break) -> list[Record]:
 
 @pytest.mark.parametrize("spoilt", BOTS)
 def test_the_neighbours_of_an_unreadable_record_of_a_bot_are_announced_once(
-    spoilt: str, on_aws: World, told: list[Any], counted: Counter[str]
+    spoilt: str, on_aws: World, reported: list[Any], counted: Counter[str]
 ) -> None:
     records = batch([bot_record(number) for number in range(1, 6)], BOTS[spoilt])
 
     answer = on_aws.app("tally").handler({"Records": records}, FakeContext())
 
     assert answer == {"batchItemFailures": []}
-    announced = [json.loads(entry["Detail"])["event_id"] for entry in told]
+    announced = [json.loads(entry["Detail"])["event_id"] for entry in reported]
     assert announced == ["bot_1:2:adbot.resolved", "bot_2:2:adbot.resolved"]
     assert counted["StreamRecordsUnreadable"] == 3
 
@@ -175,7 +175,7 @@ def test_the_neighbours_of_an_unreadable_record_of_a_job_are_counted_once(
     "missing", ["SequenceNumber", "eventID", "eventName", "eventSource", "ApproximateCreationDateTime"]
 )
 def test_what_an_announcement_does_not_need_decides_nothing(
-    missing: str, on_aws: World, told: list[Any], counted: Counter[str]
+    missing: str, on_aws: World, reported: list[Any], counted: Counter[str]
 ) -> None:
     record = bot_record(1)
     record.pop(missing, None)
@@ -183,22 +183,24 @@ def test_what_an_announcement_does_not_need_decides_nothing(
 
     on_aws.app("tally").handler({"Records": [record, bot_record(2)]}, FakeContext())
 
-    assert len(told) == 2
+    assert len(reported) == 2
     assert not counted["StreamRecordsUnreadable"]
 
 
-def test_an_attribute_of_a_newer_version_decides_nothing(on_aws: World, told: list[Any], counted: Counter[str]) -> None:
+def test_an_attribute_of_a_newer_version_decides_nothing(
+    on_aws: World, reported: list[Any], counted: Counter[str]
+) -> None:
     record = bot_record(1)
     record["dynamodb"]["NewImage"] |= {"score": {"N": "1.5"}, "blob": {"B": "aGk="}, "tags": {"BS": ["aGk="]}}
 
     on_aws.app("tally").handler({"Records": [record]}, FakeContext())
 
-    assert len(told) == 1
+    assert len(reported) == 1
     assert not counted["StreamRecordsUnreadable"]
 
 
 def test_an_order_in_review_is_noticed_although_its_neighbour_is_unreadable(
-    on_aws: World, told: list[Any], counted: Counter[str]
+    on_aws: World, reported: list[Any], counted: Counter[str]
 ) -> None:
     noticed: list[tuple[str, dict[str, int]]] = []
 
@@ -241,7 +243,7 @@ class Bus:
         }
 
 
-def announce(bus: Bus, records: list[Record]) -> None:
+def publish_all(bus: Bus, records: list[Record]) -> None:
     class Noticed:
         def record(self, *_: Any) -> None: ...
 
@@ -250,7 +252,7 @@ def announce(bus: Bus, records: list[Record]) -> None:
 
 def test_only_the_events_that_the_bus_refused_for_now_are_sent_again(counted: Counter[str]) -> None:
     bus = Bus(["", "ThrottlingException", ""])
-    announce(bus, [bot_record(1), bot_record(2), bot_record(3)])
+    publish_all(bus, [bot_record(1), bot_record(2), bot_record(3)])
 
     assert bus.sent == [["bot_1", "bot_2", "bot_3"], ["bot_2"]]
     assert not counted["StreamRecordsUnreadable"]
@@ -258,7 +260,7 @@ def test_only_the_events_that_the_bus_refused_for_now_are_sent_again(counted: Co
 
 def test_an_event_that_the_bus_never_takes_is_dropped_and_counted(counted: Counter[str]) -> None:
     bus = Bus(["", "MalformedDetail", "InternalFailure"])
-    announce(bus, [bot_record(1), bot_record(2), bot_record(3)])
+    publish_all(bus, [bot_record(1), bot_record(2), bot_record(3)])
 
     assert bus.sent == [["bot_1", "bot_2", "bot_3"], ["bot_3"]]
     assert counted["StreamRecordsUnreadable"] == 1
@@ -266,7 +268,7 @@ def test_an_event_that_the_bus_never_takes_is_dropped_and_counted(counted: Count
 
 def test_a_bus_that_goes_on_refusing_brings_the_batch_back() -> None:
     with pytest.raises(Unavailable, match="InternalFailure"):
-        announce(Bus(*[["InternalFailure"]] * 10), [bot_record(1)])
+        publish_all(Bus(*[["InternalFailure"]] * 10), [bot_record(1)])
 
 
 def test_events_of_fragmented_bots_fit_into_a_call() -> None:
@@ -281,7 +283,7 @@ def test_events_of_fragmented_bots_fit_into_a_call() -> None:
     for record in records:
         image = decode(record["dynamodb"]["NewImage"])
         record["dynamodb"]["NewImage"] = encode(image | {"runs": [[f"up_{n:030d}", 2 * n, 1] for n in range(500)]})
-    announce(bus := Measuring(), records)
+    publish_all(bus := Measuring(), records)
 
     assert [name for call in bus.sent for name in call] == [f"bot_{number}" for number in range(10)]
     assert max(sizes) < 256 * 1024

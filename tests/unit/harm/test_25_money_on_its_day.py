@@ -45,7 +45,7 @@ def shop(_one_world: World) -> World:
 
 
 def ago(days: float, event: Event) -> Event:
-    """The event as it happened so many days ago."""
+    """Return the event as it happened that many days ago."""
     at = int(NOW - days * DAY)
     event["created"] = at
     if event["type"] == "invoice.paid":
@@ -99,7 +99,7 @@ def test_money_that_waits_for_a_person_counts_on_the_day_it_came(shop: World) ->
     assert report(shop)[date(5), "eur"] == (0, 0, 49, 0)
 
 
-def test_money_is_counted_once_however_often_it_is_told(shop: World) -> None:
+def test_money_is_counted_once_however_often_it_is_reported(shop: World) -> None:
     buys = Purchase(subscription=True)
     again = [{**ago(day, buys.invoice(1)), "id": f"evt_{day}"} for day in (3, 2)]
     happen(shop, ago(3, buys.checkout()), *again, ago(1, buys.link(1)))
@@ -112,7 +112,7 @@ def test_money_that_did_not_come_or_was_never_ours_is_not_counted(shop: World) -
     assert report(shop) == {}
 
 
-def test_a_refund_that_is_told_before_its_sale_counts_as_soon_as_the_sale_is_known(shop: World) -> None:
+def test_a_refund_reported_before_its_sale_counts_once_the_sale_is_known(shop: World) -> None:
     buys = Purchase(subscription=True)
     happen(shop, ago(1, buys.refund(1000)))
     assert report(shop) == {}
@@ -145,18 +145,20 @@ parts = st.lists(st.integers(1, 4900), min_size=1, max_size=4, unique=True).map(
 
 @settings(max_examples=200, deadline=None)
 @given(sums=parts, months=st.integers(1, 4), data=st.data())
-def test_every_cent_has_its_day_in_whatever_order_it_is_told(sums: list[int], months: int, data: st.DataObject) -> None:
+def test_every_cent_has_its_day_in_any_order_of_events(sums: list[int], months: int, data: st.DataObject) -> None:
     buys = Purchase(subscription=True)
-    told = {month: ago(300 - 30 * month, buys.invoice(month)) for month in range(1, months + 1)}
+    reported = {month: ago(300 - 30 * month, buys.invoice(month)) for month in range(1, months + 1)}
     back = {total: ago(100 - number, buys.refund(total)) for number, total in enumerate(sums)}
     payment = Payment()
-    events = [*told.values(), *back.values()]
+    events = [*reported.values(), *back.values()]
     for event in [*data.draw(st.permutations(events)), *data.draw(st.lists(st.sampled_from(events), max_size=3))]:
         fact = interpret(event)
         assert fact is not None
         payment = payment.merge(fact.facts)
     found = movements(payment).values()
-    assert sorted(one.at for one in found if one.received) == sorted(event["created"] * 1000 for event in told.values())
+    assert sorted(one.at for one in found if one.received) == sorted(
+        event["created"] * 1000 for event in reported.values()
+    )
     before, wanted = 0, []
     for total, event in back.items():
         wanted.append((event["created"] * 1000, total - before))

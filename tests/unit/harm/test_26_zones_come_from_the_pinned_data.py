@@ -134,7 +134,7 @@ def test_a_process_started_on_a_poisoned_machine_reads_the_pinned_data(poisoned:
     assert answer.stdout.strip() == "2026-11-19T17:00:00-07:00"
 
 
-def test_every_function_is_told_not_to_read_the_machines_zones() -> None:
+def test_every_function_ignores_the_machines_zones() -> None:
     template: dict[str, Any] = yaml.load((ROOT / "infra" / "template.yaml").read_text("utf-8"), AnyTag)  # noqa: S506
 
     assert template["Globals"]["Function"]["Environment"]["Variables"]["PYTHONTZPATH"] == ""

@@ -132,7 +132,7 @@ def is_api(on: World, function: str) -> bool:
     return hasattr(on.app(function), "api")
 
 
-def told(on: World, function: str, event: Any) -> str:
+def reported(on: World, function: str, event: Any) -> str:
     """What a function says to an event; it must neither raise nor answer 5xx."""
     answer = on.app(function).handler(copy.deepcopy(event), FakeContext())
     assert isinstance(answer, dict), answer
@@ -159,7 +159,7 @@ def test_an_event_of_another_shape_is_answered_or_ignored_in_words(on: World, fu
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_the_event_of_another_kind_of_function_is_answered_or_ignored_in_words(on: World, function: str) -> None:
     for event in (HTTP, MESSAGES, STREAM, TICK):
-        told(on, function, event)
+        reported(on, function, event)
 
 
 API_SAMPLES = sorted(name for name, event in SAMPLES.items() if "routeKey" in event)
@@ -196,7 +196,7 @@ def test_a_request_with_any_part_of_another_kind_is_answered_in_words(
     if "authorizer" in place and "authorizer" not in event["requestContext"]:
         return  # a public route
     for odd in ODD:
-        told(on, sample.split(".", maxsplit=1)[0], changed(event, *place, to=odd))
+        reported(on, sample.split(".", maxsplit=1)[0], changed(event, *place, to=odd))
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,8 @@ def test_sendgrids_copies_are_one_report_and_are_not_written_again(on: World) ->
     event = {"email": "cara@example.com", "job": "job-1", "key": "job-1", "sg_message_id": "m-1"}
 
     def post(status: str, at: int, number: int) -> None:
-        told = [event | {"event": status, "timestamp": at, "sg_event_id": f"{status}-{number}"}]
-        raw = json.dumps(told).encode()
+        reported = [event | {"event": status, "timestamp": at, "sg_event_id": f"{status}-{number}"}]
+        raw = json.dumps(reported).encode()
         headers = sendgrid_events.signed(raw, SENDGRID_KEY, int(time.time()))
         answer = on.http("delivery", "POST /webhooks/sendgrid", body=raw.decode(), headers=headers)
         assert answer.status == 200

@@ -209,7 +209,7 @@ def test_entries_that_sqs_failed_on_are_sent_again_and_no_others(monkeypatch: py
     assert queue.sent == [["0", "1", "2", "3"], ["1"], ["1"]]
 
 
-def test_entries_that_sqs_goes_on_failing_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entries_that_sqs_keeps_failing_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     queue = Queue(*[{"3": False}] * 20)
 
     assert send(queue, monkeypatch) == [3]

@@ -85,9 +85,7 @@ def test_a_page_is_described_within_what_search_engines_show(peers: Peers) -> No
 
 
 @pytest.mark.parametrize(("job", "payload"), JOBS)
-def test_the_model_is_made_to_call_one_tool_and_is_told_whose_job_it_is(
-    peers: Peers, job: str, payload: dict[str, Any]
-) -> None:
+def test_the_model_must_call_one_tool_and_gets_the_jobs_id(peers: Peers, job: str, payload: dict[str, Any]) -> None:
     run(job, payload, key="job-7")
 
     request = asked(peers)

@@ -104,7 +104,7 @@ def test_an_account_is_made_put_into_its_groups_and_written_to(pool: str, jobs: 
     assert "UsersCreated" in telemetry.metrics.metric_set
 
 
-def test_the_user_may_ask_for_a_password_and_nobody_knows_the_one_that_is_set(
+def test_the_user_may_ask_for_a_password_and_the_one_that_is_set_is_not_kept(
     pool: str, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[dict[str, Any]] = []
@@ -199,7 +199,7 @@ def test_an_address_that_another_user_has_is_refused(pool: str, monkeypatch: pyt
     ],
 )
 @pytest.mark.parametrize("call", ["admin_create_user", "admin_add_user_to_group", "admin_set_user_password"])
-def test_refusals_of_every_call_are_told_apart_and_hold_no_words_of_cognitos(
+def test_refusals_of_every_call_are_classified_and_hold_no_words_of_cognitos(
     pool: str, monkeypatch: pytest.MonkeyPatch, call: str, code: str, status: int, kind: str, message: str
 ) -> None:
     refusing(monkeypatch, call, code, status)
@@ -218,7 +218,7 @@ def test_what_is_not_set_up_is_named_before_anything_is_done(pool: str, missing:
     assert users(pool) == []
 
 
-def test_the_mail_is_for_whoever_asked_for_the_user(pool: str, jobs: Jobs) -> None:
+def test_the_mail_is_a_job_of_the_tenant_that_created_the_user(pool: str, jobs: Jobs) -> None:
     job = jobs.run("create-user", CARA, tenant="ada")
 
     (mail,) = mails(jobs)

@@ -112,7 +112,7 @@ def test_what_is_not_on_the_list_is_not_enqueued(plugin: Plugin, name: str) -> N
     assert plugin.calls == []
 
 
-def test_where_nothing_is_told_of_providers_the_name_is_left_to_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_list_of_plugins_the_worker_checks_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PROVIDERS")
     registry._places.cache_clear()
     assert ExecutePlugin.model_validate({"plugin": "other"}).plugin == "other"
@@ -155,7 +155,7 @@ def test_a_failure_without_a_type_names_nothing_that_it_says(plugin: Plugin, ans
 
 
 @pytest.mark.parametrize(
-    ("told", "kind", "message"),
+    ("reported", "kind", "message"),
     [
         ({"retryable": True, "code": "busy"}, "transient", "the plugin refused: busy"),
         ({"retryable": False, "code": "no_such_ad"}, "permanent", "the plugin refused: no_such_ad"),
@@ -164,9 +164,9 @@ def test_a_failure_without_a_type_names_nothing_that_it_says(plugin: Plugin, ans
     ],
 )
 def test_a_plugin_can_say_itself_whether_to_come_again(
-    plugin: Plugin, told: dict[str, Any], kind: str, message: str
+    plugin: Plugin, reported: dict[str, Any], kind: str, message: str
 ) -> None:
-    plugin.answer = {"error": told}
+    plugin.answer = {"error": reported}
 
     assert refused() == (kind, message, None)
 
@@ -188,7 +188,7 @@ def test_a_plugin_can_say_itself_whether_to_come_again(
         ),
     ],
 )
-def test_lambdas_own_refusals_are_told_apart(
+def test_lambdas_own_refusals_are_classified(
     plugin: Plugin, refusal: tuple[int, str], kind: str, message: str, seconds: float | None
 ) -> None:
     plugin.refusal = refusal

@@ -147,7 +147,7 @@ def test_a_message_that_comes_twice_in_a_batch_runs_its_job_once_and_then_anothe
     assert [name for _, name in provider.calls].count("n0") == 1
 
 
-def test_a_claim_that_is_refused_takes_the_next_one_and_one_that_is_too_early_is_sent_again(jobs: Jobs) -> None:
+def test_a_refused_claim_takes_the_next_job_and_an_early_job_is_sent_again(jobs: Jobs) -> None:
     taken, waiting = made(jobs, [], [])
     jobs.work(taken)
     early = jobs.enqueue("charge", {"name": "early"}, run_at=jobs.clock() + 60_000)
@@ -208,7 +208,7 @@ def test_an_urgent_job_passes_delayed_ones_too_and_the_one_that_gave_way_is_sent
     assert set(now(jobs, late)) == {JobState.COMPLETED}
 
 
-def test_delayed_jobs_of_whoever_is_ahead_of_its_rate_give_way_to_others(jobs: Jobs) -> None:
+def test_delayed_jobs_of_a_tenant_ahead_of_its_rate_give_way_to_others(jobs: Jobs) -> None:
     ahead = RateLimitResult(True, 100, 0, 0, 0, virtual_time_ms=jobs.clock() + 60_000, interval_us=1_000_000)
     news = [jobs.new("charge", {"name": f"n{n}"}, run_at=jobs.clock() + 1000) for n in range(10)]
     late = [made.job for made in jobs.service.enqueue_many(news, ADMIN, None, ahead) if isinstance(made, Enqueued)]
@@ -224,7 +224,7 @@ def test_delayed_jobs_of_whoever_is_ahead_of_its_rate_give_way_to_others(jobs: J
     assert jobs.get(late[-1]).rank == rank(0, late[-1].run_at + 69_000)
 
 
-def test_when_somebody_else_has_taken_what_was_seen_it_is_looked_at_again(jobs: Jobs) -> None:
+def test_when_another_worker_has_taken_the_window_it_is_read_again(jobs: Jobs) -> None:
     several = made(jobs, *([[]] * 40))
     work(jobs, several[:10], full=True)
     jobs.work(several[10], jobs.new_worker("another"))
@@ -276,7 +276,7 @@ def test_when_the_claim_of_a_batch_fails_it_is_delivered_again_and_nothing_has_r
     assert now(jobs, several) == [JobState.WAITING] * 2
 
 
-def test_somebody_who_cancels_or_waits_meanwhile_takes_no_claim_of_a_batch(jobs: Jobs) -> None:
+def test_a_cancel_or_a_new_child_in_between_takes_no_claim_of_a_batch(jobs: Jobs) -> None:
     several = made(jobs, [], [], [])
     cancelled, parent, _ = several
     charge, lock = effects.PROVIDER.charge, threading.Lock()
@@ -383,7 +383,7 @@ class TestSideBySide:
         }
         assert crew.wait() == []
 
-    def test_one_that_is_too_late_is_told_once_and_its_thread_is_not_missed(self) -> None:
+    def test_a_late_call_is_reported_once_and_its_thread_is_replaced(self) -> None:
         threads, released = DaemonThreadPool(), threading.Event()
         crew: TaskGroup[str] = TaskGroup(threads)
         crew.start("late", lambda: released.wait(30), 0.01)

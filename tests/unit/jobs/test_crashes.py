@@ -38,7 +38,7 @@ class CrashScenario:
     act: Step
     before: Step = lambda _: None
     again: bool = False
-    """Whoever asked for it asks again; otherwise only workers and the sweeper go on."""
+    """The caller repeats its request; otherwise only workers and the sweeper go on."""
 
 
 def enqueue(job_type: str = "charge", **options: Any) -> Step:
@@ -82,7 +82,7 @@ def job_named(jobs: Jobs, name: str) -> str:
 
 
 def unreported(jobs: Jobs) -> None:
-    """The parent has ended, and whoever ended it died before it told the child."""
+    """The parent has ended, and the worker died before it notified the child."""
     with patch.object(jobs.dependents, "notify", lambda _: None):
         jobs.drain("money")
 
@@ -156,8 +156,8 @@ STORIES = {
     ),
     "enqueue for later": CrashScenario(lambda jobs: enqueue(key="a", run_at=jobs.clock() + 60_000)(jobs), again=True),
     "enqueue what waits for another": CrashScenario(child_of_a(), A, again=True),
-    "enqueue what waits for one that has ended": CrashScenario(child_of_a(), steps(A, drain), again=True),
-    "enqueue what waits for one that fails": CrashScenario(
+    "enqueue what waits for an ended job": CrashScenario(child_of_a(), steps(A, drain), again=True),
+    "enqueue what waits for a failing job": CrashScenario(
         steps(child_of_a(), drain), enqueue(key="a", goes=NO), again=True
     ),
     "enqueue a batch with a callback": CrashScenario(batch_with_callback, again=True),
@@ -191,7 +191,7 @@ STORIES = {
         queue_down(sweep), steps(A, lose_messages, wait(90))
     ),
     "sweep directly": CrashScenario(sweep, steps(A, direct, wait(90))),
-    "sweep for a child that was not told": CrashScenario(sweep, steps(A, child_of_a(), unreported, wait(301))),
+    "sweep for a child that was not notified": CrashScenario(sweep, steps(A, child_of_a(), unreported, wait(301))),
     "cancel": CrashScenario(cancel, steps(A, child_of_a()), again=True),
     "retry": CrashScenario(retry, steps(enqueue(key="a", goes=NO), drain), again=True),
     "retry directly": CrashScenario(retry, steps(enqueue(key="a", goes=NO), drain, direct), again=True),

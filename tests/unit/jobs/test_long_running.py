@@ -220,7 +220,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(jobs: Jobs, script: Sc
     assert progress(done).done == 10
 
 
-def test_a_slice_whose_lease_was_lost_is_not_written_even_if_nobody_has_the_job(jobs: Jobs, script: Script) -> None:
+def test_a_slice_whose_lease_was_lost_is_not_written_even_without_another_worker(jobs: Jobs, script: Script) -> None:
     def the_lease_runs_out() -> None:
         jobs.advance(600)
         jobs.sweep()

@@ -25,7 +25,7 @@ def test_higher_priority_passes_the_named_ones_from_the_end() -> None:
     assert then == ["own2"]
 
 
-def test_whoever_is_ahead_of_its_rate_is_passed_by_others() -> None:
+def test_a_tenant_ahead_of_its_rate_is_passed_by_others() -> None:
     own = [(rank(0, NOW + FAIRNESS_SLACK_MS * 10 * n), f"own{n}") for n in range(1, 4)]
 
     first, _ = select(own, [(rank(0, NOW), "other")], same_order)

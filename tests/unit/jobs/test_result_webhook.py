@@ -1,4 +1,4 @@
-"""Result webhooks: told once a job has ended, signed, tried again, and to nobody inside."""
+"""Result webhooks: sent once a job has ended, signed, retried, and never to internal addresses."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def keep(*values: str) -> None:
     secrets._kept.cache_clear()
 
 
-def told(jobs: Jobs, receiver: Receiver, payload: dict[str, Any] | None = None, **options: Any) -> tuple[Job, Job]:
-    """A job that has ended, and the job that told it, both at work until nothing is open."""
+def reported(jobs: Jobs, receiver: Receiver, payload: dict[str, Any] | None = None, **options: Any) -> tuple[Job, Job]:
+    """Run a job and its result webhook until nothing is open; return both."""
     jobs.clock.now = round(time.time() * 1000)  # receivers look at their clock
     job = jobs.enqueue("charge", payload, webhook_url=receiver.url, **options)
     return job, next(one for one in jobs.all() if one.type == "deliver-webhook")
@@ -73,8 +73,8 @@ def hours_later(jobs: Jobs, hours: float = 31) -> None:
             jobs.sweep()
 
 
-def test_a_receiver_is_told_what_became_of_a_job_and_can_tell_that_it_was_us(jobs: Jobs, receiver: Receiver) -> None:
-    job, teller = told(jobs, receiver, tags=("a", "b"))
+def test_a_receiver_gets_the_result_of_a_job_and_can_verify_the_signature(jobs: Jobs, receiver: Receiver) -> None:
+    job, teller = reported(jobs, receiver, tags=("a", "b"))
     assert receiver.seen == []
 
     jobs.settle()
@@ -102,23 +102,25 @@ def test_a_receiver_is_told_what_became_of_a_job_and_can_tell_that_it_was_us(job
     ("goes", "kind", "error"),
     [(["permanent"], "job.failed", "permanent"), (["transient"] * 10, "job.dead", "transient")],
 )
-def test_a_bad_end_is_told_too(jobs: Jobs, receiver: Receiver, goes: list[str], kind: str, error: str) -> None:
-    told(jobs, receiver, {"goes": goes})
+def test_a_failed_or_dead_job_is_reported_too(
+    jobs: Jobs, receiver: Receiver, goes: list[str], kind: str, error: str
+) -> None:
+    reported(jobs, receiver, {"goes": goes})
     hours_later(jobs)
     heard = json.loads(receiver.seen[-1][2])
     assert (heard["type"], heard["data"]["error"]["kind"], heard["data"]["attempts"]) == (kind, error, len(goes))
 
 
-def test_a_cancelled_job_is_told(jobs: Jobs, receiver: Receiver) -> None:
-    job, _ = told(jobs, receiver)
+def test_a_cancelled_job_is_reported(jobs: Jobs, receiver: Receiver) -> None:
+    job, _ = reported(jobs, receiver)
     jobs.lifecycle.cancel(job.id, ADMIN)
     jobs.settle()
     assert json.loads(receiver.seen[-1][2])["type"] == "job.cancelled"
 
 
-def test_a_receiver_that_cannot_now_is_told_again_under_the_same_id(jobs: Jobs, receiver: Receiver) -> None:
+def test_a_receiver_that_fails_gets_the_result_again_under_the_same_id(jobs: Jobs, receiver: Receiver) -> None:
     receiver.answers = [(500, {})]
-    _, teller = told(jobs, receiver)
+    _, teller = reported(jobs, receiver)
     jobs.drain()
     jobs.drain()
     assert jobs.get(teller).state is JobState.DELAYED
@@ -149,7 +151,7 @@ def test_an_answer_means_that_it_is_done_or_to_come_again_or_not_to(jobs: Jobs, 
 
 def test_a_receiver_that_does_not_want_it_is_left_alone(jobs: Jobs, receiver: Receiver) -> None:
     receiver.answers = [(410, {})]
-    _, teller = told(jobs, receiver)
+    _, teller = reported(jobs, receiver)
     jobs.settle()
     assert jobs.get(teller).state is JobState.FAILED
     assert len(receiver.seen) == 1
@@ -157,7 +159,7 @@ def test_a_receiver_that_does_not_want_it_is_left_alone(jobs: Jobs, receiver: Re
 
 def test_a_receiver_says_when_to_come_again(jobs: Jobs, receiver: Receiver) -> None:
     receiver.answers = [(503, {"Retry-After": "600"})]
-    _, teller = told(jobs, receiver)
+    _, teller = reported(jobs, receiver)
     jobs.drain()
     jobs.drain()
     run_at = jobs.get(teller).run_at
@@ -167,7 +169,7 @@ def test_a_receiver_says_when_to_come_again(jobs: Jobs, receiver: Receiver) -> N
 
 def test_after_a_day_a_person_decides(jobs: Jobs, receiver: Receiver) -> None:
     receiver.answers = [(500, {})] * 100
-    _, teller = told(jobs, receiver)
+    _, teller = reported(jobs, receiver)
     hours_later(jobs, 23)
     assert jobs.get(teller).state is JobState.DELAYED
     hours_later(jobs, 2)
@@ -177,7 +179,7 @@ def test_after_a_day_a_person_decides(jobs: Jobs, receiver: Receiver) -> None:
 
 def test_a_redirect_into_our_own_network_is_the_end_of_it(jobs: Jobs, receiver: Receiver) -> None:
     receiver.answers = [(307, {"Location": "http://169.254.169.254/latest/meta-data/"})]
-    _, teller = told(jobs, receiver)
+    _, teller = reported(jobs, receiver)
     jobs.settle()
     ended = jobs.get(teller)
     assert ended.state is JobState.FAILED
@@ -196,7 +198,7 @@ def test_a_name_that_turns_out_to_be_private_is_the_end_of_it(jobs: Jobs, receiv
 
 
 @pytest.mark.parametrize("url", ["http://example.com/", "https://127.0.0.1/", "https://localhost/", "nonsense"])
-def test_an_address_that_can_never_be_told_is_refused_when_the_job_is_enqueued(on_aws: World, url: str) -> None:
+def test_an_unusable_webhook_address_is_refused_when_the_job_is_enqueued(on_aws: World, url: str) -> None:
     with pytest.raises(Invalid) as refused:
         check_url(url)
     assert [error.field for error in refused.value.errors] == ["webhook_url"]
@@ -209,8 +211,10 @@ def test_an_address_that_can_never_be_told_is_refused_when_the_job_is_enqueued(o
     assert (answer.status, answer.fields) == (422, ["webhook_url"])
 
 
-def test_of_a_job_that_was_retried_before_its_end_was_told_only_the_next_end_is(jobs: Jobs, receiver: Receiver) -> None:
-    job, teller = told(jobs, receiver, {"goes": ["permanent"]})
+def test_a_job_retried_before_its_result_was_delivered_reports_the_next_result_only(
+    jobs: Jobs, receiver: Receiver
+) -> None:
+    job, teller = reported(jobs, receiver, {"goes": ["permanent"]})
     jobs.drain("money")
     jobs.lifecycle.retry(job.id, ADMIN, payload={"goes": []})
     jobs.settle()
@@ -218,8 +222,10 @@ def test_of_a_job_that_was_retried_before_its_end_was_told_only_the_next_end_is(
     assert [json.loads(body)["type"] for _, _, body in receiver.seen] == ["job.completed"]
 
 
-def test_when_a_job_is_retried_after_its_end_was_told_the_next_end_is_told_too(jobs: Jobs, receiver: Receiver) -> None:
-    job, _ = told(jobs, receiver, {"goes": ["permanent"]})
+def test_a_job_retried_after_its_result_was_delivered_reports_the_next_result_too(
+    jobs: Jobs, receiver: Receiver
+) -> None:
+    job, _ = reported(jobs, receiver, {"goes": ["permanent"]})
     jobs.settle()
     jobs.lifecycle.retry(job.id, ADMIN, payload={"goes": ["permanent"]})
     jobs.settle()
@@ -229,8 +235,8 @@ def test_when_a_job_is_retried_after_its_end_was_told_the_next_end_is_told_too(j
     assert len({headers["webhook-id"] for _, headers, _ in receiver.seen}) == 3
 
 
-def test_when_a_dead_one_is_replayed_its_next_end_is_told(jobs: Jobs, receiver: Receiver) -> None:
-    job, _ = told(jobs, receiver, {"goes": ["transient"] * 10})
+def test_a_replayed_dead_letter_reports_its_next_result(jobs: Jobs, receiver: Receiver) -> None:
+    job, _ = reported(jobs, receiver, {"goes": ["transient"] * 10})
     hours_later(jobs)
     office = DeadLetterHarness(jobs)
     jobs.advance(1)
@@ -245,7 +251,7 @@ def test_when_a_dead_one_is_replayed_its_next_end_is_told(jobs: Jobs, receiver: 
 
 def test_both_secrets_sign_while_there_are_two_so_rotation_breaks_no_receiver(jobs: Jobs, receiver: Receiver) -> None:
     keep("current", CURRENT, "previous", PREVIOUS)
-    told(jobs, receiver)
+    reported(jobs, receiver)
     jobs.settle()
     ((_, headers, body),) = receiver.seen
     for known in (CURRENT, PREVIOUS, f"whsec_{CURRENT}"):
@@ -255,7 +261,7 @@ def test_both_secrets_sign_while_there_are_two_so_rotation_breaks_no_receiver(jo
 
 
 def test_a_changed_body_or_id_is_noticed(jobs: Jobs, receiver: Receiver) -> None:
-    told(jobs, receiver)
+    reported(jobs, receiver)
     jobs.settle()
     ((_, headers, body),) = receiver.seen
     for changed, forged in ((headers, body + b" "), (headers | {"webhook-id": "msg_other"}, body)):

@@ -82,7 +82,7 @@ def test_what_is_postponed_costs_no_attempt_however_often() -> None:
         (Unavailable("busy"), "transient"),
     ],
 )
-def test_errors_are_told_apart(error: Exception, kind: str) -> None:
+def test_errors_are_classified(error: Exception, kind: str) -> None:
     assert failure_of(error)[0].kind == kind
 
 

@@ -352,7 +352,7 @@ def test_tokens_give_a_tenant_who_is_ahead_of_its_rate_a_later_place(jobs: Jobs)
     assert ranks[1] != ranks[0]
 
 
-def test_a_users_burst_is_limited_and_told_when_to_come_back(jobs: Jobs) -> None:
+def test_a_users_burst_is_limited_with_a_retry_after(jobs: Jobs) -> None:
     jobs.service.acquire("ada", 2000)
 
     with pytest.raises(RateLimited) as caught:
@@ -456,11 +456,11 @@ def test_an_answer_that_gets_lost_costs_no_attempt_because_the_client_asks_again
 
 def test_a_job_may_wait_for_a_hundred_others_some_of_which_end_while_it_is_made(jobs: Jobs) -> None:
     parents = [job.id for start in (0, 50) for job in jobs.enqueue_many([jobs.new("note", {})] * 50)]
-    told = jobs.service.dependents.recheck
+    reported = jobs.service.dependents.recheck
 
     def later(child: Job) -> None:
         assert len(child.blocked_by) == 100
-        told(child)
+        reported(child)
 
     with patch.object(jobs.service.dependents, "recheck", later):
         child = jobs.service.enqueue(

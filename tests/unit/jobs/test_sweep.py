@@ -36,13 +36,13 @@ def states(jobs: Jobs, made: list[Job]) -> list[str]:
 
 
 def turns(number: int) -> Callable[[], int]:
-    """Time for so many looks at the clock."""
+    """Time for that many looks at the clock."""
     left = iter([60_000] * number)
     return lambda: next(left, 0)
 
 
 def lost(jobs: Jobs, *queues: str) -> None:
-    """Their messages are gone, and it is late enough that somebody asks."""
+    """Lose their messages, and wait until the sweeper resends them."""
     for queue in queues:
         jobs.receive(queue)
         jobs.delete(queue)

@@ -1,4 +1,4 @@
-"""What became of a message is the same, whatever the order and however often it is told."""
+"""A delivery is the same in any order and with any repetition of its reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FIRST = DeliveryReport("email", "job-1", "job-1", "m-1", DeliveryEvent("e-0", De
 
 
 def after(*reports: DeliveryEvent) -> Delivery:
-    """Told one after the other."""
+    """Apply reports one after the other."""
     return reduce(lambda known, report: known.updated([report]), reports, Delivery.of(FIRST))
 
 

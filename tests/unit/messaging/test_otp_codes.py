@@ -161,7 +161,7 @@ def test_whatever_happens_in_whatever_order_a_code_is_good_once_and_only_while_i
 
 @contextmanager
 def just_before_the_code_is_used(act: Callable[[], None]) -> Iterator[None]:
-    """Somebody else acts between our comparison and our use, once."""
+    """Let another process act between our comparison and our use, once."""
     calls: list[int] = []
 
     def seen(**_: object) -> None:

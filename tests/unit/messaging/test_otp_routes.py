@@ -270,7 +270,7 @@ def test_the_message_waits_at_twilio_no_longer_than_the_code_is_good(
     assert "2 min" in forms[0]["Body"]
 
 
-def test_a_number_that_twilio_refuses_is_not_told_to_who_asked(
+def test_the_caller_does_not_learn_that_twilio_refuses_a_number(
     on: World, jobs: Jobs, phone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(twilio.REFUSED, gone := next(phones), twilio.REFUSED["+15005550001"])
@@ -321,7 +321,7 @@ def test_a_code_is_six_digits(on: World, jobs: Jobs, phone: str, code: str) -> N
     assert verify(on, phone, code).fields == ["code"]
 
 
-def test_nobody_enqueues_the_job_by_hand(on: World, jobs: Jobs) -> None:
+def test_callers_cannot_enqueue_the_job(on: World, jobs: Jobs) -> None:
     body = {"type": "send-otp", "payload": {"otp": "x", "issue": "1"}}
     answer = on.http("jobs", "POST /jobs", role="owner", body=body)
     assert (answer.status, answer.fields) == (422, ["type"])

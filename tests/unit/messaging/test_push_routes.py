@@ -1,4 +1,4 @@
-"""Browsers over HTTP: everybody has their own notified, and nobody else's."""
+"""Browsers over HTTP: each user has their own notified, and no other user's."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def browser() -> dict[str, Any]:
     return PushService("https://push.example.com").subscribe()
 
 
-def subscribe(world: World, told: Any, user: str = "cara", role: str = "customer") -> Answer:
-    return world.http("delivery", ADD, role=role, user=user, body=told)
+def subscribe(world: World, reported: Any, user: str = "cara", role: str = "customer") -> Answer:
+    return world.http("delivery", ADD, role=role, user=user, body=reported)
 
 
 def ids(user: str = "cara") -> list[str]:
@@ -29,19 +29,19 @@ def ids(user: str = "cara") -> list[str]:
 
 
 def test_a_browsers_own_json_is_taken_and_the_same_browser_is_there_once(on_aws: World) -> None:
-    told = browser()
+    reported = browser()
 
-    first, again, other = subscribe(on_aws, told), subscribe(on_aws, told), subscribe(on_aws, browser())
+    first, again, other = subscribe(on_aws, reported), subscribe(on_aws, reported), subscribe(on_aws, browser())
 
     assert (first.status, again.status) == (201, 201)
     assert first.json["subscription_id"] == again.json["subscription_id"] != other.json["subscription_id"]
     assert set(ids()) == {first.json["subscription_id"], other.json["subscription_id"]}
 
 
-def test_who_can_write_to_a_browser_is_not_told_to_anybody(on_aws: World) -> None:
-    told = browser()
+def test_the_secrets_of_a_browser_are_not_shown(on_aws: World) -> None:
+    reported = browser()
 
-    assert told["endpoint"] not in subscribe(on_aws, told).text
+    assert reported["endpoint"] not in subscribe(on_aws, reported).text
 
 
 @pytest.mark.parametrize("role", ["customer", "viewer", "admin"])

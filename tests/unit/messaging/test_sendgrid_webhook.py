@@ -29,8 +29,8 @@ def mail(address: str = ADDRESS, job: str = "job-1", message_id: str = "qNwBLgPQ
 def events(course: str = "", address: str = ADDRESS, **of: str) -> list[dict[str, Any]]:
     """What SendGrid would tell of a mail whose recipient's address begins with the name of that course."""
     message_id, sent = mail(f"{course}@example.com" if course else address, **of)
-    told = sendgrid_events.course(message_id, sent, int(time.time()))
-    return [event | {"email": address} for event in told]
+    reported = sendgrid_events.course(message_id, sent, int(time.time()))
+    return [event | {"email": address} for event in reported]
 
 
 def post(world: World, batch: Any, at: int | None = None, key: str = SENDGRID_KEY, **headers: str) -> Answer:
@@ -53,25 +53,25 @@ def written(world: World) -> list[dict[str, Any]]:
 def test_a_mail_that_is_delivered_says_so_with_its_history(aws_with_secrets: World) -> None:
     answer = post(aws_with_secrets, events())
 
-    assert (answer.status, answer.json) == (200, {"recorded": 2, "ignored": 1})  # an open is nobody's business
+    assert (answer.status, answer.json) == (200, {"recorded": 2, "ignored": 1})  # an open is private
     (shown,) = deliveries(aws_with_secrets)
     assert (shown["message_id"], shown["channel"], shown["status"]) == (mail()[0], "email", "delivered")
     assert [report["status"] for report in shown["history"]] == ["processed", "delivered"]
 
 
 def test_what_comes_twice_late_and_in_no_order_ends_the_same(aws_with_secrets: World) -> None:
-    told = events("deferred")
-    post(aws_with_secrets, told)
+    reported = events("deferred")
+    post(aws_with_secrets, reported)
     expected = deliveries(aws_with_secrets)
     before = written(aws_with_secrets)
 
-    post(aws_with_secrets, [told[2], told[0]])
-    post(aws_with_secrets, [told[1], told[1]])
+    post(aws_with_secrets, [reported[2], reported[0]])
+    post(aws_with_secrets, [reported[1], reported[1]])
 
     assert deliveries(aws_with_secrets) == expected
     assert written(aws_with_secrets) == before  # not even written again
 
-    for batch in ([told[2]], [told[1], told[2]], [told[0]]):
+    for batch in ([reported[2]], [reported[1], reported[2]], [reported[0]]):
         post(aws_with_secrets, [event | {"job": "job-2"} for event in batch])
     assert deliveries(aws_with_secrets, "job-2") == expected
 
@@ -87,7 +87,7 @@ def test_what_comes_twice_late_and_in_no_order_ends_the_same(aws_with_secrets: W
         ("deferred", "delivered", "", None),
     ],
 )
-def test_whoever_bounces_complains_or_unsubscribes_is_not_written_to_again(
+def test_an_address_that_bounced_complained_or_unsubscribed_gets_no_mail(
     aws_with_secrets: World, course: str, status: str, reason: str, suppressed: str | None
 ) -> None:
     post(aws_with_secrets, events(course))
@@ -269,7 +269,7 @@ def test_a_batch_that_cannot_be_written_is_not_acknowledged_and_the_next_time_is
 def test_of_two_that_write_at_the_same_time_both_count(
     aws_with_secrets: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = [
+    reported = [
         DeliveryReport("email", "job-1", "job-1", "m-1", DeliveryEvent(f"e-{name}", DeliveryStatus(name), 1000))
         for name in ("processed", "delivered")
     ]
@@ -279,11 +279,11 @@ def test_of_two_that_write_at_the_same_time_both_count(
     def put(self: Any, *args: Any) -> None:
         if not raced:
             raced.append(1)
-            deliveries_.record(told[1:])
+            deliveries_.record(reported[1:])
         write(self, *args)
 
     monkeypatch.setattr(service.DeliveryStore, "put", put)
-    deliveries_.record(told[:1])
+    deliveries_.record(reported[:1])
 
     (found,) = deliveries_.of_job("job-1")
     assert (found.furthest.status, len(found.history)) == (DeliveryStatus.DELIVERED, 2)
@@ -299,9 +299,7 @@ def test_that_a_mail_was_accepted_is_noted_if_possible_and_never_a_failure(aws_w
     assert deliveries(aws_with_secrets)[0]["status"] == "accepted"
 
 
-def test_a_conflict_that_does_not_end_is_told_and_not_swallowed(
-    aws_with_secrets: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_conflict_that_does_not_end_is_raised(aws_with_secrets: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise ClientError({"Error": {"Code": "ConditionalCheckFailedException", "Message": ""}}, "PutItem")
 

@@ -1,4 +1,4 @@
-"""Whom nothing is sent to: by which cause, until when, and who lifted it."""
+"""Whom nothing is sent to: by which cause, until when, and who removed it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def suppressed(aws_with_secrets: World, clock: FakeClock) -> Suppressions:
     return Suppressions(aws.dynamodb(), table, ledger.from_env(), lambda: b"key", clock)
 
 
-def lifted(suppressed: Suppressions) -> None:
+def remove_it(suppressed: Suppressions) -> None:
     found = suppressed.look_up("email", ADDRESS)
     assert found
     suppressed.remove(found.id, "she asked", ADA)
@@ -63,7 +63,7 @@ def test_with_another_key_the_list_is_another(suppressed: Suppressions, aws_with
     assert Suppressions(aws.dynamodb(), table, ledger.from_env(), lambda: b"other").reason("email", ADDRESS) is None
 
 
-def test_lifting_is_signed_and_lets_mails_through(suppressed: Suppressions, aws_with_secrets: World) -> None:
+def test_removal_is_signed_and_lets_mails_through(suppressed: Suppressions, aws_with_secrets: World) -> None:
     suppressed.add("email", ADDRESS, "bounce", NOW - 1000, "job-1")
     found = suppressed.look_up("email", ADDRESS)
     assert found
@@ -81,19 +81,19 @@ def test_lifting_is_signed_and_lets_mails_through(suppressed: Suppressions, aws_
     assert entry["before"] == {"channel": "email", "reason": "bounce"}
 
 
-def test_lifting_twice_is_signed_once(suppressed: Suppressions, aws_with_secrets: World) -> None:
+def test_removing_twice_is_signed_once(suppressed: Suppressions, aws_with_secrets: World) -> None:
     suppressed.add("email", ADDRESS, "bounce", NOW - 1000, "job-1")
-    lifted(suppressed)
-    lifted(suppressed)
+    remove_it(suppressed)
+    remove_it(suppressed)
 
     assert len(aws_with_secrets.ledger(action="suppression.remove")) == 1
 
 
-def test_a_report_from_before_the_lifting_does_not_bring_it_back_but_a_new_one_does(
+def test_a_report_from_before_the_removal_does_not_bring_it_back_but_a_new_one_does(
     suppressed: Suppressions, clock: FakeClock
 ) -> None:
     suppressed.add("email", ADDRESS, "bounce", NOW - 5000, "job-1")
-    lifted(suppressed)
+    remove_it(suppressed)
 
     suppressed.add("email", ADDRESS, "bounce", NOW - 5000, "job-1")
     suppressed.add("email", ADDRESS, "spamreport", NOW - 1, "job-1")
@@ -104,15 +104,15 @@ def test_a_report_from_before_the_lifting_does_not_bring_it_back_but_a_new_one_d
     assert suppressed.reason("email", ADDRESS) == "spamreport"
 
 
-def test_a_report_from_the_future_can_be_lifted(suppressed: Suppressions, clock: FakeClock) -> None:
+def test_a_report_from_the_future_can_be_removed(suppressed: Suppressions, clock: FakeClock) -> None:
     suppressed.add("email", ADDRESS, "bounce", NOW + 10**12, "job-1")
-    lifted(suppressed)
+    remove_it(suppressed)
     clock.advance(1)
 
     assert suppressed.reason("email", ADDRESS) is None
 
 
-def test_a_lifted_one_is_forgotten_after_thirty_days_and_one_in_force_never(
+def test_a_removed_suppression_is_deleted_after_thirty_days_and_one_in_force_never(
     suppressed: Suppressions, aws_with_secrets: World, clock: FakeClock
 ) -> None:
     def expires() -> Any:
@@ -121,7 +121,7 @@ def test_a_lifted_one_is_forgotten_after_thirty_days_and_one_in_force_never(
 
     suppressed.add("email", ADDRESS, "bounce", NOW, None)
     assert expires() is None
-    lifted(suppressed)
+    remove_it(suppressed)
     assert expires() == (NOW + TTL_MS) // 1000
     clock.advance(1000)
     suppressed.add("email", ADDRESS, "bounce", NOW + 500, None)
@@ -139,7 +139,7 @@ def test_reports_in_any_order_end_with_the_latest_cause(aws_with_secrets: World,
         assert suppressed.reason("email", ADDRESS) == "unsubscribe"
 
 
-def test_there_is_nothing_to_lift_of_whom_nothing_is_known(suppressed: Suppressions) -> None:
+def test_an_unknown_suppression_cannot_be_removed(suppressed: Suppressions) -> None:
     with pytest.raises(NotFound):
         suppressed.remove("nobody", "", ADA)
 
@@ -147,21 +147,21 @@ def test_there_is_nothing_to_lift_of_whom_nothing_is_known(suppressed: Suppressi
 # Over HTTP
 
 
-def test_staff_look_up_and_admins_lift(aws_with_secrets: World) -> None:
+def test_staff_look_up_and_admins_remove(aws_with_secrets: World) -> None:
     from adbot_queue.messaging import suppressions  # noqa: PLC0415
 
     suppressions.from_env().add("email", ADDRESS, "bounce", 1_700_000_000_000, "job-1")
-    look, lift = "GET /suppressions", "DELETE /suppressions/{id}"
+    look, remove_one = "GET /suppressions", "DELETE /suppressions/{id}"
 
     (found,) = aws_with_secrets.http("delivery", look, role="viewer", query={"address": ADDRESS.lower()}).json["items"]
     assert (found["reason"], found["at"], found["in_force"]) == ("bounce", "2023-11-14T22:13:20.000Z", True)
     answer = aws_with_secrets.http(
-        "delivery", lift, role="admin", query={"reason": "asked"}, id=found["suppression_id"]
+        "delivery", remove_one, role="admin", query={"reason": "asked"}, id=found["suppression_id"]
     )
     assert (answer.status, answer.json["in_force"]) == (200, False)
-    again = aws_with_secrets.http("delivery", lift, role="admin", id=found["suppression_id"])
+    again = aws_with_secrets.http("delivery", remove_one, role="admin", id=found["suppression_id"])
     assert (again.status, again.json["removed_at"]) == (200, answer.json["removed_at"])
-    assert aws_with_secrets.http("delivery", lift, role="admin", id="nobody").status == 404
+    assert aws_with_secrets.http("delivery", remove_one, role="admin", id="nobody").status == 404
     assert aws_with_secrets.http("delivery", look, role="viewer", query={"address": "dora@x.de"}).json == {"items": []}
 
 

@@ -114,11 +114,11 @@ def fill(world: World) -> None:
 
 def test_the_overview_has_mode_queues_rates_dead_letters_and_bots(shop: World) -> None:
     fill(shop)
-    told = get(shop, "/admin/system/metrics").json
-    assert told["mode"]["mode"] == "async_queue"
-    assert told["dead_letters"] == 1
-    assert (told["bots"]["queued"], told["bots"]["missing_sessions"]) == (1, 3)
-    by_name = {queue["name"]: queue for queue in told["queues"]}
+    reported = get(shop, "/admin/system/metrics").json
+    assert reported["mode"]["mode"] == "async_queue"
+    assert reported["dead_letters"] == 1
+    assert (reported["bots"]["queued"], reported["bots"]["missing_sessions"]) == (1, 3)
+    by_name = {queue["name"]: queue for queue in reported["queues"]}
     assert list(by_name) == list(job_queues.QUEUES)
     money, email = by_name["money"], by_name["email"]
     assert (money["states"]["completed"], money["states"]["dead"], money["totals"]["enqueued"]) == (1, 1, 2)
@@ -177,7 +177,7 @@ def test_prometheus_reads_levels_counters_and_histograms(shop: World) -> None:
     assert value(families["adbot_job_run_seconds"], "adbot_job_run_seconds_sum", queue="money") == pytest.approx(0.3)
 
 
-def test_prometheus_is_told_everything_about_an_empty_system_too(shop: World) -> None:
+def test_prometheus_gets_every_metric_of_an_empty_system_too(shop: World) -> None:
     families = scrape(shop)
     assert len(families["adbot_jobs"].samples) == len(job_queues.QUEUES) * 7
     assert all(sample.value == 0 for sample in families["adbot_jobs"].samples)

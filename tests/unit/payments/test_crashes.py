@@ -19,7 +19,7 @@ STORIES: dict[str, tuple[Purchase, Callable[[Purchase], list[Event]]]] = {
     "a payment that was refunded before": (Purchase(), lambda buys: [buys.refund(), buys.checkout()]),
     "a refund": (Purchase(), lambda buys: [buys.checkout(), buys.refund()]),
     "a dispute won": (Purchase(), lambda buys: [buys.checkout(), buys.dispute(), buys.dispute("won")]),
-    "money for nobody knows what": (Purchase(metadata={}), lambda buys: [buys.checkout()]),
+    "money for an unknown purpose": (Purchase(metadata={}), lambda buys: [buys.checkout()]),
     "a refund that finds its subscription": (
         Purchase(subscription=True),
         lambda buys: [buys.refund(), buys.checkout(), buys.link()],

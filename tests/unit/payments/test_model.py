@@ -40,8 +40,8 @@ def test_merging_cares_neither_for_order_nor_for_repetition(a: Payment, b: Payme
 
 
 def test_usable_metadata_wins_over_unusable_whichever_is_heard_first() -> None:
-    told = [Payment(metadata=values) for values in ({}, {"note": "x"}, metadata())]
-    for order in permutations(told):
+    reported = [Payment(metadata=values) for values in ({}, {"note": "x"}, metadata())]
+    for order in permutations(reported):
         assert reduce(Payment.merge, order).metadata == metadata()
 
 
@@ -82,20 +82,22 @@ def test_the_edges_of_what_a_bot_may_have_are_usable() -> None:
 PAID = Payment(began=True, paid={"pi_1": 100}, currency="eur", metadata=metadata())
 
 
-def decide(payment: Payment, told: Payment, before: Order | None = None, *, gone: bool = False) -> Decision:
-    return apply("pi_1", payment, Fact("payment.x", ("pi_1",), told), before, 1, default_pool="main", bot_is_gone=gone)
+def decide(payment: Payment, reported: Payment, before: Order | None = None, *, gone: bool = False) -> Decision:
+    return apply(
+        "pi_1", payment, Fact("payment.x", ("pi_1",), reported), before, 1, default_pool="main", bot_is_gone=gone
+    )
 
 
 def bought(**facts: object) -> Order:
-    """The order as it stands after these facts, with its bot."""
+    """Return the order after these facts, with its bot."""
     order = decide(replace(PAID, **facts), PAID).order  # type: ignore[arg-type]
     assert order is not None
     return order
 
 
 def test_facts_without_a_purchase_make_no_order() -> None:
-    told = Payment(refunded={"ch_1": 100}, disputes={"du_1": "open"}, ended=True)
-    assert decide(told, told) == Decision(None, BotAction.NONE)
+    reported = Payment(refunded={"ch_1": 100}, disputes={"du_1": "open"}, ended=True)
+    assert decide(reported, reported) == Decision(None, BotAction.NONE)
 
 
 def test_a_payment_makes_order_and_bot() -> None:
@@ -125,18 +127,18 @@ def test_a_payment_makes_order_and_bot() -> None:
 def test_facts_after_the_payment_change_status_and_bot(
     facts: dict[str, object], status: OrderStatus, step: BotAction
 ) -> None:
-    told = replace(Payment(), **facts)  # type: ignore[arg-type]
-    decision = decide(PAID.merge(told), told, bought())
+    reported = replace(Payment(), **facts)  # type: ignore[arg-type]
+    decision = decide(PAID.merge(reported), reported, bought())
     assert decision.order is not None
     assert (decision.order.status, decision.step, decision.more) == (status, step, False)
 
 
 def test_a_payment_that_was_given_back_already_makes_a_bot_that_must_be_cancelled_next() -> None:
-    told = Payment(refunded={"ch_1": 100})
-    first = decide(PAID.merge(told), PAID)
+    reported = Payment(refunded={"ch_1": 100})
+    first = decide(PAID.merge(reported), PAID)
     assert first.order is not None
     assert (first.step, first.more, first.order.status) == (BotAction.CREATE, True, OrderStatus.REFUNDED)
-    assert decide(PAID.merge(told), PAID, first.order) == Decision(first.order, BotAction.CANCEL)
+    assert decide(PAID.merge(reported), PAID, first.order) == Decision(first.order, BotAction.CANCEL)
 
 
 def test_a_dispute_that_is_over_lets_the_bot_go() -> None:
@@ -158,7 +160,7 @@ def test_an_unpaid_checkout_is_pending_and_a_failed_one_failed() -> None:
         assert (decision.order.status, decision.order.adbot_id, decision.step) == (status, None, BotAction.NONE)
 
 
-def test_money_that_was_given_back_needs_no_person_even_if_nobody_knows_what_it_was_for() -> None:
+def test_returned_money_needs_no_review_even_with_an_unknown_purpose() -> None:
     payment = Payment(paid={"pi_1": 100}, refunded={"ch_1": 100})
     decision = decide(payment, payment)
     assert decision.order is not None

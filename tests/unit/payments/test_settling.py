@@ -1,4 +1,4 @@
-"""From recorded events to orders and bots: subscriptions, refunds, disputes, and money nobody knows the purpose of."""
+"""From recorded events to orders and bots: subscriptions, refunds, disputes, and money of unknown purpose."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_the_last_invoice_of_an_ended_subscription_needs_no_person(shop: World) 
         {"pool": "No Pool!"},
     ],
 )
-def test_money_with_metadata_nobody_can_use_becomes_an_order_in_review(shop: World, changes: dict[str, Any]) -> None:
+def test_money_with_unusable_metadata_becomes_an_order_in_review(shop: World, changes: dict[str, Any]) -> None:
     happen(shop, Purchase(metadata=metadata(**changes)).checkout())
     found = audit(shop)
     assert (found.order.status, found.order.amount, found.bots) == (OrderStatus.REVIEW, 4900, [])
@@ -239,9 +239,7 @@ def test_a_settled_event_is_kept_for_400_days_and_an_unsettled_one_for_good(shop
     )
 
 
-def test_a_refund_that_fails_days_later_is_told_once_and_what_it_cancelled_stays_cancelled(
-    shop: World, metrics: Any
-) -> None:
+def test_a_refund_that_fails_days_later_is_reported_once_and_restores_no_bot(shop: World, metrics: Any) -> None:
     buys = Purchase()
     happen(shop, buys.checkout(), buys.refund())
     metrics()

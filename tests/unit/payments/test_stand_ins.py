@@ -237,17 +237,17 @@ def test_however_many_mails_there_are_their_events_come_in_one_batch_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sendgrid_events, "PAUSE_S", 0)
-    all_sent, all_told, posting = threading.Event(), threading.Event(), threading.Lock()
+    all_sent, all_reported, posting = threading.Event(), threading.Event(), threading.Lock()
     posts: list[bool] = []
-    told: list[str] = []
+    reported: list[str] = []
 
     def post(batch: bytes, _headers: dict[str, str]) -> int:
         posts.append(posting.acquire(blocking=False))
         all_sent.wait(20)  # the first batch is being posted while the other mails are taken
-        told.extend({event["job"] for event in json.loads(batch)})
+        reported.extend({event["job"] for event in json.loads(batch)})
         posting.release()
-        if len(told) == 120:
-            all_told.set()
+        if len(reported) == 120:
+            all_reported.set()
         return 200
 
     key = sendgrid_events.new_key()
@@ -257,7 +257,7 @@ def test_however_many_mails_there_are_their_events_come_in_one_batch_at_a_time(
         events.follow(f"m{number}", {"personalizations": [to]})
     all_sent.set()
 
-    assert all_told.wait(20)
-    assert sorted(told) == sorted(f"j{number}" for number in range(120))
-    assert all(posts)  # nobody else was posting
+    assert all_reported.wait(20)
+    assert sorted(reported) == sorted(f"j{number}" for number in range(120))
+    assert all(posts)  # no other thread was posting
     assert len(posts) <= 4

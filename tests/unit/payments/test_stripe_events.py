@@ -123,7 +123,7 @@ def test_ids_are_found_in_expanded_objects() -> None:
     assert fact.ids[0] == "pi_9"
 
 
-def test_a_charge_from_before_payment_intents_stands_for_itself() -> None:
+def test_a_charge_from_before_payment_intents_is_its_own_payment() -> None:
     event = Purchase().refund(100)
     event["data"]["object"] |= {"payment_intent": None, "id": "ch_old"}
     fact = interpret(event)

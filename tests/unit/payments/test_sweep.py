@@ -25,7 +25,7 @@ BEGINNING = clock.system_clock() // HOUR * HOUR + 6 * MINUTE
 
 
 def at(monkeypatch: pytest.MonkeyPatch, later: int) -> None:
-    """The time, so many milliseconds later than the beginning of an hour."""
+    """The time, that many milliseconds after the beginning of an hour."""
     monkeypatch.setattr(payments.from_env(), "_now", lambda: BEGINNING + later)
 
 
@@ -113,7 +113,7 @@ def test_the_sweeper_measures_the_oldest_bot_whether_it_has_a_place_or_not(
     began = clock.system_clock()
 
     def levels(later: int) -> dict[str, float]:
-        """As if so many milliseconds had passed since the test began; how long it takes itself does not count."""
+        """As if that many milliseconds had passed since the test began; its own duration does not count."""
         telemetry.metrics.clear_metrics()
         monkeypatch.setattr(shop.app("sweep"), "system_clock", lambda: began + later)
         metrics()
@@ -130,9 +130,7 @@ def test_the_sweeper_measures_the_oldest_bot_whether_it_has_a_place_or_not(
         "PoolsWithoutVerdict": 0,
     }
     assert levels(0) == nothing | {"OldestQueuedAge": 0, "QueueLength": 0}
-    shop.adbots.create_paid(
-        bought("other"), ExecutionMode.ASYNC_QUEUE, ADMIN
-    )  # in the inbox: nobody gave it a place yet
+    shop.adbots.create_paid(bought("other"), ExecutionMode.ASYNC_QUEUE, ADMIN)  # in the inbox, without a place
     assert levels(300_000)["OldestQueuedAge"] == 300
     for _ in range(10):
         shop.create(5)

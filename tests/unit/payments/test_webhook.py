@@ -103,7 +103,7 @@ def test_a_body_over_256_kib_is_refused_before_it_is_looked_at(shop: World) -> N
     assert (answer.status, answer.problem) == (413, "body-too-large")
 
 
-def test_fields_that_nobody_knows_do_not_matter(shop: World) -> None:
+def test_unknown_fields_do_not_matter(shop: World) -> None:
     event = Purchase().checkout(brand_new_field={"deep": [1]}) | {"another": True}
     assert deliver(shop, event).status == 200
     assert consume(shop) == []

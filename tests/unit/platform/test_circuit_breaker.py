@@ -46,7 +46,7 @@ class Process:
         return refused.value.seconds
 
     @property
-    def stands(self) -> Circuit:
+    def current(self) -> Circuit:
         (found,) = self.circuits.read([self.provider])
         return found
 
@@ -74,11 +74,11 @@ def written(level: str) -> list[str]:
 
 def test_five_failures_in_a_minute_open_it_for_half_a_minute_and_the_health_log_says_so(process: Process) -> None:
     process.calls(badly=4)
-    assert process.stands.state is CircuitState.CLOSED
+    assert process.current.state is CircuitState.CLOSED
 
     process.call(well=False)
 
-    assert process.stands.state is CircuitState.OPEN
+    assert process.current.state is CircuitState.OPEN
     assert process.waits() == 30
     assert written("ERROR") == ["circuit.opened"]
 
@@ -87,18 +87,18 @@ def test_failures_that_are_fewer_than_half_do_not_open_it(process: Process) -> N
     process.calls(well=6)
     process.calls(badly=5)
 
-    assert (process.stands.state, process.stands.failures, process.stands.successes) == (CircuitState.CLOSED, 5, 6)
+    assert (process.current.state, process.current.failures, process.current.successes) == (CircuitState.CLOSED, 5, 6)
 
 
 def test_failures_of_another_minute_count_unless_a_call_went_well_since(process: Process, clock: FakeClock) -> None:
     process.calls(badly=4)
     clock.advance(60_000)
     process.calls(well=1, badly=4)
-    assert (process.stands.state, process.stands.failures) == (CircuitState.CLOSED, 4)
+    assert (process.current.state, process.current.failures) == (CircuitState.CLOSED, 4)
 
     clock.advance(60_000)
     process.calls(badly=1)
-    assert process.stands.state is CircuitState.OPEN
+    assert process.current.state is CircuitState.OPEN
 
 
 def test_failures_of_all_processes_count_together_and_all_follow_within_five_seconds(
@@ -107,20 +107,20 @@ def test_failures_of_all_processes_count_together_and_all_follow_within_five_sec
     other.call(well=True)
     process.calls(badly=3)
     other.calls(badly=2)
-    assert process.stands.state is CircuitState.OPEN
+    assert process.current.state is CircuitState.OPEN
 
     assert other.waits() == 30
     clock.advance(5_000)
     assert process.waits() == 25
 
 
-def test_successes_of_a_process_that_knows_of_failures_are_told_to_the_others(process: Process, other: Process) -> None:
+def test_a_process_that_knows_of_failures_shares_its_successes(process: Process, other: Process) -> None:
     process.call(well=False)
     process.calls(well=10)
 
-    assert process.stands.successes == 10
+    assert process.current.successes == 10
     other.calls(badly=5)
-    assert other.stands.state is CircuitState.CLOSED
+    assert other.current.state is CircuitState.CLOSED
 
 
 def test_in_healthy_times_nothing_is_written(process: Process) -> None:
@@ -141,7 +141,7 @@ def test_one_call_probes_and_the_others_wait_for_its_outcome(
 ) -> None:
     process.calls(badly=5)
     clock.advance(30_000)
-    assert process.stands.state is CircuitState.HALF_OPEN
+    assert process.current.state is CircuitState.HALF_OPEN
 
     assert process.circuits.acquire(process.provider) is True
     assert other.waits() == 90
@@ -149,7 +149,7 @@ def test_one_call_probes_and_the_others_wait_for_its_outcome(
 
     clock.advance(5_000)
     assert other.call(well=True)
-    assert (process.stands.state, process.stands.opened_at) == (CircuitState.CLOSED, None)
+    assert (process.current.state, process.current.opened_at) == (CircuitState.CLOSED, None)
     assert written("INFO") == ["circuit.closed"]
 
 
@@ -174,7 +174,7 @@ def test_a_probe_whose_process_died_is_followed_by_another(process: Process, oth
     assert not other.call(well=True)
     clock.advance(1_000)
     assert other.call(well=True)
-    assert other.stands.state is CircuitState.CLOSED
+    assert other.current.state is CircuitState.CLOSED
 
 
 def test_a_call_that_was_under_way_when_it_opened_neither_closes_nor_prolongs_it(
@@ -200,7 +200,7 @@ def test_once_closed_five_new_failures_are_needed(process: Process, clock: FakeC
     process.call(well=True)
     process.calls(badly=4)
 
-    assert process.stands.state is CircuitState.CLOSED
+    assert process.current.state is CircuitState.CLOSED
 
 
 @settings(max_examples=30, deadline=None)
@@ -213,11 +213,11 @@ def test_whatever_happens_an_open_circuit_lets_at_most_one_call_through_at_a_tim
     processes = [Process(one_world, clock, provider) for _ in range(3)]
     for number, well, millis in story:
         clock.advance(millis)
-        before: Any = processes[number].stands
+        before: Any = processes[number].current
         made = processes[number].call(well=well)
         known_for_long = before.opened_at is not None and clock() - before.opened_at >= 1000 * CACHE_SECONDS
         if before.state is CircuitState.OPEN and known_for_long:
             assert not made
         if before.state is CircuitState.HALF_OPEN and made:
-            after = processes[number].stands
+            after = processes[number].current
             assert after.state in {CircuitState.CLOSED, CircuitState.OPEN}

@@ -94,13 +94,13 @@ def test_entries_are_kept_seven_days_even_when_ttl_is_late(log: HealthLog, syste
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "ThrottlingException", None])
-def test_what_cannot_be_written_breaks_nobody(log: HealthLog, code: str | None) -> None:
+def test_an_entry_that_cannot_be_written_breaks_no_caller(log: HealthLog, code: str | None) -> None:
     with failing(aws.dynamodb(), "PutItem", code=code) as calls:
         log.record(LogLevel.ERROR, "e", "")
     assert calls
 
 
-def test_a_process_without_settings_breaks_nobody_either(system: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_without_settings_breaks_no_caller_either(system: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SYSTEM_TABLE")
     settings.settings.cache_clear()
     health_log.from_env.cache_clear()

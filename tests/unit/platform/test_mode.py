@@ -31,13 +31,13 @@ def process(world: World, clock: FakeClock) -> Modes:
     return Modes(client, table, ledger.from_env(), HealthLog(client, table, clock), clock, clock.seconds)
 
 
-def test_work_is_queued_until_somebody_switches(system: World, clock: FakeClock) -> None:
+def test_work_is_queued_until_the_switch_is_set(system: World, clock: FakeClock) -> None:
     modes = process(system, clock)
     assert modes.current() is ProcessingMode.ASYNC_QUEUE
     assert (modes.read().changed_at, modes.read().version) == (None, 0)
 
 
-def test_switching_is_signed_and_stands_in_the_health_log_in_one_transaction(system: World, clock: FakeClock) -> None:
+def test_switching_is_signed_and_logged_in_one_transaction(system: World, clock: FakeClock) -> None:
     modes = process(system, clock)
     with crash_after(None) as calls:
         switch = modes.set(ProcessingMode.SYNC_DIRECT, "SQS is down", ADMIN)
@@ -89,7 +89,7 @@ def test_who_switches_knows_at_once_and_everybody_else_within_five_seconds(syste
 
 
 @pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "InternalServerError", None])
-def test_while_it_cannot_be_read_the_last_known_mode_stands(system: World, clock: FakeClock, code: str | None) -> None:
+def test_while_it_cannot_be_read_the_last_known_mode_is_used(system: World, clock: FakeClock, code: str | None) -> None:
     modes = process(system, clock)
     modes.set(ProcessingMode.SYNC_DIRECT, "", ADMIN)
     clock.advance(60_000)
@@ -108,13 +108,13 @@ def test_of_two_who_switch_at_once_both_are_signed_with_what_was_before(
     ours, theirs = process(system, clock), process(system, clock)
     read = Modes.read
 
-    def and_then_somebody_else_switches(self: Modes) -> Any:
+    def and_then_another_process_switches(self: Modes) -> Any:
         found = read(self)
         monkeypatch.undo()
         theirs.set(ProcessingMode.SYNC_DIRECT, "theirs", BOB)
         return found
 
-    monkeypatch.setattr(Modes, "read", and_then_somebody_else_switches)
+    monkeypatch.setattr(Modes, "read", and_then_another_process_switches)
     assert ours.set(ProcessingMode.SYNC_DIRECT, "ours", ADMIN).actor == "bob"
     assert [entry["actor"] for entry in system.ledger(action="mode.set")] == ["bob"]
 

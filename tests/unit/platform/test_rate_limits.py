@@ -1,4 +1,4 @@
-"""Token buckets: never more than the burst and the rate, whoever takes, in whatever order, by whatever clock."""
+"""Token buckets: never more than the burst and the rate, in any order, by any clock."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def limits(system: World, clock: FakeClock) -> RateLimiter:
 
 @contextmanager
 def just_before(operation: str, act: Callable[[], None]) -> Iterator[None]:
-    """Somebody else acts between our decision and our write, once."""
+    """Let another process act between our decision and our write, once."""
     left = [act]
 
     def first(**_: Any) -> None:
@@ -99,7 +99,7 @@ def test_buckets_are_apart(limits: RateLimiter) -> None:
     assert limits.acquire("b", TEN, 5).allowed
 
 
-def test_who_is_refused_is_told_when_to_come_back_and_then_gets_it(limits: RateLimiter, clock: FakeClock) -> None:
+def test_a_refusal_says_when_to_retry_and_the_retry_succeeds(limits: RateLimiter, clock: FakeClock) -> None:
     slow = Rate(0.1, 2)
     limits.acquire("a", slow, 2)
     refused = limits.acquire("a", slow)
@@ -198,10 +198,10 @@ def test_takers_whose_calls_take_longer_than_an_interval_lose_one_race_at_most(
 def test_a_bucket_whose_item_keeps_going_and_coming_is_contention(
     system: World, limits: RateLimiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stood = itertools.cycle([{"tat": (NOW + 100) * 1000}, None])
+    present = itertools.cycle([{"tat": (NOW + 100) * 1000}, None])
 
     def lose(*_: Any, **__: Any) -> None:
-        raise dynamodb.ConditionFailed(next(stood))
+        raise dynamodb.ConditionFailed(next(present))
 
     monkeypatch.setattr(dynamodb, "update_if", lose)
     with pytest.raises(TransactionConflict):

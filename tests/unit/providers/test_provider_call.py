@@ -1,4 +1,4 @@
-"""What stands around every call of a provider: its time, its circuit, its rate, its credentials."""
+"""The guard of every provider call: its time, its circuit, its rate, its credentials."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.builders.processors import context
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeClock]:
-    """Empty tables, and a clock for circuits and rates that stands still."""
+    """Empty tables, and a clock for circuits and rates that does not move."""
     empty()
     circuits.from_env.cache_clear()
     limits.from_env.cache_clear()

@@ -105,8 +105,8 @@ def test_totals_and_minutes_are_read_as_they_were_counted(tables: World) -> None
     assert {queue: {name: n for name, n in numbers.items() if n} for queue, numbers in found.items()} == totals
     assert others == []
     for queue in QUEUES:
-        told = counting.minutes(queue, 60)
-        assert {f"MINUTES#{queue} {minute}": dict(numbers) for minute, numbers in told.items()} == {
+        reported = counting.minutes(queue, 60)
+        assert {f"MINUTES#{queue} {minute}": dict(numbers) for minute, numbers in reported.items()} == {
             key: numbers for key, numbers in minutes.items() if key.startswith(f"MINUTES#{queue} ")
         }
 
@@ -186,7 +186,7 @@ def test_batches_that_come_again_are_counted_once(tables: World, deliveries: lis
 
 
 class InMemory:
-    """What the counters ask of DynamoDB, without it: so that a thousand stories take seconds. Dies when it is told."""
+    """The DynamoDB calls of the counters, in memory: a thousand stories take seconds. Dies on demand."""
 
     def __init__(self) -> None:
         self.items: dict[str, dict[str, Any]] = {}
@@ -194,10 +194,10 @@ class InMemory:
 
     def transact_write_items(self, TransactItems: list[Any]) -> None:  # noqa: N803
         put = TransactItems[0]["Put"]
-        stood = self._create(put["Item"])
-        if stood:
+        present = self._create(put["Item"])
+        if present:
             reasons = [
-                {"Code": "ConditionalCheckFailed", "Item": stood},
+                {"Code": "ConditionalCheckFailed", "Item": present},
                 *({"Code": "None"} for _ in TransactItems[1:]),
             ]
             error: Any = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
@@ -216,9 +216,9 @@ class InMemory:
         self._called()
 
     def _create(self, item: dict[str, Any]) -> dict[str, Any] | None:
-        stood = self.items.get(_key(item))
+        present = self.items.get(_key(item))
         self.items.setdefault(_key(item), item)
-        return stood
+        return present
 
     def _called(self) -> None:
         if self.dies_after is not None:

@@ -56,7 +56,7 @@ def shop(one_world: tuple[World, dict[str, str]], mapped: dict[str, str]) -> Wor
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch, shop: World) -> FakeClock:
-    """The time, for whoever reads or writes counters."""
+    """The clock of all readers and writers of counters."""
     clock = FakeClock(NOW + 30_000)
     monkeypatch.setattr(counters.from_env(), "_now", clock)
     return clock
@@ -81,7 +81,7 @@ def queue_of(world: World, name: str) -> Any:
 # Figures
 
 
-def test_a_queue_tells_what_stands_in_it_and_what_it_has_done(shop: World, clock: FakeClock) -> None:
+def test_a_queue_shows_its_jobs_and_its_totals(shop: World, clock: FakeClock) -> None:
     stream = Stream()
     waiting = [job(number, at=NOW + number * 1000) for number in range(3)]
     keep(shop, *waiting, job(9, "email", NOW - 1))
@@ -91,20 +91,20 @@ def test_a_queue_tells_what_stands_in_it_and_what_it_has_done(shop: World, clock
         *stream.life(job(4), active, active.completed({}, NOW + 20)),
         *stream.life(job(5), claimed(job(5), NOW), died(claimed(job(5), NOW), NOW)),
     )
-    told = queue_of(shop, "money")
-    assert {state: number for state, number in told["states"].items() if number} == {
+    reported = queue_of(shop, "money")
+    assert {state: number for state, number in reported["states"].items() if number} == {
         "waiting": 3,
         "completed": 1,
         "dead": 1,
     }
-    assert {event: number for event, number in told["totals"].items() if number} == {
+    assert {event: number for event, number in reported["totals"].items() if number} == {
         "enqueued": 5,
         "completed": 1,
         "dead": 1,
     }
-    assert told["oldest_waiting_at"] == "2025-11-22T00:00:00.000Z"
-    assert told["oldest_waiting_seconds"] > 0
-    assert (told["paused"], told["switch"]["changed_at"]) == (False, None)
+    assert reported["oldest_waiting_at"] == "2025-11-22T00:00:00.000Z"
+    assert reported["oldest_waiting_seconds"] > 0
+    assert (reported["paused"], reported["switch"]["changed_at"]) == (False, None)
     idle = queue_of(shop, "plugin")
     assert (idle["oldest_waiting_at"], idle["oldest_waiting_seconds"], sum(idle["states"].values())) == (None, 0, 0)
 
@@ -138,37 +138,37 @@ def test_statistics_of_the_last_minutes(shop: World, clock: FakeClock) -> None:
     with crash_after(None) as calls:
         stats = shop.http("queues", "GET /queues/{name}/stats", role="viewer", name="money", query={"minutes": "5"})
     assert calls.names == ["Query"]
-    told = stats.json
-    assert (told["name"], told["minutes"]) == ("money", 5)
-    assert {event: number for event, number in told["counts"].items() if number} == {
+    reported = stats.json
+    assert (reported["name"], reported["minutes"]) == ("money", 5)
+    assert {event: number for event, number in reported["counts"].items() if number} == {
         "enqueued": 5,
         "completed": 4,
         "failed": 1,
     }
-    assert (told["completed_per_minute"], told["failure_rate"]) == (0.8, 0.2)
-    assert told["wait"] == {"count": 5, "average_ms": 30, "p50_ms": 38, "p95_ms": 49, "p99_ms": 50}
-    assert (told["run"]["count"], told["run"]["average_ms"]) == (5, 960)
-    assert told["run"]["p50_ms"] <= 250
-    assert 2_500 < told["run"]["p99_ms"] <= 5_000
-    assert told["per_minute"][0] == {
+    assert (reported["completed_per_minute"], reported["failure_rate"]) == (0.8, 0.2)
+    assert reported["wait"] == {"count": 5, "average_ms": 30, "p50_ms": 38, "p95_ms": 49, "p99_ms": 50}
+    assert (reported["run"]["count"], reported["run"]["average_ms"]) == (5, 960)
+    assert reported["run"]["p50_ms"] <= 250
+    assert 2_500 < reported["run"]["p99_ms"] <= 5_000
+    assert reported["per_minute"][0] == {
         "minute": "2025-11-21T23:56:00Z",
         "enqueued": 1,
         "completed": 1,
         "failed": 0,
         "dead": 0,
     }
-    assert len(told["per_minute"]) == 5
+    assert len(reported["per_minute"]) == 5
 
 
 def test_statistics_of_a_queue_that_did_nothing(shop: World) -> None:
-    told = shop.http("queues", "GET /queues/{name}/stats", role="viewer", name="plugin").json
-    assert (told["minutes"], told["completed_per_minute"], told["failure_rate"]) == (60, 0, None)
-    assert told["wait"] == {"count": 0, "average_ms": None, "p50_ms": None, "p95_ms": None, "p99_ms": None}
-    assert told["per_minute"] == []
+    reported = shop.http("queues", "GET /queues/{name}/stats", role="viewer", name="plugin").json
+    assert (reported["minutes"], reported["completed_per_minute"], reported["failure_rate"]) == (60, 0, None)
+    assert reported["wait"] == {"count": 0, "average_ms": None, "p50_ms": None, "p95_ms": None, "p99_ms": None}
+    assert reported["per_minute"] == []
 
 
 @pytest.mark.parametrize("minutes", ["0", "1441", "x", "-5"])
-def test_statistics_reach_back_a_day_at_the_most(shop: World, minutes: str) -> None:
+def test_statistics_reach_back_at_most_a_day(shop: World, minutes: str) -> None:
     answer = shop.http("queues", "GET /queues/{name}/stats", role="viewer", name="money", query={"minutes": minutes})
     assert (answer.status, answer.fields) == (422, ["minutes"])
 
@@ -192,8 +192,12 @@ def test_pausing_turns_the_mapping_off_and_resuming_on_and_both_are_signed(shop:
     assert (paused.json["paused"], paused.json["mapping"]) == (True, "Disabled")
     assert mappings.state(mapped, "money") == "Disabled"
     assert {mappings.state(mapped, name) for name in job_queues.QUEUES if name != "money"} == {"Enabled"}
-    told = queue_of(shop, "money")
-    assert (told["paused"], told["switch"]["actor"], told["switch"]["reason"]) == (True, "ada", "provider is down")
+    reported = queue_of(shop, "money")
+    assert (reported["paused"], reported["switch"]["actor"], reported["switch"]["reason"]) == (
+        True,
+        "ada",
+        "provider is down",
+    )
     resumed = switch(shop, "resume")
     assert (resumed.json["paused"], resumed.json["mapping"]) == (False, "Enabled")
     assert mappings.state(mapped, "money") == "Enabled"
@@ -218,9 +222,7 @@ def test_an_unknown_queue_is_not_found(shop: World, action: str) -> None:
     assert (answer.status, answer.problem) == (404, "not-found")
 
 
-def test_when_lambda_refuses_the_intent_stands_and_the_sweeper_does_the_rest(
-    shop: World, mapped: dict[str, str]
-) -> None:
+def test_when_lambda_refuses_the_sweeper_applies_the_desired_state(shop: World, mapped: dict[str, str]) -> None:
     with failing(aws.functions(), "UpdateEventSourceMapping", code="ResourceInUseException"):
         answer = switch(shop, "pause")
     assert (answer.status, answer.json["paused"], answer.json["mapping"]) == (200, True, PENDING)
@@ -243,7 +245,7 @@ def test_killed_anywhere_the_mapping_obeys_the_intent_in_the_end(shop: World, ma
         assert len(shop.ledger(target="queue:money")) == intended
 
 
-def test_a_mapping_that_somebody_else_changed_is_set_right(shop: World, mapped: dict[str, str]) -> None:
+def test_a_mapping_changed_elsewhere_is_set_right(shop: World, mapped: dict[str, str]) -> None:
     aws.functions().update_event_source_mapping(UUID=mapped["email"], Enabled=False)
     switch(shop, "pause")
     aws.functions().update_event_source_mapping(UUID=mapped["money"], Enabled=True)
@@ -285,13 +287,13 @@ def test_of_two_who_switch_at_once_the_later_one_knows_what_the_other_did(
     control = queues_control.from_env()
     transaction = PauseControl._transaction
 
-    def and_then_somebody_else_pauses(self: PauseControl, *arguments: Any) -> Any:
+    def and_then_another_process_pauses(self: PauseControl, *arguments: Any) -> Any:
         made = transaction(self, *arguments)
         monkeypatch.undo()
         control.pause("money", "theirs", BOB)
         return made
 
-    monkeypatch.setattr(PauseControl, "_transaction", and_then_somebody_else_pauses)
+    monkeypatch.setattr(PauseControl, "_transaction", and_then_another_process_pauses)
     assert control.pause("money", "ours", ADMIN).desired.actor == "bob"
     assert [entry["actor"] for entry in shop.ledger(target="queue:money")] == ["bob"]
 

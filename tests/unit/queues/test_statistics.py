@@ -84,7 +84,7 @@ def test_each_change_moves_levels(before: Job | None, after: Job | None, expecte
     assert levels(before, after) == expected
 
 
-def test_a_dead_job_that_a_person_discarded_waits_for_nobody() -> None:
+def test_a_discarded_dead_letter_is_in_no_level() -> None:
     assert (counts(DEAD, DISCARDED), levels(DEAD, DISCARDED)) == ({}, {"level_dead": -1})
     assert (counts(DISCARDED, None), levels(DISCARDED, None)) == ({}, {})
     again = DISCARDED.restarted(NOW + 999)
@@ -161,10 +161,10 @@ def test_a_histogram_is_cumulative_for_prometheus() -> None:
 def test_a_percentile_is_never_off_by_more_than_its_bucket(times: list[int], percent: int) -> None:
     exact = sorted(times)[max(0, -(-len(times) * percent // 100) - 1)]
     bounds: list[Any] = [0, *BOUNDS_MS]
-    told = histogram(*times).percentile(percent)
-    assert told is not None
+    reported = histogram(*times).percentile(percent)
+    assert reported is not None
     if exact > BOUNDS_MS[-1]:
-        assert told == BOUNDS_MS[-1]
+        assert reported == BOUNDS_MS[-1]
     else:
         high = next(bound for bound in BOUNDS_MS if exact <= bound)
-        assert bounds[bounds.index(high) - 1] <= told <= high
+        assert bounds[bounds.index(high) - 1] <= reported <= high

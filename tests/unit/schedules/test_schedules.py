@@ -148,7 +148,7 @@ def test_the_ledger_shows_no_payload(harness: ScheduleHarness) -> None:
     assert "cara" not in json.dumps(rows(harness.world.env["LEDGER_TABLE"]))
 
 
-def test_a_manual_run_is_a_job_beside_the_ticks_signed_for_and_once_a_key(harness: ScheduleHarness) -> None:
+def test_a_manual_run_is_a_job_next_to_the_ticks_signed_and_once_a_key(harness: ScheduleHarness) -> None:
     harness.create(what=spec(enabled=False))
     run = harness.schedules.run
     first = run("report", Command(ADMIN, "k"), "req-1")

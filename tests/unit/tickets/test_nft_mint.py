@@ -112,7 +112,7 @@ def signed(chain: Solana, instructions: list[Instruction], payer: Keypair, *othe
 # What is made
 
 
-def test_a_ticket_is_one_token_in_its_owners_wallet_that_nobody_can_change(chain: Solana, attempts: Attempts) -> None:
+def test_a_ticket_is_one_immutable_token_in_its_owners_wallet(chain: Solana, attempts: Attempts) -> None:
     result = attempts.run()
 
     shown = mint_of(chain, result)
@@ -146,7 +146,7 @@ def test_the_cost_is_what_the_payer_lost(chain: Solana, attempts: Attempts, pric
     assert (counted["NftsMinted"]["Value"], counted["NftLamports"]["Value"]) == ([1.0], [float(result["lamports"])])
 
 
-def test_nobody_can_make_a_second_one_of_it(chain: Solana, attempts: Attempts) -> None:
+def test_a_second_token_cannot_be_minted(chain: Solana, attempts: Attempts) -> None:
     result = attempts.run()
     mint, account = Pubkey.from_string(result["mint"]), Pubkey.from_string(result["token_account"])
     more = Instruction(
@@ -164,7 +164,7 @@ def test_the_payer_may_be_the_owner(chain: Solana, attempts: Attempts) -> None:
     assert attempts.run(owner=str(PAYER.pubkey()))["held"]
 
 
-def test_the_largest_ticket_that_is_enqueued_is_one_that_the_chain_takes(chain: Solana, attempts: Attempts) -> None:
+def test_the_chain_accepts_the_largest_ticket_that_can_be_enqueued(chain: Solana, attempts: Attempts) -> None:
     largest = {"name": "n" * 32, "symbol": "s" * 10, "uri": "https://example.com/" + "u" * 180}
     spare = 1232 - token_2022.size(token_2022.Metadata(*largest.values(), {"k": "v" * 200}))
     fits = {"k": "v" * (200 + spare)}
@@ -261,7 +261,7 @@ def test_a_transaction_that_gets_through_while_the_next_one_is_on_its_way_makes_
 
     chain.before_landing = overtaken
     sentence = "the mint is there already; the next attempt answers with it"
-    # The price stands for the later blockhash, of which this chain has one at a time.
+    # The price represents the later blockhash, of which this chain has one at a time.
     assert attempts.failure(compute_unit_price=1)[:2] == ("transient", sentence)
     result = attempts.run()
 
@@ -396,7 +396,7 @@ def test_another_owner_after_the_token_was_made_is_refused(chain: Solana, attemp
     assert list(tokens(chain).values()) == [1]
 
 
-def test_an_address_that_somebody_else_took_is_said_to_be_taken(chain: Solana, attempts: Attempts) -> None:
+def test_an_address_taken_by_another_is_reported_as_taken(chain: Solana, attempts: Attempts) -> None:
     mint = nft._plan(nft.MintNft.model_validate(GOOD), "job-1").parties.mint
     gift = TransferParams(from_pubkey=PAYER.pubkey(), to_pubkey=mint, lamports=SOL // 10)
     chain.chain.send_transaction(signed(chain, [transfer(gift)], PAYER))
@@ -438,7 +438,7 @@ def test_a_payer_without_lamports_is_the_operators_to_fund_and_the_job_waits_for
     assert attempts.run()["held"]
 
 
-def test_lamports_that_others_spent_between_simulation_and_block_are_told_the_same_way(
+def test_lamports_spent_between_simulation_and_block_are_reported_the_same_way(
     chain: Solana, attempts: Attempts
 ) -> None:
     def spend() -> bool:
@@ -468,7 +468,7 @@ def test_lamports_that_others_spent_between_simulation_and_block_are_told_the_sa
         ({"InsufficientFundsForRent": {"account_index": 0}}, "transient", "too few lamports"),
     ],
 )
-def test_refusals_of_the_chain_are_told_apart_by_code_and_step(
+def test_refusals_of_the_chain_are_classified_by_code_and_step(
     chain: Solana, attempts: Attempts, peers: Peers, error: Any, kind: str, message: str
 ) -> None:
     failing_send(peers, {"code": -32002, "message": "simulation failed: secrets", "data": {"err": error, "logs": []}})
@@ -527,7 +527,7 @@ def test_a_node_that_says_what_we_do_not_know_is_asked_again(
     assert attempts.run()["held"]
 
 
-def test_a_node_that_is_down_is_asked_again_and_its_address_is_not_told(
+def test_a_node_that_is_down_is_retried_and_its_address_is_not_shown(
     chain: Solana, attempts: Attempts, peers: Peers
 ) -> None:
     def no_route() -> Any:
@@ -559,7 +559,7 @@ def test_a_node_that_does_not_accept_us_is_closed_and_names_the_setting(
         {"signing_key": "0" + SIGNING_KEY[1:]},
     ],
 )
-def test_a_key_that_is_none_fails_the_job_names_the_setting_and_is_not_told(
+def test_an_invalid_key_fails_the_job_names_the_setting_and_is_not_shown(
     chain: Solana, attempts: Attempts, changes: dict[str, str]
 ) -> None:
     with secret("solana", json.dumps(DEFAULT_SECRETS["solana"] | changes)):
@@ -618,7 +618,7 @@ def test_a_ticket_that_breaks_a_rule_is_not_enqueued(changes: dict[str, Any], fi
 
 
 @pytest.mark.parametrize("uri", ["ipfs://bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi", "ar://x-1_y"])
-def test_what_is_told_elsewhere_may_be_on_ipfs_or_arweave(uri: str) -> None:
+def test_the_description_may_be_on_ipfs_or_arweave(uri: str) -> None:
     assert nft.MintNft.model_validate(GOOD | {"uri": uri}).uri == uri
 
 

@@ -1,4 +1,4 @@
-"""What Token-2022 is told is what it does: held against the programs themselves, for any metadata that fits."""
+"""Token-2022 does what the instructions say: run against the programs themselves, for any metadata that fits."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_whatever_metadata_fits_into_a_transaction_is_what_the_chain_shows(metad
 
 @settings(deadline=None, max_examples=50)
 @given(METADATA, METADATA)
-def test_metadata_that_differ_are_told_apart_by_field(one: Metadata, other: Metadata) -> None:
+def test_differing_metadata_are_found_by_field(one: Metadata, other: Metadata) -> None:
     assume(token_2022.size(one) <= nft.MAX_TRANSACTION)
     parties, _, _ = minted(one)
     shown = token_2022.read_mint(account(parties.mint))

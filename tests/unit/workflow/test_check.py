@@ -101,8 +101,8 @@ def test_ids_are_unique_and_steps_do_not_wait_for_each_other() -> None:
 
 
 def test_a_reference_must_name_a_step_that_surely_comes_before() -> None:
-    beside = [step("a", set_status="x"), step("b", set_status="${steps.a.state}", after=[])]
-    assert wrong(*beside) == {"steps.1.set_status": "must refer to an earlier step: a is not"}
+    parallel = [step("a", set_status="x"), step("b", set_status="${steps.a.state}", after=[])]
+    assert wrong(*parallel) == {"steps.1.set_status": "must refer to an earlier step: a is not"}
 
     far = [step("a", set_status="x"), step("b", set_status="x"), step("c", set_status="${steps.a.state}")]
     assert wrong(*far) == {}
@@ -121,7 +121,7 @@ def test_what_the_input_gives_is_checked_now_and_what_steps_will_give_is_not() -
     assert set(wrong(*missing)) == {"steps.1.payload.subject"}
 
 
-def test_many_errors_are_told_at_once() -> None:
+def test_many_errors_are_reported_at_once() -> None:
     assert set(wrong(mail(to="x"), mail("b", subject=""), {"id": "c", "type": "nothing"})) == {
         "steps.0.payload.to",
         "steps.1.payload.subject",

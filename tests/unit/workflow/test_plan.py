@@ -39,9 +39,9 @@ def flows(draw: st.DrawFn) -> Flow:
 
 
 def reachable(flow: Flow) -> dict[str, StepState]:
-    """How a flow ends in which one step is done after the other, in an order that all agree upon: the naive model.
+    """Return the end of a flow whose steps run one after the other, in an order that all agree on: the naive model.
 
-    Which steps run beside a broken one is a matter of time; so this one leaves out all that do not surely run.
+    Which steps run next to a broken one is a matter of time; so this one leaves out all that do not surely run.
     """
     ended: dict[str, StepState] = {}
     for step in sorted(flow.steps, key=lambda step: step.id):
@@ -97,7 +97,7 @@ def test_a_broken_flow_that_goes_on_after_each_break_ends_as_if_nothing_had_brok
             states[step.id] = StepState.RUNNING
         running = [name for name, state in states.items() if state is StepState.RUNNING]
         if now.broken and not now.wait:
-            states[now.broken.id] = StepState.COMPLETED  # a person had it retried
+            states[now.broken.id] = StepState.COMPLETED  # manual retry
         elif running:
             ending = chance.choice(running)
             states[ending] = flow.ends[ending]

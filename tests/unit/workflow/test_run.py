@@ -23,7 +23,7 @@ from tests.builders.world import ADMIN
 
 
 def settle(jobs: Jobs, stride: float) -> None:
-    """As `Jobs.settle`, in strides of so many seconds."""
+    """As `Jobs.settle`, in strides of that many seconds."""
     for _ in range(100):
         jobs.drain()
         if not jobs.open():
@@ -151,7 +151,7 @@ def test_a_step_may_wait_at_no_attempts_cost_and_to_the_second(jobs: Jobs) -> No
     assert 7_200_000 <= job_of(jobs, flow, "b").created_at - pause.created_at <= 7_200_000 + 1_200_000
 
 
-def test_while_it_waits_for_a_time_nobody_looks_at_it(jobs: Jobs) -> None:
+def test_a_workflow_that_waits_for_a_time_is_not_rechecked(jobs: Jobs) -> None:
     flow = start(jobs, step("pause", wait_seconds=30 * 86_400), step("b", "mail"))
     jobs.drain()
     jobs.advance(301)

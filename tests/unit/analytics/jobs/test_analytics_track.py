@@ -1,4 +1,4 @@
-"""analytics-track: one event to Segment, however often it is tried, and every no is told apart."""
+"""analytics-track: one event to Segment, however often it is tried, and every refusal is classified."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_an_event_that_breaks_a_rule_is_not_enqueued(changes: dict[str, Any], fi
     assert [error["loc"][:1] for error in refused_.value.errors()] == [(field,) if field else ()]
 
 
-def test_the_largest_event_that_is_enqueued_is_one_that_segment_takes(peers: Peers) -> None:
+def test_segment_accepts_the_largest_event_that_can_be_enqueued(peers: Peers) -> None:
     room = MAX_PROPERTIES - len('{"x": ""}')
     track(event="e" * 255, user_id="u" * 255, anonymous_id="a" * 255, properties={"x": "y" * room})
 

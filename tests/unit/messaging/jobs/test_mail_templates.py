@@ -1,4 +1,4 @@
-"""The product's own mails: what each wants to be told, and what it then says."""
+"""The product's own mails: their variables, and their texts."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_what_is_kept_of_a_mail_until_it_is_sent_makes_the_same_mail(name: str) 
     assert (first.subject, first.text, first.html) == (again.subject, again.text, again.html)
 
 
-def test_a_template_that_asks_for_more_than_it_is_told_makes_no_mail(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_template_with_an_unknown_variable_makes_no_mail(monkeypatch: pytest.MonkeyPatch) -> None:
     class Nothing(mail_templates.Input):
         pass
 
@@ -172,7 +172,7 @@ def test_a_template_that_asks_for_more_than_it_is_told_makes_no_mail(monkeypatch
         mail_templates.render("welcome", {})
 
 
-def test_checking_what_a_template_is_told_does_not_need_jinja() -> None:
+def test_validating_the_variables_of_a_template_does_not_import_jinja() -> None:
     script = (
         "import sys; from adbot_queue.messaging.jobs.send_email import SendEmail; "
         "SendEmail.model_validate({'to': 'a@b.example', 'template': 'welcome', "

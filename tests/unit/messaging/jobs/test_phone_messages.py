@@ -1,4 +1,4 @@
-"""send-sms and send-whatsapp: one message to one phone, once as far as Twilio allows it, and every no is told apart."""
+"""send-sms, send-whatsapp: one message to one phone, once as far as Twilio allows, and every refusal is classified."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_what_twilio_says_no_to_fails_for_good_and_says_why(peers: Peers, number
     assert peers.texts == []
 
 
-def test_a_code_that_is_not_known_here_is_told_as_it_is(peers: Peers) -> None:
+def test_an_unknown_error_code_is_reported_as_it_is(peers: Peers) -> None:
     assert refused(to="+15005550002")[:2] == ("permanent", "Twilio refused the message (HTTP 400, 21612)")
 
 

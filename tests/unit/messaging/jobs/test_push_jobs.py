@@ -35,12 +35,12 @@ def jobs(_one_world: World, peers: Peers, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def browsers(peers: Peers, number: int, user: str = "cara") -> list[str]:
-    """So many browsers of a user; the ids of their subscriptions."""
+    """Subscribe that many browsers of a user; return the ids of their subscriptions."""
     made = []
     for _ in range(number):
-        told = peers.stand_ins.push.subscribe()
-        keys = told["keys"]
-        browser = Browser(told["endpoint"], decode(keys["p256dh"]), decode(keys["auth"]))
+        reported = peers.stand_ins.push.subscribe()
+        keys = reported["keys"]
+        browser = Browser(reported["endpoint"], decode(keys["p256dh"]), decode(keys["auth"]))
         made.append(subscriptions.from_env().add(user, browser).id)
     return made
 
@@ -109,7 +109,7 @@ def test_an_attempt_that_dies_and_is_repeated_makes_no_second_job_for_a_browser(
     assert len({message["tag"] for message in peers.notifications}) == 1
 
 
-def test_a_user_without_a_browser_is_told_nothing_and_that_is_no_failure(jobs: Jobs, peers: Peers) -> None:
+def test_a_push_to_a_user_without_a_browser_completes(jobs: Jobs, peers: Peers) -> None:
     job = jobs.run("send-push", GOOD)
 
     assert (job.state, job.result) == (JobState.COMPLETED, {"jobs": {}})

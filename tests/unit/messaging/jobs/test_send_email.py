@@ -1,4 +1,4 @@
-"""send-email: one mail to one person through SendGrid's own library, and every no is told apart."""
+"""send-email: one mail to one person through SendGrid's own library, and every refusal is classified."""
 
 from __future__ import annotations
 
@@ -93,14 +93,14 @@ def test_sendgrid_has_no_idempotency_keys_so_a_mail_whose_answer_was_lost_goes_t
     assert {mail["personalizations"][0]["custom_args"]["key"] for mail in peers.mails} == {"job-1"}
 
 
-@pytest.mark.parametrize("told", [1, 2])
+@pytest.mark.parametrize("reported", [1, 2])
 def test_a_mail_that_sendgrid_has_reported_is_not_sent_again_although_its_answer_was_lost(
-    peers: Peers, told: int
+    peers: Peers, reported: int
 ) -> None:
     refused(subject="hang=60x1")
     (kept,) = peers.stand_ins.sendgrid.messages
     events = sendgrid_events.course(kept["id"], kept["message"], 1_763_769_000)
-    deliveries.from_env().record(found.report for event in events[:told] if (found := read(event)) and found.report)
+    deliveries.from_env().record(found.report for event in events[:reported] if (found := read(event)) and found.report)
 
     assert send(subject="hang=60x1") == {"message_id": kept["id"]}
     assert peers.effects("sendgrid")["job-1"] == {"requests": 1, "effects": 1}

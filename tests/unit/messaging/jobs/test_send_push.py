@@ -54,7 +54,7 @@ def refused(subscription: dict[str, Any], **changes: Any) -> tuple[str, str, flo
     return found.kind, found.message, retry_after
 
 
-def test_a_browser_gets_the_notification_and_nobody_in_between_can_read_it(peers: Peers) -> None:
+def test_only_the_browser_can_read_the_notification(peers: Peers) -> None:
     result = push(browser(peers), data={"bot": "1"}, urgency="high", ttl_seconds=60)
 
     (kept,) = peers.stand_ins.push.messages

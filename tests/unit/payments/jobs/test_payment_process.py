@@ -1,4 +1,4 @@
-"""payment-process: a card is charged once through Stripe's own library, and every no is told apart."""
+"""payment-process: a card is charged once through Stripe's own library, and every refusal is classified."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_job_that_is_retried_after_stripe_forgot_its_key_finds_its_payment(pee
     assert run("payment-process", GOOD, key="job-2", age_s=2 * 86_400) != first
 
 
-def test_a_decline_of_which_nobody_heard_is_still_one_after_stripe_forgot_the_key(peers: Peers) -> None:
+def test_a_lost_decline_is_found_after_stripe_forgot_the_key(peers: Peers) -> None:
     lost = {"payment_method": "pm_card_chargeDeclinedLostCard", "metadata": {"note": "hang=60x1"}}
     assert refused(**lost)[0] == "transient"
     peers.stand_ins.stripe._answers.clear()
@@ -101,7 +101,7 @@ def test_a_declined_card_fails_the_job_with_stripes_code_and_is_not_asked_again(
     assert "PaymentsDeclined" in counted()
 
 
-def test_a_person_who_retries_a_declined_payment_is_told_the_same_under_the_same_key(peers: Peers) -> None:
+def test_a_retried_declined_payment_is_declined_again_under_the_same_key(peers: Peers) -> None:
     declined = {"payment_method": "pm_card_chargeDeclined"}
 
     assert refused(**declined) == refused(**declined)
@@ -158,7 +158,7 @@ def test_a_network_that_is_down_is_tried_again(peers: Peers) -> None:
     assert refused() == ("transient", "Stripe could not be reached", None)
 
 
-def test_an_error_that_is_an_api_error_by_its_class_alone_is_not_taken_for_one_that_passes(peers: Peers) -> None:
+def test_an_api_error_by_class_alone_is_not_transient(peers: Peers) -> None:
     peers.instead.append(refusing(418))
 
     assert refused()[0] == "permanent"

@@ -142,7 +142,7 @@ def test_a_dead_job_that_a_person_retries_days_later_sends_nothing_twice(peers: 
     assert (jobs.get(job).state, balance(peers)) == (JobState.COMPLETED, {"eur": 3900})
 
 
-def test_a_payout_that_the_bank_sent_back_since_is_not_taken_for_one_that_went_well(peers: Peers) -> None:
+def test_a_payout_that_the_bank_returned_since_is_not_a_success(peers: Peers) -> None:
     paid()
     peers.stand_ins.stripe._payouts._now = lambda: 1_763_769_900.0
     first = send(PAYOUT)

@@ -1,4 +1,4 @@
-"""refund-process: never more is given back than was paid, whoever asks, however often and at the same time."""
+"""refund-process: never more is refunded than was paid, however many refunds run at the same time."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_the_same_job_again_gives_back_nothing_more(peers: Peers) -> None:
     assert len(refunds(peers, payment)) == 1
 
 
-def test_a_full_refund_whose_answer_was_lost_is_found_and_not_taken_for_somebody_elses(peers: Peers) -> None:
+def test_a_full_refund_whose_answer_was_lost_is_found_as_its_own(peers: Peers) -> None:
     payment = paid()
     lost = {"metadata": {"note": "hang=60x1"}}
 
