@@ -99,6 +99,21 @@ def test_no_webhook_of_a_job_is_for_an_address_inside(receiver: Receiver, on: Wo
     assert receiver.seen == []
 
 
+def test_no_request_of_a_job_is_for_an_address_inside(receiver: Receiver, on: World) -> None:
+    for url in (f"https://{host}:{receiver.port}/hook" for host in HOSTS):
+        request = {"type": "http-request", "payload": {"url": url}}
+        workflow = {"type": "run-workflow", "payload": {"name": "ask", "steps": [{"id": "first", **request}]}}
+        schedule = {"name": "ask", "expression": "rate(1 day)", **request}
+        for function, route, body, field in (
+            ("jobs", "POST /jobs", request, "payload.url"),
+            ("jobs", "POST /jobs", workflow, "payload.steps.0.payload.url"),
+            ("schedules", "POST /schedules", schedule, "payload.url"),
+        ):
+            answer = on.http(function, route, role="owner", body=body)
+            assert (answer.status, answer.fields) == (422, [field]), (url, answer.text)
+    assert receiver.seen == []
+
+
 def test_no_browser_subscribes_with_an_address_inside(receiver: Receiver, on: World) -> None:
     browser = PushService("https://push.example.com").subscribe()
     for role in ("customer", "admin", "owner"):
