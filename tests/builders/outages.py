@@ -210,7 +210,7 @@ def weather(monkeypatch: pytest.MonkeyPatch, peers: Peers) -> Iterator[Weather]:
     made = Weather(peers)
     monkeypatch.setattr(peers, "answer", made.answer)
     reach_bedrock(monkeypatch, peers)
-    outbounds = Outbound(["peers.test:80"])
+    outbounds = Outbound(receivers={"peers.test": 80})
     monkeypatch.setattr(outbounds, "_post", made.pushed)
     monkeypatch.setattr("adbot_queue.core.outbound.from_env", lambda: outbounds)
     plugins = aws.plugins
@@ -231,6 +231,7 @@ def weather(monkeypatch: pytest.MonkeyPatch, peers: Peers) -> Iterator[Weather]:
         yield made
     finally:
         aws.cognito().meta.events.unregister("before-send", cognito)
+        plugins.cache_clear()
 
 
 def by_clock(monkeypatch: pytest.MonkeyPatch, jobs: Jobs) -> None:

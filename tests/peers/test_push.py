@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -17,9 +18,11 @@ from adbot_queue.jobs.errors import PermanentError
 from adbot_queue.messaging.jobs.send_push import SendPush, send_push
 from adbot_queue.providers import registry, web_push
 from local import seed
+from tests.builders.world import world
 from tests.support import peers
 
 KEY = seed.new_vapid_key()
+HOST = "push.test"
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +31,18 @@ def service() -> Iterator[str]:
         yield base
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _on_aws() -> Iterator[None]:
+    with world():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _ours(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our key, and leave to post to loopback."""
-    trusting = Outbound([service.replace("http://127.0.0.1", "localhost")])  # by that name it gives its addresses
+    """Our key, and a name for the service: loopback is out of reach."""
+    named = Outbound(receivers={HOST: urlsplit(service).port or 0})
     held = {"private_key": KEY, "subject": "mailto:bots@example.com"}
-    monkeypatch.setattr(outbound, "from_env", lambda: trusting)
+    monkeypatch.setattr(outbound, "from_env", lambda: named)
     monkeypatch.setattr(registry, "credential", lambda _provider, field: held[field])
 
 
@@ -41,7 +50,8 @@ def browser(service: str) -> tuple[dict[str, Any], str]:
     """A new one as its subscription, and the name under which the service knows it."""
     wanted = {"applicationServerKey": web_push.public_key(), "userVisibleOnly": "true"}
     made = requests.post(f"{service}/subscribe", json=wanted, timeout=10).json()["data"]
-    return {"endpoint": made["endpoint"], "keys": made["keys"]}, made["clientHash"]
+    endpoint = urlsplit(made["endpoint"])._replace(scheme="https", netloc=HOST).geturl()
+    return {"endpoint": endpoint, "keys": made["keys"]}, made["clientHash"]
 
 
 def push(subscription: dict[str, Any], **changes: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from adbot_queue.providers import registry, stripe_client
 from local.stand_ins.app import StandIns
 from tests.builders.payments import configure
 from tests.builders.processors import failure, run
-from tests.builders.world import world
+from tests.builders.world import empty, world
 from tests.support import peers
 from tests.support.published import check_request, schema_of
 
@@ -90,6 +90,7 @@ def _credentials() -> Iterator[None]:
 def account(
     request: pytest.FixtureRequest, localstripe_base: str, stand_in_base: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Account]:
+    empty()  # a second's calls are counted there
     made = Account(request.param, localstripe_base if request.param == "localstripe" else stand_in_base)
 
     class Recording(stripe.RequestsClient):
