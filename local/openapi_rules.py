@@ -72,6 +72,8 @@ def _schemas(document: Document) -> Iterator[str]:
             yield f"schema {name}: is not a plain name"
         if schema.get("title") != name or titles[name] > 1:
             yield f"schema {name}: has the title {schema.get('title')}"
+        if name.endswith("List"):
+            yield f"schema {name}: an answer with items is named ...Page"
         if name not in used:
             yield f"schema {name}: nothing refers to it"
         for field in sorted(BARE_IDS & schema.get("properties", {}).keys() if name not in NAMES_OF_PARTS else ()):

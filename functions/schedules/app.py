@@ -30,12 +30,12 @@ def _permitted(request: Request[Any]) -> ScheduleSpec:
 
 
 @api.get(
-    "/schedules", roles=STAFF, query=schemas.ScheduleListQuery, returns=schemas.ScheduleList, summary="List schedules"
+    "/schedules", roles=STAFF, query=schemas.SchedulesQuery, returns=schemas.SchedulePage, summary="List schedules"
 )
-def list_schedules(request: Request[None]) -> schemas.ScheduleList:
+def list_schedules(request: Request[None]) -> schemas.SchedulePage:
     """In the order of their creation."""
     page = schedules.from_env().page(request.query.limit, request.query.cursor)
-    return schemas.ScheduleList.of(page, system_clock())
+    return schemas.SchedulePage.of(page, system_clock())
 
 
 @api.post(

@@ -46,6 +46,7 @@ def test_the_document_keeps_every_rule() -> None:
     [
         (lambda made: kill_switch(made).update(tags=[]), "needs one of the tags"),
         (lambda made: kill_switch(made).update(tags=["Elsewhere"]), "needs one of the tags"),
+        (lambda made: renamed(made, "ModeList"), "schema ModeList: an answer with items is named ...Page"),
         (lambda made: made["tags"].append({"name": "Empty"}), "no operation has it"),
         (lambda made: kill_switch(made).update(operationId="getMode"), "another operation is named getMode"),
         (lambda made: kill_switch(made).update(operationId="post_admin_system_mode"), "two to five words"),

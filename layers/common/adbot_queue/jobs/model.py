@@ -53,10 +53,10 @@ UNSUPPORTED_MS = 3 * DAY_MS
 SEND_AHEAD_MS = 120_000
 """How long before its time a delayed job is sent to SQS, whose DelaySeconds then runs it on the second."""
 
-LOOK_AGAIN_MS = 300_000
+RECHECK_MS = 300_000
 """When the sweeper rechecks a blocked job, in case the worker that ended its last parent died."""
 
-LOOK_SELDOM_MS = 3_600_000
+MAX_RECHECK_MS = 3_600_000
 """The longest pause between two rechecks."""
 
 GRACE_MS = 60_000
@@ -65,7 +65,7 @@ GRACE_MS = 60_000
 MAX_QUEUE_DELAY_MS = 900_000
 """The longest DelaySeconds of SQS."""
 
-HISTORY = 25
+MAX_HISTORY = 25
 """Attempts that a row keeps; the counter goes on."""
 
 
@@ -267,7 +267,7 @@ class Job:
         due_at = run_at + GRACE_MS if soon else run_at - SEND_AHEAD_MS
         return self._released(state=JobState.DELAYED, run_at=run_at, due_at=due_at)
 
-    def blocked(self, parents: frozenset[str], now: int, pause: int = LOOK_AGAIN_MS) -> Job:
+    def blocked(self, parents: frozenset[str], now: int, pause: int = RECHECK_MS) -> Job:
         """Return it blocked by these jobs; the sweeper rechecks them after a pause (ms)."""
         return self._released(state=JobState.DELAYED, run_at=None, blocked_by=parents, due_at=now + pause)
 
@@ -312,7 +312,7 @@ class Job:
             failure = Failure("expired", failure.error, failure.message)
         entry = Attempt(self.attempt - 1, since, now, self.worker or "", failure)
         earlier = self.attempts[:-1] if again else self.attempts
-        kept = self.changed(attempts=(*earlier, entry)[-HISTORY:], attempt=self.attempt - 1, failure=failure)
+        kept = self.changed(attempts=(*earlier, entry)[-MAX_HISTORY:], attempt=self.attempt - 1, failure=failure)
         if age >= UNSUPPORTED_MS:
             return kept.changed(fingerprint=failure.fingerprint(self.type))._end(JobState.DEAD, now)  # noqa: SLF001
         return kept.delayed(now + min(max(age // 2, MINUTE_MS // 2), 15 * MINUTE_MS), now)
@@ -359,7 +359,7 @@ class Job:
     def _tried(self, failure: Failure | None, now: int) -> Job:
         attempt = Attempt(self.attempt, self.started_at or now, now, self.worker or "", failure)
         first = self.first_started_at or self.started_at
-        return self.changed(attempts=(*self.attempts, attempt)[-HISTORY:], first_started_at=first)
+        return self.changed(attempts=(*self.attempts, attempt)[-MAX_HISTORY:], first_started_at=first)
 
     def _end(self, state: JobState, now: int, **values: Any) -> Job:
         # A key that still means this job must find it: the row stays at least as long.

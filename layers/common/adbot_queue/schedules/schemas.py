@@ -14,7 +14,7 @@ from adbot_queue.jobs.rank import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from adbot_queue.schedules.cron import FIRST_YEAR, LAST_YEAR
 from adbot_queue.schedules.model import NAME, Schedule, ScheduleSpec
 from adbot_queue.schedules.plan import MAX_CAUGHT_UP, MissedPolicy
-from adbot_queue.schedules.store import SchedulePage
+from adbot_queue.schedules.store import ScheduleRows
 
 
 def _known_year(moment: int) -> int:
@@ -82,7 +82,7 @@ class ReplaceSchedule(ScheduleBody):
     version: int | None = Field(None, ge=1, description="refuse (409) unless it has this version")
 
 
-class ScheduleListQuery(Query):
+class SchedulesQuery(Query):
     """Which page."""
 
     limit: int = Field(50, ge=1, le=100)
@@ -155,7 +155,7 @@ class ScheduleDetail(ScheduleView):
     ticks: list[TickView] = Field(description="the latest ten, latest first")
 
 
-class ScheduleList(View):
+class SchedulePage(View):
     """Schedules in the order of their creation."""
 
     items: list[ScheduleView]
@@ -163,7 +163,7 @@ class ScheduleList(View):
     next: str | None
 
     @classmethod
-    def of(cls, page: SchedulePage, now: int) -> ScheduleList:
+    def of(cls, page: ScheduleRows, now: int) -> SchedulePage:
         """Return the view of a page at this time."""
         items = [ScheduleView.of(schedule, now) for schedule in page.schedules]
         return cls(items=items, unreadable=page.unreadable, next=page.next)

@@ -28,7 +28,7 @@ from adbot_queue.schedules.plan import BadZone
 from adbot_queue.schedules.runner import job_request
 from adbot_queue.schedules.store import (
     KeyInUse,
-    SchedulePage,
+    ScheduleRows,
     ScheduleStore,
     Sign,
     StaleVersion,
@@ -78,7 +78,7 @@ class Schedules:
             raise NotFound(f"schedule {name[:MAX_NAME]} does not exist")
         return found
 
-    def page(self, limit: int, cursor: str | None) -> SchedulePage:
+    def page(self, limit: int, cursor: str | None) -> ScheduleRows:
         """Return schedules in the order of their creation."""
         return self._store.page(limit, cursor)
 

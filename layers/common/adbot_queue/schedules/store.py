@@ -64,7 +64,7 @@ class UnreadableSchedule(Unavailable):
         self.problem = problem
 
 
-class SchedulePage(NamedTuple):
+class ScheduleRows(NamedTuple):
     """A page of the list, the cursor of the next, and how many rows of this one cannot be read."""
 
     schedules: list[Schedule]
@@ -102,11 +102,11 @@ class ScheduleStore(Table):
         found = dynamodb.get(self.client, self.table, key_of(name)) if is_name(name) else None
         return schedule_of(found) if found else None
 
-    def page(self, limit: int, cursor: str | None) -> SchedulePage:
+    def page(self, limit: int, cursor: str | None) -> ScheduleRows:
         """Read schedules in the order of their creation."""
         return self._read("by_state", "listing = :listing", limit, cursor, listing=QUEUE)
 
-    def due(self, until: int, limit: int, cursor: str | None) -> SchedulePage:
+    def due(self, until: int, limit: int, cursor: str | None) -> ScheduleRows:
         """Read the schedules whose next tick is due by a moment, the earliest first.
 
         Pages follow the index: no page repeats a schedule that is still due.
@@ -114,7 +114,7 @@ class ScheduleStore(Table):
         condition = "queue = :queue AND due_at <= :until"
         return self._read("due", condition, limit, cursor, queue=QUEUE, until=until)
 
-    def _read(self, index: str, condition: str, limit: int, cursor: str | None, **values: Any) -> SchedulePage:
+    def _read(self, index: str, condition: str, limit: int, cursor: str | None, **values: Any) -> ScheduleRows:
         found, following = dynamodb.query_page(
             self.client, self.table, condition, index=index, limit=limit, cursor=cursor, forward=True, **values
         )
@@ -130,7 +130,7 @@ class ScheduleStore(Table):
                 logger.error("schedule cannot be read", schedule=error.name, problem=error.problem)
         if unreadable:
             count("SchedulesUnreadable", unreadable)
-        return SchedulePage(schedules, following, unreadable)
+        return ScheduleRows(schedules, following, unreadable)
 
     def ticks(self, name: str, limit: int) -> list[Tick]:
         """Read the latest ticks, latest first."""

@@ -22,7 +22,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from adbot_queue.core.dynamodb import Item
-from adbot_queue.jobs.model import BAD_ENDS, HISTORY, Attempt, Failure, Job, JobMode, JobState
+from adbot_queue.jobs.model import BAD_ENDS, MAX_HISTORY, Attempt, Failure, Job, JobMode, JobState
 from adbot_queue.jobs.rank import RANK
 from adbot_queue.jobs.unreadable import Unreadable
 
@@ -191,7 +191,7 @@ def _stored(name: str, value: Any) -> Any:
     if name == "failure":
         return _failure_item(value)
     if name == "attempts":
-        return [_attempt_item(entry) for entry in value[-HISTORY:]]
+        return [_attempt_item(entry) for entry in value[-MAX_HISTORY:]]
     if isinstance(value, JobState | JobMode):
         return value.value
     return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from adbot_queue.core.clock import Clock, system_clock
-from adbot_queue.jobs.model import LOOK_AGAIN_MS, LOOK_SELDOM_MS, Job, JobState
+from adbot_queue.jobs.model import MAX_RECHECK_MS, RECHECK_MS, Job, JobState
 from adbot_queue.jobs.store.jobs import JobStore
 from adbot_queue.jobs.unreadable import Unreadable, report
 from adbot_queue.jobs.worker.dispatch import Dispatcher
@@ -86,5 +86,5 @@ class Dependents:
         """Schedule the next recheck after half the time waited so far, at most an hour."""
         now = self._now()
         since = max(soonest, child.started_at or child.created_at)
-        pause = min(max((now - since) // 2, LOOK_AGAIN_MS), LOOK_SELDOM_MS)
+        pause = min(max((now - since) // 2, RECHECK_MS), MAX_RECHECK_MS)
         self._store.change(child, child.blocked(child.blocked_by, max(soonest, now), pause))
