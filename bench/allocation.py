@@ -161,7 +161,7 @@ class Bench:
             service.pools.create(pool, Command(ADMIN))
             self.meter.taken()
             for number, required in enumerate(sizes):
-                service.create_paid(_order(pool, number, required), ExecutionMode.ASYNC_QUEUE, STRIPE)
+                service.purchases.create_paid(_order(pool, number, required), ExecutionMode.ASYNC_QUEUE, STRIPE)
             bought = self.meter.taken()
             service.pools.resolve(pool, _forever)
             placed = self.meter.taken()
@@ -235,12 +235,17 @@ class Bench:
             orders = [_order("shop", n, 5, f"{buyers}-") for n in range(number)]
             with ThreadPoolExecutor(buyers) as pool:
                 started = time.perf_counter()
-                list(pool.map(lambda order: self.service.create_paid(order, ExecutionMode.ASYNC_QUEUE, STRIPE), orders))
+                list(
+                    pool.map(
+                        lambda order: self.service.purchases.create_paid(order, ExecutionMode.ASYNC_QUEUE, STRIPE),
+                        orders,
+                    )
+                )
                 print(f"| {buyers} at once | {number / (time.perf_counter() - started):,.0f} |")
         self.meter.keys.clear()
         service = self._service(self.metered)
         for n in range(40):
-            service.create_paid(_order("shop", n, 5, "keys-"), ExecutionMode.ASYNC_QUEUE, STRIPE)
+            service.purchases.create_paid(_order("shop", n, 5, "keys-"), ExecutionMode.ASYNC_QUEUE, STRIPE)
         self.meter.taken()
         written = [key for keys in self.meter.keys for key in keys]
         shared = len(written) - len(set(written))

@@ -167,7 +167,7 @@ def _buy(worker: Worker, service: AdbotService, purchase: Purchase) -> str:
         required_sessions=purchase.required,
     )
     try:
-        return service.create_paid(order, ExecutionMode.ASYNC_QUEUE, STRIPE).id
+        return service.purchases.create_paid(order, ExecutionMode.ASYNC_QUEUE, STRIPE).id
     except TransactionRejected as refused:
         if "order" not in refused.failed:
             raise

@@ -58,7 +58,7 @@ def buy(on: World, required: int) -> Adbot:
         pool="standard",
         required_sessions=required,
     )
-    return on.adbots.create_paid(order, ExecutionMode.ASYNC_QUEUE, ADMIN)
+    return on.adbots.purchases.create_paid(order, ExecutionMode.ASYNC_QUEUE, ADMIN)
 
 
 def reconciler(on: World, pause: Callable[[float], None] = lambda _: None) -> Reconciler:

@@ -46,7 +46,7 @@ def bought(on: World, number: int) -> Adbot:
         pool="standard",
         required_sessions=2,
     )
-    return on.adbots.create_paid(order, ExecutionMode.ASYNC_QUEUE, ADMIN)
+    return on.adbots.purchases.create_paid(order, ExecutionMode.ASYNC_QUEUE, ADMIN)
 
 
 def test_the_first_in_line_comes_first_and_says_what_it_waits_for(on_aws: World) -> None:

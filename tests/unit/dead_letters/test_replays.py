@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import Conflict, NotFound
-from adbot_queue.dead_letters import service as dead_letters
 from adbot_queue.dead_letters.model import DeadLetterFilter
+from adbot_queue.dead_letters.store import DeadLetterStore
 from adbot_queue.jobs.model import Job, JobState
 from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.dead_letters import DeadLetterHarness
@@ -133,16 +133,16 @@ def test_a_cancel_stops_before_the_next_letters_and_a_retry_resumes(
 ) -> None:
     jobs = office.lay(10)
     replay = office.start(rate=5)
-    rows, seen = dead_letters.DeadLetterStore.rows, []
+    rows, seen = DeadLetterStore.rows, []
 
-    def cancels_the_third(store: dead_letters.DeadLetterStore, entries: Any) -> Any:
+    def cancels_the_third(store: DeadLetterStore, entries: Any) -> Any:
         seen.append(1)
         if len(seen) == 3:
             office.replays.cancel(replay.id, ADMIN, "wrong filter")
         return rows(store, entries)
 
     with monkeypatch.context() as patched:
-        patched.setattr(dead_letters.DeadLetterStore, "rows", cancels_the_third)
+        patched.setattr(DeadLetterStore, "rows", cancels_the_third)
         stopped = office.finish(replay)
 
     done = outcomes(stopped)["replayed"]
@@ -186,9 +186,9 @@ def test_what_others_decided_meanwhile_is_skipped(
 ) -> None:
     jobs = office.lay(3)
     replay = office.start()
-    rows = dead_letters.DeadLetterStore.rows
+    rows = DeadLetterStore.rows
 
-    def discarded(store: dead_letters.DeadLetterStore, entries: Any) -> Any:
+    def discarded(store: DeadLetterStore, entries: Any) -> Any:
         found = rows(store, entries) if late else None
         with suppress(Conflict):
             if any(entry.job_id == jobs[1].id for entry in entries):
@@ -196,7 +196,7 @@ def test_what_others_decided_meanwhile_is_skipped(
         return found or rows(store, entries)
 
     with monkeypatch.context() as patched:
-        patched.setattr(dead_letters.DeadLetterStore, "rows", discarded)
+        patched.setattr(DeadLetterStore, "rows", discarded)
         ended = office.finish(replay)
 
     # The slice that was refused reads the index again, which does not have it any more.
@@ -327,10 +327,10 @@ def test_with_random_kills_and_a_second_worker_each_job_is_retried_at_most_once(
 
 def _go_on_with_a_rival(office: DeadLetterHarness, replay: Job, kill: int | None, chance: random.Random) -> None:
     """A run that may be killed, and in the middle of which its lease may be lost to another worker."""
-    store = dead_letters.DeadLetterStore
+    store = DeadLetterStore
     rows, rival = store.rows, chance.random() < 0.3
 
-    def interrupted(self: dead_letters.DeadLetterStore, entries: Any) -> Any:
+    def interrupted(self: DeadLetterStore, entries: Any) -> Any:
         nonlocal rival
         found = rows(self, entries)
         if rival:

@@ -130,7 +130,9 @@ def test_the_sweeper_measures_the_oldest_bot_whether_it_has_a_place_or_not(
         "PoolsWithoutVerdict": 0,
     }
     assert levels(0) == nothing | {"OldestQueuedAge": 0, "QueueLength": 0}
-    shop.adbots.create_paid(bought("other"), ExecutionMode.ASYNC_QUEUE, ADMIN)  # in the inbox, without a place
+    shop.adbots.purchases.create_paid(
+        bought("other"), ExecutionMode.ASYNC_QUEUE, ADMIN
+    )  # in the inbox, without a place
     assert levels(300_000)["OldestQueuedAge"] == 300
     for _ in range(10):
         shop.create(5)

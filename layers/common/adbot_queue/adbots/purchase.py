@@ -1,10 +1,11 @@
-"""What a purchase makes: an order and its bot. Reads and writes no table."""
+"""Purchases: what one makes, an order and its bot, and how it is written."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from adbot_queue.adbots.allocation import InboxEntry
+from adbot_queue.adbots.allocation_trigger import AllocationTrigger
 from adbot_queue.adbots.model import (
     MAX_SESSIONS,
     Adbot,
@@ -14,10 +15,16 @@ from adbot_queue.adbots.model import (
     Order,
     OrderStatus,
     QueuedReason,
+    summary,
 )
+from adbot_queue.adbots.pools import Pools
+from adbot_queue.adbots.storage.orders import OrderStore
+from adbot_queue.adbots.storage.pool_store import TransactionPart
+from adbot_queue.core.clock import Clock
+from adbot_queue.core.dynamodb import Transaction
 from adbot_queue.core.errors import Invalid
 from adbot_queue.core.ids import time_ordered_id
-from adbot_queue.ledger import Actor, LedgerEntry
+from adbot_queue.ledger import Actor, Ledger, LedgerEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +104,50 @@ def settlement(actor: Actor, why: str, before: Order, after: Order) -> LedgerEnt
     ]
     reason = "; ".join(filter(None, (why, before.review_reason)))
     return LedgerEntry(actor, "order.settle", f"order:{after.id}", before=shown[0], after=shown[1], reason=reason)
+
+
+class Purchases:
+    """Purchases of bots."""
+
+    def __init__(self, store: OrderStore, pools: Pools, ledger: Ledger, trigger: AllocationTrigger, now: Clock) -> None:
+        self._store = store
+        self._pools = pools
+        self._ledger = ledger
+        self._trigger = trigger
+        self._now = now
+
+    def create_paid(
+        self, order: Order, mode: ExecutionMode, actor: Actor, *parts: TransactionPart, replaces: Order | None = None
+    ) -> Adbot:
+        """Create order and bot, whatever the stock; then trigger allocation.
+
+        The bot starts QUEUED (SEQUENCING). One transaction writes order, bot, inbox entry, ledger entry and the
+        caller's parts; purchases never contend.
+
+        Args:
+            order: with pool, required sessions and user; `adbot_id` is the bot's id.
+            mode: whether a queue's consumer does this, or the request.
+            actor: who signs for it.
+            parts: add items of the caller's to the transaction.
+            replaces: the order as read, if it exists already (other facts preceded the payment, or it was in review).
+
+        Raises:
+            TransactionRejected: tag `order` if it exists or changed, or tags of parts; nothing was written.
+            Invalid: the pool does not exist, or the number of sessions is out of range.
+        """
+        if not (order.adbot_id and order.pool and order.required_sessions):
+            raise ValueError(f"order {order.id} does not say which bot it buys")
+        check_required(order.required_sessions)
+        self._pools.check(order.pool)
+        now = self._now()
+        inbox = InboxEntry(time_ordered_id(now), order.adbot_id, order.required_sessions, now)
+        adbot = bot_of(order, order.adbot_id, order.pool, order.required_sessions, inbox, mode)
+
+        def sign(transaction: Transaction) -> None:
+            after = {**summary(adbot), "order": order.id, "pool": adbot.pool, "required": adbot.required}
+            after["user_id"] = adbot.user_id
+            self._ledger.sign(transaction, LedgerEntry(actor, "adbot.create", f"adbot:{adbot.id}", after=after))
+
+        self._store.create_bought(order, adbot, inbox, sign, *parts, replaces=replaces)
+        self._trigger.send(adbot.pool, inbox.id)
+        return adbot

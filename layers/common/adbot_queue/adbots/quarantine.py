@@ -29,27 +29,22 @@ class Quarantine:
         self._store = store
         self._ledger = ledger
 
-    def cleared_view(self, pool: str, known: PoolState | None = None) -> PoolView | None:
-        """Read what a step needs, until nothing in it is unreadable. `known` as in `PoolStore.view`.
+    def clear(self, view: PoolView) -> bool:
+        """Give a segment back, or set one unreadable row of a view aside; False if there was nothing to do.
 
         Raises:
-            UnreadableRow: the header itself is.
             StalePool, TransactionConflict: the pool changed meanwhile; try again.
         """
-        while (view := self._store.view(pool, known)) is not None:
-            known = None
-            if view.header.aside and self._give_back(view.header):
-                continue
-            if view.bad_entries:
-                self._entry(view.header, view.bad_entries[0].item, view.bad_entries[0].reason)
-            elif view.bad_segments:
-                self._segment(view.header, view.bad_segments[0])
-            else:
-                return view
-        return None
+        if view.header.aside and self._give_back(view.header):
+            return True
+        if view.bad_entries:
+            self._entry(view.header, view.bad_entries[0].item, view.bad_entries[0].reason)
+        elif view.bad_segments:
+            self._segment(view.header, view.bad_segments[0])
+        return bool(view.bad_entries or view.bad_segments)
 
     def first_entries(self, pool: str) -> None:
-        """Set aside the unreadable entries among the first two of the queue. Raises as `cleared_view`."""
+        """Set aside the unreadable entries among the first two of the queue. Raises as `clear`."""
         while (header := self._store.header(pool)) is not None:
             found = self._store.waiting(header, 2)
             if not found.bad:
@@ -60,7 +55,7 @@ class Quarantine:
         """Set aside the later entry of a bot that has several; False when none was found.
 
         Raises:
-            StalePool, TransactionConflict: as `cleared_view`.
+            StalePool, TransactionConflict: as `clear`.
         """
         rows = [items.queue_item(view.header.pool, entry) for entry in view.queue]
         rows += [items.inbox_item(view.header.pool, entry) for entry in view.inbox]

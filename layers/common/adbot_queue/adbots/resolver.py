@@ -143,6 +143,18 @@ class Resolver:
             run.outcome.parked += self._park(view, adbot_id)
             del run.strikes[adbot_id]
 
+    def _view(self, pool: str, known: PoolState | None) -> PoolView | None:
+        """Read what a step needs, until nothing in it is unreadable. `known` as in `PoolStore.view`.
+
+        Raises:
+            UnreadableRow: the header itself is.
+            StalePool, TransactionConflict: the pool changed meanwhile; try again.
+        """
+        view = self._store.view(pool, known)
+        while view and view.needs_clearing and self._aside.clear(view):
+            view = self._store.view(pool, None)
+        return view
+
     def _decide(self, run: _Run, time_left: TimeLeft) -> tuple[PoolView, AllocationStep] | None:
         """Return the next step and what it was decided on; None when there is none.
 
@@ -152,7 +164,7 @@ class Resolver:
         pool = run.pool
         known, run.header = run.header, None
         try:
-            view = self._aside.cleared_view(pool, known)
+            view = self._view(pool, known)
         except UnreadableRow as unreadable:
             # The pool waits for a version that can read its header; its messages need no retry.
             logger.error("pool not resolved: its header cannot be read", pool=pool, reason=unreadable.reason)

@@ -9,7 +9,7 @@ from typing import Any
 
 from adbot_queue import ledger
 from adbot_queue.adbots import changes, model, purchase
-from adbot_queue.adbots.allocation import InboxEntry, PoolState, QueueEntry
+from adbot_queue.adbots.allocation import PoolState, QueueEntry
 from adbot_queue.adbots.allocation_trigger import AllocationTrigger
 from adbot_queue.adbots.changes import PoolChange
 from adbot_queue.adbots.command_log import CommandLog
@@ -22,10 +22,9 @@ from adbot_queue.adbots.model import (
     Order,
     OrderStatus,
     QueuedReason,
-    summary,
 )
 from adbot_queue.adbots.pools import Pools
-from adbot_queue.adbots.purchase import AdbotSpec
+from adbot_queue.adbots.purchase import AdbotSpec, Purchases
 from adbot_queue.adbots.sessions import Sessions
 from adbot_queue.adbots.storage.pool_store import StalePool, TransactionPart
 from adbot_queue.adbots.storage.rows import UnreadableRow
@@ -34,10 +33,9 @@ from adbot_queue.core import aws, idempotency
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.dynamodb import Transaction, TransactionRejected
 from adbot_queue.core.errors import Conflict, Invalid, NotFound
-from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
-from adbot_queue.ledger import Actor, Ledger, LedgerEntry
+from adbot_queue.ledger import Ledger, LedgerEntry
 
 MAX_MOVED = 40
 """The most sessions that one reassign may name: up to two items each, in a transaction of 100."""
@@ -52,48 +50,13 @@ class AdbotService:
         self.store = store
         self.ledger = ledger
         self.pools = Pools(store, ledger, trigger, now)
+        self.purchases = Purchases(store, self.pools, ledger, trigger, now)
         self.sessions = Sessions(store, now)
         self._trigger = trigger
         self._now = now
         self._log = CommandLog(store, ledger, now)
 
     # Buying
-
-    def create_paid(
-        self, order: Order, mode: ExecutionMode, actor: Actor, *parts: TransactionPart, replaces: Order | None = None
-    ) -> Adbot:
-        """Create order and bot, whatever the stock; then trigger allocation.
-
-        The bot starts QUEUED (SEQUENCING). One transaction writes order, bot, inbox entry, ledger entry and the
-        caller's parts; purchases never contend.
-
-        Args:
-            order: with pool, required sessions and user; `adbot_id` is the bot's id.
-            mode: whether a queue's consumer does this, or the request.
-            actor: who signs for it.
-            parts: add items of the caller's to the transaction.
-            replaces: the order as read, if it exists already (other facts preceded the payment, or it was in review).
-
-        Raises:
-            TransactionRejected: tag `order` if it exists or changed, or tags of parts; nothing was written.
-            Invalid: the pool does not exist, or the number of sessions is out of range.
-        """
-        if not (order.adbot_id and order.pool and order.required_sessions):
-            raise ValueError(f"order {order.id} does not say which bot it buys")
-        purchase.check_required(order.required_sessions)
-        self.pools.check(order.pool)
-        now = self._now()
-        inbox = InboxEntry(time_ordered_id(now), order.adbot_id, order.required_sessions, now)
-        adbot = purchase.bot_of(order, order.adbot_id, order.pool, order.required_sessions, inbox, mode)
-
-        def sign(transaction: Transaction) -> None:
-            after = {**summary(adbot), "order": order.id, "pool": adbot.pool, "required": adbot.required}
-            after["user_id"] = adbot.user_id
-            self.ledger.sign(transaction, LedgerEntry(actor, "adbot.create", f"adbot:{adbot.id}", after=after))
-
-        self.store.create_bought(order, adbot, inbox, sign, *parts, replaces=replaces)
-        self._trigger.send(adbot.pool, inbox.id)
-        return adbot
 
     def create(self, wanted: AdbotSpec, command: Command, time_left: Callable[[], int]) -> CommandResult:
         """Create a bot for an operator, with an order of amount 0 or for an order in REVIEW.
@@ -115,7 +78,9 @@ class AdbotService:
                 self.ledger.sign(transaction, purchase.settlement(command.actor, command.reason, before, order))
 
         try:
-            adbot = self.create_paid(order, ExecutionMode.SYNC_DIRECT, command.actor, remember, replaces=before)
+            adbot = self.purchases.create_paid(
+                order, ExecutionMode.SYNC_DIRECT, command.actor, remember, replaces=before
+            )
         except TransactionRejected as refused:
             if idempotency.TAG not in refused.failed:
                 raise Conflict("the order changed meanwhile; read it again") from refused

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from adbot_queue.core import aws
 from adbot_queue.core.clock import Clock, system_clock
-from adbot_queue.core.dynamodb import Transaction
 from adbot_queue.core.errors import Conflict, NotFound
 from adbot_queue.core.settings import settings
 from adbot_queue.dead_letters.model import DeadLetterFilter
@@ -114,7 +112,7 @@ class DeadLetters:
 
         def again(job: Job) -> Job:
             _must_be_a_dead_letter(job)
-            self._lifecycle.must_hold_its_key(job)
+            self._jobs.must_hold_its_key(job)
             whole = unmasked(payload, job.payload) if payload is not None else None
             if whole is not None:
                 check_payload(job_types.find(job.type), whole, job)
@@ -122,14 +120,6 @@ class DeadLetters:
 
         job = self._lifecycle.change_as(job_id, "dead-letter.replay", again, actor, reason)
         return self._jobs.dispatch([job], time_left).get(job.id, job)
-
-    def check_key(self, job: Job) -> None:
-        """Refuse a job whose derived key another job has taken; as `Lifecycle.must_hold_its_key`."""
-        self._lifecycle.must_hold_its_key(job)
-
-    def add_change(self, transaction: Transaction, before: Job, after: Job, with_it: Sequence[Job]) -> None:
-        """Add the change of a job to a transaction; as `JobStore.add_change`."""
-        self._jobs.store.add_change(transaction, before, after, with_it)
 
     def discard(self, job_id: str, actor: Actor, reason: str = "") -> Job:
         """Decide that a job stays dead; its row is kept for 90 days. Discarding twice changes nothing.

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
-
-from pydantic import ValidationError
 
 from adbot_queue import ledger
 from adbot_queue.core.conflicts import retry_on_conflict
 from adbot_queue.core.dynamodb import TransactionConflict
 from adbot_queue.core.errors import Conflict
 from adbot_queue.jobs import job_types, service
-from adbot_queue.jobs.enqueue.request import check_payload, derived_key
+from adbot_queue.jobs.enqueue.request import check_payload
 from adbot_queue.jobs.enqueue.result_webhook import with_result_webhook
 from adbot_queue.jobs.masking import unmasked
 from adbot_queue.jobs.model import RETRYABLE, Job, JobState
@@ -88,7 +85,7 @@ class Lifecycle:
                 raise Conflict(
                     f"job {job.id} is {job.state}; retried are {', '.join(sorted(only))}", state=job.state.value
                 )
-            self.must_hold_its_key(job)
+            self._jobs.must_hold_its_key(job)
             ignore_unknown = actor.role == ledger.SYSTEM.role
             whole = unmasked(payload, job.payload) if payload is not None else None
             if whole is not None:
@@ -97,20 +94,6 @@ class Lifecycle:
 
         job = self.change_as(job_id, "job.retry", again, actor, reason)
         return self._jobs.dispatch([job], time_left).get(job.id, job)
-
-    def must_hold_its_key(self, job: Job) -> None:
-        """Reject a retry if another job has taken the key derived from the payload.
-
-        Raises:
-            Conflict: the job did nothing, and another job took its key.
-        """
-        known = job_types.get(job.type)
-        if known is None or not known.is_once or job.idempotency_key is not None:
-            return
-        with suppress(ValidationError):  # it is put back when it is run
-            holder = self._jobs.store.remembered(derived_key(job.tenant, known, job.payload))
-            if holder not in {None, job.id}:
-                raise Conflict(f"job {holder} was enqueued with the same payload since", job_id=holder)
 
     def change_as(
         self, job_id: str, action: str, change: Callable[[Job], Job | None], actor: Actor, reason: str

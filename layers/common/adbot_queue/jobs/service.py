@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count
 from adbot_queue.jobs import job_queues, job_types
 from adbot_queue.jobs.enqueue.inserts import inserts_of
-from adbot_queue.jobs.enqueue.request import JobRequest, memory_key, validate
+from adbot_queue.jobs.enqueue.request import JobRequest, derived_key, memory_key, validate
 from adbot_queue.jobs.model import TERMINAL, Job, JobMode, JobState
 from adbot_queue.jobs.store.jobs import JobStore, KeyInUse
 from adbot_queue.jobs.store.lists import ANY_JOB, JobFilter, JobList
@@ -252,6 +253,20 @@ class JobService:
             elif time_left() > DIRECT_S * 1000 + RESERVE_MS and self.dispatcher.run(job, mode):
                 ran.append(job.id)
         return self.store.get_many(ran) if ran else {}
+
+    def must_hold_its_key(self, job: Job) -> None:
+        """Reject a retry if another job has taken the key derived from the payload.
+
+        Raises:
+            Conflict: the job did nothing, and another job took its key.
+        """
+        known = job_types.get(job.type)
+        if known is None or not known.is_once or job.idempotency_key is not None:
+            return
+        with suppress(ValueError):  # the payload does not fit its model: the attempt reports it
+            holder = self.store.remembered(derived_key(job.tenant, known, job.payload))
+            if holder not in {None, job.id}:
+                raise Conflict(f"job {holder} was enqueued with the same payload since", job_id=holder)
 
     # Looking
 

@@ -224,7 +224,7 @@ class Settling:
             parts(transaction)
 
         if decision.step is BotAction.CREATE and order:
-            self._adbots.create_paid(order, mode, actor, parts, replaces=this.before)
+            self._adbots.purchases.create_paid(order, mode, actor, parts, replaces=this.before)
         elif decision.step is BotAction.NONE or order is None or order.adbot_id is None:
             self._commit(with_order)
         elif decision.step is BotAction.CANCEL:

@@ -58,6 +58,11 @@ class PoolView:
     bad_entries: list[UnreadableRow] = field(default_factory=list)
     bad_segments: list[UnreadableRow] = field(default_factory=list)
 
+    @property
+    def needs_clearing(self) -> bool:
+        """Whether rows are set aside, or must be."""
+        return bool(self.header.aside or self.bad_entries or self.bad_segments)
+
 
 class PoolStore(Table):
     """The AdBots table as pools see it: headers, inbox, queue, stock, and the resolver's steps."""

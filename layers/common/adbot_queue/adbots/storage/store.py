@@ -1,49 +1,25 @@
-"""Orders, bots and commands in the AdBots table. Every racing write is conditional."""
+"""Bots, their lists and commands in the AdBots table. Every racing write is conditional."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from adbot_queue.adbots.allocation import InboxEntry, PoolState, QueueEntry, Segment
+from adbot_queue.adbots.allocation import PoolState, QueueEntry, Segment
 from adbot_queue.adbots.changes import PoolChange
 from adbot_queue.adbots.model import Adbot, AdbotStatus, Movement, Order, QueuedReason, Run
 from adbot_queue.adbots.storage import items
-from adbot_queue.adbots.storage.pool_store import PoolStore, StalePool, TransactionPart
+from adbot_queue.adbots.storage.orders import OrderStore
+from adbot_queue.adbots.storage.pool_store import StalePool, TransactionPart
 from adbot_queue.adbots.storage.rows import Found, Row, read_each
 from adbot_queue.core import dynamodb, telemetry
 from adbot_queue.core.dynamodb import Item, Transaction, TransactionRejected
 from adbot_queue.core.telemetry import logger
 
 
-class AdbotStore(PoolStore):
+class AdbotStore(OrderStore):
     """The AdBots table as orders, bots and pools see it."""
 
     # Commands
-
-    def create_bought(
-        self, order: Order, adbot: Adbot, entry: InboxEntry, *parts: TransactionPart, replaces: Order | None = None
-    ) -> None:
-        """Order, bot and inbox entry, together with what the caller adds. Touches nothing that another buyer touches.
-
-        Raises:
-            TransactionRejected: tagged `order`, `adbot`, or with a tag of the caller's.
-        """
-        transaction = self.transaction()
-        self.put_order(transaction, replaces, order)
-        transaction.create("adbot", self.table, items.adbot_item(adbot))
-        transaction.create("inbox", self.table, items.inbox_item(adbot.pool, entry))
-        for part in parts:
-            part(transaction)
-        transaction.commit()
-
-    def put_order(self, transaction: Transaction, before: Order | None, after: Order) -> None:
-        """Write an order that is new, or still has the version it was read with."""
-        if before is None:
-            transaction.create("order", self.table, items.order_item(after))
-        else:
-            transaction.put(
-                "order", self.table, items.order_item(after), condition="version = :version", version=before.version
-            )
 
     def replace_adbot(self, transaction: Transaction, before: Adbot, after: Adbot) -> None:
         """Write a bot that still has the version it was read with."""
@@ -244,11 +220,6 @@ class AdbotStore(PoolStore):
         by_id = {adbot.id: adbot for adbot in _readable(found, items.adbot_of)}
         return [by_id[adbot_id] for adbot_id in adbot_ids if adbot_id in by_id]
 
-    def order(self, order_id: str) -> Order | None:
-        """One order."""
-        item = dynamodb.get(self.client, self.table, items.order_key(order_id))
-        return items.order_of(item) if item else None
-
     def list_adbots(self, owner: str | None, limit: int, cursor: str | None) -> tuple[list[Adbot], str | None]:
         """A page of bots, newest first: those of one owner, or all."""
         if owner is None:
@@ -263,10 +234,6 @@ class AdbotStore(PoolStore):
         by_id = {order.id: order for order in self.orders([item["pk"].removeprefix("ORDER#") for item in found])}
         names = [item["pk"].removeprefix("ORDER#") for item in found]
         return [by_id[name] for name in names if name in by_id], next_in_queue
-
-    def put_movement(self, transaction: Transaction, order_id: str, name: str, movement: Movement) -> None:
-        """Write a movement of an order's money; the record of its payment, in the same transaction, has the version."""
-        transaction.put("movement", self.table, items.movement_item(order_id, name, movement))
 
     def movements_between(
         self, first: str, last: str, limit: int, cursor: str | None

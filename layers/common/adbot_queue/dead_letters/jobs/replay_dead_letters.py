@@ -12,16 +12,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from adbot_queue import ledger as ledgers
 from adbot_queue.core.dynamodb import Transaction
 from adbot_queue.core.errors import Conflict
 from adbot_queue.core.schema import Input
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.dead_letters import replay_service as replays
-from adbot_queue.dead_letters import service as dead_letters
 from adbot_queue.dead_letters.model import DeadLetterFilter, died_at
-from adbot_queue.dead_letters.service import DeadLetters
-from adbot_queue.dead_letters.store import IndexEntry
+from adbot_queue.dead_letters.store import DeadLetterStore, IndexEntry
+from adbot_queue.jobs import service
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.enqueue import owner_check
 from adbot_queue.jobs.enqueue.result_webhook import with_result_webhook
@@ -29,9 +27,8 @@ from adbot_queue.jobs.job_queues import exponential
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
 from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice, allowed, next_at, run
 from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.worker import dispatch
-from adbot_queue.jobs.worker.dispatch import Dispatcher
-from adbot_queue.ledger import Actor, Ledger, LedgerEntry
+from adbot_queue.jobs.service import JobService
+from adbot_queue.ledger import Actor, LedgerEntry
 from adbot_queue.platform.owner_limit import OWNER, OwnerLimit
 
 READ_PAGE_SIZE = 100
@@ -81,15 +78,13 @@ class Replay(LongRunningJob):
         self,
         payload: ReplayDeadLetters,
         context: Context,
-        letters: DeadLetters,
-        ledger: Ledger,
-        dispatcher: Dispatcher,
+        letters: DeadLetterStore,
+        jobs: JobService,
     ) -> None:
         self._payload = payload
         self._context = context
         self._letters = letters
-        self._ledger = ledger
-        self._dispatcher = dispatcher
+        self._jobs = jobs
         self._id = context.job_id
         self._actor = Actor(payload.started_by.id, payload.started_by.role, payload.started_by.request_id)
         self._wanted = replays.before(DeadLetterFilter(**payload.filter.model_dump()), payload.cut_off)
@@ -102,7 +97,7 @@ class Replay(LongRunningJob):
         if not size:
             return Slice(progress.cursor, not_before=paced_at)
         entries, place = self._next(place, size)
-        rows = self._letters.store.rows(entries)
+        rows = self._letters.rows(entries)
         retried: list[tuple[Job, Job, Sequence[Job]]] = []
         outcomes = {"replayed": 0, "skipped": 0, "refused": 0}
         for entry in entries:
@@ -137,12 +132,12 @@ class Replay(LongRunningJob):
 
     def _send(self, jobs: Sequence[Job]) -> None:
         """Those that SQS does not take, or whose sender dies right now, are sent by the sweeper."""
-        self._dispatcher.send(jobs)
+        self._jobs.dispatcher.send(jobs)
 
     def _next(self, place: str | None, size: int) -> tuple[list[IndexEntry], str | None]:
         """The next entries of the index, and the place behind them; None: there are no more."""
         for _ in range(MAX_QUERIES):
-            entries, place = self._letters.store.entries(self._wanted, READ_PAGE_SIZE, place, forward=True)
+            entries, place = self._letters.entries(self._wanted, READ_PAGE_SIZE, place, forward=True)
             if len(entries) > size:
                 return entries[:size], entries[size - 1].position
             if entries or place is None:
@@ -157,7 +152,7 @@ class Replay(LongRunningJob):
         if self._actor.role != "owner" and (why := owner_check.needs_owner(job.type, job.payload)):
             return why
         try:
-            self._letters.check_key(job)
+            self._jobs.must_hold_its_key(job)
         except Conflict as conflict:
             return str(conflict)
         return None
@@ -165,11 +160,11 @@ class Replay(LongRunningJob):
     def _write(self, transaction: Transaction, retried: Sequence[tuple[Job, Job, Sequence[Job]]]) -> None:
         """Items of each and what it refuses: the job, if it has changed; its result webhook; the ledger entry."""
         for row, again, with_it in retried:
-            self._letters.add_change(transaction, row, again, with_it)
+            self._jobs.store.add_change(transaction, row, again, with_it)
             before, after = {"state": row.state.value}, {"state": again.state.value, "replay": self._id}
             target = f"job:{row.id}"
             entry = LedgerEntry(self._actor, "dead-letter.replay", target, before, after, self._payload.reason)
-            self._ledger.sign(transaction, entry)
+            self._jobs.ledger.sign(transaction, entry)
 
 
 def replay_dead_letters(payload: ReplayDeadLetters, context: Context) -> dict[str, Any]:
@@ -178,8 +173,8 @@ def replay_dead_letters(payload: ReplayDeadLetters, context: Context) -> dict[st
     Raises:
         NextRun, Cancelled: as `long_running.run`.
     """
-    letters = dead_letters.from_env(context.now)
-    return run(Replay(payload, context, letters, ledgers.from_env(), dispatch.from_env()), context)
+    jobs = service.from_env()
+    return run(Replay(payload, context, DeadLetterStore(jobs.store.client, jobs.store.table), jobs), context)
 
 
 def needs_owner(payload: Mapping[str, Any], _: OwnerLimit) -> str | None:
