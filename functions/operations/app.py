@@ -7,7 +7,7 @@ from adbot_queue.ledger import Actor
 from adbot_queue.operations import call_log_schemas as event_schemas
 from adbot_queue.operations import overview, prometheus, schemas
 from adbot_queue.platform import call_log as event_log
-from adbot_queue.platform import health_log, mode
+from adbot_queue.platform import health_log, kill_switch, mode
 from adbot_queue.platform.call_log import CallKind
 
 api = Api("System")
@@ -29,7 +29,9 @@ def get_mode(_request: Request[None]) -> schemas.ModeView:
 def set_mode(request: Request[schemas.SetMode]) -> schemas.ModeView:
     """Setting the same mode again changes nothing."""
     wanted = request.body
-    return schemas.ModeView.model_validate(mode.from_env().set(wanted.mode, wanted.reason, Actor.behind(request)))
+    return schemas.ModeView.model_validate(
+        kill_switch.from_env().set(wanted.mode, wanted.reason, Actor.behind(request))
+    )
 
 
 @api.get(

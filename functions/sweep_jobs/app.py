@@ -10,7 +10,7 @@ from adbot_queue.core.telemetry import logger
 from adbot_queue.dead_letters import alerts
 from adbot_queue.jobs import sweeper as sweep
 from adbot_queue.jobs.enqueue import owner_check
-from adbot_queue.queues import pause as queues_control
+from adbot_queue.queues import mappings
 from adbot_queue.schedules import runner as ticking
 
 JOBS_MS, REST_MS = 30_000, 10_000
@@ -27,7 +27,7 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
         "schedules": lambda: ticking.from_env(owner_check.needs_owner).trigger_due(lambda: time_left() - JOBS_MS),
         "jobs": lambda: sweep.from_env().sweep(lambda: time_left() - REST_MS),
         "dead_letters": lambda: alerts.from_env().report(),
-        "mappings": lambda: len(queues_control.reconcile()),
+        "mappings": lambda: len(mappings.reconcile()),
     }
     done: dict[str, Any] = {}
     failures: list[Exception] = []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from adbot_queue import ledger
 from adbot_queue.core.http import PUBLIC, STAFF, Api, Request, Response
+from adbot_queue.ledger import search
 from adbot_queue.operations import readiness as health
 from adbot_queue.operations import system_schemas as schemas
 
@@ -54,7 +55,7 @@ def get_openapi(_request: Request[None]) -> Response:
 )
 def list_ledger_entries(request: Request[None]) -> schemas.LedgerPage:
     """Newest first; filters combine."""
-    found, following = ledger.from_env().read(**request.query.model_dump())
+    found, following = search.read(ledger.from_env(), **request.query.model_dump())
     return schemas.LedgerPage.model_validate({"items": found, "next": following})
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from adbot_queue.core import aws
 from adbot_queue.jobs import job_queues
+from adbot_queue.queues import mappings as queue_mappings
 from adbot_queue.queues import pause as queues_control
 from adbot_queue.testing.in_process_aws import REGION
 from tests.builders.world import World
@@ -44,9 +45,14 @@ def known(mappings: dict[str, str]) -> Iterator[None]:
         aws.functions().update_event_source_mapping(UUID=uuid, Enabled=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EVENT_SOURCE_MAPPINGS", json.dumps(mappings))
-        queues_control.from_env.cache_clear()
+        _forget()
         yield
-    queues_control.from_env.cache_clear()
+    _forget()
+
+
+def _forget() -> None:
+    for made in (queues_control.from_env, queue_mappings.from_env):
+        made.cache_clear()
 
 
 def state(mappings: dict[str, str], queue: str) -> str:

@@ -20,7 +20,7 @@ from adbot_queue.adbots.model import Adbot
 from adbot_queue.adbots.purchase import AdbotSpec
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.core import aws
-from adbot_queue.ledger import Actor
+from adbot_queue.ledger import Actor, search
 from adbot_queue.stock import service as stock
 from adbot_queue.stock.service import Stock, Uploaded
 from adbot_queue.stock.upload import parse_objects
@@ -72,7 +72,7 @@ class World:
 
     def ledger(self, **filters: str) -> list[dict[str, Any]]:
         wanted: dict[str, Any] = {"actor": None, "action": None, "target": None, "since": None, "until": None}
-        return self.adbots.ledger.read(**(wanted | filters), limit=100, cursor=None)[0]
+        return search.read(self.adbots.ledger, **(wanted | filters), limit=100, cursor=None)[0]
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
         """What waits in a queue, taken out of it."""

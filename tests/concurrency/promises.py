@@ -12,6 +12,7 @@ from adbot_queue.adbots.model import AdbotStatus, Run
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.adbots.storage import items
 from adbot_queue.core import dynamodb
+from adbot_queue.ledger import search
 from adbot_queue.stock.publication import STAGED
 
 
@@ -61,8 +62,15 @@ def _signed(promises: Promises, service: AdbotService) -> Iterator[str]:
     for action in ("adbot.reassign", "adbot.start", "adbot.stop"):
         cursor = None
         while True:
-            page, cursor = service.ledger.read(
-                actor=None, action=action, target=None, since=None, until=None, limit=1000, cursor=cursor
+            page, cursor = search.read(
+                service.ledger,
+                actor=None,
+                action=action,
+                target=None,
+                since=None,
+                until=None,
+                limit=1000,
+                cursor=cursor,
             )
             signed.update(entry["reason"] for entry in page)
             if cursor is None:

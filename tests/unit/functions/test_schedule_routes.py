@@ -190,7 +190,7 @@ def test_schedules_that_take_all_their_time_leave_some_to_jobs_and_these_to_mapp
     with (
         patch.object(sweep, "from_env", Slow),
         patch.object(ScheduleTrigger, "trigger_due", trigger_due),
-        patch.object(app.queues_control, "reconcile", reconcile),
+        patch.object(app.mappings, "reconcile", reconcile),
     ):
         app.handler({}, context)
 

@@ -11,6 +11,7 @@ from adbot_queue.core import aws
 from adbot_queue.core.errors import Unavailable
 from adbot_queue.ledger import Actor
 from adbot_queue.platform.health_log import HealthLog, LogLevel
+from adbot_queue.platform.kill_switch import KillSwitch
 from adbot_queue.platform.mode import Modes, ProcessingMode
 from tests.builders.clocks import FakeClock
 from tests.builders.crash import Killed, crash_after
@@ -25,10 +26,16 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-def process(world: World, clock: FakeClock) -> Modes:
-    """The mode as one process knows it."""
-    client, table = aws.dynamodb(), world.env["SYSTEM_TABLE"]
-    return Modes(client, table, ledger.from_env(), HealthLog(client, table, clock), clock, clock.seconds)
+class Process(Modes):
+    """The mode as one process knows and sets it."""
+
+    def __init__(self, world: World, clock: FakeClock) -> None:
+        super().__init__(aws.dynamodb(), world.env["SYSTEM_TABLE"], clock.seconds)
+        self.set = KillSwitch(self, ledger.from_env(), HealthLog(self.client, self.table, clock), clock).set
+
+
+def process(world: World, clock: FakeClock) -> Process:
+    return Process(world, clock)
 
 
 def test_work_is_queued_until_the_switch_is_set(system: World, clock: FakeClock) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from adbot_queue import ledger
 from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import put_if
 from adbot_queue.core.errors import NotFound, Unavailable
@@ -21,9 +20,11 @@ from adbot_queue.ledger import Actor
 from adbot_queue.platform import health_log
 from adbot_queue.platform.queue_pauses import DesiredState, Pauses
 from adbot_queue.queues import counters
+from adbot_queue.queues import mappings as queue_mappings
 from adbot_queue.queues import pause as queues_control
 from adbot_queue.queues import service as queues
-from adbot_queue.queues.pause import PENDING, PauseControl
+from adbot_queue.queues.mappings import PENDING, Mappings
+from adbot_queue.queues.pause import PauseControl
 from tests.builders import mappings
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.crash import Killed, crash_after
@@ -229,9 +230,9 @@ def test_when_lambda_refuses_the_sweeper_applies_the_desired_state(shop: World, 
     assert mappings.state(mapped, "money") == "Enabled"
     (entry,), _ = health_log.from_env().read(health_log.LogLevel.WARNING, 10, None)
     assert entry["detail"] == {"queue": "money", "error": "ResourceInUseException"}
-    assert queues_control.reconcile() == ["money"]
+    assert queue_mappings.reconcile() == ["money"]
     assert mappings.state(mapped, "money") == "Disabled"
-    assert queues_control.reconcile() == []
+    assert queue_mappings.reconcile() == []
 
 
 def test_killed_anywhere_the_mapping_obeys_the_intent_in_the_end(shop: World, mapped: dict[str, str]) -> None:
@@ -239,7 +240,7 @@ def test_killed_anywhere_the_mapping_obeys_the_intent_in_the_end(shop: World, ma
         with crash_after(call), pytest.raises(Killed):
             queues_control.from_env().pause("money", "", ADMIN)
         intended = Pauses(aws.dynamodb(), shop.env["SYSTEM_TABLE"], job_queues.QUEUES).desired_states()["money"].paused
-        queues_control.reconcile()
+        queue_mappings.reconcile()
         assert mappings.state(mapped, "money") == ("Disabled" if intended else "Enabled")
         assert intended == (call == 2)
         assert len(shop.ledger(target="queue:money")) == intended
@@ -249,7 +250,7 @@ def test_a_mapping_changed_elsewhere_is_set_right(shop: World, mapped: dict[str,
     aws.functions().update_event_source_mapping(UUID=mapped["email"], Enabled=False)
     switch(shop, "pause")
     aws.functions().update_event_source_mapping(UUID=mapped["money"], Enabled=True)
-    assert sorted(queues_control.reconcile()) == ["email", "money"]
+    assert sorted(queue_mappings.reconcile()) == ["email", "money"]
     assert (mappings.state(mapped, "email"), mappings.state(mapped, "money")) == ("Enabled", "Disabled")
 
 
@@ -273,11 +274,8 @@ class Changing:
 @pytest.mark.parametrize("state", ["Enabling", "Disabling", "Updating", "Creating", None])
 def test_a_mapping_that_is_being_changed_is_left_to_the_next_run(shop: World, state: str | None) -> None:
     changing: Any = Changing(state)
-    client, table = aws.dynamodb(), shop.env["SYSTEM_TABLE"]
-    control = PauseControl(
-        client, table, ledger.from_env(), health_log.from_env(), lambda: changing, {"money": "m", "email": "e"}
-    )
-    assert control.reconcile() == []
+    changed = Mappings(lambda: changing, {"money": "m", "email": "e"}, health_log.from_env())
+    assert changed.reconcile([("money", DesiredState()), ("email", DesiredState())]) == []
     assert changing.updated == []
 
 
@@ -309,6 +307,8 @@ def test_a_function_that_may_not_change_mappings_does_not_know_them(
     shop: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("EVENT_SOURCE_MAPPINGS")
+    queue_mappings.from_env.cache_clear()
+    queues_control.from_env.cache_clear()
     with pytest.raises(MissingSetting, match="EVENT_SOURCE_MAPPINGS"):
         queues_control.from_env()
 

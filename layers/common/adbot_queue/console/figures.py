@@ -9,6 +9,7 @@ from adbot_queue import ledger
 from adbot_queue.core.clock import iso
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.model import BAD_ENDS, JobState
+from adbot_queue.ledger import search
 from adbot_queue.operations import overview
 from adbot_queue.operations.overview import Overview
 from adbot_queue.platform.circuit import CircuitState
@@ -104,8 +105,8 @@ def _circuits(seen: Overview) -> list[dict[str, Any]]:
 
 
 def _changes() -> list[dict[str, Any]]:
-    found, _ = ledger.from_env().read(
-        actor=None, action=None, target=None, since=None, until=None, limit=50, cursor=None
+    found, _ = search.read(
+        ledger.from_env(), actor=None, action=None, target=None, since=None, until=None, limit=50, cursor=None
     )
     people = [entry for entry in found if entry["role"] in _PEOPLE]
     return [{name: entry[name] for name in ("at", "actor", "action", "target", "reason")} for entry in people[:CHANGES]]

@@ -28,7 +28,7 @@ from adbot_queue.core.dynamodb import Item
 from adbot_queue.core.errors import Invalid
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
-from adbot_queue.ledger import Ledger
+from adbot_queue.ledger import Ledger, search
 
 LOOKS = 5
 """Readings of a pool that keeps changing, after which the answer is that nothing can be said."""
@@ -226,8 +226,15 @@ class _Reading:
         cursor = None
         while True:
             self._look_at_the_clock()
-            page, cursor = self._ledger.read(
-                actor=None, action=action, target=None, since=None, until=None, limit=LEDGER_PAGE, cursor=cursor
+            page, cursor = search.read(
+                self._ledger,
+                actor=None,
+                action=action,
+                target=None,
+                since=None,
+                until=None,
+                limit=LEDGER_PAGE,
+                cursor=cursor,
             )
             yield from page
             if cursor is None:

@@ -6,8 +6,7 @@ from adbot_queue.console import trouble
 from adbot_queue.console.request import Done, Page, Reply, Visit, with_query
 from adbot_queue.core.errors import Conflict, Invalid
 from adbot_queue.jobs.model import JobState
-from adbot_queue.platform import health_log
-from adbot_queue.platform import mode as modes
+from adbot_queue.platform import health_log, kill_switch
 from adbot_queue.platform.health_log import LogLevel
 from adbot_queue.platform.mode import ProcessingMode
 from adbot_queue.providers.registry import PROVIDERS
@@ -61,7 +60,7 @@ def set_mode(visit: Visit) -> Reply:
     if not version.isdigit():
         raise Invalid.field("version", "must be a number")
     try:
-        modes.from_env().set(ProcessingMode(wanted), visit.reason, visit.actor, int(version))
+        kill_switch.from_env().set(ProcessingMode(wanted), visit.reason, visit.actor, int(version))
     except Conflict as conflict:
         now = conflict.extra["version"]
         rearm = {"version": now, "key": visit.form_key("mode", wanted, now)}

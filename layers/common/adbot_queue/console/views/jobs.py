@@ -17,6 +17,7 @@ from adbot_queue.jobs.api.progress import ProgressView
 from adbot_queue.jobs.enqueue import owner_check
 from adbot_queue.jobs.masking import masked
 from adbot_queue.jobs.model import RETRYABLE, Attempt, Job, JobState
+from adbot_queue.ledger import search
 from adbot_queue.messaging import service as messaging
 from adbot_queue.messaging.model import Delivery
 
@@ -84,8 +85,15 @@ def details(visit: Visit, job_id: str, close: str) -> Details:
         NotFound: it does not exist.
     """
     job = service.from_env().job(job_id)
-    acts, _ = ledger.from_env().read(
-        actor=None, action=None, target=f"job:{job.id}", since=None, until=None, limit=MAX_ACTS, cursor=None
+    acts, _ = search.read(
+        ledger.from_env(),
+        actor=None,
+        action=None,
+        target=f"job:{job.id}",
+        since=None,
+        until=None,
+        limit=MAX_ACTS,
+        cursor=None,
     )
     return Details(
         job=job,
