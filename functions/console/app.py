@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from adbot_queue.console.app import EVERYONE, Console, Route
-from adbot_queue.core.http import ADMINS, OWNERS, STAFF
+from adbot_queue.core.http import ADMINS, CUSTOMERS, OWNERS, STAFF
 
 console = Console(
     [
         Route("GET /", "public:home", EVERYONE),
         Route("GET /docs", "public:reference", EVERYONE),
         Route("GET /docs/{chapter}", "public:chapter", EVERYONE),
+        Route("GET /my", "my:show"),
+        Route("POST /my/buy", "my:buy", CUSTOMERS, keyed=False),
+        Route("POST /my/bots/{id}/start", "my:start"),
+        Route("POST /my/bots/{id}/stop", "my:stop"),
+        Route("GET /my/sign-up", "sign_up:ask", EVERYONE),
+        Route("POST /my/sign-up", "sign_up:begin", EVERYONE, keyed=False),
+        Route("POST /my/sign-up/code", "sign_up:confirm", EVERYONE, keyed=False),
+        Route("POST /my/sign-up/resend", "sign_up:resend", EVERYONE, keyed=False),
         Route("GET /console", "overview:show", STAFF),
         Route("GET /console/queues", "queues:index", STAFF),
         Route("GET /console/queues/{name}", "queues:show", STAFF),

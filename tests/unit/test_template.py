@@ -32,7 +32,16 @@ FUNCTIONS = of("AWS::Serverless::Function")
 QUEUES = of("AWS::SQS::Queue")
 TABLES = of("AWS::DynamoDB::Table")
 ALARMS = of("AWS::CloudWatch::Alarm")
-CONSOLE = ("$default", "ANY /", "ANY /console", "ANY /console/{proxy+}", "ANY /docs", "ANY /docs/{proxy+}")
+CONSOLE = (
+    "$default",
+    "ANY /",
+    "ANY /console",
+    "ANY /console/{proxy+}",
+    "ANY /docs",
+    "ANY /docs/{proxy+}",
+    "ANY /my",
+    "ANY /my/{proxy+}",
+)
 """What reaches the console's function, which matches its pages itself: tests/unit/console/test_routes.py."""
 
 DEAD_LETTERS = {name for name in QUEUES if name.endswith("DeadLetters")}
@@ -342,7 +351,7 @@ def test_a_providers_credentials_are_read_only_where_it_is_spoken_to() -> None:
     assert (
         readers.items()
         >= {
-            "OwnsStripeSecret": {"WebhookRole", "CheckoutRole", "MoneyWorkerRole"},
+            "OwnsStripeSecret": {"WebhookRole", "CheckoutRole", "ConsoleRole", "MoneyWorkerRole"},
             "OwnsSendGridSecret": {"EmailWorkerRole", "DeliveryRole"},
             "OwnsSegmentSecret": {"AnalyticsWorkerRole"},
             "OwnsTwilioSecret": {"CodesWorkerRole", "MessagesWorkerRole", "DeliveryRole", "OtpRole"},

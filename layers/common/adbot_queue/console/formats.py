@@ -30,6 +30,22 @@ def number(value: float | None) -> str:
     return f"{value:,.1f}" if isinstance(value, float) and not value.is_integer() else f"{int(value):,}"
 
 
+WHOLE = frozenset(
+    ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"]
+)
+THOUSANDTHS = frozenset(["bhd", "jod", "kwd", "omr", "tnd"])
+"""Currencies whose smallest unit is not a hundredth: https://docs.stripe.com/currencies#zero-decimal"""
+
+SYMBOLS = {"eur": "\N{EURO SIGN}", "usd": "$", "gbp": "\N{POUND SIGN}"}
+
+
+def money(amount: int, currency: str) -> str:
+    """`4900, "eur"` -> `\u20ac49.00`: an amount in the currency's smallest unit."""
+    digits = 0 if currency in WHOLE else 3 if currency in THOUSANDTHS else 2
+    said = f"{amount / 10**digits:,.{digits}f}"
+    return f"{SYMBOLS[currency]}{said}" if currency in SYMBOLS else f"{said} {currency.upper()}"
+
+
 def duration(millis: float | None) -> str:
     """`97200000` -> `1 d 3 h`: two units at most, tenths of a second below ten seconds."""
     if millis is None:
@@ -101,6 +117,7 @@ def age_of(context: Context, value: int | str | None) -> str:
 FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
     "duration": duration,
+    "money": money,
     "time": time_element,
     "age": age_of,
     "short_id": short_id,

@@ -204,10 +204,15 @@ def session_cookie(session_id: str) -> str:
 def _tokens() -> IdTokens:
     pool = variable("USER_POOL_ID")
     issuer = f"https://cognito-idp.{pool.partition('_')[0]}.{variable('URL_SUFFIX')}/{pool}"
-    return IdTokens(issuer, _credential("client_id"), _fetch_keys)
+    return IdTokens(issuer, credential("client_id"), _fetch_keys)
 
 
-def _credential(field: str) -> str:
+def credential(field: str) -> str:
+    """Return `client_id` or `client_secret` of the console's app client.
+
+    Raises:
+        NotConfigured: its secret is not filled in.
+    """
     return str(credentials.read(variable("CONSOLE_CLIENT_ID"), field, "CONSOLE_CLIENT_ID"))
 
 
@@ -217,4 +222,4 @@ def from_env() -> SignIn:
     Raises:
         NotConfigured: the secret of the app client is not filled in.
     """
-    return SignIn(variable("SIGN_IN_BASE"), _credential("client_id"), _credential("client_secret"), _tokens(), _post)
+    return SignIn(variable("SIGN_IN_BASE"), credential("client_id"), credential("client_secret"), _tokens(), _post)

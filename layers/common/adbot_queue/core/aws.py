@@ -145,6 +145,15 @@ def cognito() -> CognitoIdentityProviderClient:
     return cast("CognitoIdentityProviderClient", _session().create_client("cognito-idp", config=_once(5)))
 
 
+@lru_cache(maxsize=1)
+def cognito_for_strangers() -> CognitoIdentityProviderClient:
+    """A Cognito client that signs nothing, for what anyone may ask: signing up. It needs no permission."""
+    from botocore import UNSIGNED  # noqa: PLC0415
+
+    config = _once(5).merge(Config(signature_version=UNSIGNED))
+    return cast("CognitoIdentityProviderClient", _session().create_client("cognito-idp", config=config))
+
+
 @lru_cache(maxsize=64)
 def bedrock(endpoint: str, read_s: int) -> BedrockRuntimeClient:
     """A Bedrock client that waits so long for an answer; `endpoint` is another address than AWS's, or empty."""
