@@ -59,7 +59,10 @@ SENDER = "+15005550006"
 OPT_OUTS = {"STOP": "STOP", "UNSUBSCRIBE": "STOP", "START": "START", "HELP": "HELP"}
 """What Advanced Opt-Out makes of a message's text."""
 _NUMBER = re.compile(r"\+[1-9]\d{6,14}")
-_PATH = re.compile(r"/2010-04-01/Accounts/(AC[0-9a-fA-F]{32})/Messages\.json|/v1/\w+(?:/HX[0-9a-fA-F]{32}/\w+)?")
+_PATH = re.compile(
+    r"/2010-04-01/Accounts/(AC[0-9a-fA-F]{32})/Messages(?:/SM[0-9a-f]{32})?\.json|/v1/\w+(?:/HX[0-9a-fA-F]{32}/\w+)?"
+)
+_MESSAGE = re.compile(r"/Messages/(SM[0-9a-f]{32})\.json")
 _PERSON = re.compile(r"/people/(\+\d+)/messages")
 _TEMPLATE = re.compile(r"/templates/(HX[0-9a-fA-F]{32})")
 _FATE = re.compile(r"\bfate=(delivered|undelivered|failed|read)(?::(\d+))?\b")
@@ -100,7 +103,7 @@ class Twilio:
             account, token = self._account = _authenticate(path, headers.get("authorization", ""))
             if method == "GET":
                 query = dict(parse_qsl(body))
-                return whatsapp.content(self.whatsapp, account, path, query) or self._list(query)
+                return whatsapp.content(self.whatsapp, account, path, query) or self._show(path) or self._list(query)
             return self._create(account, token, self._read(headers, body))
         except TwilioError as error:
             return error.reply
@@ -155,6 +158,15 @@ class Twilio:
         if callback := form.get("StatusCallback"):
             self.later(lambda: self._report(callback, message, token, form))
         return StubResponse(201, answer, delay=mood.delay)
+
+    def _show(self, path: str) -> StubResponse | None:
+        """Answer about one message; None for another path."""
+        if not (found := _MESSAGE.search(path)):
+            return None
+        message = next((one for one in self.messages if one["sid"] == found[1]), None)
+        if message is None:
+            return TwilioError(20404, f"The requested resource {path} was not found", 404).reply
+        return StubResponse(200, {name: value for name, value in message.items() if name != "content_sid"})
 
     def _list(self, query: dict[str, str]) -> StubResponse:
         found = [message for message in self.messages if query.get("To", message["to"]) == message["to"]]
@@ -211,15 +223,20 @@ class Twilio:
         state, code = (fate[1], int(fate[2]) if fate[2] else None) if fate else ("delivered", None)
         return [("sent", None), *([("delivered", None)] if state == "read" else []), (state, code)]
 
-    def _post(self, url: str, form: Mapping[str, str], token: str) -> int:
-        """Post a signed form; the status, 0 when there is none."""
+    def _post(self, address: str, form: Mapping[str, str], token: str) -> int:
+        """Post a signed form; the status, 0 when there is none. `#rc=3` in the address asks for three repetitions."""
+        url, _, overrides = address.partition("#")
         headers = {
             "content-type": "application/x-www-form-urlencoded; charset=utf-8",
             "x-twilio-signature": signature(url, form, token),
         }
-        with suppress(OSError):  # Twilio gives up, too
-            return self.call(url, urlencode(form).encode(), headers)
-        return 0
+        status = 0
+        for _ in range(1 + int(parse_qs(overrides).get("rc", ["0"])[0])):
+            with suppress(OSError):
+                status = self.call(url, urlencode(form).encode(), headers)
+            if 200 <= status < 500:
+                break
+        return status
 
     def _read(self, headers: Mapping[str, str], body: str) -> dict[str, str]:
         if headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded":

@@ -354,7 +354,9 @@ def test_a_providers_credentials_are_read_only_where_it_is_spoken_to() -> None:
             "OwnsStripeSecret": {"WebhookRole", "CheckoutRole", "ConsoleRole", "MoneyWorkerRole"},
             "OwnsSendGridSecret": {"EmailWorkerRole", "DeliveryRole"},
             "OwnsSegmentSecret": {"AnalyticsWorkerRole"},
-            "OwnsTwilioSecret": {"CodesWorkerRole", "MessagesWorkerRole", "DeliveryRole", "OtpRole"},
+            "OwnsTwilioSecret": {
+                *("CodesWorkerRole", "MessagesWorkerRole", "DeliveryRole", "OtpRole", "OutreachRole", "InboundRole"),
+            },
             "OwnsSolanaSecret": {"MoneyWorkerRole"},
         }.items()
     )
@@ -407,7 +409,8 @@ def test_what_addresses_are_hashed_with_is_read_where_messages_are_sent_and_repo
         for role in RESOURCES[name]["Properties"].get("Roles", [{"Ref": name}])
     }
 
-    assert readers == {"EmailWorkerRole", "MessagesWorkerRole", "DeliveryRole", "LeadsRole", "LeadQueueRole"}
+    messages = {"EmailWorkerRole", "MessagesWorkerRole", "DeliveryRole"}
+    assert readers == messages | {"LeadsRole", "LeadQueueRole", "OutreachRole", "InboundRole"}
 
 
 def test_keys_are_only_spoken_of_when_there_is_one() -> None:
@@ -477,6 +480,8 @@ def test_only_what_must_be_is_open_to_everybody() -> None:
         *CONSOLE,
         "POST /webhooks/stripe",
         "POST /webhooks/twilio",
+        "POST /webhooks/twilio/inbound",
+        "POST /webhooks/twilio/leads",
         "POST /webhooks/sendgrid",
         *(f"{method} {path}" for method in ("GET", "HEAD") for path in read),
         *(f"ANY {path}{SLASH}" for path in read),
@@ -591,6 +596,7 @@ def test_every_schedule_of_the_system_itself_ticks_as_often_as_its_docstring_say
 
     assert schedules == {
         "ResolveFunction": "rate(5 minutes)",
+        "OutreachFunction": "rate(1 hour)",
         "SweepFunction": "rate(5 minutes)",
         "SweepJobsFunction": "rate(1 minute)",
         "ReconcileFunction": "rate(1 day)",

@@ -32,6 +32,7 @@ CAPABILITIES = (
     "analytics",
     "dead_letters",
     "integrations",
+    "leads",
     "messaging",
     "operations",
     "payments",

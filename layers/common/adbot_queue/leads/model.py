@@ -123,7 +123,10 @@ ENTRY_MOVES: Mapping[EntryState, frozenset[EntryState]] = {
         EntryState.CARRIED_OVER: "",
     }.items()
 }
-"""State -> the states that may follow. Twilio's reports come late, twice and out of order: one may skip others."""
+"""State -> the states that may follow; `sending` becomes `handed` again if Twilio certainly did not take it.
+
+Twilio's reports come late, twice and out of order: one may skip others.
+"""
 
 OPEN = frozenset({EntryState.QUEUED, EntryState.HANDED, EntryState.SENDING})
 """A lead with an entry in one of these is in no other queue."""

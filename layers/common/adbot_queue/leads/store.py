@@ -35,6 +35,14 @@ class Holder(NamedTuple):
     opted_out: bool
 
 
+class Case(NamedTuple):
+    """An entry, its lead and its day, as far as they exist."""
+
+    entry: Entry | None
+    lead: Lead | None
+    day: Day | None
+
+
 class LeadStore(Table):
     """Reads, all strong but for lists and `candidates`, which follow an index.
 
@@ -160,6 +168,19 @@ class LeadStore(Table):
     def entry(self, key: EntryKey) -> Entry | None:
         """Read an entry."""
         return self._get(ENTRIES, items.entry_key(key))
+
+    def case(self, key: EntryKey) -> Case:
+        """Read an entry with its lead and its day, in one call."""
+        rows: tuple[tuple[Row[Any], Item], ...] = (
+            (ENTRIES, items.entry_key(key)),
+            (LEADS, items.lead_key(key.lead_id)),
+            (DAYS, items.day_key(key.owner_id, key.date)),
+        )
+        found = {
+            (item["pk"], item["sk"]): item
+            for item in dynamodb.get_many(self.client, self.table, [at for _, at in rows])
+        }
+        return Case(*(row.read(item) if (item := found.get((at["pk"], at["sk"]))) else None for row, at in rows))
 
     def entries(self, owner_id: str, date: str, limit: int, cursor: str | None) -> tuple[list[Entry], str | None]:
         """Read a page of a day's entries, in the order of sending; eventually consistent."""

@@ -36,18 +36,31 @@ _ERROR_CODE = re.compile(r"[0-9]{1,9}")
 
 def address(job: str, effect: str) -> str:
     """Where Twilio is to report a message of a job; empty when the API's public address is not set."""
-    public = _public()
+    public = public_url()
     return f"{public}{PATH}?{urlencode({'job': job, 'effect': effect})}" if public else ""
 
 
 def receive(body: bytes, query: str, domain: str, signature: str | None) -> None:
-    """Note what Twilio reports.
+    """Note what Twilio reports; arguments and errors are those of `signed_form`."""
+    form = signed_form(body, query, domain, signature, PATH, ("job", "effect"))
+    _note(form, dict(parse_qsl(query)))
+
+
+def signed_form(
+    body: bytes, query: str, domain: str, signature: str | None, path: str, parameters: Sequence[str] = ()
+) -> dict[str, str]:
+    """Return the form that Twilio posted.
+
+    The signature counts over the address as it came, and over the one that was given to Twilio: a proxy in between
+    may reorder parameters or escape them differently.
 
     Args:
         body: as it came.
         query: the address's, as it came.
         domain: under which the API was called; what counts when its public address is not set.
         signature: the header X-Twilio-Signature.
+        path: of the address.
+        parameters: of its query, in the order in which they were given to Twilio.
 
     Raises:
         BadSignature: Twilio did not sign it. Malformed: it cannot be read.
@@ -57,24 +70,14 @@ def receive(body: bytes, query: str, domain: str, signature: str | None) -> None
         form = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError as error:
         raise Malformed("the body is no form") from error
-    about = dict(parse_qsl(query))
-    _believe(form, query, about, domain, signature)
-    _note(dict(form), about)
-
-
-def _believe(
-    form: Sequence[tuple[str, str]], query: str, about: Mapping[str, str], domain: str, signature: str | None
-) -> None:
-    """Check the signature over the address as received, and over the one that was given to Twilio.
-
-    A proxy in between may reorder parameters or escape them differently.
-    """
-    url = (_public() or f"https://{domain}") + PATH
+    url = (public_url() or f"https://{domain}") + path
     try:
         twilio.verify(url + (f"?{query}" if query else ""), form, signature)
     except BadSignature:
-        given = urlencode([(name, about.get(name, "")) for name in ("job", "effect")])
+        about = dict(parse_qsl(query))
+        given = urlencode([(name, about.get(name, "")) for name in parameters])
         twilio.verify(f"{url}?{given}", form, signature)
+    return dict(form)
 
 
 def _note(report: Mapping[str, str], about: Mapping[str, str]) -> None:
@@ -102,7 +105,8 @@ def _note(report: Mapping[str, str], about: Mapping[str, str]) -> None:
     logger.info("message reported", sid=sid, state=state, error_code=error_code, job_id=job)
 
 
-def _public() -> str:
+def public_url() -> str:
+    """Return the API's public address; empty when it is not set."""
     try:
         return os.environ["PUBLIC_API_URL"].rstrip("/")
     except KeyError:

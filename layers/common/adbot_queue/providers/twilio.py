@@ -43,7 +43,7 @@ CLOCKS_DIFFER_MS = 60_000
 """A message may bear a time that is so much earlier than ours."""
 
 CREATED, OK, TOO_MANY, SERVER_ERROR = 201, 200, 429, 500
-UNAUTHORIZED, UNPAID, FORBIDDEN = 401, 402, 403
+UNAUTHORIZED, UNPAID, FORBIDDEN, NOT_FOUND = 401, 402, 403, 404
 NO_CREDENTIALS = 20003
 
 
@@ -78,10 +78,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message at Twilio: its id, and its status as far as known."""
+    """A message at Twilio: its id, its status as far as known, and the error code if it failed."""
 
     sid: str
     status: str
+    code: int | None = None
 
 
 def send(message: Message, timeout_s: float = TIMEOUT_S) -> Sent:
@@ -114,6 +115,16 @@ def find(message: Message, since_ms: int, timeout_s: float = LOOK_S) -> list[Sen
     ]
 
 
+def look_up(sid: str, timeout_s: float = LOOK_S) -> Sent | None:
+    """Ask how far a message came; None: Twilio has it no more.
+
+    Raises:
+        As `send`.
+    """
+    found = ask("GET", _messages().replace(".json", f"/{sid}.json"), timeout_s, may_be_missing=True)
+    return _sent(found) if found else None
+
+
 def verify(url: str, form: Iterable[tuple[str, str]], signature: str | None) -> None:
     """Believe a request only if Twilio has signed it.
 
@@ -139,8 +150,10 @@ def ask(
     timeout_s: float,
     form: Mapping[str, str] | None = None,
     query: Mapping[str, str] | None = None,
+    *,
+    may_be_missing: bool = False,
 ) -> dict[str, Any]:
-    """Send one request with the account's credentials and return the answer.
+    """Send one request with the account's credentials and return the answer; empty if what `may_be_missing` is.
 
     Raises:
         As `send`.
@@ -162,6 +175,8 @@ def ask(
         uncertain = not isinstance(error, NOT_CONNECTED)
         sentence = f"Twilio could not be reached ({type(error).__name__})"
         raise ProviderFailed(sentence, retryable=True, uncertain=uncertain) from error
+    if may_be_missing and answer.status == NOT_FOUND:
+        return {}
     if answer.status not in {CREATED, OK}:
         raise _refusal(answer)
     return _content(answer)
@@ -246,7 +261,8 @@ def _sent(entry: Mapping[str, Any]) -> Sent:
     """The message of an answer: its id counts, a status that is missing is the first one."""
     if not (sid := entry.get("sid")):
         raise ProviderFailed("Twilio's answer cannot be read", retryable=True, uncertain=True)
-    return Sent(str(sid), str(entry.get("status") or "accepted"))
+    code = entry.get("error_code")
+    return Sent(str(sid), str(entry.get("status") or "accepted"), code if isinstance(code, int) else None)
 
 
 def _millis(moment: object) -> int:
