@@ -19,7 +19,7 @@ pytestmark = pytest.mark.e2e
 def test_an_abandoned_upload_is_published_by_a_job(
     stack: Stack, api: Api, aws: Callable[[str], Any], eventually: Callable[..., Any]
 ) -> None:
-    upload_id, table = "up_abandoned", stack.outputs["AdBotsTable"]
+    upload_id, table = "up_abandoned", stack["outputs"]["AdBotsTable"]
     description = {"pool": "standard", "count": 1, "content": "-", "kind": STAGED, "listed_at": "2026-01-01#up"}
     rows = [{**items.upload_key(upload_id), **description}, {**items.page_key(upload_id, 0), "ids": ["abandoned"]}]
     for row in rows:
