@@ -88,6 +88,7 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
             },
             "BedrockApiBase": f"{settings.providers_url}/bedrock",
             "BedrockPrice": "60/240",
+            "AlarmChatUrl": os.environ.get("ALARM_CHAT_URL", ""),
             "PluginFunctionArns": os.environ.get("PLUGIN_FUNCTION_ARNS", ""),
             "SignInUrl": os.environ.get("SIGN_IN_URL", f"{settings.console_origin}/console"),
             "PublicApiUrl": settings.api_url,

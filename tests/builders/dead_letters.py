@@ -41,7 +41,7 @@ class DeadLetterHarness:
         ]
         aws.sns().subscribe(TopicArn=self.topic, Protocol="sqs", Endpoint=arn)
         self.store = DeadLetterStore(client, env["JOBS_TABLE"])
-        self.alerts = Alerts(aws.sns, self.topic, self.store, client, env["SYSTEM_TABLE"])
+        self.alerts = Alerts(aws.sns, self.topic, self.store, client, env["SYSTEM_TABLE"], "https://bots.example.com")
         self.letters = DeadLetters(jobs.service, self.store, jobs.clock)
         self.replays = Replays(jobs.service, self.store, ledger.from_env(), jobs.clock)
 

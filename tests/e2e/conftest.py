@@ -47,7 +47,7 @@ class LocalStack:
         ports = {name: str(free_port()) for name in ("ADBOT_API_PORT", "ADBOT_AWS_PORT", "ADBOT_PROVIDERS_PORT")}
         self.receiver_port = free_port()  # where tests may receive webhooks
         receivers = {"LOCAL_RECEIVERS": f"{RECEIVER_HOST}={self.receiver_port}"}
-        plugins = {"PLUGIN_FUNCTION_ARNS": PLUGIN_ARN}
+        plugins = {"PLUGIN_FUNCTION_ARNS": PLUGIN_ARN, "ALARM_CHAT_URL": f"https://{RECEIVER_HOST}/chat/s3cret"}
         own = {"ADBOT_STATE": str(state), "ADBOT_PLAY": "0", "ADBOT_BUILT": str(int(built))}
         paths = {"PYTHONPATH": f"{root / 'layers' / 'common'}{os.pathsep}{root}"}
         self.environment = {**os.environ, **ports, **receivers, **plugins, **own, **paths}

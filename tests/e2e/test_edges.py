@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import uuid
@@ -14,6 +15,7 @@ import requests
 from local import stack as stacks
 from local.settings import ROOT
 from local.stack import Stack
+from tests.builders.receiver import receiving
 from tests.e2e.conftest import Api, LocalStack
 
 
@@ -126,3 +128,17 @@ def test_who_signs_up_is_a_customer_once_the_address_is_confirmed(
     assert api(None, "GET", "/adbots", headers=headers).json() == {"items": [], "next": None}
     assert api(None, "POST", "/checkout", headers=headers, json={"plan_id": "starter"}).status_code < 300
     assert api(None, "GET", "/queues", headers=headers).status_code == 403
+
+
+def test_an_alarm_is_posted_in_the_chat(
+    own_stack: LocalStack | None, stack: Stack, aws: Callable[[str], Any], eventually: Callable[..., Any]
+) -> None:
+    if not own_stack:
+        pytest.skip("the running stack's chat is not known here")
+    alarm = {"AlarmName": "ParkedBots", "NewStateValue": "ALARM", "AlarmDescription": "see /console/bots"}
+    with receiving(port=own_stack.receiver_port) as chat:
+        aws("sns").publish(TopicArn=stack["outputs"]["AlarmTopicArn"], Message=json.dumps(alarm))
+        eventually(lambda: [seen for seen in chat.seen if seen[0] == "/chat/s3cret"])
+
+    (body,) = [content for path, _, content in chat.seen if path == "/chat/s3cret"]
+    assert json.loads(body) == {"text": "ALARM: ParkedBots\nsee /console/bots"}

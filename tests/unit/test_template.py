@@ -290,6 +290,71 @@ def test_throttling_is_watched_for_all_functions_at_once() -> None:
     assert "Dimensions" not in alarm
 
 
+CONSOLE_PAGES = {"health", "queues", "queues/codes", "bots", "orders", "stock", "schedules", "ledger", "leads"}
+
+
+def test_every_alarm_leads_to_the_page_of_the_console_that_shows_its_cause() -> None:
+    console = {"Fn::If": ["HasConsoleUrl", {"Ref": "ConsoleUrl"}, get_att("Api", "ApiEndpoint")]}
+    for name, alarm in ALARMS.items():
+        text, values = alarm["AlarmDescription"]["Fn::Sub"]
+        page = re.fullmatch(r".+[.] \$\{Console\}/console/(\S+)", text)
+        assert page, name
+        assert values["Console"] == console, name
+        shown = found_in_map(values["Page"]) if page[1] == "${Page}" else page[1]
+        assert shown in CONSOLE_PAGES, name
+        assert f"`/console/{shown}`." in runbook_row(name), name
+
+
+def runbook_row(alarm: str) -> str:
+    rows = re.findall(r"(?m)^\| .+", (ROOT / "docs" / "runbook.md").read_text())
+    names = [f"`{alarm.removesuffix('Alarm')}`"]
+    names += [f"`…{word}`" for word in ("DeadLettersWaiting", "Errors", "Silent") if alarm.endswith(word)]
+    (first, *_) = [row for name in names for row in rows if name in row.partition(" | ")[0]]
+    return first
+
+
+@pytest.mark.parametrize("topic", ["Alarm", "DeadLetter"])
+def test_both_topics_reach_a_mailbox_a_pager_and_a_chat(topic: str) -> None:
+    subscribed = {
+        resource["Condition"]: (properties["Protocol"], properties["Endpoint"])
+        for resource in RESOURCES.values()
+        if resource["Type"] == "AWS::SNS::Subscription"
+        for properties in [resource["Properties"]]
+        if properties["TopicArn"] == {"Ref": f"{topic}Topic"}
+    }
+
+    assert subscribed == {
+        "HasAlarmEmail": ("email", {"Ref": "AlarmEmail"}),
+        "HasAlarmUrl": ("https", {"Ref": "AlarmUrl"}),
+        "HasAlarmChat": ("lambda", get_att("AlertFunction")),
+    }
+    (permission,) = [
+        one
+        for one in of("AWS::Lambda::Permission").values()
+        if one["Principal"] == "sns.amazonaws.com" and one["SourceArn"] == {"Ref": f"{topic}Topic"}
+    ]
+    assert permission["FunctionName"] == {"Ref": "AlertFunction"}
+
+
+def test_addresses_that_are_secrets_are_echoed_nowhere() -> None:
+    hidden = {name for name, parameter in TEMPLATE["Parameters"].items() if parameter.get("NoEcho")}
+    shown = {
+        name
+        for name, function in FUNCTIONS.items()
+        if {"Ref": "AlarmChatUrl"} in function.get("Environment", {}).get("Variables", {}).values()
+    }
+
+    assert hidden == {"AlarmUrl", "AlarmChatUrl"}
+    assert shown == {"AlertFunction"}
+
+
+def test_the_function_that_posts_alarms_enqueues_http_requests_alone() -> None:
+    sends = {resource for action, resource in rights("AlertRole") if action.startswith("sqs:")}
+
+    assert sends == {json.dumps(get_att("HttpQueue"))}
+    assert not [action for action, _ in rights("AlertRole") if "Delete" in action or "Update" in action]
+
+
 def test_every_alarm_tells_the_one_topic() -> None:
     assert all(alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}] for alarm in ALARMS.values())
 

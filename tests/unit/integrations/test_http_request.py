@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -11,12 +12,13 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from pydantic import ValidationError
 from standardwebhooks import Webhook
 
 from adbot_queue.core import aws, outbound, secrets
 from adbot_queue.core.errors import Invalid
 from adbot_queue.core.outbound import Outbound
-from adbot_queue.integrations.jobs.http_request import MAX_ANSWER, OURS
+from adbot_queue.integrations.jobs.http_request import MAX_ANSWER, OURS, HttpRequest
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.enqueue.request import check_payload
 from adbot_queue.jobs.masking import MASK, masked, unmasked
@@ -288,6 +290,35 @@ def test_a_retry_that_sends_the_masked_payload_back_keeps_the_secrets(jobs: Jobs
     assert json.loads(content) == {"corrected": True}
 
 
+def test_a_secret_path_reaches_the_receiver_alone(jobs: Jobs, receiver: Receiver) -> None:
+    receiver.answers = [(403, {}), (200, {})]
+    payload = {"url": receiver.url, "secret_path": "/services/t0ken?key=t0ken", "body": {"text": "hello"}}
+    job = jobs.enqueue("http-request", payload)
+    jobs.work(job)
+    shown = jobs.world.http("jobs", "GET /jobs/{id}", role="viewer", id=job.id).text
+    jobs.lifecycle.retry(job.id, ADMIN, "again", payload=masked(jobs.get(job).payload))
+    jobs.settle()
+
+    assert "t0ken" not in shown
+    assert [path.partition("/services/")[2] for path, *_ in receiver.seen] == ["t0ken?key=t0ken"] * 2
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "reason"),
+    [
+        ("https://own.example", ".evil.example/x", "secret_path: must begin with /"),
+        ("https://own.example", "@evil.example", "secret_path: must begin with /"),
+        ("https://own.example", ":8443", "secret_path: must begin with /"),
+        ("https://own.example", MASK, "secret_path: it is masked"),
+        ("https://own.example", "/\u00e4", "secret_path: with it the URL must be"),
+        ("https://own.example", "/" + "x" * 1999, "secret_path: with it the URL must be"),
+    ],
+)
+def test_a_secret_path_ends_a_url_and_changes_no_receiver(url: str, path: str, reason: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(reason)):
+        HttpRequest(url=url, secret_path=path)
+
+
 def test_a_masked_value_without_a_stored_one_is_refused(jobs: Jobs, receiver: Receiver) -> None:
     receiver.answers = [(403, {})]
     job = sent(jobs, receiver)
@@ -297,7 +328,12 @@ def test_a_masked_value_without_a_stored_one_is_refused(jobs: Jobs, receiver: Re
         )
 
 
-WHOLE = {"url": "https://own.example/a", "headers": SECRETS | {"a": "b"}, "secret_headers": ["x-api-key", 7]}
+WHOLE = {
+    "url": "https://own.example/a",
+    "secret_path": "/t0ken",
+    "headers": SECRETS | {"a": "b"},
+    "secret_headers": ["x-api-key", 7],
+}
 
 
 @pytest.mark.parametrize("around", [lambda one: one, lambda one: {"steps": [{"id": "a", "payload": one}]}])
@@ -314,16 +350,16 @@ def test_masking_reaches_every_depth_and_can_be_undone(around: Any) -> None:
 @pytest.mark.parametrize(
     ("edit", "kept"),
     [
-        ({"url": "https://own.example/another/path"}, 3),
-        ({"url": "https://OWN.example/a"}, 3),
+        ({"url": "https://own.example/another/path"}, 4),
+        ({"url": "https://OWN.example/a"}, 4),
         ({"url": "https://elsewhere.example/a"}, 0),
         ({"url": "https://own.example:8443/a"}, 0),
         ({"url": "https://own.example@elsewhere.example/a"}, 0),
         ({"url": "http://own.example/a"}, 0),
         ({"url": "${input.url}"}, 0),
         ({"url": 7}, 0),
-        ({"secret_headers": []}, 2),
-        ({"secret_headers": ["X-API-KEY"]}, 3),
+        ({"secret_headers": []}, 3),
+        ({"secret_headers": ["X-API-KEY"]}, 4),
     ],
 )
 def test_a_stored_secret_stays_with_its_receiver_and_stays_masked(around: Any, edit: Any, kept: int) -> None:
@@ -332,7 +368,7 @@ def test_a_stored_secret_stays_with_its_receiver_and_stays_masked(around: Any, e
     sent_back = unmasked(edited, whole)
 
     assert json.dumps(sent_back).count("t0ken") == kept
-    assert json.dumps(sent_back).count(MASK) == 3 - kept
+    assert json.dumps(sent_back).count(MASK) == 4 - kept
     assert "t0ken" not in json.dumps(masked(sent_back))
 
 

@@ -118,6 +118,13 @@ def drop(message_ids: Sequence[str], why: str) -> None:
         telemetry.count("MessagesDropped", len(message_ids))
 
 
+def notifications_of(event: Any) -> list[dict[str, Any]] | None:
+    """The messages of an SNS event, with `MessageId` and `Message`; None: it is no such event."""
+    found = [record["Sns"] for record in _records(event) if isinstance(record.get("Sns"), dict)]
+    whole = [one for one in found if is_text(one.get("MessageId")) and is_text(one.get("Message"))]
+    return whole or None
+
+
 def stream_records_of(event: Any) -> list[Any] | None:
     """The records of a DynamoDB stream; None: there are none, or all of them say that they are of another source.
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.clock import iso
 from adbot_queue.core.dynamodb import ConditionFailed
-from adbot_queue.core.settings import settings
+from adbot_queue.core.settings import settings, variable
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.dead_letters.model import DeadLetterFilter, is_money
 from adbot_queue.dead_letters.store import DeadLetterStore, IndexEntry
@@ -50,13 +50,20 @@ class Alerts:
     """Reports to the subscribers of the topic."""
 
     def __init__(
-        self, sns: Callable[[], SNSClient], topic: str, store: DeadLetterStore, client: DynamoDBClient, table: str
+        self,
+        sns: Callable[[], SNSClient],
+        topic: str,
+        store: DeadLetterStore,
+        client: DynamoDBClient,
+        table: str,
+        console: str,
     ) -> None:
         self._sns = sns
         self._topic = topic
         self._store = store
         self._client = client
         self._table = table
+        self._console = console
 
     def report(self) -> int:
         """Report the dead letters that were not reported yet, and return how many they are.
@@ -89,7 +96,7 @@ class Alerts:
     def _publish(self, chosen: Sequence[IndexEntry], *, money: bool) -> None:
         count("MoneyDeadLetters" if money else "DeadLetters", len(chosen))
         logger.warning("dead letters", money=money, number=len(chosen))
-        subject, text = compose(chosen, self._store.rows(list(chosen[:MAX_NAMED])), money=money)
+        subject, text = compose(chosen, self._store.rows(list(chosen[:MAX_NAMED])), self._console, money=money)
         priority: Any = {"priority": {"DataType": "String", "StringValue": "money" if money else "normal"}}
         self._sns().publish(TopicArn=self._topic, Subject=subject, Message=text, MessageAttributes=priority)
 
@@ -108,7 +115,7 @@ class Alerts:
             return  # another run has reported as well, and further
 
 
-def compose(entries: Sequence[IndexEntry], rows: Mapping[str, Job], *, money: bool) -> tuple[str, str]:
+def compose(entries: Sequence[IndexEntry], rows: Mapping[str, Job], console: str, *, money: bool) -> tuple[str, str]:
     """Return subject (ASCII, under 100 characters) and text of a message. `rows`: the jobs that it names, by id."""
     number = len(entries)
     letters = f"{number} dead letter{'s' if number > 1 else ''}"
@@ -120,7 +127,7 @@ def compose(entries: Sequence[IndexEntry], rows: Mapping[str, Job], *, money: bo
         for entry in entries[:MAX_NAMED]
     ]
     more = [f"and {number - MAX_NAMED} more"] if number > MAX_NAMED else []
-    text = [f"Waiting for a decision: {letters}.", "", *lines, *more, "", "GET /dead-letters shows them."]
+    text = [f"Waiting for a decision: {letters}.", "", *lines, *more, "", f"Decide: {console}/console/dead-letters"]
     return subject if len(subject) < 100 else f"{subject[:95]} ...", "\n".join(text) + "\n"  # noqa: PLR2004  SNS's limit
 
 
@@ -137,4 +144,5 @@ def _mark(entry: IndexEntry) -> str:
 def from_env() -> Alerts:
     """The alerts of this process."""
     env, client = settings(), aws.dynamodb()
-    return Alerts(aws.sns, env.dead_letter_topic, DeadLetterStore(client, env.jobs_table), client, env.system_table)
+    store = DeadLetterStore(client, env.jobs_table)
+    return Alerts(aws.sns, env.dead_letter_topic, store, client, env.system_table, variable("CONSOLE_URL"))

@@ -57,9 +57,15 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 
 class HttpRequest(Input):
-    """An HTTPS request. `authorization`, `cookie` and `secret_headers` are masked wherever the job is shown."""
+    """An HTTPS request.
+
+    `authorization`, `cookie`, `secret_headers` and `secret_path` are masked wherever the job is shown.
+    """
 
     url: str = Field(min_length=1, max_length=outbound.MAX_URL)
+    secret_path: str = Field(
+        default="", max_length=outbound.MAX_URL, description="Rest of the URL, from a slash on, where it is a secret"
+    )
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
     headers: dict[str, str] = Field(default_factory=dict, max_length=MAX_HEADERS)
     secret_headers: list[Name] = Field(default_factory=list, max_length=MAX_HEADERS)
@@ -94,6 +100,23 @@ class HttpRequest(Input):
         if len(set(names)) != len(names):
             raise ValueError("must name each header once, whatever its case")
         return headers
+
+    @model_validator(mode="after")
+    def _secret_path_ends_the_url(self) -> Self:
+        if self.secret_path == MASK:
+            raise ValueError("secret_path: it is masked: send its value")
+        if self.secret_path and not self.secret_path.startswith("/"):
+            raise ValueError("secret_path: must begin with /")
+        try:
+            outbound.from_env().place(self.address)
+        except outbound.BadAddress as error:
+            raise ValueError(f"secret_path: with it the URL {error}") from error
+        return self
+
+    @property
+    def address(self) -> str:
+        """The whole URL."""
+        return self.url + self.secret_path
 
     @model_validator(mode="after")
     def _body_can_be_sent(self) -> Self:
@@ -131,11 +154,11 @@ def http_request(payload: HttpRequest, context: Context) -> dict[str, Any]:
     headers |= {name.lower(): value for name, value in payload.headers.items()}
     headers |= signed(message_id, context.now(), content.decode(), signing_secrets())
     answer = receivers.call(
-        payload.url,
+        payload.address,
         payload.timeout_seconds,
         context,
         lambda seconds: outbound.from_env().request(
-            payload.method, payload.url, content, headers, seconds, MAX_ANSWER + 1
+            payload.method, payload.address, content, headers, seconds, MAX_ANSWER + 1
         ),
         payload.expected_statuses,
     )
