@@ -18,7 +18,7 @@ from adbot_queue.ledger import Actor
 Result = TypeVar("Result")
 
 KEY_TTL_MS = 30 * 86_400_000
-"""How long the key of a command is remembered."""
+"""How long the key of a command is valid."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

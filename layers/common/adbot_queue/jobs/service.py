@@ -24,7 +24,7 @@ from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count
 from adbot_queue.jobs import job_queues, job_types
 from adbot_queue.jobs.enqueue.inserts import inserts_of
-from adbot_queue.jobs.enqueue.request import JobRequest, derived_key, memory_key, validate
+from adbot_queue.jobs.enqueue.request import JobRequest, derived_key, given_key, validate
 from adbot_queue.jobs.model import TERMINAL, Job, JobMode, JobState
 from adbot_queue.jobs.store.jobs import JobStore, KeyInUse
 from adbot_queue.jobs.store.lists import ANY_JOB, JobFilter, JobList
@@ -209,7 +209,7 @@ class JobService:
         job = made.get(first.job.id, first.job)
         if insert is first:
             return Enqueued(job)
-        if first.memory and insert.memory and first.memory.fingerprint != insert.memory.fingerprint:
+        if first.key_record and insert.key_record and first.key_record.fingerprint != insert.key_record.fingerprint:
             return IdempotencyMismatch("the idempotency key is used twice with different requests", job_id=job.id)
         return Enqueued(job, replayed=True)
 
@@ -264,7 +264,7 @@ class JobService:
         if known is None or not known.is_once or job.idempotency_key is not None:
             return
         with suppress(ValueError):  # the payload does not fit its model: the attempt reports it
-            holder = self.store.remembered(derived_key(job.tenant, known, job.payload))
+            holder = self.store.key_holder(derived_key(job.tenant, known, job.payload))
             if holder not in {None, job.id}:
                 raise Conflict(f"job {holder} was enqueued with the same payload since", job_id=holder)
 
@@ -283,7 +283,7 @@ class JobService:
 
     def enqueued_as(self, tenant: str, key: str) -> Job | None:
         """Return the job that an idempotency key has enqueued, if any."""
-        job_id = self.store.remembered(memory_key(tenant, key))
+        job_id = self.store.key_holder(given_key(tenant, key))
         return self.store.get(job_id) if job_id else None
 
     def page(
@@ -309,7 +309,7 @@ class JobService:
 
 def _name(insert: JobInsert) -> str:
     """Return the identity of an insert within its request: its key, or its id."""
-    return insert.memory.key if insert.memory else insert.job.id
+    return insert.key_record.key if insert.key_record else insert.job.id
 
 
 def _first_of_each(inserts: Sequence[JobInsert]) -> dict[str, JobInsert]:

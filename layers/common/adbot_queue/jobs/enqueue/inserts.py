@@ -37,7 +37,7 @@ def inserts_of(
 
 
 def _insert(store: JobStore, checked: ValidatedRequest, virtual_time: int, now: int) -> JobInsert:
-    new, memory = checked.new, checked.memory(now)
+    new, key_record = checked.new, checked.key_record(now)
     job = Job(
         time_ordered_id(now),
         checked.type.name,
@@ -52,16 +52,16 @@ def _insert(store: JobStore, checked: ValidatedRequest, virtual_time: int, now: 
         depends_on=new.depends_on,
         run_if_parents_fail=new.run_if_parents_fail,
         idempotency_key=new.key,
-        idempotency_expires_at=memory.until if memory else None,
+        idempotency_expires_at=key_record.until if key_record else None,
         webhook_url=new.webhook_url,
         long_running=checked.type.long_running,
     )
-    insert = JobInsert(job, memory)
+    insert = JobInsert(job, key_record)
     try:
         return _placed(store, insert, new, now)
     except Invalid:
         # A repeated request: its parents may have ended since; the caller wants the first job.
-        known = store.known(memory, now) if memory else None
+        known = store.known(key_record, now) if key_record else None
         if known is None:
             raise
         return replace(insert, known=known)

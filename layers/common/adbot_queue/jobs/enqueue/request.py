@@ -87,18 +87,18 @@ class ValidatedRequest:
     new: JobRequest
     type: JobType
 
-    def memory(self, now: int) -> IdempotencyRecord | None:
+    def key_record(self, now: int) -> IdempotencyRecord | None:
         """Return the row that makes the request idempotent; None if neither the caller nor the type asks for it."""
         new = self.new
         until = now + self.type.window_s * 1000
         if new.key is not None:
-            return IdempotencyRecord(memory_key(new.tenant, new.key), new.fingerprint, until)
+            return IdempotencyRecord(given_key(new.tenant, new.key), new.fingerprint, until)
         if self.type.is_once:
             return IdempotencyRecord(derived_key(new.tenant, self.type, new.payload), new.fingerprint, until)
         return None
 
 
-def memory_key(tenant: str, key: str) -> str:
+def given_key(tenant: str, key: str) -> str:
     """Return the partition key of an idempotency key that a caller sent."""
     return idempotency.key_of(tenant, "given", key)
 

@@ -134,9 +134,9 @@ class JobStore(JobLists):
 
     def _add(self, transaction: Transaction, insert: JobInsert, now: int) -> None:
         job = insert.job
-        if insert.memory:
-            tag = f"memory:{job.id}"
-            insert.memory.add(transaction, self.table, job.id, now, tag=tag, instead_of=insert.instead_of)
+        if insert.key_record:
+            tag = f"key_record:{job.id}"
+            insert.key_record.add(transaction, self.table, job.id, now, tag=tag, instead_of=insert.instead_of)
         for one in (job, *insert.with_it):
             transaction.create(f"job:{one.id}", self.table, item_of(one))
 
@@ -173,12 +173,12 @@ class JobStore(JobLists):
 
     # Reading
 
-    def known(self, memory: IdempotencyRecord, now: int) -> DuplicateOf | None:
+    def known(self, key_record: IdempotencyRecord, now: int) -> DuplicateOf | None:
         """Return what a key names, if anything."""
-        return memory.find(self.client, self.table, now)
+        return key_record.find(self.client, self.table, now)
 
-    def remembered(self, key: str) -> str | None:
-        """Return the job that a key's record names."""
+    def key_holder(self, key: str) -> str | None:
+        """Return the id of the job that an idempotency key means."""
         found = idempotency.stored(self.client, self.table, key)
         return found["subject"] if found else None
 
@@ -306,7 +306,7 @@ class JobStore(JobLists):
 
 def _known(inserts: Sequence[JobInsert], refused: TransactionRejected) -> dict[str, DuplicateOf]:
     return {
-        insert.job.id: insert.memory.duplicate_of(found)
+        insert.job.id: insert.key_record.duplicate_of(found)
         for insert in inserts
-        if insert.memory and (found := refused.failed.get(f"memory:{insert.job.id}"))
+        if insert.key_record and (found := refused.failed.get(f"key_record:{insert.job.id}"))
     }

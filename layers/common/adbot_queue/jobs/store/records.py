@@ -17,13 +17,13 @@ class JobInsert:
     """A job to be created, unless its key is `known`.
 
     Attributes:
-        memory: its key; derived from the payload if the job has no key of its own.
+        key_record: its key; derived from the payload if the job has no key of its own.
         with_it: jobs that exist only together with it.
         instead_of: the job that the key is taken from.
     """
 
     job: Job
-    memory: IdempotencyRecord | None = None
+    key_record: IdempotencyRecord | None = None
     with_it: tuple[Job, ...] = ()
     known: DuplicateOf | None = None
     instead_of: str | None = None
@@ -36,7 +36,7 @@ class JobInsert:
     @property
     def size(self) -> int:
         """Items in a transaction."""
-        return 1 + (self.memory is not None) + len(self.with_it) + len(self.parents)
+        return 1 + (self.key_record is not None) + len(self.with_it) + len(self.parents)
 
 
 @dataclass(frozen=True, slots=True)
