@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -317,7 +317,7 @@ def test_children_callbacks_and_result_webhooks_follow_without_any_record_of_the
         new_provider()
         with crash_after(call), suppress(Killed):
             jobs.work(parent)
-        _let_an_hour_pass(jobs)
+        _let_an_hour_pass_until(jobs, lambda: all(jobs.get(one).is_terminal for one in (parent, child, callback)))
         ended = JobState.FAILED if goes else JobState.COMPLETED
         assert jobs.get(parent).state is ended, f"after call {call}"
         assert jobs.get(child).state is (JobState.CANCELLED if goes else JobState.COMPLETED), f"after call {call}"
@@ -326,8 +326,10 @@ def test_children_callbacks_and_result_webhooks_follow_without_any_record_of_the
         assert webhook.attempts, f"after call {call}"
 
 
-def _let_an_hour_pass(jobs: Jobs) -> None:
+def _let_an_hour_pass_until(jobs: Jobs, done: Callable[[], bool]) -> None:
     for _ in range(10):
         jobs.advance(360)
         jobs.sweep()
         jobs.drain()
+        if done():
+            break
