@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from adbot_queue.core import aws
-from adbot_queue.core.errors import Conflict, Invalid, NotFound
+from adbot_queue.core.errors import Conflict, Forbidden, Invalid, NotFound
 from adbot_queue.dead_letters import alerts
 from adbot_queue.dead_letters.model import DeadLetterFilter
 from adbot_queue.jobs.model import Job, JobState
@@ -54,6 +54,94 @@ def test_the_list_is_filtered_by_queue_type_state_fingerprint_and_time(office: D
     assert office.listed(since=mail.finished_at + 1, until=refused.finished_at - 1) == [note.id]
     assert office.listed(since=5, until=4) == []
     assert office.listed(queue="nowhere") == []
+
+
+def test_named_letters_are_found_by_their_ids_in_pages_and_in_order(office: DeadLetterHarness) -> None:
+    letters = office.lay(5)
+    alive = office.jobs.enqueue("mail", {"name": "alive"})
+    chosen = DeadLetterFilter(job_ids=(letters[3].id, letters[0].id, alive.id, "none", letters[4].id))
+
+    first, cursor = office.store.entries(chosen, 2, None)
+    rest, end = office.store.entries(chosen, 2, cursor)
+    forward, _ = office.store.entries(chosen, 5, None, forward=True)
+
+    assert {entry.job_id for entry in (*first, *rest)} == {letters[one].id for one in (0, 3, 4)}
+    assert [entry.job_id for entry in (*first, *rest)] == [entry.job_id for entry in forward][::-1]
+    assert end is None
+    other = DeadLetterFilter(queue="money", job_ids=(letters[0].id,))
+    assert office.store.entries(other, 5, None) == ([], None)
+
+
+def test_a_group_counts_its_last_day_by_hour(office: DeadLetterHarness) -> None:
+    now = office.jobs.clock()
+    for hours, number in ((0, 2), (5, 1), (23, 1), (24, 3)):
+        office.lay(number, at=now - hours * 3_600_000)
+
+    (group,), _ = office.letters.groups(DeadLetterFilter())
+
+    assert (group.count, sum(group.hours), len(group.hours)) == (7, 4, 24)
+    assert (group.hours[-1], group.hours[-6], group.hours[0]) == (2, 1, 1)
+
+
+def test_many_discards_are_exactly_those_that_were_counted(office: DeadLetterHarness) -> None:
+    letters = office.lay(60)
+    dry = office.letters.count_discards(DeadLetterFilter(queue="email"))
+    office.jobs.advance(5)
+    later = office.lay(1)
+
+    done = office.letters.discard_many(
+        DeadLetterFilter(queue="email"), dry.count, dry.cut_off, ADMIN, "old", lambda: 60_000
+    )
+
+    assert (dry.count, done.discarded, done.more) == (60, 60, False)
+    assert {office.jobs.get(letter).decision for letter in letters} == {"discarded"}
+    assert office.listed() == [later[0].id]
+    assert len(office.jobs.world.ledger(action="dead-letter.discard")) == 60
+
+
+@pytest.mark.parametrize("left", [[60_000, 1_000], [1_000]])
+def test_many_discards_stop_in_time_and_say_that_more_are_left(office: DeadLetterHarness, left: list[int]) -> None:
+    office.lay(60)
+    dry = office.letters.count_discards(DeadLetterFilter())
+    times = iter(left)
+
+    done = office.letters.discard_many(DeadLetterFilter(), dry.count, dry.cut_off, ADMIN, "", lambda: next(times))
+
+    assert (done.discarded, done.more) == (50 if left[0] > 1_000 else 0, True)
+
+
+def test_many_discards_are_refused_when_another_number_matches_or_too_many_do(office: DeadLetterHarness) -> None:
+    def refuse(number: int) -> None:
+        raise Forbidden(f"{number} are too many")
+
+    letters = office.lay(2)
+    dry = office.letters.count_discards(DeadLetterFilter())
+    with pytest.raises(Conflict, match="2 dead letters match, not 3"):
+        office.letters.discard_many(DeadLetterFilter(), 3, dry.cut_off, ADMIN, "", lambda: 60_000)
+    with pytest.raises(Forbidden, match="2 are too many"):
+        office.letters.discard_many(DeadLetterFilter(), 2, dry.cut_off, ADMIN, "", lambda: 60_000, refuse)
+
+    assert {office.jobs.get(letter).decision for letter in letters} == {None}
+
+
+def test_many_discards_spare_a_letter_that_was_replayed_at_that_moment(
+    office: DeadLetterHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters = office.lay(3)
+    dry = office.letters.count_discards(DeadLetterFilter())
+    rows = office.store.rows
+
+    def read_and_replayed(entries: list[Any]) -> Any:
+        found = rows(entries)
+        monkeypatch.undo()
+        office.letters.replay(letters[1].id, ADMIN)
+        return found
+
+    monkeypatch.setattr(office.letters.store, "rows", read_and_replayed)
+    done = office.letters.discard_many(DeadLetterFilter(), dry.count, dry.cut_off, ADMIN, "", lambda: 60_000)
+
+    assert done.discarded == 2
+    assert [office.jobs.get(letter).decision for letter in letters] == ["discarded", None, "discarded"]
 
 
 def test_pages_follow_each_other_without_gap_or_repetition_also_under_a_filter(office: DeadLetterHarness) -> None:

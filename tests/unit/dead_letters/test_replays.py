@@ -39,6 +39,17 @@ def retried(office: DeadLetterHarness, replay: Job) -> list[str]:
     return [entry["target"] for entry in entries if entry["after"].get("replay") == replay.id]
 
 
+def test_a_replay_of_named_letters_retries_these_alone(office: DeadLetterHarness) -> None:
+    letters = office.lay(4)
+    replay = office.replays.start(DeadLetterFilter(job_ids=(letters[1].id, letters[3].id)), 100, "these two", ADMIN).job
+    assert (replay.payload["count"], replay.checkpoint["of"]) == (2, 2)
+
+    ended = office.finish(replay)
+
+    assert (ended.state, outcomes(ended)["replayed"]) == (JobState.COMPLETED, 2)
+    assert set(office.listed()) == {letters[0].id, letters[2].id}
+
+
 def test_a_replay_retries_what_matches_and_nothing_else(office: DeadLetterHarness, provider: Provider) -> None:
     mails = [*office.lay(4), *office.lay(2, kind="permanent")]
     (other,) = office.lay(1, queue="money")

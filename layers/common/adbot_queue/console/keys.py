@@ -7,10 +7,12 @@ KEYS = {
     "r": ("refresh now", ""),
     "g o": ("overview", "/console"),
     "g q": ("queues", "/console/queues"),
+    "g d": ("dead letters", "/console/dead-letters"),
     "g h": ("health", "/console/health"),
     "j": ("next row", ""),
     "k": ("row before", ""),
     "x": ("select the row", ""),
+    "e": ("edit and retry the open job", ""),
 }
 """Keys -> what they do, and the page they open."""
 

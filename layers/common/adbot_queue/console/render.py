@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adbot_queue.console import assets, formats, forms, keys
+from adbot_queue.console import assets, figures, formats, forms, keys
 from adbot_queue.console.request import Done, Page, Visit
 from adbot_queue.core.errors import AppError
 from adbot_queue.core.http import STAFF
@@ -110,6 +110,7 @@ def _frame(visit: Visit) -> dict[str, Any]:
     known = _person(visit)
     session = visit.session_or_none
     known["figures"] = visit.snapshot_or_none
+    known["waits"] = {"dead": figures.dead(visit.snapshot_or_none.figures)} if visit.snapshot_or_none else {"dead": 0}
     known["shortcuts"] = [*((name, text) for name, (text, _) in keys.KEYS.items()), *keys.NATIVE.items()]
     known["bound"] = {name: path for name, (_, path) in keys.KEYS.items()}
     key = visit.query.get("answer", "")

@@ -5,7 +5,7 @@ A replay is a long-running job, `dead_letters/jobs/replay_dead_letters.py`; its 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from adbot_queue import ledger as ledgers
 from adbot_queue.core import aws
@@ -19,6 +19,7 @@ from adbot_queue.dead_letters.model import DeadLetterFilter
 from adbot_queue.dead_letters.store import DeadLetterStore
 from adbot_queue.jobs import job_types, service
 from adbot_queue.jobs.lifecycle import Lifecycle
+from adbot_queue.jobs.long_running import Progress
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.service import JobService, TimeLeft
 from adbot_queue.jobs.store.items import item_of
@@ -61,7 +62,7 @@ class Replays:
     def preview(self, wanted: DeadLetterFilter) -> Preview:
         """Count the dead letters that a replay would go through."""
         now = self._now()
-        entries, is_exact = self._letters.counted(before(wanted, now))
+        entries, is_exact = self._letters.counted(wanted.before(now))
         return Preview(len(entries), is_exact, now)
 
     def start(
@@ -96,6 +97,8 @@ class Replays:
         now = found.cut_off
         job_type, job_id = job_types.find(TYPE), f"rep_{time_ordered_id(now)}"
         chosen = {name: value for name in DeadLetterFilter.__slots__ if (value := getattr(wanted, name))}
+        if wanted.job_ids:
+            chosen["job_ids"] = list(wanted.job_ids)
         payload = {
             "filter": chosen,
             "rate_per_second": rate,
@@ -105,7 +108,9 @@ class Replays:
             "reason": reason,
             "started_by": {"id": actor.id, "role": actor.role, "request_id": actor.request_id},
         }
-        job = Job(job_id, TYPE, job_type.queue, payload, now, tenant=actor.id, long_running=True).waiting(now)
+        begun = Progress(of=found.count if found.is_exact else None, cut_off=now).stored()
+        new = Job(job_id, TYPE, job_type.queue, payload, now, tenant=actor.id, long_running=True, checkpoint=begun)
+        job = new.waiting(now)
         store = self._jobs.store
         transaction = store.transaction().create("job", store.table, item_of(job))
         after = {"filter": chosen, "rate": repr(rate), "letters": found.count}
@@ -144,12 +149,6 @@ class Replays:
             Conflict: it has ended otherwise.
         """
         return Lifecycle(self._jobs).cancel(self.show(job_id).id, actor, reason)
-
-
-def before(wanted: DeadLetterFilter, cut_off: int) -> DeadLetterFilter:
-    """Return the filter for those that died before a moment (ms)."""
-    last = cut_off - 1
-    return replace(wanted, until=last if wanted.until is None else min(last, wanted.until))
 
 
 def from_env() -> Replays:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Input, Moment, Period, Query, View
-from adbot_queue.dead_letters.model import PREVIEW, DeadLetterFilter, died_at
+from adbot_queue.dead_letters.model import MAX_CHOSEN, PREVIEW, DeadLetterFilter, died_at
 from adbot_queue.dead_letters.replay_service import Preview
 from adbot_queue.jobs import job_queues, job_types
-from adbot_queue.jobs.api.schemas import FailureView, Payload
+from adbot_queue.jobs.api.schemas import FailureView, JobId, Payload
 from adbot_queue.jobs.masking import ShownPayload
 from adbot_queue.jobs.model import Job
 
@@ -51,7 +52,13 @@ class DeadLetterQuery(Query, DeadLetterFields):
 
 
 class ReplayFilter(Input, DeadLetterFields):
-    """Which dead letters; without a field, all of them."""
+    """Which dead letters; without a field, all of them. `job_ids` names them one by one."""
+
+    job_ids: list[JobId] | None = Field(None, min_length=1, max_length=MAX_CHOSEN)
+
+    def wanted(self) -> DeadLetterFilter:
+        """Return the filter as the service takes it."""
+        return replace(super().wanted(), job_ids=tuple(self.job_ids) if self.job_ids else None)
 
 
 class StartReplay(Input):

@@ -12,7 +12,7 @@ from adbot_queue.core.dynamodb import Item, Table
 from adbot_queue.core.errors import Invalid
 from adbot_queue.dead_letters.model import DeadLetterFilter
 from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.store.items import DEAD_LISTING, sort_out
+from adbot_queue.jobs.store.items import DEAD_LISTING, item_of, key_of, sort_out
 from adbot_queue.jobs.unreadable import report
 
 PAGE_SIZE = 100
@@ -77,6 +77,8 @@ class DeadLetterStore(Table):
             return [], None  # DynamoDB refuses an empty range
         if cursor and cursors.open_cursor(cursor).keys() != set(_POSITION):
             raise Invalid.field("cursor", "is not a cursor of this list")
+        if wanted.job_ids is not None:
+            return self._chosen(wanted, limit, cursor, forward=forward)
         filters = {name: value for name in _FILTERED if (value := getattr(wanted, name)) is not None}
         found, following = dynamodb.query_page(
             self.client,
@@ -94,11 +96,27 @@ class DeadLetterStore(Table):
         )
         return [_entry_of(item) for item in found], following
 
-    def counted(self, wanted: DeadLetterFilter) -> tuple[list[IndexEntry], bool]:
-        """Return the newest that match among at most `MAX_COUNTED` entries read, and whether these are all."""
+    def _chosen(
+        self, wanted: DeadLetterFilter, limit: int, cursor: str | None, *, forward: bool
+    ) -> tuple[list[IndexEntry], str | None]:
+        """Return the entries of named jobs, as `entries` does: their rows are read, and not the index."""
+        keys = [key_of(job_id) for job_id in dict.fromkeys(wanted.job_ids or ())]
+        jobs, unreadable = sort_out(dynamodb.get_many(self.client, self.table, keys))
+        report(unreadable)
+        found = [_entry_of(item_of(job)) for job in jobs if wanted.takes(job)]
+        found.sort(key=_place, reverse=not forward)
+        if cursor:
+            position = cursors.open_cursor(cursor)
+            last = (position["listed_at"], position["pk"])
+            found = [entry for entry in found if (_place(entry) > last if forward else _place(entry) < last)]
+        page = found[:limit]
+        return page, page[-1].position if len(found) > limit else None
+
+    def counted(self, wanted: DeadLetterFilter, max_counted: int = MAX_COUNTED) -> tuple[list[IndexEntry], bool]:
+        """Return the newest that match among at most `max_counted` entries read, and whether these are all."""
         found: list[IndexEntry] = []
         cursor: str | None = None
-        for _ in range(MAX_COUNTED // COUNTED_PAGE_SIZE):
+        for _ in range(max_counted // COUNTED_PAGE_SIZE):
             entries, cursor = self.entries(wanted, COUNTED_PAGE_SIZE, cursor)
             found += entries
             if cursor is None:
@@ -110,6 +128,10 @@ class DeadLetterStore(Table):
         jobs, unreadable = sort_out(dynamodb.get_many(self.client, self.table, [entry.key for entry in entries]))
         report(unreadable)
         return {job.id: job for job in jobs}
+
+
+def _place(entry: IndexEntry) -> tuple[int, str]:
+    return entry.died_at, str(entry.key["pk"])
 
 
 def _entry_of(item: Item) -> IndexEntry:

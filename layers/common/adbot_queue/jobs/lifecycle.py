@@ -87,9 +87,7 @@ class Lifecycle:
                 )
             self._jobs.must_hold_its_key(job)
             ignore_unknown = actor.role == ledger.SYSTEM.role
-            whole = unmasked(payload, job.payload) if payload is not None else None
-            if whole is not None:
-                check_payload(job_types.find(job.type), whole, job, ignore_unknown=ignore_unknown)
+            whole = None if payload is None else edited(job, payload, ignore_unknown=ignore_unknown)
             return job.restarted(self._jobs.now(), whole)
 
         job = self.change_as(job_id, "job.retry", again, actor, reason)
@@ -129,6 +127,20 @@ class Lifecycle:
             return written
 
         return retry_on_conflict(attempt)
+
+
+def edited(job: Job, payload: dict[str, Any], *, ignore_unknown: bool = False) -> dict[str, Any]:
+    """Return an edited payload as a retry runs it: checked like that of a new job, with what was left masked.
+
+    Args:
+        job: which is retried.
+        payload: as a person sent it.
+        ignore_unknown: as `check_payload`.
+
+    Raises:
+        Invalid: it breaks its type's rules.
+    """
+    return check_payload(job_types.find(job.type), unmasked(payload, job.payload), job, ignore_unknown=ignore_unknown)
 
 
 def from_env() -> Lifecycle:

@@ -70,14 +70,16 @@ def check_end(caller: Caller, kept: int, currency: str) -> None:
         raise Forbidden(reason)
 
 
-def check_discard(caller: Caller) -> None:
-    """Spend one of the caller's discards: dead letters are discarded one by one, and can be many all the same.
+def check_discard(caller: Caller, number: int = 1) -> None:
+    """Spend some of the caller's discards: dead letters that are discarded one by one can be many all the same.
 
     Raises:
         Forbidden: names the limit and what is needed.
         TransactionConflict: as `Limits.take`.
     """
-    if not caller.is_owner and not limits.from_env().acquire(f"discards:{caller.id}", DISCARDS).allowed:
+    if caller.is_owner or not number:
+        return
+    if number > DISCARDS.burst or not limits.from_env().acquire(f"discards:{caller.id}", DISCARDS, number).allowed:
         raise Forbidden(f"discarding more than {DISCARDS.burst} dead letters a day needs the role owner")
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import unified_diff
+from http import HTTPStatus
 from typing import Any
 
 from adbot_queue import ledger
 from adbot_queue.console import job_words
 from adbot_queue.console.job_words import Span, Why
 from adbot_queue.console.request import Done, Page, Reply, Undo, Visit
-from adbot_queue.core.errors import Invalid
+from adbot_queue.core import strict_json
+from adbot_queue.core.errors import Conflict, Invalid
+from adbot_queue.core.strict_json import NotJson
 from adbot_queue.jobs import lifecycle, service
 from adbot_queue.jobs.api.progress import ProgressView
 from adbot_queue.jobs.enqueue import owner_check
@@ -22,6 +26,9 @@ from adbot_queue.messaging import service as messaging
 from adbot_queue.messaging.model import Delivery
 
 MAX_REASON = 500
+CONTEXT = 3
+"""Lines around a change that a diff shows."""
+
 MAX_ACTS = 10
 """Changes by people that a job shows."""
 
@@ -121,22 +128,76 @@ def show(visit: Visit) -> Reply:
 
 
 def retry(visit: Visit) -> Reply:
-    """Run an ended job again."""
-    job = again(visit, visit.params["id"], None)
-    return Done(f"{job.type} {job.id[-6:]} runs again.{_now(job)}", back=f"/console/jobs/{job.id}")
-
-
-def again(visit: Visit, job_id: str, payload: dict[str, Any] | None) -> Job:
-    """Retry a job for the person, with another payload if one is given.
-
-    Raises:
-        NotFound, Conflict, Forbidden, Invalid: as `Lifecycle.retry` and `owner_check.check`.
-    """
-    reason = reason_of(visit)
+    """Run an ended job again, with the payload of the form if it has one."""
+    typed = visit.form.get("payload")
+    payload = None if typed is None else _parsed(typed)
+    reason, job_id = reason_of(visit), visit.params["id"]
     before = service.from_env().job(job_id)
     owner_check.check(visit.caller, before.type, before.payload if payload is None else payload)
-    control = lifecycle.from_env()
-    return control.retry(job_id, visit.actor, reason, payload=payload, time_left=visit.time_left)
+    job = lifecycle.from_env().retry(job_id, visit.actor, reason, payload=payload, time_left=visit.time_left)
+    now = "" if job.state is JobState.WAITING else f" It is {job.state.value} now."
+    with_it = " with the edited payload" if payload is not None else ""
+    page = f"/console/jobs/{job.id}"
+    return Done(
+        f"{job.type} {job.id[-6:]} runs again{with_it}.{now}", None, page, page if payload is not None else None
+    )
+
+
+def edit(visit: Visit) -> Reply:
+    """The payload of an ended job in a form."""
+    job = _ended(visit)
+    return _editor(job, pretty(masked(job.payload)))
+
+
+def check(visit: Visit) -> Reply:
+    """What a retry with the edited payload would change; it writes nothing, so it may be sent again."""
+    job, text = _ended(visit), visit.form.get("payload", "")
+    try:
+        payload = _parsed(text)
+        lifecycle.edited(job, payload)
+    except Invalid as wrong:
+        return _editor(job, text, errors=[f"{one.field}: {one.message}" for one in wrong.errors])
+    if not visit.caller.is_owner and (why := owner_check.needs_owner(job.type, payload)):
+        return _editor(job, text, errors=[why])
+    return _editor(job, text, diff=diff(pretty(masked(job.payload)), pretty(payload)))
+
+
+def _editor(job: Job, text: str, errors: Sequence[str] = (), diff: list[tuple[str, str]] | None = None) -> Page:
+    shown = {"job": job, "text": text, "errors": errors, "diff": diff, "max_attempts": job_words.max_attempts(job)}
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK
+    return Page("job_edit.html", f"Edit {job.type}", shown, status=int(status))
+
+
+def _ended(visit: Visit) -> Job:
+    job = service.from_env().job(visit.params["id"])
+    if job.state not in RETRYABLE:
+        states = ", ".join(sorted(RETRYABLE))
+        raise Conflict(f"job {job.id} is {job.state.value}; retried are {states}", state=job.state.value)
+    return job
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """Return a payload that a person typed.
+
+    Raises:
+        Invalid: it is no JSON object; says where it stops to be one.
+    """
+    try:
+        found = strict_json.loads(text)
+    except NotJson as wrong:
+        raise Invalid.field("payload", f"must be JSON: {wrong.place(text)}") from wrong
+    if not isinstance(found, dict):
+        raise Invalid.field("payload", "must be a JSON object")
+    return found
+
+
+def diff(before: str, after: str) -> list[tuple[str, str]]:
+    """Return the lines of an edited text, each with `del`, `ins` or `same`; what is far from a change is left out."""
+    if before == after:
+        return []
+    kinds = {"-": "del", "+": "ins", " ": "same", "@": "same"}
+    lines = list(unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=CONTEXT))[2:]
+    return [(kinds[line[0]], "…" if line.startswith("@@") else line) for line in lines][1:]
 
 
 def cancel(visit: Visit) -> Reply:
@@ -162,7 +223,3 @@ def reason_of(visit: Visit) -> str:
 def pretty(value: Any) -> str:
     """Return JSON as people read it."""
     return json.dumps(value, indent=2, ensure_ascii=False)
-
-
-def _now(job: Job) -> str:
-    return "" if job.state is JobState.WAITING else f" It is {job.state.value} now."

@@ -16,7 +16,6 @@ from adbot_queue.core.dynamodb import Transaction
 from adbot_queue.core.errors import Conflict
 from adbot_queue.core.schema import Input
 from adbot_queue.core.telemetry import count, logger
-from adbot_queue.dead_letters import replay_service as replays
 from adbot_queue.dead_letters.model import DeadLetterFilter, died_at
 from adbot_queue.dead_letters.store import DeadLetterStore, IndexEntry
 from adbot_queue.jobs import service
@@ -49,6 +48,7 @@ class Filter(BaseModel):
     fingerprint: str | None = None
     since: int = 0
     until: int | None = None
+    job_ids: tuple[str, ...] | None = None
 
 
 class StartedBy(BaseModel):
@@ -87,7 +87,7 @@ class Replay(LongRunningJob):
         self._jobs = jobs
         self._id = context.job_id
         self._actor = Actor(payload.started_by.id, payload.started_by.role, payload.started_by.request_id)
-        self._wanted = replays.before(DeadLetterFilter(**payload.filter.model_dump()), payload.cut_off)
+        self._wanted = DeadLetterFilter(**payload.filter.model_dump()).before(payload.cut_off)
 
     def next_slice(self, progress: Progress) -> Slice:
         """Replay as many dead letters as the rate allows now."""
