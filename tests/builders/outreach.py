@@ -26,7 +26,7 @@ from adbot_queue.leads.service import LeadService
 from adbot_queue.leads.settings import Spread
 from adbot_queue.ledger import Actor
 from adbot_queue.providers import registry
-from adbot_queue.testing.harness import Jobs
+from adbot_queue.testing.harness import START_MS, Jobs
 from adbot_queue.testing.job_platform import job_platform
 from local.stand_ins import whatsapp
 from tests.builders.leads import Team
@@ -82,6 +82,10 @@ class Outreach:
         )
         self.answers.append(answer)
         return answer.status
+
+    def api(self, route: str, *, role: str = "sales", user: str = "sam", **options: Any) -> Answer:
+        """Call a route of the function `outreach`."""
+        return self.world.http("outreach", route, role=role, user=user, **options)
 
     # A day
 
@@ -203,8 +207,9 @@ def outreach_platform() -> Iterator[Jobs]:
 
 @contextmanager
 def outreach(jobs: Jobs) -> Iterator[Outreach]:
-    """Outreach with empty tables."""
+    """Outreach with empty tables, at the harness's time."""
     empty()
+    jobs.clock.now = START_MS
     for cached in (lead_store, lead_service, sending, templates, automation, conversation, inbound):
         cached.from_env.cache_clear()
     with pytest.MonkeyPatch.context() as patched:
