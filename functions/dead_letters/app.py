@@ -93,7 +93,7 @@ def discard_dead_letter(request: Request[None]) -> schemas.DeadLetterView:
     returns=schemas.ReplayView,
     status=202,
     summary="Replay all dead letters that match, at a rate (200: dry run)",
-    raises=(IdempotencyMismatch,),
+    raises=(Conflict, IdempotencyMismatch),
     also=(200,),
 )
 def start_replay(request: Request[schemas.StartReplay]) -> Response:
@@ -101,12 +101,14 @@ def start_replay(request: Request[schemas.StartReplay]) -> Response:
     body, service = request.body, replays.from_env()
     wanted, rate = body.filter.wanted(), body.rate_per_second
     if body.dry_run:
-        return Response(schemas.ReplayView.of(service.preview(wanted), rate), HTTPStatus.OK)
+        return Response(schemas.ReplayView.of(service.preview(wanted, body.cut_off), rate), HTTPStatus.OK)
     started = service.start(
         wanted,
         rate,
         body.reason,
         Actor.behind(request),
+        canary=body.canary,
+        confirmed=body.confirmed,
         key=request.idempotency_key,
         fingerprint=request.fingerprint,
         time_left=request.time_left,

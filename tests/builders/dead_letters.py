@@ -88,8 +88,8 @@ class DeadLetterHarness:
         assert cursor is None
         return [job.id for job in found]
 
-    def start(self, rate: float = 100, actor: Actor = ADMIN, **wanted: Any) -> Job:
-        return self.replays.start(DeadLetterFilter(**wanted), rate, "fixed", actor).job
+    def start(self, rate: float = 100, actor: Actor = ADMIN, *, canary: bool = False, **wanted: Any) -> Job:
+        return self.replays.start(DeadLetterFilter(**wanted), rate, "fixed", actor, canary=canary).job
 
     def go_on(self, replay: Job, worker: Worker | None = None) -> Job:
         """One run of a replay; its job as it is then."""

@@ -507,7 +507,10 @@ def test_a_replay_is_tried_dry_started_watched_and_cancelled(office: DeadLetterH
 
     dry = start(dry_run=True, rate_per_second=0.5)
     assert (dry.status, dry.json["count"], dry.json["seconds"], dry.json["job_id"]) == (200, 1, 2.0, None)
-    started, again, other = start(), start(), start(rate_per_second=1)
+    unconfirmed = start(confirm=2, cut_off=dry.json["cut_off"])
+    assert (unconfirmed.status, unconfirmed.problem, unconfirmed.json["count"]) == (409, "conflict", 1)
+    confirmed = {"confirm": 1, "cut_off": dry.json["cut_off"], "canary": True}
+    started, again, other = start(**confirmed), start(**confirmed), start()
     assert (started.status, started.json["count"], started.json["count_is_lower_bound"]) == (202, 1, False)
     assert again.json == started.json
     assert again.headers["idempotent-replayed"] == "true"
@@ -525,6 +528,16 @@ def test_a_replay_is_tried_dry_started_watched_and_cancelled(office: DeadLetterH
     assert world.http("dead_letters", route, role="admin", **other_job).status == 404
 
 
-@pytest.mark.parametrize("body", [{}, {"filter": {}, "rate_per_second": 0}, {"filter": {"queue": ""}}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"filter": {}, "rate_per_second": 0},
+        {"filter": {"queue": ""}},
+        {"filter": {}, "confirm": 1},
+        {"filter": {}, "cut_off": "2026-11-28T00:00:00Z"},
+        {"filter": {}, "confirm": -1, "cut_off": "2026-11-28T00:00:00Z"},
+    ],
+)
 def test_a_bad_replay_is_refused(office: DeadLetterHarness, body: dict[str, Any]) -> None:
     assert office.jobs.world.http("dead_letters", "POST /dead-letters/replays", role="admin", body=body).status == 422

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import Conflict, NotFound
 from adbot_queue.dead_letters.model import DeadLetterFilter
+from adbot_queue.dead_letters.replay_service import Preview
 from adbot_queue.dead_letters.store import DeadLetterStore
 from adbot_queue.jobs.model import Job, JobState
 from tests.builders.crash import Killed, crash_after, every_call
@@ -363,3 +364,87 @@ def _take_over(office: DeadLetterHarness) -> None:
     """The lease ran out, and the sweeper makes the job wait again."""
     office.jobs.advance(70)
     office.jobs.sweep()
+
+
+# Canary
+
+
+def one_by_one(office: DeadLetterHarness, number: int) -> list[Job]:
+    """Dead letters, a second apart."""
+    laid: list[Job] = []
+    for _ in range(number):
+        laid += office.lay(1)
+        office.jobs.advance(1)
+    return laid
+
+
+def states(office: DeadLetterHarness, jobs: list[Job]) -> list[JobState]:
+    return [office.jobs.get(job).state for job in jobs]
+
+
+def test_a_canary_goes_first_and_the_rest_follow_when_it_has_completed(office: DeadLetterHarness) -> None:
+    mails = one_by_one(office, 4)
+    replay = office.go_on(office.start(queue="email", canary=True))
+    assert states(office, mails) == [JobState.WAITING] + [JobState.DEAD] * 3
+
+    waiting = office.go_on(replay)
+    assert (waiting.state, states(office, mails).count(JobState.DEAD)) == (JobState.DELAYED, 3)
+
+    office.jobs.drain("email")
+    ended = office.finish(waiting)
+    assert (ended.state, outcomes(ended)["replayed"]) == (JobState.COMPLETED, 4)
+    office.jobs.drain("email")
+    assert set(states(office, mails)) == {JobState.COMPLETED}
+
+
+@pytest.mark.parametrize("kind", ["transient", "permanent"])
+def test_a_canary_that_fails_stops_the_replay_until_it_completes(office: DeadLetterHarness, kind: str) -> None:
+    bad = office.dead_job(goes=4) if kind == "transient" else office.failed_job()
+    office.jobs.advance(1)
+    mails = one_by_one(office, 2)
+    replay = office.go_on(office.start(queue="email", canary=True))
+    office.jobs.work(office.jobs.get(bad))
+    stopped = office.finish(replay)
+    assert (stopped.state, states(office, mails)) == (JobState.FAILED, [JobState.DEAD] * 2)
+    assert stopped.failure
+    assert bad.id in stopped.failure.message
+
+    if office.jobs.get(bad).is_terminal:
+        office.letters.replay(bad.id, ADMIN, payload={"name": "a"})
+    office.jobs.settle()
+    assert office.jobs.get(bad).state is JobState.COMPLETED
+    office.jobs.lifecycle.retry(replay.id, ADMIN)
+    ended = office.finish(replay)
+    assert (ended.state, outcomes(ended)["replayed"]) == (JobState.COMPLETED, 3)
+
+
+def test_a_canary_that_was_deleted_stops_nothing(office: DeadLetterHarness) -> None:
+    first, *_ = one_by_one(office, 3)
+    replay = office.go_on(office.start(queue="email", canary=True))
+    office.jobs.store.client.delete_item(
+        TableName=office.jobs.store.table, Key={"pk": {"S": f"JOB#{first.id}"}, "sk": {"S": "J"}}
+    )
+    assert outcomes(office.finish(replay))["replayed"] == 3
+
+
+# Confirmation
+
+
+def test_a_confirmed_replay_begins_only_if_that_number_died_before_the_cut_off(office: DeadLetterHarness) -> None:
+    office.lay(3)
+    office.jobs.advance(1)
+    seen = office.replays.preview(DeadLetterFilter(queue="email"))
+    office.jobs.advance(1)
+    office.lay(2)  # the queue is busy
+
+    wrong = Preview(seen.count + 2, is_exact=True, cut_off=seen.cut_off)
+    with pytest.raises(Conflict, match="confirm: 3 dead letters match, not 5"):
+        office.replays.start(DeadLetterFilter(queue="email"), 100, "", ADMIN, confirmed=wrong)
+    started = office.replays.start(
+        DeadLetterFilter(queue="email"), 100, "", ADMIN, confirmed=seen, key="k", fingerprint="f"
+    )
+    assert outcomes(office.finish(started.job))["replayed"] == 3
+    again = office.replays.start(
+        DeadLetterFilter(queue="email"), 100, "", ADMIN, confirmed=seen, key="k", fingerprint="f"
+    )
+    assert (again.repeated, again.job.id) == (True, started.job.id)

@@ -11,7 +11,7 @@ from adbot_queue import ledger as ledgers
 from adbot_queue.core import aws
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.dynamodb import TransactionRejected
-from adbot_queue.core.errors import NotFound
+from adbot_queue.core.errors import Conflict, NotFound
 from adbot_queue.core.idempotency import TAG, IdempotencyRecord, key_of
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.core.settings import settings
@@ -59,11 +59,11 @@ class Replays:
         self._ledger = ledger
         self._now = now
 
-    def preview(self, wanted: DeadLetterFilter) -> Preview:
-        """Count the dead letters that a replay would go through."""
-        now = self._now()
-        entries, is_exact = self._letters.counted(wanted.before(now))
-        return Preview(len(entries), is_exact, now)
+    def preview(self, wanted: DeadLetterFilter, cut_off: int | None = None) -> Preview:
+        """Count the dead letters that a replay would go through: those that died before the cut-off (ms), or now."""
+        cut_off = min(self._now(), cut_off or self._now())
+        entries, is_exact = self._letters.counted(wanted.before(cut_off))
+        return Preview(len(entries), is_exact, cut_off)
 
     def start(
         self,
@@ -72,6 +72,8 @@ class Replays:
         reason: str,
         actor: Actor,
         *,
+        canary: bool = False,
+        confirmed: Preview | None = None,
         key: str | None = None,
         fingerprint: str = "",
         time_left: TimeLeft | None = None,
@@ -85,40 +87,48 @@ class Replays:
             rate: dead letters per second, at most.
             reason: why.
             actor: who; signs for every dead letter.
+            canary: replay one first, and go on when it has completed.
+            confirmed: what the dry run counted, and its cut-off.
             key: idempotency key.
             fingerprint: of the request, to tell it from another one under the same key.
             time_left: as `JobService.enqueue`.
 
         Raises:
+            Conflict: not as many match as were confirmed.
             IdempotencyMismatch: the key began another replay.
             NotFound: the key began a replay that has been deleted.
         """
-        found = self.preview(wanted)
-        now = found.cut_off
-        job_type, job_id = job_types.find(TYPE), f"rep_{time_ordered_id(now)}"
+        now, store, job_type = self._now(), self._jobs.store, job_types.find(TYPE)
+        record = None
+        if key:
+            until = now + job_type.window_s * 1000
+            record = IdempotencyRecord(key_of("replay.start", actor.id, key), fingerprint, until)
+            if duplicate := record.find(store.client, store.table, now):
+                return Started(self.show(duplicate.checked()), repeated=True)
+        found = self.preview(wanted, confirmed.cut_off if confirmed else None)
+        if confirmed and confirmed.count != found.count:
+            raise Conflict(f"confirm: {found.count} dead letters match, not {confirmed.count}", count=found.count)
+        job_id = f"rep_{time_ordered_id(now)}"
         chosen = {name: value for name in DeadLetterFilter.__slots__ if (value := getattr(wanted, name))}
         if wanted.job_ids:
             chosen["job_ids"] = list(wanted.job_ids)
         payload = {
             "filter": chosen,
             "rate_per_second": rate,
-            "cut_off": now,
+            "canary": canary,
+            "cut_off": found.cut_off,
             "count": found.count,
             "count_is_exact": found.is_exact,
             "reason": reason,
             "started_by": {"id": actor.id, "role": actor.role, "request_id": actor.request_id},
         }
-        begun = Progress(of=found.count if found.is_exact else None, cut_off=now).stored()
+        begun = Progress(of=found.count if found.is_exact else None, cut_off=found.cut_off).stored()
         new = Job(job_id, TYPE, job_type.queue, payload, now, tenant=actor.id, long_running=True, checkpoint=begun)
         job = new.waiting(now)
-        store = self._jobs.store
         transaction = store.transaction().create("job", store.table, item_of(job))
         after = {"filter": chosen, "rate": repr(rate), "letters": found.count}
         self._ledger.sign(transaction, LedgerEntry(actor, "replay.start", f"job:{job_id}", after=after, reason=reason))
-        record = None
-        if key:
-            until = now + job_type.window_s * 1000
-            record = IdempotencyRecord(key_of("replay.start", actor.id, key), fingerprint, until)
+        if record:
             record.add(transaction, store.table, job_id, now)
         try:
             transaction.commit()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from adbot_queue.core.clock import iso
-from adbot_queue.core.schema import Input, Moment, Period, Query, View
+from adbot_queue.core.schema import Input, Instant, Moment, Period, Query, View
 from adbot_queue.dead_letters.model import MAX_CHOSEN, PREVIEW, DeadLetterFilter, died_at
 from adbot_queue.dead_letters.replay_service import Preview
 from adbot_queue.jobs import job_queues, job_types
@@ -67,7 +67,23 @@ class StartReplay(Input):
     filter: ReplayFilter
     rate_per_second: float = Field(5, ge=0.1, le=100)
     dry_run: bool = False
+    canary: bool = Field(default=False, description="Replay one first; go on when it has completed, stop if it fails")
+    cut_off: Instant | None = Field(None, description="Of the dry run: only what died before this is replayed")
+    confirm: int | None = Field(None, ge=0, description="The dry run's count; refused (409) if another number matches")
     reason: str = Field("", max_length=500)
+
+    @model_validator(mode="after")
+    def _confirms_a_dry_run(self) -> Self:
+        if (self.cut_off is None) != (self.confirm is None):
+            raise ValueError("confirm: required together with cut_off, the answer of the dry run")
+        return self
+
+    @property
+    def confirmed(self) -> Preview | None:
+        """What the caller confirms, if anything."""
+        if self.confirm is None or self.cut_off is None:
+            return None
+        return Preview(self.confirm, is_exact=True, cut_off=self.cut_off)
 
 
 class ReplayDeadLetter(Input):

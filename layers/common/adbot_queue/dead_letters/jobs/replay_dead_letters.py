@@ -22,10 +22,11 @@ from adbot_queue.jobs import service
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.enqueue import owner_check
 from adbot_queue.jobs.enqueue.result_webhook import with_result_webhook
+from adbot_queue.jobs.errors import PermanentError
 from adbot_queue.jobs.job_queues import exponential
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
 from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice, allowed, next_at, run
-from adbot_queue.jobs.model import Job
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.service import JobService
 from adbot_queue.ledger import Actor, LedgerEntry
 from adbot_queue.platform.owner_limit import OWNER, OwnerLimit
@@ -34,6 +35,9 @@ READ_PAGE_SIZE = 100
 
 MAX_PER_SLICE = 25
 """Each is up to three items of the slice's transaction: the job, its result webhook, the ledger entry."""
+
+CANARY_CHECK_MS, MAX_CANARY_CHECK_MS = 5_000, 15 * 60_000
+"""A canary that waits longer is looked at less often."""
 
 MAX_QUERIES = 20
 """Queries of a slice whose filter leaves out much."""
@@ -64,6 +68,7 @@ class ReplayDeadLetters(Input):
 
     filter: Filter
     rate_per_second: float = Field(gt=0)
+    canary: bool = False
     cut_off: int
     count: int
     count_is_exact: bool
@@ -72,7 +77,10 @@ class ReplayDeadLetters(Input):
 
 
 class Replay(LongRunningJob):
-    """The work of one replay. Its cursor is `[place in the index, when the next one may follow]`."""
+    """The work of one replay.
+
+    Its cursor is `[place in the index, when the next one may follow, the canary that must complete first]`.
+    """
 
     def __init__(
         self,
@@ -92,10 +100,14 @@ class Replay(LongRunningJob):
     def next_slice(self, progress: Progress) -> Slice:
         """Replay as many dead letters as the rate allows now."""
         now, rate = self._context.now(), self._payload.rate_per_second
-        place, paced_at = progress.cursor or (None, now)
-        size = min(allowed(paced_at, now, rate), MAX_PER_SLICE)
+        place, paced_at, canary = progress.cursor or (None, now, None)
+        if canary and not self._has_completed(canary):
+            wait_ms = min(max((now - paced_at) // 2, CANARY_CHECK_MS), MAX_CANARY_CHECK_MS)
+            return Slice(progress.cursor, not_before=now + wait_ms)
+        is_first = self._payload.canary and not progress.outcomes.get("replayed")
+        size = min(allowed(paced_at, now, rate), 1 if is_first else MAX_PER_SLICE)
         if not size:
-            return Slice(progress.cursor, not_before=paced_at)
+            return Slice([place, paced_at, None], not_before=paced_at)
         entries, place = self._next(place, size)
         rows = self._letters.rows(entries)
         retried: list[tuple[Job, Job, Sequence[Job]]] = []
@@ -113,15 +125,16 @@ class Replay(LongRunningJob):
                 retried.append((row, again, with_it))
                 outcomes["replayed"] += 1
                 paced_at = next_at(paced_at, now, rate)
+        canary = retried[0][0].id if is_first and retried else None
         return Slice(
-            [place, paced_at],
+            [place, paced_at, canary],
             done=sum(outcomes.values()),
             outcomes=outcomes,
             effects=(lambda transaction: self._write(transaction, retried)) if retried else None,
             afterwards=partial(self._send, [again for _, again, _ in retried]),
             of=self._payload.count if self._payload.count_is_exact else None,
             cut_off=self._payload.cut_off,
-            not_before=paced_at,
+            not_before=max(paced_at, now + CANARY_CHECK_MS) if canary else paced_at,
             is_last=place is None,
         )
 
@@ -129,6 +142,19 @@ class Replay(LongRunningJob):
         """Return how many were replayed, skipped and refused."""
         count("ReplaysCompleted")
         return super().result(progress)
+
+    def _has_completed(self, canary: str) -> bool:
+        """Whether the replay may go on; a canary that was deleted stops nothing.
+
+        Raises:
+            PermanentError: an attempt of the canary failed, or it was cancelled. A retry of the replay looks again.
+        """
+        row = self._jobs.store.get(canary)
+        if row is None or row.state is JobState.COMPLETED:
+            return True
+        if row.is_terminal or row.failure:
+            raise PermanentError(f"the canary, job {canary}, did not complete: it is {row.state}")
+        return False
 
     def _send(self, jobs: Sequence[Job]) -> None:
         """Those that SQS does not take, or whose sender dies right now, are sent by the sweeper."""
