@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +12,7 @@ from adbot_queue.console import job_words
 from adbot_queue.console.job_words import why
 from adbot_queue.jobs import service
 from adbot_queue.jobs.model import Failure, Job, JobState
+from adbot_queue.jobs.store.lists import JobFilter
 from tests.builders.console_jobs import MINUTE, PERMANENT, SNOOZED, TRANSIENT, ConsoleJobs
 from tests.builders.console_world import ConsoleWorld, counted_calls
 
@@ -239,3 +241,48 @@ def test_cleaning_counts_first_and_deletes_exactly_that(console: ConsoleWorld, l
 def test_a_failure_that_spends_no_attempt_has_no_number() -> None:
     assert not job_words.counts(job_words.Attempt(1, 0, 1, "w", SNOOZED))
     assert job_words.counts(job_words.Attempt(1, 0, 1, "w", Failure("timeout", "T", "m")))
+
+
+def test_a_job_is_enqueued_by_hand_once_for_each_form(console: ConsoleWorld) -> None:
+    page = console.get("/console/jobs/new?type=http-request")
+    example = html.unescape(page.text.partition("<textarea")[2].partition(">")[2].partition("</textarea>")[0])
+    form = {"key": page.field("enqueue", "key"), "type": "http-request", "payload": example, "tags": "gold new"}
+    answers = [console.post("/console/jobs", form) for _ in range(2)]
+    assert answers[0].headers["hx-redirect"] == answers[1].headers["hx-redirect"], answers[0].words
+    shown = console.get(answers[0].headers["hx-redirect"])
+    assert "202 Accepted: http-request is waiting in http." in shown.words
+    (job,) = service.from_env().page("http", JobState.WAITING, 5, None, JobFilter(tag="gold"))[0]
+    assert (job.tenant, job.tags) == ("sub-owner", ("gold", "new"))
+    (entry,) = console.world.ledger(target=f"job:{job.id}")
+    assert (entry["actor"], entry["action"]) == ("sub-owner", "job.enqueue")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"payload": "{"}, "payload: must be JSON"),
+        ({"payload": '{"nonsense": 1}'}, "payload.nonsense: unknown field"),
+        ({"type": "none"}, "type: does not exist"),
+        ({"tags": "x" * 65}, "tags"),
+    ],
+)
+def test_a_job_that_breaks_a_rule_is_refused_at_its_form(
+    console: ConsoleWorld, change: dict[str, str], problem: str
+) -> None:
+    form = {"type": "http-request", "payload": "{}", "tags": "", "in": "enqueue"} | change
+    answer = console.post("/console/jobs", form)
+    assert (answer.status, problem in answer.words) == (422, True), answer.words
+    assert answer.text.startswith('<div id="enqueue-problem"')
+
+
+def test_long_running_work_is_listed_with_its_progress(console: ConsoleWorld, laid: ConsoleJobs) -> None:
+    begun = {"done": 3, "of": 9, "outcomes": {"replayed": 2, "skipped": 1, "refused": 0}}
+    payload = {"filter": {"queue": "email"}, "reason": "back"}
+    job = laid.active(
+        job_type="replay-dead-letters", queue="maintenance", payload=payload, long_running=True, checkpoint=begun
+    )
+    page = console.get("/console/replays")
+    assert "replay-dead-letters queue email Running 3 of 9 2 replayed, 1 skipped" in page.words
+    drawer = console.get(f"/console/replays?job={job.id}", hx_request="true", x_part="drawer")
+    assert "3 of 9" in drawer.words
+    assert "6 to go" in drawer.words

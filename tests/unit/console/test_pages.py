@@ -8,7 +8,16 @@ import pytest
 
 from tests.builders.console_world import ConsoleWorld
 
-PAGES = ("/console", "/console/queues", "/console/queues/email", "/console/health")
+PAGES = (
+    "/console",
+    "/console/queues",
+    "/console/queues/email",
+    "/console/jobs/new",
+    "/console/dead-letters",
+    "/console/dead-letters?view=letters",
+    "/console/replays",
+    "/console/health",
+)
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -110,14 +110,15 @@ class Visit:
         kept = {name: value for name, value in self.query.items() if name not in ("open", "answer")}
         return with_query(self.path, {**kept, **changes})
 
-    def query_as(self, model: type[QueryModel]) -> QueryModel:
+    def query_as(self, model: type[QueryModel], **fixed: str) -> QueryModel:
         """Return the parameters that a service's query model knows; the others are the page's own.
 
         Raises:
             Invalid: one of them breaks a rule.
         """
         names = {field.alias or name for name, field in model.model_fields.items()}
-        return checked(model, {name: value for name, value in self.query.items() if name in names and value})
+        given = {name: value for name, value in self.query.items() if name in names and value}
+        return checked(model, given | fixed)
 
     @property
     def address(self) -> str:

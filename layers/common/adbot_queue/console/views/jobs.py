@@ -130,7 +130,7 @@ def show(visit: Visit) -> Reply:
 def retry(visit: Visit) -> Reply:
     """Run an ended job again, with the payload of the form if it has one."""
     typed = visit.form.get("payload")
-    payload = None if typed is None else _parsed(typed)
+    payload = None if typed is None else parsed(typed)
     reason, job_id = reason_of(visit), visit.params["id"]
     before = service.from_env().job(job_id)
     owner_check.check(visit.caller, before.type, before.payload if payload is None else payload)
@@ -153,7 +153,7 @@ def check(visit: Visit) -> Reply:
     """What a retry with the edited payload would change; it writes nothing, so it may be sent again."""
     job, text = _ended(visit), visit.form.get("payload", "")
     try:
-        payload = _parsed(text)
+        payload = parsed(text)
         lifecycle.edited(job, payload)
     except Invalid as wrong:
         return _editor(job, text, errors=[f"{one.field}: {one.message}" for one in wrong.errors])
@@ -176,7 +176,7 @@ def _ended(visit: Visit) -> Job:
     return job
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def parsed(text: str) -> dict[str, Any]:
     """Return a payload that a person typed.
 
     Raises:
