@@ -9,7 +9,7 @@ from pathlib import Path
 from werkzeug.serving import run_simple
 
 from local.settings import HOST, ROOT
-from local.stand_ins import sendgrid_events, twilio
+from local.stand_ins import mailbox, sendgrid_events, twilio
 from local.stand_ins.app import StandIns, running_stack
 
 
@@ -20,7 +20,8 @@ def main() -> None:
     port = parser.parse_args().port
     stack = Path(os.environ.get("ADBOT_STATE", ROOT / ".local")) / "stack.json"
     mail_events, inbound_url = sendgrid_events.of_running_stack(stack), twilio.of_running_stack(stack)
-    stand_ins = StandIns(f"http://{HOST}:{port}", *running_stack(stack), mail_events, inbound_url)
+    accounts = mailbox.of_running_stack(stack)
+    stand_ins = StandIns(f"http://{HOST}:{port}", *running_stack(stack), mail_events, inbound_url, accounts)
     run_simple(HOST, port, stand_ins, threaded=True)
 
 

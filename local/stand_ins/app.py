@@ -18,7 +18,7 @@ from werkzeug.wrappers import Request, Response
 from local.settings import PUSH_HOST
 from local.stand_ins import mailbox
 from local.stand_ins.bedrock import Bedrock
-from local.stand_ins.mailbox import Mailbox
+from local.stand_ins.mailbox import Mailbox, Stored
 from local.stand_ins.push import PushService
 from local.stand_ins.segment import Segment
 from local.stand_ins.sendgrid import SendGrid
@@ -56,6 +56,7 @@ class StandIns:
         webhook_secret: Callable[[], str],
         mail_events: Events | None = None,
         inbound_url: Callable[[], str] = lambda: "",
+        accounts: Callable[[], Stored] = lambda: (),
     ) -> None:
         self.stripe = Stripe(
             page=lambda session_id: f"{base_url}/stripe/pay/{session_id}",
@@ -67,7 +68,7 @@ class StandIns:
         self.bedrock = Bedrock()
         self.twilio = Twilio(inbound_url=inbound_url)
         self.push = PushService(f"https://{PUSH_HOST}")
-        self.mailbox = Mailbox(self.sendgrid.messages, self.twilio.messages, self.push.messages)
+        self.mailbox = Mailbox(self.sendgrid.messages, self.twilio.messages, self.push.messages, accounts)
         self._deliver = deliver
         self._secret = webhook_secret
 

@@ -1,4 +1,4 @@
-"""What people received: every mail, text, WhatsApp message and notification that the stand-ins took.
+"""What people received: every mail, text, WhatsApp message and notification of the stand-ins, and Cognito's mails.
 
 GET /mailbox?to=               newest first, of one receiver or of all
 GET /mailbox/{channel}/{id}    one message
@@ -8,7 +8,8 @@ GET /mailbox/mail/{id}/html    the HTML part of a mail, for the frame that shows
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -66,10 +67,23 @@ class Message:
 
 
 class Mailbox:
-    """Reads what the stand-ins keep; it keeps nothing itself."""
+    """Reads what the stand-ins keep; it keeps nothing itself.
 
-    def __init__(self, mails: Stored, texts: Stored, notifications: Stored) -> None:
-        self._mails, self._texts, self._notifications = mails, texts, notifications
+    Args:
+        mails: of SendGrid.
+        texts: of Twilio.
+        notifications: of the push service.
+        accounts: returns what Cognito sent; see `of_running_stack`.
+    """
+
+    def __init__(
+        self,
+        mails: Stored,
+        texts: Stored,
+        notifications: Stored,
+        accounts: Callable[[], Stored] = lambda: (),
+    ) -> None:
+        self._mails, self._texts, self._notifications, self._accounts = mails, texts, notifications, accounts
 
     def respond(self, host: str, path: str, receiver: str = "") -> StubResponse:
         """Answer a GET.
@@ -93,7 +107,8 @@ class Mailbox:
     def messages(self, receiver: str = "") -> list[Message]:
         """Return the messages of a receiver, newest first."""
         mails, texts, notifications = list(self._mails), list(self._texts), list(self._notifications)
-        found = [*_of_mails(mails), *_of_texts(texts), *_of_notifications(notifications)]
+        found = [*_of_mails(mails), *_of_accounts(self._accounts())]
+        found += [*_of_texts(texts), *_of_notifications(notifications)]
         mine = [message for message in found if receiver.strip().casefold() in message.to.casefold()]
         return sorted(mine, key=lambda message: message.at)[::-1]
 
@@ -125,6 +140,39 @@ def _of_mails(mails: Stored) -> Iterator[Message]:
                 html=parts.get("text/html", ""),
                 headers=[(name, value) for name, value in named.items() if value],
             )
+
+
+def _of_accounts(mails: Stored) -> Iterator[Message]:
+    for kept in mails:
+        headers = {"From": kept["Source"], "To": ", ".join(kept["To"]), "Subject": kept["Subject"]}
+        yield Message(
+            channel="mail",
+            message_id=kept["MessageId"].partition("@")[0],
+            at=int(kept["Timestamp"]),
+            to=headers["To"],
+            title=kept["Subject"],
+            text=kept["BodyText"] or "",
+            html=kept["BodyHtml"] or "",
+            headers=[*headers.items()],
+        )
+
+
+def of_running_stack(file: Path) -> Callable[[], Stored]:
+    """Return a reader of the mails that Cognito sent in the stack that describes itself in `file`.
+
+    The embedded AWS keeps them, in memory. While it does not answer there are none.
+    """
+
+    def read() -> Stored:
+        try:
+            endpoint = json.loads(file.read_text())["aws_endpoint"]
+            with urllib.request.urlopen(f"{endpoint}/_ministack/ses/messages", timeout=5) as answer:
+                accounts: dict[str, list[dict[str, Any]]] = json.load(answer)["messages"]
+        except OSError:
+            return ()
+        return [mail for mails in accounts.values() for mail in mails]
+
+    return read
 
 
 def _of_texts(texts: Stored) -> Iterator[Message]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from werkzeug.test import Client, TestResponse
 
-from local.stand_ins.mailbox import Mailbox
+from local.stand_ins.mailbox import Mailbox, of_running_stack
 from local.stand_ins.whatsapp import FOLLOW_UP
 from tests.builders import processors
 from tests.builders.processors import run
@@ -103,6 +104,26 @@ def test_a_page_of_the_web_cannot_read_it_under_a_name_of_its_own(sent: Peers, h
 )
 def test_there_is_no_other_page(sent: Peers, path: str) -> None:
     assert get(sent, path).status_code == 404
+
+
+def test_what_cognito_sent_is_there_too() -> None:
+    code = {
+        "MessageId": "0f-1@email.amazonses.com",
+        "Source": "no-reply@verificationemail.com",
+        "To": ["cara@example.com"],
+        "Subject": "Your verification code",
+        "BodyText": "Your verification code is 123456.",
+        "BodyHtml": None,
+        "Timestamp": 1_795_000_000.5,
+    }
+    box = Mailbox([], [], [], lambda: [code])
+
+    assert "/mailbox/mail/0f-1" in str(box.respond("localhost", "/mailbox", "cara").body)
+    assert "<pre>Your verification code is 123456.</pre>" in str(box.respond("localhost", "/mailbox/mail/0f-1").body)
+
+
+def test_without_a_running_stack_cognito_sent_nothing(tmp_path: Path) -> None:
+    assert of_running_stack(tmp_path / "stack.json")() == ()
 
 
 def test_an_empty_mailbox_says_how_to_fill_it() -> None:

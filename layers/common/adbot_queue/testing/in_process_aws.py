@@ -54,7 +54,7 @@ BASE_ENV = {
     "PUBLIC_API_URL": "https://api.example.com",
     "OTP_SECRET_ID": "otp",
     "REPORTS_BUCKET": "reports",
-    "CONSOLE_URL": "https://bots.example.com",
+    "CONSOLE_URL": "",
     "ALARM_CHAT_URL": "https://hooks.test/services/T0/s3cret",
     "ADMIN_EMAIL": "admin@example.com",
     "MAIL_FROM": "bots@example.com",
