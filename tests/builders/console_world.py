@@ -6,6 +6,7 @@ import base64
 import gzip
 import html
 import json
+import random
 import re
 import secrets
 from collections.abc import Iterator
@@ -17,10 +18,13 @@ from urllib.parse import parse_qsl, urlencode
 
 from botocore.client import BaseClient
 
-from adbot_queue.console import sessions
+from adbot_queue.console import sessions, snapshot
 from adbot_queue.console.sessions import Person, Session, Sessions
 from adbot_queue.core import aws
+from adbot_queue.core.clock import iso
 from adbot_queue.core.settings import settings
+from adbot_queue.jobs import job_queues
+from adbot_queue.jobs.model import JobState
 from tests.builders.world import FakeContext, World, world
 
 ENV = {
@@ -138,8 +142,9 @@ class ConsoleWorld:
         return self.ask("GET", path, role, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
     def tick(self, path: str, role: str = "owner", **headers: str) -> Shown:
-        """Refresh a page's live region as its script does."""
-        return self.get(path, role, hx_request="true", x_tick="1", **headers)
+        """Refresh a page's live region as its script does, which tells what the page has already."""
+        have = " ".join(re.findall(r'data-digest="(\w+)"', self.get(path, role).text))
+        return self.get(path, role, **{"hx_request": "true", "x_tick": "1", "x_have": have, **headers})
 
     def post(
         self,
@@ -187,10 +192,66 @@ class ConsoleWorld:
         return Shown(json.loads(json.dumps(self.world.app("console").handler(event, FakeContext()))))
 
 
+def busy(now: int) -> dict[str, Any]:
+    """Figures of a full hour with an incident: as a shop of 13,000 jobs an hour sees it."""
+    chance = random.Random(7)
+    hour = {
+        name: [chance.randrange(196, 224) - 60 * (minute > 40) for minute in range(60)]
+        for name in ("enqueued", "completed")
+    }
+    hour["failed"] = [chance.randrange(1, 12) if 40 <= minute < 52 else 0 for minute in range(60)]
+    return {
+        "mode": {"name": "async_queue", "since": iso(now - 90_000_000), "by": "sub-owner", "reason": "", "version": 12},
+        "bots": {"queued": 14, "missing": 96, "free": 412, "parked": 1, "oldest_ms": 97_200_000},
+        "queues": [
+            {
+                "name": name,
+                "money": name == "money",
+                "levels": {state.value: chance.randrange(1, 2_000) for state in JobState},
+                "oldest_at": now - chance.randrange(1_000, 800_000) - 900_000 * (name == "messages"),
+                "paused": name == "plugin",
+                "paused_at": iso(now - 3_600_000) if name == "plugin" else None,
+                "paused_by": "sub-owner" if name == "plugin" else None,
+                "paused_why": "the import runs until 16:00" if name == "plugin" else "",
+                "version": chance.randrange(20),
+                "per_minute": chance.randrange(1, 2_000) / 10,
+                "failed": chance.randrange(50),
+                "wait_p95": chance.randrange(100, 900_000),
+                "run_p95": chance.randrange(100, 9_000),
+                "spark": [chance.randrange(36, 60) for _ in range(15)],
+                "spark_bad": [int(10 <= bucket < 13) for bucket in range(15)],
+            }
+            for name in job_queues.QUEUES
+        ],
+        "circuits": [
+            {
+                "provider": "sendgrid",
+                "state": "open",
+                "opened_at": now - 660_000,
+                "open_until": now + 33_000,
+                "reason": None,
+                "not_before": None,
+            }
+        ],
+        "hour": hour,
+        "changes": [
+            {
+                "at": iso(now - count * 1_234_567),
+                "actor": f"sub-{chance.randrange(10**12)}",
+                "action": "queue.pause",
+                "target": f"queue:{name}",
+                "reason": f"ticket {chance.randrange(10**6)}",
+            }
+            for count, name in enumerate(list(job_queues.QUEUES)[:5])
+        ],
+    }
+
+
 @contextmanager
 def console_world() -> Iterator[ConsoleWorld]:
     """The console on an empty AWS."""
-    with patch.dict("os.environ", ENV), world() as made:
+    # A machine under load takes longer than a snapshot is fresh: what a test counts must not depend on that.
+    with world() as made, patch.dict("os.environ", ENV), patch.object(snapshot, "FRESH_MS", 60_000):
         console = ConsoleWorld(made)
         kept = Sessions(aws.dynamodb(), settings().system_table, console.groups.get)
         with patch.object(sessions, "from_env", lambda: kept):

@@ -274,7 +274,7 @@ def _html(status: int, text: str, headers: Mapping[str, str], visit: Visit) -> d
         **SECURITY,
         "content-type": "text/html; charset=utf-8",
         "cache-control": "private, no-cache",
-        "vary": "Accept-Encoding, HX-Request, X-Tick, X-Part",
+        "vary": "Accept-Encoding, HX-Request, X-Tick, X-Part, X-Have",
         **headers,
     }
     if status == HTTPStatus.OK and "no-store" not in sent["cache-control"]:
@@ -284,7 +284,7 @@ def _html(status: int, text: str, headers: Mapping[str, str], visit: Visit) -> d
     if visit.method == "HEAD":
         return {"statusCode": int(status), "headers": sent, "body": ""}
     if "gzip" in visit.headers.get("accept-encoding", "") and len(raw) >= MIN_PACKED:
-        packed = gzip.compress(raw, 6, mtime=0)
+        packed = gzip.compress(raw, 9, mtime=0)
         return {"statusCode": int(status), "headers": {**sent, "content-encoding": "gzip"}, **assets.as_body(packed)}
     return {"statusCode": int(status), "headers": sent, "body": text}
 

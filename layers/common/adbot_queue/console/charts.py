@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from adbot_queue.core.clock import iso
 
@@ -24,13 +25,18 @@ def top_of(highest: float) -> int:
     return next(top * scale for top in _TOPS if top * scale >= highest)
 
 
-def points(values: Sequence[float], top: float, height: float) -> str:
-    """Return the points of a line: x in steps of one, y down from `top`."""
-    return " ".join(f"{x},{_short(height - height * value / top)}" for x, value in enumerate(values))
+def path(heights: Sequence[int]) -> str:
+    """Return a line as SVG path data: steps of one to the right, in whole units, each relative to the one before.
+
+    A page that refreshes every few seconds is mostly such numbers: absolute ones take twice the bytes, packed.
+    """
+    steps = [after - before for before, after in pairwise(heights)]
+    return f"M0 {heights[0]}l" + " ".join(f"1{step}" if step < 0 else f"1 {step}" for step in steps)
 
 
-def _short(value: float) -> str:
-    return f"{value:.1f}".rstrip("0").rstrip(".")
+def heights(values: Sequence[float], top: float, height: float) -> list[int]:
+    """Return how far below the top of a plot of this height each value is."""
+    return [round(height - height * value / top) for value in values]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ class Hour:
     strip_top: int
     completed: str
     enqueued: str
-    failed: list[tuple[int, float]]
+    failed: list[tuple[int, int]]
     times: list[tuple[float, str]]
     rows: list[tuple[str, int, int, int]]
     last: tuple[int, int, int]
@@ -64,9 +70,9 @@ class Hour:
             width=count - 1,
             top=top,
             strip_top=strip_top,
-            completed=points(completed, top, 100),
-            enqueued=points(enqueued, top, 100),
-            failed=[(x, round(100 * value / strip_top, 1)) for x, value in enumerate(failed) if value],
+            completed=path(heights(completed, top, 100)),
+            enqueued=path(heights(enqueued, top, 100)),
+            failed=[(x, max(1, round(100 * value / strip_top))) for x, value in enumerate(failed) if value],
             times=[(round(100 * place / (count - 1), 2), labels[place]) for place in places],
             rows=list(zip(labels, enqueued, completed, failed, strict=True)),
             last=(enqueued[-2], completed[-2], failed[-2]),
@@ -80,16 +86,16 @@ class Hour:
 
 @dataclass(frozen=True, slots=True)
 class Spark:
-    """A line 96 x 20 with its last point, and failures as ticks below."""
+    """A line with its last point, and failures as ticks below: x in steps of one, y in whole pixels of 20."""
 
+    width: int
     line: str
-    end: tuple[str, str]
-    bad: list[str]
+    last: int
+    bad: list[int]
 
     @classmethod
     def of(cls, values: Sequence[int], bad: Sequence[int]) -> Spark:
         """Draw two series of equal length."""
-        top, step = max(FLOOR, *values), 92 / max(1, len(values) - 1)
-        spots = [(_short(x * step), _short(15 - 13 * value / top)) for x, value in enumerate(values)]
-        ticks = [_short(x * step) for x, value in enumerate(bad) if value]
-        return cls(" ".join(f"{x},{y}" for x, y in spots), spots[-1], ticks)
+        top = max(FLOOR, *values)
+        line = [2 + one for one in heights(values, top, 13)]
+        return cls(len(values) - 1, path(line), line[-1], [x for x, value in enumerate(bad) if value])

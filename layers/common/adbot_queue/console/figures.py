@@ -18,7 +18,7 @@ from adbot_queue.queues.service import QueueSnapshot
 from adbot_queue.queues.statistics import MINUTE_MS, RUN, WAIT, Histogram, summed
 
 MINUTES = 60
-SPARK_MINUTES = 2
+SPARK_MINUTES = 4
 """Minutes of one point of a sparkline."""
 
 CHANGES = 5

@@ -9,18 +9,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
 
 from adbot_queue.console import assets, figures, formats, forms, keys
 from adbot_queue.console.request import Done, Page, Visit
 from adbot_queue.core.errors import AppError
 from adbot_queue.core.http import STAFF
+from adbot_queue.core.ids import fingerprint
 from adbot_queue.core.settings import variable
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Environment, Template
 
 PAGES = Path(__file__).with_name("pages")
 COMPILED = Path(__file__).with_name("compiled")
@@ -57,15 +61,39 @@ def page(shown: Page, visit: Visit) -> str:
     template = _templates().get_template(shown.template)
     context = {**_frame(visit), **shown.data, "title": shown.title}
     if visit.drawer_only and "drawer" in template.blocks:
-        return "".join(template.blocks["drawer"](template.new_context(context)))
+        return _block(template, "drawer", context)
+    parts = _parts(template, context) if visit.session_or_none and visit.path.startswith("/console") else {}
     if visit.is_tick:
-        wanted = ("live", "dialogs", "drawer") if context.get("opened") else ("live", "dialogs")
-        parts = {
-            name: "".join(template.blocks[name](template.new_context(context))) if name in template.blocks else ""
-            for name in wanted
-        }
-        return _templates().get_template("tick.html").render({"drawer": "", **context, **parts})
+        have = set(visit.headers.get("x-have", "").split())
+        context["changed"] = [part for part in parts.values() if part.digest not in have]
+        context["drawer"] = _block(template, "drawer", context) if context.get("opened") else ""
+        context["live"] = _block(template, "live", context)
+        return _templates().get_template("tick.html").render(context)
+    context["parts"] = parts
     return template.render(context)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An element of the frame, by its id. A refresh leaves it out while the page has it with the same digest."""
+
+    id: str
+    html: Markup
+    digest: str
+
+
+def _parts(template: Template, context: dict[str, Any]) -> dict[str, Part]:
+    nav = _templates().get_template("nav.html").render(context)
+    state = _templates().get_template("state.html").render(context)
+    dialogs = _block(template, "dialogs", context)
+    keys = " ".join(re.findall(r'name="key" value="(\w+)"', dialogs))  # they change with what a dialog acts on
+    parts = (("nav", nav, nav), ("bar-state", state, state), ("dialogs", dialogs, keys))
+    return {name: Part(name, Markup(html), fingerprint(f"{name} {about}")[:8]) for name, html, about in parts}  # noqa: S704
+
+
+def _block(template: Template, name: str, context: dict[str, Any]) -> str:
+    """Return what a block of a template shows; nothing if it has none."""
+    return "".join(template.blocks[name](template.new_context(context))) if name in template.blocks else ""
 
 
 def answer(done: Done, visit: Visit) -> str:

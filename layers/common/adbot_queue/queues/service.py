@@ -88,16 +88,16 @@ class Queues:
         self._counters = counted
 
     def snapshots(self) -> list[QueueSnapshot]:
-        """All queues as they stand: one BatchGetItem for all, and one Query of one item each."""
+        """Return all queues: one BatchGetItem, and a Query of one item for each queue in which jobs wait."""
         queues = names()
         totals, rows = self._counters.totals(queues, [desired_state_key(name) for name in queues])
         intents = {name_of(item): desired_state_of(item) for item in rows}
-        return [
-            QueueSnapshot(
-                name, intents.get(name, DesiredState()), _levels(totals[name]), totals[name], self._oldest_waiting(name)
-            )
-            for name in queues
-        ]
+        return [self._snapshot(name, intents.get(name, DesiredState()), totals[name]) for name in queues]
+
+    def _snapshot(self, name: str, desired: DesiredState, totals: Mapping[str, int]) -> QueueSnapshot:
+        levels = _levels(totals)
+        oldest = self._oldest_waiting(name) if levels[JobState.WAITING] else None
+        return QueueSnapshot(name, desired, levels, totals, oldest)
 
     def _oldest_waiting(self, queue: str) -> int | None:
         found, _ = dynamodb.query_page(

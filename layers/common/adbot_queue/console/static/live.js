@@ -23,7 +23,11 @@ const step = () => {
   if (!running && (blocked || Date.now() >= due)) tick();
 };
 let acted = false;
-document.addEventListener("htmx:config:request", ({detail: {ctx}}) => { if (ctx.sourceElement?.id === "live" && acted) { ctx.request.headers["X-Acted"] = "1"; acted = false; } });
+document.addEventListener("htmx:config:request", ({detail: {ctx}}) => { 
+  if (ctx.sourceElement?.id !== "live") return;
+  ctx.request.headers["X-Have"] = [...document.querySelectorAll("[data-digest]")].map((one) => one.dataset.digest).join(" ");
+  if (acted) { ctx.request.headers["X-Acted"] = "1"; acted = false; }
+ });
 const now = () => { failures = 0; if (!running) tick(); };
 
 document.addEventListener("htmx:finally:request", ({detail: {ctx}}) => {
