@@ -95,8 +95,8 @@ def _start(settings: Settings, resources: ExitStack) -> dict[str, Server]:
             "EnvironmentName": "local",
             "ConsoleUrl": settings.console_origin,
             "SignInBase": settings.aws_endpoint,
-            "CheckoutSuccessUrl": f"{settings.api_url}/health",
-            "CheckoutCancelUrl": f"{settings.api_url}/health",
+            "CheckoutSuccessUrl": f"{settings.console_origin}/my?paid=yes",
+            "CheckoutCancelUrl": f"{settings.console_origin}/my?paid=no",
         },
     )
     before = stack.read(stack.path(settings)) if stack.path(settings).exists() else None

@@ -109,7 +109,8 @@ def buy(visit: Visit) -> Reply:
     if not plan_id:
         raise Invalid.field("plan", "choose one")
     back = f"{visit.base_url}/my?paid="
-    begun = checkout.from_env().start(visit.session.user, plan_id, f"{back}yes", f"{back}no", key)
+    service = checkout.CheckoutService(catalogue.from_env(), f"{back}yes", f"{back}no")
+    begun = service.start(visit.session.user, plan_id, None, None, key)
     # No redirect: a form of ours may lead to no other origin.
     return Page(
         "signed_out.html",

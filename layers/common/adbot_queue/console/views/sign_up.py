@@ -33,7 +33,11 @@ def confirm(visit: Visit) -> Reply:
         sign_up.from_env().confirm(name, visit.form.get("code", ""))
     except Invalid as refused:
         return _code(name, refused)
-    return Redirect("/my")
+    # No redirect: it would go on to the sign-in page, another origin, where no form of ours may lead.
+    shown = {"text": "Your address is confirmed. Sign in to go on.", "href": "/my", "link": "Sign in"}
+    return Page(
+        "signed_out.html", "Address confirmed", shown, headers={"cache-control": "no-store", "refresh": "0; url=/my"}
+    )
 
 
 def resend(visit: Visit) -> Reply:
