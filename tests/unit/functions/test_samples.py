@@ -11,6 +11,7 @@ import pytest
 from adbot_queue.core import aws, settings
 from adbot_queue.providers import registry
 from local.settings import ROOT
+from tests.builders import console_world
 from tests.builders.payments import configure
 from tests.builders.providers import connect
 from tests.builders.world import Answer, FakeContext, World
@@ -19,6 +20,7 @@ SAMPLES = sorted((ROOT / "events" / "lambda").glob("*.json"))
 REFUSED = {
     "delivery.sendgrid": "bad-signature",
     "delivery.twilio": "bad-signature",
+    "inbound": "bad-signature",
     "webhook": "bad-signature",  # signed by another installation's secret
     "otp": "validation",  # a code that was never sent
     "checkout.start": "not-found",
@@ -45,7 +47,7 @@ def test_a_function_takes_its_sample_event(on_aws: World, sample: Path, monkeypa
     settings.settings.cache_clear()
     registry._places.cache_clear()
 
-    with patch.dict("os.environ", JOB_QUEUE="money", JOB_BATCH="10"):
+    with patch.dict("os.environ", console_world.ENV, JOB_QUEUE="money", JOB_BATCH="10"):
         raw = on_aws.app(function_of(sample)).handler(event, FakeContext())
 
     if "routeKey" not in event:
