@@ -17,6 +17,8 @@ PAGES = (
     "/console/dead-letters?view=letters",
     "/console/replays",
     "/console/health",
+    "/console/bots",
+    "/console/bots?view=all",
 )
 
 

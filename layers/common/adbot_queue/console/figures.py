@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from adbot_queue import ledger
+from adbot_queue.adbots.allocation import PoolState
 from adbot_queue.core.clock import iso
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.model import BAD_ENDS, JobState
@@ -48,11 +49,25 @@ def gather(now: int) -> dict[str, Any]:
             "free": seen.bots.free_stock,
             "parked": seen.bots.parked,
             "oldest_ms": seen.bots.oldest_queued_seconds * 1000,
+            "pools": [_pool(state) for state in seen.bots.pools],
         },
         "queues": [_queue(queue, minutes[queue.name], starts) for queue in seen.queues],
         "circuits": _circuits(seen),
         "hour": dict(zip(_ENDS, hour, strict=True)),
         "changes": _changes(),
+    }
+
+
+def _pool(state: PoolState) -> dict[str, Any]:
+    return {
+        "name": state.pool,
+        "queued": state.queue_length,
+        "missing": state.missing_total,
+        "oldest_at": state.oldest_queued_at,
+        "free": state.free,
+        "total": state.stock_total,
+        "parked": state.parked,
+        "head": state.queue_head,
     }
 
 
@@ -123,3 +138,8 @@ def waiting(seen: dict[str, Any]) -> int:
 def dead(seen: dict[str, Any]) -> int:
     """Dead letters, all queues together."""
     return sum(queue["levels"].get(state.value, 0) for queue in seen["queues"] for state in BAD_ENDS)
+
+
+def bots(seen: dict[str, Any]) -> int:
+    """Bots that wait or are parked, all pools together."""
+    return int(seen["bots"]["queued"] + seen["bots"]["parked"])

@@ -9,6 +9,7 @@ KEYS = {
     "g q": ("queues", "/console/queues"),
     "g d": ("dead letters", "/console/dead-letters"),
     "g h": ("health", "/console/health"),
+    "g b": ("bots", "/console/bots"),
     "j": ("next row", ""),
     "k": ("row before", ""),
     "x": ("select the row", ""),

@@ -138,7 +138,8 @@ def _frame(visit: Visit) -> dict[str, Any]:
     known = _person(visit)
     session = visit.session_or_none
     known["figures"] = visit.snapshot_or_none
-    known["waits"] = {"dead": figures.dead(visit.snapshot_or_none.figures)} if visit.snapshot_or_none else {"dead": 0}
+    seen = visit.snapshot_or_none.figures if visit.snapshot_or_none else None
+    known["waits"] = {"dead": figures.dead(seen), "bots": figures.bots(seen)} if seen else {"dead": 0, "bots": 0}
     known["shortcuts"] = [*((name, text) for name, (text, _) in keys.KEYS.items()), *keys.NATIVE.items()]
     known["bound"] = {name: path for name, (_, path) in keys.KEYS.items()}
     key = visit.query.get("answer", "")

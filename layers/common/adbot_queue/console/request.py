@@ -21,6 +21,9 @@ from adbot_queue.ledger import Actor
 
 QueryModel = TypeVar("QueryModel", bound=BaseModel)
 
+DRAWERS = ("job", "bot", "order")
+"""Parameters that name what a list's drawer shows."""
+
 MAX_FIELDS = 2_000
 """Fields of a form."""
 
@@ -103,7 +106,8 @@ class Visit:
     def opened(self) -> str:
         """What the drawer of this page shows: the id in its address, which a script may have changed since."""
         here = self.headers.get("hx-current-url", "") if self.is_tick else ""
-        return dict(parse_qsl(urlsplit(here).query)).get("job", "") if here else self.query.get("job", "")
+        query = dict(parse_qsl(urlsplit(here).query)) if here else self.query
+        return next((query[name] for name in DRAWERS if query.get(name)), "")
 
     def here(self, **changes: str | None) -> str:
         """Return this page's address with other parameters; None takes one away. Dialogs and answers do not stay."""

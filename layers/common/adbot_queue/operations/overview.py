@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adbot_queue.adbots import service as adbots
+from adbot_queue.adbots.allocation import PoolState
 from adbot_queue.core.clock import system_clock
 from adbot_queue.jobs.model import BAD_ENDS
 from adbot_queue.platform import circuit_breaker as circuits
@@ -22,13 +23,14 @@ LENGTHS = (5, 60)
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Bots:
-    """The queue of bots, all pools together; ages in seconds."""
+    """The queue of bots, all pools together, and each pool; ages in seconds."""
 
     queued: int
     missing_sessions: int
     free_stock: int
     parked: int
     oldest_queued_seconds: int
+    pools: Sequence[PoolState] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -72,4 +74,5 @@ def _bots(now: int) -> Bots:
         free_stock=sum(header.free for header in headers),
         parked=sum(header.parked for header in headers),
         oldest_queued_seconds=max(0, now - min(oldest, default=now)) // 1000,
+        pools=headers,
     )
