@@ -6,9 +6,10 @@ from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotConfigured
 from adbot_queue.core.http import ADMINS, LARGE_BODY, STAFF, Api, Request, Response
 from adbot_queue.core.schema import View
 from adbot_queue.jobs import lifecycle, service
-from adbot_queue.jobs.api import schemas
-from adbot_queue.jobs.api.batch import enqueue_batch, permitted
+from adbot_queue.jobs.api import batch_schemas, list_schemas, schemas
+from adbot_queue.jobs.api.batch import enqueue_batch
 from adbot_queue.jobs.api.job_type_schemas import JobTypePage
+from adbot_queue.jobs.api.permission import permitted
 from adbot_queue.jobs.enqueue import owner_check
 from adbot_queue.ledger import Actor
 from adbot_queue.platform.rate_limits import RateLimitResult
@@ -46,15 +47,15 @@ def _enqueued(view: View, rate_limit: RateLimitResult, *, replayed: bool, ended:
     "/jobs/batch",
     roles=ADMINS,
     scope="jobs.write",
-    body=schemas.EnqueueBatch,
-    returns=schemas.BatchView,
+    body=batch_schemas.EnqueueBatch,
+    returns=batch_schemas.BatchView,
     limit=LARGE_BODY,
     status=202,
     summary="Enqueue up to 100 jobs (201: all executed within the request)",
     raises=(RateLimited, Conflict, IdempotencyMismatch, NotConfigured),
     also=(200, 201),
 )
-def enqueue_jobs(request: Request[schemas.EnqueueBatch]) -> Response:
+def enqueue_jobs(request: Request[batch_schemas.EnqueueBatch]) -> Response:
     """One invalid job rejects the whole batch; a reused key rejects its own job alone."""
     batch = enqueue_batch(service.from_env(), request)
     ended = all(item.state in service.TERMINAL for item in batch.view.items)
@@ -65,14 +66,14 @@ def enqueue_jobs(request: Request[schemas.EnqueueBatch]) -> Response:
     "/jobs",
     roles=STAFF,
     scope="jobs.read",
-    query=schemas.LongQuery,
-    returns=schemas.JobPage,
+    query=list_schemas.LongQuery,
+    returns=list_schemas.JobPage,
     summary="List long-running jobs",
 )
-def list_jobs(request: Request[schemas.LongQuery]) -> schemas.JobPage:
+def list_jobs(request: Request[list_schemas.LongQuery]) -> list_schemas.JobPage:
     """Newest first, of all queues."""
     query = request.query
-    return schemas.JobPage.of(*service.from_env().long_running(query.limit, query.cursor))
+    return list_schemas.JobPage.of(*service.from_env().long_running(query.limit, query.cursor))
 
 
 @api.get(

@@ -6,8 +6,8 @@ from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Conflict, NotFound
 from adbot_queue.core.http import ADMINS, OWNERS, STAFF, Api, Request
 from adbot_queue.jobs import service
+from adbot_queue.jobs.api import list_schemas
 from adbot_queue.jobs.api import purge as clean
-from adbot_queue.jobs.api import schemas
 from adbot_queue.ledger import Actor
 from adbot_queue.queues import pause as queues_control
 from adbot_queue.queues import schemas as queue_schemas
@@ -70,32 +70,32 @@ def resume_queue(request: Request[queue_schemas.PauseQueue]) -> queue_schemas.Pa
 @api.get(
     "/queues/{name}/jobs",
     roles=STAFF,
-    query=schemas.QueueJobsQuery,
-    returns=schemas.JobPage,
+    query=list_schemas.QueueJobsQuery,
+    returns=list_schemas.JobPage,
     summary="List the jobs of a queue in one state",
     raises=(NotFound,),
 )
-def list_queue_jobs(request: Request[None]) -> schemas.JobPage:
+def list_queue_jobs(request: Request[None]) -> list_schemas.JobPage:
     """Newest first. A page may be shorter than its limit while more follow."""
     query, jobs = request.query, service.from_env()
     found = jobs.page(request.path["name"], query.state, query.limit, query.cursor, query.wanted())
-    return schemas.JobPage.of(*found)
+    return list_schemas.JobPage.of(*found)
 
 
 @api.delete(
     "/queues/{name}/clean",
     roles=OWNERS,
-    query=schemas.CleanQuery,
-    returns=schemas.CleanView,
+    query=list_schemas.CleanQuery,
+    returns=list_schemas.CleanView,
     summary="Delete old jobs that have ended (without `confirm`: only count them)",
     raises=(NotFound, Conflict),
 )
-def clean_queue(request: Request[None]) -> schemas.CleanView:
+def clean_queue(request: Request[None]) -> list_schemas.CleanView:
     """`confirm` and `cut_off` are those of the dry run (`count`, `cut_off`); 409 if another number matches."""
     found = clean.clean(
         service.from_env(), request.path["name"], request.query, Actor.behind(request), request.time_left
     )
-    return schemas.CleanView.model_validate(found)
+    return list_schemas.CleanView.model_validate(found)
 
 
 handler = api.handler

@@ -16,8 +16,8 @@ from adbot_queue.core.errors import Conflict, Invalid, Unavailable
 from adbot_queue.dead_letters.model import DeadLetterFilter
 from adbot_queue.dead_letters.store import DeadLetterStore
 from adbot_queue.jobs import job_types as registered
+from adbot_queue.jobs.api.list_schemas import CleanQuery
 from adbot_queue.jobs.api.purge import clean
-from adbot_queue.jobs.api.schemas import CleanQuery
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.worker.message import JobMessage

@@ -9,8 +9,8 @@ import pytest
 
 from adbot_queue.core import aws
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, RateLimited
+from adbot_queue.jobs.api.list_schemas import CleanQuery
 from adbot_queue.jobs.api.purge import clean
-from adbot_queue.jobs.api.schemas import CleanQuery
 from adbot_queue.jobs.errors import TransientError
 from adbot_queue.jobs.model import Failure, Job, JobState
 from adbot_queue.jobs.service import Enqueued

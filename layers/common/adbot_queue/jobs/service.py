@@ -26,7 +26,8 @@ from adbot_queue.jobs import job_queues, job_types
 from adbot_queue.jobs.enqueue.inserts import inserts_of
 from adbot_queue.jobs.enqueue.request import JobRequest, derived_key, given_key, validate
 from adbot_queue.jobs.model import TERMINAL, Job, JobMode, JobState
-from adbot_queue.jobs.store.jobs import JobStore, KeyInUse
+from adbot_queue.jobs.store.inserts import KeyInUse
+from adbot_queue.jobs.store.jobs import JobStore
 from adbot_queue.jobs.store.lists import ANY_JOB, JobFilter, JobList
 from adbot_queue.jobs.store.records import Created, JobInsert
 from adbot_queue.jobs.worker import dispatch

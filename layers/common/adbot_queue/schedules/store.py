@@ -28,8 +28,8 @@ from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.store import items
-from adbot_queue.jobs.store.claims import difference
 from adbot_queue.jobs.store.items import exactly, json_object, texts
+from adbot_queue.jobs.store.rows import difference
 from adbot_queue.schedules.cron import BadExpression
 from adbot_queue.schedules.model import Schedule, ScheduleSpec, Tick, TickOutcome, Withdrawal, is_name
 from adbot_queue.schedules.plan import ON_TIME_MS, BadZone, MissedPolicy

@@ -6,7 +6,7 @@ from adbot_queue.console.request import Done, Page, Reply, Visit, checked
 from adbot_queue.console.views import jobs
 from adbot_queue.core.errors import Invalid
 from adbot_queue.jobs import job_types, service
-from adbot_queue.jobs.api.batch import permitted
+from adbot_queue.jobs.api.permission import permitted
 from adbot_queue.jobs.api.schemas import EnqueueJob
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import JobMode

@@ -7,7 +7,7 @@ from adbot_queue.console.request import Page, Reply, Visit
 from adbot_queue.console.views import jobs
 from adbot_queue.dead_letters import replay_service
 from adbot_queue.jobs import service
-from adbot_queue.jobs.api.schemas import LongQuery
+from adbot_queue.jobs.api.list_schemas import LongQuery
 from adbot_queue.jobs.long_running import Progress
 from adbot_queue.jobs.model import Job
 

@@ -13,8 +13,8 @@ from adbot_queue.console.views import jobs
 from adbot_queue.core.errors import Conflict, Invalid
 from adbot_queue.jobs import job_queues, service
 from adbot_queue.jobs.api import purge
+from adbot_queue.jobs.api.list_schemas import CleanQuery, QueueJobsQuery
 from adbot_queue.jobs.api.purge import Cleaned
-from adbot_queue.jobs.api.schemas import CleanQuery, QueueJobsQuery
 from adbot_queue.jobs.job_queues import Queue
 from adbot_queue.jobs.model import BAD_ENDS, Job, JobState
 from adbot_queue.jobs.retry import RetryPolicy

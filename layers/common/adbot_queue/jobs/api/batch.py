@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from adbot_queue.core import idempotency
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import AppError, IdempotencyMismatch
-from adbot_queue.core.http import Caller, Request
+from adbot_queue.core.http import Request
 from adbot_queue.core.idempotency import IdempotencyRecord
 from adbot_queue.core.ids import derived_id, fingerprint, time_ordered_id
 from adbot_queue.jobs import job_types
-from adbot_queue.jobs.api.schemas import BatchItem, BatchView, EnqueueBatch
-from adbot_queue.jobs.enqueue import owner_check
+from adbot_queue.jobs.api.batch_schemas import BatchItem, BatchView, EnqueueBatch
+from adbot_queue.jobs.api.permission import permitted
 from adbot_queue.jobs.service import Enqueued, JobRequest, JobService
 from adbot_queue.ledger import Actor
 from adbot_queue.platform.rate_limits import RateLimitResult
@@ -58,16 +58,6 @@ def enqueue_batch(jobs: JobService, request: Request[EnqueueBatch]) -> Batch:
     called, again = _callback(jobs, last[0], outcomes, actor) if last else (None, True)
     replayed = again and all(item.replayed for item in items)
     return Batch(BatchView(batch_id=batch, items=items, callback_job_id=called), rate_limit, replayed)
-
-
-def permitted(jobs: JobService, caller: Caller, requests: list[JobRequest], prefix: str = "") -> list[JobRequest]:
-    """Return the jobs as the caller may enqueue them; `prefix` as in `JobService.check`.
-
-    Raises:
-        Invalid, Forbidden: as `JobService.check`, `owner_check.permitted`. Nothing is spent or written.
-    """
-    jobs.check(requests, prefix)
-    return [replace(new, payload=owner_check.permitted(caller, new.type, new.payload)) for new in requests]
 
 
 def _whole(requests: list[JobRequest], last: list[JobRequest], batch: str, now: int) -> IdempotencyRecord:

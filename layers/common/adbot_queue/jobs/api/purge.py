@@ -9,7 +9,7 @@ from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import Conflict
 from adbot_queue.core.telemetry import logger
 from adbot_queue.jobs import job_queues
-from adbot_queue.jobs.api.schemas import CleanQuery
+from adbot_queue.jobs.api.list_schemas import CleanQuery
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.service import JobService
 from adbot_queue.ledger import Actor, LedgerEntry

@@ -1,4 +1,4 @@
-"""Writes of workers and the sweeper: several jobs in one call, each under its own condition."""
+"""Writes of workers: several jobs in one call, each under its own condition."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue.core import dynamodb
-from adbot_queue.core.dynamodb import ConditionFailed, Item, Table, Transaction, TransactionRejected
+from adbot_queue.core.dynamodb import ConditionFailed, Item, Transaction, TransactionRejected
 from adbot_queue.core.events import drop
-from adbot_queue.core.partiql import BATCH, Update, update_many
+from adbot_queue.core.partiql import Update, update_many
 from adbot_queue.jobs.model import Job, JobMode, JobState
-from adbot_queue.jobs.store.items import ROW_VERSION, changes, job_of, key_of, listing_of
+from adbot_queue.jobs.store.items import ROW_VERSION, job_of, key_of, listing_of
+from adbot_queue.jobs.store.rows import JobRows, change_of
 from adbot_queue.jobs.unreadable import Unreadable, report
 
 _CLAIM = (
@@ -37,7 +38,6 @@ _SLICE_IS_NEXT = (
     "AND (slices = :before OR (attribute_not_exists(slices) AND :before = :zero))"
 )
 _OURS = "#lease = :our_lease AND #state = :was"
-_AS_IT_WAS = "#state = :was"
 
 
 class TooEarly(Exception):
@@ -48,8 +48,8 @@ class TooEarly(Exception):
         self.job = job
 
 
-class Claims(Table):
-    """The Jobs table as workers and the sweeper change it."""
+class Claims(JobRows):
+    """The Jobs table as workers change it."""
 
     def claim(
         self,
@@ -163,7 +163,7 @@ class Claims(Table):
             ClientError, BotoCoreError: it is not known which were written.
         """
         changes = [
-            _change(before, after, _OURS, version=before.version, our_lease=before.lease) for before, after in ends
+            change_of(before, after, _OURS, version=before.version, our_lease=before.lease) for before, after in ends
         ]
         outcomes = update_many(self.client, self.table, changes)
         return [self._released(*end, outcome, on_cancel) for end, outcome in zip(ends, outcomes, strict=True)]
@@ -182,7 +182,7 @@ class Claims(Table):
     def _release_again(self, before: Job, after: Job) -> Job | None:
         # A cancellation or a new child changed the row: the claim is still ours.
         before = before.changed(cancel_requested=before.cancel_requested or after.is_terminal)
-        written = self._write(before, after, _OURS, our_lease=before.lease)
+        written = self.write(before, after, _OURS, our_lease=before.lease)
         if written is None:
             found = dynamodb.get(self.client, self.table, key_of(before.id))
             found_row = job_of(found) if found else None
@@ -253,34 +253,6 @@ class Claims(Table):
         effects(transaction)
         transaction.commit()
 
-    def change_many(self, pairs: Sequence[tuple[Job, Job]]) -> list[Job | Exception | None]:
-        """Write what changed of jobs that no worker has, each for itself.
-
-        Returns:
-            For each the job as it was written; None when its row has changed meanwhile; or what went wrong with it.
-        """
-        outcomes: list[Item | Exception] = []
-        for start in range(0, len(pairs), BATCH):
-            chunk = pairs[start : start + BATCH]
-            changes = [_change(before, after, _AS_IT_WAS, version=before.version) for before, after in chunk]
-            try:
-                outcomes += update_many(self.client, self.table, changes)
-            except (ClientError, BotoCoreError) as error:
-                outcomes += [error] * len(chunk)
-        return [_changed(*pair, outcome) for pair, outcome in zip(pairs, outcomes, strict=True)]
-
-    def _write(
-        self, before: Job, after: Job, condition: str, *, version: int | None = None, **guard: Any
-    ) -> Job | None:
-        """Write under a condition; under a version too, if one is given: what is written then needs no reading."""
-        change = _change(before, after, condition, version=version, **guard)
-        (outcome,) = update_many(self.client, self.table, [change])
-        if isinstance(outcome, ConditionFailed):
-            return None
-        if isinstance(outcome, Exception):
-            raise outcome
-        return after.changed(version=before.version + 1) if version is not None else job_of(outcome)
-
 
 def _claimed(job_id: str, queue: str, lease: str, outcome: Item | Exception) -> Job | Exception | None:
     if isinstance(outcome, ClientError) and outcome.response.get("Error", {}).get("Code") == "ValidationException":
@@ -292,26 +264,3 @@ def _claimed(job_id: str, queue: str, lease: str, outcome: Item | Exception) -> 
         return TooEarly(found_row)
     # The answer to our own claim got lost, and the client sent it again.
     return found_row if found_row.lease == lease else None
-
-
-def _changed(before: Job, after: Job, outcome: Item | Exception) -> Job | Exception | None:
-    if isinstance(outcome, ConditionFailed):
-        return None
-    return outcome if isinstance(outcome, Exception) else after.changed(version=before.version + 1)
-
-
-def _change(before: Job, after: Job, condition: str, *, version: int | None = None, **guard: Any) -> Update:
-    expression, values = difference(before, after)
-    if version is not None:
-        condition, guard = f"{condition} AND #version = :version", guard | {"version": version}
-    values |= guard | {"was": before.state.value}
-    return Update(key_of(before.id), expression, condition, values, answer=version is None)
-
-
-def difference(before: Job, after: Job) -> tuple[str, dict[str, Any]]:
-    """The update expression from one to the other, with its values; the version grows by one."""
-    changed, gone = changes(before, after)
-    parts = [f"SET {', '.join(f'#{name} = :v_{name}' for name in changed)}"] if changed else []
-    parts += [f"REMOVE {', '.join(f'#{name}' for name in gone)}"] if gone else []
-    values = {f"v_{name}": value for name, value in changed.items()}
-    return " ".join([*parts, "ADD #version :one"]), values | {"one": 1}

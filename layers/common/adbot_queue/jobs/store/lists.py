@@ -10,9 +10,9 @@ from adbot_queue.core import dynamodb
 from adbot_queue.core.cursors import make_cursor
 from adbot_queue.core.dynamodb import Item
 from adbot_queue.jobs.model import BAD_ENDS, Job, JobState
-from adbot_queue.jobs.store.claims import Claims
-from adbot_queue.jobs.store.items import LONG_LISTING, key_of, listing_of, sort_out
-from adbot_queue.jobs.unreadable import Unreadable, report
+from adbot_queue.jobs.store.items import LONG_LISTING, listing_of
+from adbot_queue.jobs.store.rows import JobRows, job_id_of
+from adbot_queue.jobs.unreadable import Unreadable
 
 MAX_QUERIES = 3
 """Queries that fill a page when a filter leaves out much."""
@@ -43,14 +43,6 @@ class JobFilter:
 ANY_JOB = JobFilter()
 
 
-class JobsById(dict[str, Job]):
-    """Jobs by id, and those that are there but cannot be read."""
-
-    def __init__(self, found: Iterable[Job], unreadable: Sequence[Unreadable]) -> None:
-        super().__init__((job.id, job) for job in found)
-        self.unreadable = unreadable
-
-
 class JobList(list[Job]):
     """A page of jobs, and those in its places that cannot be read."""
 
@@ -59,15 +51,8 @@ class JobList(list[Job]):
         self.unreadable = unreadable
 
 
-class JobLists(Claims):
+class JobLists(JobRows):
     """Access patterns of the Jobs table that concern lists of jobs."""
-
-    def get_many(self, job_ids: Iterable[str]) -> JobsById:
-        """Return jobs by id: those that exist and can be read. Those that cannot are reported."""
-        found, unreadable = sort_out(dynamodb.get_many(self.client, self.table, map(key_of, job_ids)))
-        if unreadable:
-            report(unreadable)
-        return JobsById(found, unreadable)
 
     def page(
         self,
@@ -138,7 +123,23 @@ class JobLists(Claims):
         jobs = self.get_many(map(job_id_of, found))
         return JobList([jobs[job_id_of(item)] for item in found if job_id_of(item) in jobs], jobs.unreadable), following
 
+    def ready(self, queue: str, limit: int) -> list[tuple[str, str]]:
+        """The first waiting jobs of a queue in the order of service: rank and id. As old as the index, a moment."""
+        found, _ = self._index("ready", "queue = :queue", limit, None, queue=queue)
+        return [(item["rank"], job_id_of(item)) for item in found]
 
-def job_id_of(item: Item) -> str:
-    """Return the id of the job that an item, or an entry of an index, is of."""
-    return str(item["pk"]).partition("#")[2]
+    def due(self, queue: str, until: int, limit: int, cursor: str | None = None) -> tuple[list[str], str | None]:
+        """Ids of the delayed and active jobs that must be looked at, the most overdue first; the next page's cursor.
+
+        Pages follow the index: none shows a job again that is still due.
+        """
+        condition = "queue = :queue AND due_at <= :until"
+        found, following = self._index("due", condition, limit, cursor, queue=queue, until=until)
+        return [job_id_of(item) for item in found], following
+
+    def _index(
+        self, index: str, condition: str, limit: int, cursor: str | None, **values: Any
+    ) -> tuple[list[Item], str | None]:
+        return dynamodb.query_page(
+            self.client, self.table, condition, index=index, limit=limit, cursor=cursor, forward=True, **values
+        )
