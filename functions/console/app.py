@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adbot_queue.console.app import EVERYONE, Console, Route
-from adbot_queue.core.http import ADMINS, CUSTOMERS, OWNERS, STAFF
+from adbot_queue.core.http import ADMINS, CUSTOMERS, LARGE_BODY, OWNERS, STAFF
 
 console = Console(
     [
@@ -42,6 +42,12 @@ console = Console(
         Route("POST /console/bots/{id}/stop", "bots:stop", ADMINS),
         Route("POST /console/bots/{id}/cancel", "bots:cancel", ADMINS),
         Route("POST /console/bots/{id}/unpark", "bots:unpark", ADMINS),
+        Route("GET /console/stock", "stock:show", STAFF),
+        Route("POST /console/stock/pools", "stock:make_pool", ADMINS),
+        Route("GET /console/stock/uploads", "stock:index", STAFF),
+        Route("POST /console/stock/uploads", "stock:upload", ADMINS, keyed=False, limit=LARGE_BODY),
+        Route("GET /console/stock/uploads/{id}", "stock:one", STAFF),
+        Route("POST /console/stock/refused", "stock:refused", ADMINS, keyed=False, limit=LARGE_BODY),
         Route("GET /console/health", "health:show", STAFF),
         Route("POST /console/health/mode", "health:set_mode", OWNERS),
         Route("GET /console/sign-in", "session:start", EVERYONE),

@@ -19,6 +19,8 @@ PAGES = (
     "/console/health",
     "/console/bots",
     "/console/bots?view=all",
+    "/console/stock",
+    "/console/stock/uploads",
 )
 
 

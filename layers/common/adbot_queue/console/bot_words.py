@@ -11,6 +11,9 @@ from adbot_queue.adbots.queue_page import WaitingBot
 from adbot_queue.console.formats import number
 from adbot_queue.console.job_words import Why
 
+SHORT = 20
+"""A pool is short when less than one session in this many is free."""
+
 WAITS = {
     QueuedReason.SEQUENCING: Why("off", "loader", "Gets its place", "It was bought a moment ago."),
     QueuedReason.INSUFFICIENT_STOCK: Why("off", "package", "No stock", "It gets the next sessions that arrive."),
@@ -79,17 +82,19 @@ def served_by(waiting: Sequence[QueueRow], sessions: int, pool: dict[str, Any]) 
         return "completes no bot, because none waits; all of them stay free"
     if sessions >= pool["missing"]:
         left = sessions - pool["missing"]
-        return f"serves all {number(pool['queued'])} bots and leaves {number(left)} free"
+        return f"serves all {_bots(pool['queued'])} and leaves {number(left)} free"
     if not complete:
         return "completes no bot; the first gets all of them"
     more = " or more" if complete == len(waiting) else ""
-    return f"serves the first {number(complete)} {'bot' if complete == 1 else 'bots'}{more}"
+    return f"serves the first {_bots(complete)}{more}"
 
 
 def state_of(pool: dict[str, Any]) -> Why:
     """Return the state of a pool's stock: empty while bots wait, short, or ample."""
+    if pool["queued"] and pool["free"]:
+        return Why("run", "loader", "Assigning", f"waiting: {_bots(pool['queued'])}")
     if pool["queued"]:
-        return Why("bad", "package", "Empty", f"{number(pool['queued'])} bots need {number(pool['missing'])} sessions")
+        return Why("bad", "package", "Empty", f"{_bots(pool['queued'])}, {number(pool['missing'])} sessions missing")
     if not pool["free"]:
         return Why("warn", "package", "Empty", "the next bot waits")
     if pool["free"] * SHORT < pool["total"]:
@@ -97,5 +102,5 @@ def state_of(pool: dict[str, Any]) -> Why:
     return Why("ok", "circle-check", "Ample")
 
 
-SHORT = 20
-"""A pool is short when less than one session in this many is free."""
+def _bots(count: int) -> str:
+    return f"{number(count)} {'bot' if count == 1 else 'bots'}"

@@ -10,6 +10,7 @@ KEYS = {
     "g d": ("dead letters", "/console/dead-letters"),
     "g h": ("health", "/console/health"),
     "g b": ("bots", "/console/bots"),
+    "g s": ("stock", "/console/stock"),
     "j": ("next row", ""),
     "k": ("row before", ""),
     "x": ("select the row", ""),

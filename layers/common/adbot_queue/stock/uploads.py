@@ -36,6 +36,22 @@ class StoredUpload:
     published_at: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class UploadAssignment:
+    """Sessions of an upload that a bot got at once, from position `offset` of the list on.
+
+    Attributes:
+        version: of the pool, when it assigned them.
+        seq: the bot's place in the queue; None: an operator assigned them by name.
+    """
+
+    adbot_id: str
+    offset: int
+    count: int
+    version: int
+    seq: int | None
+
+
 class Uploads:
     """The uploads of all pools."""
 
@@ -65,6 +81,24 @@ class Uploads:
         keys, following = self._listed("#kind = :kind", limit, cursor, kind=kind)
         by_pk = {item["pk"]: item for item in dynamodb.get_many(self._store.client, self._store.table, keys)}
         return [self._of(by_pk[key["pk"]]) for key in keys if key["pk"] in by_pk], following
+
+    def assignments(self, upload_id: str, limit: int, cursor: str | None) -> tuple[list[UploadAssignment], str | None]:
+        """Return which bots got sessions of an upload, by position; those returned since are still listed. One read.
+
+        Raises:
+            Invalid: the cursor is not one of this list.
+        """
+        found, following = dynamodb.query_page(
+            self._store.client,
+            self._store.table,
+            "pk = :pk AND begins_with(sk, :prefix)",
+            limit=limit,
+            cursor=cursor,
+            forward=True,
+            pk=f"UPLOAD#{upload_id}",
+            prefix="ALLOC#",
+        )
+        return [_assignment_of(item) for item in found], following
 
     def finish_abandoned(self) -> int:
         """Enqueue the job that publishes what a dead request stored; return the number of such uploads."""
@@ -99,6 +133,11 @@ class Uploads:
         return StoredUpload(
             upload, claims, Progress(done=outcomes.total(), of=upload.count, outcomes=outcomes), published_at
         )
+
+
+def _assignment_of(item: Item) -> UploadAssignment:
+    _, offset, version = item["sk"].split("#")
+    return UploadAssignment(item["adbot_id"], int(offset), item["count"], int(version), item.get("seq"))
 
 
 def _enqueue(upload_id: str) -> None:
