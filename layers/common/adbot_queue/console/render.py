@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from adbot_queue.console import assets, figures, formats, forms, keys
+from adbot_queue.console import assets, figures, formats, forms, keys, snapshot
 from adbot_queue.console.request import Done, Page, Visit
 from adbot_queue.core.errors import AppError
 from adbot_queue.core.http import STAFF
@@ -140,6 +140,8 @@ def _frame(visit: Visit) -> dict[str, Any]:
     known["figures"] = visit.snapshot_or_none
     seen = visit.snapshot_or_none.figures if visit.snapshot_or_none else None
     known["waits"] = {"dead": figures.dead(seen), "bots": figures.bots(seen)} if seen else {"dead": 0, "bots": 0}
+    age = visit.now - visit.snapshot_or_none.at if visit.snapshot_or_none else 0
+    known["old"] = age if age > snapshot.OLD_MS else 0
     known["shortcuts"] = [*((name, text) for name, (text, _) in keys.KEYS.items()), *keys.NATIVE.items()]
     known["bound"] = {name: path for name, (_, path) in keys.KEYS.items()}
     key = visit.query.get("answer", "")

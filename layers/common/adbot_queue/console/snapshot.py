@@ -24,6 +24,9 @@ from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
 
 FRESH_MS = 4_000
+OLD_MS = 12_000
+"""From here on a page says how old its figures are: renewing them fails."""
+
 AFTER_ACT_MS = 300
 LEASE_MS = 3_000
 MAX_BYTES = 4_096
@@ -59,7 +62,7 @@ class Snapshots(Table):
         now = self.now()
         if found and "figures" in found and now - found["at"] < (AFTER_ACT_MS if fresh else FRESH_MS):
             return _unpacked(found)
-        if not self._lease(now):
+        if not self._lease(now, found.get("at") if found else None):
             if found and "figures" in found:
                 return _unpacked(found)
             return Snapshot(now, self._gather(now))  # the very first viewers, all at once
@@ -74,17 +77,20 @@ class Snapshots(Table):
         self._write(made)
         return made
 
-    def _lease(self, now: int) -> bool:
-        """Whether this viewer may gather."""
+    def _lease(self, now: int, seen: int | None) -> bool:
+        """Whether this viewer may gather: no other does, and none has since the viewer read the figures of `seen`."""
+        free = "(attribute_not_exists(lease_until) OR lease_until < :now)"
+        same = "attribute_not_exists(#at)" if seen is None else "#at = :seen"
+        values: dict[str, Any] = {"until": now + LEASE_MS, "now": now, **({} if seen is None else {"seen": seen})}
         try:
             dynamodb.update_if(
                 self.client,
                 self.table,
                 KEY,
                 "SET lease_until = :until",
-                condition="attribute_not_exists(pk) OR lease_until < :now",
-                until=now + LEASE_MS,
-                now=now,
+                condition=f"{free} AND {same}",
+                answer=False,
+                **values,
             )
         except ConditionFailed:
             return False

@@ -10,15 +10,16 @@ const seconds = () => Number(interval.value);
 const unsent = () => [...document.querySelectorAll(TEXT)].some((one) => one.value !== one.defaultValue && !one.closest("[data-keep-ticking]"));
 const busy = () => document.hidden || $("dialog[open]") || $("[data-select]:checked") || unsent();
 const plan = () => { due = Date.now() + Math.min(60, seconds() * 2 ** Math.max(0, failures - 1)) * 1000 * (failures ? 0.8 + Math.random() * 0.4 : 1); };
+const old = () => Number($("#live").dataset.old ?? 0);
 const say = (state) => {
   if (body.dataset.live !== state) { body.dataset.live = state; word.textContent = {on: "Live", stale: "Stale", off: "Off"}[state]; }
   stale.hidden = state !== "stale";
-  if (state === "stale") $("[data-stale-text]").textContent = `Figures are ${Math.round((Date.now() - good) / 1000)} s old: the server does not answer. Next try in ${Math.max(0, Math.round((due - Date.now()) / 1000))} s.`;
+  if (state === "stale") $("[data-stale-text]").textContent = `Figures are ${Math.round((old() + Date.now() - good) / 1000)} s old: ${failures ? "the server does not answer" : "they cannot be gathered"}. Next try in ${Math.max(0, Math.round((due - Date.now()) / 1000))} s.`;
 };
 const tick = () => { running = true; blocked = false; plan(); htmx.trigger("#live", "tick"); };
 const step = () => {
   if (!seconds()) return say("off");
-  say(failures && Date.now() - good > seconds() * 1000 ? "stale" : "on");
+  say(old() || (failures && Date.now() - good > seconds() * 1000) ? "stale" : "on");
   if (busy()) { blocked = true; return; }
   if (!running && (blocked || Date.now() >= due)) tick();
 };
