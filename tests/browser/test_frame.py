@@ -60,7 +60,7 @@ def test_01_the_first_page_comes_from_one_origin_and_nothing_is_missing(open_as:
     page = open_as("owner", "/console")
     expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
     assert {re.sub(r"^\w+ (https?://[^/]+).*", r"\1", line) for line in watch.requests} == {watch.origin}
-    assert len(watch.requests) <= 7, watch.requests
+    assert len(set(watch.requests)) <= 7, watch.requests
 
 
 def test_02_no_page_breaks_the_content_security_policy(open_as: Open, watch: Watch) -> None:
@@ -125,7 +125,7 @@ def test_05_every_page_has_its_title_one_heading_and_a_skip_link(open_as: Open) 
         page.goto(path)
         titles.add(page.title())
         expect(page.get_by_role("heading", level=1)).to_have_count(1)
-        expect(page.locator("nav [aria-current=page]")).to_have_count(1)
+        expect(page.locator("#nav [aria-current=page]")).to_have_count(1)
         page.keyboard.press("Tab")
         expect(page.locator(".skip")).to_be_focused()
         page.keyboard.press("Enter")
@@ -186,11 +186,13 @@ def test_08_no_tick_while_a_person_is_busy_and_one_at_once_afterwards(open_as: O
     assert len(asked) == 1
 
 
-def test_09_ticks_keep_focus_caret_scroll_and_open_details(open_as: Open) -> None:
-    page = paused(open_as, "/console", viewport={"width": 1200, "height": 500})
-    page.locator("#hour-data summary").click()
+def test_09_ticks_keep_focus_scroll_and_what_is_read_off_a_chart(open_as: Open) -> None:
+    page = paused(open_as, "/console?data=hour", viewport={"width": 1200, "height": 500})
+    page.locator("#hour").focus()
+    page.keyboard.press("ArrowLeft")
+    read = page.locator("#hour-read").inner_text()
     page.locator("#queue-http a").first.focus()
-    page.evaluate("document.querySelector('#hour-data .table-scroll').scrollTop = 0; window.scrollTo(0, 333)")
+    page.evaluate("window.scrollTo(0, 333)")
     page.evaluate("window.kept = document.activeElement")
     asked = ticks(page)
     for _ in range(20):
@@ -198,7 +200,7 @@ def test_09_ticks_keep_focus_caret_scroll_and_open_details(open_as: Open) -> Non
     assert len(asked) == 20
     assert page.evaluate("document.activeElement === window.kept && window.kept.isConnected")
     assert page.evaluate("window.scrollY") == 333
-    assert page.evaluate("document.getElementById('hour-data').open")
+    assert page.locator("#hour-read").inner_text()[9:] == read[9:]  # the minute may have gone on
 
 
 def test_10_the_interval_is_kept_in_this_browser(open_as: Open) -> None:
@@ -274,7 +276,7 @@ def test_46_without_script_pages_are_read_forms_post_and_sign_out_works(
     page.fill("#password", user["password"])
     page.click("button[type=submit]")
     expect(page.get_by_role("heading", level=1)).to_have_text("ai-seo")
-    page.get_by_role("button", name="Pause", exact=True).click()
+    page.get_by_role("button", name="Pause…").click()
     page.locator("#pause").get_by_label("Reason").fill("no script here")
     page.get_by_role("button", name="Pause ai-seo").click()
     expect(page.locator("#answer")).to_contain_text("Paused ai-seo.")

@@ -10,10 +10,9 @@ from botocore.exceptions import ClientError
 
 from adbot_queue.console import formats, sign_up
 from adbot_queue.console.sign_up import SignUp
-from adbot_queue.core.settings import variable
 from adbot_queue.ledger import Actor
 from adbot_queue.payments import checkout, plans
-from tests.builders.console_world import ConsoleWorld, Shown
+from tests.builders.console_world import ORIGIN, ConsoleWorld, Shown
 
 PLAN = {
     "name": "Team 20",
@@ -124,7 +123,7 @@ def test_buying_leads_to_the_payment_page_and_back_to_this_one(shop: ConsoleWorl
     assert first.headers["refresh"] == "0; url=https://pay.example/cs_1"
     (params, one), (_, two) = asked
     assert one == two  # Stripe makes one Checkout session of both
-    assert params["success_url"] == f"{variable('CONSOLE_URL')}/my?paid=yes"
+    assert params["success_url"] == f"{ORIGIN}/my?paid=yes"
     assert params["metadata"]["user_id"] == "sub-cara"
 
 

@@ -35,7 +35,7 @@ document.addEventListener("htmx:finally:request", ({detail: {ctx}}) => {
   const status = ctx.response?.status ?? 0;
   if (ctx.sourceElement?.id !== "live") { if (ctx.request.method !== "GET" && status) answered(ctx, status); return; }
   if (status === 200 || status === 304) { failures = 0; good = Date.now(); } else failures = Math.min(failures + 1, 6);
-  plan(); setTimeout(() => { running = false; step(); }); // htmx drops a request that begins before this one is over
+  plan(); setTimeout(() => { running = false; if (acted) tick(); else step(); }); // htmx drops a request that begins before this one is over
 });
 
 const answered = (ctx, status) => {
