@@ -19,6 +19,7 @@ from adbot_queue.stock.upload import LineVerdict, UploadLine
 from adbot_queue.stock.uploads import STAGED_FOR_MS
 from tests.builders.crash import Killed, before_transactions, crash_after, every_call
 from tests.builders.jobs import Jobs
+from tests.builders.payments import rows
 from tests.builders.uploads import abandoned, finish
 from tests.builders.world import FakeContext, World, world
 
@@ -164,8 +165,31 @@ def test_a_request_that_wakes_up_between_any_two_slices_has_every_line_in_stock(
     with before_transactions(wake):
         jobs.work(job)
     assert jobs.get(job).state is JobState.COMPLETED
-    on_aws.upload(*IDS, key="k")
-    assert free(on_aws) == 6
+    again = on_aws.upload(*IDS, key="k")
+    assert (free(on_aws), {line.verdict for line in again.lines}) == (6, {LineVerdict.ACCEPTED})
+
+
+@pytest.mark.parametrize("meets", range(1, 4))
+@pytest.mark.parametrize("dies", range(4, 8))
+def test_what_a_request_stores_that_wakes_up_and_dies_again_is_in_stock(on_aws: World, meets: int, dies: int) -> None:
+    on_aws.pool()
+    dead_upload(on_aws, 1)
+    jobs, job = jobs_of(on_aws)
+    seen: list[int] = []
+
+    def wake(_: dict[str, Any]) -> None:
+        seen.append(1)
+        if len(seen) == meets:
+            with suppress(Killed), crash_after(dies):
+                on_aws.upload(*IDS, key="k")
+
+    with before_transactions(wake):
+        jobs.work(job)
+    assert jobs.get(job).state is JobState.COMPLETED
+    stored = rows(on_aws.env["ADBOTS_TABLE"], "SESSION#")
+    assert free(on_aws) == len(stored)
+    again = on_aws.upload(*IDS, key="k")
+    assert (free(on_aws), {line.verdict for line in again.lines}) == (6, {LineVerdict.ACCEPTED})
 
 
 def test_a_job_of_an_upload_that_its_request_published_changes_nothing(on_aws: World) -> None:
