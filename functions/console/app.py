@@ -48,6 +48,7 @@ console = Console(
         Route("POST /console/stock/uploads", "stock:upload", ADMINS, keyed=False, limit=LARGE_BODY),
         Route("GET /console/stock/uploads/{id}", "stock:one", STAFF),
         Route("POST /console/stock/refused", "stock:refused", ADMINS, keyed=False, limit=LARGE_BODY),
+        Route("GET /console/ledger", "ledger:show", STAFF),
         Route("GET /console/health", "health:show", STAFF),
         Route("POST /console/health/mode", "health:set_mode", OWNERS),
         Route("GET /console/sign-in", "session:start", EVERYONE),

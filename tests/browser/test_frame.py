@@ -99,7 +99,8 @@ OWN_CHECKS = """() => {
     return !by || !document.getElementById(by)?.textContent.trim();
   }).map((one) => `dialog ${one.id} has no name`);
   const times = [...document.querySelectorAll('time')].filter((one) => isNaN(Date.parse(one.dateTime)));
-  const rows = [...document.querySelectorAll('#live tbody tr, #live details, #live input')].filter((one) => !one.id);
+  const named = '#live tbody tr, #live details, #live input:not([type=hidden])';
+  const rows = [...document.querySelectorAll(named)].filter((one) => !one.id);
   const unnamed = [...document.querySelectorAll('.table-scroll')].filter((one) => !one.getAttribute('aria-label'));
   return [...doubled, ...dialogs, ...times.map((one) => `time ${one.dateTime}`),
     ...rows.map((one) => `no id: ${one.outerHTML.slice(0, 80)}`), ...unnamed.map(() => 'a region has no name')];

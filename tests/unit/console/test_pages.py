@@ -21,6 +21,7 @@ PAGES = (
     "/console/bots?view=all",
     "/console/stock",
     "/console/stock/uploads",
+    "/console/ledger",
 )
 
 

@@ -11,6 +11,7 @@ KEYS = {
     "g h": ("health", "/console/health"),
     "g b": ("bots", "/console/bots"),
     "g s": ("stock", "/console/stock"),
+    "g l": ("ledger", "/console/ledger"),
     "j": ("next row", ""),
     "k": ("row before", ""),
     "x": ("select the row", ""),

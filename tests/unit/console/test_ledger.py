@@ -1,0 +1,129 @@
+"""The ledger: rows complete, filters that combine, and what people typed as text."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from adbot_queue import ledger
+from adbot_queue.console import ledger_words
+from adbot_queue.ledger import Actor, LedgerEntry
+from tests.builders.console_world import ConsoleWorld, Shown, counted_calls
+
+SCRIPT = "<script>alert(1)</script>"
+RTL = "\u202eevil \u05e9\u05dc\u05d5\u05dd"
+ADA = Actor("ada-0000-1111-2222", "admin", "request-1")
+STRIPE = Actor("stripe", "stripe", "evt_1")
+
+
+@pytest.fixture(scope="module")
+def book(console: ConsoleWorld) -> ConsoleWorld:
+    """Entries of a person and of a provider."""
+    entries = [
+        LedgerEntry(ADA, "queue.pause", "queue:email", {"paused": False, "since": None}, {"paused": True}, "import"),
+        LedgerEntry(ADA, "queue.resume", "queue:email", {"paused": True}, {"paused": False}, SCRIPT),
+        LedgerEntry(ADA, "queue.pause", "queue:http", {"note": "old"}, {"note": RTL}, RTL),
+        LedgerEntry(STRIPE, "order.paid", "order:ord_1", {}, {"status": "PAID", "tags": ["b", "a"], "amount": 4900}),
+    ]
+    for entry in entries:
+        transaction = console.world.adbots.store.transaction()
+        ledger.from_env().sign(transaction, entry)
+        transaction.commit()
+    return console
+
+
+def actions(page: Shown) -> list[str]:
+    return re.findall(r'<td class="mono"><a [^>]*>([a-z.]+)</a>', page.text)
+
+
+def test_30_a_row_says_who_did_what_to_which_target_and_why(book: ConsoleWorld) -> None:
+    page = book.get("/console/ledger?target=queue:email")
+    assert actions(page) == ["queue.resume", "queue.pause"]
+    row = page.text.rpartition('<tr id="entry-')[2]
+    for part in ("ada-0000…2222", "admin", "queue.pause", 'href="/console/queues/email"', "import", "request-1"):
+        assert part in row
+    assert "<del><bdi>false</bdi></del>" in row
+    assert "<b><bdi>true</bdi></b>" in row
+    assert "1 more" in row
+
+
+def test_30_what_people_typed_is_shown_as_text(book: ConsoleWorld) -> None:
+    page = book.get("/console/ledger?action=queue.resume")
+    assert "<script>alert" not in page.text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
+    page = book.get("/console/ledger?target=queue:http")
+    assert f"<bdi>{RTL}</bdi>" in page.text  # its direction ends with the element
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", ["order.paid", "queue.pause", "queue.resume", "queue.pause"]),
+        ("who=people", ["queue.pause", "queue.resume", "queue.pause"]),
+        ("actor=stripe", ["order.paid"]),
+        ("action=queue.pause", ["queue.pause", "queue.pause"]),
+        ("action=queue.pause&target=queue:http", ["queue.pause"]),
+        ("action=queue.pause&actor=stripe", []),
+        ("target=queue:email&from=2020-01-01&to=2020-01-02", []),
+    ],
+)
+def test_30_filters_combine(book: ConsoleWorld, query: str, found: list[str]) -> None:
+    page = book.get(f"/console/ledger?{query}")
+    assert actions(page) == found
+    for part in filter(None, query.split("&")):
+        name, _, value = part.partition("=")
+        if name != "who":
+            assert f": {value}" in page.words
+    if not found:
+        assert "No entry matches" in page.words
+
+
+def test_each_filter_is_taken_away_by_itself(book: ConsoleWorld) -> None:
+    page = book.get("/console/ledger?action=queue.pause&target=queue:http")
+    assert 'href="/console/ledger?target=queue%3Ahttp" aria-current="true"' in page.text
+    assert 'href="/console/ledger?action=queue.pause" aria-current="true"' in page.text
+
+
+def test_a_day_without_entries_leads_to_the_days_around_it(book: ConsoleWorld) -> None:
+    page = book.get("/console/ledger?from=2026-03-01&to=2026-03-01")
+    assert "No entries on 2026-03-01" in page.words
+    assert 'href="/console/ledger?from=2026-02-28&amp;to=2026-02-28"' in page.text
+    assert 'href="/console/ledger?from=2026-03-02&amp;to=2026-03-02"' in page.text
+    assert "Next day" not in book.get("/console/ledger").words
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("from=yesterday", "from: "),
+        ("from=2026-01-01&to=2026-01-05", "from: more than one day needs a filter"),
+        ("cursor=x", "cursor: "),
+    ],
+)
+def test_a_bad_filter_names_the_field(book: ConsoleWorld, query: str, words: str) -> None:
+    page = book.get(f"/console/ledger?{query}")
+    assert (page.status, words in page.words) == (422, True), page.words
+
+
+@pytest.mark.parametrize(
+    ("target", "page"),
+    [
+        ("adbot:bot_1", "/console/bots/bot_1"),
+        ("pool:standard", "/console/bots?pool=standard"),
+        ("schedule:nightly-1", "/console/schedules/nightly-1"),
+        ("lead:1", "/console/ledger?target=lead%3A1"),
+        ("queue:../x", "/console/ledger?target=queue%3A..%2Fx"),
+        ("mode", "/console/ledger?target=mode"),
+    ],
+)
+def test_a_target_leads_to_its_page(target: str, page: str) -> None:
+    assert ledger_words.page_of(target) == page
+
+
+def test_a_page_is_one_read_after_session_and_snapshot(book: ConsoleWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adbot_queue.console.snapshot.FRESH_MS", 3_600_000)
+    book.get("/console/ledger")
+    with counted_calls() as calls:
+        book.get("/console/ledger")
+    assert len(calls) == 3, calls
