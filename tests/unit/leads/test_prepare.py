@@ -136,8 +136,10 @@ def test_priority_comes_first_then_age(team: Team) -> None:
 
 def test_a_person_is_in_one_owners_queue_of_a_day(team: Team) -> None:
     team.user("tom", exclusive=False)
-    team.lead(1)
-    team.lead(1, "tom")
+    first = team.lead(1)
+    assert team.lead(1, "tom").shared
+    trail, _ = team.store.trail(first.id, 1, None)
+    assert trail[0]["what"] == "shared"
     team.user("tom")
     assert team.prepare().prepared == 1
     later = team.prepare("tom")
@@ -230,9 +232,9 @@ def test_what_time_does_not_allow_is_left_to_the_next_call(team: Team) -> None:
     team.fill(range(50))
     left = iter([60_000, 3_000])
     cut = Preparer(team.leads).prepare("sam", None, team.by(), lambda: next(left))
-    assert (cut.prepared, cut.is_complete) == (24, False)
+    assert (cut.prepared, cut.is_complete) == (32, False)
     rest = team.prepare()
-    assert (rest.prepared, rest.is_complete) == (26, True)
+    assert (rest.prepared, rest.is_complete) == (18, True)
     team.audit()
 
 
@@ -344,18 +346,18 @@ def test_the_phone_of_a_queued_lead_stays(team: Team) -> None:
 
 
 def test_killed_after_any_call_of_preparing_a_second_call_ends_it(team: Team) -> None:
-    team.fill(range(30))
+    team.fill(range(40))
     restore = snapshot()
     with crash_after(None) as calls:
-        assert team.prepare().prepared == 30
+        assert team.prepare().prepared == 40
     for call in every_call(len(calls.names)):
         restore()
         with crash_after(call), pytest.raises(Killed):
             team.prepare()
         team.audit()
         team.prepare()
-        assert len(team.entries()) == 30
-        assert team.day().load == 30
+        assert len(team.entries()) == 40
+        assert team.day().load == 40
         team.audit()
 
 
@@ -493,3 +495,10 @@ def test_a_bad_request_about_a_queue_names_the_field(
 ) -> None:
     refused = api(route, **options)
     assert (refused.status, refused.fields) == (422, [field])
+
+
+def test_owners_who_add_a_person_at_once_both_know_that_they_share_it(team: Team) -> None:
+    team.user("tom", exclusive=False)
+    with others_first(team, lambda: team.lead(1)):
+        team.lead(1, "tom")
+    assert [lead.shared for lead in team.store.find([phone(1)])] == [True, True]

@@ -128,7 +128,7 @@ class ImportLine:
 
     def refuse(self, problem: str) -> None:
         """Refuse the line."""
-        self.spec, self.problem = None, problem
+        self.spec, self.lead_id, self.problem = None, None, problem
 
 
 def parse(raw: bytes, content_type: str, defaults: Defaults) -> list[ImportLine]:

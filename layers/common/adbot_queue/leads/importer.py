@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
+from typing import NamedTuple
 
 from adbot_queue.core import dynamodb
 from adbot_queue.core.conflicts import MAX_CONFLICT_RETRIES, retry_on_conflict
@@ -64,7 +65,15 @@ class _Batch:
     def lead(self, number: int, spec: LeadSpec, holder: Holder) -> Lead:
         """Return the lead of a line."""
         lead_id = derived_time_ordered_id(self.started_at, self.import_id, str(number))
-        return spec.lead(lead_id, self.owner.user_id, self.started_at, opted_out=holder.opted_out)
+        return spec.lead(lead_id, self.owner.user_id, self.started_at, holder)
+
+
+class _New(NamedTuple):
+    """A lead to be written, those who have its phone, and its line."""
+
+    lead: Lead
+    holder: Holder
+    line: ImportLine
 
 
 class Importer:
@@ -101,13 +110,13 @@ class Importer:
                 break
             self._check_references(together, known)
             holders = self._store.holders(line.spec.phone for line in together if line.spec)
-            leads = [lead for line in together if (lead := self._lead(batch, line, holders))]
-            by_id = {line.lead_id: line for line in together if line.lead_id}
+            leads = [new for line in together if (new := self._lead(batch, line, holders))]
             for chunk in _chunks(leads):
                 if time_left() < RESERVE_MS:
-                    _forget(by_id, chunk)
+                    for new in chunk:
+                        new.line.lead_id = None
                 else:
-                    self._write(batch, chunk, by_id)
+                    self._write(batch, chunk)
         return Imported(batch.import_id, lines)
 
     def _begin(self, by: Act) -> tuple[str, int]:
@@ -139,7 +148,7 @@ class Importer:
             if missing:
                 line.refuse(_does_not_exist(*missing))
 
-    def _lead(self, batch: _Batch, line: ImportLine, holders: dict[str, Holder]) -> Lead | None:
+    def _lead(self, batch: _Batch, line: ImportLine, holders: dict[str, Holder]) -> _New | None:
         """Return the lead that a line becomes; None if it is refused, or was added by an earlier request."""
         if line.spec is None:
             return None
@@ -148,51 +157,41 @@ class Importer:
         if lead.id in holder.lead_ids:
             line.lead_id = lead.id
             return None
-        if batch.owner.user_id in holder.owners:
-            line.refuse("phone: a lead of this owner has it")
-            return None
-        if holder.owners and batch.owner.exclusive:
-            line.refuse("phone: a lead of another owner has it")
+        if holder.refuses(batch.owner.user_id, exclusive=batch.owner.exclusive):
+            whose = "this" if batch.owner.user_id in holder.owners else "another"
+            line.refuse(f"phone: a lead of {whose} owner has it")
             return None
         line.lead_id = lead.id
-        return lead
+        return _New(lead, holder, line)
 
-    def _write(self, batch: _Batch, leads: list[Lead], by_id: dict[str, ImportLine]) -> None:
+    def _write(self, batch: _Batch, chunk: list[_New]) -> None:
         """Write leads in one transaction, without those that it refuses."""
         for _ in range(MAX_CONFLICT_RETRIES):
-            if not leads:
+            if not chunk:
                 return
             writer, actor = self._store.writer(), batch.by.actor
-            for lead in leads:
-                exclusive, import_id = batch.owner.exclusive, batch.import_id
-                self._leads.put(writer, lead, exclusive=exclusive, actor=actor, what="imported", import_id=import_id)
-            after = {"created": len(leads), "owner_id": batch.owner.user_id, "consent_declared": batch.declared}
+            for new in chunk:
+                self._leads.put(writer, new.lead, new.holder, actor, "imported", import_id=batch.import_id)
+            after = {"created": len(chunk), "owner_id": batch.owner.user_id, "consent_declared": batch.declared}
             entry = LedgerEntry(actor, "lead.import", f"lead-import:{batch.import_id}", after=after)
             self._leads.ledger.sign(writer.transaction, entry)
             try:
                 retry_on_conflict(writer.fill().commit)
             except TransactionRejected as refused:
-                leads = [lead for lead in leads if not self._was_refused(batch, lead, refused, by_id[lead.id])]
+                chunk = self._after(batch, chunk, refused)
                 continue
             return
         raise Unavailable("too many changes at once; send the import again")
 
-    def _was_refused(self, batch: _Batch, lead: Lead, refused: TransactionRejected, line: ImportLine) -> bool:
-        """Return whether a transaction refused a lead, and give its line the verdict."""
-        for kind, one in _references(line):
-            if f"ref:{kind}:{one}" in refused.failed:
-                line.refuse(_does_not_exist(kind, one))
-        if f"lead:{lead.id}" in refused.failed:
-            return True  # another request of this import has added it
-        if f"reach:{lead.id}" in refused.failed:
-            owners = (refused.failed[f"reach:{lead.id}"] or {}).get("owners", ())
-            whose = "this" if batch.owner.user_id in owners else "another"
-            line.refuse(
-                f"phone: a lead of {whose} owner has it" if owners else "phone: the person just opted out, or in"
-            )
-        if line.problem:
-            line.lead_id = None
-        return bool(line.problem)
+    def _after(self, batch: _Batch, chunk: list[_New], refused: TransactionRejected) -> list[_New]:
+        """Return what is to be written again after a transaction was refused; the other lines have their verdicts."""
+        lines = [new.line for new in chunk]
+        for line in lines:
+            missing = next((one for one in _references(line) if "ref:{}:{}".format(*one) in refused.failed), None)
+            if missing:
+                line.refuse(_does_not_exist(*missing))
+        holders = self._store.holders(line.spec.phone for line in lines if line.spec)
+        return [new for line in lines if (new := self._lead(batch, line, holders))]
 
 
 def _references(line: ImportLine) -> Iterator[tuple[ReferenceKind, str]]:
@@ -206,25 +205,22 @@ def _does_not_exist(kind: ReferenceKind, reference_id: str) -> str:
     return f"{FIELD_OF[kind]}: {kind} {reference_id} does not exist"
 
 
-def _chunks(leads: Sequence[Lead]) -> Iterator[list[Lead]]:
-    """Yield leads as many as fit into a transaction: three items each, and one for each thing that they refer to."""
-    chunk: list[Lead] = []
-    referred: set[str | None] = set()
-    for lead in leads:
-        more = referred | {f"client {lead.client_id}", lead.project_id}
-        if 3 * (len(chunk) + 1) + len(more) + 2 > TRANSACTION_LIMIT:
+def _chunks(new: Sequence[_New]) -> Iterator[list[_New]]:
+    """Yield leads as many as fit into a transaction.
+
+    Three items each, one for each thing that they refer to, two for each lead of another owner with the phone.
+    """
+    chunk: list[_New] = []
+    size, referred = 0, set[tuple[ReferenceKind, str]]()
+    for one in new:
+        needs, refers = 3 + 2 * len(one.holder.lead_ids), set(_references(one.line))
+        if chunk and size + needs + len(referred | refers) + 2 > TRANSACTION_LIMIT:
             yield chunk
-            chunk, more = [], {f"client {lead.client_id}", lead.project_id}
-        chunk.append(lead)
-        referred = more
+            chunk, size, referred = [], 0, set()
+        chunk.append(one)
+        size, referred = size + needs, referred | refers
     if chunk:
         yield chunk
-
-
-def _forget(by_id: dict[str, ImportLine], leads: Sequence[Lead]) -> None:
-    """Take back the verdicts of leads that are not written."""
-    for lead in leads:
-        by_id[lead.id].lead_id = None
 
 
 @lru_cache(maxsize=1)

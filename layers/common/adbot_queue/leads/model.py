@@ -226,6 +226,7 @@ class Lead:
         touches: messages that were handed to Twilio by the automation.
         open_entry: its entry that is queued, handed or sending. last_entry: its latest entry, open or not.
         taken_by: the user who writes to the person himself, since taken_at.
+        shared: another owner has, or had, the person as a lead too.
         request: the Idempotency-Key that added it, hashed, and the fingerprint of its request.
     """
 
@@ -253,6 +254,7 @@ class Lead:
     last_entry: EntryKey | None = None
     taken_by: str | None = None
     taken_at: int | None = None
+    shared: bool = False
     request: str | None = None
     version: int = 1
 

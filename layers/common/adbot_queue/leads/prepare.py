@@ -64,6 +64,10 @@ class Plan:
         is_fixed = self.day and self.day.state is not DayState.PREPARED
         return self.day.capacity if self.day and is_fixed else self.settings.capacity
 
+    def holds(self, lead: Lead) -> bool:
+        """Return whether a person is kept from other owners' queues: only a shared one can be in one."""
+        return self.settings.exclusive and lead.shared
+
     @property
     def room(self) -> int:
         """Entries that still fit."""
@@ -150,13 +154,22 @@ class Preparer:
         """
         result = self._begin(self._plan(owner_id, date))
         candidates = self._candidates(result)
-        size = (TRANSACTION_LIMIT - 2) // (4 if result.plan.settings.exclusive else 3)
-        while chunk := list(islice(candidates, min(size, result.plan.room))):
+        while chunk := self._chunk(candidates, result.plan):
             if time_left() < RESERVE_MS:
                 result.is_complete = False
                 break
             self._add(chunk, result, by)
         return self._end(result)
+
+    @staticmethod
+    def _chunk(candidates: Iterator[Candidate], plan: Plan) -> list[Candidate]:
+        """Return as many as fit into a transaction: three items each, four with the person."""
+        chunk: list[Candidate] = []
+        size = 2  # the day, and the ledger's entry
+        while len(chunk) < plan.room and size + 4 <= TRANSACTION_LIMIT and (one := next(candidates, None)):
+            chunk.append(one)
+            size += 4 if plan.holds(one.lead) else 3
+        return chunk
 
     # Reading
 
@@ -252,8 +265,8 @@ class Preparer:
     def _transaction(self, plan: Plan, chunk: Sequence[Candidate], by: Act) -> tuple[Writer, Day]:
         """Return what queues these leads, and the day as it is then.
 
-        Items of each lead: the entry (new), the lead (refuses another version), its trail, and of an exclusive owner
-        the person (refuses one in another owner's queue). The day refuses more than its capacity.
+        Items of each lead: the entry (new), the lead (refuses another version), its trail, and if another owner has the
+        person too, the person (refuses another owner's queue). The day refuses more than its capacity.
         """
         now, writer, owner_id = self._store.now(), self._store.writer(), plan.settings.user_id
         first = plan.day.counts.get("prepared", 0) if plan.day else 0
@@ -262,7 +275,7 @@ class Preparer:
             writer.entry(None, Entry(key, EntryState.QUEUED, plan.step.content_sid, variables, now))
             writer.lead(lead, lead.changed(now, open_entry=key, last_entry=key))
             writer.trail(lead.id, "prepared", by.actor, date=plan.date)
-            if plan.settings.exclusive:
+            if plan.holds(lead):
                 writer.hold(lead, plan.date)
         day = self._put_day(writer, plan)
         target = f"lead-day:{owner_id}#{plan.date}"

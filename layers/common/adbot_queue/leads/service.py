@@ -7,7 +7,7 @@ and the ledger entry of the person who acts.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from adbot_queue.leads.model import DEFAULT_PRIORITY, UNKNOWN_CONSENT, Cause, Co
 from adbot_queue.leads.references import ReferenceKind
 from adbot_queue.leads.store import Holder, LeadStore
 from adbot_queue.leads.writer import Writer
-from adbot_queue.ledger import Actor, Ledger, LedgerEntry
+from adbot_queue.ledger import SYSTEM, Actor, Ledger, LedgerEntry
 
 MAX_SEARCHED_PAGES = 10
 
@@ -56,7 +56,7 @@ class LeadSpec:
     consent: Consent = UNKNOWN_CONSENT
     tz: str | None = None
 
-    def lead(self, lead_id: str, owner_id: str, now: int, *, opted_out: bool, request: str | None = None) -> Lead:
+    def lead(self, lead_id: str, owner_id: str, now: int, holder: Holder, request: str | None = None) -> Lead:
         """Return the lead that it becomes; a person who opted out before stays opted out."""
         return Lead(
             lead_id,
@@ -67,12 +67,13 @@ class LeadSpec:
             now,
             now,
             project_id=self.project_id,
-            status=Status.OPTED_OUT if opted_out else Status.NEW,
+            status=Status.OPTED_OUT if holder.opted_out else Status.NEW,
             priority=self.priority,
             source=self.source,
             fields=self.fields,
             consent=self.consent,
             tz=self.tz,
+            shared=bool(holder.owners),
             request=request,
         )
 
@@ -144,8 +145,8 @@ class LeadService:
     def add(self, owner_id: str, spec: LeadSpec, by: Act) -> Added:
         """Add a lead to a user's.
 
-        Items: the lead (new), the phone (refuses a second lead of the owner; of an exclusive owner any), the references
-        (refuse what does not exist), trail, ledger.
+        Items: the lead (new), the phone (refuses other owners than were read), leads of other owners with it, the
+        references (refuse what does not exist), trail, ledger.
 
         Raises:
             Invalid: owner, client or project does not exist.
@@ -162,26 +163,35 @@ class LeadService:
         def attempt() -> Added:
             holder = self.store.holders([spec.phone]).get(spec.phone, NO_HOLDER)
             request = f"{key}:{by.fingerprint}" if key else None
-            lead = spec.lead(lead_id, owner_id, now, opted_out=holder.opted_out, request=request)
+            lead = spec.lead(lead_id, owner_id, now, holder, request)
+            if holder.refuses(owner_id, exclusive=settings.exclusive):
+                return self._taken_phone(spec.phone, lead, key, by)
             writer = self.store.writer()
-            self.put(writer, lead, exclusive=settings.exclusive, actor=by.actor, what="created")
+            self.put(writer, lead, holder, by.actor, "created")
             self._sign(writer, by.actor, "lead.create", lead.id, after={"owner_id": owner_id, **_references(lead)})
             try:
                 writer.commit()
             except TransactionRejected as refused:
                 raise_unknown_reference(refused)
-                return self._taken_phone(spec.phone, lead, key, by)
+                raise TransactionConflict("the phone's owners") from refused
             return Added(lead)
 
         return retry_on_conflict(attempt)
 
-    @staticmethod
-    def put(writer: Writer, lead: Lead, *, exclusive: bool, actor: Actor, what: str, **detail: Any) -> None:
+    def put(self, writer: Writer, lead: Lead, holder: Holder, actor: Actor, what: str, **detail: Any) -> None:
         """Add a new lead, its phone, its references and the start of its trail to a transaction."""
         writer.create(lead)
-        writer.join(lead, lead.phone, exclusive=exclusive, opted_out=lead.status is Status.OPTED_OUT)
+        self._join(writer, lead, holder)
         writer.trail(lead.id, what, actor, source=lead.source or None, consent=lead.consent.state.value, **detail)
         check_references(writer, lead)
+
+    def _join(self, writer: Writer, lead: Lead, holder: Holder) -> None:
+        """Name the lead under its phone, and have leads of other owners know that they share the person."""
+        writer.join(lead, lead.phone, owners=holder.owners, opted_out=holder.opted_out)
+        for other in self.store.leads(holder.lead_ids).values():
+            if not other.shared:
+                writer.lead(other, other.changed(self.store.now(), shared=True))
+                writer.trail(other.id, "shared", SYSTEM)
 
     def _taken_phone(self, phone: str, lead: Lead, key: str | None, by: Act) -> Added:
         """Say whose phone it is; the lead itself if this request, or an earlier one under its key, has added it."""
@@ -195,8 +205,6 @@ class LeadService:
             return Added(mine, replayed=True)
         if mine:
             raise Conflict(f"phone: lead {mine.id} of this owner has it", lead_id=mine.id)
-        if not others:
-            raise TransactionConflict("the person opted out, or in, at the same time")
         if by.sees_only:
             raise Conflict("phone: a lead of another owner has it")
         raise Conflict("phone: a lead of another owner has it", owner_ids=sorted(other.owner_id for other in others))
@@ -224,9 +232,9 @@ class LeadService:
                 return before
             after = self._changed(before, changes)
             writer = self.store.writer()
-            writer.lead(before, after)
             if "phone" in changes:
-                self._change_phone(writer, before, after)
+                after = self._change_phone(writer, before, after)
+            writer.lead(before, after)
             check_references(writer, after)
             writer.trail(lead_id, "changed", by.actor, fields=sorted(changes), status=changes.get("status"))
             was = {name: _plain(getattr(before, name)) for name in changes if name not in _PERSONAL}
@@ -236,8 +244,6 @@ class LeadService:
                 writer.commit()
             except TransactionRejected as refused:
                 raise_unknown_reference(refused)
-                if f"reach:{lead_id}" in refused.failed:
-                    raise Conflict("phone: another lead has it") from refused
                 raise TransactionConflict("lead") from refused
             return after
 
@@ -258,13 +264,16 @@ class LeadService:
             raise Invalid.field("status", f"must be one of {allowed}; others follow from messages and replies")
         return before.after(PERSONS_CAUSES[status], now, **others)
 
-    def _change_phone(self, writer: Writer, before: Lead, after: Lead) -> None:
+    def _change_phone(self, writer: Writer, before: Lead, after: Lead) -> Lead:
         settings = self.store.user(before.owner_id)
         holder = self.store.holders([after.phone]).get(after.phone, NO_HOLDER)
         if holder.opted_out:
             raise Conflict("phone: this person opted out")
+        if holder.refuses(before.owner_id, exclusive=settings is None or settings.exclusive):
+            raise Conflict("phone: another lead has it")
         writer.leave(before, before.phone)
-        writer.join(after, after.phone, exclusive=settings is None or settings.exclusive, opted_out=False)
+        self._join(writer, after, holder)
+        return replace(after, shared=bool(holder.owners))
 
     def _sign(
         self,

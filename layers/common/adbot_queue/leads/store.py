@@ -34,6 +34,10 @@ class Holder(NamedTuple):
     owners: frozenset[str]
     opted_out: bool
 
+    def refuses(self, owner_id: str, *, exclusive: bool) -> bool:
+        """Return whether the person cannot become a lead of an owner: his own, or of an exclusive owner any."""
+        return owner_id in self.owners or (exclusive and bool(self.owners))
+
 
 class Case(NamedTuple):
     """An entry, its lead and its day, as far as they exist."""

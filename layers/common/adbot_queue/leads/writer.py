@@ -6,7 +6,7 @@ concern it. Tags of refused parts, as in `TransactionRejected.failed`:
     lead:<id>             it changed since it was read, or (new) it exists
     entry:<lead>          its state is another one, or (new) it exists
     day:<owner>#<date>    it changed since it was read, is in another state, or has no room
-    reach:<lead>          the phone has a lead of this owner (or, exclusive, of any), or another owner's queue has it
+    reach:<lead>          the owners of the phone changed since they were read, or another owner's queue has it
     ref:<kind>:<id>       what the lead refers to does not exist
 """
 
@@ -109,17 +109,15 @@ class Writer:
 
     # Who has a phone
 
-    def join(self, lead: Lead, address: str, *, exclusive: bool, opted_out: bool) -> None:
+    def join(self, lead: Lead, address: str, *, owners: frozenset[str], opted_out: bool) -> None:
         """Name the lead under an address, a phone or a WhatsApp id.
 
-        Refused if the owner has a lead there, if `exclusive` and any owner has one, and if it opted out, or not, since
-        it was read.
+        Refused if its owners are not these any more, and if it opted out, or in, since it was read.
         """
-        alone = "attribute_not_exists(owners)"
-        condition = alone if exclusive else f"({alone} OR NOT contains(owners, :owner))"
+        condition = "owners = :were" if owners else "attribute_not_exists(owners)"
         condition += f" AND attribute_{'exists' if opted_out else 'not_exists'}(opted_out_at)"
-        owner = {} if exclusive else {"owner": lead.owner_id}
-        self._reach(address, "ADD lead_ids :ids, owners :set", condition, lead=lead, **_sets(lead), **owner)
+        were = {"were": owners} if owners else {}
+        self._reach(address, "ADD lead_ids :ids, owners :set", condition, lead=lead, **_sets(lead), **were)
 
     def leave(self, lead: Lead, address: str) -> None:
         """Take the lead's name from an address."""
