@@ -187,8 +187,9 @@ class Outreach:
         return messages.page(self.store, lead.id, 100, None)[0]
 
     def trail(self, lead: Lead) -> list[str]:
-        """What happened to a lead, oldest first."""
-        return [entry["what"] for entry in reversed(self.store.trail(lead.id, 100, None)[0])]
+        """What happened to a lead, oldest first, without that another owner has the person too."""
+        whats = [entry["what"] for entry in reversed(self.store.trail(lead.id, 100, None)[0])]
+        return [what for what in whats if what != "shared"]
 
     def write(self, phone: str, text: str = "", **said: Any) -> Answer:
         """Have a person write to us; the answer of our webhook."""
