@@ -95,7 +95,7 @@ def seconds(code: str, env: dict[str, str]) -> float:
 def trigger_of(folder: Path) -> str:
     """What calls a function, as its code says."""
     code = (folder / "app.py").read_text()
-    if "api = Api(" in code:
+    if "api = Api(" in code or "console = Console(" in code:
         return "http"
     return "batch" if "core.consume" in code else "schedule"
 
