@@ -478,6 +478,12 @@ def test_what_addresses_are_hashed_with_is_read_where_messages_are_sent_and_repo
     assert readers == messages | {"LeadsRole", "LeadQueueRole", "OutreachRole", "InboundRole"}
 
 
+def test_what_leads_refer_to_is_deleted_by_no_function_that_works_leads() -> None:
+    for role in ("LeadsRole", "LeadQueueRole"):
+        actions = {action for name, statement in statements() if name == role for action in statement["Action"]}
+        assert not {"dynamodb:DeleteItem", "dynamodb:BatchWriteItem"} & actions
+
+
 def test_keys_are_only_spoken_of_when_there_is_one() -> None:
     speaking = {
         name for name, statement in statements() if any(action.startswith("kms:") for action in statement["Action"])
