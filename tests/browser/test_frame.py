@@ -260,6 +260,24 @@ def test_12_a_session_that_ended_leads_back_to_the_same_address(open_as: Open, w
     page.wait_for_url("**/console/health?level=SWITCH")
 
 
+def test_12_what_was_typed_is_kept_when_the_session_ended_meanwhile(open_as: Open, watch: Watch, stack: Stack) -> None:
+    watch.expected += ["401", "404 .*favicon", "status of 40"]
+    page = open_as("admin", "/console/queues/codes")
+    page.get_by_role("button", name="Pause…").click()
+    page.locator("#pause").get_by_label("Reason").fill("a long story")
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Pause codes").click()
+    page.wait_for_selector("#username")
+    user = stack["users"]["admin"]
+    page.fill("#username", user["username"])
+    page.fill("#password", user["password"])
+    page.click("button[type=submit]")
+    page.wait_for_url("**/console/queues/codes")
+    expect(page.locator("#pause")).to_be_visible()
+    expect(page.locator("#pause").get_by_label("Reason")).to_have_value("a long story")
+    page.locator("#pause").get_by_role("button", name="Cancel").click()
+
+
 def test_13_jobs_waiting_are_the_sum_of_the_rows(open_as: Open) -> None:
     page = open_as("viewer", "/console")
     total = page.locator("#figure-jobs-waiting .figure-value").inner_text()

@@ -83,7 +83,7 @@ def forget_cached() -> None:
 
     Clients stay: moto answers those that were made before as well, and making one takes as long as a whole test.
     """
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():  # a thread or a finaliser may import meanwhile
         if name.startswith("adbot_queue") and not name.startswith(_KEPT):
             for clear in _caches(module):
                 clear()

@@ -54,6 +54,24 @@ if (interval) {
   window.console_ = {refresh: now};
 }
 
+// A session that ended keeps what was typed: it is put back when the same page opens again after the sign-in.
+const DRAFT = "draft";
+document.addEventListener("htmx:before:response", ({detail: {ctx}}) => {
+  const form = ctx.response.status === 401 && ctx.sourceElement?.closest?.("form");
+  if (!form) return;
+  const fields = [...form.querySelectorAll(TEXT)].filter((one) => one.name && one.type !== "password").map((one) => [one.name, one.value]);
+  try { sessionStorage.setItem(DRAFT, JSON.stringify({page: location.pathname + location.search, form: form.id, fields})); } catch { /* lost with the page */ }
+});
+try {
+  const draft = JSON.parse(sessionStorage.getItem(DRAFT));
+  const form = draft?.page === location.pathname + location.search && document.getElementById(draft.form);
+  if (form) {
+    sessionStorage.removeItem(DRAFT);
+    form.closest("dialog")?.showModal();
+    for (const [name, value] of draft.fields) form.elements[name].value = value;
+  }
+} catch { /* nothing was kept */ }
+
 // Dialogs, the answer, the menu on phones, the drawer.
 let opener = null;
 document.addEventListener("click", (event) => {
@@ -81,7 +99,7 @@ document.addEventListener("input", (event) => {
 });
 const arm = (form) => form.querySelector(".dialog-foot button:not([data-closes])").setAttribute("aria-disabled", form.elements.confirm.value !== form.dataset.confirm);
 document.querySelectorAll("form[data-confirm]").forEach(arm);
-document.querySelectorAll("dialog[open]").forEach((one) => { one.close(); one.showModal(); });
+document.querySelectorAll("dialog[open]:not(:modal)").forEach((one) => { one.close(); one.showModal(); });
 document.addEventListener("submit", (event) => { if ($("[aria-disabled=true]:focus", event.target) || event.submitter?.ariaDisabled === "true") { event.preventDefault(); event.stopImmediatePropagation(); } }, true);
 document.addEventListener("keydown", (event) => { if (event.key === "Escape" && !$("dialog[open]")) { if ($("#nav[data-open]")) $("[data-menu]").click(); else if ($("#drawer")?.children.length) close(); else $("#answer")?.replaceChildren(); } });
 })();
