@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adbot_queue.console.app import EVERYONE, Console, Route
-from adbot_queue.core.http import ADMINS, CUSTOMERS, LARGE_BODY, OWNERS, STAFF
+from adbot_queue.core.http import ADMINS, CUSTOMERS, LARGE_BODY, LEAD_READERS, OWNERS, SALES, STAFF
 
 console = Console(
     [
@@ -35,6 +35,26 @@ console = Console(
         Route("POST /console/jobs/{id}/edit", "jobs:check", ADMINS, keyed=False),
         Route("POST /console/jobs/{id}/retry", "jobs:retry", ADMINS),
         Route("POST /console/jobs/{id}/cancel", "jobs:cancel", ADMINS),
+        Route("GET /console/leads", "leads:index", LEAD_READERS),
+        Route("GET /console/leads/export.csv", "leads:download", LEAD_READERS),
+        Route("GET /console/leads/queue", "lead_day:show", LEAD_READERS),
+        Route("GET /console/leads/queue/export.csv", "lead_day:download", LEAD_READERS),
+        Route("POST /console/leads/queue/prepare", "lead_day:make", SALES),
+        Route("POST /console/leads/queue/start", "lead_day:start", SALES),
+        Route("POST /console/leads/queue/stop", "lead_day:stop", SALES),
+        Route("GET /console/leads/settings", "lead_day:settings", LEAD_READERS),
+        Route("POST /console/leads/settings", "lead_day:put_settings", SALES),
+        Route("GET /console/leads/inbox", "outreach:inbox", LEAD_READERS),
+        Route("POST /console/leads/inbox/{id}/match", "outreach:match", SALES),
+        Route("GET /console/leads/team", "outreach:team", LEAD_READERS),
+        Route("GET /console/leads/{id}", "leads:show", LEAD_READERS),
+        Route("POST /console/leads/{id}/take", "leads:take", SALES),
+        Route("POST /console/leads/{id}/release", "leads:release", SALES),
+        Route("POST /console/leads/{id}/assign", "leads:assign", SALES),
+        Route("POST /console/leads/{id}/status", "leads:change", SALES),
+        Route("POST /console/leads/{id}/consent", "leads:consent", SALES),
+        Route("POST /console/leads/{id}/messages", "leads:write", SALES),
+        Route("GET /console/templates", "outreach:listed", LEAD_READERS),
         Route("GET /console/bots", "bots:index", STAFF),
         Route("POST /console/bots/resolve", "bots:resolve", ADMINS),
         Route("GET /console/bots/{id}", "bots:show", STAFF),

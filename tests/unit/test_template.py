@@ -421,6 +421,7 @@ def test_a_providers_credentials_are_read_only_where_it_is_spoken_to() -> None:
             "OwnsSegmentSecret": {"AnalyticsWorkerRole"},
             "OwnsTwilioSecret": {
                 *("CodesWorkerRole", "MessagesWorkerRole", "DeliveryRole", "OtpRole", "OutreachRole", "InboundRole"),
+                "ConsoleRole",
             },
             "OwnsSolanaSecret": {"MoneyWorkerRole"},
         }.items()
@@ -475,7 +476,7 @@ def test_what_addresses_are_hashed_with_is_read_where_messages_are_sent_and_repo
     }
 
     messages = {"EmailWorkerRole", "MessagesWorkerRole", "DeliveryRole"}
-    assert readers == messages | {"LeadsRole", "LeadQueueRole", "OutreachRole", "InboundRole"}
+    assert readers == messages | {"LeadsRole", "LeadQueueRole", "OutreachRole", "InboundRole", "ConsoleRole"}
 
 
 def test_what_leads_refer_to_is_deleted_by_no_function_that_works_leads() -> None:

@@ -22,6 +22,12 @@ PAGES = (
     "/console/stock",
     "/console/stock/uploads",
     "/console/ledger",
+    "/console/leads",
+    "/console/leads/queue",
+    "/console/leads/settings",
+    "/console/leads/inbox",
+    "/console/leads/team",
+    "/console/templates",
 )
 
 

@@ -22,8 +22,8 @@ TEMPLATE = unroll(SOURCE)
 RESOURCES = TEMPLATE["Resources"]
 FUNCTIONS = {name: item for name, item in RESOURCES.items() if item["Type"] == "AWS::Serverless::Function"}
 
-MAX_ENVIRONMENT = 3600
-"""Bytes of a function's environment as JSON. AWS allows 4,096 and refuses the deployment above that."""
+MAX_ENVIRONMENT = 3850
+"""Bytes of a function's environment as JSON, at the longest names. AWS refuses a deployment above 4,096."""
 MAX_RESOURCES = 400
 """AWS refuses a stack of more than 500."""
 

@@ -30,7 +30,7 @@ from adbot_queue.console.sessions import Session
 from adbot_queue.core import events, problems, telemetry
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import AppError, Conflict, Forbidden, Invalid, NotFound, Unauthenticated, UnknownEvent
-from adbot_queue.core.http import MAX_BODY, OWNERS, STAFF
+from adbot_queue.core.http import MAX_BODY, OWNERS, SALES, STAFF
 from adbot_queue.core.settings import variable
 from adbot_queue.core.telemetry import logger
 
@@ -124,6 +124,8 @@ def _answer(route: Route, visit: Visit) -> dict[str, Any]:
     visit = replace(visit, session_or_none=session)
     if session is None and route.roles is not EVERYONE:
         return _sign_in_first(visit)
+    if session and visit.path == sign_in.HOME and not session.groups & STAFF:
+        return _redirect(Redirect("/console/leads/queue" if session.groups & SALES else "/my"))
     _check_role(route, session)
     if visit.method == "POST":
         _check_origin(visit, session)

@@ -17,7 +17,7 @@ PACKED = FOLDER / "packed"
 PATH = "/console/static"
 
 PARTS = {
-    "console.css": ("tokens.css", "frame.css", "parts.css", "jobs.css", "sell.css", "public.css"),
+    "console.css": ("tokens.css", "frame.css", "parts.css", "jobs.css", "sell.css", "public.css", "leads.css"),
     "console.js": ("htmx.min.js", "live.js", "select.js", "upload.js", "keys.js", "chart.js"),
 }
 """Joined files and their parts, in order."""

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from adbot_queue.console import assets, figures, formats, forms, keys, snapshot
 from adbot_queue.console.request import Done, Page, Visit
 from adbot_queue.core.errors import AppError
-from adbot_queue.core.http import STAFF
+from adbot_queue.core.http import LEAD_READERS, SALES, STAFF
 from adbot_queue.core.ids import fingerprint
 from adbot_queue.core.settings import variable
 
@@ -155,4 +155,6 @@ def _roles(visit: Visit) -> Mapping[str, bool]:
         "own": bool(groups & {"owner"}),
         "act": bool(groups & {"owner", "admin"}),
         "see": bool(groups & STAFF),
+        "sell": bool(groups & SALES),
+        "read_leads": bool(groups & LEAD_READERS),
     }
