@@ -24,7 +24,7 @@ from adbot_queue.leads import calendar, templates
 from adbot_queue.leads import store as lead_store
 from adbot_queue.leads.model import Day, DayState, Entry, EntryState
 from adbot_queue.leads.store import LeadStore
-from adbot_queue.leads.templates import KnownTemplate, Templates
+from adbot_queue.leads.templates import KnownTemplate, TemplateList, Templates
 from adbot_queue.ledger import Actor, Ledger, LedgerEntry
 
 RUN = "run-lead-queue"
@@ -115,8 +115,9 @@ class Automation:
             raise Conflict(f"nothing is queued for {day.date}", state=day.state.value)
         if first.content_sid in checked:
             return
-        known = {one.template.sid: one for one in self._templates.fresh().items}
-        if problem := problem_of(known.get(first.content_sid)):
+        if problem_of(_named(self._templates.fresh(), first.content_sid)) and (
+            problem := problem_of(_named(self._templates.refresh(), first.content_sid))
+        ):
             raise Conflict(f"content_sid: {problem}", content_sid=first.content_sid)
         checked.add(first.content_sid)
 
@@ -151,6 +152,10 @@ class Automation:
             writer.transaction.create("job", self._jobs.store.table, item_of(job))
         self._ledger.sign(writer.transaction, entry)
         writer.commit()
+
+
+def _named(known: TemplateList, content_sid: str) -> KnownTemplate | None:
+    return next((one for one in known.items if one.template.sid == content_sid), None)
 
 
 def problem_of(known: KnownTemplate | None) -> str | None:
