@@ -28,6 +28,8 @@ PAGES = (
     "/console/leads/inbox",
     "/console/leads/team",
     "/console/templates",
+    "/console/schedules",
+    "/console/schedule-form",
 )
 
 

@@ -114,12 +114,19 @@ def age_of(context: Context, value: int | str | None) -> str:
     return NOTHING if value is None else age(millis_of(value), context["now"])
 
 
+@pass_context
+def until(context: Context, value: int) -> str:
+    """How long until a moment, without "in"."""
+    return age(context["now"], value)
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
     "duration": duration,
     "money": money,
     "time": time_element,
     "age": age_of,
+    "until": until,
     "short_id": short_id,
     "iso": lambda value: iso(millis_of(value)),
 }

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfoNotFoundError
 
 from adbot_queue.core import zones
 from adbot_queue.schedules.cron import LAST_YEAR, BadExpression, Cron
-from adbot_queue.schedules.cron_dialects import nickname
+from adbot_queue.schedules.cron_dialects import nickname, six_fields
 
 MINUTE_MS = 60_000
 
@@ -128,6 +128,14 @@ class Recurrence:
         floor = after if self.start is None else max(after, self.start - 1)
         ticks = (tick for tick in self._backward(ceiling) if tick <= ceiling)
         return takewhile(lambda tick: tick > floor, ticks)
+
+    def skipped(self, after: int, until: int) -> list[datetime]:
+        """Wall-clock times between two moments at which it does not tick, because clocks go forward over them."""
+        if not self.cron or self.cron.is_interval:
+            return []
+        first, last = self._local(after), self._local(until)
+        times = takewhile(lambda wall: wall <= last, self.cron.forward(first.date()))
+        return [wall for wall in times if wall > first and not self._moments(wall)]
 
     def _forward(self, floor: int) -> Iterator[int]:
         if self.cron:
@@ -247,6 +255,19 @@ def _unwrapped(text: str) -> str:
     except BadExpression as error:
         return str(error)
     return f"cron fields stand in parentheses: cron({text})"
+
+
+def suggestion(text: str) -> str | None:
+    """Return the expression that a text of another scheduler's dialect means, None if there is none."""
+    inner = re.sub(r"^cron\((.*)\)$", r"\1", " ".join(text.split()))
+    found = nickname(inner)
+    if found is None and (six := six_fields(inner.upper().split())):
+        try:
+            Cron.parse(six)
+        except BadExpression:
+            return None
+        found = f"cron({six})"
+    return found
 
 
 def _interval(text: str) -> int:

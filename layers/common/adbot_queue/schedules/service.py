@@ -42,11 +42,12 @@ HISTORY_PAGE_SIZE = 10
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Who changes something, and under which Idempotency-Key."""
+    """Who changes something, under which Idempotency-Key, and why."""
 
     actor: Actor
     key: str | None = None
     fingerprint: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class Schedules:
         spec, job_queue = _checked(spec, now)
         new = Schedule(name, spec, job_queue, now, now, anchor=now, decided_until=now, id=time_ordered_id(now))
         new = new.decided(now, None)
-        sign = self._signed("schedule.create", command.actor, name, None, new)
+        sign = self._signed("schedule.create", command.actor, name, None, new, command.reason)
         try:
             retry_on_conflict(lambda: self._store.create(new, now, sign, record))
         except KeyInUse:
@@ -112,7 +113,15 @@ class Schedules:
             raise Conflict(f"schedule {name} exists already") from stale
         return Created(new)
 
-    def change(self, name: str, spec: ScheduleSpec, version: int | None, actor: Actor) -> Schedule:
+    def check(self, spec: ScheduleSpec, before: Schedule | None = None) -> ScheduleSpec:
+        """Return what is specified, tidied, as `create` or (with `before`) `change` would save it.
+
+        Raises:
+            Invalid: a field breaks its rule.
+        """
+        return _checked(spec, self._now(), before)[0]
+
+    def change(self, name: str, spec: ScheduleSpec, version: int | None, actor: Actor, reason: str = "") -> Schedule:
         """Replace what a schedule says. Saying what it says already changes nothing.
 
         Args:
@@ -120,6 +129,7 @@ class Schedules:
             spec: all that it shall say.
             version: the one that the caller has seen; None: whichever it is.
             actor: who wants it.
+            reason: for the ledger.
 
         Raises:
             NotFound: it does not exist.
@@ -137,13 +147,13 @@ class Schedules:
             current, now = self._unchanged(before), self._now()
             withdrawal = self._store.withdrawal(name, now)
             after = current.changed(checked, job_queue, now, withdrawal)
-            sign = self._signed("schedule.change", actor, name, current, after)
+            sign = self._signed("schedule.change", actor, name, current, after, reason)
             self._store.change(current, after, withdrawal, now, sign)
             return after
 
         return retry_on_conflict(attempt, (TransactionConflict, StaleVersion))
 
-    def remove(self, name: str, actor: Actor) -> Schedule:
+    def remove(self, name: str, actor: Actor, reason: str = "") -> Schedule:
         """Remove a schedule; return it as it was.
 
         Raises:
@@ -154,7 +164,7 @@ class Schedules:
 
         def attempt() -> Schedule:
             current, now = self._unchanged(before), self._now()
-            sign = self._signed("schedule.delete", actor, name, current, None)
+            sign = self._signed("schedule.delete", actor, name, current, None, reason)
             self._store.change(current, None, self._store.withdrawal(name, now), now, sign)
             return current
 
@@ -189,14 +199,18 @@ class Schedules:
         except IdempotencyMismatch as error:  # the schedule was changed since the same request came first
             enqueued = Enqueued(self._jobs.job(str(error.extra["job_id"])), replayed=True)
         job = enqueued.job
-        entry = LedgerEntry(command.actor, "schedule.run", f"schedule:{name}", after={"job_id": job.id})
+        entry = LedgerEntry(
+            command.actor, "schedule.run", f"schedule:{name}", after={"job_id": job.id}, reason=command.reason
+        )
         tick = Tick(job.created_at, TickOutcome.MANUAL, job.id)
         self._store.add_manual(name, tick, now, lambda transaction: self._ledger.sign(transaction, entry))
         return enqueued
 
-    def _signed(self, action: str, actor: Actor, name: str, before: Schedule | None, after: Schedule | None) -> Sign:
+    def _signed(
+        self, action: str, actor: Actor, name: str, before: Schedule | None, after: Schedule | None, reason: str
+    ) -> Sign:
         was, becomes = (one.spec.summary() if one else {} for one in (before, after))
-        entry = LedgerEntry(actor, action, f"schedule:{name}", was, becomes)
+        entry = LedgerEntry(actor, action, f"schedule:{name}", was, becomes, reason)
         return lambda transaction: self._ledger.sign(transaction, entry)
 
     def _replay(self, duplicate: DuplicateOf) -> Created:
