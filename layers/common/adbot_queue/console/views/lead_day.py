@@ -72,7 +72,7 @@ def show(visit: Visit) -> Reply:
         "following": following,
         "ahead": ahead,
         "next": [(entry, lead) for entry, lead in entries if entry.state in ("queued", "handed")],
-        "preview": None if visit.is_tick or not following else _preview(owner_id, following[0]),
+        "preview": _preview(visit, owner_id, following[0]) if following else None,
         "skipped_words": SKIPPED,
         "mine": owner_id == visit.session.user,
     }
@@ -86,12 +86,28 @@ def _days(settings: LeadSettings, today: str) -> dict[str, Day]:
     return {date: day for _, date, day in found if day}
 
 
-def _preview(owner_id: str, date: str) -> prepare.Prepared | AppError:
-    """Return what preparing would do now, or why it cannot be prepared."""
+def _preview(visit: Visit, owner_id: str, date: str) -> prepare.Prepared | AppError:
+    """Return what preparing would do now, or why it cannot be prepared.
+
+    It reads every lead that may be queued, so a refresh shows what a page of this process has found within a minute.
+    """
+    key = (owner_id, date)
+    at, found = _previews.get(key, (0, None))
+    if found is not None and visit.is_tick and not visit.has_acted and visit.now - at < PREVIEW_MS:
+        return found
     try:
-        return prepare.from_env().preview(owner_id, date)
+        found = prepare.from_env().preview(owner_id, date)
     except AppError as refused:
-        return refused
+        found = refused
+    while len(_previews) >= MAX_PREVIEWS:
+        _previews.pop(next(iter(_previews)))
+    _previews[key] = (visit.now, found)
+    return found
+
+
+PREVIEW_MS = 60_000
+MAX_PREVIEWS = 100
+_previews: dict[tuple[str, str], tuple[int, prepare.Prepared | AppError]] = {}
 
 
 def bar(day: Day) -> list[tuple[str, int, float, float]]:
@@ -119,7 +135,7 @@ def make(visit: Visit) -> Reply:
         text += f" {len(made.failed)} changed meanwhile; prepare again to take them in."
     if not made.is_complete:
         text += " Time ran out: prepare again to go on."
-    return Done(text, open=_back(visit))
+    return Done(text, back=_back(visit))
 
 
 def start(visit: Visit) -> Reply:
