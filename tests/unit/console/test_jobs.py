@@ -275,6 +275,17 @@ def test_a_job_that_breaks_a_rule_is_refused_at_its_form(
     assert answer.text.startswith('<div id="enqueue-problem"')
 
 
+def test_a_type_without_credentials_is_refused_at_the_form_and_says_what_is_missing(console: ConsoleWorld) -> None:
+    page = console.get("/console/jobs/new?type=analytics-track")
+    for status in ("40x", "42x", "50x"):
+        assert f'hx-status:{status}="swap:outerMorph target:#enqueue-problem"' in page.text
+    form = {"type": "analytics-track", "payload": '{"event": "Sold", "user_id": "cara"}', "tags": "", "in": "enqueue"}
+    answer = console.post("/console/jobs", form)
+    assert answer.status == 503
+    assert answer.text.startswith('<div id="enqueue-problem"')
+    assert "segment" in answer.words.lower()
+
+
 def test_long_running_work_is_listed_with_its_progress(console: ConsoleWorld, laid: ConsoleJobs) -> None:
     begun = {"done": 3, "of": 9, "outcomes": {"replayed": 2, "skipped": 1, "refused": 0}}
     payload = {"filter": {"queue": "email"}, "reason": "back"}
