@@ -259,5 +259,7 @@ def test_an_invalid_payload_is_marked_and_the_text_stays(
 
 
 def test_only_an_ended_job_is_edited(console: ConsoleWorld, laid: ConsoleJobs) -> None:
-    page = console.get(f"/console/jobs/{laid.waiting().id}/edit")
+    address = f"/console/jobs/{laid.waiting().id}/edit"
+    page = console.get(address)
     assert (page.status, "is waiting" in page.words) == (409, True)
+    assert "email, waiting" in console.tick(address).words  # it was retried while the form was open

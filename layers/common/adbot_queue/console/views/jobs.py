@@ -144,8 +144,8 @@ def retry(visit: Visit) -> Reply:
 
 
 def edit(visit: Visit) -> Reply:
-    """The payload of an ended job in a form."""
-    job = _ended(visit)
+    """The payload of an ended job in a form; a refresh also shows that it runs again by now."""
+    job = service.from_env().job(visit.params["id"]) if visit.is_tick else _ended(visit)
     return _editor(job, pretty(masked(job.payload)))
 
 
