@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from adbot_queue.core import events, telemetry
-from adbot_queue.core.consume import batch
+from adbot_queue.core.consume_batch import batch
 from adbot_queue.jobs.model import JobMode
 from adbot_queue.jobs.rank import RANK
 from adbot_queue.jobs.worker import worker as execute

@@ -1,10 +1,10 @@
-"""Entry points of functions that work through batches: messages of a queue, records of a table's stream."""
+"""Entry points of functions that do the messages of a queue one by one (`consume_batch`: together)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from adbot_queue.core import aws, events, queues, telemetry
 from adbot_queue.core.errors import TargetGone
@@ -12,10 +12,8 @@ from adbot_queue.core.telemetry import logger
 
 Entry = Callable[[dict[str, Any], Any], Any]
 TimeLeft = Callable[[], int]
-Message = TypeVar("Message")
 
 MESSAGES = "messages of an SQS queue"
-RECORDS = "records of a DynamoDB stream"
 MAX_RECEIVES = 5
 """How often SQS delivers a message before it moves it to the DLQ: `maxReceiveCount` in the template."""
 MAX_WAIT_S = 60
@@ -40,7 +38,7 @@ def messages(work: Callable[[str, TimeLeft], None], pointer: str, *, fifo: bool 
     def handle(event: Any, context: Any) -> dict[str, Any]:
         found = events.messages_of(event, attributes=("MessageGroupId",) if fifo else ())
         if found is None:
-            return nothing_done(event, MESSAGES)
+            return events.nothing_done(event, MESSAGES)
         waits: dict[str, int] = {}
         blocked: set[str] = set()
         for record in found:
@@ -61,7 +59,7 @@ def messages(work: Callable[[str, TimeLeft], None], pointer: str, *, fifo: bool 
         if fifo or soon:
             come_back(found, waits)
         telemetry.flush()
-        return failed_answer(list(waits))
+        return events.failed_answer(list(waits))
 
     return handle
 
@@ -111,65 +109,3 @@ def come_back(records: Sequence[Mapping[str, Any]], waits: Mapping[str, int]) ->
     entries = [(record["receiptHandle"], waits[record["messageId"]]) for record in failed]
     if refused := queues.come_back(aws.sqs(), url, entries):
         logger.warning("messages come back later than asked", queue=url.rsplit("/", 1)[-1], number=refused)
-
-
-def batch(work: Callable[[list[Message], TimeLeft], None], read: Callable[[Any], Message]) -> Entry:
-    """The entry of a function that does the messages of a batch together; one that cannot be read is dropped.
-
-    Args:
-        work: gets the messages as they were read and the milliseconds left; raising means: deliver all of them again.
-        read: makes of a JSON body what `work` gets; ValueError: it cannot be read.
-    """
-
-    def handle(event: Any, context: Any) -> Any:
-        found = events.messages_of(event)
-        if found is None:
-            return nothing_done(event, MESSAGES)
-        good: dict[str, Message] = {}
-        for record in found:
-            try:
-                good[record["messageId"]] = read(json.loads(record["body"]))
-            except (ValueError, RecursionError) as error:  # the latter: nested too deep
-                events.drop([record["messageId"]], f"body: {error}"[:200])
-        failed: list[str] = []
-        try:
-            if good:
-                work(list(good.values()), context.get_remaining_time_in_millis)
-        except Exception:  # noqa: BLE001  whatever it is: reported to SQS, which delivers again
-            logger.exception("batch failed")
-            failed = list(good)
-        finally:
-            telemetry.flush()
-        return failed_answer(failed)
-
-    return handle
-
-
-def stream(work: Callable[[list[dict[str, Any]]], None]) -> Entry:
-    """The entry of a function on a table's stream: the whole batch is done, or all of it is delivered again.
-
-    Args:
-        work: gets the records; must bear to see them twice.
-    """
-
-    def handle(event: Any, context: Any) -> dict[str, Any]:  # noqa: ARG001  Lambda's signature
-        records = events.stream_records_of(event)
-        if records is None:
-            return nothing_done(event, RECORDS)
-        try:
-            work(records)
-        finally:
-            telemetry.flush()
-        return failed_answer([])
-
-    return handle
-
-
-def nothing_done(event: Any, expected: str) -> dict[str, Any]:
-    """The answer to an event without messages or records: nothing is to be delivered again."""
-    return {**failed_answer([]), **events.ignored(event, expected)}
-
-
-def failed_answer(ids: list[str]) -> dict[str, Any]:
-    """The answer to a batch: these messages are to be delivered again."""
-    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in ids]}

@@ -163,3 +163,13 @@ def _is_foreign(record: Any) -> bool:
 
 def _is_empty_batch(event: Any) -> bool:
     return isinstance(event, dict) and event.get("Records") == []
+
+
+def nothing_done(event: Any, expected: str) -> dict[str, Any]:
+    """The answer to an event without messages or records: nothing is to be delivered again."""
+    return {**failed_answer([]), **ignored(event, expected)}
+
+
+def failed_answer(ids: list[str]) -> dict[str, Any]:
+    """The answer to a batch: these messages are to be delivered again."""
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in ids]}
