@@ -201,6 +201,7 @@ def busy(now: int) -> dict[str, Any]:
     }
     hour["failed"] = [chance.randrange(1, 12) if 40 <= minute < 52 else 0 for minute in range(60)]
     return {
+        "names": {"sub-owner": "Olga Okafor", "sub-0": "Daniel Osei", "sub-1": "Lucia Ferrer"},
         "mode": {"name": "async_queue", "since": iso(now - 90_000_000), "by": "sub-owner", "reason": "", "version": 12},
         "bots": {"queued": 14, "missing": 96, "free": 412, "parked": 1, "oldest_ms": 97_200_000},
         "queues": [
@@ -237,7 +238,7 @@ def busy(now: int) -> dict[str, Any]:
         "changes": [
             {
                 "at": iso(now - count * 1_234_567),
-                "actor": f"sub-{chance.randrange(10**12)}",
+                "actor": f"sub-{count % 2}",
                 "action": "queue.pause",
                 "target": f"queue:{name}",
                 "reason": f"ticket {chance.randrange(10**6)}",

@@ -77,6 +77,7 @@ def test_a_viewer_that_read_before_another_gathered_does_not_gather_again(gather
     gathering.now += FRESH_MS
     gathering.viewer().get()
     assert not gathering.viewer()._lease(gathering.now + 1, NOW)
+    assert not gathering.viewer()._lease(gathering.now + 1, None)  # before the very first
     assert gathering.viewer()._lease(gathering.now + 1, gathering.now)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from adbot_queue import ledger
 from adbot_queue.adbots.allocation import PoolState
+from adbot_queue.console import sessions
 from adbot_queue.core.clock import iso
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.model import BAD_ENDS, JobState
@@ -35,7 +36,12 @@ def gather(now: int) -> dict[str, Any]:
     minutes = {queue.name: queues.from_env().stats(queue.name, MINUTES)[2] for queue in seen.queues}
     starts = [iso(now - back * MINUTE_MS)[:16] for back in range(MINUTES - 1, -1, -1)]
     hour = [[sum(_of(found.get(start), what) for found in minutes.values()) for start in starts] for what in _ENDS]
+    changes = _changes()
+    names = sessions.from_env().names(
+        [seen.switch.actor, *(queue.desired.actor for queue in seen.queues), *(change["actor"] for change in changes)]
+    )
     return {
+        "names": names,
         "mode": {
             "name": seen.switch.mode.value,
             "since": seen.switch.changed_at,
@@ -54,7 +60,7 @@ def gather(now: int) -> dict[str, Any]:
         "queues": [_queue(queue, minutes[queue.name], starts) for queue in seen.queues],
         "circuits": _circuits(seen),
         "hour": dict(zip(_ENDS, hour, strict=True)),
-        "changes": _changes(),
+        "changes": changes,
     }
 
 
@@ -124,7 +130,7 @@ def _changes() -> list[dict[str, Any]]:
         ledger.from_env(), actor=None, action=None, target=None, since=None, until=None, limit=50, cursor=None
     )
     people = [entry for entry in found if entry["role"] in _PEOPLE]
-    return [{name: entry[name] for name in ("at", "actor", "action", "target", "reason")} for entry in people[:CHANGES]]
+    return [{name: entry[name] for name in ("at", "actor", "action", "target")} for entry in people[:CHANGES]]
 
 
 # What pages derive from a snapshot.

@@ -1,6 +1,7 @@
 """Who is signed in: a row of the system table for each session, found by the hash of its cookie.
 
     SESSION#<sha256 of the id>   S   user, name, username, groups, csrf, created_at, seen_at, checked_at, expires_at
+    PERSON#<user>                P   name: of each person who ever signed in, for pages that say who did something
 
 The browser holds the id alone, 256 bits of chance; the table holds its hash alone. Tokens of the sign-in are thrown
 away. Groups come from the user pool: every five minutes, and at once for what only owners may do.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -94,7 +96,14 @@ class Sessions(Table):
             hash_of(made), person.user, person.username, person.name, groups, secrets.token_urlsafe(24), now, now, now
         )
         dynamodb.put_if(self.client, self.table, _item(session), condition="attribute_not_exists(pk)")
+        self.client.put_item(TableName=self.table, Item=encode({**_person(person.user), "name": person.name}))
         return made
+
+    def names(self, users: Iterable[str | None]) -> dict[str, str]:
+        """Return the names of those users who ever signed in here: one read of up to 100."""
+        wanted = [_person(user) for user in {user for user in users if user}]
+        found = dynamodb.get_many(self.client, self.table, wanted, consistent=False) if wanted else []
+        return {str(item["pk"]).removeprefix("PERSON#"): item["name"] for item in found}
 
     def find(self, session_id: str, *, fresh: bool = False) -> Session | None:
         """Return the session of a cookie: one read, and every `CHECK_MS` the groups and one write.
@@ -134,6 +143,10 @@ class Sessions(Table):
 def hash_of(session_id: str) -> str:
     """Return what the table knows of a session's id."""
     return hashlib.sha256(session_id.encode()).hexdigest()
+
+
+def _person(user: str) -> Item:
+    return {"pk": f"PERSON#{user}", "sk": "P"}
 
 
 def _key(key: str) -> Item:
