@@ -8,7 +8,8 @@ import pytest
 
 from adbot_queue import ledger
 from adbot_queue.console import ledger_words
-from adbot_queue.ledger import Actor, LedgerEntry
+from adbot_queue.core.clock import system_clock
+from adbot_queue.ledger import Actor, Ledger, LedgerEntry
 from tests.builders.console_world import ConsoleWorld, Shown, counted_calls
 
 SCRIPT = "<script>alert(1)</script>"
@@ -26,9 +27,13 @@ def book(console: ConsoleWorld) -> ConsoleWorld:
         LedgerEntry(ADA, "queue.pause", "queue:http", {"note": "old"}, {"note": RTL}, RTL),
         LedgerEntry(STRIPE, "order.paid", "order:ord_1", {}, {"status": "PAID", "tags": ["b", "a"], "amount": 4900}),
     ]
-    for entry in entries:
+    book, began = ledger.from_env(), system_clock()
+    for number, entry in enumerate(entries):
         transaction = console.world.adbots.store.transaction()
-        ledger.from_env().sign(transaction, entry)
+        moment = Ledger(
+            book.client, book.table, lambda at=began + number: at
+        )  # entries of one millisecond have no order
+        moment.sign(transaction, entry)
         transaction.commit()
     return console
 
