@@ -8,7 +8,7 @@ from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Conflict, Invalid, NotFound
 from adbot_queue.core.http import ADMINS, LEAD_READERS, SALES, Api, Request, Response
 from adbot_queue.leads import directory, directory_schemas, export, figures, prepare, queue_schemas, schemas
-from adbot_queue.leads.callers import act_of, owner_of
+from adbot_queue.leads.callers import act_of, owner_of, reference_id_of
 from adbot_queue.leads.references import ReferenceKind
 from adbot_queue.ledger import Actor
 
@@ -155,7 +155,7 @@ def get_client(request: Request[None]) -> directory_schemas.ClientView:
 )
 def put_client(request: Request[directory_schemas.ClientBody]) -> directory_schemas.ClientView:
     """A client is never deleted: leads refer to it."""
-    wanted = request.body.client(_reference_id(request))
+    wanted = request.body.client(reference_id_of(request))
     put = directory.from_env().put_client(wanted, request.body.version, Actor.behind(request))
     return directory_schemas.ClientView.model_validate(put)
 
@@ -195,16 +195,9 @@ def get_project(request: Request[None]) -> directory_schemas.ProjectView:
 )
 def put_project(request: Request[directory_schemas.ProjectBody]) -> directory_schemas.ProjectView:
     """A project is never deleted: leads refer to it."""
-    wanted = request.body.project(_reference_id(request))
+    wanted = request.body.project(reference_id_of(request))
     put = directory.from_env().put_project(wanted, request.body.version, Actor.behind(request))
     return directory_schemas.ProjectView.model_validate(put)
-
-
-def _reference_id(request: Request[Any]) -> str:
-    found = request.path["id"]
-    if not schemas.ID.fullmatch(found):
-        raise Invalid.field("id", f"must be {schemas.ID_IN_WORDS}")
-    return found
 
 
 handler = api.handler

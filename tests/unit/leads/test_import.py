@@ -93,6 +93,18 @@ def test_a_declaration_counts_where_a_line_says_nothing() -> None:
     assert states == [ConsentState.GRANTED, ConsentState.DENIED, ConsentState.GRANTED]
 
 
+def test_source_and_proof_of_an_import_count_for_lines_that_say_yes() -> None:
+    about = Consent(ConsentState.UNKNOWN, "fair", "", 7, "card")
+    text = f"name,phone,consent\nA,{phone(1)},\nB,{phone(2)},yes\n"
+    first, second = parse(text.encode(), "text/csv", Defaults("acme", consent=about))
+    assert first.spec
+    assert second.spec
+    assert (first.spec.consent, second.spec.consent) == (
+        Consent(),
+        Consent(ConsentState.GRANTED, "fair", "", 7, "card"),
+    )
+
+
 @pytest.mark.parametrize(
     ("cells", "problem"),
     [
@@ -111,6 +123,12 @@ def test_a_declaration_counts_where_a_line_says_nothing() -> None:
         ({"consent": "yes"}, "consent: granted needs a source and a proof"),
         ({"consent": "no", "consent_at": "yesterday"}, "consent_at: must be a date like 2026-12-31"),
         ({"priority": "high"}, "priority: must be between 0 and 9"),
+        ({"client": "x" * 2_000}, "client_id: must be 1 to 64 of A-Z, a-z, 0-9 and . _ : @ -, a letter or digit first"),
+        ({"project": "a b"}, "project_id: must be 1 to 64 of A-Z, a-z, 0-9 and . _ : @ -, a letter or digit first"),
+        ({"source": "x" * 201}, "source: must have at most 200 characters"),
+        ({"consent": "no", "consent_text": "x" * 1_001}, "consent_text: must have at most 1000 characters"),
+        ({"consent": "no", "consent_proof": "x" * 501}, "consent_proof: must have at most 500 characters"),
+        ({"n" * 65: "x"}, f"{'n' * 64}: the name of a column must have 1 to 64 characters"),
         ({"tz": "Berlin"}, "tz: must be an IANA time zone like Europe/Berlin"),
         ({"note": "x" * 1_001}, "note: must have at most 1000 characters"),
         ({str(n): "x" for n in range(51)}, "fields: must have at most 50 columns"),

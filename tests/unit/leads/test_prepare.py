@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from adbot_queue.core.clock import instant, iso
 from adbot_queue.core.errors import AppError, Conflict, Invalid
+from adbot_queue.leads import store
 from adbot_queue.leads.handling import Handling
 from adbot_queue.leads.items import ENTRIES
 from adbot_queue.leads.model import (
@@ -58,6 +59,17 @@ def test_a_second_call_adds_nothing_and_a_larger_capacity_adds_the_rest(team: Te
     assert team.prepare().prepared == 2
     assert team.day().capacity == 12
     team.audit()
+
+
+def test_an_owner_with_many_leads_is_counted_up_to_a_limit(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "COUNT_PAGE_SIZE", 2)
+    team.user(capacity=1)
+    team.fill(range(5))
+    exact = team.prepare()
+    assert (exact.eligible, exact.is_exact, dict(exact.skipped)) == (5, True, {"over_capacity": 4})
+    team.fill(range(5, 10))
+    capped = team.prepare()
+    assert (capped.eligible, capped.is_exact) == (6, False)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 from adbot_queue.core.errors import Invalid
 from adbot_queue.core.http import Request
-from adbot_queue.leads.service import Act
+from adbot_queue.leads.service import ID, ID_IN_WORDS, Act
 from adbot_queue.ledger import Actor
 
 
@@ -25,3 +25,15 @@ def owner_of(request: Request[Any], owner_id: str | None, field: str = "owner_id
     if owner_id and caller.sees_only not in {None, owner_id}:
         raise Invalid.field(field, "must be your own id")
     return owner_id or caller.id
+
+
+def reference_id_of(request: Request[Any]) -> str:
+    """Return the id in the path, of a client or project that may be new.
+
+    Raises:
+        Invalid: no id.
+    """
+    found = request.path["id"]
+    if not ID.fullmatch(found):
+        raise Invalid.field("id", f"must be {ID_IN_WORDS}")
+    return found

@@ -10,7 +10,7 @@ from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Input, Instant, Moment, Query, View
 from adbot_queue.leads import calendar
 from adbot_queue.leads.references import Client, Project
-from adbot_queue.leads.schemas import Id, Name, Zone
+from adbot_queue.leads.schemas import FieldName, Id, Name, Zone
 from adbot_queue.leads.settings import FIRST, MAX_BATCH, MAX_CAPACITY, WORKDAYS, Category, LeadSettings, Spread, Step
 
 Hours = Annotated[
@@ -20,7 +20,6 @@ Hours = Annotated[
 ]
 Weekday = Annotated[str, Field(pattern=f"^({'|'.join(calendar.WEEKDAYS)})$", description="mon to sun")]
 Variable = Annotated[str, StringConstraints(min_length=1, max_length=32)]
-FieldName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
 class StepBody(Input):

@@ -20,7 +20,17 @@ from adbot_queue.core.strict_json import shown
 from adbot_queue.core.zones import names as zone_names
 from adbot_queue.leads import phones
 from adbot_queue.leads.model import DEFAULT_PRIORITY, MAX_PRIORITY, MIN_PRIORITY, UNKNOWN_CONSENT, Consent, ConsentState
-from adbot_queue.leads.service import MAX_FIELD, MAX_FIELDS, MAX_FIELDS_SIZE, MAX_NAME, LeadSpec
+from adbot_queue.leads.service import (
+    ID,
+    ID_IN_WORDS,
+    MAX_FIELD,
+    MAX_FIELD_NAME,
+    MAX_FIELDS,
+    MAX_FIELDS_SIZE,
+    MAX_NAME,
+    MAX_PROOF,
+    LeadSpec,
+)
 
 MAX_LINES = 10_000
 
@@ -94,7 +104,7 @@ class Defaults:
 
     Attributes:
         country: of phones without a country code.
-        consent: the caller's declaration that these people agreed; unknown if not declared.
+        consent: where, when and with which proof these people agreed; granted if the caller declares that they did.
         columns: what columns are, by their names in the file, where the caller says.
     """
 
@@ -191,20 +201,32 @@ class _Cells:
         Raises:
             ValueError: names the column and the rule.
         """
-        client_id = self._known.get(Column.CLIENT_ID) or self._defaults.client_id
-        if not client_id:
+        client_id = self._id(Column.CLIENT_ID, self._defaults.client_id)
+        if client_id is None:
             raise ValueError("client_id: needed, in a column or for the whole import")
         return LeadSpec(
             client_id,
             self._name(),
             self._phone(),
-            self._known.get(Column.PROJECT_ID) or self._defaults.project_id,
+            self._id(Column.PROJECT_ID, self._defaults.project_id),
             self._priority(),
-            self._known.get(Column.SOURCE, self._defaults.source)[:MAX_NAME],
+            self._at_most(Column.SOURCE, MAX_NAME) or self._defaults.source,
             self._checked_fields(),
             self._consent(),
             self._zone(),
         )
+
+    def _id(self, column: Column, default: str | None) -> str | None:
+        found = self._known.get(column, default)
+        if found and not ID.fullmatch(found):
+            raise ValueError(f"{column}: must be {ID_IN_WORDS}")
+        return found
+
+    def _at_most(self, column: Column, size: int) -> str:
+        text = self._known.get(column, "")
+        if len(text) > size:
+            raise ValueError(f"{column}: must have at most {size} characters")
+        return text
 
     def _name(self) -> str:
         parts = [self._known.get(part, "") for part in (Column.FIRST_NAME, Column.LAST_NAME)]
@@ -240,15 +262,15 @@ class _Cells:
     def _consent(self) -> Consent:
         said, declared = _plain(self._known.get(Column.CONSENT, "")), self._defaults.consent
         if said in _UNKNOWN:
-            return declared
+            return declared if declared.state is ConsentState.GRANTED else UNKNOWN_CONSENT
         if said not in _GRANTED | _DENIED:
             raise ValueError("consent: must be yes, no or empty")
         consent = Consent(
             ConsentState.GRANTED if said in _GRANTED else ConsentState.DENIED,
-            self._known.get(Column.CONSENT_SOURCE) or declared.source,
-            self._known.get(Column.CONSENT_TEXT) or declared.text,
+            self._at_most(Column.CONSENT_SOURCE, MAX_NAME) or declared.source,
+            self._at_most(Column.CONSENT_TEXT, MAX_FIELD) or declared.text,
             self._consent_at(),
-            self._known.get(Column.CONSENT_PROOF) or declared.proof,
+            self._at_most(Column.CONSENT_PROOF, MAX_PROOF) or declared.proof,
         )
         if consent.state is ConsentState.GRANTED and not (consent.source and consent.proof):
             raise ValueError("consent: granted needs a source and a proof")
@@ -267,6 +289,8 @@ class _Cells:
         if len(self._fields) > MAX_FIELDS:
             raise ValueError(f"fields: must have at most {MAX_FIELDS} columns")
         for name, text in self._fields.items():
+            if not 1 <= len(name) <= MAX_FIELD_NAME:
+                raise ValueError(f"{shown(name)}: the name of a column must have 1 to {MAX_FIELD_NAME} characters")
             if len(text) > MAX_FIELD:
                 raise ValueError(f"{shown(name)}: must have at most {MAX_FIELD} characters")
         if sum(len(name) + len(text) for name, text in self._fields.items()) > MAX_FIELDS_SIZE:

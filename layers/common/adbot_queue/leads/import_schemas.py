@@ -9,8 +9,9 @@ from pydantic import Field, Json, model_validator
 from adbot_queue.core.schema import Query, View
 from adbot_queue.leads.import_file import Column, Defaults, ImportLine
 from adbot_queue.leads.importer import Imported
-from adbot_queue.leads.model import UNKNOWN_CONSENT, Consent, ConsentState
+from adbot_queue.leads.model import Consent, ConsentState
 from adbot_queue.leads.schemas import Country, Id, Source
+from adbot_queue.leads.service import MAX_FIELD, MAX_PROOF
 
 
 class ImportQuery(Query):
@@ -27,8 +28,8 @@ class ImportQuery(Query):
         "consent_proof. A line that says no stays no",
     )
     consent_source: Source = ""
-    consent_text: str = Field("", max_length=1_000)
-    consent_proof: str = Field("", max_length=500)
+    consent_text: str = Field("", max_length=MAX_FIELD)
+    consent_proof: str = Field("", max_length=MAX_PROOF)
     columns: Json[dict[str, Column]] | None = Field(
         None,
         description="a JSON object: names of the file's columns and what they are, where their names do not say; "
@@ -44,8 +45,8 @@ class ImportQuery(Query):
 
     def defaults(self, now: int) -> Defaults:
         """Return what the service takes."""
-        declared = Consent(ConsentState.GRANTED, self.consent_source, self.consent_text, now, self.consent_proof)
-        consent = declared if self.consent_declared else UNKNOWN_CONSENT
+        state = ConsentState.GRANTED if self.consent_declared else ConsentState.UNKNOWN
+        consent = Consent(state, self.consent_source, self.consent_text, now, self.consent_proof)
         return Defaults(self.client_id, self.project_id, self.country, self.source, consent, self.columns)
 
 

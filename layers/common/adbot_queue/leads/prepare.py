@@ -88,7 +88,7 @@ class Prepared:
 
     Attributes:
         plan: the day.
-        eligible: leads that may be queued, those without a known consent among them.
+        eligible: leads that may be queued, those without a known consent among them; not `is_exact`: or more.
         prepared: entries that were added.
         skipped: leads that were left out, by reason.
         failed: leads that changed at the same time, with the reason.
@@ -98,6 +98,7 @@ class Prepared:
 
     plan: Plan
     eligible: int
+    is_exact: bool
     prepared: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     failed: dict[str, str] = field(default_factory=dict)
@@ -204,9 +205,12 @@ class Preparer:
         return date, window
 
     def _begin(self, plan: Plan) -> Prepared:
-        sendable, unknown = (self._store.count_eligible(plan.settings.user_id, kind) for kind in (SENDABLE, UNSENDABLE))
+        owner_id = plan.settings.user_id
+        sendable, is_all = self._store.count_eligible(owner_id, SENDABLE)
+        unknown, is_all_unknown = self._store.count_eligible(owner_id, UNSENDABLE)
         skipped = Counter({"consent_unknown": unknown})
-        return Prepared(plan, sendable + unknown, skipped=skipped, unexamined=sendable)
+        is_exact = is_all and is_all_unknown
+        return Prepared(plan, sendable + unknown, is_exact, skipped=skipped, unexamined=sendable)
 
     def _end(self, result: Prepared) -> Prepared:
         if result.unexamined > 0:

@@ -48,6 +48,7 @@ class PreparedView(View):
     capacity: int
     room: int = Field(description="entries that still fit")
     eligible: int = Field(description="leads that were never written to, those without a known consent among them")
+    is_exact: bool = Field(description="false: there are more eligible and skipped leads than these")
     prepared: int
     skipped: dict[str, int] = Field(
         description="leads left out, by reason: consent_unknown, us_marketing, empty_variable, owner_elsewhere (in a "
@@ -67,6 +68,7 @@ class PreparedView(View):
             capacity=plan.capacity,
             room=plan.room,
             eligible=prepared.eligible,
+            is_exact=prepared.is_exact,
             prepared=prepared.prepared,
             skipped=dict(prepared.skipped),
             failed=prepared.failed,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -21,7 +20,17 @@ from adbot_queue.leads.model import (
     Reach,
     Status,
 )
-from adbot_queue.leads.service import MAX_FIELD, MAX_FIELDS, MAX_FIELDS_SIZE, MAX_NAME, LeadSpec
+from adbot_queue.leads.service import (
+    ID,
+    ID_IN_WORDS,
+    MAX_FIELD,
+    MAX_FIELD_NAME,
+    MAX_FIELDS,
+    MAX_FIELDS_SIZE,
+    MAX_NAME,
+    MAX_PROOF,
+    LeadSpec,
+)
 
 
 def _zone(name: str) -> str:
@@ -36,13 +45,12 @@ def _fields(fields: dict[str, str]) -> dict[str, str]:
     return fields
 
 
-ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}")
-ID_IN_WORDS = "1 to 64 of A-Z, a-z, 0-9 and . _ : @ -, a letter or digit first"
 Id = Annotated[str, Field(pattern=f"^{ID.pattern}$", description=ID_IN_WORDS)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME)]
 Source = Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_NAME)]
+FieldName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_FIELD_NAME)]
 Fields = Annotated[
-    dict[Annotated[str, StringConstraints(min_length=1, max_length=64)], Annotated[str, Field(max_length=MAX_FIELD)]],
+    dict[FieldName, Annotated[str, Field(max_length=MAX_FIELD)]],
     Field(max_length=MAX_FIELDS),
     AfterValidator(_fields),
 ]
@@ -56,9 +64,9 @@ class ConsentBody(Input):
 
     state: ConsentState = Field(strict=False)
     source: Source = Field("", description="where it was given")
-    text: str = Field("", max_length=1_000, description="its words")
+    text: str = Field("", max_length=MAX_FIELD, description="its words")
     at: Instant | None = Field(None, description="when it was given")
-    proof: str = Field("", max_length=500, description="where the proof is kept: a link, a file, a call's id")
+    proof: str = Field("", max_length=MAX_PROOF, description="where the proof is kept: a link, a file, a call's id")
 
     @model_validator(mode="after")
     def _proven(self) -> Self:
@@ -216,7 +224,7 @@ class HandledView(View):
 
 
 class LeadQuery(Query):
-    """Which leads. One of owner_id and client_id is needed; of `sales` the caller is the owner."""
+    """Which leads: of an owner, or (for staff) of a client; the caller's own if neither is named."""
 
     owner_id: Id | None = None
     client_id: Id | None = None

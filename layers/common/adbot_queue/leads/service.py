@@ -6,6 +6,7 @@ and the ledger entry of the person who acts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -25,8 +26,10 @@ from adbot_queue.ledger import SYSTEM, Actor, Ledger, LedgerEntry
 
 MAX_SEARCHED_PAGES = 10
 
-MAX_NAME = 200
-MAX_FIELDS, MAX_FIELD = 50, 1_000
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}")
+ID_IN_WORDS = "1 to 64 of A-Z, a-z, 0-9 and . _ : @ -, a letter or digit first"
+MAX_NAME, MAX_PROOF = 200, 500
+MAX_FIELDS, MAX_FIELD_NAME, MAX_FIELD = 50, 64, 1_000
 MAX_FIELDS_SIZE = 4_000
 """Characters of all fields of a lead."""
 

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 Kind = TypeVar("Kind")
 
 
+COUNT_PAGE_SIZE, MAX_COUNT_PAGES = 2_000, 3
+"""What `count_eligible` reads: a count costs as much as a read."""
+
+
 class Holder(NamedTuple):
     """Who has a person: the leads and owners of a phone or a WhatsApp id, and whether it opted out."""
 
@@ -106,22 +110,24 @@ class LeadStore(Table):
         )
         return _readable(LEADS, found), found[-1]["eligible_place"] if following else None
 
-    def count_eligible(self, owner_id: str, prefix: str) -> int:
-        """Count an owner's eligible leads whose places begin with a prefix."""
+    def count_eligible(self, owner_id: str, prefix: str) -> tuple[int, bool]:
+        """Count an owner's eligible leads whose places begin with a prefix, up to 6,000; True if these are all."""
         request: dict[str, Any] = {
             "TableName": self.table,
             "IndexName": "eligible",
             "Select": "COUNT",
+            "Limit": COUNT_PAGE_SIZE,
             "KeyConditionExpression": "eligible = :owner AND begins_with(eligible_place, :prefix)",
             "ExpressionAttributeValues": {":owner": {"S": owner_id}, ":prefix": {"S": prefix}},
         }
         total = 0
-        while True:
+        for _ in range(MAX_COUNT_PAGES):
             answer = self.client.query(**request)
             total += answer["Count"]
             if "LastEvaluatedKey" not in answer:
-                return total
+                return total, True
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        return total, False
 
     def listed(self, index: str, value: str, limit: int, cursor: str | None) -> tuple[list[Lead], str | None]:
         """Read a page of the leads of an owner (`by_owner`) or a client (`by_client`), newest first."""
