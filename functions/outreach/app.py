@@ -129,13 +129,14 @@ def match_message(request: Request[schemas.MatchBody]) -> schemas.LeadMessagePag
 
 
 def handler(event: Any, context: Any) -> Any:
-    """An HTTP request, or the schedule's tick: templates are read again."""
+    """An HTTP request, or the schedule's tick: days without a run are closed, and templates read again."""
     if not events.is_tick(event):
         return api.handler(event, context)
     try:
-        return {"templates": len(templates.from_env().refresh().items)}
+        closed = automation.from_env().close_left()
+        return {"closed": closed, "templates": len(templates.from_env().refresh().items)}
     except NotConfigured as error:
         telemetry.logger.info("templates are not read", reason=error.detail)
-        return {"templates": 0}
+        return {"closed": closed, "templates": 0}
     finally:
         telemetry.flush()

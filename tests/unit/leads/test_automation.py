@@ -157,6 +157,26 @@ def test_what_a_stop_leaves_is_carried_over_when_the_window_closes(out: Outreach
     assert (out.day().state, out.lead(lead).open_entry) == ("done", None)
 
 
+@pytest.mark.parametrize("how", ["never started", "run died", "stopped and run died"])
+def test_the_hourly_tick_carries_over_what_no_run_looks_after(out: Outreach, how: str) -> None:
+    leads = out.leads(range(3))
+    out.queue(leads, window_to=out.jobs.clock() + HOUR_MS)
+    if how != "never started":
+        run = out.start()
+        Lifecycle(out.jobs.service).cancel(run.day.job_id or "", SAM, "")
+    if how == "stopped and run died":
+        out.stop()
+    assert automation.from_env().close_left() == 0
+    out.jobs.advance(3600)
+    assert [automation.from_env().close_left() for _ in range(2)] == [1, 0]
+    out.jobs.settle()
+
+    assert out.states() == {"carried_over": 3}
+    assert out.day().state == "done"
+    assert all(out.lead(lead).eligible_place for lead in leads)
+    assert out.peers.texts == []
+
+
 def test_a_batch_bounds_what_has_no_report(out: Outreach) -> None:
     out.user(batch=3)
     out.queue(out.leads(range(10)))

@@ -179,7 +179,7 @@ def test_the_hourly_tick_reads_what_changed(out: Outreach) -> None:
     answer = out.world.app("outreach").handler(tick, FakeContext())
 
     shown = {one["content_sid"]: one["status"] for one in out.api("GET /templates").json["items"]}
-    assert answer == {"templates": len(shown)}
+    assert answer == {"closed": 0, "templates": len(shown)}
     assert (shown[FIRST], shown[f"HX{'9' * 32}"]) == ("disabled", "approved")
     assert PENDING not in shown
 

@@ -6,11 +6,12 @@ answered; a start after a stop is a new run of what is left.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 from adbot_queue import ledger as ledgers
-from adbot_queue.core.clock import iso
+from adbot_queue.core.clock import DAY_MS, iso
 from adbot_queue.core.conflicts import CHANGED, retry_on_conflict
 from adbot_queue.core.errors import Conflict, NotFound
 from adbot_queue.core.ids import derived_id
@@ -23,12 +24,15 @@ from adbot_queue.jobs.store.items import item_of
 from adbot_queue.leads import calendar, templates
 from adbot_queue.leads import store as lead_store
 from adbot_queue.leads.model import Day, DayState, Entry, EntryState
+from adbot_queue.leads.references import ReferenceKind
 from adbot_queue.leads.store import LeadStore
 from adbot_queue.leads.templates import KnownTemplate, TemplateList, Templates
-from adbot_queue.ledger import Actor, Ledger, LedgerEntry
+from adbot_queue.ledger import SYSTEM, Actor, Ledger, LedgerEntry
 
 RUN = "run-lead-queue"
 PAGE_SIZE = 100
+DAYS_BACK = 4
+"""Dates that `close_left` looks at, today included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,40 @@ class Automation:
 
         return retry_on_conflict(attempt, CHANGED)
 
+    def close_left(self) -> int:
+        """Begin a run for each day of the last three that is over, has entries left and is in no run's care.
+
+        It carries them over: a day that was never started, or whose run has died, would keep its leads for ever.
+
+        Returns:
+            How many runs began.
+        """
+        closed = 0
+        for day in self._days_over():
+            left = any(day.counts.get(state) for state in (EntryState.QUEUED, EntryState.HANDED))
+            if not left or self._is_alive(day):
+                continue
+            try:
+                _, job = self._start(day, SYSTEM, day.state, "lead-queue.close")
+            except CHANGED:
+                continue  # another run has it
+            self._jobs.dispatch([job], None)
+            closed += 1
+        return closed
+
+    def _days_over(self) -> Iterator[Day]:
+        now, cursor = self._store.now(), None
+        while True:
+            users, cursor = self._store.references(ReferenceKind.USER, PAGE_SIZE, cursor)
+            keys = [
+                (user.user_id, calendar.local_date(now - ago * DAY_MS, user.zone))
+                for user in users
+                for ago in range(DAYS_BACK)
+            ]
+            yield from (day for day in self._store.days(keys).values() if now >= day.window_to)
+            if cursor is None:
+                return
+
     def _day(self, owner_id: str, date: str | None) -> Day:
         if date is None:
             settings = self._store.user(owner_id)
@@ -132,15 +170,17 @@ class Automation:
             place = page[-1].key.place + 1
         return None
 
-    def _start(self, day: Day, actor: Actor) -> tuple[Day, Job]:
+    def _start(
+        self, day: Day, actor: Actor, state: DayState = DayState.RUNNING, action: str = "lead-queue.start"
+    ) -> tuple[Day, Job]:
         now = self._store.now()
         job_id = derived_id("run_", day.owner_id, day.date, str(day.version))
         payload = {"owner_id": day.owner_id, "date": day.date}
         queue = job_types.find(RUN).queue
         job = Job(job_id, RUN, queue, payload, now, tenant=day.owner_id, long_running=True).waiting(now)
-        after = day.changed(state=DayState.RUNNING, job_id=job_id, reason="")
+        after = day.changed(state=state, job_id=job_id, reason="" if state is DayState.RUNNING else day.reason)
         entry = LedgerEntry(
-            actor, "lead-queue.start", _target(day), {"state": day.state.value}, {"run": job_id, "state": "running"}
+            actor, action, _target(day), {"state": day.state.value}, {"run": job_id, "state": state.value}
         )
         self._commit(day, after, job, entry)
         return after, job
