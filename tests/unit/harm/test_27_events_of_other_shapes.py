@@ -139,6 +139,8 @@ def reported(on: World, function: str, event: Any) -> str:
     assert isinstance(answer, dict), answer
     if "statusCode" in answer:
         assert answer["statusCode"] < 500, answer
+        if not answer["headers"].get("content-type", "").endswith("json"):
+            return str(answer["headers"].get("location", answer["body"]))  # a page, or the way to one
         return str(json.loads(answer["body"]).get("detail", answer["body"]))
     return str(answer.get("ignored", answer))
 

@@ -140,12 +140,18 @@ def _pattern(key: str) -> tuple[str, re.Pattern[str]]:
     return method, re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[A-Za-z0-9_.-]{1,200})", path))
 
 
+def _method(http: Any) -> str:
+    """The method of a request; an event that names none is a GET."""
+    found = http.get("method") if isinstance(http, dict) else None
+    return str(found) if events.is_text(found) else "GET"
+
+
 def _visit(event: dict[str, Any], context: Any, request_id: str) -> Visit:
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     path = event.get("rawPath") or "/"
     domain = event["requestContext"].get("domainName") or ""
     return Visit(
-        method=str(event["requestContext"].get("http", {}).get("method", "GET")),
+        method=_method(event["requestContext"].get("http")),
         path=path.rstrip("/") or "/",
         params={},
         query=event.get("queryStringParameters") or {},
