@@ -116,7 +116,7 @@ def test_17_the_drawer_tells_the_whole_job_and_escape_leads_back_to_its_row(open
 
     (delivered,) = refused(api, tag, text="hello")
     page.goto(f"{QUEUE}?state=failed&job={delivered}")
-    expect(page.locator(f"#drawer-{delivered}").locator("#delivery-1")).to_be_visible()
+    expect(page.locator(f"#drawer-{delivered}").locator("#delivery-1")).to_contain_text("phone")
     expect(page.locator(f"#job-{delivered}")).to_have_count(0)
     page.goto(f"/console/jobs/{delivered}")
     expect(page.locator("#live")).to_contain_text("Completed")

@@ -13,6 +13,9 @@ from adbot_queue.console.job_words import why
 from adbot_queue.jobs import service
 from adbot_queue.jobs.model import Failure, Job, JobState
 from adbot_queue.jobs.store.lists import JobFilter
+from adbot_queue.messaging import sent_messages
+from adbot_queue.messaging import service as messaging
+from adbot_queue.messaging.model import DeliveryEvent, DeliveryReport, DeliveryStatus
 from tests.builders.console_jobs import MINUTE, PERMANENT, SNOOZED, TRANSIENT, ConsoleJobs
 from tests.builders.console_world import ConsoleWorld, counted_calls
 
@@ -138,6 +141,16 @@ def test_the_drawer_and_the_page_show_the_whole_job(console: ConsoleWorld, dead:
         assert '"template": "receipt"' in shown.words
     assert drawer.text.lstrip().startswith(f'<div class="job" id="drawer-{dead.id}">')
     assert "<html" in whole.text
+
+
+def test_the_page_shows_how_far_mails_and_texts_are(console: ConsoleWorld, laid: ConsoleJobs) -> None:
+    mail, text = laid.completed(), laid.completed(queue="messages", job_type="send-sms")
+    bounced = DeliveryEvent("e-1", DeliveryStatus.BOUNCED, laid.now, "550")
+    messaging.from_env().record([DeliveryReport("email", mail.id, mail.id, "m-77", bounced)])
+    sent_messages.from_env().reported("SM77", "undelivered", text.id, text.id, 30003)
+
+    assert "m-77 email Bounced 550" in console.get(f"/console/jobs/{mail.id}").words
+    assert "SM77 phone Undelivered error 30003" in console.get(f"/console/jobs/{text.id}").words
 
 
 def test_a_refresh_renews_the_drawer_that_the_browser_shows(console: ConsoleWorld, dead: Job) -> None:

@@ -14,7 +14,7 @@ from adbot_queue.console import job_words
 from adbot_queue.console.job_words import Span, Why
 from adbot_queue.console.request import Done, Page, Reply, Undo, Visit
 from adbot_queue.core import strict_json
-from adbot_queue.core.errors import Conflict, Invalid
+from adbot_queue.core.errors import Conflict, Invalid, NotFound
 from adbot_queue.core.strict_json import NotJson
 from adbot_queue.jobs import lifecycle, service
 from adbot_queue.jobs.api.progress import ProgressView
@@ -22,8 +22,8 @@ from adbot_queue.jobs.enqueue import owner_check
 from adbot_queue.jobs.masking import masked
 from adbot_queue.jobs.model import RETRYABLE, Attempt, Job, JobState
 from adbot_queue.ledger import search
+from adbot_queue.messaging import sent_messages
 from adbot_queue.messaging import service as messaging
-from adbot_queue.messaging.model import Delivery
 
 MAX_REASON = 500
 CONTEXT = 3
@@ -32,8 +32,26 @@ CONTEXT = 3
 MAX_ACTS = 10
 """Changes by people that a job shows."""
 
-SENDING = frozenset({"email", "codes", "messages", "accounts"})
-"""Queues whose jobs send messages: only theirs are asked for deliveries."""
+TEXTS = frozenset({"codes", "messages"})
+"""Queues whose jobs send texts; those of `email` send mails."""
+
+NOT_DELIVERED = frozenset({"dropped", "blocked", "bounced", "reported", "undelivered", "failed", "canceled"})
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Sent:
+    """A message that a job sent, and how far it is. `at` is in ms."""
+
+    message_id: str
+    channel: str
+    status: str
+    reason: str
+    at: int
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it will not arrive."""
+        return self.status in NOT_DELIVERED
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -51,7 +69,7 @@ class Details:
     payload: str
     result: str
     progress: ProgressView | None
-    deliveries: list[Delivery]
+    deliveries: list[Sent]
     acts: list[Mapping[str, Any]]
     max_attempts: int
     close: str
@@ -109,11 +127,29 @@ def details(visit: Visit, job_id: str, close: str) -> Details:
         payload=pretty(masked(job.payload)),
         result="" if job.result is None else pretty(job.result),
         progress=ProgressView.of_job(job),
-        deliveries=messaging.from_env().of_job(job.id) if job.queue in SENDING else [],
+        deliveries=_deliveries(job),
         acts=list(acts),
         max_attempts=job_words.max_attempts(job),
         close=close,
     )
+
+
+def _deliveries(job: Job) -> list[Sent]:
+    """Read what became of a job's messages: one read for mails, three at most for a text."""
+    if job.queue == "email":
+        found = messaging.from_env().of_job(job.id)
+        return [
+            Sent(one.message_id, one.channel, one.furthest.status.value, one.furthest.reason, one.furthest.at)
+            for one in found
+        ]
+    if job.queue not in TEXTS:
+        return []
+    try:
+        text = sent_messages.from_env().delivery(job.provider_key)
+    except NotFound:
+        return []
+    reason = f"error {text.error_code}" if text.error_code else ""
+    return [Sent(text.sid, "phone", text.state, reason, text.changed_at)]
 
 
 def opened(visit: Visit) -> Details | None:
