@@ -254,6 +254,6 @@ def console_world() -> Iterator[ConsoleWorld]:
     # A machine under load takes longer than a snapshot is fresh: what a test counts must not depend on that.
     with world() as made, patch.dict("os.environ", ENV), patch.object(snapshot, "FRESH_MS", 60_000):
         console = ConsoleWorld(made)
-        kept = Sessions(aws.dynamodb(), settings().system_table, console.groups.get)
+        kept = Sessions(aws.dynamodb(), settings().system_table, lambda name, _: console.groups.get(name))
         with patch.object(sessions, "from_env", lambda: kept):
             yield console

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 import pytest
+from botocore.exceptions import ClientError
 
 from adbot_queue.console.forms import STUCK_MS, Claim, Forms
 from adbot_queue.console.request import Done, Undo
@@ -106,16 +108,16 @@ def test_a_claim_whose_process_died_is_free_after_half_a_minute(console: Console
     assert console
     now = 1_800_000_000_000
     kept = Forms(aws.dynamodb(), settings().system_table, lambda: now)
-    assert isinstance(kept.claim("s", "died"), Claim)
+    assert isinstance(kept.claim("s", "died", "sent"), Claim)
     now += STUCK_MS
     with pytest.raises(Conflict):
-        kept.claim("s", "died")
+        kept.claim("s", "died", "sent")
     now += 1
-    claim = kept.claim("s", "died")
+    claim = kept.claim("s", "died", "sent")
     assert isinstance(claim, Claim)
     answer = Done("Paused.", Undo("/undo", {"a": "b"}), "/back")
     kept.keep(claim, answer)
-    for found in (kept.claim("s", "died"), kept.answer("s", "died")):
+    for found in (kept.claim("s", "died", "sent"), kept.answer("s", "died")):
         assert isinstance(found, Done)
         assert (found.text, found.back) == ("Paused.", "/back")
         assert found.undo
@@ -136,3 +138,41 @@ def test_a_form_over_the_limit_is_refused_with_the_limit(console: ConsoleWorld, 
     with patch("adbot_queue.console.request.MAX_FIELDS", 2):
         assert console.post("/console/queues/http/pause", form("many-fields"), "admin").status == 400
     assert acts.count == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "reason", "role"),
+    [
+        ("/console/queues/http/pause", "another reason", "admin"),
+        ("/console/queues/email/pause", "because", "admin"),
+        ("/console/queues/http/resume", "because", "admin"),
+        ("/console/queues/http/pause", "because", "owner"),
+    ],
+    ids=["other fields", "other target", "other act", "other session"],
+)
+def test_a_key_of_another_form_gives_neither_its_answer_nor_an_act(
+    console: ConsoleWorld, acts: Acts, path: str, reason: str, role: str
+) -> None:
+    key = f"first-{path[-12:].replace('/', '-')}-{len(reason)}-{role}"
+    first = console.post("/console/queues/http/pause", form(key), "admin")
+    assert first.words.startswith("Paused http.")
+    again = console.post(path, {"key": key, "reason": reason}, role)
+    if role == "admin":
+        assert (again.status, acts.count) == (409, 1)
+        assert "sent before with other values" in again.words
+        assert "Paused" not in again.words
+    else:  # keys are each session's own
+        assert (again.status, acts.count) == (200, 2)
+
+
+def test_an_answer_is_shown_even_if_it_cannot_be_kept(
+    console: ConsoleWorld, acts: Acts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise ClientError({"Error": {"Code": "ThrottlingException"}}, "PutItem")
+
+    kept, real = Forms(aws.dynamodb(), settings().system_table), Forms.keep
+    monkeypatch.setattr(kept, "client", SimpleNamespace(put_item=fails))
+    with patch.object(Forms, "keep", lambda _, claim, answer: real(kept, claim, answer)):
+        assert console.post("/console/queues/http/pause", form("kept-by-none"), "admin").status == 200
+    assert acts.count == 1

@@ -13,15 +13,18 @@ from urllib.parse import parse_qs, urlsplit
 
 import jwt
 import pytest
+from botocore.exceptions import ClientError, ConnectTimeoutError
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from adbot_queue.console import sessions, sign_in
 from adbot_queue.console.id_token import IdTokens
-from adbot_queue.console.sessions import CHECK_MS, MAX_AGE_MS, MAX_IDLE_MS, Person, PoolGroups, Sessions
+from adbot_queue.console.sessions import BUSY, CHECK_MS, MAX_AGE_MS, MAX_IDLE_MS, Person, PoolGroups, Sessions
 from adbot_queue.console.sign_in import Attempt, SignIn
 from adbot_queue.core import aws
+from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Unauthenticated
+from adbot_queue.core.http import STAFF
 from adbot_queue.core.settings import settings
 from tests.builders.console_world import ORIGIN, ConsoleWorld
 
@@ -306,7 +309,7 @@ def test_24_a_group_that_was_taken_away_is_gone_in_five_minutes_and_at_once_for_
     clock, groups = Clock(), {"ida": frozenset({"owner"})}
     asked: list[str] = []
 
-    def read(username: str) -> frozenset[str] | None:
+    def read(username: str, _user: str) -> frozenset[str] | None:
         asked.append(username)
         return groups.get(username)
 
@@ -318,7 +321,7 @@ def test_24_a_group_that_was_taken_away_is_gone_in_five_minutes_and_at_once_for_
     found = kept.find(made)
     assert found
     assert found.groups == {"owner"}
-    fresh = kept.find(made, fresh=True)
+    fresh = kept.find(made, fresh_for=STAFF)
     assert fresh
     assert fresh.groups == {"viewer"}
     groups["ida"] = frozenset()
@@ -337,7 +340,7 @@ def test_24_a_group_that_was_taken_away_is_gone_in_five_minutes_and_at_once_for_
 def test_a_session_ends_after_twelve_hours_and_after_one_without_use(console: ConsoleWorld) -> None:
     assert console
     clock = Clock()
-    kept = Sessions(aws.dynamodb(), settings().system_table, lambda _: frozenset({"viewer"}), clock)
+    kept = Sessions(aws.dynamodb(), settings().system_table, lambda *_: frozenset({"viewer"}), clock)
     idle, used = (kept.start(Person("sub", "ida", "Ida")) for _ in range(2))
     assert idle
     assert used
@@ -354,12 +357,61 @@ def test_groups_are_those_of_the_pool_and_none_makes_a_customer(console: Console
     cognito = aws.cognito()
     pool = cognito.create_user_pool(PoolName="people")["UserPool"]["Id"]
     cognito.create_group(UserPoolId=pool, GroupName="admin")
+    subjects = {"nora": "sub-nora"}
     for name in ("ada", "carl", "dora"):
-        cognito.admin_create_user(UserPoolId=pool, Username=name, MessageAction="SUPPRESS")
+        made = cognito.admin_create_user(UserPoolId=pool, Username=name, MessageAction="SUPPRESS")["User"]
+        subjects[name] = next(one["Value"] for one in made["Attributes"] if one["Name"] == "sub")
     cognito.admin_add_user_to_group(UserPoolId=pool, Username="ada", GroupName="admin")
     cognito.admin_disable_user(UserPoolId=pool, Username="dora")
     groups = PoolGroups(cognito, pool)
-    assert [groups(name) for name in ("ada", "carl", "dora", "nora")] == [{"admin"}, {"customer"}, None, None]
+    found = [groups(name, subjects[name]) for name in ("ada", "carl", "dora", "nora")]
+    assert found == [{"admin"}, {"customer"}, None, None]
+    assert groups("ada", subjects["carl"]) is None  # another person has the name now
+
+
+@pytest.mark.parametrize("code", [*sorted(BUSY), "no answer"])
+def test_a_pool_that_cannot_be_asked_ends_no_session_and_allows_no_act(
+    console: ConsoleWorld, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    class Pool:
+        def admin_get_user(self, **_: str) -> dict[str, Any]:
+            if code == "no answer":
+                raise ConnectTimeoutError(endpoint_url="https://cognito-idp")
+            raise ClientError({"Error": {"Code": code}}, "AdminGetUser")
+
+    kept = sessions.from_env()
+    console.session("owner")
+    before = console.world.ledger()
+    monkeypatch.setattr(kept, "_groups", PoolGroups(Pool(), "pool"))  # type: ignore[arg-type]
+    assert console.post("/console/queues/http/pause", {"reason": "why"}).status == 503
+    monkeypatch.setattr(kept, "now", lambda: system_clock() + CHECK_MS)
+    assert console.get("/console/queues").status == 503
+    assert console.world.ledger() == before
+    monkeypatch.undo()
+    assert console.get("/console/queues").status == 200
+
+
+def test_24_an_owner_who_is_one_no_more_does_nothing_that_needs_the_owner(console: ConsoleWorld) -> None:
+    """For each form that admins may send: the same form lets owners do more."""
+    console.person("eve", "owner")
+    session = console.session("eve")
+    console.groups["eve"] = frozenset({"viewer"})
+    before = console.world.ledger()
+    assert console.get("/console/queues", "eve").status == 200
+    assert console.post("/console/bots/none/cancel", {"reason": "x", "csrf": session.csrf}, "eve").status == 403
+    assert console.world.ledger() == before
+
+
+def test_a_clock_that_was_ahead_does_not_spare_a_session_its_check(console: ConsoleWorld) -> None:
+    assert console
+    clock, groups = Clock(), [frozenset({"owner"}), frozenset({"viewer"})]
+    kept = Sessions(aws.dynamodb(), settings().system_table, lambda *_: groups.pop(0), clock)
+    made = kept.start(Person("sub-zoe", "zoe", "Zoe"))
+    assert made
+    clock.now -= CHECK_MS
+    found = kept.find(made)
+    assert found
+    assert found.groups == {"viewer"}
 
 
 CROSS = {

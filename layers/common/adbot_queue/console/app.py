@@ -120,7 +120,7 @@ class Console:
 
 def _answer(route: Route, visit: Visit) -> dict[str, Any]:
     session_id = visit.cookies.get(sign_in.cookie_name(), "")
-    session = sessions.from_env().find(session_id, fresh=route.roles == OWNERS) if session_id else None
+    session = sessions.from_env().find(session_id, fresh_for=_fresh_for(route, visit)) if session_id else None
     visit = replace(visit, session_or_none=session)
     if session is None and route.roles is not EVERYONE:
         return _sign_in_first(visit)
@@ -133,6 +133,16 @@ def _answer(route: Route, visit: Visit) -> dict[str, Any]:
         visit = replace(visit, snapshot_or_none=snapshot.from_env().get(fresh=visit.has_acted))
     reply = _act_once(route, visit) if visit.method == "POST" and route.keyed else route.load()(visit)
     return _written(reply, visit)
+
+
+def _fresh_for(route: Route, visit: Visit) -> frozenset[str]:
+    """Return whose groups are read again for this: everyone's for what only owners may do; an owner's for every form.
+
+    Forms of admins let owners do more: move money above the limit, discard many.
+    """
+    if route.roles == OWNERS:
+        return STAFF
+    return OWNERS if visit.method == "POST" and route.keyed else frozenset()
 
 
 def _pattern(key: str) -> tuple[str, re.Pattern[str]]:
@@ -196,13 +206,13 @@ def _act_once(route: Route, visit: Visit) -> Reply:
 
     Raises:
         Invalid: the form has no key.
-        Conflict: the same form is being handled.
+        Conflict: the same form is being handled, or the key is another form's.
     """
     key = visit.form.get("key", "")
     if not re.fullmatch(r"[A-Za-z0-9_-]{8,64}", key):
         raise Invalid.field("key", "must be 8 to 64 letters, digits, - or _")
     kept = forms.from_env()
-    claim = kept.claim(visit.session.key, key)
+    claim = kept.claim(visit.session.key, key, visit.sent)
     if isinstance(claim, Done):
         return claim
     try:

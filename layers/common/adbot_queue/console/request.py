@@ -17,6 +17,7 @@ from adbot_queue.console.snapshot import Snapshot
 from adbot_queue.core.errors import Forbidden, Invalid, Malformed, TooLarge, Unauthenticated
 from adbot_queue.core.field_errors import field_errors
 from adbot_queue.core.http import Caller
+from adbot_queue.core.ids import fingerprint
 from adbot_queue.ledger import Actor
 
 QueryModel = TypeVar("QueryModel", bound=BaseModel)
@@ -133,6 +134,12 @@ class Visit:
     def reason(self) -> str:
         """The reason that a form gives, for the ledger."""
         return self.form.get("reason", "").strip()
+
+    @property
+    def sent(self) -> str:
+        """Fingerprint of a form: where it was sent, and its fields but for token and key."""
+        fields = sorted((name, values) for name, values in self.form_lists.items() if name not in ("csrf", "key"))
+        return fingerprint(repr((self.path, fields)))
 
     def form_key(self, *parts: object) -> str:
         """Return the key of a form: the same until what it acts on changes, another one for each session.

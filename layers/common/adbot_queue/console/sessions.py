@@ -4,7 +4,8 @@
     PERSON#<user>                P   name: of each person who ever signed in, for pages that say who did something
 
 The browser holds the id alone, 256 bits of chance; the table holds its hash alone. Tokens of the sign-in are thrown
-away. Groups come from the user pool: every five minutes, and at once for what only owners may do.
+away. Groups come from the user pool: every five minutes, and at once for what only owners may do. While the pool
+cannot be asked, a session whose groups are due gets no page, and stays.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.dynamodb import ConditionFailed, Item, Table
+from adbot_queue.core.errors import Unavailable
 from adbot_queue.core.http import groups_of
 from adbot_queue.core.settings import settings, variable
 
@@ -73,7 +75,7 @@ class Person:
 class Groups(Protocol):
     """The groups of a user; None: the user was deleted or disabled."""
 
-    def __call__(self, username: str) -> frozenset[str] | None:
+    def __call__(self, username: str, user: str) -> frozenset[str] | None:
         """Read them now."""
         ...
 
@@ -87,7 +89,7 @@ class Sessions(Table):
 
     def start(self, person: Person) -> str | None:
         """Start a session and return its id, for the cookie; None: the user was deleted or disabled."""
-        groups = self._groups(person.username)
+        groups = self._groups(person.username, person.user)
         if groups is None:
             return None
         made = secrets.token_urlsafe(32)
@@ -105,12 +107,15 @@ class Sessions(Table):
         found = dynamodb.get_many(self.client, self.table, wanted, consistent=False) if wanted else []
         return {str(item["pk"]).removeprefix("PERSON#"): item["name"] for item in found}
 
-    def find(self, session_id: str, *, fresh: bool = False) -> Session | None:
+    def find(self, session_id: str, *, fresh_for: frozenset[str] = frozenset()) -> Session | None:
         """Return the session of a cookie: one read, and every `CHECK_MS` the groups and one write.
 
         Args:
             session_id: what the cookie holds.
-            fresh: read the groups again, whenever that was last done.
+            fresh_for: groups whose members' groups are read again, whenever that was last done.
+
+        Raises:
+            Unavailable: the groups are due, and the pool cannot be asked.
         """
         if not session_id:
             return None
@@ -119,12 +124,12 @@ class Sessions(Table):
         now = self.now()
         if session is None or session.is_over(now):
             return None
-        if not fresh and now - session.checked_at < CHECK_MS:
+        if not session.groups & fresh_for and abs(now - session.checked_at) < CHECK_MS:
             return session
         return self._check(session, now)
 
     def _check(self, session: Session, now: int) -> Session | None:
-        groups = self._groups(session.username)
+        groups = self._groups(session.username, session.user)
         if groups is None:
             self.end(session)
             return None
@@ -182,6 +187,12 @@ def _session(item: Item) -> Session:
     )
 
 
+BUSY = frozenset(
+    {"TooManyRequestsException", "ThrottlingException", "LimitExceededException", "InternalErrorException"}
+)
+"""Refusals of the user pool that pass."""
+
+
 class PoolGroups:
     """Reads the groups of a user from the user pool."""
 
@@ -189,16 +200,24 @@ class PoolGroups:
         self._client = client
         self._pool = pool
 
-    def __call__(self, username: str) -> frozenset[str] | None:
-        """Two calls: a disabled user keeps its groups."""
+    def __call__(self, username: str, user: str) -> frozenset[str] | None:
+        """Two calls: a disabled user keeps its groups. A new user of the same name is another one.
+
+        Raises:
+            Unavailable: the pool is busy, or cannot be reached.
+        """
         try:
-            user = self._client.admin_get_user(UserPoolId=self._pool, Username=username)
-            if not user.get("Enabled", True):
+            found = self._client.admin_get_user(UserPoolId=self._pool, Username=username)
+            subject = next((one["Value"] for one in found["UserAttributes"] if one["Name"] == "sub"), None)
+            if not found.get("Enabled", True) or subject != user:
                 return None
             listed = self._client.admin_list_groups_for_user(UserPoolId=self._pool, Username=username, Limit=60)
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") == "UserNotFoundException":
+            code = error.response.get("Error", {}).get("Code")
+            if code == "UserNotFoundException":
                 return None
+            if code in BUSY:
+                raise Unavailable("the sign-in service is busy; try again in a moment") from error
             raise
         return groups_of([group["GroupName"] for group in listed["Groups"]])
 
