@@ -19,6 +19,7 @@ PAGES = (
     "/console/health",
     "/console/bots",
     "/console/bots?view=all",
+    "/console/orders",
     "/console/stock",
     "/console/stock/uploads",
     "/console/ledger",

@@ -12,7 +12,7 @@ from adbot_queue.console.request import with_query
 PEOPLE = frozenset({"owner", "admin", "viewer", "sales", "customer"})
 """Roles of people; the others are providers, machines and the system itself."""
 
-INLINE = 3
+INLINE = 2
 """Fields that a row shows; the details show all of them."""
 
 _PAGES = {

@@ -42,6 +42,7 @@ def _row(entry: Item) -> dict[str, Any]:
         **entry,
         "id": entry["sk"].partition("#")[2],
         "day": entry["at"][:10],
+        "day_words": f"{datetime.fromisoformat(entry['at']):%A %-d %B %Y}",
         "changes": changes,
         "shown": [one for one in changes if one.is_change][: ledger_words.INLINE],
         "href": ledger_words.page_of(entry["target"]),
