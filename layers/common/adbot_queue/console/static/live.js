@@ -42,7 +42,7 @@ const answered = (ctx, status) => {
   if (status < 300) ctx.sourceElement?.closest("dialog")?.close();
   if (status < 300 || !ctx.sourceElement?.closest("dialog")) $("#answer").focus({preventScroll: true});
   const undo = $("[data-undo]"); if (undo) setTimeout(() => undo.isConnected && undo.remove(), 10000);
-  if (status < 300) { acted = true; now(); }
+  if (status < 300 && !ctx.hx?.redirect) { acted = true; now(); }
 };
 
 if (interval) {
