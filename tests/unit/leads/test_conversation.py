@@ -11,8 +11,10 @@ from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import ProviderFailed
 from adbot_queue.leads import templates
 from adbot_queue.leads.model import Lead
+from adbot_queue.messaging import opt_outs
 from adbot_queue.testing.harness import Jobs
 from local.stand_ins.whatsapp import FIRST, FOLLOW_UP, PENDING
+from tests.builders.leads import GRANTED, phone
 from tests.builders.outreach import HOUR_MS, Outreach, outreach, outreach_platform
 from tests.builders.payments import rows
 from tests.builders.world import FakeContext
@@ -80,12 +82,17 @@ def test_outside_the_window_a_text_is_refused_and_says_until_when_it_was_open(ou
     assert "only templates may be sent" in refused.json["detail"]
 
 
-@pytest.mark.parametrize("meanwhile", ["window", "STOP"])
+@pytest.mark.parametrize("meanwhile", ["window", "STOP", "STOP under WhatsApp's id", "another phone"])
 def test_a_text_is_withheld_if_the_window_closes_or_the_person_stops_meanwhile(out: Outreach, meanwhile: str) -> None:
     lead = replied(out)
     job = text(out, lead).json["job_id"]
     if meanwhile == "STOP":
         out.write(lead.phone, "STOP")
+    elif meanwhile == "STOP under WhatsApp's id":  # of which the lead learns only later
+        opt_outs.stop("DE.1", out.jobs.clock.now)
+        out.team.leads.change(lead.id, {"wa_id": "DE.1"}, None, out.team.by())
+    elif meanwhile == "another phone":
+        out.team.leads.change(lead.id, {"phone": phone(2)}, None, out.team.by())
     else:
         out.jobs.advance(24 * 3600)
     out.jobs.drain()
@@ -93,7 +100,20 @@ def test_a_text_is_withheld_if_the_window_closes_or_the_person_stops_meanwhile(o
     assert out.peers.texts == []
     assert out.jobs.get(job).state == "cancelled"
     assert {message.state for message in out.messages(lead) if message.direction == "out"} == {"not_sent"}
-    assert text(out, lead).status == 409
+    assert text(out, lead).status == (202 if meanwhile.startswith("STOP under") else 409)
+
+
+@pytest.mark.parametrize("brings", [False, True], ids=["no consent", "its consent"])
+def test_a_new_phone_has_neither_consent_nor_window_nor_id_of_the_old_one(out: Outreach, *, brings: bool) -> None:
+    lead = out.lead(replied(out))
+    assert lead.wa_id
+    assert lead.window_until
+    wanted = {"phone": phone(2), **({"consent": GRANTED} if brings else {})}
+    after = out.team.leads.change(lead.id, wanted, None, out.team.by())
+
+    assert after == out.lead(lead)
+    assert (after.consent.state, after.window_until, after.wa_id) == ("granted" if brings else "unknown", None, None)
+    assert out.store.find([lead.phone, lead.wa_id or ""]) == []
 
 
 def test_a_text_whose_answer_is_lost_is_found_and_not_sent_again(out: Outreach) -> None:

@@ -18,7 +18,7 @@ from adbot_queue.core.dynamodb import Item, TransactionConflict, TransactionReje
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, NotFound
 from adbot_queue.core.ids import derived_id, time_ordered_id
 from adbot_queue.leads import store as lead_store
-from adbot_queue.leads.model import DEFAULT_PRIORITY, UNKNOWN_CONSENT, Cause, Consent, Lead, Reach, Status
+from adbot_queue.leads.model import DEFAULT_PRIORITY, UNKNOWN_CONSENT, Cause, Consent, ConsentState, Lead, Reach, Status
 from adbot_queue.leads.references import ReferenceKind
 from adbot_queue.leads.store import Holder, LeadStore
 from adbot_queue.leads.writer import Writer
@@ -215,6 +215,9 @@ class LeadService:
     def change(self, lead_id: str, wanted: Mapping[str, Any], version: int | None, by: Act) -> Lead:
         """Change what is known of a lead, or its status.
 
+        A consent goes with its phone, and so do WhatsApp's window and id: a new phone has none of them, unless the
+        change brings a consent along.
+
         Args:
             lead_id: which.
             wanted: fields of `Lead` with their new values; `status` only as `PERSONS_CAUSES` allows.
@@ -233,6 +236,8 @@ class LeadService:
             changes = {name: value for name, value in wanted.items() if getattr(before, name) != value}
             if not changes:
                 return before
+            if "phone" in changes and "consent" not in wanted and before.consent.state is ConsentState.GRANTED:
+                changes["consent"] = UNKNOWN_CONSENT
             after = self._changed(before, changes)
             writer = self.store.writer()
             if "phone" in changes:
@@ -259,7 +264,7 @@ class LeadService:
             if before.open_entry:
                 date = before.open_entry.date
                 raise Conflict(f"phone: cannot change while a message is queued for {date}; take the lead first")
-            others["reach"] = Reach.UNKNOWN
+            others |= {"reach": Reach.UNKNOWN, "window_until": None, "wa_id": None}
         if status is None:
             return before.changed(now, **others)
         if status not in PERSONS_CAUSES:
@@ -274,7 +279,8 @@ class LeadService:
             raise Conflict("phone: this person opted out")
         if holder.refuses(before.owner_id, exclusive=settings is None or settings.exclusive):
             raise Conflict("phone: another lead has it")
-        writer.leave(before, before.phone)
+        for address in filter(None, (before.phone, before.wa_id)):
+            writer.leave(before, address)
         self._join(writer, after, holder)
         return replace(after, shared=bool(holder.owners))
 

@@ -14,6 +14,7 @@ from adbot_queue.leads import sending as being_sent
 from adbot_queue.leads.messages import NOT_SENT, MessageKey
 from adbot_queue.leads.model import Status
 from adbot_queue.leads.sending import NO_LEAD, OPTED_OUT, Report
+from adbot_queue.messaging import opt_outs
 from adbot_queue.messaging.phone_messages import send_once
 from adbot_queue.providers import twilio
 
@@ -43,7 +44,7 @@ def send_lead_text(payload: SendLeadText, context: Context) -> dict[str, Any]:
     reason = None
     if lead is None:
         reason = NO_LEAD
-    elif lead.status is Status.OPTED_OUT:
+    elif lead.status is Status.OPTED_OUT or (lead.wa_id and opt_outs.is_stopped(lead.wa_id)):
         reason = OPTED_OUT
     elif (lead.window_until or 0) <= context.now():
         reason = WINDOW_CLOSED
