@@ -137,7 +137,12 @@ def _bots(seen: Figures, now: int) -> Iterator[Alarm]:
     if bots["parked"]:
         what = f"{number(bots['parked'])} bots are parked."
         yield Alarm(
-            "circle-alert", what, "They failed three times and wait for a person.", None, "/console/bots", "Look"
+            "circle-alert",
+            what,
+            "They failed three times and wait for a person.",
+            None,
+            "/console/bots?view=parked",
+            "Look",
         )
 
 
