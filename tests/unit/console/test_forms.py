@@ -7,12 +7,14 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
 
 from adbot_queue.console.forms import STUCK_MS, Claim, Forms
 from adbot_queue.console.request import Done, Undo
+from adbot_queue.console.views import queues
 from adbot_queue.core import aws
 from adbot_queue.core.errors import Conflict, Unavailable
 from adbot_queue.core.settings import settings
@@ -176,3 +178,17 @@ def test_an_answer_is_shown_even_if_it_cannot_be_kept(
     with patch.object(Forms, "keep", lambda _, claim, answer: real(kept, claim, answer)):
         assert console.post("/console/queues/http/pause", form("kept-by-none"), "admin").status == 200
     assert acts.count == 1
+
+
+@pytest.mark.parametrize("back", ["/console/queues/http", "/console/leads/queue?owner_id=sub%20sam"])
+@pytest.mark.parametrize("script", [True, False], ids=["script", "form"])
+def test_an_answer_opens_a_page_with_its_own_parameters(
+    console: ConsoleWorld, monkeypatch: pytest.MonkeyPatch, back: str, *, script: bool
+) -> None:
+    monkeypatch.setattr(queues, "pause", lambda _: Done("Paused.", open=back))
+    key = f"opens-{script}-{len(back)}"
+    answer = console.post("/console/queues/http/pause", form(key), "admin", script=script)
+    opened = urlsplit(answer.headers["hx-redirect" if script else "location"])
+    wanted = urlsplit(back)
+    assert opened.path == wanted.path
+    assert parse_qs(opened.query) == {**parse_qs(wanted.query), "answer": [key]}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.console import snapshot
-from adbot_queue.console.snapshot import AFTER_ACT_MS, FRESH_MS, KEY, LEASE_MS, Snapshot, Snapshots
+from adbot_queue.console.snapshot import AFTER_ACT_MS, AHEAD_MS, FRESH_MS, KEY, LEASE_MS, Snapshot, Snapshots
 from adbot_queue.core import aws
 from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.settings import settings
@@ -121,6 +121,15 @@ def test_figures_that_come_late_do_not_replace_newer_ones(gathering: Gathering) 
     gathering.viewer().get()
     late._write(Snapshot(NOW + 1, {"count": "late"}))
     assert gathering.viewer().get().figures == {"count": 2}
+
+
+def test_figures_and_leases_of_a_clock_that_was_ahead_are_replaced(gathering: Gathering) -> None:
+    gathering.viewer().get()
+    gathering.now += FRESH_MS
+    assert gathering.viewer()._lease(gathering.now, NOW)  # and then it died
+    gathering.now -= FRESH_MS + AHEAD_MS + 1
+    assert gathering.viewer().get().figures == {"count": 2}
+    assert gathering.viewer().get().at == gathering.now
 
 
 def test_a_page_says_how_old_its_figures_are_once_they_are_old(console: ConsoleWorld) -> None:

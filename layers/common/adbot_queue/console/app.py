@@ -256,7 +256,7 @@ def _written(reply: Reply, visit: Visit) -> dict[str, Any]:
 
 def _done(reply: Done, visit: Visit) -> dict[str, Any]:
     if not visit.is_fragment:
-        back = urlsplit(reply.open or reply.back or visit.headers.get("referer", "")).path
+        back = reply.open or reply.back or urlsplit(visit.headers.get("referer", "")).path
         return _redirect(Redirect(with_query(sign_in.own_page(back), {"answer": visit.form.get("key")})))
     if reply.open:
         location = with_query(reply.open, {"answer": visit.form.get("key")})

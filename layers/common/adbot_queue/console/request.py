@@ -224,9 +224,9 @@ def checked(model: type[QueryModel], given: Mapping[str, Any]) -> QueryModel:
 
 
 def with_query(path: str, query: Mapping[str, str | None]) -> str:
-    """Return an address; parameters without a value are left out."""
+    """Return an address with more parameters than it has; those without a value are left out."""
     kept = {name: value for name, value in query.items() if value}
-    return f"{path}?{urlencode(kept, quote_via=quote)}" if kept else path
+    return f"{path}{'&' if '?' in path else '?'}{urlencode(kept, quote_via=quote)}" if kept else path
 
 
 def cookies_of(event: Mapping[str, Any]) -> dict[str, str]:

@@ -22,12 +22,26 @@ from adbot_queue.core.telemetry import logger
 if TYPE_CHECKING:
     from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
 
-ADDRESS = re.compile(r"[^@\s]{1,64}@[^@\s]{1,180}\.[^@\s]{2,63}")
+ADDRESS = re.compile(r"(?=.{1,128}$)[^@\s]{1,64}@[^@\s]+\.[^@\s]{2,63}")
+"""At most 128 characters: the user's name in the pool has no more."""
+
 MIN_PASSWORD = 12
 """As the pool's password policy."""
 
 MAX_PASSWORD = 256
 CODE = re.compile(r"\d{6}")
+
+
+def name_of(email: str) -> str:
+    """Return the name of the user who has an address.
+
+    Raises:
+        Invalid: it cannot be one.
+    """
+    name = email.strip().lower()
+    if not ADDRESS.fullmatch(name):
+        raise Invalid.field("email", "must be one email address of at most 128 characters")
+    return name
 
 
 class SignUp:
@@ -45,9 +59,7 @@ class SignUp:
             Invalid: the address or the password cannot be one, or the address has a user.
             Forbidden: this installation invites people. RateLimited, Unavailable: the user pool says so.
         """
-        name = email.strip().lower()
-        if not ADDRESS.fullmatch(name):
-            raise Invalid.field("email", "must be one email address of at most 254 characters")
+        name = name_of(email)
         if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
             raise Invalid.field("password", f"must have {MIN_PASSWORD} to {MAX_PASSWORD} characters")
         try:
@@ -62,13 +74,13 @@ class SignUp:
             raise _refusal(error) from error
         return name
 
-    def confirm(self, name: str, code: str) -> None:
+    def confirm(self, email: str, code: str) -> None:
         """Confirm the address by the code that it received.
 
         Raises:
-            Invalid: the code is wrong or too old. RateLimited, Unavailable: the user pool says so.
+            Invalid: no address; the code is wrong or too old. RateLimited, Unavailable: the user pool says so.
         """
-        code = code.strip()
+        name, code = name_of(email), code.strip()
         if not CODE.fullmatch(code):
             raise Invalid.field("code", "must be the 6 digits of the mail")
         try:
@@ -78,8 +90,9 @@ class SignUp:
         except (ClientError, BotoCoreError) as error:
             raise _refusal(error) from error
 
-    def resend(self, name: str) -> None:
+    def resend(self, email: str) -> None:
         """Have another code sent; the older ones are void. Raises as `confirm`."""
+        name = name_of(email)
         try:
             self._client.resend_confirmation_code(ClientId=self._client_id, SecretHash=self._hash(name), Username=name)
         except (ClientError, BotoCoreError) as error:

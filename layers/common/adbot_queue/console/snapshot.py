@@ -29,6 +29,9 @@ OLD_MS = 12_000
 
 AFTER_ACT_MS = 300
 LEASE_MS = 3_000
+AHEAD_MS = 60_000
+"""Figures and leases from further in the future are of a clock that was wrong: they count for nothing."""
+
 MAX_BYTES = 4_096
 """Of the item: a write costs a unit for each KB."""
 
@@ -60,7 +63,7 @@ class Snapshots(Table):
         """
         found = dynamodb.get(self.client, self.table, KEY)
         now = self.now()
-        if found and "figures" in found and now - found["at"] < (AFTER_ACT_MS if fresh else FRESH_MS):
+        if found and "figures" in found and -AHEAD_MS < now - found["at"] < (AFTER_ACT_MS if fresh else FRESH_MS):
             return _unpacked(found)
         if not self._lease(now, found.get("at") if found else None):
             if found and "figures" in found:
@@ -79,9 +82,14 @@ class Snapshots(Table):
 
     def _lease(self, now: int, seen: int | None) -> bool:
         """Whether this viewer may gather: no other does, and none has since the viewer read the figures of `seen`."""
-        free = "(attribute_not_exists(lease_until) OR lease_until < :now)"
+        free = "(attribute_not_exists(lease_until) OR lease_until < :now OR lease_until > :ahead)"
         same = "attribute_not_exists(#at)" if seen is None else "#at = :seen"
-        values: dict[str, Any] = {"until": now + LEASE_MS, "now": now, **({} if seen is None else {"seen": seen})}
+        values: dict[str, Any] = {
+            "until": now + LEASE_MS,
+            "now": now,
+            "ahead": now + AHEAD_MS,
+            **({} if seen is None else {"seen": seen}),
+        }
         try:
             dynamodb.update_if(
                 self.client,
@@ -103,9 +111,8 @@ class Snapshots(Table):
             logger.warning("snapshot is large", bytes=len(packed))
         item = {**KEY, "at": made.at, "lease_until": 0, "figures": packed}
         try:
-            dynamodb.put_if(
-                self.client, self.table, item, condition="attribute_not_exists(#at) OR #at < :at", at=made.at
-            )
+            condition = "attribute_not_exists(#at) OR #at < :at OR #at > :ahead"
+            dynamodb.put_if(self.client, self.table, item, condition=condition, at=made.at, ahead=made.at + AHEAD_MS)
         except ConditionFailed:
             logger.info("newer figures are there already")
 

@@ -32,7 +32,7 @@ def confirm(visit: Visit) -> Reply:
     try:
         sign_up.from_env().confirm(name, visit.form.get("code", ""))
     except Invalid as refused:
-        return _code(name, refused)
+        return _refused(name, refused)
     # No redirect: it would go on to the sign-in page, another origin, where no form of ours may lead.
     shown = {"text": "Your address is confirmed. Sign in to go on.", "href": "/my", "link": "Sign in"}
     return Page(
@@ -43,8 +43,17 @@ def confirm(visit: Visit) -> Reply:
 def resend(visit: Visit) -> Reply:
     """Send another code."""
     name = visit.form.get("email", "")
-    sign_up.from_env().resend(name)
+    try:
+        sign_up.from_env().resend(name)
+    except Invalid as refused:
+        return _refused(name, refused)
     return _code(name, sent_again=True)
+
+
+def _refused(name: str, refused: Invalid) -> Page:
+    """Show the form that has the field at fault."""
+    at_fault = {error.field for error in refused.errors}
+    return _form(name, refused) if "email" in at_fault else _code(name, refused)
 
 
 def _form(email: str = "", refused: Invalid | None = None) -> Page:
