@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ def paused(open_as: Open, path: str, role: str = "owner", **options: Any) -> Pag
     page = open_as(role, "about:blank", **options)
     page.clock.install()
     page.goto(path)
-    page.clock.pause_at(page.evaluate("Date.now()") + 1)
+    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 2)  # in seconds
     return page
 
 
@@ -53,8 +54,12 @@ def test_06_ten_ticks_are_ten_requests_and_one_invocation_each(open_as: Open, st
     before = invocations(stack, "/console/queues/webhooks")
     page = paused(open_as, "/console/queues/webhooks")
     asked = ticks(page)
-    settle(page, 53)
+    seconds = 0
+    while len(asked) < 10 and seconds < 62:
+        settle(page, 1)
+        seconds += 1
     assert len(asked) == 10
+    assert 45 <= seconds <= 62
     expected = before + 1 + len(asked)
     for _ in range(50):  # the log follows
         if invocations(stack, "/console/queues/webhooks") >= expected:
@@ -150,16 +155,15 @@ def test_11_an_outage_is_said_with_age_and_next_try_and_ends_by_itself(open_as: 
             route.fallback()
 
     page.route("**/console", refuse)
-    began = page.evaluate("Date.now()") / 1000
     settle(page, 12)
     expect(page.locator("#stale")).to_be_visible()
     expect(page.locator("#stale")).to_contain_text(re.compile(r"Figures are \d+ s old.*Next try in \d+ s"))
     expect(page.locator("#live")).to_contain_text("Throughput")  # the figures stay, dimmed
     expect(page.locator("body")).to_have_attribute("data-live", "stale")
     settle(page, 60)
-    waits = [later - earlier for earlier, later in zip([began, *asked], asked, strict=False)]
+    waits = [later - earlier for earlier, later in pairwise(asked)]
     assert len(asked) >= 4
-    for wait, planned in zip(waits, (5, 5, 10, 20), strict=False):
+    for wait, planned in zip(waits, (5, 10, 20), strict=False):
         assert planned * 0.8 - 0.5 <= wait <= planned * 1.2 + 0.5, waits
     page.unroute("**/console")
     settle(page, 61)
