@@ -19,7 +19,7 @@ from playwright.sync_api import Locator, Page, expect
 from local import stack as stacks
 from local.stack import Stack
 from tests.browser.conftest import Watch
-from tests.browser.test_frame import AXE
+from tests.browser.test_pages import AXE
 from tests.e2e.conftest import Api, eventually
 
 Open = Callable[..., Page]
