@@ -14,6 +14,7 @@ from typing import Any
 
 from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import Invalid
+from adbot_queue.core.spreadsheets import safe
 from adbot_queue.leads import store as lead_store
 from adbot_queue.leads.model import Entry, Lead
 from adbot_queue.leads.store import LeadStore
@@ -26,8 +27,6 @@ MAX_BYTES = 5 * 1024 * 1024
 PAGE_SIZE = 100
 """Rows in memory: one BatchGet."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
 
 def _too_many() -> Invalid:
     return Invalid(f"narrow the filter: an export has at most {MAX_ROWS} rows and 5 MB, out of {MAX_SEARCHED} leads")
@@ -35,8 +34,7 @@ def _too_many() -> Invalid:
 
 def cell(value: Any) -> str:
     """Return a value as a spreadsheet shows it: text that it would take for a formula begins with an apostrophe."""
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return "" if value is None else safe(str(value))
 
 
 def moment(value: int | None) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from adbot_queue.core.clock import day_start, instant
 from adbot_queue.core.errors import Invalid
 from adbot_queue.core.record_files import Record, read
+from adbot_queue.core.spreadsheets import unsafe
 from adbot_queue.core.strict_json import shown
 from adbot_queue.core.zones import names as zone_names
 from adbot_queue.leads import phones
@@ -306,8 +307,7 @@ def _text(name: str, value: Any) -> str:
         return str(value).lower()
     if not isinstance(value, str | int | float):
         raise ValueError(f"{shown(name)}: must be a text or a number")  # noqa: TRY004  a verdict, not a bug
-    text = str(value).strip()
-    return text[1:] if text[:1] == "'" and text[1:2] in {"=", "+", "-", "@"} else text
+    return unsafe(str(value).strip())
 
 
 def _plain(name: str) -> str:

@@ -11,10 +11,9 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
 
-Cell = str | int | Decimal
+from adbot_queue.core.spreadsheets import safe
 
-FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What a spreadsheet takes for the beginning of a formula: https://owasp.org/www-community/attacks/CSV_Injection"""
+Cell = str | int | Decimal
 
 CHART_WIDTH, CHART_HEIGHT = 960, 200
 
@@ -50,18 +49,13 @@ class Bar:
     height: float
 
 
-def safe(cell: Cell) -> Cell:
-    """A cell that no spreadsheet takes for a formula: such a text gets an apostrophe before it."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) else cell
-
-
 def write_csv(table: Table, file: IO[bytes]) -> None:
     """RFC 4180, UTF-8, row by row."""
     text = TextIOWrapper(file, encoding="utf-8", newline="")
     writer = csv.writer(text)
     writer.writerow(table.columns)
     for row in table.rows:
-        writer.writerow([safe(cell) for cell in row])
+        writer.writerow([safe(cell) if isinstance(cell, str) else cell for cell in row])
     text.detach()  # flushes, and leaves the file open
 
 
