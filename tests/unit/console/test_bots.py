@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from dataclasses import dataclass, replace
 
 import pytest
@@ -226,3 +227,15 @@ def test_every_reason_to_wait_has_its_words(reason: QueuedReason) -> None:
 
 def test_every_state_has_its_words() -> None:
     assert bot_words.STATES.keys() == set(AdbotStatus) - {AdbotStatus.QUEUED}
+
+
+@pytest.mark.parametrize("path", ["/console/bots?pool=long", "/console/bots?view=all", "/console/ledger"])
+def test_full_pages_and_their_refreshes_stay_small(line: Line, path: str) -> None:
+    if "long" not in line.console.world.adbots.pools.names():
+        line.console.world.pool("long")
+        for number in range(22):
+            line.console.world.create(5, user=f"{secrets.token_hex(4)}-{number}", pool="long")
+    whole, tick = line.console.get(path, x_acted="1"), line.console.tick(path)
+    assert whole.text.count("<tr id=") >= 20
+    assert len(whole.bytes) <= 9_000
+    assert len(tick.bytes) <= 4_096, len(tick.bytes)

@@ -19,7 +19,9 @@ from adbot_queue.core.settings import settings
 from adbot_queue.ledger import search
 from adbot_queue.platform import owner_limit
 
-PAGE_SIZE = 50
+PAGE_SIZE = 20
+"""Rows of a page: as many as a refresh of 4 kB holds."""
+
 MAX_ACTS = 50
 """Entries of the ledger that a bot's timeline shows."""
 

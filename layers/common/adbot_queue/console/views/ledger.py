@@ -15,11 +15,15 @@ from adbot_queue.operations.system_schemas import LedgerQuery
 
 FILTERS = ("actor", "action", "target", "from", "to")
 
+PAGE_SIZE = 20
+"""Rows of a page: as many as a refresh of about 4 kB holds."""
+
 
 def show(visit: Visit) -> Reply:
     """Entries that meet all filters, newest first; without actor, action and target those of a day. One read."""
     asked = visit.query_as(LedgerQuery)
-    found, following = search.read(ledger.from_env(), **asked.model_dump())
+    limit = asked.limit if visit.query.get("limit") else PAGE_SIZE
+    found, following = search.read(ledger.from_env(), **{**asked.model_dump(), "limit": limit})
     only_people = visit.query.get("who") == "people"
     kept = [entry for entry in found if entry["role"] in ledger_words.PEOPLE or not only_people]
     is_one_day = not (asked.actor or asked.action or asked.target)
