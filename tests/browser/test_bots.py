@@ -17,7 +17,7 @@ from playwright.sync_api import Page, expect
 from local import stack as stacks
 from local.stack import Stack
 from tests.browser.conftest import Watch
-from tests.browser.test_frame import AXE, OWN_CHECKS
+from tests.browser.test_pages import AXE, OWN_CHECKS
 
 Open = Callable[..., Page]
 
