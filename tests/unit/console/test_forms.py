@@ -18,6 +18,7 @@ from adbot_queue.console.views import queues
 from adbot_queue.core import aws
 from adbot_queue.core.errors import Conflict, Unavailable
 from adbot_queue.core.settings import settings
+from adbot_queue.core.telemetry import logger
 from adbot_queue.queues import pause as pauses
 from tests.builders.console_world import ConsoleWorld
 
@@ -192,3 +193,15 @@ def test_an_answer_opens_a_page_with_its_own_parameters(
     wanted = urlsplit(back)
     assert opened.path == wanted.path
     assert parse_qs(opened.query) == {**parse_qs(wanted.query), "answer": [key]}
+
+
+def test_the_log_of_a_refused_form_holds_no_name(
+    console: ConsoleWorld, acts: Acts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(logger, "info", lambda *said, **about: logged.append(f"{said} {about}"))
+    acts.error = Conflict("Sam Sample took this at noon")
+    refused = console.post("/console/queues/http/pause", form("refused-by-sam"), "admin")
+    assert (refused.status, "Sam Sample" in refused.words) == (409, True)
+    assert any("form refused" in line for line in logged)
+    assert not any("Sam Sample" in line for line in logged)

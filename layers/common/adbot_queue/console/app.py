@@ -272,7 +272,7 @@ def _failure(error: Exception, visit: Visit | None, request_id: str) -> dict[str
     status = problem["statusCode"]
     known = error if isinstance(error, AppError) else None
     if isinstance(error, Conflict):
-        logger.info("form refused", reason=error.detail)
+        logger.info("form refused", problem=error.slug)  # the detail may name people
     try:
         text = render.error(status, known, problem["body"], visit)
     except Exception:  # noqa: BLE001  the page of an error must not fail in its turn
