@@ -122,6 +122,10 @@ test-browser: setup ## the console in Chromium against a stack of its own, two t
 	command -v chromium >/dev/null || { apt-get update -qq; apt-get install -y -qq --no-install-recommends chromium; }
 	$(RUN) tests.browser $(T)
 
+.PHONY: screenshots
+screenshots: .venv/.complete ## pictures of every page of the console into docs/img; T=queues-show for one
+	$(RUN) tests.screenshots $(T)
+
 .PHONY: test-providers
 test-providers: .venv/.complete ## every processor, against published schemas, servers that others wrote, and every failure
 	$(RUN) pytest -n 2 tests/peers tests/unit/providers tests/unit/integrations tests/unit/messaging/jobs tests/unit/payments/jobs tests/unit/tickets
@@ -137,7 +141,7 @@ unknown = $(error $(1) T=$(T): T is one of: $(built)$(if $(planned),. Not built 
 pick = $(if $(filter $(T),$(built)),,$(unknown))@exec $(RUN) $(subst /,.,$(3)).$(T)
 
 .PHONY: bench
-bench: setup ## measure: make bench T=allocation, or jobs, queues, cold
+bench: setup ## measure: make bench T=allocation, or jobs, queues, cold, console
 	$(call pick,bench,$(BENCHES),bench)
 
 bench-%:
