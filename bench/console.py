@@ -1,4 +1,4 @@
-"""The console beside bull-board's and Flower's own pages, and with itself at many jobs. `make bench T=console`.
+"""The console compared with bull-board's and Flower's own pages, and with itself at many jobs. `make bench T=console`.
 
 In one run: as many jobs in each of the three; the same Chromium opens each page with a cold cache, in turns. Ours is
 the function's own handler over Amazon's DynamoDB Local, at an address on loopback; theirs are their own servers over a
@@ -88,9 +88,10 @@ def open_cold(browser: Browser, address: str, page: Opened) -> None:
     tab.add_init_script(WATCH.replace("TEXT", page.text))
     tab.goto(address + page.path)
     tab.wait_for_load_state("networkidle", timeout=SETTLED_MS)
+    tab.wait_for_function("window.shownAt", timeout=SETTLED_MS)
     page.sent.append(int(sum(sizes.values())))
     page.requests.append(len(sizes))
-    page.packed.append(sum(_packed(one) for one in answers.values()) if not page.packed else page.packed[0])
+    page.packed.append(sum(_packed(one) for one in [*answers.values()]) if not page.packed else page.packed[0])
     page.server_ms.append(
         tab.evaluate("(n => n.responseStart - n.requestStart)(performance.getEntriesByType('navigation')[0])")
     )

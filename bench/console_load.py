@@ -99,8 +99,8 @@ class Side:
         """Add what an answer of DynamoDB tells."""
         self.capacity.items += len(parsed.get("Items", ())) + ("Item" in parsed)
         self.capacity.items += sum(len(found) for found in parsed.get("Responses", {}).values())
-        told = parsed.get("ConsumedCapacity") or []
-        units = sum(one["CapacityUnits"] for one in (told if isinstance(told, list) else [told]))
+        found = parsed.get("ConsumedCapacity") or []
+        units = sum(one["CapacityUnits"] for one in (found if isinstance(found, list) else [found]))
         if model.name.startswith(("Get", "Query", "BatchGet", "Scan")):
             self.capacity.reads += units
         else:

@@ -105,7 +105,7 @@ def test_links_lead_to_pages_and_headings(page: Path) -> None:
             continue
         file, _, anchor = target.partition("#")
         found = (page.parent / file).resolve() if file else page
-        headings = re.findall(r"^#+ (.+)$", found.read_text(), re.MULTILINE) if found.is_file() else []
+        headings = re.findall(r"^#+ (.+)$", found.read_text(), re.MULTILINE) if found.suffix == ".md" else []
         if not found.exists() or (anchor and anchor not in map(slug, headings)):
             broken.append(target)
 
