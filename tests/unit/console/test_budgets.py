@@ -155,7 +155,5 @@ def test_the_snapshot_fits_into_four_write_units(console: ConsoleWorld) -> None:
     forget_snapshot()
     with patch.object(snapshot.from_env(), "_gather", busy):
         console.get("/console")
-    found = aws.dynamodb().get_item(
-        TableName=settings().system_table, Key={"pk": {"S": "CONSOLE"}, "sk": {"S": "SNAPSHOT"}}
-    )["Item"]
+    found = aws.dynamodb().get_item(TableName=settings().system_table, Key=encode(snapshot.KEY))["Item"]
     assert len(str(found)) <= snapshot.MAX_BYTES

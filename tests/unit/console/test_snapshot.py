@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.console import snapshot
-from adbot_queue.console.snapshot import AFTER_ACT_MS, AHEAD_MS, FRESH_MS, KEY, LEASE_MS, Snapshot, Snapshots
+from adbot_queue.console.snapshot import AFTER_ACT_MS, AHEAD_MS, FRESH_MS, KEY, LEASE_MS, Snapshot, Snapshots, key_of
 from adbot_queue.core import aws
 from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.settings import settings
@@ -120,6 +120,13 @@ def test_figures_that_come_late_do_not_replace_newer_ones(gathering: Gathering) 
     gathering.now = newer
     gathering.viewer().get()
     late._write(Snapshot(NOW + 1, {"count": "late"}))
+    assert gathering.viewer().get().figures == {"count": 2}
+
+
+def test_figures_of_another_version_are_not_read(gathering: Gathering, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "KEY", key_of(b"the last version"))
+    gathering.viewer().get()
+    monkeypatch.undo()
     assert gathering.viewer().get().figures == {"count": 2}
 
 

@@ -1,6 +1,8 @@
 """The figures of all pages: gathered once every few seconds and shared by all viewers.
 
-    CONSOLE   SNAPSHOT   at, lease_until, figures (JSON, gzip, base85)
+    CONSOLE   SNAPSHOT#<version>   at, lease_until, figures (JSON, gzip, base85), expires_at
+
+The version is that of the module that makes the figures: during a deployment pages of each read their own.
 
 A viewer reads the item; one who finds it older than `FRESH_MS` takes a lease and gathers anew. Others are served what
 is there, however old: a lease that its holder did not use ends by itself.
@@ -10,10 +12,12 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from adbot_queue.console import figures
@@ -35,7 +39,15 @@ AHEAD_MS = 60_000
 MAX_BYTES = 4_096
 """Of the item: a write costs a unit for each KB."""
 
-KEY: Item = {"pk": "CONSOLE", "sk": "SNAPSHOT"}
+TTL_S = 86_400
+
+
+def key_of(source: bytes) -> Item:
+    """Return the key of the figures that a module makes."""
+    return {"pk": "CONSOLE", "sk": f"SNAPSHOT#{hashlib.sha256(source).hexdigest()[:8]}"}
+
+
+KEY = key_of(Path(figures.__file__).read_bytes())
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -109,7 +121,8 @@ class Snapshots(Table):
         packed = base64.b85encode(gzip.compress(json.dumps(made.figures, separators=(",", ":")).encode(), 9)).decode()
         if len(packed) > MAX_BYTES - 100:
             logger.warning("snapshot is large", bytes=len(packed))
-        item = {**KEY, "at": made.at, "lease_until": 0, "figures": packed}
+        expires_at = made.at // 1000 + TTL_S
+        item = {**KEY, "at": made.at, "lease_until": 0, "figures": packed, "expires_at": expires_at}
         try:
             condition = "attribute_not_exists(#at) OR #at < :at OR #at > :ahead"
             dynamodb.put_if(self.client, self.table, item, condition=condition, at=made.at, ahead=made.at + AHEAD_MS)
