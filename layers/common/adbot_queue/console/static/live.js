@@ -39,10 +39,11 @@ document.addEventListener("htmx:finally:request", ({detail: {ctx}}) => {
 });
 
 const answered = (ctx, status) => {
+  if (ctx.hx?.redirect) return; // the page is left; an open dialog keeps it from refreshing
   if (status < 300) ctx.sourceElement?.closest("dialog")?.close();
   if (status < 300 || !ctx.sourceElement?.closest("dialog")) $("#answer").focus({preventScroll: true});
   const undo = $("[data-undo]"); if (undo) setTimeout(() => undo.isConnected && undo.remove(), 10000);
-  if (status < 300 && !ctx.hx?.redirect) { acted = true; now(); }
+  if (status < 300) { acted = true; now(); }
 };
 
 if (interval) {
