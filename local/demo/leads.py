@@ -17,11 +17,11 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import requests
 from botocore.exceptions import EndpointConnectionError
 
+from adbot_queue.core.zones import zone
 from local import stack as stacks
 from local.demo.main import StepFailed
 from local.settings import Refused, Settings
@@ -54,7 +54,7 @@ class _Play:
         self._step = 0
         hour = datetime.now(UTC).hour
         self._zone = "UTC" if 1 <= hour < 22 else "Asia/Tokyo"  # the day must not end while it is played
-        self._date = datetime.now(ZoneInfo(self._zone)).date().isoformat()
+        self._date = datetime.now(zone(self._zone)).date().isoformat()
         self._about = {"owner_id": self._owner, "date": self._date}
 
     def run(self) -> dict[str, int]:

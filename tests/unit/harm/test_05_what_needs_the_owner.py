@@ -359,6 +359,7 @@ def test_the_kill_switch_and_clean_are_the_owners_alone(on: World) -> None:
 
 
 READERS = {
+    "ConsoleFunction",
     "AdBotsFunction",
     "JobsFunction",
     "SchedulesFunction",
