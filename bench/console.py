@@ -19,8 +19,10 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -39,7 +41,7 @@ from tests.builders.console_server import served
 from tests.support import dynamodb_local
 
 SMALL = 1_000
-FULL = 50_000
+FULL = 100_000
 ROUNDS = 7
 BYTES = 4
 """A page of the peers takes at least this many times the bytes of ours."""
@@ -107,7 +109,7 @@ def _packed(response: Any) -> int:
     return min(len(raw), len(gzip.compress(raw, 6)))
 
 
-def pages(browser: Browser, ours: str, small: Side) -> list[Opened]:
+def pages(browser: Browser, ours: str) -> list[Opened]:
     """Open the pages of the three in turns, over as many jobs."""
     each = SMALL // len(job_queues.QUEUES)
     work = console_peers.Workload(
@@ -119,7 +121,7 @@ def pages(browser: Browser, ours: str, small: Side) -> list[Opened]:
     )
     rest = each - work.jobs // len(work.queues)
     work = console_peers.Workload(work.queues, work.completed, work.failed, work.delayed, rest)
-    print(f"({console_peers.versions()}: {work.jobs:,} jobs each; ours {small.jobs:,}.)", flush=True)
+    print(f"({console_peers.versions()}: {work.jobs:,} jobs each; ours {SMALL:,}.)", flush=True)
     found: list[Opened] = []
     with console_peers.bull_board(work) as board, console_peers.flower(work) as flower:
         for product, address, path, text in (
@@ -199,6 +201,37 @@ def report_cost(large: Load) -> list[str]:
     return [] if met else [f"a tab costs ${total:.2f} a month"]
 
 
+def serve(endpoint: str, pipe: Connection) -> None:
+    """Serve the console over `SMALL` jobs until the other end of the pipe is closed."""
+    with packed(), Side.of(endpoint, SMALL) as side, served(side.console, "owner") as address:
+        pipe.send(address)
+        with suppress(EOFError):
+            pipe.recv()
+
+
+@contextmanager
+def ours(endpoint: str) -> Iterator[str]:
+    """The console in a process of its own, as the others are; its address."""
+    here, there = get_context("spawn").Pipe()
+    process = get_context("spawn").Process(target=serve, args=(endpoint, there))
+    process.start()
+    there.close()
+    try:
+        yield here.recv()
+    finally:
+        here.close()
+        process.join(20)
+
+
+@contextmanager
+def packed() -> Iterator[None]:
+    """Files as the layer's build packs them."""
+    with tempfile.TemporaryDirectory() as folder:
+        build.main(Path(folder))
+        with patch.object(assets, "PACKED", Path(folder) / "console" / "static" / "packed"):
+            yield
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """The system's Chromium."""
@@ -219,12 +252,10 @@ def main() -> int:
     began = time.perf_counter()
     many = int(os.environ.get("JOBS", "500000"))
     with ExitStack() as stack:
-        packed = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        build.main(packed)
-        stack.enter_context(patch.object(assets, "PACKED", packed / "console" / "static" / "packed"))
+        stack.enter_context(packed())
         endpoint = stack.enter_context(dynamodb_local.dynamodb_local())
-        with Side.of(endpoint, SMALL) as side, served(side.console, "owner") as ours, chromium() as browser:
-            missed = report_pages(pages(browser, ours, side))
+        with ours(endpoint) as address, chromium() as browser:
+            missed = report_pages(pages(browser, address))
         with Side.of(endpoint, FULL) as side:
             small = load(side)
         with Side.of(endpoint, many) as side:

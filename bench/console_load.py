@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import time
 from collections import Counter
@@ -142,7 +143,7 @@ def load(side: Side) -> Load:
     static = [
         route.key.partition(" ")[2]
         for route in app.routes
-        if route.key.startswith("GET ") and "{" not in route.key and route.roles and route.roles & STAFF
+        if re.fullmatch(r"GET [a-z/-]+", route.key) and route.roles and route.roles & STAFF
     ]
     return Load({path: _cost(side, path) for path in [*static, *VIEWS]}, _cost(side, "/console", tick=True))
 
