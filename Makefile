@@ -157,10 +157,6 @@ trips: .venv/.complete ## lines of the files that four data pass through: a paym
 run: setup ## the whole system on this machine until Ctrl-C
 	@ADBOT_API_PORT=$(API_PORT) ADBOT_AWS_PORT=$(AWS_PORT) ADBOT_PROVIDERS_PORT=$(PROVIDERS_PORT) exec $(RUN) local
 
-.PHONY: screenshots
-screenshots: .venv/.complete ## pictures of the running stack's console, in light, dark and on a phone
-	@exec $(RUN) local.screenshots
-
 .PHONY: token
 token: ## a bearer token of the running stack: make token ROLE=viewer, or CLIENT=shop, engine, metrics for a machine's
 	@exec $(RUN) local.token "$(ROLE)" "$(CLIENT)"

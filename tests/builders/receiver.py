@@ -22,6 +22,7 @@ class Receiver:
         seen: path, headers (names in lower case) and body of each request.
         methods: method of each request.
         answers: status and headers of the next answers.
+        only: the path that is recorded and answered as set; others are answered 200. Empty: every path.
         body: of its answers.
         drip: sends its answer byte by byte, and never ends.
     """
@@ -30,6 +31,7 @@ class Receiver:
     seen: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     drip: bool = False
+    only: str = ""
     methods: list[str] = field(default_factory=list)
     body: bytes = b""
 
@@ -52,6 +54,11 @@ def receiving(tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Rece
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"] or 0))
+            if receiver.only and self.path != receiver.only:
+                self.send_response(200)
+                self.send_header("content-length", "0")
+                self.end_headers()
+                return
             receiver.methods.append(self.command)
             receiver.seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
             status, headers = receiver.answers.pop(0) if receiver.answers else (200, {})

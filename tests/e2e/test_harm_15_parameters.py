@@ -13,13 +13,18 @@ from tests.e2e.conftest import Api
 Aws = Callable[[str], Any]
 
 STACK = "adbot-queue"
+HIDDEN = "****"
+"""What is shown of a parameter that is not echoed."""
 CHANGED = {"DefaultPool": "parameter-test", "JobsPerSecond": "19", "LogLevel": "WARNING"}
 
 
 def deploy(aws: Aws, parameters: dict[str, str], eventually: Callable[..., Any]) -> None:
     """Update the stack with the template that it has, and wait for the end."""
     cloudformation = aws("cloudformation")
-    request = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
+    request = [
+        {"ParameterKey": name, **({"UsePreviousValue": True} if value == HIDDEN else {"ParameterValue": value})}
+        for name, value in parameters.items()
+    ]
     template = cloudformation.get_template(StackName=STACK)["TemplateBody"]
     aws("s3").put_object(Bucket="adbot-queue-artifacts", Key="same.json", Body=json.dumps(template).encode())
     url = f"{aws('s3').meta.endpoint_url}/adbot-queue-artifacts/same.json"

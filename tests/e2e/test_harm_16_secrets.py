@@ -31,7 +31,7 @@ def deploy(aws: Aws, template: dict[str, Any], eventually: Callable[..., Any]) -
     cloudformation.update_stack(
         StackName=STACK,
         TemplateURL=f"{aws('s3').meta.endpoint_url}/adbot-queue-artifacts/other.json",
-        Parameters=[{name: one[name] for name in ("ParameterKey", "ParameterValue")} for one in parameters],
+        Parameters=[{"ParameterKey": one["ParameterKey"], "UsePreviousValue": True} for one in parameters],
         Capabilities=["CAPABILITY_IAM"],
     )
 

@@ -11,8 +11,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-os.environ.setdefault("POWERTOOLS_METRICS_DISABLED", "true")
-
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.builders.console_server import served
@@ -75,6 +73,7 @@ def opened(browser: Browser, address: str, look: Look) -> Iterator[Page]:
 
 def main() -> int:
     """Take them all; those of pages that are gone are deleted. Words name a part: `make screenshots T=queues-show`."""
+    os.environ.setdefault("POWERTOOLS_METRICS_DISABLED", "true")
     program = shutil.which("chromium")
     if not program:
         print("Chromium is missing: `make test-browser` installs it")
