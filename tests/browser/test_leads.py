@@ -157,9 +157,8 @@ def test_58_numbers_of_the_page_are_those_of_the_table_and_of_twilio_while_a_run
     outreach.answer(sent, "STOP")
     expect(page.get_by_role("region", name="Today")).to_contain_text("Done", timeout=2 * SOON)
     _agree(page, outreach)
-    opted_out = [
-        lead for lead in leads if outreach.api("sales", "GET", f"/leads/{lead}").json()["status"] == "opted_out"
-    ]
+    listed = outreach.api("sales", "GET", "/leads", params={"status": "opted_out", "limit": 100}).json()["items"]
+    opted_out = [lead["lead_id"] for lead in listed if lead["phone"] == sent]
     assert len(opted_out) == 1
     page.goto(f"/console/leads/{opted_out[0]}")
     expect(page.locator("#chat")).to_contain_text("STOP")

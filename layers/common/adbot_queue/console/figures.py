@@ -55,7 +55,7 @@ def gather(now: int) -> dict[str, Any]:
             "free": seen.bots.free_stock,
             "parked": seen.bots.parked,
             "oldest_ms": seen.bots.oldest_queued_seconds * 1000,
-            "pools": [_pool(state) for state in seen.bots.pools],
+            "pools": [pool(state) for state in seen.bots.pools],
         },
         "queues": [_queue(queue, minutes[queue.name], starts) for queue in seen.queues],
         "circuits": _circuits(seen),
@@ -64,7 +64,8 @@ def gather(now: int) -> dict[str, Any]:
     }
 
 
-def _pool(state: PoolState) -> dict[str, Any]:
+def pool(state: PoolState) -> dict[str, Any]:
+    """Return the figures of a pool."""
     return {
         "name": state.pool,
         "queued": state.queue_length,

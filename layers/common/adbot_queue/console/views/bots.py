@@ -10,7 +10,7 @@ from adbot_queue import ledger
 from adbot_queue.adbots import service
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import MAX_SESSIONS, Adbot, AdbotStatus, Order
-from adbot_queue.console import bot_words
+from adbot_queue.console import bot_words, figures
 from adbot_queue.console.job_words import Why
 from adbot_queue.console.request import Done, Page, Reply, Undo, Visit
 from adbot_queue.console.views import jobs
@@ -86,9 +86,8 @@ def _pool(pools: list[dict[str, Any]], wanted: str, view: str) -> dict[str, Any]
     """Return the pool that is shown: the one asked for, or the first with something to show, or the default pool."""
     if wanted:
         found = next((pool for pool in pools if pool["name"] == wanted), None)
-        if found is None:
-            raise Invalid.field("pool", "does not exist")
-        return found
+        # One that was made since the figures were gathered.
+        return found or figures.pool(service.from_env().pools.header(wanted))
     what = "parked" if view == "parked" else "queued"
     busy = max(pools, key=lambda pool: int(pool[what]), default=None)
     if busy and busy[what]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from adbot_queue.adbots import service
 from adbot_queue.adbots.commands import Command
-from adbot_queue.console import bot_words
+from adbot_queue.console import bot_words, figures
 from adbot_queue.console.formats import number
 from adbot_queue.console.request import Done, Page, Raw, Reply, Visit
 from adbot_queue.core.errors import Invalid
@@ -37,10 +37,15 @@ WORDS = {
 
 def show(visit: Visit) -> Reply:
     """Pools, uploads under way and the latest ones. Three reads, two more while an upload is under way."""
-    pools = visit.snapshot.figures["bots"]["pools"]
+    pools = list(visit.snapshot.figures["bots"]["pools"])
     running, _ = uploads.from_env().page(STAGED, RECENT, None)
     recent, following = uploads.from_env().page(PUBLISHED, RECENT, None)
-    wanted = visit.query.get("pool") or settings().default_pool
+    asked = visit.query.get("pool", "")
+    if asked and asked not in {
+        pool["name"] for pool in pools
+    }:  # made since the figures were gathered, or a typing error
+        pools.append(figures.pool(service.from_env().pools.header(asked)))
+    wanted = asked or settings().default_pool
     shown = {
         "pools": [(pool, bot_words.state_of(pool)) for pool in pools],
         "sums": {name: sum(pool[name] for pool in pools) for name in ("free", "total", "queued", "missing")},
