@@ -43,9 +43,10 @@ def section(page: Shown, adbot_id: str) -> str:
 
 
 def test_a_customer_sees_bots_of_ones_own_in_words(shop: ConsoleWorld) -> None:
-    ready = shop.world.create(1, user="sub-cara")
-    first = shop.world.create(3, user="sub-carl")
-    second = shop.world.create(2, user="sub-cara")
+    shop.world.upload("line-1", pool=shop.world.pool("line"))
+    ready = shop.world.create(1, user="sub-cara", pool="line")
+    first = shop.world.create(3, user="sub-carl", pool="line")
+    second = shop.world.create(2, user="sub-cara", pool="line")
 
     page = shop.get("/my", "cara")
 
@@ -62,8 +63,8 @@ def test_a_customer_sees_bots_of_ones_own_in_words(shop: ConsoleWorld) -> None:
 
 
 def test_a_bot_is_started_and_stopped_by_its_owner_alone(shop: ConsoleWorld) -> None:
-    shop.world.upload("s-2", "s-3")
-    mine = next(bot for bot in shop.world.adbots.list_adbots("sub-cara", None, 50, None)[0] if bot.status == "READY")
+    shop.world.upload("own-1", pool=shop.world.pool("own"))
+    mine = shop.world.create(1, user="sub-cara", pool="own")
     page = shop.get("/my", "cara")
     key = page.text.partition(f'action="/my/bots/{mine.id}/start"')[2].partition('name="key" value="')[2][:32]
 
