@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import dataclass
 
@@ -13,8 +14,9 @@ from adbot_queue.core.clock import iso, system_clock
 from adbot_queue.leads import inbound, service, templates
 from adbot_queue.leads import store as lead_store
 from adbot_queue.leads.inbound_messages import Inbound
-from adbot_queue.leads.model import COUNTS, Day, DayState, EntryState, Lead
+from adbot_queue.leads.model import COUNTS, Consent, ConsentState, Day, DayState, EntryState, Lead
 from adbot_queue.leads.prepare import Preparer
+from adbot_queue.leads.settings import Category, Spread, Step
 from adbot_queue.providers.twilio_content import Template
 from tests.builders.clocks import FakeClock
 from tests.builders.console_world import ConsoleWorld, Shown, counted_calls
@@ -229,13 +231,17 @@ def test_settings_are_made_by_the_form_and_say_what_is_wrong(sales: Sales) -> No
         "zone": "Europe/Berlin",
         "hours-mon": "09:00-18:00",
         "spread": "even",
+        "pause_until": "2030-01-02T08:00:00Z",
         "content_sid": TEMPLATE,
         "category": "marketing",
         "variables": "1=name\n",
     }
 
     assert "No settings yet" in empty.words
-    for name, value in (("zone", "Mars/One"), ("capacity", "2001"), ("hours-mon", "9-5"), ("content_sid", "HX1")):
+    for name, value in (
+        *(("zone", "Mars/One"), ("zone", ""), ("capacity", "2001"), ("capacity", ""), ("batch", "many")),
+        *(("hours-mon", "9-5"), ("content_sid", "HX1"), ("pause_until", "tomorrow"), ("spread", "never")),
+    ):
         wrong = posted(sales, "/console/leads/settings", page, role="nia", **{**fields, name: value})
         assert wrong.status == 422, name
     saved = posted(sales, "/console/leads/settings", page, role="nia", **fields)
@@ -244,6 +250,69 @@ def test_settings_are_made_by_the_form_and_say_what_is_wrong(sales: Sales) -> No
     assert known
     assert (known.capacity, known.zone, known.week["tue"]) == (30, "Europe/Berlin", None)
     assert known.steps["first"].variables == {"1": "name"}
+    assert (known.pause_until, known.exclusive) == (1_893_571_200_000, False)
+
+
+def test_saving_settings_as_they_are_shown_changes_none_of_them(sales: Sales) -> None:
+    sales.console.person("ana", "sales")
+    made = sales.team.user(
+        "sub-ana",
+        name="Ana",
+        capacity=7,
+        batch=3,
+        zone="Europe/Berlin",
+        spread=Spread.BURST,
+        pause_until=1_893_571_200_000,
+        exclusive=False,
+        steps={"first": Step(TEMPLATE, Category.UTILITY, {"1": "name", "2": "city"})},
+    )
+    page = sales.console.get("/console/leads/settings", "ana")
+
+    assert posted(sales, "/console/leads/settings", page, role="ana", **shown_fields(page)).status == 200
+    assert sales.team.store.user("sub-ana") == made
+
+
+def shown_fields(page: Shown) -> dict[str, str]:
+    """What a browser sends of the settings' form when nothing is changed."""
+    form = page.text.partition('id="settings"')[2].partition("</form>")[0]
+    found = dict(re.findall(r'name="([^"]+)" type="\w+" value="([^"]*)"', form))
+    found |= dict(re.findall(r'<textarea [^>]*name="(\w+)"[^>]*>(.*?)</textarea>', form, re.DOTALL))
+    for name, options in re.findall(r'<select [^>]*name="(\w+)">(.*?)</select>', form):
+        chosen = re.findall(r'value="(\w+)" selected', options) or re.findall(r'value="(\w+)"', options)
+        found[name] = chosen[0]
+    if re.search(r'name="exclusive"[^>]* checked', form):
+        found["exclusive"] = "yes"
+    return {name: html.unescape(value) for name, value in found.items()}
+
+
+def test_the_next_to_go_out_are_shown_however_many_went_before(sales: Sales) -> None:
+    sales.console.person("max", "sales")
+    sales.team.user("sub-max")
+    date = iso(system_clock())[:10]
+    sales.team.fill(range(500, 530), "sub-max")
+    Preparer(sales.team.leads).prepare("sub-max", date, sales.team.by("sub-max"), lambda: 60_000)
+    entries = sales.team.entries("sub-max", date)
+    for entry in entries[:25]:
+        sent = entry.moved(EntryState.HANDED, 1).moved(EntryState.SENDING, 1)
+        writer = sales.team.store.writer()
+        writer.entry(entry, entry.moved(EntryState.HANDED, 1))
+        writer.commit()
+        writer = sales.team.store.writer()
+        writer.entry(entry.moved(EntryState.HANDED, 1), sent)
+        writer.commit()
+
+    page = sales.console.get("/console/leads/queue", "max")
+
+    shown = re.findall(r'id="entry-(\w+)"', page.text)
+    assert shown == [entry.key.lead_id for entry in entries[25:]]
+    assert "5 queued, in this order" in page.words
+
+
+def test_the_consent_form_begins_with_what_is_known(sales: Sales) -> None:
+    for number, state in enumerate(ConsentState, start=600):
+        lead = sales.lead(number, consent=Consent(state, "form", "", None, "proof"))
+        page = sales.console.get(f"/console/leads/{lead.id}", "sam")
+        assert re.findall(r"<option selected>(\w+)</option>", page.text) == [state.value]
 
 
 def test_templates_and_the_team_are_listed(sales: Sales) -> None:

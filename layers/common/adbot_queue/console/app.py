@@ -21,7 +21,6 @@ from adbot_queue.console.request import (
     Reply,
     View,
     Visit,
-    body_of,
     cookies_of,
     form_of,
     with_query,
@@ -31,6 +30,7 @@ from adbot_queue.core import events, problems, telemetry
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import AppError, Conflict, Forbidden, Invalid, NotFound, Unauthenticated, UnknownEvent
 from adbot_queue.core.http import MAX_BODY, OWNERS, SALES, STAFF
+from adbot_queue.core.http_input import body_of
 from adbot_queue.core.settings import variable
 from adbot_queue.core.telemetry import logger
 

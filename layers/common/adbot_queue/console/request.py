@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from adbot_queue.console.sessions import Session
 from adbot_queue.console.snapshot import Snapshot
-from adbot_queue.core.errors import Forbidden, Invalid, Malformed, TooLarge, Unauthenticated
+from adbot_queue.core.errors import Forbidden, Invalid, Malformed, Unauthenticated
 from adbot_queue.core.field_errors import field_errors
 from adbot_queue.core.http import Caller
 from adbot_queue.core.ids import fingerprint
@@ -238,23 +237,6 @@ def cookies_of(event: Mapping[str, Any]) -> dict[str, str]:
         if separator:
             found.setdefault(name, value)
     return found
-
-
-def body_of(event: Mapping[str, Any], limit: int) -> bytes:
-    """Return the bytes of a body.
-
-    Raises:
-        Malformed: it is not what its encoding says.
-        TooLarge: it is longer than `limit`.
-    """
-    body = event.get("body") or ""
-    try:
-        raw = base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()
-    except ValueError as error:
-        raise Malformed("the body is not what its encoding says") from error
-    if len(raw) > limit:
-        raise TooLarge(f"the form has {len(raw)} bytes, the limit is {limit}", limit=limit)
-    return raw
 
 
 def form_of(raw: bytes) -> dict[str, list[str]]:

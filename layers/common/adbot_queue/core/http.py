@@ -7,29 +7,23 @@ declares who may call it, its input and its output; `/openapi.json` is generated
 
 from __future__ import annotations
 
-import base64
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
-from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from adbot_queue.core import events, problems, strict_json, telemetry, text
+from adbot_queue.core import events, http_input, problems, telemetry
 from adbot_queue.core.errors import (
     AppError,
     Forbidden,
     Invalid,
-    Malformed,
     NotFound,
-    TooLarge,
     Unauthenticated,
     UnknownEvent,
 )
-from adbot_queue.core.field_errors import field_errors
 from adbot_queue.core.ids import fingerprint
 from adbot_queue.core.schema import Query
 from adbot_queue.core.telemetry import logger
@@ -55,12 +49,6 @@ LARGE_BODY = 4 * 1024 * 1024
 
 MAX_KEY = 255
 """Characters of an Idempotency-Key."""
-
-MAX_ID = 512
-"""Bytes of an id in a path: more than any has, and less than DynamoDB refuses as a key."""
-
-MAX_ERRORS = 20
-"""Fields that one answer names."""
 
 SLASH = "/{proxy+}"
 """What a route's key ends with that is there for `PATH/`; the gateway matches an empty rest, or any longer path."""
@@ -283,13 +271,15 @@ class Api:
         route = self._find(event)
         caller = _caller(event) if route.roles else None
         route.check(caller)
-        path = _path(event, route)
-        raw = _raw_body(event, route.limit)
-        _check_query(event)
-        query = _query(route, event)
+        path = http_input.path_of(event, route.path)
+        raw = http_input.body_of(event, route.limit)
+        http_input.check_query(event)
+        query = None
+        if route.query or route.roles:  # links that others make to public pages carry parameters of their own
+            query = http_input.query_of(event, route.query or _NoQuery)
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
         request: Request[Any] = Request(
-            body=_parse_body(route, raw, headers.get("content-type", "")),
+            body=http_input.json_of(raw, headers.get("content-type", ""), route.body) if route.body else None,
             query=query,
             raw=raw,
             path=path,
@@ -362,72 +352,8 @@ def groups_of(claim: Any) -> frozenset[str]:
     return frozenset(claim)
 
 
-def _path(event: dict[str, Any], route: Route) -> Mapping[str, str]:
-    given: dict[str, str] = event.get("pathParameters") or {}
-    path = {name: given.get(name, "") for name in re.findall(r"\{(\w+)\}", route.path)}
-    text.check_address("path", event.get("rawPath") or "", path.values())
-    if missing := [name for name, value in path.items() if not value]:
-        raise UnknownEvent(f"pathParameters: {missing[0]} is missing")
-    if any(len(value.encode()) > MAX_ID for value in path.values()):
-        raise NotFound(f"nothing has an id of more than {MAX_ID} bytes")
-    return path
-
-
-def _check_query(event: dict[str, Any]) -> None:
-    values: dict[str, str] = event.get("queryStringParameters") or {}
-    text.check_address("query", event.get("rawQueryString") or "", [*values, *values.values()])
-
-
-def _raw_body(event: dict[str, Any], limit: int) -> bytes:
-    body = event.get("body") or ""
-    try:
-        raw = base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()
-    except ValueError as error:  # binascii.Error and UnicodeEncodeError among them
-        raise Malformed("the body is not what its encoding says") from error
-    if len(raw) > limit:
-        raise TooLarge(f"the body has {len(raw)} bytes, the limit is {limit}", limit=limit)
-    return raw
-
-
-def _parse_body(route: Route, raw: bytes, content_type: str) -> BaseModel | None:
-    if route.body is None:
-        return None
-    document = text.decode(raw, content_type) or "{}"
-    try:
-        strict_json.loads(document)
-    except strict_json.NotJson as error:
-        raise Malformed(f"body: {error.place(document)}") from error
-    try:
-        return route.body.model_validate_json(document)
-    except ValidationError as error:
-        raise _invalid(error, route.body) from error
-
-
-def _query(route: Route, event: dict[str, Any]) -> BaseModel | None:
-    """The query parameters that the route declares. A filter that would be ignored or misread is refused.
-
-    API Gateway joins a parameter that is given twice to one text, `money,email`: a value that exists nowhere.
-    """
-    if not route.query and not route.roles:
-        return None  # links that others make to public pages carry parameters of their own
-    given = [name for name, _ in parse_qsl(event.get("rawQueryString") or "", keep_blank_values=True)]
-    if twice := sorted({name for name in given if given.count(name) > 1}):
-        raise Invalid.field(twice[0], "given more than once; it takes one value")
-    values = event.get("queryStringParameters") or {}
-    model = route.query or _NoQuery
-    try:
-        return model.model_validate(dict(values))
-    except ValidationError as error:
-        raise _invalid(error, model) from error
-
-
 class _NoQuery(Query):
     """No parameters at all."""
-
-
-def _invalid(error: ValidationError, model: type[BaseModel]) -> Invalid:
-    found = field_errors(error, model)[:MAX_ERRORS]
-    return Invalid("; ".join(f"{entry.field}: {entry.message}" for entry in found), errors=found)
 
 
 def _serialise(response: Response, status: int) -> dict[str, Any]:

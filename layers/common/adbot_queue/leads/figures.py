@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from adbot_queue.core.errors import Invalid
 from adbot_queue.leads import store as lead_store
-from adbot_queue.leads.model import Day, Entry, Lead
+from adbot_queue.leads.model import CANCELLABLE, Day, Entry, Lead
 from adbot_queue.leads.references import ReferenceKind
 from adbot_queue.leads.store import LeadStore
 
@@ -69,6 +69,14 @@ class Figures:
         entries, following = self._store.entries(owner_id, date, limit, cursor)
         leads = self._store.leads(entry.key.lead_id for entry in entries)
         return [(entry, leads.get(entry.key.lead_id)) for entry in entries], following
+
+    def waiting(self, day: Day, limit: int) -> list[tuple[Entry, Lead | None]]:
+        """Return the entries that go out next, with their leads; none is read where none waits."""
+        if not any(day.counts.get(state) for state in CANCELLABLE):
+            return []
+        entries = self._store.waiting_entries(day.owner_id, day.date, limit)
+        leads = self._store.leads(entry.key.lead_id for entry in entries)
+        return [(entry, leads.get(entry.key.lead_id)) for entry in entries]
 
 
 @lru_cache(maxsize=1)

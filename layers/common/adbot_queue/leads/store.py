@@ -14,9 +14,9 @@ from adbot_queue.core.settings import variable
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.leads import items
 from adbot_queue.leads.items import CLIENTS, DAYS, ENTRIES, LEADS, PROJECTS, USERS, Row, UnreadableRow
-from adbot_queue.leads.model import SENDABLE, Day, Entry, EntryKey, Lead
+from adbot_queue.leads.model import SENDABLE, Day, Entry, EntryKey, EntryState, Lead
 from adbot_queue.leads.references import Client, Project, ReferenceKind
-from adbot_queue.leads.settings import LeadSettings
+from adbot_queue.leads.settings import MAX_CAPACITY, LeadSettings
 from adbot_queue.leads.writer import Writer
 from adbot_queue.messaging.suppressions import address_key
 
@@ -205,6 +205,32 @@ class LeadStore(Table):
             prefix="E#",
         )
         return _readable(ENTRIES, found), following
+
+    def waiting_entries(self, owner_id: str, date: str, limit: int) -> list[Entry]:
+        """Read the first entries of a day that wait to go out; eventually consistent.
+
+        The largest day, 2,000 entries of some 350 bytes, is one Query: it is read to where the first one waits.
+        """
+        found: list[Item] = []
+        cursor: str | None = None
+        while len(found) < limit:
+            page, cursor = dynamodb.query_page(
+                self.client,
+                self.table,
+                "pk = :pk AND begins_with(sk, :prefix)",
+                limit=MAX_CAPACITY,
+                cursor=cursor,
+                forward=True,
+                where="#state IN (:queued, :handed)",
+                pk=items.day_key(owner_id, date)["pk"],
+                prefix="E#",
+                queued=EntryState.QUEUED.value,
+                handed=EntryState.HANDED.value,
+            )
+            found += page
+            if cursor is None:
+                break
+        return _readable(ENTRIES, found[:limit])
 
     def entries_after(self, owner_id: str, date: str, place: int, limit: int) -> list[Entry]:
         """Read the entries of a day from a place on, in the order of sending."""

@@ -61,7 +61,6 @@ def show(visit: Visit) -> Reply:
     following = settings.next_day(visit.now)
     days = _days(settings, today)
     day, ahead = days.get(today), days.get(following[0]) if following else None
-    entries = figures.from_env().entries(owner_id, today, NEXT, None)[0] if day else []
     shown = {
         "settings": settings,
         "owner_id": owner_id,
@@ -71,7 +70,7 @@ def show(visit: Visit) -> Reply:
         "stages": bar(day) if day else [],
         "following": following,
         "ahead": ahead,
-        "next": [(entry, lead) for entry, lead in entries if entry.state in ("queued", "handed")],
+        "next": figures.from_env().waiting(day, NEXT) if day else [],
         "preview": _preview(visit, owner_id, following[0]) if following else None,
         "skipped_words": SKIPPED,
         "mine": owner_id == visit.session.user,
@@ -179,13 +178,14 @@ def put_settings(visit: Visit) -> Reply:
     """Replace a user's settings."""
     owner_id, form = owner_of(visit), visit.form
     week = {day: form.get(f"hours-{day}", "").strip() or None for day in calendar.WEEKDAYS}
-    given: dict[str, object] = {name: form[name].strip() for name in ("name", "zone", "spread") if form.get(name)}
-    given |= {name: number for name in ("capacity", "batch") if (number := _number(form, name)) is not None}
+    given: dict[str, object] = {name: form.get(name, "").strip() for name in ("name", "zone", "spread")}
+    given |= {name: _number(form, name) for name in ("capacity", "batch")}
+    given |= {"pause_until": form.get("pause_until", "").strip() or None, "exclusive": "exclusive" in form}
     if content_sid := form.get("content_sid", "").strip():
         variables = dict(_pair(line) for line in form.get("variables", "").splitlines() if line.strip())
         step = {"content_sid": content_sid, "category": form.get("category", "marketing"), "variables": variables}
         given["steps"] = {"first": step}
-    version = _number(form, "version") or None
+    version = _number(form, "version") if form.get("version") else None
     body = checked(directory_schemas.SettingsBody, {**given, "week": week, "version": version})
     directory.from_env().put_settings(body.settings(owner_id), version, visit.actor)
     return Done(
@@ -193,11 +193,11 @@ def put_settings(visit: Visit) -> Reply:
     )
 
 
-def _number(form: Mapping[str, str], name: str) -> int | None:
+def _number(form: Mapping[str, str], name: str) -> int:
     text = form.get(name, "").strip()
-    if text and not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit()):
         raise Invalid.field(name, "must be a number")
-    return int(text) if text else None
+    return int(text)
 
 
 def _pair(line: str) -> tuple[str, str]:

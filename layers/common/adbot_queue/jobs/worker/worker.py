@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 from collections import Counter
@@ -26,12 +25,12 @@ from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.errors import Cancelled, Snooze, Suspend, TransientError
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.long_running import Effects, NextRun, commit
-from adbot_queue.jobs.model import Failure, Job, JobMode, JobState
+from adbot_queue.jobs.model import Job, JobMode
 from adbot_queue.jobs.retry import decide, failure_of
 from adbot_queue.jobs.store.claims import TooEarly
 from adbot_queue.jobs.store.jobs import JobStore
 from adbot_queue.jobs.unreadable import Unreadable, Unsupported
-from adbot_queue.jobs.worker import dispatch
+from adbot_queue.jobs.worker import dispatch, outcomes
 from adbot_queue.jobs.worker.candidates import ClaimCandidates, ReadyWindow
 from adbot_queue.jobs.worker.dependents import Dependents
 from adbot_queue.jobs.worker.dispatch import Dispatcher
@@ -47,9 +46,6 @@ LEASE_MARGIN_MS = 15_000
 
 RESERVE_MS = 5_000
 """Milliseconds of an invocation reserved for writing results."""
-
-MAX_RESULT = 32 * 1024
-"""Bytes of a result that are stored."""
 
 PARALLEL = 10
 """Jobs of a batch that are claimed together and run at once."""
@@ -199,7 +195,7 @@ class Worker:
 
     def _after(self, job: Job, end: TaskResult[str]) -> Job:
         if end.error is None:
-            return job.completed(_storable(end.result), self._now())
+            return job.completed(outcomes.storable(end.result), self._now())
         if isinstance(end.error, KeyboardInterrupt):
             raise end.error
         if isinstance(end.error, NextRun):
@@ -208,7 +204,7 @@ class Worker:
         if isinstance(end.error, Suspend):
             return job.suspended(end.error.jobs, self._now())
         if isinstance(end.error, Unsupported | Unreadable):
-            return _put_back(job, end.error, self._now())
+            return outcomes.put_back(job, end.error, self._now())
         failure, retry_after = failure_of(end.error)
         now = self._now()
         policy = job_types.policy_of(job.type, job.queue)
@@ -236,15 +232,15 @@ class Worker:
         Raises:
             Exception: the first error, after the other jobs are finished.
         """
-        on_cancel = partial(_on_cancel, now=self._now())
+        on_cancel = partial(outcomes.on_cancel, now=self._now())
         ends = [(before, on_cancel(after) if before.cancel_requested else after) for before, after in ends]
-        outcomes = self._store.release_many(ends, on_cancel)
-        failures = [one for one in outcomes if isinstance(one, Exception)]
-        written = [one for one in outcomes if isinstance(one, Job)]
-        if lost := outcomes.count(None):
+        released = self._store.release_many(ends, on_cancel)
+        failures = [one for one in released if isinstance(one, Exception)]
+        written = [one for one in released if isinstance(one, Job)]
+        if lost := released.count(None):
             count("LeasesLost", lost)
             logger.warning("leases lost; the results of these attempts are not written", attempts=lost)
-        for state, number in Counter(map(_counted, written)).items():
+        for state, number in Counter(map(outcomes.metric_of, written)).items():
             count(f"Jobs{state}", number)
         self._dispatcher.send([job for job in written if not job.is_terminal])
         stopping = {before.id for before, _ in ends if before.cancel_requested}
@@ -317,42 +313,6 @@ class Worker:
         self._store.set_progress(job, {"percent": percent, "note": note})
 
 
-def _on_cancel(after: Job, now: int) -> Job:
-    """Return what to write instead if cancellation was requested: a job that would retry or die is cancelled.
-
-    A job with jobs of its own runs once more, to stop them.
-    """
-    goes_on = after.state in {JobState.DELAYED, JobState.WAITING} and not after.blocked_by
-    if not (goes_on or after.state is JobState.DEAD) or job_types.spawns_jobs(after.type):
-        return after
-    return after.cancelled("cancelled while it ran", now)
-
-
-_COUNTED = {
-    JobState.COMPLETED: "Completed",
-    JobState.FAILED: "Failed",
-    JobState.DEAD: "Dead",
-    JobState.CANCELLED: "Cancelled",
-}
-
-
-def _counted(job: Job) -> str:
-    if job.state is JobState.DELAYED and job.failure and job.failure.kind == "unsupported":
-        return "Unsupported"
-    if job.state is JobState.DELAYED and (job.blocked_by or job.failure is None):
-        return "Suspended"
-    return _COUNTED.get(job.state, "Retried")
-
-
-def _put_back(job: Job, error: Unsupported | Unreadable, now: int) -> Job:
-    """Return a job that waits for another version of the code; the first time is logged."""
-    name = error.error if isinstance(error, Unsupported) else type(error).__name__
-    failure = Failure("unsupported", name, str(error)[:500])
-    if job.failure is None or job.failure.kind != failure.kind:
-        logger.warning("job waits for another version", job_id=job.id, job_type=job.type, queue=job.queue, error=name)
-    return job.put_back(failure, now)
-
-
 @dataclass(frozen=True, slots=True)
 class _Run:
     """What the jobs of one invocation share. `failures` are raised after all jobs have ended.
@@ -393,12 +353,6 @@ def _prepared(job: Job) -> tuple[JobType, Any]:
     except ValidationError as error:
         names = ", ".join(".".join(map(str, entry["loc"])) for entry in error.errors(include_url=False))
         raise Unsupported("UnknownPayload", f"this version cannot read of the payload: {names}") from error
-
-
-def _storable(result: Any) -> Any:
-    """Return the result, or a note that it is too large to store."""
-    text = json.dumps(result, default=str)
-    return {"truncated": True, "bytes": len(text)} if len(text) > MAX_RESULT else json.loads(text)
 
 
 @lru_cache(maxsize=1)
