@@ -575,7 +575,7 @@ def test_the_routes_of_template_and_code_are_the_same_and_as_open() -> None:
 
 
 def test_no_function_declares_a_route_of_its_own() -> None:
-    """SAM ignores such an event next to a DefinitionBody, and reports nothing."""
+    """It would be a second description: `make docs` writes all routes from the code."""
     events = [event["Type"] for function in FUNCTIONS.values() for event in function.get("Events", {}).values()]
 
     assert "HttpApi" not in events
