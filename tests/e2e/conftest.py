@@ -18,6 +18,7 @@ import requests
 from local import stack as stacks
 from local.settings import ROOT, free_port
 from local.stack import Stack
+from tests.builders.receiver import Receiver, receiving
 
 START_SECONDS = 240
 RECEIVER_HOST = "hooks.test"
@@ -52,6 +53,7 @@ class LocalStack:
         paths = {"PYTHONPATH": f"{root / 'layers' / 'common'}{os.pathsep}{root}"}
         self.environment = {**os.environ, **ports, **receivers, **plugins, **own, **paths}
         self.root, self.state = root, state
+        self.receiver: Receiver | None = None
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> float:
@@ -96,9 +98,11 @@ def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack |
         yield None
         return
     started = LocalStack(tmp_path_factory.mktemp("stack"))
-    started.start()
-    yield started
-    started.stop()
+    # It listens all the time: alarms of any test are posted to its host, and a refusal would open the host's circuit.
+    with receiving(port=started.receiver_port) as started.receiver:
+        started.start()
+        yield started
+        started.stop()
 
 
 @pytest.fixture(scope="session")
