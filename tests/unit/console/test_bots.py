@@ -26,12 +26,6 @@ class Line:
     waiting: list[Adbot]
 
 
-@pytest.fixture(autouse=True)
-def _fresh_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages with `x_acted` gather the figures anew, however young the last ones are."""
-    monkeypatch.setattr("adbot_queue.console.snapshot.AFTER_ACT_MS", 0)
-
-
 @pytest.fixture(scope="module")
 def line(console: ConsoleWorld) -> Line:
     made = console.world

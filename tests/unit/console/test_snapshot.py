@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.console import snapshot
-from adbot_queue.console.snapshot import AFTER_ACT_MS, AHEAD_MS, FRESH_MS, KEY, LEASE_MS, Snapshot, Snapshots, key_of
+from adbot_queue.console.snapshot import AHEAD_MS, FRESH_MS, KEY, LEASE_MS, Snapshot, Snapshots, key_of
 from adbot_queue.core import aws
 from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.settings import settings
@@ -83,8 +83,18 @@ def test_a_viewer_that_read_before_another_gathered_does_not_gather_again(gather
 
 def test_who_has_just_acted_sees_the_effect(gathering: Gathering) -> None:
     gathering.viewer().get()
-    gathering.now += AFTER_ACT_MS
+    assert gathering.viewer().get(fresh=True).figures == {"count": 2}  # however young the last ones are
+
+
+def test_who_has_just_acted_sees_the_effect_while_another_viewer_gathers_from_before(gathering: Gathering) -> None:
+    gathering.viewer().get()
+    gathering.now += FRESH_MS
+    slow = gathering.viewer()
+    assert slow._lease(gathering.now, NOW)
+    gathering.now += 1
     assert gathering.viewer().get(fresh=True).figures == {"count": 2}
+    slow._write(Snapshot(gathering.now - 1, {"count": 0}))  # what was read before the act
+    assert gathering.viewer().get().figures == {"count": 2}
 
 
 def test_a_viewer_that_dies_while_gathering_holds_the_others_up_for_three_seconds(gathering: Gathering) -> None:

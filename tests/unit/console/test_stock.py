@@ -19,12 +19,6 @@ from tests.builders.world import ADMIN
 LIST = "session_id;token\na-1;x\na-2;y\nbad id;z\na-1;again\n;empty\n"
 
 
-@pytest.fixture(autouse=True)
-def _fresh_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages with `x_acted` gather the figures anew, however young the last ones are."""
-    monkeypatch.setattr("adbot_queue.console.snapshot.AFTER_ACT_MS", 0)
-
-
 @pytest.fixture(scope="module")
 def shop(console: ConsoleWorld) -> ConsoleWorld:
     """A pool with two bots that wait."""

@@ -5,7 +5,8 @@
 The version is that of the module that makes the figures: during a deployment pages of each read their own.
 
 A viewer reads the item; one who finds it older than `FRESH_MS` takes a lease and gathers anew. Others are served what
-is there, however old: a lease that its holder did not use ends by itself.
+is there, however old: a lease that its holder did not use ends by itself. Who has just changed something gathers
+without a lease: whoever holds it may have read before the change.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ FRESH_MS = 4_000
 OLD_MS = 12_000
 """From here on a page says how old its figures are: renewing them fails."""
 
-AFTER_ACT_MS = 300
 LEASE_MS = 3_000
 AHEAD_MS = 60_000
 """Figures and leases from further in the future are of a clock that was wrong: they count for nothing."""
@@ -71,13 +71,13 @@ class Snapshots(Table):
         """Return the snapshot: one read; for one viewer every `FRESH_MS` the figures' own reads and two writes.
 
         Args:
-            fresh: the viewer has just changed something, and looks for its effect.
+            fresh: the viewer has just changed something, and looks for its effect: the figures are read after that.
         """
         found = dynamodb.get(self.client, self.table, KEY)
         now = self.now()
-        if found and "figures" in found and -AHEAD_MS < now - found["at"] < (AFTER_ACT_MS if fresh else FRESH_MS):
+        if not fresh and found and "figures" in found and -AHEAD_MS < now - found["at"] < FRESH_MS:
             return _unpacked(found)
-        if not self._lease(now, found.get("at") if found else None):
+        if not fresh and not self._lease(now, found.get("at") if found else None):
             if found and "figures" in found:
                 return _unpacked(found)
             return Snapshot(now, self._gather(now))  # the very first viewers, all at once
