@@ -30,7 +30,7 @@ os.environ.setdefault("POWERTOOLS_METRICS_DISABLED", "true")
 from tests.builders.effects import charging, new_provider
 from tests.builders.jobs import known_types
 from tests.builders.payments import Purchase, configure, consume, deliver, open_shop, rows
-from tests.builders.world import ROOT, FakeContext, World, world
+from tests.builders.world import ROOT, AwsHarness, FakeContext, world
 
 LAYER = f"{ROOT / 'layers' / 'common' / 'adbot_queue'}/"
 FUNCTIONS = f"{ROOT / 'functions'}/"
@@ -87,7 +87,7 @@ class Recorder:
 class Machine:
     """Queues, clocks and API Gateway, as far as the functions notice."""
 
-    world: World
+    world: AwsHarness
     recorder: Recorder
     ahead_s: float = 0.0
     _real: tuple[Callable[[], float], Callable[[], int]] = field(default_factory=lambda: (time.time, time.time_ns))

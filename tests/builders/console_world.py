@@ -25,7 +25,7 @@ from adbot_queue.core.clock import iso
 from adbot_queue.core.settings import settings
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.model import JobState
-from tests.builders.world import FakeContext, World, world
+from tests.builders.world import AwsHarness, FakeContext, world
 
 ENV = {
     "STACK_NAME": "adbot-queue",
@@ -120,7 +120,7 @@ def counted_calls() -> Iterator[list[str]]:
 class ConsoleWorld:
     """The console, and people who are signed in: one for each role."""
 
-    world: World
+    world: AwsHarness
     groups: dict[str, frozenset[str] | None] = field(default_factory=dict)
     cookies: dict[str, str] = field(default_factory=dict)
 

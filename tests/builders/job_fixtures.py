@@ -12,7 +12,7 @@ from adbot_queue.platform import circuit_breaker as circuits
 from adbot_queue.platform.circuit_breaker import CircuitBreaker
 from tests.builders.effects import Provider, charging, new_provider
 from tests.builders.jobs import Jobs, known_types
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def provider() -> Provider:
 
 
 @pytest.fixture
-def jobs(on_aws: World, provider: Provider) -> Iterator[Jobs]:
+def jobs(on_aws: AwsHarness, provider: Provider) -> Iterator[Jobs]:
     with known_types(
         charging(),
         charging("mail", "email"),

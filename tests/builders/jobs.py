@@ -32,7 +32,7 @@ from adbot_queue.platform.rate import Rate
 from adbot_queue.platform.rate_limits import RateLimiter
 from adbot_queue.testing import harness
 from adbot_queue.testing.harness import Clock
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 
 class FakeLambda:
@@ -52,7 +52,7 @@ class FakeLambda:
 class Jobs(harness.Jobs):
     """The job platform on an AWS in the process, with a clock that the test owns."""
 
-    def __init__(self, world: World, seed: int = 1) -> None:
+    def __init__(self, world: AwsHarness, seed: int = 1) -> None:
         self.world = world
         self.clock = Clock()
         self.mode = modes.ProcessingMode.ASYNC_QUEUE

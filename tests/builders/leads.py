@@ -18,7 +18,7 @@ from adbot_queue.leads.settings import LeadSettings, Step
 from adbot_queue.leads.store import LeadStore
 from adbot_queue.ledger import Actor, Ledger
 from tests.builders.clocks import FakeClock
-from tests.builders.world import Answer, World
+from tests.builders.world import Answer, AwsHarness
 
 ADDRESS_KEY = b"an address key"
 TEMPLATE = f"HX{1:032x}"
@@ -135,7 +135,7 @@ class Team:
 class LeadsApi:
     """The API of leads, as its callers see it."""
 
-    world: World
+    world: AwsHarness
 
     def __call__(self, route: str, *, role: str = "sales", user: str = "sam", **options: Any) -> Answer:
         """Call a route; a path parameter is an option: `id="..."`."""

@@ -16,7 +16,7 @@ from adbot_queue.jobs import long_running
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.long_running import LongRunningJob, Progress, Slice
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 
 class Items(Input):
@@ -85,7 +85,7 @@ def counting_items(name: str = "count-items", queue: str = "maintenance", **decl
     return JobType(queue, Items, count_items, long_running=True, name=name, **declared)
 
 
-def new_script(world: World) -> Script:
+def new_script(world: AwsHarness) -> Script:
     """A script in which nothing happens."""
     SCRIPT.__init__(world.env["SYSTEM_TABLE"])  # type: ignore[misc]  the handler is imported by name and knows this one
     return SCRIPT

@@ -17,10 +17,10 @@ from adbot_queue.jobs import job_queues
 from adbot_queue.queues import mappings as queue_mappings
 from adbot_queue.queues import pause as queues_control
 from adbot_queue.testing.in_process_aws import REGION
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 
-def create(world: World) -> dict[str, str]:
+def create(world: AwsHarness) -> dict[str, str]:
     """Create a mapping for each queue, all of one function that is never called: queue -> UUID."""
     role = boto3.client("iam", REGION).create_role(RoleName="worker", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
     archive = io.BytesIO()

@@ -32,7 +32,7 @@ from local.stand_ins import whatsapp
 from tests.builders.leads import Team
 from tests.builders.payments import configure, empty
 from tests.builders.providers import Peers, connect
-from tests.builders.world import Answer, World
+from tests.builders.world import Answer, AwsHarness
 
 DATE = "2026-09-21"
 """The date of the harness's clock, in UTC."""
@@ -46,7 +46,7 @@ class Outreach:
     """A user with leads, whose messages go to Twilio's stand-in."""
 
     jobs: Jobs
-    world: World
+    world: AwsHarness
     peers: Peers
     team: Team = field(init=False)
 
@@ -216,6 +216,6 @@ def outreach(jobs: Jobs) -> Iterator[Outreach]:
     with pytest.MonkeyPatch.context() as patched:
         peers = connect(patched)
         settings.settings.cache_clear()
-        yield Outreach(jobs, World(dict(os.environ), {}, None), peers)  # type: ignore[arg-type]
+        yield Outreach(jobs, AwsHarness(dict(os.environ), {}, None), peers)  # type: ignore[arg-type]
     settings.settings.cache_clear()
     registry._places.cache_clear()

@@ -30,7 +30,7 @@ from adbot_queue.platform import circuit_breaker as circuits
 from adbot_queue.platform import rate_limits as limits
 from adbot_queue.testing.in_process_aws import REGION
 from local.stand_ins import sendgrid_events
-from tests.builders.world import Answer, FakeContext, World
+from tests.builders.world import Answer, AwsHarness, FakeContext
 
 SAMPLES = Path(__file__).parents[2] / "events" / "stripe"
 SECRET = "whsec_test"
@@ -70,7 +70,7 @@ PLANS = {
 """What a `Purchase` buys, unless it says otherwise."""
 
 
-def open_shop(world: World) -> None:
+def open_shop(world: AwsHarness) -> None:
     """A pool without stock, and the plans that a `Purchase` buys, there without anybody's having signed for them."""
     world.pool()
     for plan in PLANS.values():
@@ -233,7 +233,7 @@ def secret(name: str, text: str | None) -> Iterator[None]:
         secrets._kept.cache_clear()
 
 
-def deliver(world: World, event: Event | str, *, header: str | None = None, base64: bool = False) -> Answer:
+def deliver(world: AwsHarness, event: Event | str, *, header: str | None = None, base64: bool = False) -> Answer:
     """One delivery of the webhook, signed unless a header is given."""
     payload = event if isinstance(event, str) else json.dumps(event)
     headers = {"stripe-signature": signature(payload) if header is None else header}
@@ -241,7 +241,7 @@ def deliver(world: World, event: Event | str, *, header: str | None = None, base
     return world.http("webhook", "POST /webhooks/stripe", body=body, headers=headers, base64=base64)
 
 
-def consume(world: World) -> list[str]:
+def consume(world: AwsHarness) -> list[str]:
     """Run the consumer on all that waits in the payments queue; the ids of messages that failed."""
     records = [
         {
@@ -280,7 +280,7 @@ def failing(client: Any, operation: str, *, code: str | None = None, after: int 
         client.meta.events.unregister(event, unique_id="failing")
 
 
-def happen(world: World, *events: Event) -> None:
+def happen(world: AwsHarness, *events: Event) -> None:
     """Each is delivered and settled before the next comes."""
     for event in events:
         assert deliver(world, event).status == 200, event["type"]
@@ -345,7 +345,7 @@ class Audit:
         return bot
 
 
-def audit(world: World) -> Audit:
+def audit(world: AwsHarness) -> Audit:
     """Read everything, and check what must hold whatever happened: nothing lost, nothing doubled, all signed for."""
     env = world.env
     table = rows(env["ADBOTS_TABLE"])

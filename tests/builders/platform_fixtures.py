@@ -7,18 +7,18 @@ from collections.abc import Iterator
 import pytest
 
 from tests.builders.payments import empty
-from tests.builders.world import World, world
+from tests.builders.world import AwsHarness, world
 
 
 @pytest.fixture(scope="module")
-def one_world() -> Iterator[World]:
+def one_world() -> Iterator[AwsHarness]:
     """Making clients and tables takes most of a second: the tests of a module share them."""
     with world() as made:
         yield made
 
 
 @pytest.fixture
-def system(one_world: World) -> World:
+def system(one_world: AwsHarness) -> AwsHarness:
     """Empty tables."""
     empty()
     return one_world

@@ -10,7 +10,7 @@ from adbot_queue.core import settings, telemetry
 from adbot_queue.providers import registry
 from tests.builders.payments import configure, empty
 from tests.builders.providers import Peers, connect
-from tests.builders.world import World, world
+from tests.builders.world import AwsHarness, world
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def _metrics(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_world() -> Iterator[World]:
+def _one_world() -> Iterator[AwsHarness]:
     with world() as made:
         configure()
         yield made

@@ -18,7 +18,7 @@ from adbot_queue.schedules.service import Command, Schedules
 from adbot_queue.schedules.store import ScheduleStore, schedule_of
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure, rows, snapshot
-from tests.builders.world import ADMIN, World
+from tests.builders.world import ADMIN, AwsHarness
 
 
 def ms(text: str) -> int:
@@ -39,7 +39,7 @@ def spec(expression: str = "rate(1 hour)", **changed: Any) -> ScheduleSpec:
 class ScheduleHarness:
     """The schedules of a world, and its jobs, at a time that the test sets."""
 
-    world: World
+    world: AwsHarness
     signed: int = 0
     owner_needed: str | None = None
 
@@ -71,7 +71,7 @@ class ScheduleHarness:
 
     def sweep(self) -> int:
         """Run the sweeper once, as its function does: schedules, then jobs. How many schedules were due."""
-        due = self.trigger.trigger_due(World.time_left)
+        due = self.trigger.trigger_due(AwsHarness.time_left)
         self.jobs.sweep()
         return due
 

@@ -32,7 +32,7 @@ ADMIN = Actor("ada", "admin", "req-1")
 
 
 @dataclass
-class World:
+class AwsHarness:
     """The project on an empty AWS."""
 
     env: dict[str, str]
@@ -184,8 +184,8 @@ def empty() -> None:
 
 
 @contextmanager
-def world() -> Iterator[World]:
+def world() -> Iterator[AwsHarness]:
     """The project on an empty AWS."""
     # One writer: the calls of an upload come in one order, for tests that stop it after each.
     with in_process_aws() as made, patch.object(stock, "WRITERS", 1):
-        yield World(made.env, made.queues, service.from_env())
+        yield AwsHarness(made.env, made.queues, service.from_env())

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from local.openapi import all_routes
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -23,7 +23,7 @@ class _QuietHandler(WSGIRequestHandler):
 
 
 @contextmanager
-def bridge(world: World) -> Iterator[str]:
+def bridge(world: AwsHarness) -> Iterator[str]:
     """Serve the API of this world while the block runs; the bearer token is the caller's role.
 
     Yields:
@@ -40,7 +40,7 @@ def bridge(world: World) -> Iterator[str]:
         thread.join(5)
 
 
-def _application(world: World) -> Any:
+def _application(world: AwsHarness) -> Any:
     # Routes without parameters first: /dead-letters/replays is no {id}.
     routes = sorted(all_routes().values(), key=lambda entry: entry[1].path.count("{"))
     patterns = [

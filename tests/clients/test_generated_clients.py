@@ -25,7 +25,7 @@ from local.openapi import DOCUMENT
 from tests.builders import job_stream
 from tests.builders.analytics import Counting, event
 from tests.builders.payments import configure
-from tests.builders.world import World, world
+from tests.builders.world import AwsHarness, world
 from tests.clients.bridge import bridge
 
 PYTHON_GENERATOR = "openapi-python-client==0.29.1"
@@ -50,7 +50,7 @@ def run(*command: str | Path, cwd: Path, stdin: str | None = None, **env: str) -
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[tuple[World, str]]:
+def served() -> Iterator[tuple[AwsHarness, str]]:
     with world() as made:
         configure()
         aws.s3().create_bucket(Bucket="reports", CreateBucketConfiguration={"LocationConstraint": REGION})
@@ -80,7 +80,7 @@ def typescript_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def some_of_everything(on: World) -> dict[str, dict[str, str]]:
+def some_of_everything(on: AwsHarness) -> dict[str, dict[str, str]]:
     """Rows for every read; operation id -> its arguments."""
     on.pool()
     on.upload("s1", "s2")
@@ -142,7 +142,7 @@ def test_every_operation_is_in_the_python_client(python_client: tuple[Path, Path
 
 
 def test_every_get_and_the_kill_switch_answer_typed_objects_in_python(
-    served: tuple[World, str], python_client: tuple[Path, Path]
+    served: tuple[AwsHarness, str], python_client: tuple[Path, Path]
 ) -> None:
     on, url = served
     python, folder = python_client
@@ -162,7 +162,7 @@ def test_every_get_and_the_kill_switch_answer_typed_objects_in_python(
 
 
 def test_a_refusal_is_a_problem_with_its_detail_in_python(
-    served: tuple[World, str], python_client: tuple[Path, Path]
+    served: tuple[AwsHarness, str], python_client: tuple[Path, Path]
 ) -> None:
     python, folder = python_client
     calls = [
@@ -183,7 +183,7 @@ def test_a_refusal_is_a_problem_with_its_detail_in_python(
 
 
 def test_every_get_and_the_kill_switch_answer_typed_objects_in_typescript(
-    served: tuple[World, str], typescript_client: Path
+    served: tuple[AwsHarness, str], typescript_client: Path
 ) -> None:
     folder = typescript_client
     checks = [

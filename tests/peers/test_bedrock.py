@@ -21,7 +21,7 @@ from local.settings import HOST, Settings, free_port
 from local.stand_ins.app import StandIns
 from tests.builders.calls import providers
 from tests.builders.processors import failure, run
-from tests.builders.world import World, world
+from tests.builders.world import AwsHarness, world
 
 WRITE = {"kind": "ad", "topic": "Bots that buy tickets", "max_words": 50}
 DESCRIBE = {"title": "Bots", "text": "They wait for you."}
@@ -59,7 +59,7 @@ def embedded(stand_in: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(params=["stand_in", "embedded"])
-def bedrock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def bedrock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsHarness]:
     monkeypatch.setattr(telemetry.metrics.provider, "namespace", "AdBotQueue")
     base = request.getfixturevalue(request.param)
     aws.bedrock.cache_clear()
@@ -71,7 +71,7 @@ def bedrock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     ("job_type", "payload", "form"), [("generate-content", WRITE, Content), ("optimize-seo", DESCRIBE, Seo)]
 )
 def test_a_model_that_must_call_our_tool_answers_in_its_form(
-    bedrock: World, job_type: str, payload: dict[str, Any], form: Any
+    bedrock: AwsHarness, job_type: str, payload: dict[str, Any], form: Any
 ) -> None:
     result = run(job_type, payload)
 
@@ -81,7 +81,7 @@ def test_a_model_that_must_call_our_tool_answers_in_its_form(
     assert event["cost_microdollars"] > 0
 
 
-def test_a_model_that_is_down_is_asked_again(bedrock: World, request: pytest.FixtureRequest) -> None:
+def test_a_model_that_is_down_is_asked_again(bedrock: AwsHarness, request: pytest.FixtureRequest) -> None:
     """The embedded AWS answers with a text of its own then, which has not the form."""
     payload = WRITE | {"topic": f"fail=503x1 {request.node.name}"}
 
@@ -89,6 +89,6 @@ def test_a_model_that_is_down_is_asked_again(bedrock: World, request: pytest.Fix
     assert run("generate-content", payload)["title"]
 
 
-def test_an_unknown_model_is_refused(bedrock: World) -> None:
+def test_an_unknown_model_is_refused(bedrock: AwsHarness) -> None:
     with providers(bedrock={"model": "arn:aws:nothing"}):
         assert failure("generate-content", WRITE)[0].kind == "permanent"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.core import aws
-from tests.builders.world import World, world
+from tests.builders.world import AwsHarness, world
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def _count(node: dict[str, Any]) -> int:
 
 
 @pytest.fixture
-def on_aws() -> Iterator[World]:
+def on_aws() -> Iterator[AwsHarness]:
     """The project on an empty AWS."""
     with world() as made:
         yield made

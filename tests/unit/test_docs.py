@@ -23,7 +23,7 @@ from adbot_queue.jobs import job_types
 from local.openapi import load_app
 from local.settings import ROOT
 from tests.builders.jobs import Jobs, known_types
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 PAGES = sorted(
     path
@@ -355,7 +355,7 @@ def test_the_job_type_of_the_how_to_passes_its_test_when_both_are_saved_as_print
     assert "3 passed" in ran.stdout
 
 
-def test_the_long_running_job_of_the_how_to_completes(on_aws: World) -> None:
+def test_the_long_running_job_of_the_how_to_completes(on_aws: AwsHarness) -> None:
     source = block_of("write-a-long-running-job.md", "# layers/common/adbot_queue/operations/jobs/")
     declared = loaded("archive_notes", source)
     jobs = Jobs(on_aws)

@@ -10,7 +10,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.builders.world import World, empty
+from tests.builders.world import AwsHarness, empty
 from tests.support import moto_speed
 
 KINDS: dict[str, Any] = {
@@ -38,7 +38,7 @@ def key(pk: str, sk: str = "0") -> dict[str, Any]:
 
 
 @pytest.fixture(params=["moto", "replaced"])
-def table(on_aws: World, request: pytest.FixtureRequest) -> Any:
+def table(on_aws: AwsHarness, request: pytest.FixtureRequest) -> Any:
     name = on_aws.env["SYSTEM_TABLE"]
     for pk in ("a", "b", "c"):
         for sk in ("2", "1", "3"):
@@ -199,7 +199,7 @@ def test_a_refused_write_hands_the_old_item_back(table: str) -> None:
         ("SET", {}),
     ],
 )
-def test_an_update_changes_or_refuses_as_moto_does(on_aws: World, expression: str, names: dict[str, str]) -> None:
+def test_an_update_changes_or_refuses_as_moto_does(on_aws: AwsHarness, expression: str, names: dict[str, str]) -> None:
     values = {":one": {"N": "1"}, ":s": {"S": "text"}, ":x": {"SS": ["x"]}}
     table = on_aws.env["SYSTEM_TABLE"]
     asked: dict[str, Any] = {"TableName": table, "Key": key("a"), "UpdateExpression": expression}
@@ -247,7 +247,7 @@ VALUES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_a_condition_is_met_refused_or_faulty_as_in_moto(on_aws: World, condition: str) -> None:
+def test_a_condition_is_met_refused_or_faulty_as_in_moto(on_aws: AwsHarness, condition: str) -> None:
     """Whatever values and names the same text was sent with before."""
     table = on_aws.env["SYSTEM_TABLE"]
     client().put_item(TableName=table, Item=key("a") | KINDS)
@@ -273,7 +273,7 @@ def test_a_condition_is_met_refused_or_faulty_as_in_moto(on_aws: World, conditio
 
 
 @pytest.mark.parametrize("original", [True, False])
-def test_a_refused_transaction_leaves_nothing_in_the_stream(on_aws: World, original: bool) -> None:
+def test_a_refused_transaction_leaves_nothing_in_the_stream(on_aws: AwsHarness, original: bool) -> None:
     table = on_aws.env["SYSTEM_TABLE"]
     with moto_speed.originals() if original else nullcontext():
         arn = client().update_table(
@@ -298,7 +298,7 @@ def test_a_refused_transaction_leaves_nothing_in_the_stream(on_aws: World, origi
     assert found == [("INSERT", "a"), ("INSERT", "b"), ("REMOVE", "b")]
 
 
-def test_queues_answer_as_in_moto(on_aws: World) -> None:
+def test_queues_answer_as_in_moto(on_aws: AwsHarness) -> None:
     sqs = boto3.client("sqs")
     payments, fifo = on_aws.queues["payments"], on_aws.queues["allocation"]
 
@@ -358,7 +358,9 @@ def test_an_item_may_be_as_large_as_in_moto(table: str) -> None:
 
 
 @pytest.mark.parametrize("original", [True, False])
-def test_a_refused_transaction_changes_no_item_of_a_table_without_a_sort_key(on_aws: World, original: bool) -> None:
+def test_a_refused_transaction_changes_no_item_of_a_table_without_a_sort_key(
+    on_aws: AwsHarness, original: bool
+) -> None:
     payments, system = on_aws.env["PAYMENTS_TABLE"], on_aws.env["SYSTEM_TABLE"]
     client().put_item(TableName=payments, Item={"pk": {"S": "a"}, "s": {"S": "old"}})
     change = {"TableName": payments, "UpdateExpression": "REMOVE s"}
@@ -376,7 +378,7 @@ def test_a_refused_transaction_changes_no_item_of_a_table_without_a_sort_key(on_
 
 
 @pytest.mark.parametrize("original", [True, False])
-def test_a_query_of_a_table_without_a_sort_key_answers_its_item_or_nothing(on_aws: World, original: bool) -> None:
+def test_a_query_of_a_table_without_a_sort_key_answers_its_item_or_nothing(on_aws: AwsHarness, original: bool) -> None:
     payments = on_aws.env["PAYMENTS_TABLE"]
     for name in ("a", "b"):
         client().put_item(TableName=payments, Item={"pk": {"S": name}})

@@ -15,7 +15,7 @@ from adbot_queue.core.http import Api
 from adbot_queue.jobs import job_types
 from local.openapi import DOCUMENT, document
 from local.openapi_rules import violations
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 COMMITTED: dict[str, Any] = json.loads(DOCUMENT.read_text())
 MODE = COMMITTED["paths"]["/admin/system/mode"]
@@ -104,7 +104,7 @@ def test_the_gateways_own_answers_fit_the_promised_schema(status: str) -> None:
     jsonschema.validate({"message": "Service Unavailable"}, COMMITTED | schema)
 
 
-def test_a_problem_document_is_all_there_or_refused(on_aws: World) -> None:
+def test_a_problem_document_is_all_there_or_refused(on_aws: AwsHarness) -> None:
     schema = COMMITTED | MODE["post"]["responses"]["422"]["content"]["application/problem+json"]["schema"]
     answer = on_aws.http("operations", "POST /admin/system/mode", role="owner", body={"mode": "off"})
     jsonschema.validate(answer.json, schema)

@@ -25,10 +25,10 @@ from adbot_queue.adbots.model import (
 )
 from adbot_queue.core import attribute_values
 from adbot_queue.core.errors import Invalid
-from tests.builders.world import ADMIN, World, world
+from tests.builders.world import ADMIN, AwsHarness, world
 
 
-def _play(on: World) -> None:
+def _play(on: AwsHarness) -> None:
     """Everything that may happen to a pool, so that every rule has something to look at."""
     on.pool()
     on.upload(*(f"s{n}" for n in range(10)))
@@ -46,7 +46,7 @@ def _play(on: World) -> None:
     assert (on.bot(head.id).status, on.bot(head.id).assigned) == (AdbotStatus.QUEUED, 10)
 
 
-def buy(on: World, required: int) -> Adbot:
+def buy(on: AwsHarness, required: int) -> Adbot:
     """A bot that is paid for and has no place yet."""
     order = Order(
         id=f"ord_{required}",
@@ -61,7 +61,7 @@ def buy(on: World, required: int) -> Adbot:
     return on.adbots.purchases.create_paid(order, ExecutionMode.ASYNC_QUEUE, ADMIN)
 
 
-def reconciler(on: World, pause: Callable[[float], None] = lambda _: None) -> Reconciler:
+def reconciler(on: AwsHarness, pause: Callable[[float], None] = lambda _: None) -> Reconciler:
     return Reconciler(on.adbots.store, on.adbots.ledger, pause)
 
 
@@ -348,7 +348,7 @@ def test_an_unknown_pool_is_refused() -> None:
         reconciler(on).pool("nowhere")
 
 
-def _tamper(on: World, **values: int) -> None:
+def _tamper(on: AwsHarness, **values: int) -> None:
     for name, value in values.items():
         on.adbots.store.client.update_item(
             TableName=on.adbots.store.table,

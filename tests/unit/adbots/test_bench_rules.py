@@ -8,7 +8,7 @@ import boto3
 import pytest
 
 from bench.units import Index, Meter, size, started, write_units
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 BY_OWNER = {
     "IndexName": "by_owner",
@@ -93,7 +93,7 @@ def test_an_index_that_shows_everything_costs_for_every_change_and_by_its_size()
     assert everything.units(of(1500, owner="ada", at="1"), of(1500, owner="ada", at="1")) == 0
 
 
-def test_the_meter_counts_what_a_purchase_costs(on_aws: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_meter_counts_what_a_purchase_costs(on_aws: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     """One unit for each item in each index, two for each item: order (no index), bot (2), inbox, ledger (3)."""
     on_aws.pool()
     metered = boto3.client("dynamodb")

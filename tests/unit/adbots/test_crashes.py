@@ -12,36 +12,36 @@ from adbot_queue.adbots.model import AdbotStatus
 from adbot_queue.adbots.purchase import AdbotSpec
 from adbot_queue.stock.upload import LineVerdict
 from tests.builders.crash import Killed, crash_after
-from tests.builders.world import ADMIN, World, world
+from tests.builders.world import ADMIN, AwsHarness, world
 
 
 @dataclass(frozen=True)
 class CrashScenario:
     """Something that can be killed: how the world is before, what is done, what must be so in the end."""
 
-    before: Callable[[World], str]
-    act: Callable[[World, str], object]
-    after: Callable[[World, str], None]
+    before: Callable[[AwsHarness], str]
+    act: Callable[[AwsHarness, str], object]
+    after: Callable[[AwsHarness, str], None]
 
 
-def _bought(on_aws: World, _: str) -> None:
+def _bought(on_aws: AwsHarness, _: str) -> None:
     on_aws.resolve()
     (bot,) = on_aws.adbots.list_adbots(None, None, 10, None)[0]
     assert (bot.status, bot.assigned, bot.missing) == (AdbotStatus.QUEUED, 1, 1)
     assert len(on_aws.ledger(action="adbot.create")) == 1
 
 
-def _buy(on_aws: World, _: str) -> object:
+def _buy(on_aws: AwsHarness, _: str) -> object:
     return on_aws.adbots.create(AdbotSpec("cara", 2, "standard"), Command(ADMIN, key="k"), on_aws.time_left)
 
 
-def _one_session(on_aws: World) -> str:
+def _one_session(on_aws: AwsHarness) -> str:
     on_aws.pool()
     on_aws.upload("s1")
     return ""
 
 
-def _uploaded(on_aws: World, _: str) -> None:
+def _uploaded(on_aws: AwsHarness, _: str) -> None:
     header = on_aws.adbots.pools.header("standard")
     assert (header.free, header.stock_total) == (3, 3)
     assert len(on_aws.ledger(action="stock.upload")) == 1
@@ -50,18 +50,18 @@ def _uploaded(on_aws: World, _: str) -> None:
     assert on_aws.adbots.pools.header("standard").free == 3
 
 
-def _empty_pool(on_aws: World) -> str:
+def _empty_pool(on_aws: AwsHarness) -> str:
     return on_aws.pool()
 
 
-def _two_wait_and_stock_came(on_aws: World) -> str:
+def _two_wait_and_stock_came(on_aws: AwsHarness) -> str:
     on_aws.pool()
     first, second = on_aws.create(2), on_aws.create(2)
     on_aws.upload("s1", "s2", "s3")
     return f"{first.id} {second.id}"
 
 
-def _served_in_order(on_aws: World, names: str) -> None:
+def _served_in_order(on_aws: AwsHarness, names: str) -> None:
     first, second = names.split()
     assert on_aws.sessions_of(first) == ["s1", "s2"]
     assert on_aws.sessions_of(second) == ["s3"]
@@ -69,31 +69,31 @@ def _served_in_order(on_aws: World, names: str) -> None:
     assert (header.free, header.queue_length, header.missing_total) == (0, 1, 1)
 
 
-def _ready_bot(on_aws: World) -> str:
+def _ready_bot(on_aws: AwsHarness) -> str:
     on_aws.pool()
     on_aws.upload("s1", "s2")
     return on_aws.create(2).id
 
 
-def _cancelled(on_aws: World, name: str) -> None:
+def _cancelled(on_aws: AwsHarness, name: str) -> None:
     header = on_aws.adbots.pools.header("standard")
     assert (on_aws.bot(name).status, header.free, header.stock_total) == (AdbotStatus.CANCELLED, 2, 2)
     assert len(on_aws.ledger(action="adbot.cancel")) == 1
 
 
-def _lost(on_aws: World, name: str) -> None:
+def _lost(on_aws: AwsHarness, name: str) -> None:
     bot, header = on_aws.bot(name), on_aws.adbots.pools.header("standard")
     assert (bot.status, bot.missing, header.stock_total, header.queue_length) == (AdbotStatus.QUEUED, 1, 1, 1)
     assert len(on_aws.ledger(action="session.lost")) == 1
 
 
-def _bot_and_spare(on_aws: World) -> str:
+def _bot_and_spare(on_aws: AwsHarness) -> str:
     on_aws.pool()
     on_aws.upload("s1", "s2", "s3")
     return on_aws.create(2).id
 
 
-def _reassigned(on_aws: World, name: str) -> None:
+def _reassigned(on_aws: AwsHarness, name: str) -> None:
     assert on_aws.sessions_of(name) == ["s2", "s3"]
     assert len(on_aws.ledger(action="adbot.reassign")) == 1
     assert on_aws.adbots.pools.header("standard").free == 1

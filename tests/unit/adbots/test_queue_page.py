@@ -15,18 +15,18 @@ from adbot_queue.core import aws
 from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.cursors import make_cursor
 from tests.builders.crash import crash_after
-from tests.builders.world import ADMIN, World
+from tests.builders.world import ADMIN, AwsHarness
 
 TABLE = "AdBotsTable"
 
 
-def listed(on: World, **query: Any) -> tuple[list[tuple[int | None, str]], str | None]:
+def listed(on: AwsHarness, **query: Any) -> tuple[list[tuple[int | None, str]], str | None]:
     answer = on.http("queue_stats", "GET /admin/queue", role="viewer", query={k: str(v) for k, v in query.items()})
     assert answer.status == 200, answer.text
     return [(item["place"], item["adbot_id"]) for item in answer.json["items"]], answer.json["next"]
 
 
-def all_pages(on: World, **query: Any) -> list[tuple[int | None, str]]:
+def all_pages(on: AwsHarness, **query: Any) -> list[tuple[int | None, str]]:
     found, following = listed(on, **query)
     while following:
         page, following = listed(on, **query, cursor=following)
@@ -34,7 +34,7 @@ def all_pages(on: World, **query: Any) -> list[tuple[int | None, str]]:
     return found
 
 
-def bought(on: World, number: int) -> Adbot:
+def bought(on: AwsHarness, number: int) -> Adbot:
     """A bot in the inbox."""
     order = Order(
         f"o-{number}",
@@ -49,7 +49,7 @@ def bought(on: World, number: int) -> Adbot:
     return on.adbots.purchases.create_paid(order, ExecutionMode.ASYNC_QUEUE, ADMIN)
 
 
-def test_the_first_in_line_comes_first_and_says_what_it_waits_for(on_aws: World) -> None:
+def test_the_first_in_line_comes_first_and_says_what_it_waits_for(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1")
     first, second = on_aws.create(3), on_aws.create(2)
@@ -76,7 +76,7 @@ def test_the_first_in_line_comes_first_and_says_what_it_waits_for(on_aws: World)
     }
 
 
-def test_place_1_is_served_next_after_every_upload_and_cancel(on_aws: World) -> None:
+def test_place_1_is_served_next_after_every_upload_and_cancel(on_aws: AwsHarness) -> None:
     on_aws.pool()
     bots = [on_aws.create(2).id for _ in range(5)]
     on_aws.adbots.cancel(bots[2], Command(ADMIN))
@@ -89,7 +89,7 @@ def test_place_1_is_served_next_after_every_upload_and_cancel(on_aws: World) -> 
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 6, 7, 100])
-def test_pages_of_every_size_list_queue_and_inbox_once_in_order(on_aws: World, limit: int) -> None:
+def test_pages_of_every_size_list_queue_and_inbox_once_in_order(on_aws: AwsHarness, limit: int) -> None:
     on_aws.pool()
     placed = [on_aws.create(1).id for _ in range(4)]
     waiting = [bought(on_aws, number).id for number in range(2)]
@@ -99,7 +99,7 @@ def test_pages_of_every_size_list_queue_and_inbox_once_in_order(on_aws: World, l
     assert (answer["queued_reason"], answer["queued_at"]) == ("SEQUENCING", None)
 
 
-def test_parked_bots_are_listed_on_request_alone(on_aws: World) -> None:
+def test_parked_bots_are_listed_on_request_alone(on_aws: AwsHarness) -> None:
     on_aws.pool()
     bots = [on_aws.create(1) for _ in range(3)]
     row = encode(items.adbot_item(replace(on_aws.bot(bots[0].id), missing=2)))  # not as the queue says
@@ -111,7 +111,7 @@ def test_parked_bots_are_listed_on_request_alone(on_aws: World) -> None:
     assert all_pages(on_aws, parked="true", limit=1) == [(None, bots[0].id)]
 
 
-def test_a_page_costs_as_many_calls_with_three_bots_as_with_three_hundred(on_aws: World) -> None:
+def test_a_page_costs_as_many_calls_with_three_bots_as_with_three_hundred(on_aws: AwsHarness) -> None:
     on_aws.pool()
     calls = {}
     made = 0
@@ -132,7 +132,7 @@ def test_a_page_costs_as_many_calls_with_three_bots_as_with_three_hundred(on_aws
 
 
 def test_a_gap_of_cancelled_bots_costs_a_bounded_number_of_reads(
-    on_aws: World, monkeypatch: pytest.MonkeyPatch
+    on_aws: AwsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(items, "QUEUE_BUCKET", 2)
     on_aws.pool()
@@ -148,7 +148,9 @@ def test_a_gap_of_cancelled_bots_costs_a_bounded_number_of_reads(
     assert all_pages(on_aws) == [(1, bots[0]), (2, bots[19])]
 
 
-def test_a_bot_that_is_served_between_the_reads_is_left_out(on_aws: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bot_that_is_served_between_the_reads_is_left_out(
+    on_aws: AwsHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     on_aws.pool()
     bots = [on_aws.create(1).id for _ in range(3)]
     store = on_aws.adbots.store
@@ -166,7 +168,7 @@ def test_a_bot_that_is_served_between_the_reads_is_left_out(on_aws: World, monke
     assert [(one.place, one.adbot.id) for one in page] == [(1, bots[1]), (2, bots[2])]
 
 
-def test_places_begin_again_at_1_when_the_queue_has_moved_past_a_page(on_aws: World) -> None:
+def test_places_begin_again_at_1_when_the_queue_has_moved_past_a_page(on_aws: AwsHarness) -> None:
     on_aws.pool()
     bots = [on_aws.create(1).id for _ in range(4)]
     _, following = listed(on_aws, limit=2)
@@ -176,7 +178,7 @@ def test_places_begin_again_at_1_when_the_queue_has_moved_past_a_page(on_aws: Wo
     assert listed(on_aws, limit=2, cursor=following)[0] == [(1, bots[3])]
 
 
-def test_a_row_of_a_newer_version_hides_no_other(on_aws: World) -> None:
+def test_a_row_of_a_newer_version_hides_no_other(on_aws: AwsHarness) -> None:
     on_aws.pool()
     bots = [on_aws.create(1).id for _ in range(3)]
     waiting = [bought(on_aws, number).id for number in range(2)]
@@ -204,7 +206,7 @@ def test_a_row_of_a_newer_version_hides_no_other(on_aws: World) -> None:
         make_cursor({"pk": "POOLS", "sk": "x"}),
     ],
 )
-def test_a_cursor_of_another_list_is_refused(on_aws: World, cursor: str) -> None:
+def test_a_cursor_of_another_list_is_refused(on_aws: AwsHarness, cursor: str) -> None:
     on_aws.pool()
     answer = on_aws.http("queue_stats", "GET /admin/queue", role="viewer", query={"cursor": cursor})
 
@@ -220,7 +222,7 @@ def test_a_cursor_of_another_list_is_refused(on_aws: World, cursor: str) -> None
         ({"x": "1"}, "x"),
     ],
 )
-def test_a_bad_query_names_its_field(on_aws: World, query: dict[str, str], field: str) -> None:
+def test_a_bad_query_names_its_field(on_aws: AwsHarness, query: dict[str, str], field: str) -> None:
     on_aws.pool()
     answer = on_aws.http("queue_stats", "GET /admin/queue", role="viewer", query=query)
 

@@ -16,11 +16,11 @@ from adbot_queue.core.dynamodb import Transaction, TransactionConflict, Transact
 from adbot_queue.stock.service import Stock, Uploaded
 from adbot_queue.stock.upload import LineVerdict
 from tests.builders.uploads import finish
-from tests.builders.world import ADMIN, World
+from tests.builders.world import ADMIN, AwsHarness
 
 
 def test_a_free_session_that_is_given_away_while_it_is_being_lost_is_taken_from_its_bot(
-    on_aws: World, monkeypatch: pytest.MonkeyPatch
+    on_aws: AwsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_aws.pool()
     on_aws.upload("s0", "s1")
@@ -66,7 +66,7 @@ def test_a_conflict_with_a_failed_condition_is_contention(reasons: list[str], ou
 
 
 def test_what_an_upload_accepts_after_the_sweeper_finished_it_is_in_stock(
-    on_aws: World, monkeypatch: pytest.MonkeyPatch
+    on_aws: AwsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_aws.pool()
     with monkeypatch.context() as patched:
@@ -87,7 +87,7 @@ def _die(*_: object) -> None:
     raise RuntimeError
 
 
-def test_a_reviewed_order_given_a_bot_twice_under_one_key_is_answered_as_the_first_time(on_aws: World) -> None:
+def test_a_reviewed_order_given_a_bot_twice_under_one_key_is_answered_as_the_first_time(on_aws: AwsHarness) -> None:
     on_aws.pool()
     store = on_aws.adbots.store
     transaction = store.transaction()

@@ -18,12 +18,12 @@ from adbot_queue.core.errors import Conflict, Forbidden, IdempotencyMismatch, In
 from adbot_queue.ledger import Actor
 from adbot_queue.stock.upload import LineVerdict, parse_objects
 from tests.builders.payments import rows
-from tests.builders.world import ADMIN, World
+from tests.builders.world import ADMIN, AwsHarness
 
 CARA = Actor("cara", "customer")
 
 
-def test_a_bot_made_while_there_is_stock_is_ready_in_the_answer(on_aws: World) -> None:
+def test_a_bot_made_while_there_is_stock_is_ready_in_the_answer(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1", "s2", "s3")
 
@@ -34,7 +34,7 @@ def test_a_bot_made_while_there_is_stock_is_ready_in_the_answer(on_aws: World) -
     assert on_aws.adbots.order(bot.order_id).amount == 0
 
 
-def test_a_bot_made_while_stock_is_short_waits_with_what_there_is_and_completes_by_itself(on_aws: World) -> None:
+def test_a_bot_made_while_stock_is_short_waits_with_what_there_is_and_completes_by_itself(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1")
     bot = on_aws.create(3)
@@ -48,7 +48,7 @@ def test_a_bot_made_while_stock_is_short_waits_with_what_there_is_and_completes_
     assert on_aws.sessions_of(bot.id) == ["s1", "s2", "s3"]
 
 
-def test_bots_are_served_in_the_order_they_were_bought(on_aws: World) -> None:
+def test_bots_are_served_in_the_order_they_were_bought(on_aws: AwsHarness) -> None:
     on_aws.pool()
     bots = [on_aws.create(2) for _ in range(3)]
 
@@ -58,7 +58,7 @@ def test_bots_are_served_in_the_order_they_were_bought(on_aws: World) -> None:
     assert [on_aws.bot(bot.id).assigned for bot in bots] == [2, 2, 1]
 
 
-def test_every_cause_triggers_allocation_of_its_pool(on_aws: World) -> None:
+def test_every_cause_triggers_allocation_of_its_pool(on_aws: AwsHarness) -> None:
     on_aws.pool()
     bot = on_aws.create(1)
     assert on_aws.messages("allocation") == [{"pool": "standard"}]
@@ -71,7 +71,7 @@ def test_every_cause_triggers_allocation_of_its_pool(on_aws: World) -> None:
     assert on_aws.messages("allocation") == [{"pool": "standard"}]
 
 
-def test_the_schedule_finds_pools_with_a_queue_or_an_inbox_and_no_others(on_aws: World) -> None:
+def test_the_schedule_finds_pools_with_a_queue_or_an_inbox_and_no_others(on_aws: AwsHarness) -> None:
     for pool in ("idle", "queued"):
         on_aws.pool(pool)
     on_aws.create(1, pool="queued")
@@ -80,18 +80,18 @@ def test_the_schedule_finds_pools_with_a_queue_or_an_inbox_and_no_others(on_aws:
 
 
 @pytest.mark.parametrize("required", [0, -1, 501])
-def test_a_number_of_sessions_out_of_range_is_refused_and_names_the_limit(on_aws: World, required: int) -> None:
+def test_a_number_of_sessions_out_of_range_is_refused_and_names_the_limit(on_aws: AwsHarness, required: int) -> None:
     on_aws.pool()
     with pytest.raises(Invalid, match="required_sessions: must be from 1 to 500"):
         on_aws.create(required)
 
 
-def test_an_unknown_pool_is_refused(on_aws: World) -> None:
+def test_an_unknown_pool_is_refused(on_aws: AwsHarness) -> None:
     with pytest.raises(Invalid, match="pool: does not exist"):
         on_aws.create(1, pool="nowhere")
 
 
-def test_the_same_creation_twice_with_one_key_is_one_bot(on_aws: World) -> None:
+def test_the_same_creation_twice_with_one_key_is_one_bot(on_aws: AwsHarness) -> None:
     on_aws.pool()
     wanted, command = AdbotSpec("cara", 2, "standard"), Command(ADMIN, key="k1", fingerprint="f")
 
@@ -102,14 +102,14 @@ def test_the_same_creation_twice_with_one_key_is_one_bot(on_aws: World) -> None:
     assert len(on_aws.adbots.list_adbots(None, None, 10, None)[0]) == 1
 
 
-def test_one_key_for_two_different_requests_is_refused(on_aws: World) -> None:
+def test_one_key_for_two_different_requests_is_refused(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.create(1, key="k1")
     with pytest.raises(IdempotencyMismatch):
         on_aws.create(2, key="k1")
 
 
-def test_two_people_may_use_the_same_key(on_aws: World) -> None:
+def test_two_people_may_use_the_same_key(on_aws: AwsHarness) -> None:
     on_aws.pool()
     for person in ("ada", "bob"):
         actor = Actor(person, "admin")
@@ -120,7 +120,7 @@ def test_two_people_may_use_the_same_key(on_aws: World) -> None:
 # Starting
 
 
-def test_start_refuses_a_queued_bot_with_what_is_missing_and_why(on_aws: World) -> None:
+def test_start_refuses_a_queued_bot_with_what_is_missing_and_why(on_aws: AwsHarness) -> None:
     on_aws.pool()
     bot = on_aws.create(5)
     with pytest.raises(Forbidden) as refused:
@@ -129,7 +129,7 @@ def test_start_refuses_a_queued_bot_with_what_is_missing_and_why(on_aws: World) 
     assert refused.value.extra["queued_reason"] == "INSUFFICIENT_STOCK"
 
 
-def test_queued_is_said_before_a_disputed_payment_is(on_aws: World) -> None:
+def test_queued_is_said_before_a_disputed_payment_is(on_aws: AwsHarness) -> None:
     on_aws.pool()
     bot = on_aws.create(5)
     on_aws.adbots.hold(bot.id, command=Command(ADMIN), held=True)
@@ -137,7 +137,7 @@ def test_queued_is_said_before_a_disputed_payment_is(on_aws: World) -> None:
         on_aws.adbots.start(bot.id, Command(CARA), "cara")
 
 
-def test_a_ready_bot_starts_stops_and_starts_again(on_aws: World) -> None:
+def test_a_ready_bot_starts_stops_and_starts_again(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1")
     bot = on_aws.create(1)
@@ -157,7 +157,7 @@ def test_a_ready_bot_starts_stops_and_starts_again(on_aws: World) -> None:
         (lambda w, bot: w.adbots.hold(bot, command=Command(ADMIN), held=True), "on hold"),
     ],
 )
-def test_a_bot_that_runs_is_cancelled_or_on_hold_cannot_be_started(on_aws: World, prepare: Any, says: str) -> None:
+def test_a_bot_that_runs_is_cancelled_or_on_hold_cannot_be_started(on_aws: AwsHarness, prepare: Any, says: str) -> None:
     on_aws.pool()
     on_aws.upload("s1")
     bot = on_aws.create(1)
@@ -166,7 +166,7 @@ def test_a_bot_that_runs_is_cancelled_or_on_hold_cannot_be_started(on_aws: World
         on_aws.adbots.start(bot.id, Command(CARA), "cara")
 
 
-def test_a_bot_of_another_user_is_not_found(on_aws: World) -> None:
+def test_a_bot_of_another_user_is_not_found(on_aws: AwsHarness) -> None:
     on_aws.pool()
     bot = on_aws.create(1, user="cara")
     for question in (on_aws.adbots.adbot, lambda i, o: on_aws.adbots.start(i, Command(CARA), o)):
@@ -174,7 +174,7 @@ def test_a_bot_of_another_user_is_not_found(on_aws: World) -> None:
             question(bot.id, "mallory")
 
 
-def test_starting_twice_with_one_key_is_answered_as_the_first_time(on_aws: World) -> None:
+def test_starting_twice_with_one_key_is_answered_as_the_first_time(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1")
     bot = on_aws.create(1)
@@ -187,7 +187,7 @@ def test_starting_twice_with_one_key_is_answered_as_the_first_time(on_aws: World
 # Cancelling, losing, reassigning
 
 
-def test_a_cancelled_bot_gives_its_sessions_back_and_the_next_in_line_gets_them(on_aws: World) -> None:
+def test_a_cancelled_bot_gives_its_sessions_back_and_the_next_in_line_gets_them(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1", "s2")
     first, second = on_aws.create(2), on_aws.create(2)
@@ -199,7 +199,7 @@ def test_a_cancelled_bot_gives_its_sessions_back_and_the_next_in_line_gets_them(
     assert on_aws.sessions_of(second.id) == ["s1", "s2"]
 
 
-def test_cancelling_a_waiting_bot_lets_the_next_one_be_head(on_aws: World) -> None:
+def test_cancelling_a_waiting_bot_lets_the_next_one_be_head(on_aws: AwsHarness) -> None:
     on_aws.pool()
     first, second = on_aws.create(9), on_aws.create(1)
     on_aws.adbots.cancel(first.id, Command(ADMIN))
@@ -209,14 +209,14 @@ def test_cancelling_a_waiting_bot_lets_the_next_one_be_head(on_aws: World) -> No
     assert on_aws.adbots.pools.header("standard").queue_length == 0
 
 
-def test_cancelling_twice_changes_nothing(on_aws: World) -> None:
+def test_cancelling_twice_changes_nothing(on_aws: AwsHarness) -> None:
     on_aws.pool()
     bot = on_aws.create(1)
     version = on_aws.adbots.cancel(bot.id, Command(ADMIN)).adbot.version
     assert on_aws.adbots.cancel(bot.id, Command(ADMIN)).adbot.version == version
 
 
-def test_a_bot_that_loses_a_session_waits_at_the_tail_and_gets_another(on_aws: World) -> None:
+def test_a_bot_that_loses_a_session_waits_at_the_tail_and_gets_another(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1", "s2")
     bot = on_aws.create(2)
@@ -233,7 +233,7 @@ def test_a_bot_that_loses_a_session_waits_at_the_tail_and_gets_another(on_aws: W
     assert on_aws.sessions_of(bot.id) == ["s2", "s4"]
 
 
-def test_a_lost_free_session_is_never_given_and_saying_it_twice_changes_nothing(on_aws: World) -> None:
+def test_a_lost_free_session_is_never_given_and_saying_it_twice_changes_nothing(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1", "s2", "s3")
     on_aws.adbots.lose_session("s2", Command(ADMIN))
@@ -245,7 +245,7 @@ def test_a_lost_free_session_is_never_given_and_saying_it_twice_changes_nothing(
     assert on_aws.adbots.sessions.locate("s2").lost
 
 
-def test_reassign_takes_named_sessions_out_of_the_middle_of_the_stock(on_aws: World) -> None:
+def test_reassign_takes_named_sessions_out_of_the_middle_of_the_stock(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1", "s2", "s3", "s4")
     bot = on_aws.create(1)
@@ -256,7 +256,7 @@ def test_reassign_takes_named_sessions_out_of_the_middle_of_the_stock(on_aws: Wo
     assert on_aws.sessions_of(on_aws.create(3).id) == ["s2", "s4", "s1"]
 
 
-def test_reassign_that_only_takes_makes_the_bot_wait_and_the_next_run_fills_it(on_aws: World) -> None:
+def test_reassign_that_only_takes_makes_the_bot_wait_and_the_next_run_fills_it(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1", "s2", "s3")
     bot = on_aws.create(2)
@@ -278,7 +278,7 @@ def test_reassign_that_only_takes_makes_the_bot_wait_and_the_next_run_fills_it(o
     ],
 )
 def test_a_reassign_that_cannot_be_done_changes_nothing(
-    on_aws: World, add: list[str], remove: list[str], error: str
+    on_aws: AwsHarness, add: list[str], remove: list[str], error: str
 ) -> None:
     on_aws.pool()
     on_aws.upload("s1", "s2", "s3")
@@ -289,7 +289,7 @@ def test_a_reassign_that_cannot_be_done_changes_nothing(
     assert on_aws.adbots.pools.header("standard") == before
 
 
-def test_a_session_is_found_wherever_it_went(on_aws: World) -> None:
+def test_a_session_is_found_wherever_it_went(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1", "s2")
     first = on_aws.create(2)
@@ -304,7 +304,7 @@ def test_a_session_is_found_wherever_it_went(on_aws: World) -> None:
 # Uploading
 
 
-def test_a_session_uploaded_twice_never_becomes_two(on_aws: World) -> None:
+def test_a_session_uploaded_twice_never_becomes_two(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1", "s2")
     again = on_aws.upload("s2", "s3", "s3")
@@ -317,7 +317,7 @@ def test_a_session_uploaded_twice_never_becomes_two(on_aws: World) -> None:
     assert on_aws.sessions_of(on_aws.create(3).id) == ["s1", "s2", "s3"]
 
 
-def test_the_same_upload_under_the_same_key_is_accepted_again_and_counted_once(on_aws: World) -> None:
+def test_the_same_upload_under_the_same_key_is_accepted_again_and_counted_once(on_aws: AwsHarness) -> None:
     on_aws.pool()
     first, second = on_aws.upload("s1", "s2", key="k"), on_aws.upload("s1", "s2", key="k")
     assert second.upload_id == first.upload_id
@@ -325,7 +325,7 @@ def test_the_same_upload_under_the_same_key_is_accepted_again_and_counted_once(o
     assert on_aws.adbots.pools.header("standard").free == 2
 
 
-def test_an_upload_of_many_transactions_is_stored_whole(on_aws: World) -> None:
+def test_an_upload_of_many_transactions_is_stored_whole(on_aws: AwsHarness) -> None:
     on_aws.pool()
     uploaded = on_aws.upload(*(f"s{n}" for n in range(120)))
     assert {line.verdict for line in uploaded.lines} == {LineVerdict.ACCEPTED}
@@ -333,7 +333,7 @@ def test_an_upload_of_many_transactions_is_stored_whole(on_aws: World) -> None:
     assert on_aws.adbots.sessions.session_ids((on_aws.create(1).runs[0],)) == ["s0"]
 
 
-def test_one_key_for_two_uploads_is_refused(on_aws: World) -> None:
+def test_one_key_for_two_uploads_is_refused(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1", key="k")
     with pytest.raises(IdempotencyMismatch, match="another upload"):
@@ -343,13 +343,13 @@ def test_one_key_for_two_uploads_is_refused(on_aws: World) -> None:
 # Parking
 
 
-def _corrupt(on_aws: World, adbot_id: str) -> None:
+def _corrupt(on_aws: AwsHarness, adbot_id: str) -> None:
     bot = on_aws.bot(adbot_id)
     item = encode(items.adbot_item(replace(bot, missing=bot.missing + 7)))
     aws.dynamodb().put_item(TableName=on_aws.env["ADBOTS_TABLE"], Item=item)
 
 
-def test_a_bot_with_a_wrong_record_is_parked_after_three_strikes_and_blocks_no_other(on_aws: World) -> None:
+def test_a_bot_with_a_wrong_record_is_parked_after_three_strikes_and_blocks_no_other(on_aws: AwsHarness) -> None:
     on_aws.pool()
     bad, good = on_aws.create(1), on_aws.create(1)
     _corrupt(on_aws, bad.id)
@@ -364,7 +364,7 @@ def test_a_bot_with_a_wrong_record_is_parked_after_three_strikes_and_blocks_no_o
     assert on_aws.ledger(action="adbot.park")[0]["target"] == f"adbot:{bad.id}"
 
 
-def test_an_operator_lets_a_parked_bot_wait_again(on_aws: World) -> None:
+def test_an_operator_lets_a_parked_bot_wait_again(on_aws: AwsHarness) -> None:
     on_aws.pool()
     bot = on_aws.create(1)
     _corrupt(on_aws, bot.id)
@@ -383,7 +383,7 @@ def test_an_operator_lets_a_parked_bot_wait_again(on_aws: World) -> None:
         on_aws.adbots.unpark(bot.id, Command(ADMIN))
 
 
-def test_a_parked_bot_can_be_cancelled(on_aws: World) -> None:
+def test_a_parked_bot_can_be_cancelled(on_aws: AwsHarness) -> None:
     on_aws.pool()
     bot = on_aws.create(1)
     _corrupt(on_aws, bot.id)
@@ -398,7 +398,7 @@ def test_a_parked_bot_can_be_cancelled(on_aws: World) -> None:
 
 
 def test_when_sqs_is_down_the_command_is_done_and_the_schedule_comes_by(
-    on_aws: World, monkeypatch: pytest.MonkeyPatch
+    on_aws: AwsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_aws.pool()
 
@@ -412,7 +412,7 @@ def test_when_sqs_is_down_the_command_is_done_and_the_schedule_comes_by(
 
 
 def test_when_allocation_fails_inside_the_request_the_bot_is_there_and_waits(
-    on_aws: World, monkeypatch: pytest.MonkeyPatch
+    on_aws: AwsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_aws.pool()
     on_aws.upload("s1")
@@ -428,7 +428,7 @@ def test_when_allocation_fails_inside_the_request_the_bot_is_there_and_waits(
     assert on_aws.bot(bot.id).status is AdbotStatus.READY
 
 
-def test_a_run_that_has_no_time_left_triggers_another_and_the_next_one_goes_on(on_aws: World) -> None:
+def test_a_run_that_has_no_time_left_triggers_another_and_the_next_one_goes_on(on_aws: AwsHarness) -> None:
     on_aws.pool()
     bot = on_aws.create(1)
     on_aws.upload("s1")
@@ -440,7 +440,7 @@ def test_a_run_that_has_no_time_left_triggers_another_and_the_next_one_goes_on(o
     assert on_aws.bot(bot.id).status is AdbotStatus.READY
 
 
-def test_an_order_in_review_gets_its_bot_from_an_operator(on_aws: World) -> None:
+def test_an_order_in_review_gets_its_bot_from_an_operator(on_aws: AwsHarness) -> None:
     from adbot_queue.adbots.model import CreationSource, Order  # noqa: PLC0415
 
     on_aws.pool()
@@ -463,7 +463,7 @@ def test_an_order_in_review_gets_its_bot_from_an_operator(on_aws: World) -> None
 # Ledger
 
 
-def test_every_change_is_signed_by_its_caller(on_aws: World) -> None:
+def test_every_change_is_signed_by_its_caller(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1", "s2")
     bot = on_aws.create(1)
@@ -481,7 +481,7 @@ def test_every_change_is_signed_by_its_caller(on_aws: World) -> None:
     assert len(rows(on_aws.env["LEDGER_TABLE"])) == 5
 
 
-def test_lists_are_paged_newest_first(on_aws: World) -> None:
+def test_lists_are_paged_newest_first(on_aws: AwsHarness) -> None:
     on_aws.pool()
     bots = [on_aws.create(1, user="cara") for _ in range(3)]
     on_aws.create(1, user="carl")
@@ -498,7 +498,9 @@ def test_lines_are_read_before_anything_is_stored() -> None:
         parse_objects([{"session_id": f"s{n}"} for n in range(10_001)])
 
 
-def test_a_run_that_is_throttled_a_few_times_still_gets_through(on_aws: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_throttled_a_few_times_still_gets_through(
+    on_aws: AwsHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     on_aws.pool()
     bot = on_aws.create(1)
     on_aws.upload("s1")
@@ -516,7 +518,7 @@ def test_a_run_that_is_throttled_a_few_times_still_gets_through(on_aws: World, m
 
 
 def test_a_pool_where_every_commit_is_refused_is_given_up_and_left_as_it_was(
-    on_aws: World, monkeypatch: pytest.MonkeyPatch
+    on_aws: AwsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_aws.pool()
     on_aws.create(1)

@@ -7,7 +7,7 @@ import pytest
 from adbot_queue.analytics import snapshot
 from adbot_queue.jobs import job_queues
 from tests.builders.analytics import Counting
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 
 @pytest.fixture(autouse=True)
@@ -20,5 +20,5 @@ def _few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def counting(on_aws: World) -> Counting:
+def counting(on_aws: AwsHarness) -> Counting:
     return Counting()

@@ -10,7 +10,7 @@ from adbot_queue.analytics.model import DAY_MS
 from adbot_queue.jobs.errors import PermanentError
 from tests.builders.analytics import NOON, TODAY, Counting, event
 from tests.builders.crash import Killed, crash_after
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 YESTERDAY = "2025-11-21"
 
@@ -28,12 +28,12 @@ def two_days(counting: Counting) -> None:
         counting.run("process-snapshot", {"hour": f"{day}T12"}, job=f"count-{day}")
 
 
-def shown(on_aws: World, article: str) -> Any:
+def shown(on_aws: AwsHarness, article: str) -> Any:
     return on_aws.http("insights", "GET /articles/{id}/stats", role="viewer", id=article)
 
 
 def test_an_article_is_put_together_from_its_days_and_a_reader_of_two_days_is_one(
-    on_aws: World, counting: Counting
+    on_aws: AwsHarness, counting: Counting
 ) -> None:
     two_days(counting)
     result = counting.run("rebuild-article-stats", {"article_id": "a"})
@@ -44,7 +44,9 @@ def test_an_article_is_put_together_from_its_days_and_a_reader_of_two_days_is_on
     assert (answer["first_day"], answer["last_day"]) == (YESTERDAY, TODAY)
 
 
-def test_all_articles_of_a_window_are_put_together_each_over_all_its_days(on_aws: World, counting: Counting) -> None:
+def test_all_articles_of_a_window_are_put_together_each_over_all_its_days(
+    on_aws: AwsHarness, counting: Counting
+) -> None:
     two_days(counting)
 
     assert counting.run("rebuild-article-stats", {"from": TODAY, "to": TODAY})["articles"] == 2
@@ -88,7 +90,7 @@ def test_an_unknown_article_fails_its_job(counting: Counting) -> None:
         counting.run("rebuild-article-stats", {"article_id": "nothing"})
 
 
-def test_events_are_shown_by_day_and_by_hour_and_only_what_was_counted(on_aws: World, counting: Counting) -> None:
+def test_events_are_shown_by_day_and_by_hour_and_only_what_was_counted(on_aws: AwsHarness, counting: Counting) -> None:
     two_days(counting)
     query = {"from": "2025-11-20", "to": TODAY}
     days = on_aws.http("insights", "GET /analytics", role="viewer", query=query).json
@@ -115,9 +117,9 @@ def test_events_are_shown_by_day_and_by_hour_and_only_what_was_counted(on_aws: W
         {"colour": "red"},
     ],
 )
-def test_a_period_that_is_too_long_or_none_is_refused(on_aws: World, query: dict[str, str]) -> None:
+def test_a_period_that_is_too_long_or_none_is_refused(on_aws: AwsHarness, query: dict[str, str]) -> None:
     assert on_aws.http("insights", "GET /analytics", role="viewer", query=query).status == 422
 
 
-def test_without_a_period_the_last_days_are_shown(on_aws: World) -> None:
+def test_without_a_period_the_last_days_are_shown(on_aws: AwsHarness) -> None:
     assert on_aws.http("insights", "GET /analytics", role="viewer").json["items"] == []

@@ -18,7 +18,7 @@ from tests.builders.analytics import NOON, Counting, event
 from tests.builders.crash import Killed, crash_after
 from tests.builders.effects import charging
 from tests.builders.jobs import Jobs, known_types
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 RAW = {"what": ["raw-events"], "older_than_days": 5}
 
@@ -46,7 +46,7 @@ def old_events(counting: Counting, monkeypatch: pytest.MonkeyPatch) -> Counting:
     return counting
 
 
-def test_a_dry_run_counts_and_deletes_nothing_and_signs_for_nothing(on_aws: World, old_events: Counting) -> None:
+def test_a_dry_run_counts_and_deletes_nothing_and_signs_for_nothing(on_aws: AwsHarness, old_events: Counting) -> None:
     assert clean(old_events, "dry", **RAW) == {
         "before": "2025-11-17",
         "matching": {"raw-events": 3},
@@ -58,7 +58,7 @@ def test_a_dry_run_counts_and_deletes_nothing_and_signs_for_nothing(on_aws: Worl
 
 
 def test_what_is_confirmed_is_deleted_and_signed_for_and_its_hours_are_not_counted_again(
-    on_aws: World, old_events: Counting
+    on_aws: AwsHarness, old_events: Counting
 ) -> None:
     result = clean(old_events, "real", **RAW, **for_real(3))
 
@@ -71,7 +71,7 @@ def test_what_is_confirmed_is_deleted_and_signed_for_and_its_hours_are_not_count
         old_events.run("process-snapshot", {"hour": "2025-11-16T12"}, "again")
 
 
-def test_another_number_than_the_confirmed_one_deletes_nothing(on_aws: World, old_events: Counting) -> None:
+def test_another_number_than_the_confirmed_one_deletes_nothing(on_aws: AwsHarness, old_events: Counting) -> None:
     with pytest.raises(PermanentError, match="3 match, not 2"):
         clean(old_events, "real", **RAW, **for_real(2))
 
@@ -81,7 +81,7 @@ def test_another_number_than_the_confirmed_one_deletes_nothing(on_aws: World, ol
 
 @pytest.mark.long
 def test_a_cleanup_that_dies_anywhere_is_signed_for_once_and_ends_with_everything_deleted(
-    on_aws: World, old_events: Counting
+    on_aws: AwsHarness, old_events: Counting
 ) -> None:
     payload = RAW | for_real(3)
     kept = [event(str(number), NOON - days * DAY_MS) for number, days in enumerate((7, 7, 6))]
@@ -123,7 +123,7 @@ def test_old_days_go_with_their_articles_and_queues_and_younger_ones_stay(counti
     assert clean(counting, "dry-again", **payload)["total"] == 0
 
 
-def test_ended_jobs_are_deleted_and_open_and_dead_ones_never_and_the_person_signs(on_aws: World) -> None:
+def test_ended_jobs_are_deleted_and_open_and_dead_ones_never_and_the_person_signs(on_aws: AwsHarness) -> None:
     with known_types(charging("note", "email")):
         jobs = Jobs(on_aws)
         done, dead = jobs.enqueue("note", tenant="ada"), jobs.enqueue("note")

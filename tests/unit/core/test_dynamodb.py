@@ -13,7 +13,7 @@ from adbot_queue.core import aws, cursors, dynamodb
 from adbot_queue.core.attribute_values import decode, encode
 from adbot_queue.core.dynamodb import Transaction, TransactionConflict, TransactionRejected
 from adbot_queue.core.errors import Invalid
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 scalars = st.text() | st.integers(-(10**18), 10**18) | st.booleans()
 values = st.recursive(
@@ -38,7 +38,7 @@ def test_a_value_that_this_project_does_not_store_is_refused(value: Any) -> None
         encode({"a": value})
 
 
-def test_a_refused_transaction_names_the_tags_and_returns_the_rows(on_aws: World) -> None:
+def test_a_refused_transaction_names_the_tags_and_returns_the_rows(on_aws: AwsHarness) -> None:
     table = on_aws.env["ADBOTS_TABLE"]
     Transaction(aws.dynamodb()).create("first", table, {"pk": "a", "sk": "a", "n": 1}).commit()
 
@@ -63,7 +63,7 @@ def test_a_refused_transaction_names_the_tags_and_returns_the_rows(on_aws: World
     ],
 )
 def test_contention_says_that_nothing_was_written_and_to_try_again(
-    on_aws: World, monkeypatch: pytest.MonkeyPatch, response: Any
+    on_aws: AwsHarness, monkeypatch: pytest.MonkeyPatch, response: Any
 ) -> None:
     def refuse(**_: Any) -> None:
         raise ClientError(response, "TransactWriteItems")
@@ -95,7 +95,7 @@ def test_a_cursor_leads_back_to_its_position() -> None:
     assert cursors.open_cursor(cursors.make_cursor(position)) == position
 
 
-def test_numbers_are_added_to_an_item_whether_it_is_there_or_not(on_aws: World) -> None:
+def test_numbers_are_added_to_an_item_whether_it_is_there_or_not(on_aws: AwsHarness) -> None:
     table, key = on_aws.env["SYSTEM_TABLE"], {"pk": "a", "sk": "a"}
     for _ in range(2):
         Transaction(aws.dynamodb()).add("sum", table, key, {"count": 2, "level": -1}, expires_at=7).commit()

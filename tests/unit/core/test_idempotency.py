@@ -10,12 +10,12 @@ from adbot_queue.core import aws
 from adbot_queue.core.dynamodb import Transaction, TransactionRejected
 from adbot_queue.core.errors import IdempotencyMismatch
 from adbot_queue.core.idempotency import TAG, DuplicateOf, IdempotencyRecord, key_of
-from tests.builders.world import Answer, World
+from tests.builders.world import Answer, AwsHarness
 
 UNTIL = 1_000
 
 
-def add(on_aws: World, record: IdempotencyRecord, subject: str, now: int = 0, **options: Any) -> bool:
+def add(on_aws: AwsHarness, record: IdempotencyRecord, subject: str, now: int = 0, **options: Any) -> bool:
     """Write a record; False if it was refused."""
     transaction = Transaction(aws.dynamodb())
     record.add(transaction, on_aws.env["JOBS_TABLE"], subject, now, **options)
@@ -26,11 +26,11 @@ def add(on_aws: World, record: IdempotencyRecord, subject: str, now: int = 0, **
     return True
 
 
-def find(on_aws: World, record: IdempotencyRecord, now: int = 0) -> DuplicateOf | None:
+def find(on_aws: AwsHarness, record: IdempotencyRecord, now: int = 0) -> DuplicateOf | None:
     return record.find(aws.dynamodb(), on_aws.env["JOBS_TABLE"], now)
 
 
-def test_a_key_names_the_first_request_until_its_window_ends(on_aws: World) -> None:
+def test_a_key_names_the_first_request_until_its_window_ends(on_aws: AwsHarness) -> None:
     record, other = (IdempotencyRecord(key_of("ada", "k"), text, UNTIL) for text in ("f", "g"))
     assert find(on_aws, record) is None
     assert add(on_aws, record, "first")
@@ -48,14 +48,14 @@ def test_another_request_under_the_key_is_refused() -> None:
         DuplicateOf("first", same=False).checked()
 
 
-def test_a_request_resumes_under_its_key_and_another_one_does_not(on_aws: World) -> None:
+def test_a_request_resumes_under_its_key_and_another_one_does_not(on_aws: AwsHarness) -> None:
     record, other = (IdempotencyRecord(key_of("ada", "k"), text, UNTIL) for text in ("f", "g"))
     assert add(on_aws, record, "batch", resumes=True)
     assert add(on_aws, record, "batch", resumes=True)
     assert not add(on_aws, other, "batch", resumes=True)
 
 
-def test_a_key_is_taken_from_the_named_subject_alone(on_aws: World) -> None:
+def test_a_key_is_taken_from_the_named_subject_alone(on_aws: AwsHarness) -> None:
     record = IdempotencyRecord(key_of("ada", "k"), "f", UNTIL)
     assert add(on_aws, record, "first")
     assert not add(on_aws, record, "third", instead_of="second")
@@ -85,7 +85,7 @@ DOORS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("route", DOORS)
-def test_every_door_replays_with_200_and_refuses_another_request_with_409(on_aws: World, route: str) -> None:
+def test_every_door_replays_with_200_and_refuses_another_request_with_409(on_aws: AwsHarness, route: str) -> None:
     function, body, other = DOORS[route]
     on_aws.pool()
     path = {"id": on_aws.create(1).id} if "{id}" in route else {}

@@ -8,7 +8,7 @@ from typing import Any
 from adbot_queue.core.http import PUBLIC, Caller, Route
 from local.openapi import all_routes
 from tests.builders.payments import configure
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 ROUTES = all_routes()
 
@@ -78,7 +78,7 @@ def may(caller: Caller | None, route: Route) -> bool:
     return bool(caller.groups & route.roles)
 
 
-def test_every_route_takes_the_callers_it_declares_and_refuses_all_others(on_aws: World) -> None:
+def test_every_route_takes_the_callers_it_declares_and_refuses_all_others(on_aws: AwsHarness) -> None:
     found: dict[tuple[str, str], tuple[int, str | None]] = {}
     for (key, (function, route)), (name, (claims, caller)) in itertools.product(ROUTES.items(), IDENTITIES.items()):
         if may(caller, route):
@@ -108,7 +108,7 @@ def test_customers_and_machines_may_call_these_routes_and_no_others() -> None:
     assert {route.scope for _, route in ROUTES.values()} == {"", *MACHINES_MAY}
 
 
-def test_a_machine_acts_and_signs_under_the_id_of_its_client(on_aws: World) -> None:
+def test_a_machine_acts_and_signs_under_the_id_of_its_client(on_aws: AwsHarness) -> None:
     token = machine("jobs.write", "jobs.read")
     body = {"type": "rebuild-article-stats", "payload": {}}
     made = on_aws.http("jobs", "POST /jobs", claims=token, body=body)
@@ -124,7 +124,7 @@ def test_a_machine_acts_and_signs_under_the_id_of_its_client(on_aws: World) -> N
     }
 
 
-def test_a_machine_is_bound_by_the_limit_of_those_who_are_not_the_owner(on_aws: World) -> None:
+def test_a_machine_is_bound_by_the_limit_of_those_who_are_not_the_owner(on_aws: AwsHarness) -> None:
     configure()
     body = {"type": "payout-process", "payload": {"kind": "payout", "amount": 100_001, "currency": "eur"}}
     answer = on_aws.http("jobs", "POST /jobs", claims=machine("jobs.write"), body=body)

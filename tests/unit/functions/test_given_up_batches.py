@@ -19,7 +19,7 @@ from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.effects import Provider, charging, new_provider
 from tests.builders.jobs import Jobs, known_types
 from tests.builders.payments import snapshot
-from tests.builders.world import FakeContext, World
+from tests.builders.world import AwsHarness, FakeContext
 
 Record = dict[str, Any]
 
@@ -42,7 +42,7 @@ class Bus:
 class Streams:
     """Streams of the tables, and batches that are dropped as Lambda drops them."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: AwsHarness) -> None:
         self.world = world
         self.bus = Bus()
         specification: Any = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
@@ -114,7 +114,7 @@ class Streams:
 
 
 @pytest.fixture
-def streams(on_aws: World, monkeypatch: pytest.MonkeyPatch) -> Streams:
+def streams(on_aws: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> Streams:
     on_aws.pool()
     made = Streams(on_aws)
     monkeypatch.setattr(aws.events(), "put_events", made.bus.put_events)
@@ -130,7 +130,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return found
 
 
-def some_bots(on: World) -> None:
+def some_bots(on: AwsHarness) -> None:
     """Bots that are bought, queued, resolved, started and cancelled."""
     first, second = on.create(2), on.create(3)
     on.upload("s1", "s2", "s3")
@@ -301,7 +301,7 @@ def provider() -> Iterator[Provider]:
 
 @pytest.mark.parametrize("goes", [[], ["permanent"]])
 def test_children_callbacks_and_result_webhooks_follow_without_any_record_of_the_stream(
-    on_aws: World, provider: Provider, goes: list[str]
+    on_aws: AwsHarness, provider: Provider, goes: list[str]
 ) -> None:
     """The worker dies after each of its calls in turn, and no batch of the stream is ever delivered."""
     jobs = Jobs(on_aws)

@@ -9,7 +9,7 @@ import pytest
 from adbot_queue.core import aws
 from tests.builders.crash import before_transactions, busy_parents
 from tests.builders.payments import configure, rows, secret
-from tests.builders.world import Answer, World
+from tests.builders.world import Answer, AwsHarness
 
 MAIL: dict[str, Any] = {"type": "send-email", "payload": {"to": "cara@example.com", "subject": "s", "text": "t"}}
 EVENT: dict[str, Any] = {"type": "analytics-track", "payload": {"event": "e", "user_id": "u"}}
@@ -21,18 +21,18 @@ FLOW: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def _keys(on_aws: World) -> None:
+def _keys(on_aws: AwsHarness) -> None:
     configure()
 
 
-def post(world: World, path: str, body: dict[str, Any], key: str | None = None) -> Answer:
+def post(world: AwsHarness, path: str, body: dict[str, Any], key: str | None = None) -> Answer:
     headers = {"idempotency-key": key} if key else None
     return world.http("jobs", f"POST {path}", role="admin", body=body, headers=headers)
 
 
 @pytest.mark.parametrize(("path", "body"), [("/jobs", MAIL), ("/jobs/batch", {"jobs": [EVENT, MAIL]}), ("/jobs", FLOW)])
 def test_a_job_whose_provider_has_no_credentials_is_refused_with_the_settings_name(
-    on_aws: World, path: str, body: dict[str, Any]
+    on_aws: AwsHarness, path: str, body: dict[str, Any]
 ) -> None:
     with secret("sendgrid", '{"api_key": ""}'):
         refused = post(on_aws, path, body)
@@ -43,7 +43,7 @@ def test_a_job_whose_provider_has_no_credentials_is_refused_with_the_settings_na
     assert post(on_aws, path, body).status == 202
 
 
-def test_credentials_are_looked_up_once_for_many_jobs(on_aws: World) -> None:
+def test_credentials_are_looked_up_once_for_many_jobs(on_aws: AwsHarness) -> None:
     calls: list[str] = []
     manager = aws.secrets_manager()
     manager.meta.events.register("before-call.*.*", lambda model, **_: calls.append(model.name), unique_id="counted")
@@ -56,7 +56,7 @@ def test_credentials_are_looked_up_once_for_many_jobs(on_aws: World) -> None:
     assert calls == ["GetSecretValue"]
 
 
-def test_a_list_shows_large_payloads_by_their_size_and_the_job_alone_all_of_them(on_aws: World) -> None:
+def test_a_list_shows_large_payloads_by_their_size_and_the_job_alone_all_of_them(on_aws: AwsHarness) -> None:
     large = {**EVENT, "payload": {**EVENT["payload"], "properties": {"note": "x" * 20_000}}}
     (small_id, large_id) = [post(on_aws, "/jobs", body).json["job_id"] for body in (EVENT, large)]
 
@@ -71,7 +71,7 @@ def test_a_list_shows_large_payloads_by_their_size_and_the_job_alone_all_of_them
     assert whole["payload"]["properties"] == {"note": "x" * 20_000}
 
 
-def test_a_job_is_answered_again_when_the_one_it_depends_on_was_cancelled(on_aws: World) -> None:
+def test_a_job_is_answered_again_when_the_one_it_depends_on_was_cancelled(on_aws: AwsHarness) -> None:
     parent = post(on_aws, "/jobs", EVENT).json["job_id"]
     child = {**EVENT, "depends_on": [parent]}
     first = post(on_aws, "/jobs", child, "child")
@@ -87,7 +87,7 @@ def test_a_job_is_answered_again_when_the_one_it_depends_on_was_cancelled(on_aws
     assert (other.status, post(on_aws, "/jobs", child, "new").status) == (409, 422)
 
 
-def test_a_batch_and_its_callback_are_enqueued_once_while_workers_are_at_it(on_aws: World) -> None:
+def test_a_batch_and_its_callback_are_enqueued_once_while_workers_are_at_it(on_aws: AwsHarness) -> None:
     batch = {"jobs": [EVENT, EVENT, EVENT], "callback": EVENT}
 
     with before_transactions(busy_parents):

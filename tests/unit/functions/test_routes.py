@@ -13,12 +13,12 @@ from adbot_queue.core import aws
 from adbot_queue.core.http import LARGE_BODY, SLASH
 from local.openapi import all_routes
 from tests.builders.crash import crash_after
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 ROUTES = all_routes()
 
 
-def test_head_and_a_trailing_slash_answer_as_get_does_on_every_get_route(on_aws: World) -> None:
+def test_head_and_a_trailing_slash_answer_as_get_does_on_every_get_route(on_aws: AwsHarness) -> None:
     asked = {key: found for key, found in ROUTES.items() if found[1].method == "GET"}
     for function, route in asked.values():
         role = min(route.roles, default=None)
@@ -44,7 +44,7 @@ def test_head_and_a_trailing_slash_answer_as_get_does_on_every_get_route(on_aws:
     assert len(asked) > 30
 
 
-def test_a_body_over_the_limit_is_a_problem_document_wherever_one_is_taken(on_aws: World) -> None:
+def test_a_body_over_the_limit_is_a_problem_document_wherever_one_is_taken(on_aws: AwsHarness) -> None:
     taking = {key: found for key, found in ROUTES.items() if found[1].method != "GET"}
     for key, (function, route) in taking.items():
         path = {part[1:-1]: "x" for part in route.path.split("/") if part.startswith("{")}
@@ -57,7 +57,7 @@ def test_a_body_over_the_limit_is_a_problem_document_wherever_one_is_taken(on_aw
 
 
 @pytest.mark.parametrize("long", ["x" * 513, "ü" * 257, "x" * 2100], ids=["513", "ü", "2100"])
-def test_an_id_that_is_too_long_is_not_found_without_an_aws_call(on_aws: World, long: str) -> None:
+def test_an_id_that_is_too_long_is_not_found_without_an_aws_call(on_aws: AwsHarness, long: str) -> None:
     found = {}
     with crash_after(None) as calls:
         for key, (function, route) in ROUTES.items():
@@ -69,7 +69,7 @@ def test_an_id_that_is_too_long_is_not_found_without_an_aws_call(on_aws: World, 
     assert calls.names == []
 
 
-def test_an_admin_makes_a_bot_and_sees_it_wait(on_aws: World) -> None:
+def test_an_admin_makes_a_bot_and_sees_it_wait(on_aws: AwsHarness) -> None:
     on_aws.pool()
     answer = on_aws.http(
         "admin_create", "POST /admin/adbots", role="admin", body={"required_sessions": 3, "user_id": "cara"}
@@ -80,7 +80,7 @@ def test_an_admin_makes_a_bot_and_sees_it_wait(on_aws: World) -> None:
     assert answer.json["queued_reason"] == "INSUFFICIENT_STOCK"
 
 
-def test_the_same_creation_twice_says_that_it_is_a_replay(on_aws: World) -> None:
+def test_the_same_creation_twice_says_that_it_is_a_replay(on_aws: AwsHarness) -> None:
     on_aws.pool()
 
     def create(required: int) -> Any:
@@ -113,31 +113,31 @@ def test_the_same_creation_twice_says_that_it_is_a_replay(on_aws: World) -> None
         ({"required_sessions": 1, "pool": "nowhere"}, 422, "pool"),
     ],
 )
-def test_a_bad_order_is_refused_and_the_field_is_named(on_aws: World, body: Any, status: int, field: str) -> None:
+def test_a_bad_order_is_refused_and_the_field_is_named(on_aws: AwsHarness, body: Any, status: int, field: str) -> None:
     on_aws.pool()
     answer = on_aws.http("admin_create", "POST /admin/adbots", role="admin", body=body)
     assert (answer.status, answer.problem, answer.fields) == (status, "validation", [field])
 
 
 @pytest.mark.parametrize("body", ["{", "", "null", "\x00", pytest.param("[" * 5_000, id="deep")])
-def test_a_body_that_is_not_json_is_malformed_or_lacks_the_field(on_aws: World, body: str) -> None:
+def test_a_body_that_is_not_json_is_malformed_or_lacks_the_field(on_aws: AwsHarness, body: str) -> None:
     answer = on_aws.http("admin_create", "POST /admin/adbots", role="admin", body=body)
     assert answer.status in {400, 422}
 
 
-def test_a_body_over_the_limit_names_the_limit(on_aws: World) -> None:
+def test_a_body_over_the_limit_names_the_limit(on_aws: AwsHarness) -> None:
     answer = on_aws.http("admin_create", "POST /admin/adbots", role="admin", body="x" * (256 * 1024 + 1))
     assert (answer.status, answer.problem, answer.json["limit"]) == (413, "body-too-large", 262_144)
 
 
-def test_a_body_in_base64_is_read_as_what_it_is(on_aws: World) -> None:
+def test_a_body_in_base64_is_read_as_what_it_is(on_aws: AwsHarness) -> None:
     on_aws.pool()
     body = base64.b64encode(json.dumps({"required_sessions": 1}).encode()).decode()
     assert on_aws.http("admin_create", "POST /admin/adbots", role="admin", body=body, base64=True).status == 201
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "ümlaut", "a\tb"])
-def test_an_idempotency_key_out_of_bounds_is_refused(on_aws: World, key: str) -> None:
+def test_an_idempotency_key_out_of_bounds_is_refused(on_aws: AwsHarness, key: str) -> None:
     on_aws.pool()
     answer = on_aws.http(
         "admin_create",
@@ -149,7 +149,7 @@ def test_an_idempotency_key_out_of_bounds_is_refused(on_aws: World, key: str) ->
     assert (answer.status, answer.fields) == (422, ["Idempotency-Key"])
 
 
-def test_starting_a_queued_bot_is_403_with_what_is_missing_and_why(on_aws: World) -> None:
+def test_starting_a_queued_bot_is_403_with_what_is_missing_and_why(on_aws: AwsHarness) -> None:
     on_aws.pool()
     bot = on_aws.create(4, user="cara")
     answer = on_aws.http("start", "POST /adbots/{id}/start", role="customer", user="cara", id=bot.id)
@@ -157,7 +157,7 @@ def test_starting_a_queued_bot_is_403_with_what_is_missing_and_why(on_aws: World
     assert (answer.json["missing_sessions_count"], answer.json["queued_reason"]) == (4, "INSUFFICIENT_STOCK")
 
 
-def test_the_life_of_a_bot_over_http(on_aws: World) -> None:
+def test_the_life_of_a_bot_over_http(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1", "s2")
     bot = on_aws.create(2, user="cara")
@@ -177,7 +177,9 @@ def test_the_life_of_a_bot_over_http(on_aws: World) -> None:
     ("function", "route"),
     [("adbots", "GET /adbots/{id}"), ("start", "POST /adbots/{id}/start"), ("start", "POST /adbots/{id}/stop")],
 )
-def test_a_bot_of_another_customer_is_answered_like_a_missing_bot(on_aws: World, function: str, route: str) -> None:
+def test_a_bot_of_another_customer_is_answered_like_a_missing_bot(
+    on_aws: AwsHarness, function: str, route: str
+) -> None:
     on_aws.pool()
     bot = on_aws.create(1, user="cara")
     foreign = on_aws.http(function, route, role="customer", user="mallory", id=bot.id)
@@ -186,14 +188,14 @@ def test_a_bot_of_another_customer_is_answered_like_a_missing_bot(on_aws: World,
     assert foreign.problem == absent.problem == "not-found"
 
 
-def test_an_order_of_another_customer_is_not_found(on_aws: World) -> None:
+def test_an_order_of_another_customer_is_not_found(on_aws: AwsHarness) -> None:
     on_aws.pool()
     bot = on_aws.create(1, user="cara")
     assert on_aws.http("adbots", "GET /orders/{id}", role="customer", user="mallory", id=bot.order_id).status == 404
     assert on_aws.http("adbots", "GET /orders/{id}", role="customer", user="cara", id=bot.order_id).status == 200
 
 
-def test_customers_list_their_own_and_staff_all_by_status(on_aws: World) -> None:
+def test_customers_list_their_own_and_staff_all_by_status(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1")
     on_aws.create(1, user="cara")
@@ -208,12 +210,12 @@ def test_customers_list_their_own_and_staff_all_by_status(on_aws: World) -> None
 @pytest.mark.parametrize(
     "query", [{"limit": "0"}, {"limit": "101"}, {"limit": "x"}, {"status": "WAITING"}, {"page": "2"}]
 )
-def test_a_bad_page_is_refused_and_the_field_is_named(on_aws: World, query: dict[str, str]) -> None:
+def test_a_bad_page_is_refused_and_the_field_is_named(on_aws: AwsHarness, query: dict[str, str]) -> None:
     answer = on_aws.http("adbots", "GET /adbots", role="viewer", query=query)
     assert (answer.status, answer.fields) == (422, list(query))
 
 
-def test_staff_see_which_sessions_a_bot_has_and_customers_do_not(on_aws: World) -> None:
+def test_staff_see_which_sessions_a_bot_has_and_customers_do_not(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1", "s2")
     bot = on_aws.create(2, user="cara")
@@ -223,7 +225,7 @@ def test_staff_see_which_sessions_a_bot_has_and_customers_do_not(on_aws: World) 
     )
 
 
-def test_sessions_are_reassigned_by_name(on_aws: World) -> None:
+def test_sessions_are_reassigned_by_name(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1", "s2", "s3")
     bot = on_aws.create(1)
@@ -236,7 +238,7 @@ def test_sessions_are_reassigned_by_name(on_aws: World) -> None:
     assert on_aws.sessions_of(other.id) == ["s2"]
 
 
-def test_one_session_is_uploaded_and_the_second_time_refused(on_aws: World) -> None:
+def test_one_session_is_uploaded_and_the_second_time_refused(on_aws: AwsHarness) -> None:
     on_aws.pool()
     body = {"session_id": "s1", "token": "secret"}
     first = on_aws.http("stock", "POST /admin/stock/sessions", role="admin", body=body)
@@ -252,7 +254,7 @@ def test_one_session_is_uploaded_and_the_second_time_refused(on_aws: World) -> N
     assert (second.status, second.problem, second.json["session_id"]) == (409, "conflict", "s2")
 
 
-def test_a_bulk_upload_gives_a_verdict_a_line(on_aws: World) -> None:
+def test_a_bulk_upload_gives_a_verdict_a_line(on_aws: AwsHarness) -> None:
     on_aws.pool()
     body = '{"session_id": "s1"}\nnonsense\n{"session_id": "s1"}\n{"session_id": "s2"}\n'
     answer = on_aws.http(
@@ -268,7 +270,7 @@ def test_a_bulk_upload_gives_a_verdict_a_line(on_aws: World) -> None:
     assert (answer.json["accepted"], answer.json["duplicates"], answer.json["invalid"]) == (2, 1, 1)
 
 
-def test_a_bulk_upload_of_csv_is_read_by_its_content_type(on_aws: World) -> None:
+def test_a_bulk_upload_of_csv_is_read_by_its_content_type(on_aws: AwsHarness) -> None:
     on_aws.pool()
     answer = on_aws.http(
         "stock",
@@ -280,21 +282,21 @@ def test_a_bulk_upload_of_csv_is_read_by_its_content_type(on_aws: World) -> None
     assert (answer.status, answer.json["accepted"]) == (200, 1)
 
 
-def test_an_upload_to_an_unknown_pool_is_refused(on_aws: World) -> None:
+def test_an_upload_to_an_unknown_pool_is_refused(on_aws: AwsHarness) -> None:
     answer = on_aws.http(
         "stock", "POST /admin/stock/sessions/bulk", role="admin", body='{"session_id": "s1"}', query={"pool": "nowhere"}
     )
     assert (answer.status, answer.fields) == (422, ["pool"])
 
 
-def test_a_pool_is_made_once(on_aws: World) -> None:
+def test_a_pool_is_made_once(on_aws: AwsHarness) -> None:
     def make(pool: str) -> Any:
         return on_aws.http("stock", "PUT /admin/stock/pools/{pool}", role="admin", pool=pool)
 
     assert [make("vip").status, make("vip").status, make("No!").status] == [201, 200, 422]
 
 
-def test_a_lost_session_is_said_to_be_lost(on_aws: World) -> None:
+def test_a_lost_session_is_said_to_be_lost(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1")
     lost = on_aws.http(
@@ -304,7 +306,7 @@ def test_a_lost_session_is_said_to_be_lost(on_aws: World) -> None:
     assert on_aws.http("stock", "GET /admin/stock/sessions/{id}", role="viewer", id="nope").status == 404
 
 
-def test_the_queue_in_figures(on_aws: World) -> None:
+def test_the_queue_in_figures(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.pool("vip")
     on_aws.create(3)
@@ -315,7 +317,7 @@ def test_the_queue_in_figures(on_aws: World) -> None:
     assert stats["oldest_queued_at"] == stats["pools"][0]["oldest_queued_at"]
 
 
-def test_a_manual_run_asks_for_every_pool_or_one(on_aws: World) -> None:
+def test_a_manual_run_asks_for_every_pool_or_one(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.pool("vip")
     every = on_aws.http("resolve", "POST /admin/queue/resolve", role="admin")
@@ -325,7 +327,7 @@ def test_a_manual_run_asks_for_every_pool_or_one(on_aws: World) -> None:
     assert (one.json["pools"], none.status) == (["vip"], 422)
 
 
-def test_the_ledger_is_read_with_filters_that_combine(on_aws: World) -> None:
+def test_the_ledger_is_read_with_filters_that_combine(on_aws: AwsHarness) -> None:
     on_aws.pool()
     bot = on_aws.create(1)
     target = f"adbot:{bot.id}"
@@ -336,24 +338,24 @@ def test_the_ledger_is_read_with_filters_that_combine(on_aws: World) -> None:
     assert (wide.status, wide.fields) == (422, ["from"])
 
 
-def test_health_answers_and_readiness_names_what_is_missing(on_aws: World) -> None:
+def test_health_answers_and_readiness_names_what_is_missing(on_aws: AwsHarness) -> None:
     assert on_aws.http("system", "GET /health").json == {"status": "ok"}
     assert on_aws.http("system", "GET /health/ready").status == 200
 
 
-def test_readiness_is_503_when_a_table_is_gone(on_aws: World) -> None:
+def test_readiness_is_503_when_a_table_is_gone(on_aws: AwsHarness) -> None:
     aws.dynamodb().delete_table(TableName=on_aws.env["LEDGER_TABLE"])
     answer = on_aws.http("system", "GET /health/ready")
     assert (answer.status, answer.json["parts"]["table:ledger"]) == (503, "ResourceNotFoundException")
 
 
-def test_the_description_of_the_api_has_every_route(on_aws: World) -> None:
+def test_the_description_of_the_api_has_every_route(on_aws: AwsHarness) -> None:
     described = on_aws.http("system", "GET /openapi.json").json
     keys = {f"{method.upper()} {path}" for path, methods in described["paths"].items() for method in methods}
     assert keys == set(ROUTES)
 
 
-def test_a_throttled_table_is_503_with_a_hint_to_come_back(on_aws: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_throttled_table_is_503_with_a_hint_to_come_back(on_aws: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     def throttle(**_: Any) -> None:
         raise ClientError({"Error": {"Code": "ProvisionedThroughputExceededException", "Message": ""}}, "GetItem")
 
@@ -363,7 +365,7 @@ def test_a_throttled_table_is_503_with_a_hint_to_come_back(on_aws: World, monkey
 
 
 def test_an_unexpected_error_tells_the_caller_nothing_but_the_request_id(
-    on_aws: World, monkeypatch: pytest.MonkeyPatch
+    on_aws: AwsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def explode(**_: Any) -> None:
         raise ZeroDivisionError("secret detail")

@@ -14,7 +14,7 @@ from local.settings import ROOT
 from tests.builders import console_world
 from tests.builders.payments import configure
 from tests.builders.providers import connect
-from tests.builders.world import Answer, FakeContext, World
+from tests.builders.world import Answer, AwsHarness, FakeContext
 
 SAMPLES = sorted((ROOT / "events" / "lambda").glob("*.json"))
 REFUSED = {
@@ -38,7 +38,7 @@ def test_every_function_has_a_sample_event() -> None:
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.stem)
-def test_a_function_takes_its_sample_event(on_aws: World, sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_takes_its_sample_event(on_aws: AwsHarness, sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     event = json.loads(sample.read_text())
     on_aws.pool()
     aws.sns().create_topic(Name="dead-letters")

@@ -16,7 +16,7 @@ from adbot_queue.platform import owner_limit
 from adbot_queue.schedules import runner as ticking
 from adbot_queue.schedules.runner import ScheduleTrigger
 from tests.builders.payments import configure, rows
-from tests.builders.world import ROOT, Answer, FakeContext, World
+from tests.builders.world import ROOT, Answer, AwsHarness, FakeContext
 
 BODY: dict[str, Any] = {
     "name": "report",
@@ -29,19 +29,19 @@ SAYS = {key: value for key, value in BODY.items() if key != "name"}
 
 
 @pytest.fixture(autouse=True)
-def _keys(on_aws: World) -> None:
+def _keys(on_aws: AwsHarness) -> None:
     configure()
 
 
-def make(world: World, body: Any = None, **options: Any) -> Answer:
+def make(world: AwsHarness, body: Any = None, **options: Any) -> Answer:
     return world.http("schedules", "POST /schedules", role="admin", body=BODY if body is None else body, **options)
 
 
-def show(world: World, name: str = "report") -> Answer:
+def show(world: AwsHarness, name: str = "report") -> Answer:
     return world.http("schedules", "GET /schedules/{name}", role="viewer", name=name)
 
 
-def test_a_schedule_is_made_and_shown_with_its_next_five_runs(on_aws: World) -> None:
+def test_a_schedule_is_made_and_shown_with_its_next_five_runs(on_aws: AwsHarness) -> None:
     made = make(on_aws)
     assert made.status == 201
     assert len(made.json["next_runs"]) == 5
@@ -55,7 +55,7 @@ def test_a_schedule_is_made_and_shown_with_its_next_five_runs(on_aws: World) -> 
     assert listed == {"items": [made.json], "unreadable": 0, "next": None}
 
 
-def test_the_same_key_answers_with_the_first(on_aws: World) -> None:
+def test_the_same_key_answers_with_the_first(on_aws: AwsHarness) -> None:
     key = {"Idempotency-Key": "k"}
     first, again = make(on_aws, headers=key), make(on_aws, headers=key)
     other = make(on_aws, BODY | {"name": "other"}, headers=key)
@@ -86,14 +86,14 @@ def test_the_same_key_answers_with_the_first(on_aws: World) -> None:
     ],
 )
 def test_a_bad_schedule_is_refused_and_the_field_is_named(
-    on_aws: World, changed: dict[str, Any], fields: list[str]
+    on_aws: AwsHarness, changed: dict[str, Any], fields: list[str]
 ) -> None:
     answer = make(on_aws, BODY | changed)
     assert (answer.status, answer.problem) == (422, "validation")
     assert answer.fields[0] == fields[0]
 
 
-def test_a_schedule_is_replaced_run_and_removed(on_aws: World) -> None:
+def test_a_schedule_is_replaced_run_and_removed(on_aws: AwsHarness) -> None:
     def on_report(method: str, path: str = "", **options: Any) -> Answer:
         route = f"{method} /schedules/{{name}}{path}"
         return on_aws.http("schedules", route, role="admin", name="report", **options)
@@ -115,13 +115,13 @@ def test_a_schedule_is_replaced_run_and_removed(on_aws: World) -> None:
 
 
 @pytest.mark.parametrize("name", ["Report", "x" * 3000, "a#b", "\x00", " "])
-def test_what_no_schedule_can_be_named_is_not_found(on_aws: World, name: str) -> None:
+def test_what_no_schedule_can_be_named_is_not_found(on_aws: AwsHarness, name: str) -> None:
     for route in ("GET /schedules/{name}", "DELETE /schedules/{name}", "POST /schedules/{name}/run"):
         assert on_aws.http("schedules", route, role="admin", name=name).status == 404
     assert on_aws.http("schedules", "PUT /schedules/{name}", role="admin", name=name, body=SAYS).status == 404
 
 
-def _made_earlier(on_aws: World, seconds: int) -> None:
+def _made_earlier(on_aws: AwsHarness, seconds: int) -> None:
     """A schedule of every minute, as if it had been created so long ago."""
     created = make(on_aws, BODY | {"expression": "rate(1 minute)"})
     assert created.status == 201
@@ -134,7 +134,7 @@ def _made_earlier(on_aws: World, seconds: int) -> None:
     )
 
 
-def test_the_sweeper_turns_ticks_into_jobs_and_sends_their_messages(on_aws: World) -> None:
+def test_the_sweeper_turns_ticks_into_jobs_and_sends_their_messages(on_aws: AwsHarness) -> None:
     _made_earlier(on_aws, 600)
     app = on_aws.app("sweep_jobs")
 
@@ -148,7 +148,7 @@ def test_the_sweeper_turns_ticks_into_jobs_and_sends_their_messages(on_aws: Worl
 
 
 def test_a_schedule_of_an_admin_above_a_lowered_limit_of_the_owner_is_a_problem(
-    on_aws: World, monkeypatch: pytest.MonkeyPatch
+    on_aws: AwsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refund = {"type": "refund-process", "payload": {"transaction_id": "pi_1", "amount": 5000}}
     for name, role in (("admins", "admin"), ("owners", "owner")):
@@ -165,7 +165,7 @@ def test_a_schedule_of_an_admin_above_a_lowered_limit_of_the_owner_is_a_problem(
     owner_limit.from_env.cache_clear()
 
 
-def test_schedules_that_take_all_their_time_leave_some_to_jobs_and_these_to_mappings(on_aws: World) -> None:
+def test_schedules_that_take_all_their_time_leave_some_to_jobs_and_these_to_mappings(on_aws: AwsHarness) -> None:
     app, context = on_aws.app("sweep_jobs"), FakeContext()
     left: dict[str, int] = {}
 
@@ -198,7 +198,7 @@ def test_schedules_that_take_all_their_time_leave_some_to_jobs_and_these_to_mapp
     assert left["mappings"] >= 5_000
 
 
-def test_jobs_are_swept_although_schedules_fail(on_aws: World) -> None:
+def test_jobs_are_swept_although_schedules_fail(on_aws: AwsHarness) -> None:
     swept: list[bool] = []
 
     class Jobs:
@@ -215,6 +215,6 @@ def test_jobs_are_swept_although_schedules_fail(on_aws: World) -> None:
     assert swept
 
 
-def test_the_sample_event_is_what_the_function_takes(on_aws: World) -> None:
+def test_the_sample_event_is_what_the_function_takes(on_aws: AwsHarness) -> None:
     sample = json.loads((ROOT / "events" / "lambda" / "schedules.json").read_text())
     assert on_aws.app("schedules").handler(sample, FakeContext())["statusCode"] == 201

@@ -14,7 +14,7 @@ from adbot_queue.jobs.service import Enqueued, JobRequest
 from adbot_queue.jobs.worker.message import JobMessage
 from tests.builders.effects import charging, new_provider
 from tests.builders.jobs import known_types
-from tests.builders.world import FakeContext, World
+from tests.builders.world import AwsHarness, FakeContext
 
 JOB = "0193518a2c0012ab34cd56ef78"
 
@@ -31,7 +31,7 @@ def enqueued(number: int) -> list[Job]:
     return [one.job for one in made if isinstance(one, Enqueued)]
 
 
-def work(world: World, *bodies: Any) -> list[int]:
+def work(world: AwsHarness, *bodies: Any) -> list[int]:
     """Hand a batch over; positions of the messages that come back. A text is a body as it is."""
     texts = [body if isinstance(body, str) else json.dumps(body) for body in bodies]
     records = [{"messageId": str(position), "body": text} for position, text in enumerate(texts)]
@@ -59,7 +59,7 @@ def work(world: World, *bodies: Any) -> list[int]:
     ],
     ids=lambda wrong: str(wrong)[:60].encode("ascii", "replace").decode(),
 )
-def test_a_wrong_message_is_dropped_and_all_others_of_a_full_batch_run(on_aws: World, wrong: Any) -> None:
+def test_a_wrong_message_is_dropped_and_all_others_of_a_full_batch_run(on_aws: AwsHarness, wrong: Any) -> None:
     new_provider()
     with known_types(charging()):
         jobs = enqueued(10)  # enough for a full batch, whose order counts
@@ -69,7 +69,7 @@ def test_a_wrong_message_is_dropped_and_all_others_of_a_full_batch_run(on_aws: W
     assert {service.from_env().job(job.id).state for job in jobs} == {JobState.COMPLETED}
 
 
-def test_a_message_needs_no_rank(on_aws: World) -> None:
+def test_a_message_needs_no_rank(on_aws: AwsHarness) -> None:
     new_provider()
     with known_types(charging()):
         first, second = enqueued(2)

@@ -36,27 +36,27 @@ from tests.builders.payments import (
     secret,
     signature,
 )
-from tests.builders.world import FakeContext, World, world
+from tests.builders.world import AwsHarness, FakeContext, world
 
 USER = "9f8b6c1e-6d2a-4a3e-9b52-0f6f5f2c7a11"
 STARTER = {"name": "Starter", "pool": "standard", "required_sessions": 5, "amount": 4900, "currency": "eur"}
 MONTHLY = STARTER | {"mode": "subscription", "interval": "month"}
 
 
-def put(shop: World, plan: str, **body: Any) -> None:
+def put(shop: AwsHarness, plan: str, **body: Any) -> None:
     answer = shop.http("checkout", "PUT /admin/plans/{id}", role="admin", body=STARTER | body, id=plan)
     assert answer.status in {200, 201}, answer.text
 
 
 @pytest.fixture(scope="module")
-def _one_world() -> Iterator[World]:
+def _one_world() -> Iterator[AwsHarness]:
     with world() as made:
         configure()
         yield made
 
 
 @pytest.fixture
-def shop(_one_world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+def shop(_one_world: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> AwsHarness:
     monkeypatch.setattr(telemetry.metrics.provider, "namespace", "AdBotQueue")
     empty()
     _one_world.pool()
@@ -117,7 +117,7 @@ def subscribed(**changes: Any) -> Event:
     return sale(**{**reported, "metadata": {"plan_id": "monthly"}, **changes})
 
 
-def review(shop: World) -> str:
+def review(shop: AwsHarness) -> str:
     """The reason of the one order, which is in REVIEW and has no bot."""
     found = audit(shop)
     assert (found.order.status, found.bots, found.unsettled) == ("REVIEW", [], [])
@@ -143,7 +143,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", [*sorted(OTHERS)])
-def test_an_event_of_another_account_or_mode_is_rejected(shop: World, metrics: Any, name: str) -> None:
+def test_an_event_of_another_account_or_mode_is_rejected(shop: AwsHarness, metrics: Any, name: str) -> None:
     metrics()
     for _ in range(2):
         answer = deliver(shop, sale() | OTHERS[name])
@@ -159,7 +159,7 @@ def test_an_event_of_another_account_or_mode_is_rejected(shop: World, metrics: A
 
 
 @pytest.mark.parametrize("mark", [{"account": "acct_1"}, {"livemode": True}])
-def test_no_type_but_payouts_is_taken_of_others(shop: World, mark: dict[str, Any]) -> None:
+def test_no_type_but_payouts_is_taken_of_others(shop: AwsHarness, mark: dict[str, Any]) -> None:
     for name in sample_names():
         if not name.startswith("payout."):
             assert deliver(shop, sample(name) | mark).json["outcome"] == "rejected", name
@@ -167,14 +167,14 @@ def test_no_type_but_payouts_is_taken_of_others(shop: World, mark: dict[str, Any
     assert rows(shop.env["PAYMENTS_TABLE"], "PAYMENT#") == []
 
 
-def test_a_payout_of_a_connected_account_is_taken_in_the_own_mode_only(shop: World) -> None:
+def test_a_payout_of_a_connected_account_is_taken_in_the_own_mode_only(shop: AwsHarness) -> None:
     payout = sample("payout.failed")
     assert deliver(shop, payout).json["outcome"] == "new"
     assert deliver(shop, payout | {"id": "evt_live", "livemode": True}).json["outcome"] == "rejected"
 
 
 @pytest.mark.parametrize("own", [{"account": None}, {"account": ""}, {"context": None}, {}])
-def test_an_event_without_an_account_is_our_own(shop: World, own: dict[str, Any]) -> None:
+def test_an_event_without_an_account_is_our_own(shop: AwsHarness, own: dict[str, Any]) -> None:
     happen(shop, sale() | own)
     assert audit(shop).order.status == "PAID"
 
@@ -182,14 +182,14 @@ def test_an_event_without_an_account_is_our_own(shop: World, own: dict[str, Any]
 @pytest.mark.parametrize(
     ("key", "live"), [("sk_live_1", True), ("rk_live_1", True), ("sk_test_1", False), ("rk_test_1", False)]
 )
-def test_the_api_key_says_which_mode_is_the_installations(shop: World, key: str, live: bool) -> None:
+def test_the_api_key_says_which_mode_is_the_installations(shop: AwsHarness, key: str, live: bool) -> None:
     with secret("stripe", json.dumps({"api_key": key, "webhook_secret": SECRET})):
         assert deliver(shop, sale() | {"livemode": live}).json["outcome"] == "new"
         assert deliver(shop, sale() | {"id": "evt_2", "livemode": not live}).json["outcome"] == "rejected"
 
 
 @pytest.mark.parametrize("key", ["", "pk_live_1", "sk_org_1", "whatever", "SK_LIVE_1", " sk_live_1"])
-def test_without_a_key_that_tells_the_mode_nothing_is_taken_and_stripe_comes_again(shop: World, key: str) -> None:
+def test_without_a_key_that_tells_the_mode_nothing_is_taken_and_stripe_comes_again(shop: AwsHarness, key: str) -> None:
     with secret("stripe", json.dumps({"api_key": key, "webhook_secret": SECRET})):
         for live in (True, False):
             answer = deliver(shop, sale() | {"livemode": live})
@@ -198,7 +198,7 @@ def test_without_a_key_that_tells_the_mode_nothing_is_taken_and_stripe_comes_aga
     assert rows(shop.env["PAYMENTS_TABLE"]) == []
 
 
-def test_what_a_secret_for_connected_accounts_signs_is_no_sale_of_ours(shop: World) -> None:
+def test_what_a_secret_for_connected_accounts_signs_is_no_sale_of_ours(shop: AwsHarness) -> None:
     secrets = [SECRET, {"secret": "whsec_connect", "accepts": "connect"}, {"secret": "whsec_more"}]
     with secret("stripe", json.dumps({"api_key": "sk_test_1", "webhook_secret": secrets})):
         for event, outcome in ((sale(), "rejected"), (sample("payout.failed"), "new")):
@@ -210,14 +210,14 @@ def test_what_a_secret_for_connected_accounts_signs_is_no_sale_of_ours(shop: Wor
 
 
 @pytest.mark.parametrize("wrong", [[1], [{}], [{"secret": "whsec_1", "accepts": "all"}], [None], {"secret": 1}])
-def test_a_secret_declared_for_nothing_that_exists_is_said_to_be(shop: World, wrong: Any) -> None:
+def test_a_secret_declared_for_nothing_that_exists_is_said_to_be(shop: AwsHarness, wrong: Any) -> None:
     with secret("stripe", json.dumps({"api_key": "sk_test_1", "webhook_secret": wrong})):
         answer = deliver(shop, sale())
     assert (answer.status, answer.problem) == (503, "not-configured")
     assert "webhook_secret" in answer.json["detail"]
 
 
-def test_only_the_first_hundred_rejected_events_of_a_day_are_stored(shop: World, metrics: Any) -> None:
+def test_only_the_first_hundred_rejected_events_of_a_day_are_stored(shop: AwsHarness, metrics: Any) -> None:
     for number in range(103):
         answer = deliver(shop, sale() | {"id": f"evt_{number}", "account": "acct_1"})
         assert (answer.status, answer.json["outcome"]) == (200, "rejected")
@@ -292,7 +292,7 @@ def test_a_sale_that_does_not_fit_waits_for_a_person_with_field_value_and_what_w
     "name",
     ["a euro", "another currency", "a month", "a bot of fifty", "a plan that is not there", "a pool that is not there"],
 )
-def test_a_sale_that_does_not_fit_is_an_order_in_review(shop: World, name: str, metrics: Any) -> None:
+def test_a_sale_that_does_not_fit_is_an_order_in_review(shop: AwsHarness, name: str, metrics: Any) -> None:
     changes, said = MISFITS[name]
     happen(shop, sale(**changes))
     assert metrics()["OrdersInReview"] == 1
@@ -300,7 +300,7 @@ def test_a_sale_that_does_not_fit_is_an_order_in_review(shop: World, name: str, 
     assert all(word in reason for word in said), reason
 
 
-def test_a_free_sale_without_a_discount_is_no_sale(shop: World) -> None:
+def test_a_free_sale_without_a_discount_is_no_sale(shop: AwsHarness) -> None:
     happen(shop, sale(amount=0, payment_status="no_payment_required"))
     assert "amount" in review(shop)
 
@@ -331,21 +331,21 @@ def test_a_sale_at_the_plans_price_fits_whatever_was_taken_off(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["a line end behind the user", "the plan's number", "all of it off"])
-def test_a_sale_at_the_plans_price_becomes_a_bot_of_the_plan(shop: World, name: str) -> None:
+def test_a_sale_at_the_plans_price_becomes_a_bot_of_the_plan(shop: AwsHarness, name: str) -> None:
     happen(shop, sale(**FITS[name]))
     found = audit(shop)
     assert (found.order.status, found.bot.user_id, found.bot.required) == ("PAID", "cara", 5)
     assert (found.bot.pool, found.order.plan_id, found.order.currency) == ("standard", "starter", "eur")
 
 
-def test_a_plan_gives_its_own_pool_where_the_sale_names_none(shop: World) -> None:
+def test_a_plan_gives_its_own_pool_where_the_sale_names_none(shop: AwsHarness) -> None:
     shop.pool("gold")
     put(shop, "starter", pool="gold")
     happen(shop, sale(metadata={"pool": None}))
     assert audit(shop).bot.pool == "gold"
 
 
-def test_a_sale_at_a_former_price_of_the_plan_is_good_and_mixtures_of_versions_are_not(shop: World) -> None:
+def test_a_sale_at_a_former_price_of_the_plan_is_good_and_mixtures_of_versions_are_not(shop: AwsHarness) -> None:
     put(shop, "starter", amount=9900, required_sessions=10)
     happen(shop, sale())
     assert audit(shop).bot.required == 5
@@ -359,7 +359,7 @@ def test_a_sale_at_a_former_price_of_the_plan_is_good_and_mixtures_of_versions_a
     assert "required_sessions" in (order.review_reason or "") or "amount" in (order.review_reason or "")
 
 
-def test_a_plan_that_was_removed_and_made_anew_keeps_all_its_prices(shop: World) -> None:
+def test_a_plan_that_was_removed_and_made_anew_keeps_all_its_prices(shop: AwsHarness) -> None:
     put(shop, "starter", amount=5900)
     assert shop.http("checkout", "DELETE /admin/plans/{id}", role="admin", id="starter").status == 200
     happen(shop, sale())
@@ -371,7 +371,7 @@ def test_a_plan_that_was_removed_and_made_anew_keeps_all_its_prices(shop: World)
     assert [(plan["plan_id"], plan["version"]) for plan in listed] == [("monthly", 1), ("starter", 3), ("yen", 1)]
 
 
-def test_pages_of_plans_are_full_whatever_former_versions_there_are(shop: World) -> None:
+def test_pages_of_plans_are_full_whatever_former_versions_there_are(shop: AwsHarness) -> None:
     for amount in range(100, 1100, 100):
         put(shop, "starter", amount=amount)
     seen, cursor = [], ""
@@ -396,7 +396,7 @@ def test_pages_of_plans_are_full_whatever_former_versions_there_are(shop: World)
     ],
 )
 def test_a_renewal_that_does_not_fit_is_looked_at_and_its_bot_runs_on(
-    shop: World, changes: dict[str, Any], said: str
+    shop: AwsHarness, changes: dict[str, Any], said: str
 ) -> None:
     happen(shop, subscribed(), renewal(**changes))
     found = audit(shop)
@@ -413,12 +413,12 @@ def test_a_renewal_that_does_not_fit_is_looked_at_and_its_bot_runs_on(
         {"amount_paid": 5831, "amount_due": 5831, "total": 5831},  # with tax
     ],
 )
-def test_a_renewal_at_the_plans_price_fits_whatever_was_taken_off(shop: World, changes: dict[str, Any]) -> None:
+def test_a_renewal_at_the_plans_price_fits_whatever_was_taken_off(shop: AwsHarness, changes: dict[str, Any]) -> None:
     happen(shop, subscribed(), renewal(**changes))
     assert audit(shop).order.status == "PAID"
 
 
-def test_a_first_invoice_at_another_price_is_no_bot_even_if_the_session_comes_first_or_last(shop: World) -> None:
+def test_a_first_invoice_at_another_price_is_no_bot_even_if_the_session_comes_first_or_last(shop: AwsHarness) -> None:
     for events in ([renewal(1, amount=100), subscribed()], [subscribed(amount=100), renewal(1)]):
         empty()
         shop.pool()
@@ -427,7 +427,7 @@ def test_a_first_invoice_at_another_price_is_no_bot_even_if_the_session_comes_fi
         assert "amount: found 100" in review(shop)
 
 
-def test_prorations_are_no_price_and_a_bill_of_them_alone_is_no_sale(shop: World) -> None:
+def test_prorations_are_no_price_and_a_bill_of_them_alone_is_no_sale(shop: AwsHarness) -> None:
     happen(shop, subscribed())
     mixed = renewal(2, subtotal=7400, total=7400, amount_due=7400, amount_paid=7400)
     part = {**mixed["data"]["object"]["lines"]["data"][0], "amount": 2500, "proration": True}
@@ -439,7 +439,7 @@ def test_prorations_are_no_price_and_a_bill_of_them_alone_is_no_sale(shop: World
     assert (found.order.status, found.order.amount) == ("PAID", 4900 + 7400 + 1200)
 
 
-def test_a_settled_payment_stays_settled_and_so_does_the_same_price_in_its_renewals(shop: World) -> None:
+def test_a_settled_payment_stays_settled_and_so_does_the_same_price_in_its_renewals(shop: AwsHarness) -> None:
     happen(shop, subscribed(amount=3900))
     body = {"order_id": audit(shop).order.id, "required_sessions": 5, "reason": "agreed on the phone"}
     assert shop.http("admin_create", "POST /admin/adbots", role="admin", body=body).status == 201
@@ -482,7 +482,7 @@ def test_whatever_a_sale_says_it_is_a_bot_exactly_if_all_of_it_fits(
     events=st.lists(st.sampled_from(["session", "again", "first invoice", "renewal"]), min_size=1, max_size=5),
     price=st.sampled_from([4900, 100]),
 )
-def test_a_sale_reported_often_and_in_any_order_is_one_order(shop: World, events: list[str], price: int) -> None:
+def test_a_sale_reported_often_and_in_any_order_is_one_order(shop: AwsHarness, events: list[str], price: int) -> None:
     empty()
     shop.pool()
     put(shop, "monthly", **MONTHLY)
@@ -501,7 +501,7 @@ def test_a_sale_reported_often_and_in_any_order_is_one_order(shop: World, events
 
 
 @pytest.fixture
-def pool(shop: World, monkeypatch: pytest.MonkeyPatch) -> str:
+def pool(shop: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> str:
     """A user pool with one user, and the shop asking it."""
     client = aws.cognito()
     pool_id: str = client.create_user_pool(PoolName="people")["UserPool"]["Id"]
@@ -515,7 +515,7 @@ def pool(shop: World, monkeypatch: pytest.MonkeyPatch) -> str:
     forget_cached()
 
 
-def test_a_user_of_the_pool_gets_a_bot_and_one_who_is_not_there_does_not(shop: World, pool: str) -> None:
+def test_a_user_of_the_pool_gets_a_bot_and_one_who_is_not_there_does_not(shop: AwsHarness, pool: str) -> None:
     happen(shop, sale(metadata={"user_id": f"{pool}\n"}))
     assert audit(shop).bot.user_id == pool
     for number, user in enumerate(("cara", USER, "ghost", "cara@example.com", pool.upper(), f"{pool}x"), 2):
@@ -532,7 +532,7 @@ def test_a_user_of_the_pool_gets_a_bot_and_one_who_is_not_there_does_not(shop: W
 
 @pytest.mark.parametrize("code", ["TooManyRequestsException", "InternalErrorException", "AccessDeniedException", None])
 def test_a_pool_that_gives_no_answer_is_asked_again_and_never_a_review_or_a_bot(
-    shop: World, pool: str, monkeypatch: pytest.MonkeyPatch, code: str | None
+    shop: AwsHarness, pool: str, monkeypatch: pytest.MonkeyPatch, code: str | None
 ) -> None:
     asked: list[str] = []
     answer = aws.cognito().list_users
@@ -554,7 +554,7 @@ def test_a_pool_that_gives_no_answer_is_asked_again_and_never_a_review_or_a_bot(
 
 
 def test_a_batch_that_waits_for_a_pool_that_hangs_gives_back_what_it_has_no_time_for(
-    shop: World, monkeypatch: pytest.MonkeyPatch
+    shop: AwsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deliver(shop, sale())
     (body,) = shop.messages("payments")
@@ -565,7 +565,7 @@ def test_a_batch_that_waits_for_a_pool_that_hangs_gives_back_what_it_has_no_time
     assert audit(shop).orders == []
 
 
-def test_an_answer_is_remembered_for_five_minutes_a_failure_is_not(shop: World) -> None:
+def test_an_answer_is_remembered_for_five_minutes_a_failure_is_not(shop: AwsHarness) -> None:
     from adbot_queue.payments.customers import Customers  # noqa: PLC0415
 
     now, answers = [1_000_000], iter([True, ClientError({}, "ListUsers"), False, True])
@@ -589,14 +589,16 @@ def test_an_answer_is_remembered_for_five_minutes_a_failure_is_not(shop: World) 
 
 
 def test_the_pool_is_not_asked_about_a_sale_that_does_not_fit(
-    shop: World, pool: str, monkeypatch: pytest.MonkeyPatch
+    shop: AwsHarness, pool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aws.cognito(), "list_users", None)
     happen(shop, sale(amount=100, metadata={"user_id": pool}))
     assert "amount" in review(shop)
 
 
-def test_a_renewal_for_a_user_who_is_gone_is_looked_at(shop: World, pool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_renewal_for_a_user_who_is_gone_is_looked_at(
+    shop: AwsHarness, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     happen(shop, subscribed(metadata={"plan_id": "monthly", "user_id": pool}))
     forget_cached()
     monkeypatch.setattr(aws.cognito(), "list_users", lambda **_: {"Users": []})
@@ -606,7 +608,7 @@ def test_a_renewal_for_a_user_who_is_gone_is_looked_at(shop: World, pool: str, m
     assert "user_id" in (found.order.review_reason or "")
 
 
-def test_a_user_whom_a_person_has_accepted_is_accepted_in_the_renewals(shop: World, pool: str) -> None:
+def test_a_user_whom_a_person_has_accepted_is_accepted_in_the_renewals(shop: AwsHarness, pool: str) -> None:
     happen(shop, subscribed(metadata={"plan_id": "monthly", "user_id": "ghost"}))
     assert "ghost" in review(shop)
     body = {"order_id": audit(shop).order.id, "required_sessions": 5}
@@ -615,7 +617,7 @@ def test_a_user_whom_a_person_has_accepted_is_accepted_in_the_renewals(shop: Wor
     assert audit(shop).order.status == "PAID"
 
 
-def test_with_any_user_only_the_form_of_the_id_counts(shop: World) -> None:
+def test_with_any_user_only_the_form_of_the_id_counts(shop: AwsHarness) -> None:
     for number, user in enumerate(["auth0|abc", "17", "cara@example.com", "x" * 128]):
         happen(
             shop,
@@ -626,7 +628,7 @@ def test_with_any_user_only_the_form_of_the_id_counts(shop: World) -> None:
     assert len(audit(shop).bots) == 4
 
 
-def test_the_samples_fit_the_seeded_shop(shop: World) -> None:
+def test_the_samples_fit_the_seeded_shop(shop: AwsHarness) -> None:
     from local.seed import PLANS  # noqa: PLC0415
 
     empty()

@@ -20,7 +20,7 @@ from adbot_queue.payments.decisions import apply
 from adbot_queue.payments.model import Payment, order_id_of
 from adbot_queue.payments.stripe_events import interpret
 from tests.builders.payments import Event, Purchase, audit, configure, empty, happen, metadata, rows
-from tests.builders.world import ADMIN, FakeContext, World, world
+from tests.builders.world import ADMIN, AwsHarness, FakeContext, world
 
 PLAN = {"name": "Plan", "pool": "standard", "required_sessions": 5, "amount": 4900, "currency": "eur"}
 DAY = 86_400
@@ -29,21 +29,21 @@ BOUGHT = 1_763_769_661
 
 
 @pytest.fixture(scope="module")
-def _one_world() -> Iterator[World]:
+def _one_world() -> Iterator[AwsHarness]:
     with world() as made:
         configure()
         yield made
 
 
 @pytest.fixture
-def shop(_one_world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+def shop(_one_world: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> AwsHarness:
     monkeypatch.setattr(telemetry.metrics.provider, "namespace", "AdBotQueue")
     empty()
     open_shop(_one_world)
     return _one_world
 
 
-def open_shop(shop: World) -> None:
+def open_shop(shop: AwsHarness) -> None:
     shop.pool()
     for plan, body in (("starter", PLAN), ("monthly", PLAN | {"mode": "subscription", "interval": "month"})):
         answer = shop.http("checkout", "PUT /admin/plans/{id}", role="admin", body=body, id=plan)
@@ -78,7 +78,7 @@ def at(event: Event, day: float, *, paid: float | None = None, ended: float | No
 # Whose it stays
 
 
-def settle(shop: World, order: Order, **body: Any) -> Any:
+def settle(shop: AwsHarness, order: Order, **body: Any) -> Any:
     wanted = {"order_id": order.id, "required_sessions": 5, "reason": "looked at"} | body
     return shop.http("admin_create", "POST /admin/adbots", role="admin", user="olga", body=wanted)
 
@@ -96,7 +96,7 @@ def settle(shop: World, order: Order, **body: Any) -> Any:
     ],
 )
 def test_a_settled_order_is_its_own_users_unless_another_is_named(
-    shop: World, changes: dict[str, Any], named: dict[str, Any], owner: str
+    shop: AwsHarness, changes: dict[str, Any], named: dict[str, Any], owner: str
 ) -> None:
     happen(shop, Purchase(metadata=metadata(**changes)).checkout())
     before = audit(shop).order
@@ -113,26 +113,26 @@ def test_a_settled_order_is_its_own_users_unless_another_is_named(
     assert (made["actor"], made["after"]["user_id"]) == ("olga", owner)
 
 
-def test_an_order_without_a_user_asks_whose_the_bot_is(shop: World) -> None:
+def test_an_order_without_a_user_asks_whose_the_bot_is(shop: AwsHarness) -> None:
     happen(shop, Purchase(metadata=metadata(user_id=None)).checkout())
     answer = settle(shop, audit(shop).order)
     assert (answer.status, answer.fields) == (422, ["user_id"])
     assert audit(shop).bots == []
 
 
-def test_an_order_of_a_pool_that_is_not_there_asks_for_one(shop: World) -> None:
+def test_an_order_of_a_pool_that_is_not_there_asks_for_one(shop: AwsHarness) -> None:
     happen(shop, Purchase(metadata=metadata(pool="nowhere")).checkout())
     answer = settle(shop, audit(shop).order)
     assert (answer.status, answer.fields) == (422, ["pool"])
 
 
-def test_a_settled_order_is_served_from_its_own_pool(shop: World) -> None:
+def test_a_settled_order_is_served_from_its_own_pool(shop: AwsHarness) -> None:
     shop.pool("gold")
     happen(shop, Purchase(metadata=metadata(required_sessions="50", pool="gold")).checkout())
     assert settle(shop, audit(shop).order).json["pool"] == "gold"
 
 
-def test_a_bot_that_settles_nothing_is_the_operators_own_by_default(shop: World) -> None:
+def test_a_bot_that_settles_nothing_is_the_operators_own_by_default(shop: AwsHarness) -> None:
     answer = shop.http("admin_create", "POST /admin/adbots", role="admin", user="olga", body={"required_sessions": 1})
     assert (answer.json["user_id"], answer.json["pool"]) == ("olga", "standard")
 
@@ -146,7 +146,9 @@ def after(kind: str, day: float, buys: Purchase) -> Event:
 
 @pytest.mark.parametrize("kind", ["ended", "lost"])
 @pytest.mark.parametrize("order", list(permutations(range(3))))
-def test_money_after_an_end_is_reviewed_in_any_order_of_events(shop: World, kind: str, order: tuple[int, ...]) -> None:
+def test_money_after_an_end_is_reviewed_in_any_order_of_events(
+    shop: AwsHarness, kind: str, order: tuple[int, ...]
+) -> None:
     buys = Purchase(subscription=True)
     events = [at(buys.invoice(1), 0), after(kind, 20, buys), at(buys.invoice(2), 30)]
     links = [buys.link(1)] if kind == "lost" else []
@@ -157,7 +159,7 @@ def test_money_after_an_end_is_reviewed_in_any_order_of_events(shop: World, kind
     assert found.order.amount == 9800
 
 
-def test_money_after_an_end_is_counted_and_listed(shop: World, metrics: Any) -> None:
+def test_money_after_an_end_is_counted_and_listed(shop: AwsHarness, metrics: Any) -> None:
     buys = Purchase(subscription=True)
     happen(shop, at(buys.checkout(), 0), at(buys.invoice(1), 0), at(buys.deleted(), 20))
     metrics()
@@ -184,7 +186,7 @@ def final_bill(buys: Purchase) -> Event:
     ],
 )
 def test_what_was_paid_before_an_end_or_for_the_time_before_it_needs_no_person(
-    shop: World, invoice: Any, reported: tuple[int, int]
+    shop: AwsHarness, invoice: Any, reported: tuple[int, int]
 ) -> None:
     buys = Purchase(subscription=True)
     events = [at(buys.deleted(), 20), invoice(buys)]
@@ -192,7 +194,7 @@ def test_what_was_paid_before_an_end_or_for_the_time_before_it_needs_no_person(
     assert (audit(shop).order.status, audit(shop).bot.status) == (OrderStatus.ENDED, AdbotStatus.CANCELLED)
 
 
-def test_every_payment_after_an_end_is_looked_at_again_after_a_person_has_settled_the_last(shop: World) -> None:
+def test_every_payment_after_an_end_is_looked_at_again_after_a_person_has_settled_the_last(shop: AwsHarness) -> None:
     buys = Purchase(subscription=True)
     happen(shop, at(buys.checkout(), 0), at(buys.invoice(1), 0), at(buys.deleted(), 20), at(buys.invoice(2), 30))
     assert settle(shop, audit(shop).order).status == 201
@@ -202,11 +204,11 @@ def test_every_payment_after_an_end_is_looked_at_again_after_a_person_has_settle
     assert bot.user_id == "cara"
 
 
-def audit_bots(shop: World) -> list[Any]:
+def audit_bots(shop: AwsHarness) -> list[Any]:
     return shop.adbots.list_adbots(None, None, 10, None)[0]
 
 
-def test_money_for_a_bot_that_an_operator_or_a_refund_has_ended_is_looked_at(shop: World) -> None:
+def test_money_for_a_bot_that_an_operator_or_a_refund_has_ended_is_looked_at(shop: AwsHarness) -> None:
     for number, end in enumerate(("cancel", "refund")):
         buys = Purchase(f"s{number}", subscription=True)
         happen(shop, at(buys.checkout(), 0), at(buys.invoice(1), 0), buys.link(1))
@@ -221,7 +223,7 @@ def test_money_for_a_bot_that_an_operator_or_a_refund_has_ended_is_looked_at(sho
 
 @pytest.mark.parametrize("old", [False, True])
 def test_giving_back_the_payment_closes_what_was_open_about_it_and_another_ones_refund_does_not(
-    shop: World, old: bool
+    shop: AwsHarness, old: bool
 ) -> None:
     buys = Purchase(subscription=True)
     links = [] if old else [buys.link(1), buys.link(2)]
@@ -269,7 +271,7 @@ def test_in_any_order_exactly_the_money_paid_after_the_end_is_looked_at(
 # Money that goes back for no sale
 
 
-def sweep(shop: World, monkeypatch: pytest.MonkeyPatch, hours: float) -> None:
+def sweep(shop: AwsHarness, monkeypatch: pytest.MonkeyPatch, hours: float) -> None:
     """The sweeper's tick, that many hours from now."""
     door = payments.from_env()
     with monkeypatch.context() as patched:
@@ -279,7 +281,7 @@ def sweep(shop: World, monkeypatch: pytest.MonkeyPatch, hours: float) -> None:
 
 @pytest.mark.parametrize("kind", ["refund", "dispute", "lost"])
 def test_money_that_went_back_for_no_sale_is_looked_at_after_a_day(
-    shop: World, monkeypatch: pytest.MonkeyPatch, metrics: Any, kind: str
+    shop: AwsHarness, monkeypatch: pytest.MonkeyPatch, metrics: Any, kind: str
 ) -> None:
     buys = Purchase("elsewhere")
     happen(shop, buys.refund(1000) if kind == "refund" else buys.dispute("lost" if kind == "lost" else ""))
@@ -299,7 +301,7 @@ def test_money_that_went_back_for_no_sale_is_looked_at_after_a_day(
 
 
 def test_a_sale_that_comes_within_the_day_leaves_nothing_to_look_at(
-    shop: World, monkeypatch: pytest.MonkeyPatch
+    shop: AwsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     buys = Purchase()
     happen(shop, buys.refund(1000), buys.checkout())
@@ -309,7 +311,7 @@ def test_a_sale_that_comes_within_the_day_leaves_nothing_to_look_at(
 
 @pytest.mark.parametrize("kind", ["single", "subscription"])
 def test_a_sale_that_comes_after_the_day_takes_over_what_waited(
-    shop: World, monkeypatch: pytest.MonkeyPatch, kind: str
+    shop: AwsHarness, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     buys = Purchase(subscription=kind == "subscription")
     happen(shop, buys.refund(1000))
@@ -324,7 +326,9 @@ def test_a_sale_that_comes_after_the_day_takes_over_what_waited(
     assert shop.adbots.store.orders_in_review(10, None)[0] == []
 
 
-def test_further_refunds_of_an_order_in_review_show_in_its_order(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_further_refunds_of_an_order_in_review_show_in_its_order(
+    shop: AwsHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     buys = Purchase("elsewhere")
     happen(shop, buys.refund(1000))
     sweep(shop, monkeypatch, 25)
@@ -334,7 +338,7 @@ def test_further_refunds_of_an_order_in_review_show_in_its_order(shop: World, mo
     assert (order.review_reason or "").startswith("a refund of 3000 eur and a dispute")
 
 
-def test_a_refund_of_what_one_of_our_jobs_took_is_no_order(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refund_of_what_one_of_our_jobs_took_is_no_order(shop: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     event = Purchase("job").refund()
     event["data"]["object"]["metadata"] = {"job": "019aaf0c1e2a7c3d9b8e4f5a6b-1"}
     happen(shop, event)
@@ -343,14 +347,14 @@ def test_a_refund_of_what_one_of_our_jobs_took_is_no_order(shop: World, monkeypa
 
 
 def test_the_end_of_a_subscription_that_is_not_known_moves_no_money(
-    shop: World, monkeypatch: pytest.MonkeyPatch
+    shop: AwsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     happen(shop, Purchase("elsewhere", subscription=True).deleted())
     sweep(shop, monkeypatch, 25)
     assert audit(shop).orders == []
 
 
-def test_what_an_earlier_version_wrote_is_read(shop: World) -> None:
+def test_what_an_earlier_version_wrote_is_read(shop: AwsHarness) -> None:
     """Orders and payments without problems, times and sales."""
     buys = Purchase(subscription=True)
     happen(shop, at(buys.checkout(), 0), at(buys.invoice(1), 0))

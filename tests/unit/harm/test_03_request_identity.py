@@ -17,7 +17,7 @@ from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.ledger import SYSTEM
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure
-from tests.builders.world import ADMIN, Answer, World
+from tests.builders.world import ADMIN, Answer, AwsHarness
 
 FEE: dict[str, Any] = {
     "type": "payment-process",
@@ -70,7 +70,7 @@ OTHER: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def world(on_aws: World) -> Any:
+def world(on_aws: AwsHarness) -> Any:
     configure()
     allowed = patch.object(plugin.plugins, "allowed", lambda: {"resize": "arn"})
     with allowed, patch.object(intake.providers, "check", lambda _: None):
@@ -78,11 +78,11 @@ def world(on_aws: World) -> Any:
 
 
 @pytest.fixture
-def jobs(world: World) -> Jobs:
+def jobs(world: AwsHarness) -> Jobs:
     return Jobs(world)
 
 
-def post(world: World, body: dict[str, Any], key: str | None = None, path: str = "/jobs") -> Answer:
+def post(world: AwsHarness, body: dict[str, Any], key: str | None = None, path: str = "/jobs") -> Answer:
     headers = {"idempotency-key": key} if key else None
     return world.http("jobs", f"POST {path}", role="owner", body=body, headers=headers)
 
@@ -92,7 +92,7 @@ def replayed(answer: Answer) -> bool:
 
 
 @pytest.mark.parametrize("name", sorted(EQUAL))
-def test_an_equal_payload_without_a_key_is_another_job(world: World, name: str) -> None:
+def test_an_equal_payload_without_a_key_is_another_job(world: AwsHarness, name: str) -> None:
     answers = [post(world, {"type": name, "payload": EQUAL[name]}) for _ in range(2)]
 
     assert [answer.status for answer in answers] == [202, 202], answers[0].json
@@ -105,7 +105,7 @@ def test_only_a_mint_derives_a_key() -> None:
     assert sorted([*EQUAL, "nft-mint"]) == [known.name for known in job_types.public()]
 
 
-def test_a_repetition_answers_200_with_the_jobs_present_state(world: World, jobs: Jobs) -> None:
+def test_a_repetition_answers_200_with_the_jobs_present_state(world: AwsHarness, jobs: Jobs) -> None:
     first = post(world, EVENT, "k")
     waiting = post(world, EVENT, "k")
     with patch.object(JobType, "run", lambda *_: {"done": True}):
@@ -119,7 +119,7 @@ def test_a_repetition_answers_200_with_the_jobs_present_state(world: World, jobs
 
 
 @pytest.mark.parametrize("what", sorted(OTHER))
-def test_a_key_with_another_request_is_refused(world: World, what: str) -> None:
+def test_a_key_with_another_request_is_refused(world: AwsHarness, what: str) -> None:
     parent = post(world, EVENT).json["job_id"]
     first = post(world, EVENT, "k")
     other = EVENT | OTHER[what]
@@ -134,7 +134,7 @@ def test_a_key_with_another_request_is_refused(world: World, what: str) -> None:
 
 
 @pytest.mark.parametrize("what", sorted(set(OTHER) - {"type", "payload", "payload's default", "depends_on"}))
-def test_the_same_request_is_a_repetition_whatever_it_asks_for(world: World, what: str) -> None:
+def test_the_same_request_is_a_repetition_whatever_it_asks_for(world: AwsHarness, what: str) -> None:
     """A delay counts from the first request: the later repetition asks for the same."""
     first = post(world, EVENT | OTHER[what], "k")
     again = post(world, dict(reversed((EVENT | OTHER[what]).items())), "k")
@@ -143,7 +143,7 @@ def test_the_same_request_is_a_repetition_whatever_it_asks_for(world: World, wha
     assert again.json["run_at"] == first.json["run_at"]
 
 
-def test_one_moment_in_two_zones_is_the_same_request(world: World) -> None:
+def test_one_moment_in_two_zones_is_the_same_request(world: AwsHarness) -> None:
     post(world, EVENT | {"run_at": "2026-11-28T00:00:00Z"}, "k")
 
     assert post(world, EVENT | {"run_at": "2026-11-28T01:00:00+01:00"}, "k").status == 200
@@ -152,7 +152,7 @@ def test_one_moment_in_two_zones_is_the_same_request(world: World) -> None:
 # Types that derive a key
 
 
-def test_equal_mints_are_one_job_and_one_with_another_priority_is_refused(world: World) -> None:
+def test_equal_mints_are_one_job_and_one_with_another_priority_is_refused(world: AwsHarness) -> None:
     first, again = post(world, MINT), post(world, MINT)
     other = post(world, MINT | {"priority": 5})
 
@@ -221,14 +221,14 @@ def test_two_equal_mints_of_one_batch_are_one_job_after_a_failed_one(jobs: Jobs)
 BATCH = {"jobs": [EVENT, EVENT, FEE], "callback": EVENT}
 
 
-def test_a_batch_of_equal_jobs_without_a_key_has_a_job_for_each(world: World) -> None:
+def test_a_batch_of_equal_jobs_without_a_key_has_a_job_for_each(world: AwsHarness) -> None:
     first, again = (post(world, BATCH, path="/jobs/batch") for _ in range(2))
     ids = [item["job_id"] for answer in (first, again) for item in answer.json["items"]]
 
     assert (first.status, again.status, len(set(ids))) == (202, 202, 6)
 
 
-def test_a_batch_sent_again_answers_200_and_enqueues_nothing(world: World, jobs: Jobs) -> None:
+def test_a_batch_sent_again_answers_200_and_enqueues_nothing(world: AwsHarness, jobs: Jobs) -> None:
     first, again = (post(world, BATCH, "b", "/jobs/batch") for _ in range(2))
 
     assert (first.status, replayed(first), again.status, replayed(again)) == (202, False, 200, True)
@@ -248,14 +248,16 @@ def test_a_batch_sent_again_answers_200_and_enqueues_nothing(world: World, jobs:
         {"jobs": [EVENT, EVENT | {"idempotency_key": "own"}, FEE], "callback": EVENT},
     ],
 )
-def test_a_batchs_key_with_another_batch_is_refused_as_a_whole(world: World, jobs: Jobs, other: dict[str, Any]) -> None:
+def test_a_batchs_key_with_another_batch_is_refused_as_a_whole(
+    world: AwsHarness, jobs: Jobs, other: dict[str, Any]
+) -> None:
     post(world, BATCH, "b", "/jobs/batch")
     refused = post(world, other, "b", "/jobs/batch")
 
     assert (refused.status, refused.problem, len(jobs.all())) == (409, "idempotency-key-reused", 4)
 
 
-def test_a_batch_that_died_half_way_is_completed_by_its_repetition(world: World, jobs: Jobs) -> None:
+def test_a_batch_that_died_half_way_is_completed_by_its_repetition(world: AwsHarness, jobs: Jobs) -> None:
     with patch("adbot_queue.jobs.api.batch._callback", side_effect=Unavailable("died")):
         assert post(world, BATCH, "b", "/jobs/batch").status == 503
     again = post(world, BATCH, "b", "/jobs/batch")
@@ -263,7 +265,7 @@ def test_a_batch_that_died_half_way_is_completed_by_its_repetition(world: World,
     assert (again.status, again.json["callback_job_id"] is not None, len(jobs.all())) == (202, True, 4)
 
 
-def test_a_refused_batch_does_not_use_its_key_up(world: World) -> None:
+def test_a_refused_batch_does_not_use_its_key_up(world: AwsHarness) -> None:
     bad = {"jobs": [EVENT | {"depends_on": ["nobody"]}]}
 
     assert post(world, bad, "b", "/jobs/batch").status == 422
@@ -273,7 +275,7 @@ def test_a_refused_batch_does_not_use_its_key_up(world: World) -> None:
 # The platform's own keys go on
 
 
-def test_a_schedules_run_repeated_after_the_schedule_was_changed_is_the_first_job(world: World) -> None:
+def test_a_schedules_run_repeated_after_the_schedule_was_changed_is_the_first_job(world: AwsHarness) -> None:
     body = {"name": "s", "expression": "rate(1 day)", "timezone": "UTC", **EVENT}
     assert world.http("schedules", "POST /schedules", role="owner", body=body).status == 201
     headers = {"idempotency-key": "k"}

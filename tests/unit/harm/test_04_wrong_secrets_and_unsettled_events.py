@@ -15,7 +15,7 @@ from adbot_queue.payments import service as payments
 from local.settings import ROOT
 from local.translate import load, unroll
 from tests.builders.payments import Purchase, audit, configure, deliver, empty, failing, sample, signature
-from tests.builders.world import FakeContext, World, world
+from tests.builders.world import AwsHarness, FakeContext, world
 
 PAYLOAD = json.dumps(sample("payment_intent.created"))
 TEMPLATE = unroll(load((ROOT / "infra" / "template.yaml").read_text()))
@@ -27,14 +27,14 @@ ALARMS = {
 
 
 @pytest.fixture(scope="module")
-def _one_world() -> Iterator[World]:
+def _one_world() -> Iterator[AwsHarness]:
     with world() as made:
         configure()
         yield made
 
 
 @pytest.fixture
-def shop(_one_world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+def shop(_one_world: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> AwsHarness:
     monkeypatch.setattr(telemetry.metrics.provider, "namespace", "AdBotQueue")
     empty()
     _one_world.pool()
@@ -66,7 +66,7 @@ def metrics(capsys: pytest.CaptureFixture[str]) -> Any:
     ids=["other secret", "too old", "zeros", "other body", "good", "nonsense", "empty"],
 )
 def test_every_signature_is_measured_as_good_or_bad(
-    shop: World, metrics: Any, header: Callable[[], str], measured: int | None
+    shop: AwsHarness, metrics: Any, header: Callable[[], str], measured: int | None
 ) -> None:
     metrics()
     deliver(shop, PAYLOAD, header=header())
@@ -97,7 +97,7 @@ def runbook() -> str:
     return (ROOT / "docs" / "runbook.md").read_text()
 
 
-def sweep_at(shop: World, monkeypatch: pytest.MonkeyPatch, minutes: float) -> None:
+def sweep_at(shop: AwsHarness, monkeypatch: pytest.MonkeyPatch, minutes: float) -> None:
     """The sweeper's tick, that many minutes from now."""
     door = payments.from_env()
     with monkeypatch.context() as patched:
@@ -116,7 +116,7 @@ BROKEN: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", sorted(BROKEN))
 def test_an_event_that_stays_unsettled_is_measured_by_its_age_although_no_function_ever_settles_it(
-    shop: World, monkeypatch: pytest.MonkeyPatch, metrics: Any, name: str
+    shop: AwsHarness, monkeypatch: pytest.MonkeyPatch, metrics: Any, name: str
 ) -> None:
     assert deliver(shop, BROKEN[name]()).json["outcome"] == "new"
     shop.messages("payments")
@@ -130,7 +130,7 @@ def test_an_event_that_stays_unsettled_is_measured_by_its_age_although_no_functi
 
 
 def test_the_age_is_measured_although_handing_over_fails(
-    shop: World, monkeypatch: pytest.MonkeyPatch, metrics: Any
+    shop: AwsHarness, monkeypatch: pytest.MonkeyPatch, metrics: Any
 ) -> None:
     deliver(shop, Purchase().checkout())
     with failing(aws.sqs(), "SendMessage"), failing(aws.dynamodb(), "TransactWriteItems", code="InternalServerError"):
@@ -138,7 +138,9 @@ def test_the_age_is_measured_although_handing_over_fails(
     assert metrics()["OldestUnsettledEvent"] == pytest.approx(1800, abs=20)
 
 
-def test_what_is_settled_or_rejected_has_no_age(shop: World, monkeypatch: pytest.MonkeyPatch, metrics: Any) -> None:
+def test_what_is_settled_or_rejected_has_no_age(
+    shop: AwsHarness, monkeypatch: pytest.MonkeyPatch, metrics: Any
+) -> None:
     deliver(shop, PAYLOAD)
     deliver(shop, Purchase().checkout() | {"account": "acct_1"})
     metrics()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from adbot_queue.core.http import STAFF, groups_of
 from local.settings import ROOT
-from tests.builders.world import FakeContext, World, world
+from tests.builders.world import AwsHarness, FakeContext, world
 
 SAMPLE = json.loads((ROOT / "events" / "lambda" / "queue_stats.json").read_text())
 ROLES = {"owner", "admin", "viewer", "customer"}
@@ -88,12 +88,12 @@ def test_what_only_looks_like_a_group_gives_no_role(claim: Any) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def on() -> Iterator[World]:
+def on() -> Iterator[AwsHarness]:
     with world() as made:
         yield made
 
 
-def answer_to(on: World, claims: dict[str, Any]) -> tuple[int, str]:
+def answer_to(on: AwsHarness, claims: dict[str, Any]) -> tuple[int, str]:
     event = copy.deepcopy(SAMPLE)
     event["requestContext"]["authorizer"]["jwt"]["claims"] = claims
     answer = on.app("queue_stats").handler(event, FakeContext())
@@ -101,24 +101,24 @@ def answer_to(on: World, claims: dict[str, Any]) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("claim", NO_CALLER.values(), ids=str)
-def test_a_route_of_the_staff_refuses_what_only_looks_like_a_group(on: World, claim: Any) -> None:
+def test_a_route_of_the_staff_refuses_what_only_looks_like_a_group(on: AwsHarness, claim: Any) -> None:
     status, detail = answer_to(on, {"sub": "eve", "token_use": "access", "cognito:groups": claim})
     assert (status, detail[:27]) == (403, "needs one of the roles admi")
 
 
 @pytest.mark.parametrize("role", sorted(STAFF))
-def test_a_route_of_the_staff_takes_a_group_among_others(on: World, role: str) -> None:
+def test_a_route_of_the_staff_takes_a_group_among_others(on: AwsHarness, role: str) -> None:
     claims = {"sub": "ada", "token_use": "access"}
     assert answer_to(on, claims | {"cognito:groups": f"[partners,owner {role} [x]]"})[0] == 200
     assert answer_to(on, claims | {"cognito:groups": [role]})[0] == 200
 
 
 @pytest.mark.parametrize("use", ["id", "refresh", "", None, "Access", " access", ["access"], True, ...], ids=str)
-def test_a_token_that_is_no_access_token_is_refused_in_words(on: World, use: Any) -> None:
+def test_a_token_that_is_no_access_token_is_refused_in_words(on: AwsHarness, use: Any) -> None:
     claims = {"sub": "ada", "cognito:groups": "[owner]"} | ({} if use is ... else {"token_use": use})
     assert answer_to(on, claims) == (401, "an access token is needed; an id token gives no access")
 
 
-def test_a_token_without_a_subject_is_nobodys(on: World) -> None:
+def test_a_token_without_a_subject_is_nobodys(on: AwsHarness) -> None:
     for subject in (None, "", 7, ["ada"]):
         assert answer_to(on, {"sub": subject, "token_use": "access", "cognito:groups": "[owner]"})[0] == 401

@@ -26,7 +26,7 @@ from tests.builders.dead_letters import DeadLetterHarness
 from tests.builders.job_stream import claimed, died
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure, empty
-from tests.builders.world import Answer, World, world
+from tests.builders.world import Answer, AwsHarness, world
 
 LIMIT = OwnerLimit(100_000, "eur")
 numbers = itertools.count(1)
@@ -134,18 +134,18 @@ def test_the_limit_is_the_installations() -> None:
 
 
 @pytest.fixture(scope="module")
-def on() -> Iterator[World]:
+def on() -> Iterator[AwsHarness]:
     with world() as made:
         configure()
         yield made
 
 
 @pytest.fixture
-def jobs(on: World) -> Jobs:
+def jobs(on: AwsHarness) -> Jobs:
     return Jobs(on)
 
 
-def dead(on: World, job: dict[str, Any]) -> str:
+def dead(on: AwsHarness, job: dict[str, Any]) -> str:
     """The job of an owner, dead."""
     made = Job(time_ordered_id(1_763_769_600_000 + next(numbers)), job["type"], "money", job["payload"], 1)
     last = died(claimed(made.waiting(1), 1).changed(attempt=10), 1)
@@ -162,48 +162,48 @@ def replace_payload(job: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def enqueue(on: World, role: str, job: dict[str, Any]) -> Answer:
+def enqueue(on: AwsHarness, role: str, job: dict[str, Any]) -> Answer:
     return on.http("jobs", "POST /jobs", role=role, body=job)
 
 
-def batch(on: World, role: str, job: dict[str, Any]) -> Answer:
+def batch(on: AwsHarness, role: str, job: dict[str, Any]) -> Answer:
     return on.http("jobs", "POST /jobs/batch", role=role, body={"jobs": [payout(), job]})
 
 
-def callback(on: World, role: str, job: dict[str, Any]) -> Answer:
+def callback(on: AwsHarness, role: str, job: dict[str, Any]) -> Answer:
     return on.http("jobs", "POST /jobs/batch", role=role, body={"jobs": [payout()], "callback": job})
 
 
-def schedule(on: World, role: str, job: dict[str, Any]) -> Answer:
+def schedule(on: AwsHarness, role: str, job: dict[str, Any]) -> Answer:
     body = {"name": f"s{next(numbers)}", "expression": "rate(1 day)", **job}
     return on.http("schedules", "POST /schedules", role=role, body=body)
 
 
-def reschedule(on: World, role: str, job: dict[str, Any]) -> Answer:
+def reschedule(on: AwsHarness, role: str, job: dict[str, Any]) -> Answer:
     name = schedule(on, "owner", replace_payload(job)).json["name"]
     body = {"expression": "rate(2 days)", **job}
     return on.http("schedules", "PUT /schedules/{name}", role=role, body=body, name=name)
 
 
-def run_schedule(on: World, role: str, job: dict[str, Any]) -> Answer:
+def run_schedule(on: AwsHarness, role: str, job: dict[str, Any]) -> Answer:
     name = schedule(on, "owner", job).json["name"]
     return on.http("schedules", "POST /schedules/{name}/run", role=role, name=name)
 
 
-def retry(on: World, role: str, job: dict[str, Any]) -> Answer:
+def retry(on: AwsHarness, role: str, job: dict[str, Any]) -> Answer:
     return on.http("jobs", "POST /jobs/{id}/retry", role=role, body={}, id=dead(on, job))
 
 
-def retry_edited(on: World, role: str, job: dict[str, Any]) -> Answer:
+def retry_edited(on: AwsHarness, role: str, job: dict[str, Any]) -> Answer:
     job_id = dead(on, replace_payload(job))
     return on.http("jobs", "POST /jobs/{id}/retry", role=role, body={"payload": job["payload"]}, id=job_id)
 
 
-def replay(on: World, role: str, job: dict[str, Any]) -> Answer:
+def replay(on: AwsHarness, role: str, job: dict[str, Any]) -> Answer:
     return on.http("dead_letters", "POST /dead-letters/{id}/replay", role=role, body={}, id=dead(on, job))
 
 
-def replay_edited(on: World, role: str, job: dict[str, Any]) -> Answer:
+def replay_edited(on: AwsHarness, role: str, job: dict[str, Any]) -> Answer:
     job_id = dead(on, replace_payload(job))
     body = {"payload": job["payload"]}
     return on.http("dead_letters", "POST /dead-letters/{id}/replay", role=role, body=body, id=job_id)
@@ -225,7 +225,7 @@ DOORS = [
 
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)
 @pytest.mark.parametrize("name", ABOVE)
-def test_an_admin_is_refused_at_every_door_and_the_owner_is_not(on: World, door: Any, name: str) -> None:
+def test_an_admin_is_refused_at_every_door_and_the_owner_is_not(on: AwsHarness, door: Any, name: str) -> None:
     job = ABOVE[name]
     refused = door(on, "admin", copy.deepcopy(job))
     assert (refused.status, refused.problem) == (403, "forbidden"), refused.text
@@ -234,25 +234,25 @@ def test_an_admin_is_refused_at_every_door_and_the_owner_is_not(on: World, door:
 
 
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)
-def test_an_admin_may_do_what_is_within_the_limit_at_every_door(on: World, door: Any) -> None:
+def test_an_admin_may_do_what_is_within_the_limit_at_every_door(on: AwsHarness, door: Any) -> None:
     for job in (payout(amount=100_000), refund(amount=100_000, currency="eur")):
         assert door(on, "admin", job).status in {200, 201, 202}
 
 
-def test_nothing_of_a_refused_batch_is_enqueued(on: World) -> None:
+def test_nothing_of_a_refused_batch_is_enqueued(on: AwsHarness) -> None:
     before = len(aws.dynamodb().scan(TableName=on.env["JOBS_TABLE"])["Items"])
     for door in (batch, callback):
         assert door(on, "admin", refund()).status == 403
     assert len(aws.dynamodb().scan(TableName=on.env["JOBS_TABLE"])["Items"]) == before
 
 
-def test_an_invalid_payload_is_refused_as_such(on: World) -> None:
+def test_an_invalid_payload_is_refused_as_such(on: AwsHarness) -> None:
     for job in (refund(amount="5", currency="eur"), refund(amount=5.0, currency="eur"), payout(currency=None)):
         answer = enqueue(on, "admin", job)
         assert (answer.status, answer.problem) == (422, "validation")
 
 
-def test_a_part_that_an_admin_refunds_without_a_currency_is_one_of_the_installations(on: World) -> None:
+def test_a_part_that_an_admin_refunds_without_a_currency_is_one_of_the_installations(on: AwsHarness) -> None:
     job = refund(amount=100_000)
     taken = enqueue(on, "admin", job)
     assert (taken.status, taken.json["payload"]["currency"]) == (202, "eur")
@@ -261,7 +261,7 @@ def test_a_part_that_an_admin_refunds_without_a_currency_is_one_of_the_installat
 
 
 def test_an_admins_replay_of_many_leaves_to_the_owner_what_is_the_owners(
-    on: World, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+    on: AwsHarness, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     empty()
     office = DeadLetterHarness(jobs)
@@ -276,7 +276,7 @@ def test_an_admins_replay_of_many_leaves_to_the_owner_what_is_the_owners(
 
 
 def test_a_replay_that_the_owner_began_is_resumed_by_the_owner_alone(
-    on: World, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+    on: AwsHarness, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     empty()
     office = DeadLetterHarness(jobs)
@@ -293,7 +293,7 @@ def test_a_replay_that_the_owner_began_is_resumed_by_the_owner_alone(
     assert (forged.status, forged.json["errors"][0]["field"]) == (422, "payload")
 
 
-def bot_that_cost(on: World, amount: int, currency: str, refunded: int = 0) -> str:
+def bot_that_cost(on: AwsHarness, amount: int, currency: str, refunded: int = 0) -> str:
     bot = on.create(1)
     table = on.env["ADBOTS_TABLE"]
     rows = map(decode, aws.dynamodb().scan(TableName=table)["Items"])
@@ -303,7 +303,7 @@ def bot_that_cost(on: World, amount: int, currency: str, refunded: int = 0) -> s
     return bot.id
 
 
-def cancel(on: World, role: str, bot: str) -> Answer:
+def cancel(on: AwsHarness, role: str, bot: str) -> Answer:
     return on.http("adbots", "POST /admin/adbots/{id}/cancel", role=role, body={"reason": "asked to"}, id=bot)
 
 
@@ -320,7 +320,7 @@ def cancel(on: World, role: str, bot: str) -> Answer:
         ((1, ""), False),
     ],
 )
-def test_the_end_of_an_order_above_the_limit_asks_for_the_owner(on: World, order: Any, free: bool) -> None:
+def test_the_end_of_an_order_above_the_limit_asks_for_the_owner(on: AwsHarness, order: Any, free: bool) -> None:
     on.pool()
     bot = bot_that_cost(on, *order)
     answer = cancel(on, "admin", bot)
@@ -333,13 +333,13 @@ def test_the_end_of_an_order_above_the_limit_asks_for_the_owner(on: World, order
     assert cancel(on, "owner", bot).json["status"] == "CANCELLED"
 
 
-def discard(on: World, role: str, user: str) -> int:
+def discard(on: AwsHarness, role: str, user: str) -> int:
     letter = dead(on, payout())
     query = {"reason": "looked at"}
     return on.http("dead_letters", "DELETE /dead-letters/{id}", role=role, user=user, query=query, id=letter).status
 
 
-def test_more_than_a_hundred_discards_ask_for_the_owner(on: World) -> None:
+def test_more_than_a_hundred_discards_ask_for_the_owner(on: AwsHarness) -> None:
     assert [discard(on, "admin", "eve") for _ in range(100)] == [200] * 100
     assert [discard(on, "admin", "eve") for _ in range(3)] == [403] * 3
     assert discard(on, "admin", "ada") == 200
@@ -349,7 +349,7 @@ def test_more_than_a_hundred_discards_ask_for_the_owner(on: World) -> None:
 OWNERS_ROUTES = {"POST /admin/system/mode", "DELETE /queues/{name}/clean"}
 
 
-def test_the_kill_switch_and_clean_are_the_owners_alone(on: World) -> None:
+def test_the_kill_switch_and_clean_are_the_owners_alone(on: AwsHarness) -> None:
     routes = all_routes()
     assert {key for key, (_, route) in routes.items() if route.roles == {"owner"}} == OWNERS_ROUTES
     for role in ("admin", "viewer", "customer", "owners", "Owner"):

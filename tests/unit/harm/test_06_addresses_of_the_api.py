@@ -16,7 +16,7 @@ from adbot_queue.core.settings import settings
 from adbot_queue.testing.tables import template
 from local.stand_ins.push import PushService
 from tests.builders.receiver import Receiver, only_loopback, receiving
-from tests.builders.world import World, world
+from tests.builders.world import AwsHarness, world
 
 HOSTS = [
     "127.0.0.1",
@@ -64,13 +64,13 @@ def tried() -> Iterator[list[Any]]:
 
 
 @pytest.fixture(scope="module")
-def on() -> Iterator[World]:
+def on() -> Iterator[AwsHarness]:
     with world() as made:
         yield made
 
 
 @pytest.fixture
-def receiver(on: World) -> Iterator[Receiver]:
+def receiver(on: AwsHarness) -> Iterator[Receiver]:
     """What listens inside, named by every setting that ever made an exception of it."""
     with receiving() as made:
         named = ",".join(
@@ -89,7 +89,7 @@ def urls(port: int) -> list[str]:
     return [f"{scheme}://{host}:{port}/hook" for host in HOSTS for scheme in ("http", "https", "HTTP", "HTTPS")]
 
 
-def test_no_webhook_of_a_job_is_for_an_address_inside(receiver: Receiver, on: World) -> None:
+def test_no_webhook_of_a_job_is_for_an_address_inside(receiver: Receiver, on: AwsHarness) -> None:
     for url in urls(receiver.port):
         body = {"type": "analytics-track", "payload": {"event": "x", "user_id": "u"}, "webhook_url": url}
         answer = on.http("jobs", "POST /jobs", role="owner", body=body)
@@ -99,7 +99,7 @@ def test_no_webhook_of_a_job_is_for_an_address_inside(receiver: Receiver, on: Wo
     assert receiver.seen == []
 
 
-def test_no_request_of_a_job_is_for_an_address_inside(receiver: Receiver, on: World) -> None:
+def test_no_request_of_a_job_is_for_an_address_inside(receiver: Receiver, on: AwsHarness) -> None:
     for url in (f"https://{host}:{receiver.port}/hook" for host in HOSTS):
         request = {"type": "http-request", "payload": {"url": url}}
         workflow = {"type": "run-workflow", "payload": {"name": "ask", "steps": [{"id": "first", **request}]}}
@@ -114,7 +114,7 @@ def test_no_request_of_a_job_is_for_an_address_inside(receiver: Receiver, on: Wo
     assert receiver.seen == []
 
 
-def test_no_browser_subscribes_with_an_address_inside(receiver: Receiver, on: World) -> None:
+def test_no_browser_subscribes_with_an_address_inside(receiver: Receiver, on: AwsHarness) -> None:
     browser = PushService("https://push.example.com").subscribe()
     for role in ("customer", "admin", "owner"):
         for url in urls(receiver.port):

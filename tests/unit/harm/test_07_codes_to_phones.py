@@ -25,7 +25,7 @@ from tests.builders.clocks import FakeClock
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure, empty, rows
 from tests.builders.providers import connect
-from tests.builders.world import Answer, World, world
+from tests.builders.world import Answer, AwsHarness, world
 
 PHONE = "+4915112345678"
 FROM_ENV = service.from_env
@@ -33,14 +33,14 @@ blocks = itertools.count(1000)
 
 
 @pytest.fixture(scope="module")
-def on() -> Iterator[World]:
+def on() -> Iterator[AwsHarness]:
     with world() as made:
         configure()
         yield made
 
 
 @pytest.fixture
-def jobs(on: World, monkeypatch: pytest.MonkeyPatch) -> Jobs:
+def jobs(on: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     connect(monkeypatch)
     empty()
     made = Jobs(on)
@@ -57,7 +57,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return found
 
 
-def ask(on: World, to: str = PHONE, purpose: str = "login", role: str = "customer", user: str = "cara") -> Answer:
+def ask(on: AwsHarness, to: str = PHONE, purpose: str = "login", role: str = "customer", user: str = "cara") -> Answer:
     return on.http("otp", "POST /otp", role=role, user=user, body={"to": to, "purpose": purpose})
 
 
@@ -67,7 +67,7 @@ def phones(block: str | None = None) -> Iterator[str]:
     return (f"{block}{number:04d}" for number in itertools.count())
 
 
-def spent(on: World) -> dict[str, Any]:
+def spent(on: AwsHarness) -> dict[str, Any]:
     return {row["pk"]: row["tat"] for row in rows(on.env["SYSTEM_TABLE"], "LIMIT#")}
 
 
@@ -75,7 +75,7 @@ def spent(on: World) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("role", ["customer", "admin", "owner"])
-def test_whatever_one_caller_asks_for_a_phone_gets_the_codes_of_others(on: World, jobs: Jobs, role: str) -> None:
+def test_whatever_one_caller_asks_for_a_phone_gets_the_codes_of_others(on: AwsHarness, jobs: Jobs, role: str) -> None:
     for number in range(200):  # two hours of it
         ask(on, purpose=f"p{number}", role=role, user="mallory")
         jobs.advance(36)
@@ -85,14 +85,14 @@ def test_whatever_one_caller_asks_for_a_phone_gets_the_codes_of_others(on: World
         assert ask(on, purpose="p1", role="owner", user="desk").status == 429  # the staff's programs are one caller
 
 
-def test_many_callers_together_are_bounded_and_the_staff_is_not_kept_away(on: World, jobs: Jobs) -> None:
+def test_many_callers_together_are_bounded_and_the_staff_is_not_kept_away(on: AwsHarness, jobs: Jobs) -> None:
     taken = sum(ask(on, user=f"mallory-{number}").status == 202 for number in range(60))
     assert 5 < taken <= 20
     assert ask(on, user="cara").status == 429
     assert ask(on, role="admin", user="shop").status == 202
 
 
-def test_one_caller_asks_a_phone_once_a_minute_and_five_times_an_hour(on: World, jobs: Jobs) -> None:
+def test_one_caller_asks_a_phone_once_a_minute_and_five_times_an_hour(on: AwsHarness, jobs: Jobs) -> None:
     taken: list[int] = []
     for _ in range(240):
         if ask(on).status == 202:
@@ -108,7 +108,7 @@ def test_one_caller_asks_a_phone_once_a_minute_and_five_times_an_hour(on: World,
 @pytest.mark.parametrize("role", ["customer", "admin"])
 @pytest.mark.parametrize("callers", [1, 60])
 def test_sixty_codes_to_one_range_are_refused(
-    on: World, jobs: Jobs, role: str, callers: int, counted: Counter[str]
+    on: AwsHarness, jobs: Jobs, role: str, callers: int, counted: Counter[str]
 ) -> None:
     found = phones()
     answers = [ask(on, next(found), role=role, user=f"eve-{number % callers}") for number in range(60)]
@@ -118,20 +118,20 @@ def test_sixty_codes_to_one_range_are_refused(
         assert counted["OtpRangesRefused"] > 0
 
 
-def test_sixty_codes_to_one_operator_in_any_order_are_refused(on: World, jobs: Jobs) -> None:
+def test_sixty_codes_to_one_operator_in_any_order_are_refused(on: AwsHarness, jobs: Jobs) -> None:
     chosen = random.Random(1)
     answers = [ask(on, f"+49151{chosen.randrange(10**8):08d}", role="admin", user=f"p{n}") for n in range(60)]
     assert 20 < sum(answer.status == 202 for answer in answers) <= 40
 
 
-def test_a_range_that_is_refused_keeps_no_other_waiting(on: World, jobs: Jobs) -> None:
+def test_a_range_that_is_refused_keeps_no_other_waiting(on: AwsHarness, jobs: Jobs) -> None:
     found = phones("+4915199990")
     while ask(on, f"{next(found)[:-1]}", role="admin").status == 202:
         pass
     assert ask(on, "+4917012345678", role="admin").status == 202
 
 
-def test_all_codes_of_a_day_are_bounded(on: World, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_codes_of_a_day_are_bounded(on: AwsHarness, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Codes(aws.dynamodb(), on.env["SYSTEM_TABLE"], codes.pepper, jobs.clock)
     few = Otps(store, jobs.service, jobs.limits, jobs.clock, per_day=50)
     monkeypatch.setattr(service, "from_env", lambda: few)
@@ -189,7 +189,7 @@ def test_no_other_number_is_a_mobile_one(kind: str, phone: str) -> None:
 ELSEWHERE = [phone for country, found in MOBILE.items() if country != "DE" for phone in found]
 
 
-def test_a_code_is_sent_to_mobile_numbers_of_the_allowed_countries_alone(on: World, jobs: Jobs) -> None:
+def test_a_code_is_sent_to_mobile_numbers_of_the_allowed_countries_alone(on: AwsHarness, jobs: Jobs) -> None:
     for phone in [*ELSEWHERE, *itertools.chain(*NO_MOBILE.values())]:
         for role in ("customer", "admin", "owner"):
             answer = ask(on, phone, role=role)
@@ -200,7 +200,7 @@ def test_a_code_is_sent_to_mobile_numbers_of_the_allowed_countries_alone(on: Wor
 
 
 def test_the_parameters_choose_the_countries_and_the_day(
-    on: World, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+    on: AwsHarness, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CODE_COUNTRIES", "RU, de")
     monkeypatch.setenv("CODES_PER_DAY", "10")
@@ -213,7 +213,7 @@ def test_the_parameters_choose_the_countries_and_the_day(
 # What a refused ask spends
 
 
-def test_a_refused_ask_spends_nothing(on: World, jobs: Jobs) -> None:
+def test_a_refused_ask_spends_nothing(on: AwsHarness, jobs: Jobs) -> None:
     ask(on)
     before, codes_before = spent(on), rows(on.env["SYSTEM_TABLE"], "OTP#")
     for number in range(30):
@@ -222,7 +222,7 @@ def test_a_refused_ask_spends_nothing(on: World, jobs: Jobs) -> None:
     assert rows(on.env["SYSTEM_TABLE"], "OTP#") == codes_before
 
 
-def test_a_refused_ask_makes_no_code_worthless_and_no_message(on: World, jobs: Jobs) -> None:
+def test_a_refused_ask_makes_no_code_worthless_and_no_message(on: AwsHarness, jobs: Jobs) -> None:
     assert ask(on).status == 202
     jobs.drain("codes")
     before = len(jobs.all())
@@ -230,7 +230,7 @@ def test_a_refused_ask_makes_no_code_worthless_and_no_message(on: World, jobs: J
     assert len(jobs.all()) == before
 
 
-def test_retry_after_is_when_the_same_ask_is_taken_and_not_a_second_earlier(on: World, jobs: Jobs) -> None:
+def test_retry_after_is_when_the_same_ask_is_taken_and_not_a_second_earlier(on: AwsHarness, jobs: Jobs) -> None:
     for user in ("cara", "dora"):
         for _ in range(12):
             answer = ask(on, user=user)
@@ -246,11 +246,11 @@ def test_retry_after_is_when_the_same_ask_is_taken_and_not_a_second_earlier(on: 
 # The buckets
 
 
-def buckets(on: World, clock: FakeClock) -> RateLimiter:
+def buckets(on: AwsHarness, clock: FakeClock) -> RateLimiter:
     return RateLimiter(aws.dynamodb(), on.env["SYSTEM_TABLE"], clock)
 
 
-def test_all_tokens_are_taken_or_none(on: World) -> None:
+def test_all_tokens_are_taken_or_none(on: AwsHarness) -> None:
     empty()
     clock = FakeClock()
     limits = buckets(on, clock)
@@ -266,7 +266,7 @@ def test_all_tokens_are_taken_or_none(on: World) -> None:
     assert limits.acquire_all({"a": slow, "b": quick}) == {}
 
 
-def test_of_two_at_once_one_token_is_taken_by_one(on: World) -> None:
+def test_of_two_at_once_one_token_is_taken_by_one(on: AwsHarness) -> None:
     """The other one writes between our look and our transaction: we look again, and are refused."""
     empty()
     clock = FakeClock()
@@ -289,7 +289,7 @@ def test_of_two_at_once_one_token_is_taken_by_one(on: World) -> None:
     assert set(refused) == {"a", "b"}
 
 
-def test_a_caller_that_always_conflicts_is_asked_to_retry(on: World) -> None:
+def test_a_caller_that_always_conflicts_is_asked_to_retry(on: AwsHarness) -> None:
     empty()
     clock = FakeClock()
     limits, other = buckets(on, clock), buckets(on, clock)
@@ -315,7 +315,7 @@ def test_a_caller_that_always_conflicts_is_asked_to_retry(on: World) -> None:
 # What is seen of it
 
 
-def test_asked_and_verified_are_counted(on: World, jobs: Jobs, counted: Counter[str]) -> None:
+def test_asked_and_verified_are_counted(on: AwsHarness, jobs: Jobs, counted: Counter[str]) -> None:
     ask(on)
     assert (counted["OtpsAsked"], counted["OtpsUnverified"], counted["OtpsRefused"]) == (1, 1, 0)
     ask(on)

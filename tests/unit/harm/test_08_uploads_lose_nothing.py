@@ -20,7 +20,7 @@ from adbot_queue.stock.service import Uploaded
 from adbot_queue.stock.upload import LineVerdict
 from tests.builders.crash import Killed, crash_after
 from tests.builders.uploads import finish
-from tests.builders.world import World, world
+from tests.builders.world import AwsHarness, world
 
 IDS = ("s0", "s1", "s2", "s3")
 BULK = "POST /admin/stock/sessions/bulk"
@@ -34,7 +34,7 @@ def _two_sessions_a_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stock, "TRANSACTION_LIMIT", 2, raising=False)
 
 
-def sweep(on_aws: World) -> None:
+def sweep(on_aws: AwsHarness) -> None:
     """The sweeper, and the worker that finishes uploads."""
     assert {job.state for job in finish(on_aws)} <= {JobState.COMPLETED}
 
@@ -71,7 +71,7 @@ def accepted(uploaded: Uploaded) -> list[str]:
     return [line.session.id for line in uploaded.lines if line.session and line.verdict is LineVerdict.ACCEPTED]
 
 
-def check(on_aws: World, wanted: set[str], reported: list[str]) -> None:
+def check(on_aws: AwsHarness, wanted: set[str], reported: list[str]) -> None:
     """Each session is in the stock once, was accepted exactly once, and a bot can have it."""
     assert sorted(reported) == sorted(wanted)
     sweep(on_aws)
@@ -168,7 +168,7 @@ def test_a_dead_upload_that_the_sweeper_finished_is_completed_by_its_repetition_
 
 
 def test_hundreds_of_lines_repeated_while_the_sweeper_finishes_them_are_all_in_stock(
-    on_aws: World, monkeypatch: pytest.MonkeyPatch
+    on_aws: AwsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(stock, "WRITERS", 1)
@@ -184,7 +184,7 @@ def test_hundreds_of_lines_repeated_while_the_sweeper_finishes_them_are_all_in_s
 # Duplicates
 
 
-def bulk(on_aws: World, text: str, key: str | None = None, **query: str) -> Any:
+def bulk(on_aws: AwsHarness, text: str, key: str | None = None, **query: str) -> Any:
     headers = {"content-type": "text/csv"} | ({"idempotency-key": key} if key else {})
     answer = on_aws.http("stock", BULK, role="admin", body=text, headers=headers, query=query or None)
     assert answer.status == 200
@@ -195,7 +195,7 @@ def verdicts(answer: Any) -> list[tuple[Any, ...]]:
     return [(line["line"], line["status"], line["state"], line["pool"]) for line in answer["lines"]]
 
 
-def test_a_repeated_id_answers_duplicate_with_its_state_and_pool(on_aws: World) -> None:
+def test_a_repeated_id_answers_duplicate_with_its_state_and_pool(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.pool("vip")
     on_aws.upload("taken", "gone", "back", "spare")
@@ -224,7 +224,7 @@ def test_a_repeated_id_answers_duplicate_with_its_state_and_pool(on_aws: World) 
     assert (answer["accepted"], answer["duplicates"], answer["invalid"]) == (1, 7, 0)
 
 
-def test_the_whole_file_again_is_all_duplicates_and_under_its_key_the_first_answer(on_aws: World) -> None:
+def test_the_whole_file_again_is_all_duplicates_and_under_its_key_the_first_answer(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1")
     text = "session_id,key\ns1,a\ns2,b\nbad id,c\ns2,d\n"
@@ -247,7 +247,7 @@ def test_the_whole_file_again_is_all_duplicates_and_under_its_key_the_first_answ
         "session_id\ns1\n",
     ],
 )
-def test_one_key_for_another_upload_is_a_conflict(on_aws: World, other: str) -> None:
+def test_one_key_for_another_upload_is_a_conflict(on_aws: AwsHarness, other: str) -> None:
     on_aws.pool()
     on_aws.pool("vip")
     bulk(on_aws, "session_id,key\ns1,a\n", "k")
@@ -266,7 +266,9 @@ def test_one_key_for_another_upload_is_a_conflict(on_aws: World, other: str) -> 
     assert answer.status == 409
 
 
-def test_a_single_session_twice_is_a_conflict_with_its_state_and_under_its_key_the_first_answer(on_aws: World) -> None:
+def test_a_single_session_twice_is_a_conflict_with_its_state_and_under_its_key_the_first_answer(
+    on_aws: AwsHarness,
+) -> None:
     on_aws.pool()
 
     def post(key: str | None = None, **body: Any) -> Any:
@@ -287,7 +289,7 @@ def test_a_single_session_twice_is_a_conflict_with_its_state_and_under_its_key_t
 # Pools of lines
 
 
-def test_a_pool_on_a_line_is_honoured_and_never_stored_as_secret(on_aws: World) -> None:
+def test_a_pool_on_a_line_is_honoured_and_never_stored_as_secret(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.pool("vip")
     text = 'session_id,key,pool\na,1,vip\nb,2,\nc,3,standard\nd,4,nowhere\ne,5,No!\nd,6,vip\nf,7," vip "\n'
@@ -315,7 +317,7 @@ def test_a_pool_on_a_line_is_honoured_and_never_stored_as_secret(on_aws: World) 
     assert again["duplicates"] == 5
 
 
-def test_a_bot_that_cannot_be_read_spoils_no_upload(on_aws: World) -> None:
+def test_a_bot_that_cannot_be_read_spoils_no_upload(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s1", "s2", "s3")
     bots = [on_aws.create(1) for _ in range(2)]
@@ -331,7 +333,9 @@ def test_a_bot_that_cannot_be_read_spoils_no_upload(on_aws: World) -> None:
     assert [line.state for line in again.lines] == ["assigned", "assigned", "free", None]
 
 
-def test_states_of_many_duplicates_cost_reads_by_the_hundred(on_aws: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_states_of_many_duplicates_cost_reads_by_the_hundred(
+    on_aws: AwsHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(stock, "WRITERS", 1)
     on_aws.pool()

@@ -24,7 +24,7 @@ from adbot_queue.jobs.worker.message import JobMessage
 from tests.builders import effects
 from tests.builders.effects import Provider, charging, new_provider
 from tests.builders.jobs import Jobs, known_types
-from tests.builders.world import ADMIN, World
+from tests.builders.world import ADMIN, AwsHarness
 
 Raw = dict[str, Any]
 
@@ -63,7 +63,7 @@ def provider() -> Provider:
 
 
 @pytest.fixture
-def jobs(on_aws: World, provider: Provider) -> Iterator[Jobs]:
+def jobs(on_aws: AwsHarness, provider: Provider) -> Iterator[Jobs]:
     with known_types(charging(), charging("mail", "email"), charging("note", "analytics")):
         yield Jobs(on_aws)
 

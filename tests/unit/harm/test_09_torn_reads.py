@@ -18,7 +18,7 @@ from adbot_queue.adbots.storage import items
 from adbot_queue.adbots.storage.pool_store import PoolStore
 from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.dynamodb import ItemTwice, Transaction
-from tests.builders.world import ADMIN, World, empty
+from tests.builders.world import ADMIN, AwsHarness, empty
 
 READS = ["header", "read_inbox", "waiting", "stock_ahead"]
 """The reads of one step, in their order."""
@@ -40,7 +40,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[str, str]]]:
     return found
 
 
-def bought(world: World, monkeypatch: pytest.MonkeyPatch, number: int) -> list[Adbot]:
+def bought(world: AwsHarness, monkeypatch: pytest.MonkeyPatch, number: int) -> list[Adbot]:
     with monkeypatch.context() as patched:
         patched.setattr(Pools, "resolve", lambda *_: None)
         return [world.create(2) for _ in range(number)]
@@ -63,15 +63,15 @@ def interleave(monkeypatch: pytest.MonkeyPatch, read: str, after: bool, what: Ca
     monkeypatch.setattr(PoolStore, read, torn)
 
 
-def upload(world: World) -> Callable[[], Any]:
+def upload(world: AwsHarness) -> Callable[[], Any]:
     return lambda: world.upload(*(f"late-{number}" for number in range(4)))
 
 
-def resolve(world: World) -> Callable[[], Any]:
+def resolve(world: AwsHarness) -> Callable[[], Any]:
     return world.resolve
 
 
-def cancel(world: World) -> Callable[[], Any]:
+def cancel(world: AwsHarness) -> Callable[[], Any]:
     def first() -> None:
         header = world.adbots.pools.header("standard")
         entries = world.adbots.store.waiting(header, 1).good
@@ -86,7 +86,7 @@ MEANWHILE = {"another resolver": resolve, "an upload": upload, "a cancellation":
 
 @pytest.mark.parametrize("meanwhile", MEANWHILE)
 def test_whatever_happens_between_two_reads_no_item_is_named_twice_and_all_adds_up(
-    on_aws: World, monkeypatch: pytest.MonkeyPatch, sent: list[list[tuple[str, str]]], meanwhile: str
+    on_aws: AwsHarness, monkeypatch: pytest.MonkeyPatch, sent: list[list[tuple[str, str]]], meanwhile: str
 ) -> None:
     for read in READS:
         for after in (False, True):
@@ -106,7 +106,7 @@ def test_whatever_happens_between_two_reads_no_item_is_named_twice_and_all_adds_
     assert all(len(set(keys)) == len(keys) for keys in sent)
 
 
-def world_with_work(world: World, monkeypatch: pytest.MonkeyPatch) -> list[Adbot]:
+def world_with_work(world: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> list[Adbot]:
     """Two bots in the queue, two in the inbox, and stock for three."""
     world.pool()
     queued = bought(world, monkeypatch, 2)
@@ -138,7 +138,7 @@ def test_a_step_gives_a_position_twice_that_came_back_between_two_reads() -> Non
 
 
 def test_a_bot_with_two_entries_is_served_once_and_the_later_entry_is_set_aside(
-    on_aws: World, sent: list[list[tuple[str, str]]]
+    on_aws: AwsHarness, sent: list[list[tuple[str, str]]]
 ) -> None:
     on_aws.pool()
     first, second = on_aws.create(1), on_aws.create(1)
@@ -196,7 +196,7 @@ def test_a_transaction_of_too_many_items_is_refused_before_it_is_sent() -> None:
         transaction.commit()
 
 
-def test_a_key_that_is_asked_for_twice_in_one_call_is_sent_once(on_aws: World) -> None:
+def test_a_key_that_is_asked_for_twice_in_one_call_is_sent_once(on_aws: AwsHarness) -> None:
     on_aws.pool()
     keys = [items.header_key("standard")] * 3
 

@@ -20,7 +20,7 @@ from adbot_queue.adbots.pools import Pools
 from adbot_queue.adbots.storage import items
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.errors import Conflict, Unavailable
-from tests.builders.world import ADMIN, FakeContext, World, empty
+from tests.builders.world import ADMIN, AwsHarness, FakeContext, empty
 
 Wire = dict[str, Any]
 DROP: Any = object()
@@ -85,7 +85,7 @@ class Rows:
 
 
 @pytest.fixture
-def rows(on_aws: World) -> Rows:
+def rows(on_aws: AwsHarness) -> Rows:
     return Rows(on_aws.env["ADBOTS_TABLE"])
 
 
@@ -104,7 +104,7 @@ def no_allocation() -> Iterator[None]:
         yield
 
 
-def findings(world: World, pool: str) -> list[Finding]:
+def findings(world: AwsHarness, pool: str) -> list[Finding]:
     reconciler = Reconciler(world.adbots.store, world.adbots.ledger, lambda _: None)
     report = reconciler.pool(pool)
     assert report.conclusive
@@ -116,20 +116,22 @@ def others(found: list[Finding], *subjects: str) -> list[Finding]:
     return [one for one in found if not any(subject in one.subject for subject in subjects)]
 
 
-def pools(world: World, prefix: str) -> Iterator[str]:
+def pools(world: AwsHarness, prefix: str) -> Iterator[str]:
     """One pool after the other, each on empty tables: moto copies them for every transaction."""
     for number in count():
         empty()
         yield world.pool(f"{prefix}-{number}")
 
 
-def served(world: World, bots: list[Adbot]) -> list[int | None]:
+def served(world: AwsHarness, bots: list[Adbot]) -> list[int | None]:
     now = [world.bot(bot.id) for bot in bots]
     assert [bot.status for bot in now] == [AdbotStatus.READY] * len(now)
     return [bot.seq for bot in now]
 
 
-def check_in_order(world: World, rows: Rows, where: str, spoils: dict[str, list[Any]], counted: Counter[str]) -> None:
+def check_in_order(
+    world: AwsHarness, rows: Rows, where: str, spoils: dict[str, list[Any]], counted: Counter[str]
+) -> None:
     """The second of three bots, or its entry, is spoilt; the others are served in order and nothing else is wrong."""
     for pool, (name, value) in zip(pools(world, "p"), cases(spoils), strict=False):
         counted.clear()
@@ -168,12 +170,12 @@ def check_in_order(world: World, rows: Rows, where: str, spoils: dict[str, list[
         assert findings(world, pool) == [], case
 
 
-def test_a_bot_that_cannot_be_served_is_parked(on_aws: World, rows: Rows, counted: Counter[str]) -> None:
+def test_a_bot_that_cannot_be_served_is_parked(on_aws: AwsHarness, rows: Rows, counted: Counter[str]) -> None:
     check_in_order(on_aws, rows, "bot", {name: BOT[name] for name in SERVED_BY}, counted)
 
 
 def test_a_bot_that_is_damaged_elsewhere_is_served_and_reported(
-    on_aws: World, rows: Rows, counted: Counter[str]
+    on_aws: AwsHarness, rows: Rows, counted: Counter[str]
 ) -> None:
     for pool, (name, value) in zip(pools(on_aws, "p"), cases(BOT), strict=False):
         if name in SERVED_BY:
@@ -202,14 +204,14 @@ def test_a_bot_that_is_damaged_elsewhere_is_served_and_reported(
 
 @pytest.mark.parametrize("name", QUEUE)
 def test_an_unreadable_entry_of_the_queue_is_parked(
-    on_aws: World, rows: Rows, counted: Counter[str], name: str
+    on_aws: AwsHarness, rows: Rows, counted: Counter[str], name: str
 ) -> None:
     check_in_order(on_aws, rows, "queue", {name: QUEUE[name]}, counted)
 
 
 @pytest.mark.parametrize("name", INBOX)
 def test_an_unreadable_entry_of_the_inbox_is_parked(
-    on_aws: World, rows: Rows, counted: Counter[str], name: str
+    on_aws: AwsHarness, rows: Rows, counted: Counter[str], name: str
 ) -> None:
     check_in_order(on_aws, rows, "inbox", {name: INBOX[name]}, counted)
 
@@ -217,7 +219,7 @@ def test_an_unreadable_entry_of_the_inbox_is_parked(
 @pytest.mark.parametrize("which", [0, 2], ids=["first", "last"])
 @pytest.mark.parametrize("name", ["adbot_id", "missing", "queued_at"])
 def test_an_unreadable_entry_at_either_end_of_the_queue_is_parked(
-    on_aws: World, rows: Rows, name: str, which: int
+    on_aws: AwsHarness, rows: Rows, name: str, which: int
 ) -> None:
     on_aws.pool()
     bots = [on_aws.create(2) for _ in range(3)]
@@ -233,7 +235,7 @@ def test_an_unreadable_entry_at_either_end_of_the_queue_is_parked(
     assert others(findings(on_aws, "standard"), bots[which].id, f"{bots[which].seq:012d}") == []
 
 
-def test_nothing_of_what_a_newer_version_wrote_is_lost(on_aws: World, rows: Rows) -> None:
+def test_nothing_of_what_a_newer_version_wrote_is_lost(on_aws: AwsHarness, rows: Rows) -> None:
     on_aws.pool()
     first, second = on_aws.create(1), on_aws.create(1)
     entry, bot = items.queue_key("standard", first.seq or 0), items.adbot_key(second.id)
@@ -252,7 +254,7 @@ def test_nothing_of_what_a_newer_version_wrote_is_lost(on_aws: World, rows: Rows
     assert rows.get(bot) == kept
 
 
-def test_a_bot_that_a_newer_version_served_meanwhile_only_leaves_the_park(on_aws: World, rows: Rows) -> None:
+def test_a_bot_that_a_newer_version_served_meanwhile_only_leaves_the_park(on_aws: AwsHarness, rows: Rows) -> None:
     on_aws.pool()
     bot = on_aws.create(1)
     was = rows.spoil(items.adbot_key(bot.id), "v", {"N": "2"})
@@ -268,7 +270,7 @@ def test_a_bot_that_a_newer_version_served_meanwhile_only_leaves_the_park(on_aws
         on_aws.adbots.unpark(bot.id, Command(ADMIN))
 
 
-def test_a_bot_that_is_readable_again_can_be_cancelled_out_of_the_park(on_aws: World, rows: Rows) -> None:
+def test_a_bot_that_is_readable_again_can_be_cancelled_out_of_the_park(on_aws: AwsHarness, rows: Rows) -> None:
     on_aws.pool()
     for spoil_inbox in (False, True):
         with no_allocation():
@@ -287,7 +289,7 @@ def test_a_bot_that_is_readable_again_can_be_cancelled_out_of_the_park(on_aws: W
         assert findings(on_aws, "standard") == []
 
 
-def test_a_command_that_meets_an_unreadable_entry_sets_it_aside_and_goes_on(on_aws: World, rows: Rows) -> None:
+def test_a_command_that_meets_an_unreadable_entry_sets_it_aside_and_goes_on(on_aws: AwsHarness, rows: Rows) -> None:
     on_aws.pool()
     first, second, third = (on_aws.create(1) for _ in range(3))
     rows.spoil(items.queue_key("standard", second.seq or 0), "queued_at", {"S": "yesterday"})
@@ -303,7 +305,7 @@ def test_a_command_that_meets_an_unreadable_entry_sets_it_aside_and_goes_on(on_a
 
 
 def test_an_unreadable_segment_is_skipped_counted_apart_and_comes_back(
-    on_aws: World, rows: Rows, counted: Counter[str]
+    on_aws: AwsHarness, rows: Rows, counted: Counter[str]
 ) -> None:
     for pool, (name, value) in zip(pools(on_aws, "p"), cases(SEGMENT), strict=False):
         case = f"segment {name} {value}"
@@ -338,7 +340,7 @@ def test_an_unreadable_segment_is_skipped_counted_apart_and_comes_back(
         assert {on_aws.adbots.sessions.locate(one).adbot_id for one in sessions} == {first.id, bot.id, more.id}
 
 
-def test_a_session_in_a_segment_that_came_back_is_found_and_can_be_lost(on_aws: World, rows: Rows) -> None:
+def test_a_session_in_a_segment_that_came_back_is_found_and_can_be_lost(on_aws: AwsHarness, rows: Rows) -> None:
     on_aws.pool()
     on_aws.upload("s0", "s1")
     was = rows.spoil(items.segment_key("standard", 0), "ranges", DROP)
@@ -356,7 +358,9 @@ def test_a_session_in_a_segment_that_came_back_is_found_and_can_be_lost(on_aws: 
 # Pools and lists
 
 
-def test_a_pool_with_an_unreadable_header_stops_no_other_pool(on_aws: World, rows: Rows, counted: Counter[str]) -> None:
+def test_a_pool_with_an_unreadable_header_stops_no_other_pool(
+    on_aws: AwsHarness, rows: Rows, counted: Counter[str]
+) -> None:
     on_aws.pool("alpha"), on_aws.pool("omega")
     key = items.header_key("standard")
     on_aws.pool()
@@ -378,7 +382,7 @@ def test_a_pool_with_an_unreadable_header_stops_no_other_pool(on_aws: World, row
     assert counted["RowsUnreadable"] > 0
 
 
-def test_money_that_was_taken_becomes_a_bot_although_the_header_is_unreadable(on_aws: World, rows: Rows) -> None:
+def test_money_that_was_taken_becomes_a_bot_although_the_header_is_unreadable(on_aws: AwsHarness, rows: Rows) -> None:
     on_aws.pool()
     was = rows.spoil(items.header_key("standard"), "free", {"S": "many"})
     bot = on_aws.create(1)
@@ -390,7 +394,7 @@ def test_money_that_was_taken_becomes_a_bot_although_the_header_is_unreadable(on
 
 
 def test_a_list_leaves_an_unreadable_bot_out_and_the_bot_itself_is_answered_in_words(
-    on_aws: World, rows: Rows, counted: Counter[str]
+    on_aws: AwsHarness, rows: Rows, counted: Counter[str]
 ) -> None:
     on_aws.pool()
     bots = [on_aws.create(1) for _ in range(3)]
@@ -414,7 +418,7 @@ def test_a_list_leaves_an_unreadable_bot_out_and_the_bot_itself_is_answered_in_w
         rows.put(was)
 
 
-def test_an_unreadable_order_in_review_leaves_the_others_in_the_list(on_aws: World, rows: Rows) -> None:
+def test_an_unreadable_order_in_review_leaves_the_others_in_the_list(on_aws: AwsHarness, rows: Rows) -> None:
     from adbot_queue.adbots.model import CreationSource, Order, OrderStatus  # noqa: PLC0415
 
     store = on_aws.adbots.store
@@ -433,7 +437,7 @@ def test_an_unreadable_order_in_review_leaves_the_others_in_the_list(on_aws: Wor
 
 
 @pytest.fixture
-def three(on_aws: World) -> World:
+def three(on_aws: AwsHarness) -> AwsHarness:
     for pool in ("alpha", "beta", "gamma"):
         on_aws.pool(pool)
         on_aws.upload(f"{pool}-0", f"{pool}-1", pool=pool)
@@ -441,7 +445,7 @@ def three(on_aws: World) -> World:
     return on_aws
 
 
-Harm = Callable[[World, Rows], Any]
+Harm = Callable[[AwsHarness, Rows], Any]
 HARMS: dict[str, Harm] = {
     "header": lambda _, rows: rows.spoil(items.header_key("beta"), "free", {"S": "many"}),
     "no header": lambda world, _: aws.dynamodb().delete_item(
@@ -460,7 +464,7 @@ def upload_of(rows: Rows) -> str:
 
 @pytest.mark.parametrize("harm", HARMS)
 def test_a_pool_that_cannot_be_reconciled_stops_no_other(
-    three: World, rows: Rows, harm: str, counted: Counter[str]
+    three: AwsHarness, rows: Rows, harm: str, counted: Counter[str]
 ) -> None:
     HARMS[harm](three, rows)
 
@@ -472,7 +476,7 @@ def test_a_pool_that_cannot_be_reconciled_stops_no_other(
     assert counted["PoolsWithoutVerdict"] == 3
 
 
-def test_a_day_without_a_verdict_is_measured(three: World, rows: Rows, counted: Counter[str]) -> None:
+def test_a_day_without_a_verdict_is_measured(three: AwsHarness, rows: Rows, counted: Counter[str]) -> None:
     three.app("sweep").handler({}, FakeContext())
     assert counted["PoolsWithoutVerdict"] == 0  # new ones have a day
     rows.spoil(items.key("POOLS", "beta"), "created_at", {"N": "1"})
@@ -487,7 +491,7 @@ def test_a_day_without_a_verdict_is_measured(three: World, rows: Rows, counted: 
     assert counted["PoolsWithoutVerdict"] == 1
 
 
-def test_what_is_set_aside_is_measured(three: World, rows: Rows, counted: Counter[str]) -> None:
+def test_what_is_set_aside_is_measured(three: AwsHarness, rows: Rows, counted: Counter[str]) -> None:
     rows.spoil(items.segment_key("alpha", 0), "ranges", DROP)
     three.create(1, pool="alpha")
     rows.spoil(items.header_key("beta"), "free", DROP)
@@ -497,7 +501,7 @@ def test_what_is_set_aside_is_measured(three: World, rows: Rows, counted: Counte
     assert counted["RowsSetAside"] == 2
 
 
-def test_an_order_paid_again_after_its_bot_was_cancelled_does_not_end_the_nightly_run(three: World) -> None:
+def test_an_order_paid_again_after_its_bot_was_cancelled_does_not_end_the_nightly_run(three: AwsHarness) -> None:
     """Settling it as the runbook says makes two bots of one order: they were asked for in one call as one key twice."""
     from dataclasses import replace  # noqa: PLC0415
 
@@ -518,7 +522,7 @@ def test_an_order_paid_again_after_its_bot_was_cancelled_does_not_end_the_nightl
     assert answer == {"findings": 0, "pools": 3, "without_verdict": 0}
 
 
-def test_a_ledger_entry_of_another_shape_does_not_end_the_nightly_run(three: World) -> None:
+def test_a_ledger_entry_of_another_shape_does_not_end_the_nightly_run(three: AwsHarness) -> None:
     table = three.env["LEDGER_TABLE"]
     for action in ("adbot.create", "stock.upload", "session.lost", "adbot.cancel"):
         entry = {"pk": "2026-01-01", "sk": action, "action": action, "target": "adbot", "at": "2026-01-01"}
@@ -529,7 +533,7 @@ def test_a_ledger_entry_of_another_shape_does_not_end_the_nightly_run(three: Wor
     assert answer == {"findings": 0, "pools": 3, "without_verdict": 0}
 
 
-def test_an_unreadable_row_is_a_finding_of_its_own_while_it_is_not_set_aside(three: World, rows: Rows) -> None:
+def test_an_unreadable_row_is_a_finding_of_its_own_while_it_is_not_set_aside(three: AwsHarness, rows: Rows) -> None:
     waiting = three.create(5, pool="alpha")
     rows.spoil(items.adbot_key(waiting.id), "status", {"S": "NEWER"})
 

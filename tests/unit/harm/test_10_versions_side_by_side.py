@@ -23,7 +23,7 @@ from adbot_queue.jobs.store import claims, items
 from adbot_queue.jobs.worker.message import JobMessage
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure
-from tests.builders.world import ADMIN, World
+from tests.builders.world import ADMIN, AwsHarness
 
 MAIL = {"to": "cara@example.com", "subject": "Hello", "text": "Welcome."}
 
@@ -62,7 +62,7 @@ NESTED: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def jobs(on_aws: World) -> Iterator[Jobs]:
+def jobs(on_aws: AwsHarness) -> Iterator[Jobs]:
     configure()
     allowed = patch.object(plugin.plugins, "allowed", lambda: {"resize": "arn"})
     with allowed, patch.object(intake.providers, "check", lambda _: None):

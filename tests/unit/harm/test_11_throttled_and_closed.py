@@ -37,7 +37,7 @@ from tests.builders.outages import (
 from tests.builders.payments import DEFAULT_SECRETS, configure, empty, failing, secret
 from tests.builders.processors import failure
 from tests.builders.providers import Peers, connect
-from tests.builders.world import World, world
+from tests.builders.world import AwsHarness, world
 
 MAIL = {"to": "cara@example.com", "subject": "Hello", "text": "Welcome."}
 SMS = {"to": "+4915112345678", "text": "Hello."}
@@ -50,14 +50,14 @@ TOO_MANY = sendgrid_error(429, "too many requests")
 
 
 @pytest.fixture(scope="module")
-def on_aws_all_along() -> Iterator[World]:
+def on_aws_all_along() -> Iterator[AwsHarness]:
     with world() as made:
         configure()
         yield made
 
 
 @pytest.fixture
-def peers(on_aws_all_along: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Peers]:
+def peers(on_aws_all_along: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> Iterator[Peers]:
     empty()
     monkeypatch.setattr(telemetry.metrics.provider, "namespace", "AdBotQueue")
     telemetry.metrics.clear_metrics()
@@ -70,7 +70,7 @@ def peers(on_aws_all_along: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 @pytest.fixture
-def jobs(on_aws_all_along: World, peers: Peers, monkeypatch: pytest.MonkeyPatch) -> Jobs:
+def jobs(on_aws_all_along: AwsHarness, peers: Peers, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     made = Jobs(on_aws_all_along)
     by_clock(monkeypatch, made)
     return made
@@ -439,7 +439,7 @@ def test_a_probe_that_passes_opens_a_provider_whose_quota_is_there_again(jobs: J
 
 
 def test_the_reason_is_shown_wherever_an_operator_looks(
-    jobs: Jobs, sky: Weather, on_aws_all_along: World, monkeypatch: pytest.MonkeyPatch
+    jobs: Jobs, sky: Weather, on_aws_all_along: AwsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for clocked in ("adbot_queue.operations.overview.system_clock", "adbot_queue.platform.health_log.system_clock"):
         monkeypatch.setattr(clocked, jobs.clock)

@@ -21,7 +21,7 @@ from tests.builders.outages import FAILURES, SPENT, Weather, attempt, browser, b
 from tests.builders.payments import configure, empty
 from tests.builders.providers import Peers, connect
 from tests.builders.stripe_calls import balance, paid
-from tests.builders.world import ADMIN, World, world
+from tests.builders.world import ADMIN, AwsHarness, world
 
 MINUTE, HOUR = 60, 3600
 SHOUT = "arn:aws:lambda:eu-central-1:123456789012:function:shout"
@@ -30,14 +30,14 @@ PHONE = "+4915112345678"
 
 
 @pytest.fixture(scope="module")
-def on_aws_all_along() -> Iterator[World]:
+def on_aws_all_along() -> Iterator[AwsHarness]:
     with world() as made:
         configure()
         yield made
 
 
 @pytest.fixture(scope="module")
-def pool(on_aws_all_along: World) -> str:
+def pool(on_aws_all_along: AwsHarness) -> str:
     cognito = aws.cognito()
     made: str = cognito.create_user_pool(
         PoolName="people", Schema=[{"Name": "job", "AttributeDataType": "String", "Mutable": False}]
@@ -47,7 +47,7 @@ def pool(on_aws_all_along: World) -> str:
 
 
 @pytest.fixture
-def peers(on_aws_all_along: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Peers]:
+def peers(on_aws_all_along: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> Iterator[Peers]:
     empty()
     made = connect(monkeypatch)
     settings.settings.cache_clear()
@@ -58,7 +58,7 @@ def peers(on_aws_all_along: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 @pytest.fixture
-def jobs(on_aws_all_along: World, peers: Peers, monkeypatch: pytest.MonkeyPatch) -> Jobs:
+def jobs(on_aws_all_along: AwsHarness, peers: Peers, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     made = Jobs(on_aws_all_along)
     made.clock.now = round(time.time() * 1000)  # a push service compares the signature's end with its own clock
     by_clock(monkeypatch, made)

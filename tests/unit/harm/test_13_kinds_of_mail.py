@@ -22,7 +22,7 @@ from local.stand_ins import sendgrid_events
 from tests.builders.payments import SENDGRID_KEY, configure, empty, rows
 from tests.builders.processors import failure, run
 from tests.builders.providers import Peers, connect
-from tests.builders.world import World, world
+from tests.builders.world import AwsHarness, world
 
 ADDRESS = "cara@example.com"
 AT = 1_795_000_000
@@ -82,7 +82,7 @@ ENDED: dict[str, set[str]] = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def on() -> Iterator[World]:
+def on() -> Iterator[AwsHarness]:
     with world() as made:
         configure()
         yield made
@@ -99,7 +99,7 @@ def peers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Peers]:
     registry._places.cache_clear()
 
 
-def post(on: World, *events: dict[str, Any]) -> Any:
+def post(on: AwsHarness, *events: dict[str, Any]) -> Any:
     raw = json.dumps([{"email": ADDRESS, "timestamp": AT} | event for event in events]).encode()
     headers = sendgrid_events.signed(raw, SENDGRID_KEY, int(time.time()))
     answer = on.http("delivery", "POST /webhooks/sendgrid", body=raw.decode(), headers=headers)
@@ -107,7 +107,7 @@ def post(on: World, *events: dict[str, Any]) -> Any:
     return answer.json
 
 
-def entries(on: World) -> list[dict[str, Any]]:
+def entries(on: AwsHarness) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = on.http(
         "delivery", "GET /suppressions", role="viewer", query={"address": ADDRESS}
     ).json["items"]
@@ -119,14 +119,14 @@ def refused(mail: str) -> str | None:
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_what_an_event_ends(on: World, peers: Peers, event: str) -> None:
+def test_what_an_event_ends(on: AwsHarness, peers: Peers, event: str) -> None:
     post(on, EVENTS[event])
 
     assert {mail for mail in MAILS if refused(mail)} == ENDED[event]
 
 
 @pytest.mark.parametrize("mail", MAILS)
-def test_a_mail_goes_out_after_an_unsubscribe_unless_it_is_marketing(on: World, peers: Peers, mail: str) -> None:
+def test_a_mail_goes_out_after_an_unsubscribe_unless_it_is_marketing(on: AwsHarness, peers: Peers, mail: str) -> None:
     post(on, EVENTS["unsubscribe"])
     payload = {"to": ADDRESS} | MAILS[mail][2]
 
@@ -138,7 +138,7 @@ def test_a_mail_goes_out_after_an_unsubscribe_unless_it_is_marketing(on: World, 
 
 
 @pytest.mark.parametrize("mail", MAILS)
-def test_after_a_bounce_or_a_complaint_no_mail_goes_out(on: World, peers: Peers, mail: str) -> None:
+def test_after_a_bounce_or_a_complaint_no_mail_goes_out(on: AwsHarness, peers: Peers, mail: str) -> None:
     for reason, event in (("bounce", "bounce"), ("spamreport", "complaint")):
         empty()
         post(on, EVENTS[event])
@@ -179,7 +179,7 @@ def test_a_template_may_be_given_its_own_kind() -> None:
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["bounce", "unsubscribe", "unsubscribe from group 5"])))
-def test_one_cause_never_hides_another(on: World, peers: Peers, order: tuple[str, ...]) -> None:
+def test_one_cause_never_hides_another(on: AwsHarness, peers: Peers, order: tuple[str, ...]) -> None:
     for number, event in enumerate(order):
         post(on, EVENTS[event] | {"timestamp": AT + number})
 
@@ -191,7 +191,7 @@ def test_one_cause_never_hides_another(on: World, peers: Peers, order: tuple[str
     }
 
 
-def test_each_scope_is_lifted_by_itself(on: World, peers: Peers) -> None:
+def test_each_scope_is_lifted_by_itself(on: AwsHarness, peers: Peers) -> None:
     post(on, EVENTS["bounce"], EVENTS["unsubscribe"], EVENTS["unsubscribe from group 5"])
     ids = {entry["scope"]: entry["suppression_id"] for entry in entries(on)}
     left = []
@@ -220,7 +220,7 @@ def test_each_scope_is_lifted_by_itself(on: World, peers: Peers) -> None:
     ],
 )
 def test_a_group_is_as_its_latest_event_says_in_whatever_order_they_come(
-    on: World, peers: Peers, events: list[tuple[str, int | None, int]], ended: set[str]
+    on: AwsHarness, peers: Peers, events: list[tuple[str, int | None, int]], ended: set[str]
 ) -> None:
     for order in itertools.permutations(events):
         empty()
@@ -230,7 +230,7 @@ def test_a_group_is_as_its_latest_event_says_in_whatever_order_they_come(
 
 
 @pytest.mark.parametrize("group", [None, "", "five", 0, -5, 5.5, True, [5], 10**30, "9" * 5000])
-def test_a_resubscribe_without_a_group_undoes_nothing(on: World, peers: Peers, group: Any) -> None:
+def test_a_resubscribe_without_a_group_undoes_nothing(on: AwsHarness, peers: Peers, group: Any) -> None:
     post(on, EVENTS["unsubscribe from group 5"], EVENTS["unsubscribe"])
 
     assert post(on, {"event": "group_resubscribe", "asm_group_id": group, "timestamp": AT + 9})["ignored"] == 1
@@ -238,7 +238,7 @@ def test_a_resubscribe_without_a_group_undoes_nothing(on: World, peers: Peers, g
 
 
 @pytest.mark.parametrize(("reason", "ended"), [("bounce", ALL), ("spamreport", ALL), ("unsubscribe", MARKETING)])
-def test_rows_of_before_keep_their_meaning(on: World, peers: Peers, reason: str, ended: set[str]) -> None:
+def test_rows_of_before_keep_their_meaning(on: AwsHarness, peers: Peers, reason: str, ended: set[str]) -> None:
     post(on, EVENTS["bounce"])
     (row,) = rows(on.env["SYSTEM_TABLE"], "SUPPRESSED#")
     dynamodb.put_if(aws.dynamodb(), on.env["SYSTEM_TABLE"], row | {"reason": reason}, condition="attribute_exists(pk)")
@@ -250,13 +250,15 @@ def test_rows_of_before_keep_their_meaning(on: World, peers: Peers, reason: str,
     assert (lifted.status, {mail for mail in MAILS if refused(mail)}) == (200, set())
 
 
-def test_a_mail_without_a_kind_is_bound_by_every_suppression(on: World, peers: Peers) -> None:
+def test_a_mail_without_a_kind_is_bound_by_every_suppression(on: AwsHarness, peers: Peers) -> None:
     post(on, EVENTS["unsubscribe"])
 
     assert suppressions.from_env().reason("email", ADDRESS) == "unsubscribe"
 
 
-def test_a_list_that_cannot_be_read_lets_no_mail_out(on: World, peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_that_cannot_be_read_lets_no_mail_out(
+    on: AwsHarness, peers: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(**_: Any) -> None:
         raise ClientError({"Error": {"Code": "InternalServerError", "Message": ""}}, "Query")
 

@@ -29,7 +29,7 @@ from adbot_queue.platform.circuit_breaker import CircuitBreaker
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure, empty, rows
 from tests.builders.providers import Peers, connect
-from tests.builders.world import World, world
+from tests.builders.world import AwsHarness, world
 
 wishes = itertools.count()
 HANGING, HEALTHY = "https://hanging.example/hook", "https://healthy.example/hook"
@@ -40,7 +40,7 @@ Course = list[int | None]
 
 
 @pytest.fixture(scope="module")
-def on() -> Iterator[World]:
+def on() -> Iterator[AwsHarness]:
     with world() as made:
         configure()
         aws.secrets_manager().create_secret(Name="webhook", SecretString='{"current": "' + "C" * 64 + '"}')
@@ -48,13 +48,13 @@ def on() -> Iterator[World]:
 
 
 @pytest.fixture
-def peers(monkeypatch: pytest.MonkeyPatch, on: World) -> Peers:
+def peers(monkeypatch: pytest.MonkeyPatch, on: AwsHarness) -> Peers:
     """Twilio answers; a receiver of webhooks is never reached."""
     return connect(monkeypatch)
 
 
 @pytest.fixture
-def jobs(on: World, peers: Peers, monkeypatch: pytest.MonkeyPatch) -> Jobs:
+def jobs(on: AwsHarness, peers: Peers, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     empty()
     made = Jobs(on)
     store = Codes(aws.dynamodb(), on.env["SYSTEM_TABLE"], codes.pepper, made.clock)
@@ -110,7 +110,7 @@ def one_batch(jobs: Jobs, queue: str) -> int:
     return len(batch)
 
 
-def test_a_code_is_sent_before_any_other_message_waits_for_a_receiver(on: World, jobs: Jobs, peers: Peers) -> None:
+def test_a_code_is_sent_before_any_other_message_waits_for_a_receiver(on: AwsHarness, jobs: Jobs, peers: Peers) -> None:
     tell(jobs, *[HANGING] * NUMBER)
     asked = on.http("otp", "POST /otp", role="admin", body={"to": "+4915112345678", "purpose": "login"})
     assert asked.status == 202
@@ -239,7 +239,7 @@ def test_many_dead_receivers_hold_up_no_healthy_one(jobs: Jobs, receivers: Recei
 
 @pytest.mark.parametrize("host", ["a.example", "x" * 60 + ".example", ".".join(["y" * 60] * 30) + ".example"])
 def test_the_name_of_a_circuit_has_one_length_and_goes_after_a_day(
-    on: World, jobs: Jobs, receivers: Receivers, host: str
+    on: AwsHarness, jobs: Jobs, receivers: Receivers, host: str
 ) -> None:
     receivers.courses[host] = [None]
     tell(jobs, *[f"https://{host}/hook"] * BATCH)
@@ -252,7 +252,7 @@ def test_the_name_of_a_circuit_has_one_length_and_goes_after_a_day(
 
 
 def test_a_dead_receiver_is_counted_and_is_no_providers_alarm(
-    on: World, jobs: Jobs, receivers: Receivers, monkeypatch: pytest.MonkeyPatch
+    on: AwsHarness, jobs: Jobs, receivers: Receivers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[str] = []
     monkeypatch.setattr(circuits, "count", lambda name, _value=1: counted.append(name))
@@ -264,7 +264,7 @@ def test_a_dead_receiver_is_counted_and_is_no_providers_alarm(
     assert rows(on.env["SYSTEM_TABLE"], "HEALTHLOG") == []
 
 
-def test_a_process_remembers_a_bounded_number_of_receivers(on: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_remembers_a_bounded_number_of_receivers(on: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(circuits, "REMEMBERED", 5)
     known = CircuitBreaker(aws.dynamodb(), on.env["SYSTEM_TABLE"])
     for number in range(20):

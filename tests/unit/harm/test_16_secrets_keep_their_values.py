@@ -14,7 +14,7 @@ from adbot_queue.providers import registry
 from local.settings import ROOT
 from local.translate import load, unroll
 from tests.builders.payments import failing
-from tests.builders.world import World, world
+from tests.builders.world import AwsHarness, world
 
 RESOURCES = unroll(load((ROOT / "infra" / "template.yaml").read_text()))["Resources"]
 SECRETS = {name: item for name, item in RESOURCES.items() if item["Type"] == "AWS::SecretsManager::Secret"}
@@ -72,7 +72,7 @@ def test_a_secret_outlives_its_stack_and_its_resource(name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def empty_secrets() -> Iterator[World]:
+def empty_secrets() -> Iterator[AwsHarness]:
     """Secrets as the template makes them: without a value."""
     with world() as made:
         for name in [*registry.PROVIDERS, "webhook", "otp", "address-key"]:
@@ -81,7 +81,7 @@ def empty_secrets() -> Iterator[World]:
 
 
 @pytest.fixture
-def shop(empty_secrets: World) -> World:
+def shop(empty_secrets: AwsHarness) -> AwsHarness:
     secrets._kept.cache_clear()
     return empty_secrets
 
@@ -134,7 +134,7 @@ def test_a_secret_that_does_not_exist_is_unavailable() -> None:
         secrets.read("no-such-secret", "api_key", "StripeSecretArn")
 
 
-def test_a_value_that_the_operator_puts_is_found(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_that_the_operator_puts_is_found(shop: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     manager = aws.secrets_manager()
     manager.create_secret(Name="filled-in-later")
     with pytest.raises(NotConfigured):
@@ -176,7 +176,7 @@ ROUTES = [
 
 @pytest.mark.parametrize(("function", "route", "role", "body", "headers"), ROUTES)
 def test_a_route_answers_the_same_for_a_secret_without_a_value_and_one_of_empty_fields(
-    shop: World, monkeypatch: pytest.MonkeyPatch, function: str, route: str, role: Any, body: Any, headers: Any
+    shop: AwsHarness, monkeypatch: pytest.MonkeyPatch, function: str, route: str, role: Any, body: Any, headers: Any
 ) -> None:
     without = shop.http(function, route, role=role, body=body, headers=headers)
     secrets._kept.cache_clear()

@@ -13,7 +13,7 @@ from adbot_queue.jobs.model import Failure, JobState, RetryLimit
 from adbot_queue.jobs.retry import decide
 from local.settings import ROOT
 from local.translate import load, unroll
-from tests.builders.world import World, empty, world
+from tests.builders.world import AwsHarness, empty, world
 
 TEMPLATE = unroll(load((ROOT / "infra" / "template.yaml").read_text()))
 RESOURCES = TEMPLATE["Resources"]
@@ -123,14 +123,14 @@ def test_a_job_that_is_put_back_without_an_attempt_waits_a_second_at_least(retry
 
 
 @pytest.fixture
-def shop() -> Iterator[World]:
+def shop() -> Iterator[AwsHarness]:
     with world() as made:
         empty()
         made.pool()
         yield made
 
 
-def test_an_allocator_whose_time_is_short_asks_for_another_run_only_after_a_step(shop: World) -> None:
+def test_an_allocator_whose_time_is_short_asks_for_another_run_only_after_a_step(shop: AwsHarness) -> None:
     for _ in range(3):
         shop.create(4)
     shop.upload(*[f"s{number}" for number in range(12)])

@@ -20,7 +20,7 @@ from adbot_queue.payments.service import PaymentService
 from adbot_queue.testing.in_process_aws import REGION
 from local.settings import ROOT
 from local.translate import load, unroll
-from tests.builders.world import FakeContext, World, empty, world
+from tests.builders.world import AwsHarness, FakeContext, empty, world
 
 RESOURCES = unroll(load((ROOT / "infra" / "template.yaml").read_text()))["Resources"]
 MAX_RECEIVES = 5
@@ -81,19 +81,19 @@ class Queue:
 
 
 @pytest.fixture(scope="module")
-def one_world() -> Iterator[World]:
+def one_world() -> Iterator[AwsHarness]:
     with world() as made:
         yield made
 
 
 @pytest.fixture
-def shop(one_world: World) -> World:
+def shop(one_world: AwsHarness) -> AwsHarness:
     empty()
     return one_world
 
 
 @pytest.fixture
-def allocation(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
+def allocation(shop: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
     dead = aws.sqs().create_queue(QueueName="test_dead.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
     url = shop.queues["allocation"]
     yield Queue(url, dead, monkeypatch)
@@ -102,7 +102,7 @@ def allocation(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
 
 
 @pytest.fixture
-def payments(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
+def payments(shop: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
     dead = aws.sqs().create_queue(QueueName="test_dead")["QueueUrl"]
     url = shop.queues["payments"]
     yield Queue(url, dead, monkeypatch)
@@ -145,7 +145,7 @@ WITHOUT_TARGET = ["no JSON", "{}", "[]", "null", '"pool"', '{"pool": ', '{"pool"
 
 @pytest.mark.parametrize("body", WITHOUT_TARGET)
 def test_a_message_that_points_to_nothing_is_dropped_at_once_and_holds_up_no_other(
-    shop: World, allocation: Queue, runs: Runs, body: str
+    shop: AwsHarness, allocation: Queue, runs: Runs, body: str
 ) -> None:
     allocation.send(body, "group")
     allocation.send('{"pool": "behind"}', "group")
@@ -158,7 +158,7 @@ def test_a_message_that_points_to_nothing_is_dropped_at_once_and_holds_up_no_oth
 
 @pytest.mark.parametrize("before", [0, 1])
 def test_a_poison_message_dies_in_a_minute_and_those_behind_it_are_served(
-    shop: World, allocation: Queue, runs: Runs, before: int
+    shop: AwsHarness, allocation: Queue, runs: Runs, before: int
 ) -> None:
     poison = '{"pool": "poison"}'
     runs.failures["poison"] = 1000
@@ -177,7 +177,7 @@ def test_a_poison_message_dies_in_a_minute_and_those_behind_it_are_served(
     assert allocation.dead_letters() == [poison]
 
 
-def test_a_poison_message_is_in_the_dlq_after_about_a_minute(shop: World, allocation: Queue, runs: Runs) -> None:
+def test_a_poison_message_is_in_the_dlq_after_about_a_minute(shop: AwsHarness, allocation: Queue, runs: Runs) -> None:
     runs.failures["poison"] = 1000
     allocation.send('{"pool": "poison"}', "group")
 
@@ -189,7 +189,7 @@ def test_a_poison_message_is_in_the_dlq_after_about_a_minute(shop: World, alloca
 
 @pytest.mark.parametrize("failures", [1, 2, 3, 4])
 def test_a_message_that_fails_for_a_while_is_done_in_its_turn(
-    shop: World, allocation: Queue, runs: Runs, failures: int
+    shop: AwsHarness, allocation: Queue, runs: Runs, failures: int
 ) -> None:
     runs.failures["first"] = failures
     for pool in ("first", "second", "third"):
@@ -204,7 +204,7 @@ def test_a_message_that_fails_for_a_while_is_done_in_its_turn(
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_order_holds_in_every_group_whatever_fails(shop: World, allocation: Queue, runs: Runs, seed: int) -> None:
+def test_order_holds_in_every_group_whatever_fails(shop: AwsHarness, allocation: Queue, runs: Runs, seed: int) -> None:
     chance = random.Random(seed)
     sent: dict[str, list[str]] = defaultdict(list)
     for number in range(chance.randint(1, 25)):
@@ -226,7 +226,9 @@ def test_order_holds_in_every_group_whatever_fails(shop: World, allocation: Queu
     assert {json.loads(body)["pool"] for body in allocation.dead_letters()} == poison
 
 
-def test_no_message_is_tried_before_the_failed_one_in_front_of_it(shop: World, allocation: Queue, runs: Runs) -> None:
+def test_no_message_is_tried_before_the_failed_one_in_front_of_it(
+    shop: AwsHarness, allocation: Queue, runs: Runs
+) -> None:
     runs.failures["first"] = 1
     for pool in ("first", "second"):
         allocation.send(json.dumps({"pool": pool}), "group")
@@ -244,7 +246,7 @@ def no_luck(*_: Any, **__: Any) -> None:
 @pytest.mark.parametrize(("received", "wait"), [(1, 2), (2, 4), (3, 8), (4, 16), (5, 32), (6, 60), (7, 60), (999, 60)])
 @pytest.mark.parametrize("function", ["allocate", "settle_payments"])
 def test_a_failed_message_says_when_it_comes_back(
-    shop: World, monkeypatch: pytest.MonkeyPatch, function: str, received: int, wait: int
+    shop: AwsHarness, monkeypatch: pytest.MonkeyPatch, function: str, received: int, wait: int
 ) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(aws.sqs(), "change_message_visibility_batch", lambda **request: asked.append(request) or {})
@@ -265,7 +267,7 @@ def test_a_failed_message_says_when_it_comes_back(
 
 
 def test_a_payment_that_cannot_be_settled_is_in_the_dlq_in_a_minute_and_holds_up_no_other(
-    shop: World, payments: Queue, monkeypatch: pytest.MonkeyPatch
+    shop: AwsHarness, payments: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settled: list[str] = []
 
@@ -283,7 +285,7 @@ def test_a_payment_that_cannot_be_settled_is_in_the_dlq_in_a_minute_and_holds_up
 
 
 def test_messages_that_sqs_will_not_give_back_early_are_reported_all_the_same(
-    shop: World, allocation: Queue, runs: Runs
+    shop: AwsHarness, allocation: Queue, runs: Runs
 ) -> None:
     runs.failures["first"] = 1
     allocation.send('{"pool": "first"}', "a group without messages in flight")

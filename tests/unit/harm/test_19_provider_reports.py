@@ -25,7 +25,7 @@ from local.stand_ins import sendgrid_events
 from local.stand_ins.twilio import signature
 from tests.builders.payments import SENDGRID_KEY, configure, empty, rows
 from tests.builders.providers import connect
-from tests.builders.world import Answer, World, world
+from tests.builders.world import Answer, AwsHarness, world
 
 NOW_S = 1_795_000_000
 ADDRESS = "Cara@Example.com"
@@ -84,14 +84,14 @@ def altered(kind: str, field: str, value: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def on() -> Iterator[World]:
+def on() -> Iterator[AwsHarness]:
     with world() as made:
         configure()
         yield made
 
 
 @pytest.fixture(autouse=True)
-def _empty(on: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def _empty(on: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     empty()
     monkeypatch.setattr(telemetry.metrics.provider, "namespace", "AdBotQueue")
     telemetry.metrics.clear_metrics()
@@ -105,7 +105,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return found
 
 
-def post(on: World, raw: bytes) -> Answer:
+def post(on: AwsHarness, raw: bytes) -> Answer:
     headers = sendgrid_events.signed(raw, SENDGRID_KEY, int(time.time()))
     return on.http("delivery", "POST /webhooks/sendgrid", body=raw.decode("latin-1"), headers=headers, base64=False)
 
@@ -133,7 +133,7 @@ def test_a_suppression_is_read_whatever_another_field_holds(kind: str, field: st
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("value", FOREIGN)
-def test_a_suppression_is_written_although_every_other_field_is_foreign(on: World, kind: str, value: str) -> None:
+def test_a_suppression_is_written_although_every_other_field_is_foreign(on: AwsHarness, kind: str, value: str) -> None:
     event = {name: FOREIGN[value] for name in BASE | KINDS[kind] if FOREIGN[value] is not MISSING}
 
     answer = post(on, batch(event | {"event": kind, "email": ADDRESS}))
@@ -205,7 +205,7 @@ def test_a_time_that_cannot_be_read_is_the_time_of_the_batch(timestamp: Any, at:
         "Cara <cara@münchen.example>",
     ],
 )
-def test_an_address_is_suppressed_in_every_spelling(on: World, reported: str) -> None:
+def test_an_address_is_suppressed_in_every_spelling(on: AwsHarness, reported: str) -> None:
     post(on, batch({"event": " Bounce ", "email": reported}))
 
     for sent_to in ("cara@münchen.example", "Cara@xn--mnchen-3ya.example", "cara@mu\u0308nchen.example"):
@@ -233,7 +233,7 @@ POISON: dict[str, bytes] = {
 @pytest.mark.parametrize("poison", POISON)
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_an_unreadable_event_is_counted_and_the_others_of_its_batch_are_written(
-    on: World, counted: list[tuple[str, int]], capsys: pytest.CaptureFixture[str], poison: str, place: int
+    on: AwsHarness, counted: list[tuple[str, int]], capsys: pytest.CaptureFixture[str], poison: str, place: int
 ) -> None:
     good = [
         json.dumps(BASE | KINDS[kind] | {"email": f"{kind}@example.com"}).encode() for kind in ("bounce", "spamreport")
@@ -271,7 +271,7 @@ def test_what_is_missing_of_an_event_is_named(event: Any, field: str | None) -> 
     assert unreadable(event) == field
 
 
-def test_a_number_too_long_for_an_integer_spoils_no_batch(on: World) -> None:
+def test_a_number_too_long_for_an_integer_spoils_no_batch(on: AwsHarness) -> None:
     raw = batch(BASE | KINDS["bounce"]).replace(str(NOW_S).encode(), b"9" * 6000)
 
     assert (post(on, raw).status, suppressed()) == (200, "bounce")
@@ -279,7 +279,7 @@ def test_a_number_too_long_for_an_integer_spoils_no_batch(on: World) -> None:
 
 @pytest.mark.parametrize("operation", ["update_item", "put_item"])
 def test_one_event_that_cannot_be_written_stops_no_other_and_the_batch_is_not_acknowledged(
-    on: World, monkeypatch: pytest.MonkeyPatch, operation: str
+    on: AwsHarness, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
     events = [
         BASE | KINDS["bounce"] | {"email": f"{name}@example.com", "job": name, "key": name} for name in ("a", "b", "c")
@@ -303,7 +303,7 @@ def test_one_event_that_cannot_be_written_stops_no_other_and_the_batch_is_not_ac
     assert (len(rows(table, "SUPPRESSED#")), len(rows(table, "DELIVERY#"))) == (3, 3)
 
 
-def test_a_delivery_that_another_version_wrote_harms_no_other(on: World, counted: list[tuple[str, int]]) -> None:
+def test_a_delivery_that_another_version_wrote_harms_no_other(on: AwsHarness, counted: list[tuple[str, int]]) -> None:
     post(on, batch(*({**BASE, "event": "delivered", "job": name} for name in ("old", "new"))))
     aws.dynamodb().update_item(
         TableName=on.env["SYSTEM_TABLE"],
@@ -352,7 +352,7 @@ FOREIGN_TEXT = {name: value for name, value in FOREIGN.items() if isinstance(val
 }
 
 
-def report(on: World, form: Mapping[str, str], given: str = urlencode(ABOUT), came: str | None = None) -> Answer:
+def report(on: AwsHarness, form: Mapping[str, str], given: str = urlencode(ABOUT), came: str | None = None) -> Answer:
     """Twilio signs the address as it was given; the request may come with its parameters in another order."""
     signed = signature(f"https://api.example.com/webhooks/twilio{'?' if given else ''}{given}", form, TOKEN)
     query = given if came is None else came
@@ -371,7 +371,7 @@ def state(sid: str = SID) -> tuple[str, int | None]:
 
 
 @pytest.mark.parametrize("field", sorted(FORM.keys() - {"MessageSid", "MessageStatus"}))
-def test_a_status_is_read_whatever_an_optional_parameter_holds(on: World, field: str) -> None:
+def test_a_status_is_read_whatever_an_optional_parameter_holds(on: AwsHarness, field: str) -> None:
     for number, text in enumerate(FOREIGN_TEXT.values()):
         sid = f"SM{number:032x}"
         form = {name: was for name, was in FORM.items() if name != field} | {"MessageSid": sid}
@@ -381,29 +381,29 @@ def test_a_status_is_read_whatever_an_optional_parameter_holds(on: World, field:
         assert state(sid) == ("undelivered", None if field == "ErrorCode" else 30003), text
 
 
-def test_a_status_under_its_older_names_is_read(on: World) -> None:
+def test_a_status_under_its_older_names_is_read(on: AwsHarness) -> None:
     form = {name: value for name, value in FORM.items() if name not in {"MessageSid", "MessageStatus"}}
 
     assert report(on, form).status == 204
     assert state() == ("undelivered", 30003)
 
 
-def test_parameters_that_twilio_adds_are_signed_and_change_nothing(on: World) -> None:
+def test_parameters_that_twilio_adds_are_signed_and_change_nothing(on: AwsHarness) -> None:
     assert report(on, FORM | {f"New{number}": "x" for number in range(60)}).status == 204
     assert state() == ("undelivered", 30003)
 
 
-def test_parameters_of_the_address_may_come_in_another_order(on: World) -> None:
+def test_parameters_of_the_address_may_come_in_another_order(on: AwsHarness) -> None:
     assert report(on, FORM, came="effect=job-1&job=job-1").status == 204
     assert state() == ("undelivered", 30003)
 
 
-def test_another_order_makes_no_other_job_believed(on: World) -> None:
+def test_another_order_makes_no_other_job_believed(on: AwsHarness) -> None:
     assert report(on, FORM, came="effect=job-1&job=job-2").problem == "bad-signature"
 
 
 @pytest.mark.parametrize("given", ["", "job=job-1", "effect=job-1", "job=&effect=job-1"])
-def test_a_message_that_its_sender_wrote_down_needs_no_parameters(on: World, given: str) -> None:
+def test_a_message_that_its_sender_wrote_down_needs_no_parameters(on: AwsHarness, given: str) -> None:
     messages.from_env().sent(SID, "queued", "job-1", "job-1")
 
     assert report(on, FORM, given=given).status == 204
@@ -412,7 +412,7 @@ def test_a_message_that_its_sender_wrote_down_needs_no_parameters(on: World, giv
 
 @pytest.mark.parametrize("unknown", ["levitating", "x" * 3000, "{}"])
 def test_an_unknown_status_is_counted_and_the_known_one_stays(
-    on: World, counted: list[tuple[str, int]], unknown: str
+    on: AwsHarness, counted: list[tuple[str, int]], unknown: str
 ) -> None:
     report(on, FORM)
 
@@ -422,7 +422,9 @@ def test_an_unknown_status_is_counted_and_the_known_one_stays(
 
 
 @pytest.mark.parametrize("sid", ["", "x" * 3000, "SM 5", "grüße"])
-def test_a_report_of_no_message_is_refused_and_counted(on: World, counted: list[tuple[str, int]], sid: str) -> None:
+def test_a_report_of_no_message_is_refused_and_counted(
+    on: AwsHarness, counted: list[tuple[str, int]], sid: str
+) -> None:
     form = {name: value for name, value in FORM.items() if name != "SmsSid"} | {"MessageSid": sid}
 
     assert report(on, form).problem == "malformed-body"

@@ -10,7 +10,7 @@ import pytest
 
 from adbot_queue.core.http import Route
 from local.openapi import all_routes
-from tests.builders.world import Answer, World
+from tests.builders.world import Answer, AwsHarness
 
 ROUTES = {route.key: (function, route) for function, route in all_routes().values()}
 WITH_JSON = sorted(key for key, (_, route) in ROUTES.items() if route.body)
@@ -19,7 +19,7 @@ BULK = "POST /admin/stock/sessions/bulk"
 ONE = "POST /admin/stock/sessions"
 
 
-def call(on_aws: World, key: str, raw: bytes, content_type: str | None, **more: Any) -> Answer:
+def call(on_aws: AwsHarness, key: str, raw: bytes, content_type: str | None, **more: Any) -> Answer:
     """As API Gateway passes a body on: base64 where the content type is not one of text."""
     function, route = ROUTES[key]
     path = {part[1:-1]: "standard" for part in route.path.split("/") if part.startswith("{")}
@@ -40,19 +40,19 @@ def _role(route: Route) -> str:
     return next((role for role in ("owner", "admin", "customer") if role in route.roles), "owner")
 
 
-def stock(on_aws: World) -> int:
+def stock(on_aws: AwsHarness) -> int:
     return on_aws.adbots.pools.header("standard").stock_total
 
 
 @pytest.mark.parametrize("key", WITH_JSON)
-def test_a_byte_of_another_encoding_is_named_on_every_route_with_a_json_body(on_aws: World, key: str) -> None:
+def test_a_byte_of_another_encoding_is_named_on_every_route_with_a_json_body(on_aws: AwsHarness, key: str) -> None:
     answer = call(on_aws, key, b'{\n "name": "M\xfcller"}', "application/json")
     assert (answer.status, answer.problem) == (400, "malformed-body")
     assert answer.json["detail"] == "body: not valid UTF-8 at byte 13 (0xFC), line 2; save the file as UTF-8"
 
 
 @pytest.mark.parametrize("key", WITH_JSON)
-def test_the_mark_of_a_lost_character_is_refused_on_every_route_with_a_json_body(on_aws: World, key: str) -> None:
+def test_the_mark_of_a_lost_character_is_refused_on_every_route_with_a_json_body(on_aws: AwsHarness, key: str) -> None:
     answer = call(on_aws, key, '{"name": "M\ufffdller"}'.encode(), "application/json")
     assert answer.status == 400
     assert answer.json["detail"].startswith("body: not valid UTF-8 at byte 11 (U+FFFD")
@@ -60,7 +60,7 @@ def test_the_mark_of_a_lost_character_is_refused_on_every_route_with_a_json_body
 
 @pytest.mark.parametrize("key", WITH_BYTES)
 def test_bytes_of_another_encoding_are_a_bad_request_on_every_route_that_reads_them_itself(
-    on_aws: World, key: str
+    on_aws: AwsHarness, key: str
 ) -> None:
     on_aws.pool()
     answer = call(on_aws, key, b'{"session_id": "s1", "name": "M\xfcller"}', "application/json")
@@ -84,7 +84,7 @@ UNREADABLE = {
 @pytest.mark.parametrize("name", UNREADABLE)
 @pytest.mark.parametrize("content_type", ["text/csv", "application/octet-stream", None])
 def test_an_upload_in_another_encoding_is_refused_with_its_place(
-    on_aws: World, name: str, content_type: str | None
+    on_aws: AwsHarness, name: str, content_type: str | None
 ) -> None:
     on_aws.pool()
     text, says = UNREADABLE[name]
@@ -105,7 +105,7 @@ WHOLE_FILES = {
 
 @pytest.mark.parametrize("encoding", WHOLE_FILES)
 @pytest.mark.parametrize("key", [BULK, ONE])
-def test_a_wide_encoding_is_named(on_aws: World, encoding: str, key: str) -> None:
+def test_a_wide_encoding_is_named(on_aws: AwsHarness, encoding: str, key: str) -> None:
     on_aws.pool()
     answer = call(on_aws, key, '{"session_id": "s1"}'.encode(encoding), "application/json")
     assert (answer.status, stock(on_aws)) == (400, 0)
@@ -115,7 +115,7 @@ def test_a_wide_encoding_is_named(on_aws: World, encoding: str, key: str) -> Non
 @pytest.mark.parametrize(
     ("start", "says"), [(b"PK\x03\x04", "Excel"), (b"\xd0\xcf\x11\xe0", "Excel"), (b"\x1f\x8b", "gzip")]
 )
-def test_a_file_that_is_no_text_is_named(on_aws: World, start: bytes, says: str) -> None:
+def test_a_file_that_is_no_text_is_named(on_aws: AwsHarness, start: bytes, says: str) -> None:
     on_aws.pool()
     answer = call(on_aws, BULK, start + b"\x08\xff", "application/vnd.ms-excel")
     assert (answer.status, says in answer.json["detail"]) == (400, True)
@@ -123,7 +123,7 @@ def test_a_file_that_is_no_text_is_named(on_aws: World, start: bytes, says: str)
 
 @pytest.mark.parametrize("key", [BULK, ONE])
 @pytest.mark.parametrize("charset", ["iso-8859-1", '"windows-1252"', "UTF-16", "x\u00fcx"])
-def test_a_charset_that_is_not_utf8_is_refused_by_its_name(on_aws: World, key: str, charset: str) -> None:
+def test_a_charset_that_is_not_utf8_is_refused_by_its_name(on_aws: AwsHarness, key: str, charset: str) -> None:
     on_aws.pool()
     answer = call(on_aws, key, b'{"session_id": "s1"}', f"application/json; Charset={charset}")
     assert (answer.status, stock(on_aws)) == (400, 0)
@@ -134,7 +134,7 @@ def test_a_charset_that_is_not_utf8_is_refused_by_its_name(on_aws: World, key: s
 @pytest.mark.parametrize("key", [BULK, ONE])
 @pytest.mark.parametrize("charset", ["utf-8", '"UTF-8"', "us-ascii", "utf8"])
 def test_utf8_is_taken_under_its_names_with_a_byte_order_mark_and_without(
-    on_aws: World, key: str, charset: str
+    on_aws: AwsHarness, key: str, charset: str
 ) -> None:
     on_aws.pool()
     for number, mark in enumerate(["", "\ufeff"]):
@@ -160,21 +160,21 @@ STRICT = {
 
 
 @pytest.mark.parametrize("body", STRICT)
-def test_json_that_parsers_read_differently_is_refused_by_its_fault(on_aws: World, body: str) -> None:
+def test_json_that_parsers_read_differently_is_refused_by_its_fault(on_aws: AwsHarness, body: str) -> None:
     on_aws.pool()
     answer = call(on_aws, ONE, body.encode(), "application/json")
     assert (answer.status, answer.problem, stock(on_aws)) == (400, "malformed-body", 0)
     assert STRICT[body] in answer.json["detail"]
 
 
-def test_a_caller_who_means_the_replacement_character_escapes_it(on_aws: World) -> None:
+def test_a_caller_who_means_the_replacement_character_escapes_it(on_aws: AwsHarness) -> None:
     on_aws.pool()
     answer = call(on_aws, ONE, b'{"session_id": "s1", "x": "\\ufffd \\ud83d\\ude00 \\u0000"}', "application/json")
     assert (answer.status, stock(on_aws)) == (201, 1)
 
 
 @pytest.mark.parametrize("escape", ["%FC", "%e2%82", "a%20%C0%AF", "%ED%A0%80"])
-def test_a_query_that_is_not_utf8_is_refused_on_every_route(on_aws: World, escape: str) -> None:
+def test_a_query_that_is_not_utf8_is_refused_on_every_route(on_aws: AwsHarness, escape: str) -> None:
     for key in (BULK, "GET /admin/stock", "GET /adbots"):
         function, route = ROUTES[key]
         event = _event(on_aws, key, rawQueryString=f"pool={escape}", queryStringParameters={"pool": "M\ufffdller"})
@@ -184,14 +184,14 @@ def test_a_query_that_is_not_utf8_is_refused_on_every_route(on_aws: World, escap
 
 
 @pytest.mark.parametrize("value", ["a\ufffd", "\ud800"])
-def test_an_id_in_a_path_that_is_not_utf8_is_refused(on_aws: World, value: str) -> None:
+def test_an_id_in_a_path_that_is_not_utf8_is_refused(on_aws: AwsHarness, value: str) -> None:
     answer = on_aws.http("stock", "GET /admin/stock/sessions/{id}", role="viewer", id=value)
     assert (answer.status, answer.json["detail"]) == (400, "path: not valid UTF-8; encode it as UTF-8")
     answer = on_aws.http("stock", "GET /admin/stock/sessions/{id}", role="viewer", id="\u00fc")
     assert answer.status == 404
 
 
-def _event(on_aws: World, key: str, **more: Any) -> dict[str, Any]:
+def _event(on_aws: AwsHarness, key: str, **more: Any) -> dict[str, Any]:
     claims = {"sub": "ada", "token_use": "access", "cognito:groups": "[owner]"}
     return {
         "version": "2.0",

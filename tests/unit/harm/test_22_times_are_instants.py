@@ -15,7 +15,7 @@ from adbot_queue.core.clock import iso
 from adbot_queue.platform import call_log as event_log
 from adbot_queue.platform.call_log import CallKind
 from tests.builders.clocks import FakeClock
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 NOON = 1_795_780_800_000  # 2026-11-27T12:00:00Z
 HOUR = 3_600_000
@@ -44,7 +44,7 @@ def times_of(answer: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("end", ["from", "to"])
-def test_every_form_of_a_moment_finds_the_same_ledger_entries(on_aws: World, end: str) -> None:
+def test_every_form_of_a_moment_finds_the_same_ledger_entries(on_aws: AwsHarness, end: str) -> None:
     clock = FakeClock(NOON - 3 * HOUR)
     on_aws.adbots.ledger.now = clock
     on_aws.adbots.pools._now = clock
@@ -66,7 +66,7 @@ def test_every_form_of_a_moment_finds_the_same_ledger_entries(on_aws: World, end
 
 
 @pytest.mark.parametrize("end", ["from", "to"])
-def test_every_form_of_a_moment_finds_the_same_calls(on_aws: World, end: str) -> None:
+def test_every_form_of_a_moment_finds_the_same_calls(on_aws: AwsHarness, end: str) -> None:
     log = event_log.from_env()
     for hours in range(-2, 3):
         log.now = lambda at=NOON + hours * HOUR: at
@@ -111,7 +111,7 @@ NO_MOMENT = [
 ]
 
 
-def test_what_names_no_moment_is_refused_by_name_on_every_list(on_aws: World) -> None:
+def test_what_names_no_moment_is_refused_by_name_on_every_list(on_aws: AwsHarness) -> None:
     found = {}
     for function, route, more in LISTS:
         for text in NO_MOMENT:
@@ -122,7 +122,7 @@ def test_what_names_no_moment_is_refused_by_name_on_every_list(on_aws: World) ->
     assert found == {}
 
 
-def test_a_period_that_ends_before_it_begins_is_refused_on_every_list(on_aws: World) -> None:
+def test_a_period_that_ends_before_it_begins_is_refused_on_every_list(on_aws: AwsHarness) -> None:
     period = {"from": "2026-11-27T13:00:00+01:00", "to": "2026-11-27T11:59:59.999Z"}
     for function, route, more in LISTS:
         answer = on_aws.http(function, route, role="viewer", query={**more, **period})
@@ -130,7 +130,7 @@ def test_a_period_that_ends_before_it_begins_is_refused_on_every_list(on_aws: Wo
 
 
 @pytest.mark.parametrize("text", ["2026-02-30T00:00:00Z", "2026-11-27T10:00:00", 1_795_780_800, "2026-11-27T24:00:00Z"])
-def test_a_replay_a_job_and_a_schedule_refuse_what_names_no_moment(on_aws: World, text: Any) -> None:
+def test_a_replay_a_job_and_a_schedule_refuse_what_names_no_moment(on_aws: AwsHarness, text: Any) -> None:
     job = {"type": "send-email", "payload": {"to": "c@example.com", "subject": "s", "text": "t"}}
     schedule = {"name": "n", "expression": "rate(5 minutes)", "type": "process-snapshot"}
     asked = [
@@ -169,7 +169,7 @@ def test_a_tracked_event_keeps_its_millisecond_in_every_offset(moment: int, fine
     assert iso(store.event.at) == iso(moment)
 
 
-def test_the_last_instant_of_a_day_is_of_that_day(on_aws: World) -> None:
+def test_the_last_instant_of_a_day_is_of_that_day(on_aws: AwsHarness) -> None:
     class Store:
         def record(self, event: Any, now: int) -> bool:
             self.event = event

@@ -9,7 +9,7 @@ import pytest
 
 from adbot_queue.schedules.plan import Recurrence
 from local.openapi import all_routes
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 ROUTES = all_routes()
 LISTS = {
@@ -20,7 +20,7 @@ LISTS = {
 """Every route with query parameters, and their names."""
 
 
-def ask(on_aws: World, key: str, query: Any, body: str | None = None) -> Any:
+def ask(on_aws: AwsHarness, key: str, query: Any, body: str | None = None) -> Any:
     function, route = ROUTES[key]
     path = dict.fromkeys(re.findall(r"{(\w+)}", route.path), "email" if "queues" in key else "x")
     role = "owner" if "owner" in route.roles else min(route.roles)
@@ -31,7 +31,7 @@ def test_there_are_lists_to_ask() -> None:
     assert len(LISTS) > 15
 
 
-def test_a_parameter_given_twice_is_refused_on_every_route(on_aws: World) -> None:
+def test_a_parameter_given_twice_is_refused_on_every_route(on_aws: AwsHarness) -> None:
     found = {}
     for key, (_, names) in LISTS.items():
         for name in names:
@@ -42,7 +42,7 @@ def test_a_parameter_given_twice_is_refused_on_every_route(on_aws: World) -> Non
     assert {place: what for place, what in found.items() if what != (422, [place[1]], True)} == {}
 
 
-def test_a_parameter_that_a_route_does_not_know_is_refused_on_every_route(on_aws: World) -> None:
+def test_a_parameter_that_a_route_does_not_know_is_refused_on_every_route(on_aws: AwsHarness) -> None:
     found = {key: ask(on_aws, key, {"colour": "red"}) for key, (_, route) in ROUTES.items() if route.roles}
     assert len(found) > 60
     assert {
@@ -50,7 +50,7 @@ def test_a_parameter_that_a_route_does_not_know_is_refused_on_every_route(on_aws
     } == {}
 
 
-def test_public_pages_ignore_parameters_that_links_bring_along(on_aws: World) -> None:
+def test_public_pages_ignore_parameters_that_links_bring_along(on_aws: AwsHarness) -> None:
     assert on_aws.http("system", "GET /health", query={"session_id": "cs_1"}).status == 200
 
 
@@ -70,7 +70,7 @@ IMPOSSIBLE = [
 ]
 
 
-def test_a_filter_that_names_what_does_not_exist_is_refused(on_aws: World) -> None:
+def test_a_filter_that_names_what_does_not_exist_is_refused(on_aws: AwsHarness) -> None:
     on_aws.pool()
     needed = {
         "DELETE /queues/{name}/clean": {"older_than_seconds": "0"},
@@ -87,14 +87,14 @@ def test_a_filter_that_names_what_does_not_exist_is_refused(on_aws: World) -> No
 
 @pytest.mark.parametrize("value", ["nowhere", ""])
 @pytest.mark.parametrize("name", ["queue", "type"])
-def test_a_replay_of_letters_that_cannot_be_is_refused(on_aws: World, name: str, value: str) -> None:
+def test_a_replay_of_letters_that_cannot_be_is_refused(on_aws: AwsHarness, name: str, value: str) -> None:
     body = {"filter": {name: value}, "dry_run": True}
     answer = on_aws.http("dead_letters", "POST /dead-letters/replays", role="admin", body=body)
     assert (answer.status, answer.fields) == (422, [f"filter.{name}"])
 
 
 @pytest.mark.parametrize("queue", ["money", "accounts"])
-def test_dead_letters_of_a_queue_can_be_asked_for(on_aws: World, queue: str) -> None:
+def test_dead_letters_of_a_queue_can_be_asked_for(on_aws: AwsHarness, queue: str) -> None:
     assert on_aws.http("dead_letters", "GET /dead-letters", role="viewer", query={"queue": queue}).status == 200
 
 
@@ -177,7 +177,7 @@ def test_an_expression_of_another_scheduler_is_refused_with_the_part_that_does_n
         Recurrence.parse(offered, "UTC", None, None, 0)
 
 
-def test_the_api_names_the_expression_and_the_part(on_aws: World) -> None:
+def test_the_api_names_the_expression_and_the_part(on_aws: AwsHarness) -> None:
     body = {"name": "n", "expression": "cron(0 9 L-3 * ? *)", "type": "process-snapshot"}
     answer = on_aws.http("schedules", "POST /schedules", role="admin", body=body)
     assert (answer.status, answer.fields) == (422, ["expression"])

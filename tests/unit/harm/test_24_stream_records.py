@@ -19,7 +19,7 @@ from adbot_queue.core.attribute_values import decode, encode
 from adbot_queue.core.errors import Unavailable
 from adbot_queue.testing.tables import TEMPLATE
 from tests.builders.job_stream import Stream, claimed, died, job
-from tests.builders.world import FakeContext, World
+from tests.builders.world import AwsHarness, FakeContext
 
 Record = dict[str, Any]
 Break = Callable[[Record], Any]
@@ -34,7 +34,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 @pytest.fixture
-def reported(monkeypatch: pytest.MonkeyPatch, on_aws: World) -> list[Any]:
+def reported(monkeypatch: pytest.MonkeyPatch, on_aws: AwsHarness) -> list[Any]:
     """What goes out to the event bus."""
     sent: list[Any] = []
 
@@ -145,7 +145,7 @@ def batch(good: list[Record], spoil: Break) -> list[Record]:
 
 @pytest.mark.parametrize("spoilt", BOTS)
 def test_the_neighbours_of_an_unreadable_record_of_a_bot_are_announced_once(
-    spoilt: str, on_aws: World, reported: list[Any], counted: Counter[str]
+    spoilt: str, on_aws: AwsHarness, reported: list[Any], counted: Counter[str]
 ) -> None:
     records = batch([bot_record(number) for number in range(1, 6)], BOTS[spoilt])
 
@@ -159,7 +159,7 @@ def test_the_neighbours_of_an_unreadable_record_of_a_bot_are_announced_once(
 
 @pytest.mark.parametrize("spoilt", JOBS)
 def test_the_neighbours_of_an_unreadable_record_of_a_job_are_counted_once(
-    spoilt: str, on_aws: World, counted: Counter[str]
+    spoilt: str, on_aws: AwsHarness, counted: Counter[str]
 ) -> None:
     good = job_records(5)
     records = batch(good, JOBS[spoilt])
@@ -175,7 +175,7 @@ def test_the_neighbours_of_an_unreadable_record_of_a_job_are_counted_once(
     "missing", ["SequenceNumber", "eventID", "eventName", "eventSource", "ApproximateCreationDateTime"]
 )
 def test_what_an_announcement_does_not_need_decides_nothing(
-    missing: str, on_aws: World, reported: list[Any], counted: Counter[str]
+    missing: str, on_aws: AwsHarness, reported: list[Any], counted: Counter[str]
 ) -> None:
     record = bot_record(1)
     record.pop(missing, None)
@@ -188,7 +188,7 @@ def test_what_an_announcement_does_not_need_decides_nothing(
 
 
 def test_an_attribute_of_a_newer_version_decides_nothing(
-    on_aws: World, reported: list[Any], counted: Counter[str]
+    on_aws: AwsHarness, reported: list[Any], counted: Counter[str]
 ) -> None:
     record = bot_record(1)
     record["dynamodb"]["NewImage"] |= {"score": {"N": "1.5"}, "blob": {"B": "aGk="}, "tags": {"BS": ["aGk="]}}
@@ -200,7 +200,7 @@ def test_an_attribute_of_a_newer_version_decides_nothing(
 
 
 def test_an_order_in_review_is_noticed_although_its_neighbour_is_unreadable(
-    on_aws: World, reported: list[Any], counted: Counter[str]
+    on_aws: AwsHarness, reported: list[Any], counted: Counter[str]
 ) -> None:
     noticed: list[tuple[str, dict[str, int]]] = []
 
@@ -219,7 +219,7 @@ def test_an_order_in_review_is_noticed_although_its_neighbour_is_unreadable(
     assert counted["StreamRecordsUnreadable"] == 1
 
 
-def test_a_batch_of_nothing_but_unreadable_records_is_done(on_aws: World, counted: Counter[str]) -> None:
+def test_a_batch_of_nothing_but_unreadable_records_is_done(on_aws: AwsHarness, counted: Counter[str]) -> None:
     for function in ("tally", "tally_jobs"):
         records: list[Any] = [None, 3, "x", [], {}, {"dynamodb": None}]
         assert on_aws.app(function).handler({"Records": records}, FakeContext()) == {"batchItemFailures": []}

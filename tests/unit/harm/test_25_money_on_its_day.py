@@ -20,7 +20,7 @@ from adbot_queue.payments.movements import movements
 from adbot_queue.payments.stripe_events import interpret
 from adbot_queue.reports import sources
 from tests.builders.payments import Event, Purchase, audit, configure, empty, happen, metadata, rows
-from tests.builders.world import World, world
+from tests.builders.world import AwsHarness, world
 
 DAY = 86_400
 NOW = int(time.time())
@@ -28,14 +28,14 @@ PLAN = {"name": "Plan", "pool": "standard", "required_sessions": 5, "amount": 49
 
 
 @pytest.fixture(scope="module")
-def _one_world() -> Iterator[World]:
+def _one_world() -> Iterator[AwsHarness]:
     with world() as made:
         configure()
         yield made
 
 
 @pytest.fixture
-def shop(_one_world: World) -> World:
+def shop(_one_world: AwsHarness) -> AwsHarness:
     empty()
     _one_world.pool()
     for plan, body in (("starter", PLAN), ("monthly", PLAN | {"mode": "subscription", "interval": "month"})):
@@ -57,7 +57,9 @@ def date(days: float) -> str:
     return day_of(int(NOW - days * DAY) * 1000)
 
 
-def report(shop: World, since: str = "2020-01-01", until: str = "2099-12-31") -> dict[tuple[str, str], tuple[Any, ...]]:
+def report(
+    shop: AwsHarness, since: str = "2020-01-01", until: str = "2099-12-31"
+) -> dict[tuple[str, str], tuple[Any, ...]]:
     """(day, currency) -> bots, orders, amount, refunded, as the report has them."""
     progress = Progress()
     while not (done := sources.next_orders(shop.adbots.store, progress, since, until)).is_last:
@@ -66,7 +68,7 @@ def report(shop: World, since: str = "2020-01-01", until: str = "2099-12-31") ->
     return {(str(row[0]), str(row[1])): tuple(map(float, row[2:6])) for row in table.rows}  # type: ignore[arg-type]
 
 
-def test_renewals_of_four_months_count_in_four_months(shop: World) -> None:
+def test_renewals_of_four_months_count_in_four_months(shop: AwsHarness) -> None:
     buys = Purchase(subscription=True)
     happen(shop, ago(90, buys.checkout()), ago(90, buys.invoice(1)))
     happen(shop, *(ago(120 - 30 * month, buys.invoice(month)) for month in (2, 3, 4)))
@@ -79,7 +81,7 @@ def test_renewals_of_four_months_count_in_four_months(shop: World) -> None:
     assert report(shop, date(61), date(29)).keys() == {(date(60), "eur"), (date(30), "eur")}
 
 
-def test_a_refund_counts_on_its_own_day_part_by_part(shop: World) -> None:
+def test_a_refund_counts_on_its_own_day_part_by_part(shop: AwsHarness) -> None:
     buys = Purchase()
     happen(
         shop, ago(40, buys.checkout()), ago(20, buys.refund(3000)), ago(30, buys.refund(1000)), ago(10, buys.refund())
@@ -93,26 +95,26 @@ def test_a_refund_counts_on_its_own_day_part_by_part(shop: World) -> None:
     }
 
 
-def test_money_that_waits_for_a_person_counts_on_the_day_it_came(shop: World) -> None:
+def test_money_that_waits_for_a_person_counts_on_the_day_it_came(shop: AwsHarness) -> None:
     happen(shop, ago(5, Purchase(metadata=metadata(plan_id="gold")).checkout()))
     assert audit(shop).order.status is OrderStatus.REVIEW
     assert report(shop)[date(5), "eur"] == (0, 0, 49, 0)
 
 
-def test_money_is_counted_once_however_often_it_is_reported(shop: World) -> None:
+def test_money_is_counted_once_however_often_it_is_reported(shop: AwsHarness) -> None:
     buys = Purchase(subscription=True)
     again = [{**ago(day, buys.invoice(1)), "id": f"evt_{day}"} for day in (3, 2)]
     happen(shop, ago(3, buys.checkout()), *again, ago(1, buys.link(1)))
     assert sum(values[2] for values in report(shop).values()) == 49
 
 
-def test_money_that_did_not_come_or_was_never_ours_is_not_counted(shop: World) -> None:
+def test_money_that_did_not_come_or_was_never_ours_is_not_counted(shop: AwsHarness) -> None:
     happen(shop, ago(3, Purchase("pending").unpaid()), ago(3, Purchase("elsewhere").refund()))
     happen(shop, ago(2, Purchase("failed").failed()), ago(2, Purchase("foreign").checkout() | {"account": "acct_1"}))
     assert report(shop) == {}
 
 
-def test_a_refund_reported_before_its_sale_counts_once_the_sale_is_known(shop: World) -> None:
+def test_a_refund_reported_before_its_sale_counts_once_the_sale_is_known(shop: AwsHarness) -> None:
     buys = Purchase(subscription=True)
     happen(shop, ago(1, buys.refund(1000)))
     assert report(shop) == {}
@@ -121,7 +123,7 @@ def test_a_refund_reported_before_its_sale_counts_once_the_sale_is_known(shop: W
     assert (found[date(30), "eur"][2:], found[date(1), "eur"][2:]) == ((49, 0), (0, 10))
 
 
-def test_a_page_of_the_report_is_a_query_and_a_batch_whatever_the_size_of_the_table(shop: World) -> None:
+def test_a_page_of_the_report_is_a_query_and_a_batch_whatever_the_size_of_the_table(shop: AwsHarness) -> None:
     from tests.builders.crash import crash_after  # noqa: PLC0415
 
     transaction = shop.adbots.store.transaction()
@@ -134,7 +136,7 @@ def test_a_page_of_the_report_is_a_query_and_a_batch_whatever_the_size_of_the_ta
     assert sorted(calls.names) == ["BatchGetItem", "Query", "Query", "Query"]
 
 
-def test_the_rows_of_money_name_no_person(shop: World) -> None:
+def test_the_rows_of_money_name_no_person(shop: AwsHarness) -> None:
     happen(shop, Purchase().checkout())
     (row,) = rows(shop.env["ADBOTS_TABLE"], "MONEY#")
     assert row.keys() == {"pk", "sk", "kind", "listed_at", "at", "currency", "received", "returned"}
@@ -167,7 +169,7 @@ def test_every_cent_has_its_day_in_any_order_of_events(sums: list[int], months: 
     assert sum(one.received - one.returned for one in found) == payment.amount - payment.amount_refunded
 
 
-def test_days_are_those_of_utc(shop: World) -> None:
+def test_days_are_those_of_utc(shop: AwsHarness) -> None:
     late = datetime(2025, 11, 30, 23, 59, 59, tzinfo=UTC)
     for number, moment in enumerate((late, late + timedelta(seconds=1))):
         event = Purchase(f"u{number}").checkout()

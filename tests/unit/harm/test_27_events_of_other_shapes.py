@@ -17,7 +17,7 @@ from adbot_queue.providers import registry
 from local.settings import ROOT
 from tests.builders import console_world
 from tests.builders.payments import configure
-from tests.builders.world import FakeContext, World, world
+from tests.builders.world import AwsHarness, FakeContext, world
 
 FUNCTIONS = sorted(path.parent.name for path in ROOT.glob("functions/*/app.py"))
 SAMPLES = {path.stem: json.loads(path.read_text()) for path in (ROOT / "events" / "lambda").glob("*.json")}
@@ -119,7 +119,7 @@ def changed(sample: dict[str, Any], *path: str, to: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def on() -> Iterator[World]:
+def on() -> Iterator[AwsHarness]:
     """One AWS for all of the table: what is ignored leaves nothing behind."""
     with world() as made, patch.dict("os.environ", ENVIRONMENT | console_world.ENV):
         aws.sns().create_topic(Name="dead-letters")
@@ -129,11 +129,11 @@ def on() -> Iterator[World]:
         yield made
 
 
-def is_api(on: World, function: str) -> bool:
+def is_api(on: AwsHarness, function: str) -> bool:
     return hasattr(on.app(function), "api") or hasattr(on.app(function), "console")
 
 
-def reported(on: World, function: str, event: Any) -> str:
+def reported(on: AwsHarness, function: str, event: Any) -> str:
     """What a function says to an event; it must neither raise nor answer 5xx."""
     answer = on.app(function).handler(copy.deepcopy(event), FakeContext())
     assert isinstance(answer, dict), answer
@@ -146,7 +146,7 @@ def reported(on: World, function: str, event: Any) -> str:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_an_event_of_another_shape_is_answered_or_ignored_in_words(on: World, function: str) -> None:
+def test_an_event_of_another_shape_is_answered_or_ignored_in_words(on: AwsHarness, function: str) -> None:
     for name, event in {**NO_OBJECTS, **OTHERS}.items():
         answer = on.app(function).handler(copy.deepcopy(event), FakeContext())
         if (function, name) == ("alert", "a message of SNS"):
@@ -162,7 +162,7 @@ def test_an_event_of_another_shape_is_answered_or_ignored_in_words(on: World, fu
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_the_event_of_another_kind_of_function_is_answered_or_ignored_in_words(on: World, function: str) -> None:
+def test_the_event_of_another_kind_of_function_is_answered_or_ignored_in_words(on: AwsHarness, function: str) -> None:
     for event in (HTTP, MESSAGES, STREAM, *([] if function == "outreach" else [TICK])):  # it asks Twilio hourly
         reported(on, function, event)
 
@@ -195,7 +195,7 @@ PLACES: list[tuple[str, ...]] = [
 @pytest.mark.parametrize("sample", API_SAMPLES)
 @pytest.mark.parametrize("place", PLACES, ids=".".join)
 def test_a_request_with_any_part_of_another_kind_is_answered_in_words(
-    on: World, sample: str, place: tuple[str, ...]
+    on: AwsHarness, sample: str, place: tuple[str, ...]
 ) -> None:
     event = SAMPLES[sample]
     if "authorizer" in place and "authorizer" not in event["requestContext"]:
@@ -207,13 +207,13 @@ def test_a_request_with_any_part_of_another_kind_is_answered_in_words(
 @pytest.mark.parametrize(
     "odd", [None, ..., {}, {"jwt": None}, {"jwt": {"claims": None}}, {"lambda": {"sub": "x"}}, "x"]
 )
-def test_a_request_without_an_authorizer_needs_a_token(on: World, odd: Any) -> None:
+def test_a_request_without_an_authorizer_needs_a_token(on: AwsHarness, odd: Any) -> None:
     answer = on.app("adbots").handler(changed(HTTP, "requestContext", "authorizer", to=odd), FakeContext())
     assert answer["statusCode"] == 401
     assert json.loads(answer["body"])["detail"] == "a bearer token is needed"
 
 
-def test_a_missing_path_parameter_is_named(on: World) -> None:
+def test_a_missing_path_parameter_is_named(on: AwsHarness) -> None:
     answer = on.app("adbots").handler({**HTTP, "routeKey": "GET /adbots/{id}"}, FakeContext())
     assert (answer["statusCode"], json.loads(answer["body"])["detail"]) == (400, "pathParameters: id is missing")
 
@@ -224,7 +224,7 @@ CONSUMERS = ["allocate", "settle_payments", "work"]
 @pytest.mark.parametrize("function", CONSUMERS)
 @pytest.mark.parametrize("odd", [{"body": ...}, {"body": None}, {"body": {}}, {"attributes": []}, {"body": 7}], ids=str)
 def test_a_message_that_lacks_what_its_consumer_reads_is_dropped_and_counted(
-    on: World, function: str, odd: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    on: AwsHarness, function: str, odd: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[tuple[str, int]] = []
     monkeypatch.setattr(telemetry, "count", lambda name, value=1: counted.append((name, value)))
@@ -240,7 +240,7 @@ BODIES = ["", "not json", "[" * 20_000, "[]", "null", "7", '"text"', "{}", '{"ev
 
 @pytest.mark.parametrize("function", CONSUMERS)
 def test_a_message_whose_body_cannot_be_read_is_dropped_and_counted(
-    on: World, function: str, monkeypatch: pytest.MonkeyPatch
+    on: AwsHarness, function: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: Counter[str] = Counter()
     monkeypatch.setattr(telemetry, "count", lambda name, value=1: counted.update({name: value}))
@@ -255,13 +255,13 @@ def test_a_message_whose_body_cannot_be_read_is_dropped_and_counted(
 
 
 @pytest.mark.parametrize("function", ["allocate", "settle_payments", "work", "tally", "tally_jobs"])
-def test_an_empty_batch_is_done(on: World, function: str) -> None:
+def test_an_empty_batch_is_done(on: AwsHarness, function: str) -> None:
     assert on.app(function).handler({"Records": []}, FakeContext()) == {"batchItemFailures": []}
 
 
 @pytest.mark.parametrize("function", ["resolve", "reconcile", "sweep", "sweep_jobs"])
 @pytest.mark.parametrize("tick", [{}, TICK, TICK | {"source": "aws.events"}], ids=["empty", "scheduler", "rule"])
-def test_the_tick_of_a_schedule_runs_the_function(on: World, function: str, tick: dict[str, Any]) -> None:
+def test_the_tick_of_a_schedule_runs_the_function(on: AwsHarness, function: str, tick: dict[str, Any]) -> None:
     answer = on.app(function).handler(tick, FakeContext())
     assert "ignored" not in answer
     assert "statusCode" not in answer

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from adbot_queue.analytics.jobs.analytics_track import Track
 from adbot_queue.analytics.model import MAX_ARTICLE_ID, article_of
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 UNREADABLE = [
     "blog/2026/x",
@@ -58,7 +58,7 @@ def test_an_event_may_name_no_article() -> None:
     assert article_of({"article_id": None}) is None
 
 
-def test_the_api_refuses_an_article_that_no_path_can_name(on_aws: World) -> None:
+def test_the_api_refuses_an_article_that_no_path_can_name(on_aws: AwsHarness) -> None:
     found = {}
     for article_id in UNREADABLE:
         job = {"type": "rebuild-article-stats", "payload": {"article_id": article_id}}
@@ -67,7 +67,7 @@ def test_the_api_refuses_an_article_that_no_path_can_name(on_aws: World) -> None
     assert set(map(str, found.values())) == {str((422, ["payload.article_id"]))}
 
 
-def test_the_api_looks_for_an_article_under_the_id_that_was_taken(on_aws: World) -> None:
+def test_the_api_looks_for_an_article_under_the_id_that_was_taken(on_aws: AwsHarness) -> None:
     for article_id in READABLE:
         asked = on_aws.http("insights", "GET /articles/{id}/stats", role="viewer", id=article_id)
         assert "nothing was counted of such an article" in asked.json["detail"], article_id

@@ -14,21 +14,21 @@ from hypothesis import strategies as st
 from adbot_queue.messaging.model import MAX_HISTORY, Delivery, DeliveryEvent, DeliveryReport, DeliveryStatus
 from local.stand_ins import sendgrid_events
 from tests.builders.payments import SENDGRID_KEY, configure, empty, rows
-from tests.builders.world import World, world
+from tests.builders.world import AwsHarness, world
 
 COPIES = 2 * MAX_HISTORY
 FIRST = DeliveryEvent("e-0", DeliveryStatus.DEFERRED, 1000, "4.2.2")
 
 
 @pytest.fixture(scope="module")
-def on() -> Iterator[World]:
+def on() -> Iterator[AwsHarness]:
     with world() as made:
         configure()
         yield made
 
 
 @pytest.fixture(autouse=True)
-def _empty(on: World) -> None:
+def _empty(on: AwsHarness) -> None:
     empty()
 
 
@@ -82,7 +82,7 @@ def test_in_whatever_order_and_under_whatever_ids_repetitions_change_nothing(sai
     assert known().updated(reports).updated(repeated) == known().updated(reports)
 
 
-def test_sendgrids_copies_are_one_report_and_are_not_written_again(on: World) -> None:
+def test_sendgrids_copies_are_one_report_and_are_not_written_again(on: AwsHarness) -> None:
     event = {"email": "cara@example.com", "job": "job-1", "key": "job-1", "sg_message_id": "m-1"}
 
     def post(status: str, at: int, number: int) -> None:

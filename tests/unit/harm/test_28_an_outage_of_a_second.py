@@ -28,7 +28,7 @@ from adbot_queue.jobs.service import Enqueued, JobRequest
 from tests.builders.calls import _Raw
 from tests.builders.effects import charging, new_provider
 from tests.builders.jobs import known_types
-from tests.builders.world import FakeContext, World
+from tests.builders.world import AwsHarness, FakeContext
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -111,7 +111,7 @@ def outage_of(*clients: Any, **how: Any) -> Iterator[Outage]:
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 429])
-def test_an_outage_costs_a_job_no_attempt(on_aws: World, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+def test_an_outage_costs_a_job_no_attempt(on_aws: AwsHarness, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     monkeypatch.setenv("JOB_QUEUE", "money")
     monkeypatch.setenv("JOB_BATCH", "10")
     provider = new_provider()
@@ -131,7 +131,7 @@ def test_an_outage_costs_a_job_no_attempt(on_aws: World, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("status", [500, 503])
-def test_an_outage_reaches_no_caller_of_the_api(on_aws: World, status: int) -> None:
+def test_an_outage_reaches_no_caller_of_the_api(on_aws: AwsHarness, status: int) -> None:
     on_aws.pool()
     with outage_of(aws.dynamodb(), aws.sqs(), aws.secrets_manager(), status=status) as outage:
         bought = on_aws.http(
@@ -145,7 +145,7 @@ def test_an_outage_reaches_no_caller_of_the_api(on_aws: World, status: int) -> N
     assert outage.attempts >= 2
 
 
-def test_a_service_that_hangs_is_asked_twice_and_then_given_up(on_aws: World) -> None:
+def test_a_service_that_hangs_is_asked_twice_and_then_given_up(on_aws: AwsHarness) -> None:
     error = ReadTimeoutError(endpoint_url="https://dynamodb")
     with outage_of(aws.dynamodb(), error=error, seconds=1e9) as outage, pytest.raises(ReadTimeoutError):
         aws.dynamodb().get_item(TableName=on_aws.env["ADBOTS_TABLE"], Key={"pk": {"S": "a"}, "sk": {"S": "b"}})
@@ -153,7 +153,7 @@ def test_a_service_that_hangs_is_asked_twice_and_then_given_up(on_aws: World) ->
     assert outage.attempts == 2
 
 
-def test_an_error_that_stays_is_not_repeated(on_aws: World) -> None:
+def test_an_error_that_stays_is_not_repeated(on_aws: AwsHarness) -> None:
     with outage_of(aws.dynamodb(), status=400, seconds=1e9) as outage, pytest.raises(Exception, match="InternalServer"):
         aws.dynamodb().get_item(TableName=on_aws.env["ADBOTS_TABLE"], Key={"pk": {"S": "a"}, "sk": {"S": "b"}})
     assert outage.attempts == patience.ATTEMPTS  # the code says that it passes, whatever the status

@@ -20,14 +20,14 @@ from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.jobs import Jobs
 from tests.builders.payments import empty
 from tests.builders.processors import failure, run
-from tests.builders.world import Answer, World
+from tests.builders.world import Answer, AwsHarness
 
 CARA = {"email": "cara@example.com", "groups": ["customer", "viewer"]}
 SIGN_IN = "https://bots.example.com/sign-in"
 
 
 @pytest.fixture(scope="module")
-def people(_one_world: World) -> str:
+def people(_one_world: AwsHarness) -> str:
     """A pool takes moto two seconds: the tests share it."""
     cognito = aws.cognito()
     pool: str = cognito.create_user_pool(
@@ -50,7 +50,7 @@ def pool(people: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def jobs(_one_world: World, pool: str) -> Jobs:
+def jobs(_one_world: AwsHarness, pool: str) -> Jobs:
     return Jobs(_one_world)
 
 

@@ -26,7 +26,7 @@ from adbot_queue.jobs.model import Job, JobState
 from examples import http_receiver
 from tests.builders.jobs import Jobs
 from tests.builders.receiver import Receiver, only_loopback, receiving
-from tests.builders.world import ADMIN, World
+from tests.builders.world import ADMIN, AwsHarness
 
 SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cy0wMTIzNDU2Nzg5"
 SECRETS = {"Authorization": "Bearer t0ken", "cookie": "sid=t0ken", "X-Api-Key": "t0ken"}
@@ -39,7 +39,7 @@ def _no_sockets() -> Iterator[None]:
 
 
 @pytest.fixture
-def receiver(on_aws: World) -> Iterator[Receiver]:
+def receiver(on_aws: AwsHarness) -> Iterator[Receiver]:
     manager, kept = aws.secrets_manager(), json.dumps({"current": SECRET})
     try:
         manager.create_secret(Name="webhook", SecretString=kept)
@@ -51,7 +51,7 @@ def receiver(on_aws: World) -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def jobs(on_aws: World) -> Jobs:
+def jobs(on_aws: AwsHarness) -> Jobs:
     made = Jobs(on_aws)
     made.clock.now = round(time.time() * 1000)  # receivers look at their clock
     return made

@@ -24,7 +24,7 @@ from tests.builders.crash import Killed, before_transactions, busy_parents, cras
 from tests.builders.effects import Provider, charging, new_provider
 from tests.builders.jobs import Jobs, known_types
 from tests.builders.payments import rows
-from tests.builders.world import ADMIN, World, empty
+from tests.builders.world import ADMIN, AwsHarness, empty
 
 pytestmark = pytest.mark.long
 
@@ -217,7 +217,7 @@ class Delivery(BaseModel):
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_a_crash_after_any_call_loses_nothing_and_repeats_nothing(on_aws: World, name: str) -> None:
+def test_a_crash_after_any_call_loses_nothing_and_repeats_nothing(on_aws: AwsHarness, name: str) -> None:
     story = STORIES[name]
     jobs, provider = fresh(on_aws)
     story.before(jobs)
@@ -240,7 +240,7 @@ def test_a_crash_after_any_call_loses_nothing_and_repeats_nothing(on_aws: World,
         assert outcome(jobs, provider) == expected, f"died after call {call}, {calls.names[call - 1]}"
 
 
-def fresh(world: World) -> tuple[Jobs, Provider]:
+def fresh(world: AwsHarness) -> tuple[Jobs, Provider]:
     """An empty platform."""
     empty()
     jobs = Jobs(world)

@@ -14,7 +14,7 @@ from adbot_queue.jobs import job_queues, job_types
 from adbot_queue.jobs.enqueue.request import check_payload
 from local import lint
 from tests.builders.effects import charging
-from tests.builders.world import ROOT, World
+from tests.builders.world import ROOT, AwsHarness
 
 PUBLIC = [known.name for known in job_types.public()]
 
@@ -63,7 +63,7 @@ def test_the_names_are_known_without_importing_a_type() -> None:
     assert said.stdout.strip() == "True []"
 
 
-def test_the_types_are_listed_with_schema_example_and_what_is_missing(on_aws: World) -> None:
+def test_the_types_are_listed_with_schema_example_and_what_is_missing(on_aws: AwsHarness) -> None:
     listed = on_aws.http("jobs", "GET /job-types", role="viewer").json["items"]
 
     assert [one["type"] for one in listed] == PUBLIC
@@ -76,7 +76,7 @@ def test_the_types_are_listed_with_schema_example_and_what_is_missing(on_aws: Wo
     assert {one["type"]: one["cancellable"] for one in listed}["refund-process"]
 
 
-def test_customers_do_not_see_the_types(on_aws: World) -> None:
+def test_customers_do_not_see_the_types(on_aws: AwsHarness) -> None:
     assert on_aws.http("jobs", "GET /job-types", role="customer").status == 403
 
 

@@ -23,7 +23,7 @@ from tests.builders import long_work
 from tests.builders.crash import Killed, crash_after, every_call, sent_twice
 from tests.builders.jobs import Jobs, known_types
 from tests.builders.long_work import CountItems, Script, counting_items, new_script, times
-from tests.builders.world import ADMIN, World, empty
+from tests.builders.world import ADMIN, AwsHarness, empty
 
 ITEMS = 10
 ONCE = dict.fromkeys(range(ITEMS), 1)
@@ -31,7 +31,7 @@ ATTEMPTS = 3
 
 
 @pytest.fixture(autouse=True)
-def _declared(on_aws: World) -> Iterator[None]:
+def _declared(on_aws: AwsHarness) -> Iterator[None]:
     """Two queues are swept in a sixth of the time."""
     few = {name: job_queues.QUEUES[name] for name in ("money", "maintenance")}
     with (
@@ -42,7 +42,7 @@ def _declared(on_aws: World) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def script(on_aws: World) -> Script:
+def script(on_aws: AwsHarness) -> Script:
     return new_script(on_aws)
 
 
@@ -170,7 +170,7 @@ def test_as_many_items_are_allowed_as_may_follow_each_other(rate: float) -> None
 
 @pytest.mark.long
 @pytest.mark.parametrize("size", [3, 10])
-def test_a_kill_after_any_call_loses_nothing_and_repeats_nothing(on_aws: World, size: int) -> None:
+def test_a_kill_after_any_call_loses_nothing_and_repeats_nothing(on_aws: AwsHarness, size: int) -> None:
     def fresh() -> Jobs:
         empty()
         new_script(on_aws)
@@ -452,7 +452,7 @@ def test_a_slice_that_changes_nothing_is_not_written(jobs: Jobs, monkeypatch: py
     assert "TransactWriteItems" not in calls.names
 
 
-def test_long_running_jobs_are_listed_newest_first(jobs: Jobs, on_aws: World) -> None:
+def test_long_running_jobs_are_listed_newest_first(jobs: Jobs, on_aws: AwsHarness) -> None:
     made = []
     for _ in range(3):
         jobs.advance(1)
@@ -466,7 +466,7 @@ def test_long_running_jobs_are_listed_newest_first(jobs: Jobs, on_aws: World) ->
     assert (first.json["items"][0]["progress"]["done"], rest.json["next"]) == (10, None)
 
 
-def test_only_long_running_jobs_can_be_listed_without_a_queue(on_aws: World) -> None:
+def test_only_long_running_jobs_can_be_listed_without_a_queue(on_aws: AwsHarness) -> None:
     for query in ({}, {"long": "false"}):
         refused = on_aws.http("jobs", "GET /jobs", role="viewer", query=query)
         assert (refused.status, refused.json["errors"][0]["field"]) == (422, "long")

@@ -25,7 +25,7 @@ from adbot_queue.jobs.model import Job, JobState
 from tests.builders.dead_letters import DeadLetterHarness
 from tests.builders.jobs import Jobs
 from tests.builders.receiver import Receiver, only_loopback, receiving
-from tests.builders.world import ADMIN, World
+from tests.builders.world import ADMIN, AwsHarness
 
 CURRENT, PREVIOUS = "C" * 64, "whsec_" + base64.b64encode(b"p" * 32).decode()
 
@@ -37,7 +37,7 @@ def _no_sockets() -> Iterator[None]:
 
 
 @pytest.fixture
-def receiver(on_aws: World) -> Iterator[Receiver]:
+def receiver(on_aws: AwsHarness) -> Iterator[Receiver]:
     keep("current", CURRENT)
     with receiving() as made, patch.object(outbound, "from_env", lambda: Outbound(receivers=made.names)):
         yield made
@@ -198,7 +198,7 @@ def test_a_name_that_turns_out_to_be_private_is_the_end_of_it(jobs: Jobs, receiv
 
 
 @pytest.mark.parametrize("url", ["http://example.com/", "https://127.0.0.1/", "https://localhost/", "nonsense"])
-def test_an_unusable_webhook_address_is_refused_when_the_job_is_enqueued(on_aws: World, url: str) -> None:
+def test_an_unusable_webhook_address_is_refused_when_the_job_is_enqueued(on_aws: AwsHarness, url: str) -> None:
     with pytest.raises(Invalid) as refused:
         check_url(url)
     assert [error.field for error in refused.value.errors] == ["webhook_url"]

@@ -24,7 +24,7 @@ from tests.builders.crash import sent_twice
 from tests.builders.effects import Provider, charging
 from tests.builders.jobs import Jobs, known_types
 from tests.builders.payments import failing
-from tests.builders.world import ADMIN, World
+from tests.builders.world import ADMIN, AwsHarness
 
 
 def test_a_job_is_enqueued_run_and_has_its_result(jobs: Jobs, provider: Provider) -> None:
@@ -362,7 +362,7 @@ def test_a_users_burst_is_limited_with_a_retry_after(jobs: Jobs) -> None:
     assert caught.value.headers["ratelimit-remaining"] == "0"
 
 
-def test_when_the_queue_refuses_the_request_executes_the_job_and_says_so(jobs: Jobs, on_aws: World) -> None:
+def test_when_the_queue_refuses_the_request_executes_the_job_and_says_so(jobs: Jobs, on_aws: AwsHarness) -> None:
     with failing(aws.sqs(), "SendMessage"):
         job = jobs.enqueue("charge")
 

@@ -30,7 +30,7 @@ from adbot_queue.jobs.worker.worker import LEASE_MARGIN_MS, JobMessage
 from tests.builders.effects import charging, new_provider
 from tests.builders.jobs import Jobs, known_types
 from tests.builders.sqs import FakeSqs
-from tests.builders.world import ADMIN, World
+from tests.builders.world import ADMIN, AwsHarness
 
 ATTEMPTS = 3  # of the queue `email`
 LEASE_MS = 20_000 + LEASE_MARGIN_MS
@@ -83,7 +83,7 @@ class Simple:
 class Platform(RuleBasedStateMachine):
     """The real one and the model, side by side."""
 
-    on: World
+    on: AwsHarness
     changed = False
     ids = Bundle("ids")
     claims = Bundle("claims")
@@ -299,7 +299,7 @@ FEW = settings(
 
 
 @pytest.fixture(autouse=True)
-def on_one_queue(on_aws: World) -> Iterator[None]:
+def on_one_queue(on_aws: AwsHarness) -> Iterator[None]:
     Platform.on = on_aws
     with (
         patch.dict(job_queues.QUEUES, {"email": job_queues.QUEUES["email"]}, clear=True),

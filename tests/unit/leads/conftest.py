@@ -6,11 +6,11 @@ import pytest
 
 from tests.builders.leads import LeadsApi, Team
 from tests.builders.payments import configure
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 
 @pytest.fixture
-def team(on_aws: World) -> Team:
+def team(on_aws: AwsHarness) -> Team:
     """A user, a client and a project, by a clock that the test owns."""
     made = Team()
     made.user()
@@ -18,7 +18,7 @@ def team(on_aws: World) -> Team:
 
 
 @pytest.fixture
-def api(on_aws: World) -> LeadsApi:
+def api(on_aws: AwsHarness) -> LeadsApi:
     """The API, with a client."""
     configure()
     made = LeadsApi(on_aws)

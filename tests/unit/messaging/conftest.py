@@ -8,7 +8,7 @@ import pytest
 
 from adbot_queue.core import telemetry
 from tests.builders.payments import configure, empty
-from tests.builders.world import World, world
+from tests.builders.world import AwsHarness, world
 
 
 @pytest.fixture(autouse=True)
@@ -18,14 +18,14 @@ def _metrics(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def _one_world() -> Iterator[World]:
+def _one_world() -> Iterator[AwsHarness]:
     with world() as made:
         configure()
         yield made
 
 
 @pytest.fixture
-def aws_with_secrets(_one_world: World) -> World:
+def aws_with_secrets(_one_world: AwsHarness) -> AwsHarness:
     """The project, with nothing in its tables."""
     empty()
     return _one_world

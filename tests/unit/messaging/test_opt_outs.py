@@ -14,7 +14,7 @@ from local.stand_ins import whatsapp
 from tests.builders.payments import configure, empty
 from tests.builders.processors import failure, run
 from tests.builders.providers import Peers, connect
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 CARA, USER = "+4915112345678", "DE.13491208655302741918"
 JOBS: dict[str, dict[str, Any]] = {
@@ -24,7 +24,7 @@ JOBS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def peers(aws_with_secrets: World, monkeypatch: pytest.MonkeyPatch) -> Peers:
+def peers(aws_with_secrets: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> Peers:
     configure()
     return connect(monkeypatch)
 

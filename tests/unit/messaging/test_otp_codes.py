@@ -20,20 +20,20 @@ from adbot_queue.messaging.otp_codes import LIFE_MS, MAX_TRIES, Codes, Supersede
 from tests.builders.clocks import FakeClock
 from tests.builders.crash import Killed, crash_after
 from tests.builders.payments import empty, rows
-from tests.builders.world import World, world
+from tests.builders.world import AwsHarness, world
 
 PHONE = "+4915112345678"
 WRONG = "wrong!"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def on() -> Iterator[World]:
+def on() -> Iterator[AwsHarness]:
     with world() as made:
         yield made
 
 
 @pytest.fixture(autouse=True)
-def _empty(on: World) -> None:
+def _empty(on: AwsHarness) -> None:
     empty()
 
 
@@ -42,14 +42,14 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-def codes_of(on: World, clock: FakeClock, drawn: Callable[[], str] | None = None) -> Codes:
+def codes_of(on: AwsHarness, clock: FakeClock, drawn: Callable[[], str] | None = None) -> Codes:
     numbers = itertools.count(1)
     draw = drawn or (lambda: f"{next(numbers):06d}")
     return Codes(aws.dynamodb(), on.env["SYSTEM_TABLE"], lambda: b"pepper", clock, draw)
 
 
 @pytest.fixture
-def kept(on: World, clock: FakeClock) -> Codes:
+def kept(on: AwsHarness, clock: FakeClock) -> Codes:
     return codes_of(on, clock)
 
 
@@ -80,7 +80,7 @@ class Simple:
 class Otp(RuleBasedStateMachine):
     """Two recipients, asked for, sent, guessed at and left lying in any order."""
 
-    on: World
+    on: AwsHarness
 
     @initialize()
     def begin(self) -> None:
@@ -149,7 +149,7 @@ class Otp(RuleBasedStateMachine):
         assert all(PHONE[1:] not in row["pk"] for row in kept)
 
 
-def test_whatever_happens_in_whatever_order_a_code_is_good_once_and_only_while_it_should_be(on: World) -> None:
+def test_whatever_happens_in_whatever_order_a_code_is_good_once_and_only_while_it_should_be(on: AwsHarness) -> None:
     Otp.on = on
     run_state_machine_as_test(
         Otp,
@@ -194,7 +194,7 @@ def test_a_right_guess_for_a_code_that_is_replaced_meanwhile_is_not_good(kept: C
         assert not kept.use(name, code)
 
 
-def test_guesses_at_the_same_time_spend_a_try_each(on: World, kept: Codes, name: str) -> None:
+def test_guesses_at_the_same_time_spend_a_try_each(on: AwsHarness, kept: Codes, name: str) -> None:
     code = sent(kept, name)
     guesses = [threading.Thread(target=kept.use, args=(name, WRONG)) for _ in range(MAX_TRIES)]
     for guess in guesses:
@@ -207,7 +207,7 @@ def test_guesses_at_the_same_time_spend_a_try_each(on: World, kept: Codes, name:
 
 
 def test_who_dies_after_a_right_guess_has_used_the_code_or_spent_a_try_and_nothing_else(
-    on: World, kept: Codes, name: str
+    on: AwsHarness, kept: Codes, name: str
 ) -> None:
     for number, (tries, used) in {1: (1, False), 2: (1, True)}.items():
         code = sent(kept, name, str(number))
@@ -227,7 +227,7 @@ def test_a_repeated_attempt_draws_another_code_and_gives_no_more_tries(kept: Cod
     assert kept.use(name, second)
 
 
-def test_names_differ_in_each_part_and_by_pepper(on: World, kept: Codes, clock: FakeClock) -> None:
+def test_names_differ_in_each_part_and_by_pepper(on: AwsHarness, kept: Codes, clock: FakeClock) -> None:
     peppered = Codes(aws.dynamodb(), on.env["SYSTEM_TABLE"], lambda: b"other", clock)
     names = [
         kept.name("", "login", PHONE),
@@ -247,7 +247,7 @@ def test_codes_are_six_digits_leading_zeros_included(monkeypatch: pytest.MonkeyP
     assert asked == [1_000_000]
 
 
-def test_the_item_goes_when_its_time_is_over(on: World, kept: Codes, name: str, clock: FakeClock) -> None:
+def test_the_item_goes_when_its_time_is_over(on: AwsHarness, kept: Codes, name: str, clock: FakeClock) -> None:
     kept.open(name, "1", PHONE)
     (row,) = rows(on.env["SYSTEM_TABLE"], "OTP#")
 

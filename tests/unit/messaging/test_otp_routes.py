@@ -23,25 +23,25 @@ from local.stand_ins import twilio
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure, empty, rows, secret
 from tests.builders.providers import Peers, connect
-from tests.builders.world import Answer, World, world
+from tests.builders.world import Answer, AwsHarness, world
 
 phones = (f"+49151{number:08d}" for number in itertools.count(1))
 
 
 @pytest.fixture(scope="module")
-def on() -> Iterator[World]:
+def on() -> Iterator[AwsHarness]:
     with world() as made:
         configure()
         yield made
 
 
 @pytest.fixture
-def peers(monkeypatch: pytest.MonkeyPatch, on: World) -> Peers:
+def peers(monkeypatch: pytest.MonkeyPatch, on: AwsHarness) -> Peers:
     return connect(monkeypatch)
 
 
 @pytest.fixture
-def jobs(on: World, peers: Peers, monkeypatch: pytest.MonkeyPatch) -> Jobs:
+def jobs(on: AwsHarness, peers: Peers, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     """The platform, and the codes on the same clock."""
     empty()
     made = Jobs(on)
@@ -57,11 +57,13 @@ def phone() -> str:
     return next(phones)
 
 
-def ask(on: World, phone: str, purpose: str = "login", role: str = "admin", user: str = "ada") -> Answer:
+def ask(on: AwsHarness, phone: str, purpose: str = "login", role: str = "admin", user: str = "ada") -> Answer:
     return on.http("otp", "POST /otp", role=role, user=user, body={"to": phone, "purpose": purpose})
 
 
-def verify(on: World, phone: str, code: str, purpose: str = "login", role: str = "admin", user: str = "ada") -> Answer:
+def verify(
+    on: AwsHarness, phone: str, code: str, purpose: str = "login", role: str = "admin", user: str = "ada"
+) -> Answer:
     body = {"to": phone, "purpose": purpose, "code": code}
     return on.http("otp", "POST /otp/verify", role=role, user=user, body=body)
 
@@ -77,7 +79,7 @@ def wrong(code: str) -> str:
     return f"{(int(code) + 1) % 1_000_000:06d}"
 
 
-def test_a_code_is_asked_for_sent_and_used_once(on: World, jobs: Jobs, peers: Peers, phone: str) -> None:
+def test_a_code_is_asked_for_sent_and_used_once(on: AwsHarness, jobs: Jobs, peers: Peers, phone: str) -> None:
     answer = ask(on, phone)
 
     assert answer.status == 202
@@ -93,7 +95,7 @@ def test_a_code_is_asked_for_sent_and_used_once(on: World, jobs: Jobs, peers: Pe
 
 
 def test_neither_job_nor_log_nor_ledger_knows_the_code_or_the_phone(
-    on: World, jobs: Jobs, peers: Peers, phone: str, capsys: pytest.CaptureFixture[str]
+    on: AwsHarness, jobs: Jobs, peers: Peers, phone: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log, (handler,) = io.StringIO(), telemetry.logger.handlers
     telemetry.logger.setLevel("DEBUG")
@@ -126,7 +128,7 @@ def test_neither_job_nor_log_nor_ledger_knows_the_code_or_the_phone(
 @pytest.mark.parametrize(
     "case", ["wrong", "never asked for", "another purpose", "another phone", "too old", "no tries"]
 )
-def test_every_no_is_the_same_no(on: World, jobs: Jobs, peers: Peers, phone: str, case: str) -> None:
+def test_every_no_is_the_same_no(on: AwsHarness, jobs: Jobs, peers: Peers, phone: str, case: str) -> None:
     reference = verify(on, next(phones), "123456")
     asked = phone if case != "never asked for" else next(phones)
     ask(on, asked)
@@ -149,7 +151,7 @@ def test_every_no_is_the_same_no(on: World, jobs: Jobs, peers: Peers, phone: str
     assert answer.fields == ["code"]
 
 
-def test_a_code_belongs_to_the_customer_who_asked_for_it(on: World, jobs: Jobs, peers: Peers, phone: str) -> None:
+def test_a_code_belongs_to_the_customer_who_asked_for_it(on: AwsHarness, jobs: Jobs, peers: Peers, phone: str) -> None:
     ask(on, phone, role="customer", user="cara")
     jobs.drain("codes")
     code = code_of(peers)
@@ -160,14 +162,14 @@ def test_a_code_belongs_to_the_customer_who_asked_for_it(on: World, jobs: Jobs, 
 
 
 def test_what_one_program_of_the_staff_asked_for_another_one_checks(
-    on: World, jobs: Jobs, peers: Peers, phone: str
+    on: AwsHarness, jobs: Jobs, peers: Peers, phone: str
 ) -> None:
     ask(on, phone, role="admin", user="shop")
     jobs.drain("codes")
     assert verify(on, phone, code_of(peers), role="owner", user="desk").status == 200
 
 
-def test_a_newer_code_makes_the_one_before_worthless(on: World, jobs: Jobs, peers: Peers, phone: str) -> None:
+def test_a_newer_code_makes_the_one_before_worthless(on: AwsHarness, jobs: Jobs, peers: Peers, phone: str) -> None:
     ask(on, phone)
     jobs.drain("codes")
     jobs.advance(60)
@@ -179,7 +181,9 @@ def test_a_newer_code_makes_the_one_before_worthless(on: World, jobs: Jobs, peer
     assert verify(on, phone, code_of(peers, 1)).status == 200
 
 
-def test_a_phone_gets_one_code_a_minute_and_never_more_than_five_in_an_hour(on: World, jobs: Jobs, phone: str) -> None:
+def test_a_phone_gets_one_code_a_minute_and_never_more_than_five_in_an_hour(
+    on: AwsHarness, jobs: Jobs, phone: str
+) -> None:
     sent: list[int] = []
     began = jobs.clock.now
     while jobs.clock.now < began + 3 * 3_600_000:
@@ -197,7 +201,7 @@ def test_a_phone_gets_one_code_a_minute_and_never_more_than_five_in_an_hour(on: 
     assert len(sent) > 6
 
 
-def test_a_customer_may_ask_for_ten_codes_in_an_hour_to_whatever_phones(on: World, jobs: Jobs) -> None:
+def test_a_customer_may_ask_for_ten_codes_in_an_hour_to_whatever_phones(on: AwsHarness, jobs: Jobs) -> None:
     sent = 0
     for _ in range(60):
         sent += ask(on, next(phones), role="customer", user="mallory").status == 202
@@ -208,7 +212,7 @@ def test_a_customer_may_ask_for_ten_codes_in_an_hour_to_whatever_phones(on: Worl
 
 
 def test_a_message_whose_answer_was_lost_is_followed_by_another_one_and_the_last_one_counts(
-    on: World, jobs: Jobs, peers: Peers, phone: str, monkeypatch: pytest.MonkeyPatch
+    on: AwsHarness, jobs: Jobs, peers: Peers, phone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create = peers.stand_ins.twilio._create
     lost = [True]
@@ -233,7 +237,7 @@ def test_a_message_whose_answer_was_lost_is_followed_by_another_one_and_the_last
 
 
 def test_a_code_whose_time_is_over_before_it_could_be_sent_is_not_sent(
-    on: World, jobs: Jobs, peers: Peers, phone: str
+    on: AwsHarness, jobs: Jobs, peers: Peers, phone: str
 ) -> None:
     job = ask(on, phone).json["job_id"]
     jobs.advance(LIFE_MS / 1000)
@@ -245,7 +249,7 @@ def test_a_code_whose_time_is_over_before_it_could_be_sent_is_not_sent(
     assert peers.texts == []
 
 
-def test_a_code_that_was_asked_for_anew_is_not_sent(on: World, jobs: Jobs, peers: Peers, phone: str) -> None:
+def test_a_code_that_was_asked_for_anew_is_not_sent(on: AwsHarness, jobs: Jobs, peers: Peers, phone: str) -> None:
     before = ask(on, phone).json["job_id"]
     jobs.advance(60)
     ask(on, phone)
@@ -256,7 +260,7 @@ def test_a_code_that_was_asked_for_anew_is_not_sent(on: World, jobs: Jobs, peers
 
 
 def test_the_message_waits_at_twilio_no_longer_than_the_code_is_good(
-    on: World, jobs: Jobs, peers: Peers, phone: str, monkeypatch: pytest.MonkeyPatch
+    on: AwsHarness, jobs: Jobs, peers: Peers, phone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forms: list[dict[str, str]] = []
     monkeypatch.setattr(
@@ -271,7 +275,7 @@ def test_the_message_waits_at_twilio_no_longer_than_the_code_is_good(
 
 
 def test_the_caller_does_not_learn_that_twilio_refuses_a_number(
-    on: World, jobs: Jobs, phone: str, monkeypatch: pytest.MonkeyPatch
+    on: AwsHarness, jobs: Jobs, phone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(twilio.REFUSED, gone := next(phones), twilio.REFUSED["+15005550001"])
     invalid, valid = ask(on, gone), ask(on, phone)
@@ -286,7 +290,7 @@ def test_the_caller_does_not_learn_that_twilio_refuses_a_number(
 
 
 def test_without_credentials_of_twilio_no_code_is_promised_and_no_token_spent(
-    on: World, jobs: Jobs, phone: str
+    on: AwsHarness, jobs: Jobs, phone: str
 ) -> None:
     with secret("twilio", '{"account_sid": "AC1", "auth_token": ""}'):
         answer = ask(on, phone)
@@ -295,7 +299,7 @@ def test_without_credentials_of_twilio_no_code_is_promised_and_no_token_spent(
     assert ask(on, phone).status == 202
 
 
-def test_without_a_pepper_no_code_is_promised(on: World, jobs: Jobs, phone: str) -> None:
+def test_without_a_pepper_no_code_is_promised(on: AwsHarness, jobs: Jobs, phone: str) -> None:
     with secret("otp", "{}"):
         for answer in (ask(on, phone), verify(on, phone, "123456")):
             assert (answer.status, answer.problem) == (503, "not-configured")
@@ -311,17 +315,19 @@ def test_without_a_pepper_no_code_is_promised(on: World, jobs: Jobs, phone: str)
         ({"to": "+4915112345678", "purpose": "login", "text": "mine"}, "text"),
     ],
 )
-def test_what_breaks_a_rule_is_refused_and_the_field_is_named(on: World, jobs: Jobs, body: Any, field: str) -> None:
+def test_what_breaks_a_rule_is_refused_and_the_field_is_named(
+    on: AwsHarness, jobs: Jobs, body: Any, field: str
+) -> None:
     answer = on.http("otp", "POST /otp", role="admin", body=body)
     assert (answer.status, answer.fields) == (422, [field])
 
 
 @pytest.mark.parametrize("code", ["12345", "1234567", "12345x", "\uff11\uff12\uff13\uff14\uff15\uff16"])
-def test_a_code_is_six_digits(on: World, jobs: Jobs, phone: str, code: str) -> None:
+def test_a_code_is_six_digits(on: AwsHarness, jobs: Jobs, phone: str, code: str) -> None:
     assert verify(on, phone, code).fields == ["code"]
 
 
-def test_callers_cannot_enqueue_the_job(on: World, jobs: Jobs) -> None:
+def test_callers_cannot_enqueue_the_job(on: AwsHarness, jobs: Jobs) -> None:
     body = {"type": "send-otp", "payload": {"otp": "x", "issue": "1"}}
     answer = on.http("jobs", "POST /jobs", role="owner", body=body)
     assert (answer.status, answer.fields) == (422, ["type"])

@@ -24,7 +24,7 @@ from tests.builders.clocks import NOW, FakeClock
 from tests.builders.payments import configure, empty, rows, secret
 from tests.builders.processors import run
 from tests.builders.providers import Peers, connect
-from tests.builders.world import Answer, World, world
+from tests.builders.world import Answer, AwsHarness, world
 
 TOKEN = "1" * 32
 SID = f"SM{'5' * 32}"
@@ -34,20 +34,20 @@ sids = (f"SM{number:032x}" for number in itertools.count())
 
 
 @pytest.fixture(scope="module", autouse=True)
-def on() -> Iterator[World]:
+def on() -> Iterator[AwsHarness]:
     with world() as made:
         configure()
         yield made
 
 
 @pytest.fixture(autouse=True)
-def _empty(on: World) -> None:
+def _empty(on: AwsHarness) -> None:
     empty()
     telemetry.metrics.clear_metrics()
 
 
 @pytest.fixture
-def peers(monkeypatch: pytest.MonkeyPatch, on: World) -> Peers:
+def peers(monkeypatch: pytest.MonkeyPatch, on: AwsHarness) -> Peers:
     monkeypatch.setattr(telemetry, "flush", lambda: None)
     monkeypatch.setattr(telemetry.metrics.provider, "namespace", "AdBotQueue")
     made = connect(monkeypatch)
@@ -57,7 +57,7 @@ def peers(monkeypatch: pytest.MonkeyPatch, on: World) -> Peers:
     return made
 
 
-def post(on: World, body: str, signed: str | None, query: str = urlencode(ABOUT)) -> Answer:
+def post(on: AwsHarness, body: str, signed: str | None, query: str = urlencode(ABOUT)) -> Answer:
     """As an HTTP API hands over a form: base64."""
     return on.http(
         "delivery",
@@ -69,13 +69,13 @@ def post(on: World, body: str, signed: str | None, query: str = urlencode(ABOUT)
     )
 
 
-def report(on: World, state: str = "sent", query: str = urlencode(ABOUT), **fields: str) -> Answer:
+def report(on: AwsHarness, state: str = "sent", query: str = urlencode(ABOUT), **fields: str) -> Answer:
     form = {"MessageSid": SID, "MessageStatus": state, "To": "+4915112345678"} | fields
     url = f"https://api.example.com/webhooks/twilio{'?' if query else ''}{query}"
     return post(on, urlencode(form), signature(url, form, TOKEN), query)
 
 
-def shown(on: World, message: str = SID) -> Any:
+def shown(on: AwsHarness, message: str = SID) -> Any:
     return on.http("delivery", "GET /messages/{id}", role="viewer", id=message).json
 
 
@@ -102,14 +102,14 @@ def test_the_signature_is_the_one_that_twilio_documents(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("signed", [None, "", "nonsense", "grüße", signature("https://evil.example", {}, TOKEN)])
-def test_what_twilio_did_not_sign_is_refused_and_changes_nothing(on: World, signed: str | None) -> None:
+def test_what_twilio_did_not_sign_is_refused_and_changes_nothing(on: AwsHarness, signed: str | None) -> None:
     answer = post(on, urlencode({"MessageSid": SID, "MessageStatus": "delivered"}), signed)
 
     assert (answer.status, answer.problem) == (400, "bad-signature")
     assert on.http("delivery", "GET /messages/{id}", role="viewer", id=SID).status == 404
 
 
-def test_the_signature_covers_job_and_state(on: World) -> None:
+def test_the_signature_covers_job_and_state(on: AwsHarness) -> None:
     form = {"MessageSid": SID, "MessageStatus": "sent"}
     signed = signature(f"https://api.example.com/webhooks/twilio?{urlencode(ABOUT)}", form, TOKEN)
 
@@ -119,7 +119,9 @@ def test_the_signature_covers_job_and_state(on: World) -> None:
     assert post(on, urlencode(form), signed).status == 204
 
 
-def test_without_a_public_address_the_one_counts_that_was_called(on: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_public_address_the_one_counts_that_was_called(
+    on: AwsHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PUBLIC_API_URL", "")
     form = {"MessageSid": SID, "MessageStatus": "sent"}
     url = f"https://abc.execute-api.eu-central-1.amazonaws.com/webhooks/twilio?{urlencode(ABOUT)}"
@@ -127,7 +129,7 @@ def test_without_a_public_address_the_one_counts_that_was_called(on: World, monk
     assert post(on, urlencode(form), signature(url, form, TOKEN)).status == 204
 
 
-def test_without_an_auth_token_nothing_is_believed(on: World) -> None:
+def test_without_an_auth_token_nothing_is_believed(on: AwsHarness) -> None:
     with secret("twilio", '{"auth_token": ""}'):
         answer = report(on)
     assert (answer.status, answer.problem) == (503, "not-configured")
@@ -136,7 +138,7 @@ def test_without_an_auth_token_nothing_is_believed(on: World) -> None:
 # What is reported
 
 
-def test_a_message_is_followed_from_its_job_to_the_phone(on: World, peers: Peers) -> None:
+def test_a_message_is_followed_from_its_job_to_the_phone(on: AwsHarness, peers: Peers) -> None:
     sid = run("send-sms", {"to": "+4915112345678", "text": "Hello"})["sid"]
     assert shown(on, sid)["state"] == "queued"
 
@@ -157,7 +159,7 @@ def test_a_message_is_followed_from_its_job_to_the_phone(on: World, peers: Peers
     ],
 )
 def test_a_message_that_does_not_arrive_says_why(
-    on: World, peers: Peers, payload: dict[str, str], state: str, code: int | None, reason: str | None
+    on: AwsHarness, peers: Peers, payload: dict[str, str], state: str, code: int | None, reason: str | None
 ) -> None:
     sid = run("send-sms", {"to": "+4915112345678"} | payload)["sid"]
     peers.report()
@@ -167,7 +169,7 @@ def test_a_message_that_does_not_arrive_says_why(
     assert ("MessagesLost" in telemetry.metrics.metric_set) == (state != "read")
 
 
-def test_a_whatsapp_text_outside_the_window_fails_later_and_a_template_does_not(on: World, peers: Peers) -> None:
+def test_a_whatsapp_text_outside_the_window_fails_later_and_a_template_does_not(on: AwsHarness, peers: Peers) -> None:
     outside = {"to": "+4915112345678"}
     text = run("send-whatsapp", outside | {"text": "Hello"}, key="text")["sid"]
     by_template = {"content_sid": whatsapp.FOLLOW_UP, "content_variables": {"1": "Cara"}}
@@ -179,14 +181,14 @@ def test_a_whatsapp_text_outside_the_window_fails_later_and_a_template_does_not(
     assert shown(on, template)["state"] == "delivered"
 
 
-def test_a_report_that_overtakes_its_own_jobs_answer_stays(on: World) -> None:
+def test_a_report_that_overtakes_its_own_jobs_answer_stays(on: AwsHarness) -> None:
     report(on, "delivered")
 
     assert messages.from_env().sent(SID, "queued", "job-1", "job-1")
     assert shown(on)["state"] == "delivered"
 
 
-def test_a_message_belongs_to_the_effect_that_was_first(on: World) -> None:
+def test_a_message_belongs_to_the_effect_that_was_first(on: AwsHarness) -> None:
     assert messages.from_env().sent(SID, "queued", "job-1", "job-1")
     assert not messages.from_env().sent(SID, "queued", "job-2", "job-2")
     report(on, "delivered", urlencode({"job": "job-2", "effect": "job-2"}))
@@ -197,7 +199,7 @@ def test_a_message_belongs_to_the_effect_that_was_first(on: World) -> None:
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.lists(st.sampled_from([state for state in STEPS if STEPS[state] != 4] + ["delivered"]), min_size=1))
-def test_in_whatever_order_and_however_often_the_furthest_state_stays(on: World, order: list[str]) -> None:
+def test_in_whatever_order_and_however_often_the_furthest_state_stays(on: AwsHarness, order: list[str]) -> None:
     known, sid = Messages(aws.dynamodb(), on.env["SYSTEM_TABLE"]), next(sids)
     for state in order:
         known.reported(sid, state, "job-1", "job-1")
@@ -207,13 +209,13 @@ def test_in_whatever_order_and_however_often_the_furthest_state_stays(on: World,
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["delivered", "undelivered", "failed"], 2)))
-def test_of_two_ends_the_first_stays(on: World, order: tuple[str, str]) -> None:
+def test_of_two_ends_the_first_stays(on: AwsHarness, order: tuple[str, str]) -> None:
     for state in order:
         report(on, state)
     assert shown(on)["state"] == order[0]
 
 
-def test_what_comes_twice_is_counted_once(on: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_comes_twice_is_counted_once(on: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[str] = []
     monkeypatch.setattr(telemetry, "count", lambda name, _value=1: counted.append(name))
     for state in ("sent", "delivered", "delivered", "sent"):
@@ -225,18 +227,18 @@ def test_what_comes_twice_is_counted_once(on: World, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("state", "query"), [("levitating", urlencode(ABOUT)), ("sent", ""), ("sent", urlencode({"job": "job-1"}))]
 )
-def test_what_is_not_known_here_is_taken_and_ignored(on: World, state: str, query: str) -> None:
+def test_what_is_not_known_here_is_taken_and_ignored(on: AwsHarness, state: str, query: str) -> None:
     assert report(on, state, query).status == 204
     assert on.http("delivery", "GET /messages/{id}", role="viewer", id=SID).status == 404
 
 
-def test_a_form_that_cannot_be_read_is_refused(on: World) -> None:
+def test_a_form_that_cannot_be_read_is_refused(on: AwsHarness) -> None:
     assert post(on, "x=" + "y" * 20_000, "s").status == 413
     assert post(on, "&".join("x=1" for _ in range(200)), "s").problem == "malformed-body"
     assert report(on, "").problem == "malformed-body"
 
 
-def test_no_phone_number_is_kept_and_all_of_it_goes_after_30_days(on: World) -> None:
+def test_no_phone_number_is_kept_and_all_of_it_goes_after_30_days(on: AwsHarness) -> None:
     clock = FakeClock()
     known = Messages(aws.dynamodb(), on.env["SYSTEM_TABLE"], clock)
     known.begin("job-1")

@@ -17,7 +17,7 @@ from adbot_queue.messaging.model import DeliveryEvent, DeliveryReport, DeliveryS
 from adbot_queue.providers import sendgrid_webhook
 from local.stand_ins import sendgrid_events
 from tests.builders.payments import SENDGRID_KEY, failing, rows, secret
-from tests.builders.world import Answer, World
+from tests.builders.world import Answer, AwsHarness
 
 ADDRESS = "cara@example.com"
 
@@ -33,24 +33,24 @@ def events(course: str = "", address: str = ADDRESS, **of: str) -> list[dict[str
     return [event | {"email": address} for event in reported]
 
 
-def post(world: World, batch: Any, at: int | None = None, key: str = SENDGRID_KEY, **headers: str) -> Answer:
+def post(world: AwsHarness, batch: Any, at: int | None = None, key: str = SENDGRID_KEY, **headers: str) -> Answer:
     raw = batch if isinstance(batch, bytes) else json.dumps(batch).encode() + b"\r\n"
     signed = sendgrid_events.signed(raw, key, int(time.time()) if at is None else at) | headers
     return world.http("delivery", "POST /webhooks/sendgrid", body=raw.decode(), headers=signed)
 
 
-def deliveries(world: World, job: str = "job-1") -> list[dict[str, Any]]:
+def deliveries(world: AwsHarness, job: str = "job-1") -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = world.http("delivery", "GET /deliveries/{job_id}", role="viewer", job_id=job).json[
         "items"
     ]
     return items
 
 
-def written(world: World) -> list[dict[str, Any]]:
+def written(world: AwsHarness) -> list[dict[str, Any]]:
     return rows(world.env["SYSTEM_TABLE"])
 
 
-def test_a_mail_that_is_delivered_says_so_with_its_history(aws_with_secrets: World) -> None:
+def test_a_mail_that_is_delivered_says_so_with_its_history(aws_with_secrets: AwsHarness) -> None:
     answer = post(aws_with_secrets, events())
 
     assert (answer.status, answer.json) == (200, {"recorded": 2, "ignored": 1})  # an open is private
@@ -59,7 +59,7 @@ def test_a_mail_that_is_delivered_says_so_with_its_history(aws_with_secrets: Wor
     assert [report["status"] for report in shown["history"]] == ["processed", "delivered"]
 
 
-def test_what_comes_twice_late_and_in_no_order_ends_the_same(aws_with_secrets: World) -> None:
+def test_what_comes_twice_late_and_in_no_order_ends_the_same(aws_with_secrets: AwsHarness) -> None:
     reported = events("deferred")
     post(aws_with_secrets, reported)
     expected = deliveries(aws_with_secrets)
@@ -88,7 +88,7 @@ def test_what_comes_twice_late_and_in_no_order_ends_the_same(aws_with_secrets: W
     ],
 )
 def test_an_address_that_bounced_complained_or_unsubscribed_gets_no_mail(
-    aws_with_secrets: World, course: str, status: str, reason: str, suppressed: str | None
+    aws_with_secrets: AwsHarness, course: str, status: str, reason: str, suppressed: str | None
 ) -> None:
     post(aws_with_secrets, events(course))
 
@@ -100,7 +100,7 @@ def test_an_address_that_bounced_complained_or_unsubscribed_gets_no_mail(
     )
 
 
-def test_no_address_and_no_servers_sentence_is_written_anywhere(aws_with_secrets: World) -> None:
+def test_no_address_and_no_servers_sentence_is_written_anywhere(aws_with_secrets: AwsHarness) -> None:
     for course in sendgrid_events.COURSES:
         post(aws_with_secrets, events(course, job=f"job-{course}"))
 
@@ -110,7 +110,7 @@ def test_no_address_and_no_servers_sentence_is_written_anywhere(aws_with_secrets
     assert "does not exist" not in kept
 
 
-def test_hundreds_of_events_of_many_mails_are_one_batch(aws_with_secrets: World) -> None:
+def test_hundreds_of_events_of_many_mails_are_one_batch(aws_with_secrets: AwsHarness) -> None:
     batch = [
         event for number in range(150) for event in events(job=f"job-{number}", message_id=f"message-{number}")[:2]
     ]
@@ -137,14 +137,16 @@ def test_hundreds_of_events_of_many_mails_are_one_batch(aws_with_secrets: World)
         {"event": "account_status_change", "type": "compliance_suspend", "timestamp": 1, "sg_event_id": "e"},
     ],
 )
-def test_an_event_that_cannot_be_read_does_not_hold_up_the_others(aws_with_secrets: World, bad: Any) -> None:
+def test_an_event_that_cannot_be_read_does_not_hold_up_the_others(aws_with_secrets: AwsHarness, bad: Any) -> None:
     answer = post(aws_with_secrets, [bad, *events()[:2]])
 
     assert (answer.status, answer.json) == (200, {"recorded": 2, "ignored": 1})
     assert deliveries(aws_with_secrets)[0]["status"] == "delivered"
 
 
-def test_events_of_mails_that_no_job_sent_leave_no_delivery_but_their_bounces_count(aws_with_secrets: World) -> None:
+def test_events_of_mails_that_no_job_sent_leave_no_delivery_but_their_bounces_count(
+    aws_with_secrets: AwsHarness,
+) -> None:
     foreign = [{name: value for name, value in event.items() if name != "job"} for event in events("bounce")]
 
     assert post(aws_with_secrets, foreign).json == {"recorded": 2, "ignored": 0}
@@ -162,7 +164,7 @@ def test_events_of_mails_that_no_job_sent_leave_no_delivery_but_their_bounces_co
     ],
 )
 def test_the_id_that_the_sender_was_given_is_the_front_of_sendgrids(
-    aws_with_secrets: World, sg_message_id: str, message_id: str
+    aws_with_secrets: AwsHarness, sg_message_id: str, message_id: str
 ) -> None:
     post(aws_with_secrets, [event | {"sg_message_id": sg_message_id} for event in events()])
 
@@ -201,7 +203,7 @@ NOW = int(time.time())
     ],
 )
 def test_a_batch_without_a_good_signature_is_refused_and_leaves_no_trace(
-    aws_with_secrets: World, headers: dict[str, str]
+    aws_with_secrets: AwsHarness, headers: dict[str, str]
 ) -> None:
     answer = aws_with_secrets.http("delivery", "POST /webhooks/sendgrid", body=BATCH.decode(), headers=headers)
 
@@ -209,11 +211,11 @@ def test_a_batch_without_a_good_signature_is_refused_and_leaves_no_trace(
     assert written(aws_with_secrets) == []
 
 
-def test_what_sendgrid_repeats_for_a_day_is_still_taken(aws_with_secrets: World) -> None:
+def test_what_sendgrid_repeats_for_a_day_is_still_taken(aws_with_secrets: AwsHarness) -> None:
     assert post(aws_with_secrets, events(), at=int(time.time()) - 24 * 3600).status == 200
 
 
-def test_the_bytes_count_as_they_came(aws_with_secrets: World) -> None:
+def test_the_bytes_count_as_they_came(aws_with_secrets: AwsHarness) -> None:
     raw = ('[ {"event":"processed","email":"c\\u00e4ra@example.com", "x":"ü"} ]\r\n').encode()
     headers = sendgrid_events.signed(raw, SENDGRID_KEY, int(time.time()))
     body = base64.b64encode(raw).decode()
@@ -232,7 +234,9 @@ def test_sendgrids_own_library_agrees_with_who_signs_here() -> None:
 
 
 @pytest.mark.parametrize("text", ['{"api_key": "SG.1"}', '{"api_key": "SG.1", "webhook_public_key": "bm90IGEga2V5"}'])
-def test_without_a_public_key_nothing_is_taken_and_the_setting_is_named(aws_with_secrets: World, text: str) -> None:
+def test_without_a_public_key_nothing_is_taken_and_the_setting_is_named(
+    aws_with_secrets: AwsHarness, text: str
+) -> None:
     with secret("sendgrid", text):
         answer = post(aws_with_secrets, events())
 
@@ -242,7 +246,7 @@ def test_without_a_public_key_nothing_is_taken_and_the_setting_is_named(aws_with
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"{}", b'"x"', b"\xff"])
-def test_a_body_that_is_no_list_of_events_is_malformed(aws_with_secrets: World, body: bytes) -> None:
+def test_a_body_that_is_no_list_of_events_is_malformed(aws_with_secrets: AwsHarness, body: bytes) -> None:
     headers = sendgrid_events.signed(body, SENDGRID_KEY, int(time.time()))
     text = base64.b64encode(body).decode()
 
@@ -256,7 +260,7 @@ def test_a_body_that_is_no_list_of_events_is_malformed(aws_with_secrets: World, 
 
 @pytest.mark.parametrize("operation", ["PutItem", "UpdateItem", "BatchGetItem"])
 def test_a_batch_that_cannot_be_written_is_not_acknowledged_and_the_next_time_is_whole(
-    aws_with_secrets: World, operation: str
+    aws_with_secrets: AwsHarness, operation: str
 ) -> None:
     batch = [*events("bounce"), *events("bounce", job="job-2")]
     with failing(aws.dynamodb(), operation):
@@ -267,7 +271,7 @@ def test_a_batch_that_cannot_be_written_is_not_acknowledged_and_the_next_time_is
 
 
 def test_of_two_that_write_at_the_same_time_both_count(
-    aws_with_secrets: World, monkeypatch: pytest.MonkeyPatch
+    aws_with_secrets: AwsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reported = [
         DeliveryReport("email", "job-1", "job-1", "m-1", DeliveryEvent(f"e-{name}", DeliveryStatus(name), 1000))
@@ -289,7 +293,7 @@ def test_of_two_that_write_at_the_same_time_both_count(
     assert (found.furthest.status, len(found.history)) == (DeliveryStatus.DELIVERED, 2)
 
 
-def test_that_a_mail_was_accepted_is_noted_if_possible_and_never_a_failure(aws_with_secrets: World) -> None:
+def test_that_a_mail_was_accepted_is_noted_if_possible_and_never_a_failure(aws_with_secrets: AwsHarness) -> None:
     with failing(aws.dynamodb(), "PutItem"):
         service.from_env().accepted("email", "job-1", "job-1", "m-1")
     assert deliveries(aws_with_secrets) == []
@@ -299,7 +303,7 @@ def test_that_a_mail_was_accepted_is_noted_if_possible_and_never_a_failure(aws_w
     assert deliveries(aws_with_secrets)[0]["status"] == "accepted"
 
 
-def test_a_conflict_that_does_not_end_is_raised(aws_with_secrets: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conflict_that_does_not_end_is_raised(aws_with_secrets: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise ClientError({"Error": {"Code": "ConditionalCheckFailedException", "Message": ""}}, "PutItem")
 

@@ -16,7 +16,7 @@ from adbot_queue.ledger import Actor
 from adbot_queue.messaging.suppressions import TTL_MS, Suppressions
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.payments import rows, secret
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 ADA = Actor("ada", "admin", "req-1")
 ADDRESS = "Cara@Example.com"
@@ -28,7 +28,7 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def suppressed(aws_with_secrets: World, clock: FakeClock) -> Suppressions:
+def suppressed(aws_with_secrets: AwsHarness, clock: FakeClock) -> Suppressions:
     table = aws_with_secrets.env["SYSTEM_TABLE"]
     return Suppressions(aws.dynamodb(), table, ledger.from_env(), lambda: b"key", clock)
 
@@ -47,7 +47,7 @@ def test_an_address_is_known_however_it_is_written_and_others_are_not(suppressed
     assert suppressed.reason("sms", ADDRESS) is None
 
 
-def test_the_table_alone_gives_no_address_away(suppressed: Suppressions, aws_with_secrets: World) -> None:
+def test_the_table_alone_gives_no_address_away(suppressed: Suppressions, aws_with_secrets: AwsHarness) -> None:
     suppressed.add("email", ADDRESS, "bounce", NOW, "job-1")
 
     kept = json.dumps(rows(aws_with_secrets.env["SYSTEM_TABLE"]))
@@ -56,14 +56,14 @@ def test_the_table_alone_gives_no_address_away(suppressed: Suppressions, aws_wit
         assert hashlib.sha256(guess.encode()).hexdigest()[:32] not in kept
 
 
-def test_with_another_key_the_list_is_another(suppressed: Suppressions, aws_with_secrets: World) -> None:
+def test_with_another_key_the_list_is_another(suppressed: Suppressions, aws_with_secrets: AwsHarness) -> None:
     suppressed.add("email", ADDRESS, "bounce", NOW, None)
     table = aws_with_secrets.env["SYSTEM_TABLE"]
 
     assert Suppressions(aws.dynamodb(), table, ledger.from_env(), lambda: b"other").reason("email", ADDRESS) is None
 
 
-def test_removal_is_signed_and_lets_mails_through(suppressed: Suppressions, aws_with_secrets: World) -> None:
+def test_removal_is_signed_and_lets_mails_through(suppressed: Suppressions, aws_with_secrets: AwsHarness) -> None:
     suppressed.add("email", ADDRESS, "bounce", NOW - 1000, "job-1")
     found = suppressed.look_up("email", ADDRESS)
     assert found
@@ -81,7 +81,7 @@ def test_removal_is_signed_and_lets_mails_through(suppressed: Suppressions, aws_
     assert entry["before"] == {"channel": "email", "reason": "bounce"}
 
 
-def test_removing_twice_is_signed_once(suppressed: Suppressions, aws_with_secrets: World) -> None:
+def test_removing_twice_is_signed_once(suppressed: Suppressions, aws_with_secrets: AwsHarness) -> None:
     suppressed.add("email", ADDRESS, "bounce", NOW - 1000, "job-1")
     remove_it(suppressed)
     remove_it(suppressed)
@@ -113,7 +113,7 @@ def test_a_report_from_the_future_can_be_removed(suppressed: Suppressions, clock
 
 
 def test_a_removed_suppression_is_deleted_after_thirty_days_and_one_in_force_never(
-    suppressed: Suppressions, aws_with_secrets: World, clock: FakeClock
+    suppressed: Suppressions, aws_with_secrets: AwsHarness, clock: FakeClock
 ) -> None:
     def expires() -> Any:
         (item,) = rows(aws_with_secrets.env["SYSTEM_TABLE"])
@@ -128,7 +128,7 @@ def test_a_removed_suppression_is_deleted_after_thirty_days_and_one_in_force_nev
     assert expires() is None
 
 
-def test_reports_in_any_order_end_with_the_latest_cause(aws_with_secrets: World, clock: FakeClock) -> None:
+def test_reports_in_any_order_end_with_the_latest_cause(aws_with_secrets: AwsHarness, clock: FakeClock) -> None:
     table = aws_with_secrets.env["SYSTEM_TABLE"]
     causes = [("bounce", NOW - 3000), ("spamreport", NOW - 2000), ("unsubscribe", NOW - 1000)]
     for number, order in enumerate(itertools.permutations(causes)):
@@ -147,7 +147,7 @@ def test_an_unknown_suppression_cannot_be_removed(suppressed: Suppressions) -> N
 # Over HTTP
 
 
-def test_staff_look_up_and_admins_remove(aws_with_secrets: World) -> None:
+def test_staff_look_up_and_admins_remove(aws_with_secrets: AwsHarness) -> None:
     from adbot_queue.messaging import suppressions  # noqa: PLC0415
 
     suppressions.from_env().add("email", ADDRESS, "bounce", 1_700_000_000_000, "job-1")
@@ -165,7 +165,7 @@ def test_staff_look_up_and_admins_remove(aws_with_secrets: World) -> None:
     assert aws_with_secrets.http("delivery", look, role="viewer", query={"address": "dora@x.de"}).json == {"items": []}
 
 
-def test_without_a_key_for_addresses_the_setting_is_named(aws_with_secrets: World) -> None:
+def test_without_a_key_for_addresses_the_setting_is_named(aws_with_secrets: AwsHarness) -> None:
     with secret("address-key", "{}"):
         answer = aws_with_secrets.http("delivery", "GET /suppressions", role="viewer", query={"address": "x@y.de"})
 

@@ -17,7 +17,7 @@ from adbot_queue.core.outbound import Outbound
 from adbot_queue.operations.chat import MAX_TEXT, Chat, text_of
 from tests.builders.jobs import Jobs
 from tests.builders.receiver import Receiver, only_loopback, receiving
-from tests.builders.world import FakeContext, World
+from tests.builders.world import AwsHarness, FakeContext
 
 ALARM = {
     "AlarmName": "adbot-queue-ParkedBotsAlarm-1X",
@@ -45,7 +45,7 @@ def _no_sockets() -> Iterator[None]:
 
 
 @pytest.fixture
-def chat(on_aws: World) -> Iterator[Receiver]:
+def chat(on_aws: AwsHarness) -> Iterator[Receiver]:
     manager = aws.secrets_manager()
     with suppress(manager.exceptions.ResourceExistsException):
         manager.create_secret(Name="webhook", SecretString=json.dumps({"current": "whsec_" + "c2VjcmV0" * 6}))
@@ -55,13 +55,13 @@ def chat(on_aws: World) -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def jobs(on_aws: World) -> Jobs:
+def jobs(on_aws: AwsHarness) -> Jobs:
     made = Jobs(on_aws)
     made.clock.now = round(time.time() * 1000)
     return made
 
 
-def alert(on: World, sent: Any) -> dict[str, Any]:
+def alert(on: AwsHarness, sent: Any) -> dict[str, Any]:
     answer: dict[str, Any] = on.app("alert").handler(sent, FakeContext())
     return answer
 
@@ -70,7 +70,7 @@ def posted(chat: Receiver) -> list[tuple[str, str]]:
     return [(path, json.loads(body)["text"]) for path, _, body in chat.seen]
 
 
-def test_an_alarm_is_posted_once_however_often_sns_delivers_it(on_aws: World, jobs: Jobs, chat: Receiver) -> None:
+def test_an_alarm_is_posted_once_however_often_sns_delivers_it(on_aws: AwsHarness, jobs: Jobs, chat: Receiver) -> None:
     first, again = (alert(on_aws, event(("m-1", json.dumps(ALARM)))) for _ in range(2))
     jobs.settle()
 
@@ -79,7 +79,7 @@ def test_an_alarm_is_posted_once_however_often_sns_delivers_it(on_aws: World, jo
     assert posted(chat) == [("/services/T0/s3cret", text)]
 
 
-def test_a_chat_that_is_down_gets_the_post_later(on_aws: World, jobs: Jobs, chat: Receiver) -> None:
+def test_a_chat_that_is_down_gets_the_post_later(on_aws: AwsHarness, jobs: Jobs, chat: Receiver) -> None:
     chat.answers = [(503, {}), (200, {})]
     alert(on_aws, event(("m-1", "Waiting for a decision: 2 dead letters."), subject="[MONEY] 2 dead letters"))
     jobs.settle()
@@ -87,7 +87,7 @@ def test_a_chat_that_is_down_gets_the_post_later(on_aws: World, jobs: Jobs, chat
     assert [text for _, text in posted(chat)] == ["[MONEY] 2 dead letters\nWaiting for a decision: 2 dead letters."] * 2
 
 
-def test_the_address_of_the_chat_is_shown_to_no_person(on_aws: World, chat: Receiver) -> None:
+def test_the_address_of_the_chat_is_shown_to_no_person(on_aws: AwsHarness, chat: Receiver) -> None:
     (job_id,) = alert(on_aws, event(("m-1", "x")))["jobs"]
     shown = on_aws.http("jobs", "GET /jobs/{id}", role="owner", id=job_id)
 
@@ -125,5 +125,5 @@ def test_without_a_chat_the_run_fails_by_the_name_of_the_parameter() -> None:
 @pytest.mark.parametrize(
     "other", [{}, None, [], {"Records": []}, {"Records": [{"Sns": {"Message": 7}}]}, {"detail": 1}]
 )
-def test_an_event_of_another_shape_posts_nothing(on_aws: World, other: Any) -> None:
+def test_an_event_of_another_shape_posts_nothing(on_aws: AwsHarness, other: Any) -> None:
     assert alert(on_aws, other) == {"ignored": "this function takes messages of the alarm topics"}

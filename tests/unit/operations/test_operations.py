@@ -18,26 +18,26 @@ from tests.builders.clocks import NOW, FakeClock
 from tests.builders.crash import crash_after
 from tests.builders.job_stream import Stream, claimed, died, job
 from tests.builders.payments import failing
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 
 @pytest.fixture
-def shop(system: World, monkeypatch: pytest.MonkeyPatch) -> World:
+def shop(system: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> AwsHarness:
     for cached in (mode.from_env, health_log.from_env, counters.from_env):
         cached.cache_clear()
     monkeypatch.setattr(counters.from_env(), "_now", FakeClock(NOW + 30_000))
     return system
 
 
-def get(world: World, path: str, **query: str) -> Any:
+def get(world: AwsHarness, path: str, **query: str) -> Any:
     return world.http("operations", f"GET {path}", role="viewer", query=query or None)
 
 
-def set_mode(world: World, **body: Any) -> Any:
+def set_mode(world: AwsHarness, **body: Any) -> Any:
     return world.http("operations", "POST /admin/system/mode", role="owner", body=body)
 
 
-def test_the_mode_is_read_and_switched(shop: World) -> None:
+def test_the_mode_is_read_and_switched(shop: AwsHarness) -> None:
     assert get(shop, "/admin/system/mode").json == {
         "mode": "async_queue",
         "changed_at": None,
@@ -67,13 +67,13 @@ def test_the_mode_is_read_and_switched(shop: World) -> None:
         ({"mode": "sync_direct", "reason": "x", "force": True}, "force"),
     ],
 )
-def test_a_bad_switch_is_refused_and_the_field_is_named(shop: World, body: dict[str, Any], field: str) -> None:
+def test_a_bad_switch_is_refused_and_the_field_is_named(shop: AwsHarness, body: dict[str, Any], field: str) -> None:
     answer = set_mode(shop, **body)
     assert (answer.status, answer.fields) == (422, [field])
     assert get(shop, "/admin/system/mode").json["mode"] == "async_queue"
 
 
-def test_the_health_log_is_read_page_by_page(shop: World) -> None:
+def test_the_health_log_is_read_page_by_page(shop: AwsHarness) -> None:
     log = health_log.from_env()
     for number in range(5):
         log.record(LogLevel.WARNING if number % 2 else LogLevel.INFO, f"e{number}", "something")
@@ -89,12 +89,12 @@ def test_the_health_log_is_read_page_by_page(shop: World) -> None:
 @pytest.mark.parametrize(
     "query", [{"level": "DEBUG"}, {"limit": "0"}, {"limit": "101"}, {"cursor": "!"}, {"from": "x"}]
 )
-def test_a_bad_page_of_the_log_is_refused(shop: World, query: dict[str, str]) -> None:
+def test_a_bad_page_of_the_log_is_refused(shop: AwsHarness, query: dict[str, str]) -> None:
     answer = get(shop, "/admin/system/logs", **query)
     assert (answer.status, answer.fields) == (422, list(query))
 
 
-def fill(world: World) -> None:
+def fill(world: AwsHarness) -> None:
     """Two jobs of money: one done, one dead; one of e-mail that waits; a bot that waits."""
     world.pool()
     world.create(3)
@@ -112,7 +112,7 @@ def fill(world: World) -> None:
     )
 
 
-def test_the_overview_has_mode_queues_rates_dead_letters_and_bots(shop: World) -> None:
+def test_the_overview_has_mode_queues_rates_dead_letters_and_bots(shop: AwsHarness) -> None:
     fill(shop)
     reported = get(shop, "/admin/system/metrics").json
     assert reported["mode"]["mode"] == "async_queue"
@@ -128,7 +128,7 @@ def test_the_overview_has_mode_queues_rates_dead_letters_and_bots(shop: World) -
     assert (email["last_5_minutes"]["counts"]["enqueued"], email["last_60_minutes"]["counts"]["enqueued"]) == (0, 1)
 
 
-def test_the_overview_reads_no_more_however_much_there_is(shop: World) -> None:
+def test_the_overview_reads_no_more_however_much_there_is(shop: AwsHarness) -> None:
     shop.pool()
 
     def calls(path: str) -> list[str]:
@@ -148,7 +148,7 @@ def test_the_overview_reads_no_more_however_much_there_is(shop: World) -> None:
     assert {path: calls(path) for path in paths} == before
 
 
-def scrape(world: World) -> dict[str, Any]:
+def scrape(world: AwsHarness) -> dict[str, Any]:
     answer = get(world, "/metrics")
     assert answer.status == 200
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -160,7 +160,7 @@ def value(family: Any, name: str, **labels: str) -> float:
     return float(found)
 
 
-def test_prometheus_reads_levels_counters_and_histograms(shop: World) -> None:
+def test_prometheus_reads_levels_counters_and_histograms(shop: AwsHarness) -> None:
     fill(shop)
     families = scrape(shop)
     assert value(families["adbot_jobs"], "adbot_jobs", queue="email", state="waiting") == 1
@@ -184,19 +184,19 @@ def test_prometheus_reads_levels_counters_and_histograms(shop: World) -> None:
     assert value(families["adbot_job_run_seconds"], "adbot_job_run_seconds_sum", queue="money") == pytest.approx(0.3)
 
 
-def test_prometheus_gets_every_metric_of_an_empty_system_too(shop: World) -> None:
+def test_prometheus_gets_every_metric_of_an_empty_system_too(shop: AwsHarness) -> None:
     families = scrape(shop)
     assert len(families["adbot_jobs"].samples) == len(job_queues.QUEUES) * 7
     assert all(sample.value == 0 for sample in families["adbot_jobs"].samples)
 
 
-def test_a_table_that_is_busy_is_503(shop: World) -> None:
+def test_a_table_that_is_busy_is_503(shop: AwsHarness) -> None:
     with failing(aws.dynamodb(), "BatchGetItem", code="ProvisionedThroughputExceededException"):
         answer = get(shop, "/metrics")
     assert (answer.status, answer.problem) == (503, "unavailable")
 
 
-def test_jobs_table_and_queues_are_among_what_readiness_asks_for(shop: World) -> None:
+def test_jobs_table_and_queues_are_among_what_readiness_asks_for(shop: AwsHarness) -> None:
     parts = shop.http("system", "GET /health/ready").json["parts"]
     assert parts["table:jobs"] == "ok"
     assert {f"queue:{name}" for name in job_queues.QUEUES} <= parts.keys()

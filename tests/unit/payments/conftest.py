@@ -10,7 +10,7 @@ import pytest
 
 from adbot_queue.core import telemetry
 from tests.builders.payments import configure, empty, open_shop
-from tests.builders.world import World, world
+from tests.builders.world import AwsHarness, world
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def _metrics(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def _one_world() -> Iterator[World]:
+def _one_world() -> Iterator[AwsHarness]:
     """Making clients and tables takes most of a second: the tests of a module share them."""
     with world() as made:
         configure()
@@ -28,7 +28,7 @@ def _one_world() -> Iterator[World]:
 
 
 @pytest.fixture
-def shop(_one_world: World) -> World:
+def shop(_one_world: AwsHarness) -> AwsHarness:
     """A pool without stock, plans, secrets filled in, nothing else."""
     empty()
     open_shop(_one_world)

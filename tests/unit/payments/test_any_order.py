@@ -16,7 +16,7 @@ from adbot_queue.payments.model import Fact, Payment, order_id_of
 from adbot_queue.payments.store import Gathered, PaymentStore, StoredPayment
 from adbot_queue.payments.stripe_events import interpret
 from tests.builders.payments import Event, Purchase, audit, empty, happen, open_shop
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 
 class InMemory(PaymentStore):
@@ -164,7 +164,7 @@ def test_any_order_and_any_repetition_ends_in_the_state_of_the_right_order(
     assert state_after(mixed) == state_after(events)
 
 
-def test_a_refund_finds_its_subscription_on_aws_whatever_comes_first(shop: World) -> None:
+def test_a_refund_finds_its_subscription_on_aws_whatever_comes_first(shop: AwsHarness) -> None:
     """Where it is hardest: only the link tells whose payment the refund is."""
     for order in permutations(range(3)):
         empty()

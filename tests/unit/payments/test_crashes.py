@@ -12,7 +12,7 @@ from adbot_queue.core import aws
 from adbot_queue.payments import service as payments
 from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.payments import Event, Purchase, audit, consume, deliver, failing, happen, snapshot
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 STORIES: dict[str, tuple[Purchase, Callable[[Purchase], list[Event]]]] = {
     "a payment": (Purchase(), lambda buys: [buys.checkout()]),
@@ -28,13 +28,13 @@ STORIES: dict[str, tuple[Purchase, Callable[[Purchase], list[Event]]]] = {
 }
 
 
-def process(shop: World, event: Event) -> bool:
+def process(shop: AwsHarness, event: Event) -> bool:
     """Webhook and consumer, as AWS would run them: True when both came to their end."""
     answered = deliver(shop, event).status == 200
     return consume(shop) == [] and answered
 
 
-def state(shop: World) -> tuple[object, ...]:
+def state(shop: AwsHarness) -> tuple[object, ...]:
     """All that matters, after checking that nothing is lost and nothing doubled."""
     found = audit(shop)
     assert found.unsettled == []
@@ -45,7 +45,9 @@ def state(shop: World) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_killed_after_any_call_and_delivered_again_it_ends_as_if_nothing_had_happened(shop: World, name: str) -> None:
+def test_killed_after_any_call_and_delivered_again_it_ends_as_if_nothing_had_happened(
+    shop: AwsHarness, name: str
+) -> None:
     buys, story = STORIES[name]
     *before, event = story(buys)
     happen(shop, *before)
@@ -63,7 +65,7 @@ def test_killed_after_any_call_and_delivered_again_it_ends_as_if_nothing_had_hap
         assert state(shop) == wanted, f"after call {call}"
 
 
-def test_killed_after_any_call_of_settling_in_the_request_the_sweeper_ends_it(shop: World) -> None:
+def test_killed_after_any_call_of_settling_in_the_request_the_sweeper_ends_it(shop: AwsHarness) -> None:
     """SQS is down, the function dies, and Stripe never comes back."""
     buys = Purchase()
     restore = snapshot()
@@ -80,7 +82,7 @@ def test_killed_after_any_call_of_settling_in_the_request_the_sweeper_ends_it(sh
         assert state(shop) == wanted, f"after call {call}"
 
 
-def settled_in_between(shop: World, monkeypatch: pytest.MonkeyPatch, first: Event, second: Event) -> None:
+def settled_in_between(shop: AwsHarness, monkeypatch: pytest.MonkeyPatch, first: Event, second: Event) -> None:
     """The second event is settled between the first one's reading and its writing."""
     for event in (first, second):
         assert deliver(shop, event).status == 200
@@ -108,7 +110,7 @@ def settled_in_between(shop: World, monkeypatch: pytest.MonkeyPatch, first: Even
     ],
 )
 def test_two_events_of_one_payment_settled_at_once_both_count(
-    shop: World, monkeypatch: pytest.MonkeyPatch, together: tuple[str, str], ends: str
+    shop: AwsHarness, monkeypatch: pytest.MonkeyPatch, together: tuple[str, str], ends: str
 ) -> None:
     buys = Purchase()
     settled_in_between(shop, monkeypatch, *(getattr(buys, name)() for name in together))
@@ -116,7 +118,7 @@ def test_two_events_of_one_payment_settled_at_once_both_count(
 
 
 def test_two_facts_of_a_payment_that_is_not_made_yet_settled_at_once_both_count(
-    shop: World, monkeypatch: pytest.MonkeyPatch
+    shop: AwsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     buys = Purchase()
     happen(shop, buys.refund(50))
@@ -126,7 +128,7 @@ def test_two_facts_of_a_payment_that_is_not_made_yet_settled_at_once_both_count(
 
 
 def test_an_event_that_changes_nothing_settled_twice_at_once_is_settled_once(
-    shop: World, monkeypatch: pytest.MonkeyPatch
+    shop: AwsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = Purchase().checkout(mode="setup")
     deliver(shop, nothing)

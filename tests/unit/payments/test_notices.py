@@ -19,7 +19,7 @@ from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.jobs import Jobs
 from tests.builders.payments import empty, failing, rows, secret
 from tests.builders.providers import Peers, connect, refusing
-from tests.builders.world import FakeContext, World
+from tests.builders.world import AwsHarness, FakeContext
 
 SAMPLE = {
     "event": "adbot.queued",
@@ -33,7 +33,7 @@ NOW = 1_763_769_900_000 + 30_000
 
 
 @pytest.fixture
-def mail(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Peers]:
+def mail(shop: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> Iterator[Peers]:
     peers = connect(monkeypatch)
     _forget()
     monkeypatch.setattr(notices.from_env(), "_now", lambda: NOW)
@@ -47,11 +47,11 @@ def _forget() -> None:
         cached.cache_clear()
 
 
-def digests(shop: World) -> list[Job]:
+def digests(shop: AwsHarness) -> list[Job]:
     return [job for job in Jobs(shop).all() if job.type == "admin-digest"]
 
 
-def send(shop: World) -> Job:
+def send(shop: AwsHarness) -> Job:
     """Run the only digest once; as it is then."""
     (job,) = digests(shop)
     jobs = Jobs(shop)
@@ -64,7 +64,7 @@ def record(batch: str, **counts: int) -> None:
     notices.from_env().record(batch, counts, [SAMPLE])
 
 
-def test_a_minute_of_notices_is_one_job_and_one_mail(shop: World, mail: Peers) -> None:
+def test_a_minute_of_notices_is_one_job_and_one_mail(shop: AwsHarness, mail: Peers) -> None:
     record("b1", queued=2)
     notices.from_env()._enqueued = None  # another process
     record("b2", queued=1, resolved=1)
@@ -80,7 +80,7 @@ def test_a_minute_of_notices_is_one_job_and_one_mail(shop: World, mail: Peers) -
     assert all("bot_1" in part["value"] for part in sent["content"])
 
 
-def test_the_mail_is_sent_when_the_minute_is_over(shop: World, mail: Peers) -> None:
+def test_the_mail_is_sent_when_the_minute_is_over(shop: AwsHarness, mail: Peers) -> None:
     record("b1", queued=1)
 
     (job,) = digests(shop)
@@ -89,7 +89,7 @@ def test_the_mail_is_sent_when_the_minute_is_over(shop: World, mail: Peers) -> N
     assert (job.run_at or 0) - job.created_at == 75_000
 
 
-def test_a_process_enqueues_a_minute_once(shop: World, mail: Peers) -> None:
+def test_a_process_enqueues_a_minute_once(shop: AwsHarness, mail: Peers) -> None:
     record("b1", queued=1)
     with crash_after(None) as calls:
         record("b2", queued=1)
@@ -97,13 +97,13 @@ def test_a_process_enqueues_a_minute_once(shop: World, mail: Peers) -> None:
     assert calls.names == ["PutItem"]
 
 
-def test_customers_data_stays_out_of_the_mail_and_of_what_is_kept(shop: World, mail: Peers) -> None:
+def test_customers_data_stays_out_of_the_mail_and_of_what_is_kept(shop: AwsHarness, mail: Peers) -> None:
     record("b1", queued=1)
     send(shop)
     assert "cara" not in str(mail.mails) + str(rows(shop.env["SYSTEM_TABLE"])) + str(rows(shop.env["JOBS_TABLE"]))
 
 
-def test_the_same_batch_again_is_counted_once(shop: World, mail: Peers) -> None:
+def test_the_same_batch_again_is_counted_once(shop: AwsHarness, mail: Peers) -> None:
     record("b1", queued=2)
     record("b1", queued=2)
     send(shop)
@@ -111,7 +111,7 @@ def test_the_same_batch_again_is_counted_once(shop: World, mail: Peers) -> None:
 
 
 def test_killed_after_any_call_of_recording_the_batch_comes_again_and_the_mail_is_sent(
-    shop: World, mail: Peers
+    shop: AwsHarness, mail: Peers
 ) -> None:
     with crash_after(None) as calls:
         record("b1", queued=2)
@@ -126,7 +126,7 @@ def test_killed_after_any_call_of_recording_the_batch_comes_again_and_the_mail_i
         assert mail.mails[-1]["subject"] == "AdBot Queue: 2 queued"
 
 
-def test_when_sqs_refuses_the_job_is_there_for_the_sweeper(shop: World, mail: Peers) -> None:
+def test_when_sqs_refuses_the_job_is_there_for_the_sweeper(shop: AwsHarness, mail: Peers) -> None:
     with failing(aws.sqs(), "SendMessage"):
         record("b1", queued=2)
     assert send(shop).state is JobState.COMPLETED
@@ -141,7 +141,9 @@ def test_when_sqs_refuses_the_job_is_there_for_the_sweeper(shop: World, mail: Pe
         (lambda: _raise(URLError("no route")), "transient"),
     ],
 )
-def test_a_mail_that_sendgrid_does_not_take_is_tried_again(shop: World, mail: Peers, problem: Any, kind: str) -> None:
+def test_a_mail_that_sendgrid_does_not_take_is_tried_again(
+    shop: AwsHarness, mail: Peers, problem: Any, kind: str
+) -> None:
     record("b1", queued=2)
     mail.instead.append(problem)
 
@@ -155,7 +157,7 @@ def _raise(error: Exception) -> Any:
     raise error
 
 
-def test_without_a_key_the_mail_waits_and_says_what_is_missing(shop: World, mail: Peers) -> None:
+def test_without_a_key_the_mail_waits_and_says_what_is_missing(shop: AwsHarness, mail: Peers) -> None:
     record("b1", queued=2)
     with secret("sendgrid", '{"api_key": ""}'):
         waits = send(shop)
@@ -164,7 +166,7 @@ def test_without_a_key_the_mail_waits_and_says_what_is_missing(shop: World, mail
     assert mail.mails == []
 
 
-def test_without_a_sender_address_it_says_so(shop: World, mail: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_sender_address_it_says_so(shop: AwsHarness, mail: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
     record("b1", queued=2)
     monkeypatch.setenv("MAIL_FROM", "")
     _forget()
@@ -174,7 +176,7 @@ def test_without_a_sender_address_it_says_so(shop: World, mail: Peers, monkeypat
 
 
 def test_without_an_address_notices_are_counted_but_not_sent(
-    shop: World, mail: Peers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shop: AwsHarness, mail: Peers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ADMIN_EMAIL", "")
     _forget()
@@ -198,13 +200,13 @@ def test_the_text_of_a_mail_cannot_become_html() -> None:
     assert "<script>" not in mail.html
 
 
-def test_notices_expire(shop: World, mail: Peers) -> None:
+def test_notices_expire(shop: AwsHarness, mail: Peers) -> None:
     record("b1", queued=2)
     kept = [item for item in rows(shop.env["SYSTEM_TABLE"]) if item["pk"].startswith("NOTICES#")]
     assert [item["expires_at"] for item in kept] == [NOW // 1000 + 7 * 86_400]
 
 
-def test_a_stream_record_of_an_order_in_review_becomes_a_notice(shop: World, mail: Peers) -> None:
+def test_a_stream_record_of_an_order_in_review_becomes_a_notice(shop: AwsHarness, mail: Peers) -> None:
     image = {"pk": {"S": "ORDER#ord_1"}, "id": {"S": "ord_1"}, "status": {"S": "REVIEW"}, "review_reason": {"S": "why"}}
     change = {"eventID": "e1", "dynamodb": {"Keys": {"pk": image["pk"]}, "NewImage": image}}
     shop.app("tally").handler({"Records": [change]}, FakeContext())

@@ -15,14 +15,14 @@ from adbot_queue.payments.wishes import wish_of
 from adbot_queue.providers import stripe_client
 from tests.builders.payments import empty, secret
 from tests.builders.providers import Peers, connect, down, refusing
-from tests.builders.world import Answer, World
+from tests.builders.world import Answer, AwsHarness
 
 STARTER = {"name": "Starter", "pool": "standard", "required_sessions": 5, "amount": 4900, "currency": "eur"}
 PRO = STARTER | {"name": "Pro", "required_sessions": 25, "amount": 19900, "mode": "subscription", "interval": "month"}
 
 
 @pytest.fixture
-def shop(shop: World) -> World:
+def shop(shop: AwsHarness) -> AwsHarness:
     """Without a plan."""
     empty()
     shop.pool()
@@ -30,7 +30,7 @@ def shop(shop: World) -> World:
 
 
 @pytest.fixture
-def peers(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Peers]:
+def peers(shop: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> Iterator[Peers]:
     made = connect(monkeypatch)
     _forget()
     yield made
@@ -43,15 +43,15 @@ def _forget() -> None:
         cached.cache_clear()
 
 
-def put(shop: World, plan: str, body: Any, role: str = "admin") -> Answer:
+def put(shop: AwsHarness, plan: str, body: Any, role: str = "admin") -> Answer:
     return shop.http("checkout", "PUT /admin/plans/{id}", role=role, body=body, id=plan)
 
 
-def listed(shop: World, role: str, **query: str) -> Any:
+def listed(shop: AwsHarness, role: str, **query: str) -> Any:
     return shop.http("checkout", "GET /plans", role=role, query=query).json
 
 
-def buy(shop: World, body: Any = None, user: str = "cara", **headers: str) -> Answer:
+def buy(shop: AwsHarness, body: Any = None, user: str = "cara", **headers: str) -> Answer:
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     return shop.http(
         "checkout", "POST /checkout", role="customer", user=user, body=body or {"plan_id": "starter"}, headers=given
@@ -61,7 +61,7 @@ def buy(shop: World, body: Any = None, user: str = "cara", **headers: str) -> An
 # Plans
 
 
-def test_a_plan_is_made_changed_listed_and_removed_and_every_change_is_signed(shop: World) -> None:
+def test_a_plan_is_made_changed_listed_and_removed_and_every_change_is_signed(shop: AwsHarness) -> None:
     assert put(shop, "starter", STARTER).status == 201
     assert put(shop, "starter", STARTER | {"amount": 5900}).status == 200
     again = put(shop, "starter", STARTER | {"amount": 5900})
@@ -77,14 +77,14 @@ def test_a_plan_is_made_changed_listed_and_removed_and_every_change_is_signed(sh
     ]
 
 
-def test_customers_see_only_what_is_for_sale(shop: World) -> None:
+def test_customers_see_only_what_is_for_sale(shop: AwsHarness) -> None:
     put(shop, "starter", STARTER)
     put(shop, "legacy", STARTER | {"active": False})
     assert [plan["plan_id"] for plan in listed(shop, "customer")["items"]] == ["starter"]
     assert [plan["plan_id"] for plan in listed(shop, "viewer")["items"]] == ["legacy", "starter"]
 
 
-def test_plans_come_in_pages(shop: World) -> None:
+def test_plans_come_in_pages(shop: AwsHarness) -> None:
     for name in ("a", "b", "c"):
         put(shop, name, STARTER)
     first = listed(shop, "owner", limit="2")
@@ -110,25 +110,25 @@ def test_plans_come_in_pages(shop: World) -> None:
         ({"colour": "red"}, "colour"),
     ],
 )
-def test_a_plan_that_breaks_a_rule_is_refused_by_field(shop: World, changes: dict[str, Any], field: str) -> None:
+def test_a_plan_that_breaks_a_rule_is_refused_by_field(shop: AwsHarness, changes: dict[str, Any], field: str) -> None:
     answer = put(shop, "starter", STARTER | changes)
     assert (answer.status, answer.problem, answer.fields) == (422, "validation", [field])
 
 
-def test_a_plan_id_is_held_to_its_alphabet(shop: World) -> None:
+def test_a_plan_id_is_held_to_its_alphabet(shop: AwsHarness) -> None:
     assert put(shop, "No Plan", STARTER).fields == ["id"]
 
 
-def test_removing_a_plan_that_is_not_there_is_not_found(shop: World) -> None:
+def test_removing_a_plan_that_is_not_there_is_not_found(shop: AwsHarness) -> None:
     assert shop.http("checkout", "DELETE /admin/plans/{id}", role="admin", id="none").status == 404
 
 
 @pytest.mark.parametrize("role", ["viewer", "customer", None])
-def test_only_admins_change_plans(shop: World, role: Any) -> None:
+def test_only_admins_change_plans(shop: AwsHarness, role: Any) -> None:
     assert put(shop, "starter", STARTER, role).status == (403 if role else 401)
 
 
-def test_two_admins_changing_a_plan_at_once_both_count(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_admins_changing_a_plan_at_once_both_count(shop: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     put(shop, "starter", STARTER)
     catalogue = plans.from_env()
     read, raced = catalogue._read, iter([True])
@@ -146,7 +146,7 @@ def test_two_admins_changing_a_plan_at_once_both_count(shop: World, monkeypatch:
 # Checkout
 
 
-def test_a_checkout_carries_what_was_bought_to_every_later_event(shop: World, peers: Peers) -> None:
+def test_a_checkout_carries_what_was_bought_to_every_later_event(shop: AwsHarness, peers: Peers) -> None:
     put(shop, "starter", STARTER)
     answer = buy(shop)
     assert answer.status == 201
@@ -178,7 +178,7 @@ def test_a_subscription_puts_the_metadata_on_the_subscription() -> None:
     assert "payment_intent_data" not in params
 
 
-def test_stripe_accepts_a_subscription_as_we_ask_for_it(shop: World, peers: Peers) -> None:
+def test_stripe_accepts_a_subscription_as_we_ask_for_it(shop: AwsHarness, peers: Peers) -> None:
     put(shop, "pro", PRO)
     answer = buy(shop, {"plan_id": "pro", "success_url": "http://localhost:3000/ok", "cancel_url": "https://x.test/no"})
     assert answer.status == 201
@@ -186,14 +186,14 @@ def test_stripe_accepts_a_subscription_as_we_ask_for_it(shop: World, peers: Peer
 
 
 def test_the_same_idempotency_key_is_one_session_for_one_user_and_another_for_another(
-    shop: World, peers: Peers
+    shop: AwsHarness, peers: Peers
 ) -> None:
     put(shop, "starter", STARTER)
     ids = [buy(shop, user=user, idempotency_key="k1").json["checkout_session_id"] for user in ("cara", "cara", "dora")]
     assert ids[0] == ids[1] != ids[2]
 
 
-def test_the_same_idempotency_key_with_another_plan_is_refused(shop: World, peers: Peers) -> None:
+def test_the_same_idempotency_key_with_another_plan_is_refused(shop: AwsHarness, peers: Peers) -> None:
     put(shop, "starter", STARTER)
     put(shop, "pro", PRO)
     buy(shop, idempotency_key="k1")
@@ -201,7 +201,7 @@ def test_the_same_idempotency_key_with_another_plan_is_refused(shop: World, peer
     assert (answer.status, answer.problem) == (409, "idempotency-key-reused")
 
 
-def test_a_plan_that_is_unknown_or_not_for_sale_cannot_be_bought(shop: World, peers: Peers) -> None:
+def test_a_plan_that_is_unknown_or_not_for_sale_cannot_be_bought(shop: AwsHarness, peers: Peers) -> None:
     put(shop, "legacy", STARTER | {"active": False})
     assert buy(shop, {"plan_id": "none"}).status == 404
     assert buy(shop, {"plan_id": "legacy"}).status == 409
@@ -220,21 +220,21 @@ def test_a_plan_that_is_unknown_or_not_for_sale_cannot_be_bought(shop: World, pe
         "x" * 2001,
     ],
 )
-def test_the_customer_is_sent_to_https_addresses_only(shop: World, peers: Peers, address: str) -> None:
+def test_the_customer_is_sent_to_https_addresses_only(shop: AwsHarness, peers: Peers, address: str) -> None:
     put(shop, "starter", STARTER)
     answer = buy(shop, {"plan_id": "starter", "success_url": address})
     assert (answer.status, answer.fields) == (422, ["success_url"])
 
 
-def test_an_unknown_field_is_refused(shop: World) -> None:
+def test_an_unknown_field_is_refused(shop: AwsHarness) -> None:
     assert buy(shop, {"plan_id": "starter", "amount": 1}).fields == ["amount"]
 
 
-def test_staff_do_not_buy(shop: World) -> None:
+def test_staff_do_not_buy(shop: AwsHarness) -> None:
     assert shop.http("checkout", "POST /checkout", role="admin", body={"plan_id": "starter"}).status == 403
 
 
-def test_a_connection_that_fails_is_tried_again_and_then_reported(shop: World, peers: Peers) -> None:
+def test_a_connection_that_fails_is_tried_again_and_then_reported(shop: AwsHarness, peers: Peers) -> None:
     put(shop, "starter", STARTER)
     peers.instead += [down, down]
     assert buy(shop).status == 201
@@ -253,7 +253,7 @@ def test_a_connection_that_fails_is_tried_again_and_then_reported(shop: World, p
     ],
 )
 def test_what_stripe_refuses_says_whether_to_try_again(
-    shop: World,
+    shop: AwsHarness,
     peers: Peers,
     problems: list[Any],
     retryable: bool,
@@ -267,7 +267,9 @@ def test_what_stripe_refuses_says_whether_to_try_again(
     assert peers.instead == []
 
 
-def test_without_a_key_or_with_one_that_stripe_does_not_know_it_is_not_configured(shop: World, peers: Peers) -> None:
+def test_without_a_key_or_with_one_that_stripe_does_not_know_it_is_not_configured(
+    shop: AwsHarness, peers: Peers
+) -> None:
     put(shop, "starter", STARTER)
     for text in ('{"api_key": ""}', json.dumps({"api_key": "nonsense"})):
         with secret("stripe", text):
@@ -277,7 +279,7 @@ def test_without_a_key_or_with_one_that_stripe_does_not_know_it_is_not_configure
 
 
 def test_without_pages_to_go_to_it_is_not_configured(
-    shop: World, peers: Peers, monkeypatch: pytest.MonkeyPatch
+    shop: AwsHarness, peers: Peers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(shop, "starter", STARTER)
     monkeypatch.setenv("CHECKOUT_SUCCESS_URL", "")

@@ -11,20 +11,20 @@ from adbot_queue.adbots.model import AdbotStatus, OrderStatus
 from adbot_queue.core import aws
 from adbot_queue.payments import service as payments
 from tests.builders.payments import Purchase, audit, happen, metadata, rows, sample
-from tests.builders.world import ADMIN, World
+from tests.builders.world import ADMIN, AwsHarness
 
 
-def status(shop: World) -> tuple[OrderStatus, AdbotStatus]:
+def status(shop: AwsHarness) -> tuple[OrderStatus, AdbotStatus]:
     found = audit(shop)
     return found.order.status, found.bot.status
 
 
-def test_an_order_remembers_where_stripe_shows_it(shop: World) -> None:
+def test_an_order_remembers_where_stripe_shows_it(shop: AwsHarness) -> None:
     happen(shop, Purchase().checkout(customer="cus_1"))
     assert audit(shop).order.provider_ids == {"checkout_session": "cs_1", "customer": "cus_1", "payment_intent": "pi_1"}
 
 
-def test_an_unpaid_checkout_is_pending_until_the_money_comes(shop: World) -> None:
+def test_an_unpaid_checkout_is_pending_until_the_money_comes(shop: AwsHarness) -> None:
     buys = Purchase()
     happen(shop, buys.unpaid())
     assert (audit(shop).order.status, audit(shop).bots) == (OrderStatus.PENDING, [])
@@ -32,14 +32,14 @@ def test_an_unpaid_checkout_is_pending_until_the_money_comes(shop: World) -> Non
     assert status(shop) == (OrderStatus.PAID, AdbotStatus.QUEUED)
 
 
-def test_a_payment_that_fails_after_all_leaves_a_failed_order_without_a_bot(shop: World) -> None:
+def test_a_payment_that_fails_after_all_leaves_a_failed_order_without_a_bot(shop: AwsHarness) -> None:
     buys = Purchase()
     happen(shop, buys.unpaid(), buys.failed())
     assert (audit(shop).order.status, audit(shop).bots) == (OrderStatus.FAILED, [])
     assert shop.ledger(action="payment.failed")
 
 
-def test_a_partial_refund_leaves_the_bot_alone_and_a_full_one_cancels_it(shop: World) -> None:
+def test_a_partial_refund_leaves_the_bot_alone_and_a_full_one_cancels_it(shop: AwsHarness) -> None:
     shop.upload(*"abcde")
     buys = Purchase()
     happen(shop, buys.checkout())
@@ -52,7 +52,7 @@ def test_a_partial_refund_leaves_the_bot_alone_and_a_full_one_cancels_it(shop: W
     assert shop.adbots.pools.header("standard").free == 5
 
 
-def test_a_dispute_stops_a_running_bot_and_a_won_one_lets_it_start_again(shop: World) -> None:
+def test_a_dispute_stops_a_running_bot_and_a_won_one_lets_it_start_again(shop: AwsHarness) -> None:
     shop.upload(*"abcde")
     buys = Purchase()
     happen(shop, buys.checkout())
@@ -66,13 +66,13 @@ def test_a_dispute_stops_a_running_bot_and_a_won_one_lets_it_start_again(shop: W
     assert shop.http("start", "POST /adbots/{id}/start", role="admin", id=buys.bot_id).status == 200
 
 
-def test_a_lost_dispute_cancels_the_bot(shop: World) -> None:
+def test_a_lost_dispute_cancels_the_bot(shop: AwsHarness) -> None:
     buys = Purchase()
     happen(shop, buys.checkout(), buys.dispute(), buys.dispute("lost"))
     assert status(shop) == (OrderStatus.REFUNDED, AdbotStatus.CANCELLED)
 
 
-def test_a_dispute_that_is_won_before_it_is_heard_of_holds_nothing_up(shop: World) -> None:
+def test_a_dispute_that_is_won_before_it_is_heard_of_holds_nothing_up(shop: AwsHarness) -> None:
     buys = Purchase()
     happen(shop, buys.checkout(), buys.dispute("won"), buys.dispute())
     assert status(shop) == (OrderStatus.PAID, AdbotStatus.QUEUED)
@@ -80,7 +80,7 @@ def test_a_dispute_that_is_won_before_it_is_heard_of_holds_nothing_up(shop: Worl
 
 
 @pytest.mark.parametrize("api", ["new", "old"])
-def test_checkout_and_first_invoice_of_a_subscription_are_one_order(shop: World, api: str) -> None:
+def test_checkout_and_first_invoice_of_a_subscription_are_one_order(shop: AwsHarness, api: str) -> None:
     buys = Purchase(subscription=True)
     happen(shop, buys.invoice(old=api == "old"), buys.checkout())
     found = audit(shop)
@@ -88,7 +88,7 @@ def test_checkout_and_first_invoice_of_a_subscription_are_one_order(shop: World,
     assert found.order.paid_until == 1_700_002_000_000
 
 
-def test_a_renewal_adds_its_invoice_once_and_makes_no_second_bot(shop: World) -> None:
+def test_a_renewal_adds_its_invoice_once_and_makes_no_second_bot(shop: AwsHarness) -> None:
     buys = Purchase(subscription=True)
     again = buys.invoice(2)
     happen(shop, buys.checkout(), buys.invoice(), again, {**again, "id": "evt_same_invoice_told_twice"})
@@ -99,14 +99,14 @@ def test_a_renewal_adds_its_invoice_once_and_makes_no_second_bot(shop: World) ->
     assert shop.ledger(action="payment.renewed")
 
 
-def test_the_end_of_a_subscription_cancels_its_bot(shop: World) -> None:
+def test_the_end_of_a_subscription_cancels_its_bot(shop: AwsHarness) -> None:
     buys = Purchase(subscription=True)
     happen(shop, buys.checkout(), buys.invoice(), buys.deleted())
     assert status(shop) == (OrderStatus.ENDED, AdbotStatus.CANCELLED)
 
 
 @pytest.mark.parametrize("api", ["new", "old"])
-def test_refunds_of_all_months_add_up_to_a_full_refund(shop: World, api: str) -> None:
+def test_refunds_of_all_months_add_up_to_a_full_refund(shop: AwsHarness, api: str) -> None:
     buys, old = Purchase(subscription=True), api == "old"
     links = [] if old else [buys.link(1), buys.link(2)]
     renewal = buys.invoice(2, old=old, billing_reason="subscription_cycle")
@@ -116,7 +116,7 @@ def test_refunds_of_all_months_add_up_to_a_full_refund(shop: World, api: str) ->
     assert status(shop) == (OrderStatus.REFUNDED, AdbotStatus.CANCELLED)
 
 
-def test_money_that_comes_for_a_cancelled_bot_makes_a_person_look(shop: World) -> None:
+def test_money_that_comes_for_a_cancelled_bot_makes_a_person_look(shop: AwsHarness) -> None:
     buys = Purchase(subscription=True)
     happen(shop, buys.checkout(), buys.invoice())
     shop.adbots.cancel(buys.bot_id, Command(ADMIN))
@@ -129,7 +129,7 @@ def test_money_that_comes_for_a_cancelled_bot_makes_a_person_look(shop: World) -
     assert shop.ledger(action="payment.review")
 
 
-def test_the_last_invoice_of_an_ended_subscription_needs_no_person(shop: World) -> None:
+def test_the_last_invoice_of_an_ended_subscription_needs_no_person(shop: AwsHarness) -> None:
     buys = Purchase(subscription=True)
     happen(shop, buys.checkout(), buys.invoice(), buys.deleted(), buys.invoice(2))
     assert status(shop) == (OrderStatus.ENDED, AdbotStatus.CANCELLED)
@@ -148,7 +148,7 @@ def test_the_last_invoice_of_an_ended_subscription_needs_no_person(shop: World) 
         {"pool": "No Pool!"},
     ],
 )
-def test_money_with_unusable_metadata_becomes_an_order_in_review(shop: World, changes: dict[str, Any]) -> None:
+def test_money_with_unusable_metadata_becomes_an_order_in_review(shop: AwsHarness, changes: dict[str, Any]) -> None:
     happen(shop, Purchase(metadata=metadata(**changes)).checkout())
     found = audit(shop)
     assert (found.order.status, found.order.amount, found.bots) == (OrderStatus.REVIEW, 4900, [])
@@ -158,17 +158,17 @@ def test_money_with_unusable_metadata_becomes_an_order_in_review(shop: World, ch
     assert [order.id for order in listed] == [Purchase().order_id]
 
 
-def test_money_without_any_metadata_becomes_an_order_in_review(shop: World) -> None:
+def test_money_without_any_metadata_becomes_an_order_in_review(shop: AwsHarness) -> None:
     happen(shop, Purchase(metadata={}).checkout())
     assert audit(shop).order.review_reason == "metadata.user_id is missing"
 
 
-def test_metadata_that_names_no_pool_means_the_plans(shop: World) -> None:
+def test_metadata_that_names_no_pool_means_the_plans(shop: AwsHarness) -> None:
     happen(shop, Purchase(metadata=metadata(pool=None)).checkout())
     assert audit(shop).bot.pool == "standard"
 
 
-def test_an_operator_gives_an_order_in_review_its_bot_and_later_events_know_it(shop: World) -> None:
+def test_an_operator_gives_an_order_in_review_its_bot_and_later_events_know_it(shop: AwsHarness) -> None:
     buys = Purchase(metadata=metadata(required_sessions="some"))
     happen(shop, buys.checkout())
     wanted = {"order_id": buys.order_id, "required_sessions": 3, "user_id": "cara", "pool": "standard"}
@@ -181,7 +181,7 @@ def test_an_operator_gives_an_order_in_review_its_bot_and_later_events_know_it(s
     assert status(shop) == (OrderStatus.REFUNDED, AdbotStatus.CANCELLED)
 
 
-def test_an_order_in_review_mends_itself_when_usable_metadata_comes_later(shop: World) -> None:
+def test_an_order_in_review_mends_itself_when_usable_metadata_comes_later(shop: AwsHarness) -> None:
     buys, bare = Purchase(subscription=True), Purchase(subscription=True, metadata={})
     happen(shop, bare.invoice())
     assert audit(shop).order.status is OrderStatus.REVIEW
@@ -190,7 +190,7 @@ def test_an_order_in_review_mends_itself_when_usable_metadata_comes_later(shop: 
     assert audit(shop).order.review_reason is None
 
 
-def test_facts_before_the_payment_make_no_order_and_are_not_forgotten(shop: World) -> None:
+def test_facts_before_the_payment_make_no_order_and_are_not_forgotten(shop: AwsHarness) -> None:
     buys = Purchase()
     happen(shop, buys.refund(1000), buys.dispute())
     assert audit(shop).orders == []
@@ -200,20 +200,20 @@ def test_facts_before_the_payment_make_no_order_and_are_not_forgotten(shop: Worl
 
 
 @pytest.mark.parametrize("first", ["refund", "dispute", "deleted"])
-def test_what_ended_before_it_was_paid_gets_a_bot_that_is_cancelled_at_once(shop: World, first: str) -> None:
+def test_what_ended_before_it_was_paid_gets_a_bot_that_is_cancelled_at_once(shop: AwsHarness, first: str) -> None:
     buys = Purchase(subscription=first == "deleted")
     event = {"refund": buys.refund, "dispute": lambda: buys.dispute("lost"), "deleted": buys.deleted}[first]()
     happen(shop, event, buys.checkout())
     assert audit(shop).bot.status is AdbotStatus.CANCELLED
 
 
-def test_a_refund_that_comes_before_its_subscription_is_known_finds_it_by_the_invoice(shop: World) -> None:
+def test_a_refund_that_comes_before_its_subscription_is_known_finds_it_by_the_invoice(shop: AwsHarness) -> None:
     buys = Purchase(subscription=True)
     happen(shop, buys.refund(), buys.link(), buys.checkout())
     assert status(shop) == (OrderStatus.REFUNDED, AdbotStatus.CANCELLED)
 
 
-def test_facts_about_what_was_never_sold_here_expire(shop: World) -> None:
+def test_facts_about_what_was_never_sold_here_expire(shop: AwsHarness) -> None:
     happen(shop, Purchase("elsewhere").refund())
     (facts,) = rows(shop.env["PAYMENTS_TABLE"], "PAYMENT#")
     assert facts["expires_at"] > facts["version"]
@@ -221,7 +221,7 @@ def test_facts_about_what_was_never_sold_here_expire(shop: World) -> None:
     assert all("expires_at" not in item for item in rows(shop.env["PAYMENTS_TABLE"], "PAYMENT#"))
 
 
-def test_a_link_to_facts_that_have_expired_still_leads_to_one_payment(shop: World) -> None:
+def test_a_link_to_facts_that_have_expired_still_leads_to_one_payment(shop: AwsHarness) -> None:
     buys = Purchase(subscription=True)
     happen(shop, buys.link())
     aws.dynamodb().delete_item(TableName=shop.env["PAYMENTS_TABLE"], Key={"pk": {"S": "PAYMENT#stripe#pi_1_1"}})
@@ -229,7 +229,7 @@ def test_a_link_to_facts_that_have_expired_still_leads_to_one_payment(shop: Worl
     assert status(shop) == (OrderStatus.REFUNDED, AdbotStatus.CANCELLED)
 
 
-def test_a_settled_event_is_kept_for_400_days_and_an_unsettled_one_for_good(shop: World) -> None:
+def test_a_settled_event_is_kept_for_400_days_and_an_unsettled_one_for_good(shop: AwsHarness) -> None:
     happen(shop, Purchase().checkout())
     (event,) = rows(shop.env["PAYMENTS_TABLE"], "EVENT#")
     assert event["expires_at"] == event["settled_at"] // 1000 + 400 * 86_400
@@ -239,7 +239,7 @@ def test_a_settled_event_is_kept_for_400_days_and_an_unsettled_one_for_good(shop
     )
 
 
-def test_a_refund_that_fails_days_later_is_reported_once_and_restores_no_bot(shop: World, metrics: Any) -> None:
+def test_a_refund_that_fails_days_later_is_reported_once_and_restores_no_bot(shop: AwsHarness, metrics: Any) -> None:
     buys = Purchase()
     happen(shop, buys.checkout(), buys.refund())
     metrics()
@@ -251,7 +251,7 @@ def test_a_refund_that_fails_days_later_is_reported_once_and_restores_no_bot(sho
     assert status(shop) == (OrderStatus.REFUNDED, AdbotStatus.CANCELLED)
 
 
-def test_no_personal_data_leaves_the_recorded_event(shop: World) -> None:
+def test_no_personal_data_leaves_the_recorded_event(shop: AwsHarness) -> None:
     happen(shop, Purchase().checkout(), Purchase("2", metadata={}).checkout())
     elsewhere = [row for row in rows(shop.env["PAYMENTS_TABLE"]) if not row["pk"].startswith("EVENT#")]
     elsewhere += rows(shop.env["ADBOTS_TABLE"]) + rows(shop.env["LEDGER_TABLE"])

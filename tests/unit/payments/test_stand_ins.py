@@ -19,7 +19,7 @@ from local.stand_ins.app import StandIns
 from local.stand_ins.sign import webhook_event
 from tests.builders.payments import SAMPLES, SECRET, deliver, happen
 from tests.builders.providers import SENDGRID_BASE, STRIPE_BASE, Peers, connect
-from tests.builders.world import FakeContext, World
+from tests.builders.world import AwsHarness, FakeContext
 
 PLAN = plans.Plan("starter", "Starter", "standard", 5, 4900, "eur")
 GOOD = checkout.params_of(PLAN, "cara", "https://x.test/ok", "https://x.test/no")
@@ -163,7 +163,7 @@ def test_sendgrid_wants_a_key(peers: Peers) -> None:
     assert refused.value.status_code == 401
 
 
-def test_paying_on_the_page_sends_the_signed_event_that_makes_the_bot(shop: World) -> None:
+def test_paying_on_the_page_sends_the_signed_event_that_makes_the_bot(shop: AwsHarness) -> None:
     answers: list[int] = []
 
     def webhook(payload: str, headers: dict[str, str]) -> int:
@@ -190,7 +190,7 @@ def test_paying_on_the_page_sends_the_signed_event_that_makes_the_bot(shop: Worl
     assert bot.required == 5
 
 
-def test_a_sample_signed_for_sam_local_is_taken_by_the_webhook(shop: World) -> None:
+def test_a_sample_signed_for_sam_local_is_taken_by_the_webhook(shop: AwsHarness) -> None:
     event = webhook_event((SAMPLES / "checkout.session.completed.json").read_text(), SECRET)
     assert shop.app("webhook").handler(event, FakeContext())["statusCode"] == 200
 

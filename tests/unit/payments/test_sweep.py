@@ -11,12 +11,12 @@ from adbot_queue.adbots.model import CreationSource, ExecutionMode, Order, Order
 from adbot_queue.core import aws, clock, telemetry
 from adbot_queue.payments import service as payments
 from tests.builders.payments import Purchase, audit, consume, deliver, failing
-from tests.builders.world import ADMIN, FakeContext, World
+from tests.builders.world import ADMIN, AwsHarness, FakeContext
 
 MINUTE, HOUR = 60_000, 3_600_000
 
 
-def sweep(shop: World, left: int = 60_000) -> dict[str, int]:
+def sweep(shop: AwsHarness, left: int = 60_000) -> dict[str, int]:
     answer: dict[str, int] = shop.app("sweep").handler({}, FakeContext(left=left))
     return answer
 
@@ -29,13 +29,13 @@ def at(monkeypatch: pytest.MonkeyPatch, later: int) -> None:
     monkeypatch.setattr(payments.from_env(), "_now", lambda: BEGINNING + later)
 
 
-def left_behind(shop: World, *names: str) -> None:
+def left_behind(shop: AwsHarness, *names: str) -> None:
     for name in names:
         deliver(shop, Purchase(name).checkout())
     shop.messages("payments")  # all lost
 
 
-def test_an_event_that_was_left_behind_is_handed_over_again(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_that_was_left_behind_is_handed_over_again(shop: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     at(monkeypatch, 0)
     left_behind(shop, "1", "2")
     at(monkeypatch, 2 * MINUTE)
@@ -45,7 +45,7 @@ def test_an_event_that_was_left_behind_is_handed_over_again(shop: World, monkeyp
     assert sweep(shop)["unsettled"] == 0
 
 
-def test_an_event_that_has_just_come_is_left_to_the_queue(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_that_has_just_come_is_left_to_the_queue(shop: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     at(monkeypatch, 0)
     left_behind(shop, "1")
     at(monkeypatch, MINUTE - 1)
@@ -54,7 +54,7 @@ def test_an_event_that_has_just_come_is_left_to_the_queue(shop: World, monkeypat
 
 
 def test_what_has_failed_for_more_than_an_hour_is_handed_over_once_an_hour(
-    shop: World, monkeypatch: pytest.MonkeyPatch
+    shop: AwsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at(monkeypatch, 0)
     left_behind(shop, "1")
@@ -67,7 +67,7 @@ def test_what_has_failed_for_more_than_an_hour_is_handed_over_once_an_hour(
     assert sum(sent[12:24]) == sum(sent[24:]) == 1
 
 
-def test_when_sqs_is_down_the_sweeper_settles_itself(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_sqs_is_down_the_sweeper_settles_itself(shop: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     at(monkeypatch, 0)
     left_behind(shop, "1")
     at(monkeypatch, 2 * MINUTE)
@@ -77,7 +77,7 @@ def test_when_sqs_is_down_the_sweeper_settles_itself(shop: World, monkeypatch: p
 
 
 def test_one_event_that_cannot_be_settled_does_not_stop_the_others(
-    shop: World, monkeypatch: pytest.MonkeyPatch
+    shop: AwsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at(monkeypatch, 0)
     door = payments.from_env()
@@ -89,7 +89,7 @@ def test_one_event_that_cannot_be_settled_does_not_stop_the_others(
     assert audit(shop).unsettled == ["EVENT#stripe#evt_broken"]
 
 
-def test_the_sweeper_stops_in_time(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sweeper_stops_in_time(shop: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     at(monkeypatch, 0)
     left_behind(shop, "1")
     at(monkeypatch, 2 * MINUTE)
@@ -97,7 +97,7 @@ def test_the_sweeper_stops_in_time(shop: World, monkeypatch: pytest.MonkeyPatch)
     assert shop.messages("payments") == []
 
 
-def test_more_events_than_a_page_are_all_found(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_events_than_a_page_are_all_found(shop: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     at(monkeypatch, 0)
     left_behind(shop, *(str(number) for number in range(5)))
     at(monkeypatch, 2 * MINUTE)
@@ -108,7 +108,7 @@ def test_more_events_than_a_page_are_all_found(shop: World, monkeypatch: pytest.
 
 
 def test_the_sweeper_measures_the_oldest_bot_whether_it_has_a_place_or_not(
-    shop: World, monkeypatch: pytest.MonkeyPatch, metrics: Any
+    shop: AwsHarness, monkeypatch: pytest.MonkeyPatch, metrics: Any
 ) -> None:
     began = clock.system_clock()
 

@@ -14,16 +14,16 @@ from botocore.exceptions import ClientError
 from adbot_queue.adbots.model import ExecutionMode, OrderStatus
 from adbot_queue.core import aws, telemetry
 from tests.builders.payments import SECRET, Purchase, audit, consume, deliver, failing, rows, sample, secret, signature
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 PAYLOAD = json.dumps(Purchase().checkout())
 
 
-def nothing_recorded(shop: World) -> bool:
+def nothing_recorded(shop: AwsHarness) -> bool:
     return rows(shop.env["PAYMENTS_TABLE"]) == [] and shop.messages("payments") == []
 
 
-def test_a_paid_checkout_becomes_an_order_and_a_bot_although_there_is_no_stock(shop: World) -> None:
+def test_a_paid_checkout_becomes_an_order_and_a_bot_although_there_is_no_stock(shop: AwsHarness) -> None:
     answer = deliver(shop, PAYLOAD)
     assert (answer.status, answer.json) == (200, {"event_id": "evt_1_checkout", "outcome": "new"})
     assert audit(shop).orders == []  # the webhook itself only records and hands over
@@ -55,7 +55,7 @@ def test_a_paid_checkout_becomes_an_order_and_a_bot_although_there_is_no_stock(s
     ],
 )
 def test_a_delivery_without_a_good_signature_is_refused_and_leaves_no_trace(
-    shop: World, header: Callable[[], str]
+    shop: AwsHarness, header: Callable[[], str]
 ) -> None:
     """Signed when it runs, not when it is collected: an old signature is refused for its age, whatever else it is."""
     answer = deliver(shop, PAYLOAD, header=header())
@@ -63,16 +63,18 @@ def test_a_delivery_without_a_good_signature_is_refused_and_leaves_no_trace(
     assert nothing_recorded(shop)
 
 
-def test_a_delivery_without_a_signature_header_asks_neither_for_secrets_nor_for_stripes_library(shop: World) -> None:
+def test_a_delivery_without_a_signature_header_asks_neither_for_secrets_nor_for_stripes_library(
+    shop: AwsHarness,
+) -> None:
     answer = shop.http("webhook", "POST /webhooks/stripe", body=PAYLOAD)
     assert (answer.status, answer.problem) == (400, "bad-signature")
 
 
-def test_a_signature_is_good_for_five_minutes(shop: World) -> None:
+def test_a_signature_is_good_for_five_minutes(shop: AwsHarness) -> None:
     assert deliver(shop, PAYLOAD, header=signature(PAYLOAD, at=int(time.time()) - 290)).status == 200
 
 
-def test_the_exact_bytes_are_verified_whether_they_came_as_text_or_in_base64(shop: World) -> None:
+def test_the_exact_bytes_are_verified_whether_they_came_as_text_or_in_base64(shop: AwsHarness) -> None:
     odd = json.dumps(Purchase("odd").checkout(), indent=3, ensure_ascii=False).replace("Jenny", "Jenný\u2028")
     assert deliver(shop, odd).status == 200
     again = json.dumps(Purchase("b64").checkout(), indent=1, ensure_ascii=False).replace("Jenny", "Ženny")
@@ -81,36 +83,36 @@ def test_the_exact_bytes_are_verified_whether_they_came_as_text_or_in_base64(sho
     assert len(audit(shop).bots) == 2
 
 
-def test_a_body_that_is_not_utf8_cannot_have_been_signed(shop: World) -> None:
+def test_a_body_that_is_not_utf8_cannot_have_been_signed(shop: AwsHarness) -> None:
     header = {"stripe-signature": signature("\ufffd" * 4)}
     answer = shop.http("webhook", "POST /webhooks/stripe", body="/////w==", base64=True, headers=header)
     assert (answer.status, answer.problem) == (400, "bad-signature")
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", "null", '"text"', "{}", '{"id": "evt_1"}', '{"id": 1, "type": "x"}'])
-def test_a_signed_body_that_is_no_event_is_malformed(shop: World, body: str) -> None:
+def test_a_signed_body_that_is_no_event_is_malformed(shop: AwsHarness, body: str) -> None:
     answer = deliver(shop, body)
     assert (answer.status, answer.problem) == (400, "malformed-body")
     assert nothing_recorded(shop)
 
 
-def test_an_event_id_longer_than_any_is_malformed(shop: World) -> None:
+def test_an_event_id_longer_than_any_is_malformed(shop: AwsHarness) -> None:
     assert deliver(shop, {"id": "evt_" + "x" * 300, "type": "x"}).status == 400
 
 
-def test_a_body_over_256_kib_is_refused_before_it_is_looked_at(shop: World) -> None:
+def test_a_body_over_256_kib_is_refused_before_it_is_looked_at(shop: AwsHarness) -> None:
     answer = deliver(shop, "x" * (256 * 1024 + 1), header="")
     assert (answer.status, answer.problem) == (413, "body-too-large")
 
 
-def test_unknown_fields_do_not_matter(shop: World) -> None:
+def test_unknown_fields_do_not_matter(shop: AwsHarness) -> None:
     event = Purchase().checkout(brand_new_field={"deep": [1]}) | {"another": True}
     assert deliver(shop, event).status == 200
     assert consume(shop) == []
     assert audit(shop).order.status is OrderStatus.PAID
 
 
-def test_events_of_other_types_are_recorded_ignored_and_kept_without_their_content(shop: World) -> None:
+def test_events_of_other_types_are_recorded_ignored_and_kept_without_their_content(shop: AwsHarness) -> None:
     for _ in range(2):
         answer = deliver(shop, sample("payment_intent.created"))
         assert answer.status == 200
@@ -120,19 +122,19 @@ def test_events_of_other_types_are_recorded_ignored_and_kept_without_their_conte
     assert shop.messages("payments") == []
 
 
-def test_a_thin_event_is_recorded_and_ignored(shop: World) -> None:
+def test_a_thin_event_is_recorded_and_ignored(shop: AwsHarness) -> None:
     thin = {"id": "evt_2", "object": "v2.core.event", "type": "v1.billing.meter.no_meter_found", "livemode": False}
     answer = deliver(shop, thin | {"created": "2025-11-22T00:01:01.000Z"})
     assert (answer.status, answer.json["outcome"]) == (200, "ignored")
 
 
-def test_a_checkout_that_sells_nothing_is_marked_ignored_when_it_is_settled(shop: World) -> None:
+def test_a_checkout_that_sells_nothing_is_marked_ignored_when_it_is_settled(shop: AwsHarness) -> None:
     deliver(shop, Purchase().checkout(mode="setup"))
     assert consume(shop) == []
     assert (audit(shop).orders, audit(shop).unsettled) == ([], [])
 
 
-def test_a_second_delivery_changes_nothing(shop: World) -> None:
+def test_a_second_delivery_changes_nothing(shop: AwsHarness) -> None:
     deliver(shop, PAYLOAD)
     consume(shop)
     before = audit(shop), rows(shop.env["PAYMENTS_TABLE"]), rows(shop.env["LEDGER_TABLE"])
@@ -142,7 +144,7 @@ def test_a_second_delivery_changes_nothing(shop: World) -> None:
     assert (audit(shop), rows(shop.env["PAYMENTS_TABLE"]), rows(shop.env["LEDGER_TABLE"])) == before
 
 
-def test_a_second_delivery_of_what_is_not_settled_yet_hands_it_over_again(shop: World) -> None:
+def test_a_second_delivery_of_what_is_not_settled_yet_hands_it_over_again(shop: AwsHarness) -> None:
     deliver(shop, PAYLOAD)
     assert len(shop.messages("payments")) == 1  # and the message is lost
     assert deliver(shop, PAYLOAD).json["outcome"] == "repeated"
@@ -150,7 +152,7 @@ def test_a_second_delivery_of_what_is_not_settled_yet_hands_it_over_again(shop: 
     assert audit(shop).order.status is OrderStatus.PAID
 
 
-def test_a_message_that_sqs_delivers_twice_is_settled_once(shop: World) -> None:
+def test_a_message_that_sqs_delivers_twice_is_settled_once(shop: AwsHarness) -> None:
     deliver(shop, PAYLOAD)
     deliver(shop, PAYLOAD)
     assert consume(shop) == []
@@ -159,7 +161,7 @@ def test_a_message_that_sqs_delivers_twice_is_settled_once(shop: World) -> None:
 
 @pytest.mark.parametrize("body", ['{"event": "EVENT#stripe#evt_none"}', "{}"])
 def test_a_message_that_points_to_no_event_is_dropped_and_counted_and_holds_up_no_other(
-    shop: World, monkeypatch: pytest.MonkeyPatch, body: str
+    shop: AwsHarness, monkeypatch: pytest.MonkeyPatch, body: str
 ) -> None:
     counted: Counter[str] = Counter()
     monkeypatch.setattr(telemetry, "count", lambda name, value=1: counted.update({name: value}))
@@ -171,7 +173,7 @@ def test_a_message_that_points_to_no_event_is_dropped_and_counted_and_holds_up_n
 
 
 @pytest.mark.parametrize("code", [None, "AWS.SimpleQueueService.NonExistentQueue"])
-def test_when_sqs_refuses_the_request_itself_settles(shop: World, code: str | None) -> None:
+def test_when_sqs_refuses_the_request_itself_settles(shop: AwsHarness, code: str | None) -> None:
     with failing(aws.sqs(), "SendMessage", code=code):
         answer = deliver(shop, PAYLOAD)
     assert answer.status == 200
@@ -179,7 +181,9 @@ def test_when_sqs_refuses_the_request_itself_settles(shop: World, code: str | No
     assert (found.unsettled, found.bot.execution_mode) == ([], ExecutionMode.SYNC_DIRECT)
 
 
-def test_when_settling_in_the_request_fails_as_well_stripe_is_asked_to_come_again_and_that_settles(shop: World) -> None:
+def test_when_settling_in_the_request_fails_as_well_stripe_is_asked_to_come_again_and_that_settles(
+    shop: AwsHarness,
+) -> None:
     with failing(aws.sqs(), "SendMessage"), failing(aws.dynamodb(), "TransactWriteItems", code="InternalServerError"):
         answer = deliver(shop, PAYLOAD)
     assert (answer.status, answer.problem) == (503, "unavailable")
@@ -191,19 +195,19 @@ def test_when_settling_in_the_request_fails_as_well_stripe_is_asked_to_come_agai
     assert audit(shop).order.status is OrderStatus.PAID
 
 
-def test_when_dynamodb_is_down_nothing_is_taken(shop: World) -> None:
+def test_when_dynamodb_is_down_nothing_is_taken(shop: AwsHarness) -> None:
     with failing(aws.dynamodb(), "PutItem"):
         assert deliver(shop, PAYLOAD).status == 503
     assert nothing_recorded(shop)
 
 
-def test_when_dynamodb_throttles_the_answer_says_try_again(shop: World) -> None:
+def test_when_dynamodb_throttles_the_answer_says_try_again(shop: AwsHarness) -> None:
     with failing(aws.dynamodb(), "PutItem", code="ThrottlingException"):
         answer = deliver(shop, PAYLOAD)
     assert (answer.status, answer.problem) == (503, "unavailable")
 
 
-def test_settling_survives_being_throttled_for_a_while(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settling_survives_being_throttled_for_a_while(shop: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     deliver(shop, PAYLOAD)
     commit = aws.dynamodb().transact_write_items
     refusals = iter(["ThrottlingException", "TransactionConflictException", "ThrottlingException"])
@@ -218,7 +222,7 @@ def test_settling_survives_being_throttled_for_a_while(shop: World, monkeypatch:
     assert audit(shop).order.status is OrderStatus.PAID
 
 
-def test_while_one_secret_replaces_the_other_both_are_good(shop: World) -> None:
+def test_while_one_secret_replaces_the_other_both_are_good(shop: AwsHarness) -> None:
     with secret("stripe", json.dumps({"api_key": "sk_test_1", "webhook_secret": ["whsec_new", SECRET]})):
         assert deliver(shop, PAYLOAD).status == 200
         assert deliver(shop, PAYLOAD, header=signature(PAYLOAD, "whsec_new")).status == 200
@@ -226,7 +230,7 @@ def test_while_one_secret_replaces_the_other_both_are_good(shop: World) -> None:
 
 
 @pytest.mark.parametrize("text", ["not json", "[]", "{}", '{"webhook_secret": ""}', '{"webhook_secret": []}'])
-def test_a_secret_that_is_not_filled_in_is_said_to_be(shop: World, text: str) -> None:
+def test_a_secret_that_is_not_filled_in_is_said_to_be(shop: AwsHarness, text: str) -> None:
     with secret("stripe", text):
         answer = deliver(shop, PAYLOAD)
     assert (answer.status, answer.problem) == (503, "not-configured")
@@ -234,13 +238,13 @@ def test_a_secret_that_is_not_filled_in_is_said_to_be(shop: World, text: str) ->
     assert nothing_recorded(shop)
 
 
-def test_a_secret_that_cannot_be_read_is_for_now(shop: World) -> None:
+def test_a_secret_that_cannot_be_read_is_for_now(shop: AwsHarness) -> None:
     with secret("stripe", None):
         answer = deliver(shop, PAYLOAD)
     assert (answer.status, answer.problem) == (503, "unavailable")
 
 
-def test_a_secret_is_kept_for_five_minutes(shop: World) -> None:
+def test_a_secret_is_kept_for_five_minutes(shop: AwsHarness) -> None:
     assert deliver(shop, PAYLOAD).status == 200
     with failing(aws.secrets_manager(), "GetSecretValue", code="InternalServiceError") as asked:
         assert deliver(shop, PAYLOAD).status == 200

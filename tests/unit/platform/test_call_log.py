@@ -12,7 +12,7 @@ from adbot_queue.core.errors import Invalid
 from adbot_queue.platform.call_log import TTL_MS, CallKind, EventLog
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.payments import rows
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 DAY_S = 86_400
 CALL = {"job": "j", "attempt": 1, "type": "generate-content", "tenant": "ada", "outcome": "answered", "duration_ms": 5}
@@ -26,7 +26,7 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def log(system: World, clock: FakeClock) -> EventLog:
+def log(system: AwsHarness, clock: FakeClock) -> EventLog:
     return EventLog(aws.dynamodb(), system.env["SYSTEM_TABLE"], clock)
 
 
@@ -34,7 +34,7 @@ def models(log: EventLog, since: int | None = None, until: int | None = None) ->
     return [event["model"] for event in log.read(CallKind.AI, since, until, 100, None)[0]]
 
 
-def test_an_event_is_kept_for_ninety_days_without_what_it_has_not(log: EventLog, system: World) -> None:
+def test_an_event_is_kept_for_ninety_days_without_what_it_has_not(log: EventLog, system: AwsHarness) -> None:
     log.record(CallKind.AI, **AI, cost_microdollars=None)
 
     (item,) = rows(system.env["SYSTEM_TABLE"], "EVENTS#")
@@ -78,7 +78,7 @@ def test_what_is_no_cursor_is_refused(log: EventLog) -> None:
     ("path", "kind", "event"), [("/ai/events", CallKind.AI, AI), ("/plugins/executions", CallKind.PLUGIN, PLUGIN)]
 )
 def test_staff_see_events_over_http(
-    system: World, log: EventLog, path: str, kind: CallKind, event: dict[str, Any]
+    system: AwsHarness, log: EventLog, path: str, kind: CallKind, event: dict[str, Any]
 ) -> None:
     log.record(kind, **event)
 

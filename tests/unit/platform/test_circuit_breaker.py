@@ -16,7 +16,7 @@ from adbot_queue.platform.circuit import Circuit, CircuitState
 from adbot_queue.platform.circuit_breaker import CircuitBreaker, CircuitOpen
 from tests.builders.clocks import FakeClock
 from tests.builders.payments import failing
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 names = (f"provider{number}" for number in itertools.count())
 
@@ -24,7 +24,7 @@ names = (f"provider{number}" for number in itertools.count())
 class Process:
     """A worker's process: what it knows is its own."""
 
-    def __init__(self, world: World, clock: FakeClock, provider: str) -> None:
+    def __init__(self, world: AwsHarness, clock: FakeClock, provider: str) -> None:
         self.circuits = CircuitBreaker(aws.dynamodb(), world.env["SYSTEM_TABLE"], clock, clock.seconds)
         self.provider = provider
 
@@ -57,12 +57,12 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def process(system: World, clock: FakeClock) -> Process:
+def process(system: AwsHarness, clock: FakeClock) -> Process:
     return Process(system, clock, next(names))
 
 
 @pytest.fixture
-def other(system: World, clock: FakeClock, process: Process) -> Process:
+def other(system: AwsHarness, clock: FakeClock, process: Process) -> Process:
     return Process(system, clock, process.provider)
 
 
@@ -206,7 +206,7 @@ def test_once_closed_five_new_failures_are_needed(process: Process, clock: FakeC
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(0, 40_000)), max_size=60))
 def test_whatever_happens_an_open_circuit_lets_at_most_one_call_through_at_a_time(
-    one_world: World, story: list[tuple[int, bool, int]]
+    one_world: AwsHarness, story: list[tuple[int, bool, int]]
 ) -> None:
     clock = FakeClock()
     provider = next(names)

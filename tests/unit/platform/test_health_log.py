@@ -14,7 +14,7 @@ from adbot_queue.platform.health_log import MAX_ENTRIES, PERIOD_S, HealthLog, Lo
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.crash import crash_after
 from tests.builders.payments import failing, rows
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 DAY_MS = 86_400_000
 
@@ -25,7 +25,7 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def log(system: World, clock: FakeClock) -> HealthLog:
+def log(system: AwsHarness, clock: FakeClock) -> HealthLog:
     return HealthLog(aws.dynamodb(), system.env["SYSTEM_TABLE"], clock, clock.seconds)
 
 
@@ -84,7 +84,9 @@ def test_a_page_is_one_query_for_a_level_and_four_for_all_however_many_days_it_s
         assert calls.names == ["Query"] * queries
 
 
-def test_entries_are_kept_seven_days_even_when_ttl_is_late(log: HealthLog, system: World, clock: FakeClock) -> None:
+def test_entries_are_kept_seven_days_even_when_ttl_is_late(
+    log: HealthLog, system: AwsHarness, clock: FakeClock
+) -> None:
     log.record(LogLevel.INFO, "old", "")
     assert rows(system.env["SYSTEM_TABLE"])[0]["expires_at"] == NOW // 1000 + 7 * 86_400
     clock.advance(7 * DAY_MS)
@@ -100,7 +102,9 @@ def test_an_entry_that_cannot_be_written_breaks_no_caller(log: HealthLog, code: 
     assert calls
 
 
-def test_a_process_without_settings_breaks_no_caller_either(system: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_without_settings_breaks_no_caller_either(
+    system: AwsHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("SYSTEM_TABLE")
     settings.settings.cache_clear()
     health_log.from_env.cache_clear()

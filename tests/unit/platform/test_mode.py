@@ -16,7 +16,7 @@ from adbot_queue.platform.mode import Modes, ProcessingMode
 from tests.builders.clocks import FakeClock
 from tests.builders.crash import Killed, crash_after
 from tests.builders.payments import failing, rows
-from tests.builders.world import ADMIN, World
+from tests.builders.world import ADMIN, AwsHarness
 
 BOB = Actor("bob", "owner", "req-2")
 
@@ -29,22 +29,22 @@ def clock() -> FakeClock:
 class Process(Modes):
     """The mode as one process knows and sets it."""
 
-    def __init__(self, world: World, clock: FakeClock) -> None:
+    def __init__(self, world: AwsHarness, clock: FakeClock) -> None:
         super().__init__(aws.dynamodb(), world.env["SYSTEM_TABLE"], clock.seconds)
         self.set = KillSwitch(self, ledger.from_env(), HealthLog(self.client, self.table, clock), clock).set
 
 
-def process(world: World, clock: FakeClock) -> Process:
+def process(world: AwsHarness, clock: FakeClock) -> Process:
     return Process(world, clock)
 
 
-def test_work_is_queued_until_the_switch_is_set(system: World, clock: FakeClock) -> None:
+def test_work_is_queued_until_the_switch_is_set(system: AwsHarness, clock: FakeClock) -> None:
     modes = process(system, clock)
     assert modes.current() is ProcessingMode.ASYNC_QUEUE
     assert (modes.read().changed_at, modes.read().version) == (None, 0)
 
 
-def test_switching_is_signed_and_logged_in_one_transaction(system: World, clock: FakeClock) -> None:
+def test_switching_is_signed_and_logged_in_one_transaction(system: AwsHarness, clock: FakeClock) -> None:
     modes = process(system, clock)
     with crash_after(None) as calls:
         switch = modes.set(ProcessingMode.SYNC_DIRECT, "SQS is down", ADMIN)
@@ -67,7 +67,7 @@ def test_switching_is_signed_and_logged_in_one_transaction(system: World, clock:
     }
 
 
-def test_the_same_mode_again_changes_nothing(system: World, clock: FakeClock) -> None:
+def test_the_same_mode_again_changes_nothing(system: AwsHarness, clock: FakeClock) -> None:
     modes = process(system, clock)
     modes.set(ProcessingMode.ASYNC_QUEUE, "as it is", ADMIN)
     assert rows(system.env["SYSTEM_TABLE"]) == []
@@ -77,14 +77,16 @@ def test_the_same_mode_again_changes_nothing(system: World, clock: FakeClock) ->
     assert len(system.ledger(action="mode.set")) == 1
 
 
-def test_there_and_back_are_two_entries(system: World, clock: FakeClock) -> None:
+def test_there_and_back_are_two_entries(system: AwsHarness, clock: FakeClock) -> None:
     modes = process(system, clock)
     modes.set(ProcessingMode.SYNC_DIRECT, "", ADMIN)
     assert modes.set(ProcessingMode.ASYNC_QUEUE, "", ADMIN).version == 2
     assert len(system.ledger(action="mode.set")) == 2
 
 
-def test_who_switches_knows_at_once_and_everybody_else_within_five_seconds(system: World, clock: FakeClock) -> None:
+def test_who_switches_knows_at_once_and_everybody_else_within_five_seconds(
+    system: AwsHarness, clock: FakeClock
+) -> None:
     ours, theirs = process(system, clock), process(system, clock)
     assert theirs.current() is ProcessingMode.ASYNC_QUEUE
     ours.set(ProcessingMode.SYNC_DIRECT, "", ADMIN)
@@ -96,7 +98,9 @@ def test_who_switches_knows_at_once_and_everybody_else_within_five_seconds(syste
 
 
 @pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "InternalServerError", None])
-def test_while_it_cannot_be_read_the_last_known_mode_is_used(system: World, clock: FakeClock, code: str | None) -> None:
+def test_while_it_cannot_be_read_the_last_known_mode_is_used(
+    system: AwsHarness, clock: FakeClock, code: str | None
+) -> None:
     modes = process(system, clock)
     modes.set(ProcessingMode.SYNC_DIRECT, "", ADMIN)
     clock.advance(60_000)
@@ -110,7 +114,7 @@ def test_while_it_cannot_be_read_the_last_known_mode_is_used(system: World, cloc
 
 
 def test_of_two_who_switch_at_once_both_are_signed_with_what_was_before(
-    system: World, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    system: AwsHarness, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, theirs = process(system, clock), process(system, clock)
     read = Modes.read
@@ -127,7 +131,7 @@ def test_of_two_who_switch_at_once_both_are_signed_with_what_was_before(
 
 
 def test_a_switch_that_is_always_overtaken_is_contention(
-    system: World, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    system: AwsHarness, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modes, stale = process(system, clock), process(system, clock).read()
     process(system, clock).set(ProcessingMode.SYNC_DIRECT, "", BOB)
@@ -136,7 +140,9 @@ def test_a_switch_that_is_always_overtaken_is_contention(
         modes.set(ProcessingMode.SYNC_DIRECT, "", ADMIN)
 
 
-def test_killed_before_the_transaction_nothing_is_said_and_after_it_all_is(system: World, clock: FakeClock) -> None:
+def test_killed_before_the_transaction_nothing_is_said_and_after_it_all_is(
+    system: AwsHarness, clock: FakeClock
+) -> None:
     for call, entries in ((1, 0), (2, 1)):
         with crash_after(call), pytest.raises(Killed):
             process(system, clock).set(ProcessingMode.SYNC_DIRECT, "", ADMIN)

@@ -19,7 +19,7 @@ from adbot_queue.platform.rate_limits import TTL_S, RateLimiter
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.crash import crash_after
 from tests.builders.payments import rows
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ TEN = Rate(10, 5)
 names = (f"bucket{number}" for number in itertools.count())
 
 
-def limits_of(world: World, clock: Callable[[], int]) -> RateLimiter:
+def limits_of(world: AwsHarness, clock: Callable[[], int]) -> RateLimiter:
     return RateLimiter(aws.dynamodb(), world.env["SYSTEM_TABLE"], clock)
 
 
@@ -42,7 +42,7 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def limits(system: World, clock: FakeClock) -> RateLimiter:
+def limits(system: AwsHarness, clock: FakeClock) -> RateLimiter:
     return limits_of(system, clock)
 
 
@@ -115,7 +115,7 @@ def test_virtual_time_is_now_for_the_first_and_later_for_who_is_ahead_of_the_rat
     assert [many.virtual_time_of(index) - NOW for index in range(4)] == [0, 100, 200, 300]
 
 
-def test_a_take_is_one_write_and_a_refused_one_writes_nothing(system: World, limits: RateLimiter) -> None:
+def test_a_take_is_one_write_and_a_refused_one_writes_nothing(system: AwsHarness, limits: RateLimiter) -> None:
     limits.acquire("a", TEN)
     with crash_after(None) as calls:
         limits.acquire("a", TEN)
@@ -130,7 +130,7 @@ def test_a_take_is_one_write_and_a_refused_one_writes_nothing(system: World, lim
 
 
 def test_another_process_needs_one_refused_write_more_at_most(
-    system: World, clock: FakeClock, limits: RateLimiter
+    system: AwsHarness, clock: FakeClock, limits: RateLimiter
 ) -> None:
     limits.acquire("a", TEN)
     with crash_after(None) as calls:
@@ -138,7 +138,7 @@ def test_another_process_needs_one_refused_write_more_at_most(
     assert calls.names == ["UpdateItem"] * 2
 
 
-def test_the_item_goes_when_the_bucket_has_been_full_for_an_hour(system: World, limits: RateLimiter) -> None:
+def test_the_item_goes_when_the_bucket_has_been_full_for_an_hour(system: AwsHarness, limits: RateLimiter) -> None:
     limits.acquire("a", Rate(0.1, 10), 3)
     (item,) = rows(system.env["SYSTEM_TABLE"], "LIMIT#a")
     assert item["tat"] == (NOW + 30_000) * 1000
@@ -147,7 +147,7 @@ def test_the_item_goes_when_the_bucket_has_been_full_for_an_hour(system: World, 
 
 @pytest.mark.parametrize("seen", [False, True], ids=["full", "in use"])
 def test_of_two_who_take_the_last_tokens_at_once_one_is_refused(
-    system: World, clock: FakeClock, limits: RateLimiter, seen: bool
+    system: AwsHarness, clock: FakeClock, limits: RateLimiter, seen: bool
 ) -> None:
     if seen:
         limits.acquire("a", TEN)
@@ -159,7 +159,7 @@ def test_of_two_who_take_the_last_tokens_at_once_one_is_refused(
 
 
 def test_takers_in_the_middle_of_a_bucket_do_not_make_each_other_repeat(
-    system: World, clock: FakeClock, limits: RateLimiter
+    system: AwsHarness, clock: FakeClock, limits: RateLimiter
 ) -> None:
     other = limits_of(system, clock)
     limits.acquire("a", TEN)
@@ -170,7 +170,7 @@ def test_takers_in_the_middle_of_a_bucket_do_not_make_each_other_repeat(
 
 
 def test_takers_whose_calls_take_longer_than_an_interval_lose_one_race_at_most(
-    system: World, clock: FakeClock, limits: RateLimiter
+    system: AwsHarness, clock: FakeClock, limits: RateLimiter
 ) -> None:
     fast, other = Rate(100, 50), limits_of(system, clock)
     acts: list[str] = []
@@ -196,7 +196,7 @@ def test_takers_whose_calls_take_longer_than_an_interval_lose_one_race_at_most(
 
 
 def test_a_bucket_whose_item_keeps_going_and_coming_is_contention(
-    system: World, limits: RateLimiter, monkeypatch: pytest.MonkeyPatch
+    system: AwsHarness, limits: RateLimiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     present = itertools.cycle([{"tat": (NOW + 100) * 1000}, None])
 
@@ -216,7 +216,7 @@ rates = st.builds(Rate, st.sampled_from([0.3, 1, 3, 7.7, 50, 1000]), st.integers
 @settings(max_examples=60, deadline=None)
 @given(rates, takes, st.lists(st.integers(0, 24), max_size=6))
 def test_no_interleaving_and_no_clock_grants_more_than_burst_and_rate(
-    one_world: World, rate: Rate, story: list[Take], interrupted: list[int]
+    one_world: AwsHarness, rate: Rate, story: list[Take], interrupted: list[int]
 ) -> None:
     """Three processes with clocks of their own that jump; some takes happen inside others."""
     clocks = [FakeClock() for _ in range(3)]
@@ -251,7 +251,7 @@ def test_no_interleaving_and_no_clock_grants_more_than_burst_and_rate(
 @settings(max_examples=40, deadline=None)
 @given(rates, st.lists(st.tuples(st.integers(0, 3_000), st.integers(1, 4)), min_size=1, max_size=20))
 def test_with_a_clock_that_goes_forward_it_is_the_bucket_of_the_textbook(
-    one_world: World, rate: Rate, story: list[tuple[int, int]]
+    one_world: AwsHarness, rate: Rate, story: list[tuple[int, int]]
 ) -> None:
     clock = FakeClock()
     limits, bucket = limits_of(one_world, clock), next(names)

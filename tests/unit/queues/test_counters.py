@@ -25,30 +25,30 @@ from tests.builders.clocks import NOW, FakeClock
 from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.job_stream import Record, Stream, claimed, job
 from tests.builders.payments import empty, failing, rows
-from tests.builders.world import FakeContext, World, world
+from tests.builders.world import AwsHarness, FakeContext, world
 
 QUEUES = ["money", "email", "ai-content"]
 Numbers = dict[str, dict[str, int]]
 
 
 @pytest.fixture(scope="module")
-def one_world() -> Iterator[World]:
+def one_world() -> Iterator[AwsHarness]:
     """Making clients and tables takes most of a second: the tests of this module share them."""
     with world() as made:
         yield made
 
 
 @pytest.fixture
-def tables(one_world: World) -> World:
+def tables(one_world: AwsHarness) -> AwsHarness:
     empty()
     return one_world
 
 
-def store(world: World) -> Counters:
+def store(world: AwsHarness) -> Counters:
     return Counters(aws.dynamodb(), world.env["SYSTEM_TABLE"], FakeClock(NOW + 300_000))
 
 
-def kept(world: World) -> tuple[Numbers, Numbers]:
+def kept(world: AwsHarness) -> tuple[Numbers, Numbers]:
     """Totals by queue, and minutes by queue and minute; what is zero left out."""
     return added_up(rows(world.env["SYSTEM_TABLE"]))
 
@@ -86,7 +86,7 @@ def of_one_delivery(records: Sequence[Record]) -> tuple[Numbers, Numbers]:
     return _summed({key: [one] for key, one in totals.items()}), _summed({key: [one] for key, one in minutes.items()})
 
 
-def test_a_batch_is_one_transaction_and_nothing_else(tables: World) -> None:
+def test_a_batch_is_one_transaction_and_nothing_else(tables: AwsHarness) -> None:
     records = Stream().lives(15, random.Random(1), QUEUES)[:MAX_RECORDS]
     with crash_after(None) as calls:
         store(tables).tally(records)
@@ -94,7 +94,7 @@ def test_a_batch_is_one_transaction_and_nothing_else(tables: World) -> None:
     assert kept(tables) == of_one_delivery(records)
 
 
-def test_totals_and_minutes_are_read_as_they_were_counted(tables: World) -> None:
+def test_totals_and_minutes_are_read_as_they_were_counted(tables: AwsHarness) -> None:
     records = Stream().lives(15, random.Random(2), QUEUES)[:MAX_RECORDS]
     counting = store(tables)
     counting.tally(records)
@@ -111,7 +111,7 @@ def test_totals_and_minutes_are_read_as_they_were_counted(tables: World) -> None
         }
 
 
-def test_minutes_are_the_last_ones_and_no_others(tables: World) -> None:
+def test_minutes_are_the_last_ones_and_no_others(tables: AwsHarness) -> None:
     stream = Stream()
     for ago in (0, 4, 5, 60):
         store(tables).tally([stream.record(None, job(ago), NOW + 300_000 - ago * 60_000)])
@@ -119,7 +119,7 @@ def test_minutes_are_the_last_ones_and_no_others(tables: World) -> None:
     assert list(counted) == ["2025-11-22T00:01", "2025-11-22T00:05"]
 
 
-def test_minutes_and_markers_expire_and_totals_stay(tables: World) -> None:
+def test_minutes_and_markers_expire_and_totals_stay(tables: AwsHarness) -> None:
     store(tables).tally([Stream().record(None, job())])
     by_kind = {item["pk"].split("#")[0]: item for item in rows(tables.env["SYSTEM_TABLE"])}
     assert by_kind["MINUTES"]["expires_at"] == NOW // 1000 + MINUTES_TTL_S
@@ -127,7 +127,7 @@ def test_minutes_and_markers_expire_and_totals_stay(tables: World) -> None:
     assert "expires_at" not in by_kind["COUNTERS"]
 
 
-def test_other_items_and_changes_without_meaning_are_not_even_written(tables: World) -> None:
+def test_other_items_and_changes_without_meaning_are_not_even_written(tables: AwsHarness) -> None:
     stream = Stream()
     active = claimed(job(), NOW)
     idle = stream.record(active, active.changed(progress={"percent": 50}))
@@ -137,7 +137,7 @@ def test_other_items_and_changes_without_meaning_are_not_even_written(tables: Wo
     assert calls.names == []
 
 
-def test_a_record_that_cannot_be_read_is_left_out_and_stops_nothing(tables: World) -> None:
+def test_a_record_that_cannot_be_read_is_left_out_and_stops_nothing(tables: AwsHarness) -> None:
     stream = Stream()
     broken = stream.record(None, job(1))
     broken["dynamodb"]["NewImage"]["state"] = {"S": "lost"}
@@ -146,7 +146,7 @@ def test_a_record_that_cannot_be_read_is_left_out_and_stops_nothing(tables: Worl
     assert kept(tables)[0] == {"money": {"enqueued": 1, "level_waiting": 1}}
 
 
-def test_a_batch_with_the_most_different_items_fits_into_one_transaction(tables: World) -> None:
+def test_a_batch_with_the_most_different_items_fits_into_one_transaction(tables: AwsHarness) -> None:
     """Every record of a queue and a minute of its own: no batch of this length can have more items."""
     stream = Stream()
     records = [stream.record(None, job(n, f"queue{n}"), NOW + n * 60_000) for n in range(MAX_RECORDS)]
@@ -178,7 +178,7 @@ def test_the_template_delivers_no_longer_batches_and_halves_none() -> None:
     ],
     ids=["same", "grown", "shrunk", "shrunk twice", "shrunk, then grown", "two back", "back, shrunk", "back, across"],
 )
-def test_batches_that_come_again_are_counted_once(tables: World, deliveries: list[tuple[int, int]]) -> None:
+def test_batches_that_come_again_are_counted_once(tables: AwsHarness, deliveries: list[tuple[int, int]]) -> None:
     records = Stream().lives(30, random.Random(3), QUEUES)[:30]
     for start, end in deliveries:
         store(tables).tally(records[start:end])
@@ -256,7 +256,7 @@ def test_any_story_of_redeliveries_and_crashes_ends_with_the_counts_of_one_deliv
     assert table.kept() == of_one_delivery(records)
 
 
-def test_the_same_on_a_real_table(tables: World) -> None:
+def test_the_same_on_a_real_table(tables: AwsHarness) -> None:
     for call in every_call(3):
         empty()
         records = Stream().lives(12, random.Random(call), QUEUES)[:36]
@@ -268,7 +268,9 @@ def test_the_same_on_a_real_table(tables: World) -> None:
         assert kept(tables) == of_one_delivery(records)
 
 
-def test_two_that_count_the_same_batch_at_once_count_it_once(tables: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_that_count_the_same_batch_at_once_count_it_once(
+    tables: AwsHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     records = Stream().lives(10, random.Random(4), QUEUES)[:20]
     transaction = Counters._transaction
 
@@ -283,7 +285,7 @@ def test_two_that_count_the_same_batch_at_once_count_it_once(tables: World, monk
     assert kept(tables) == of_one_delivery(records)
 
 
-def test_writers_that_collide_go_on_to_other_shards(tables: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writers_that_collide_go_on_to_other_shards(tables: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     records = Stream().lives(10, random.Random(5), QUEUES)[:20]
     counting, commit, collided = store(tables), counters.Transaction.commit, iter([True, True])
 
@@ -299,7 +301,7 @@ def test_writers_that_collide_go_on_to_other_shards(tables: World, monkeypatch: 
     assert SHARDS > 2
 
 
-def test_a_throttled_table_leaves_the_batch_to_the_next_delivery(tables: World) -> None:
+def test_a_throttled_table_leaves_the_batch_to_the_next_delivery(tables: AwsHarness) -> None:
     records = Stream().lives(5, random.Random(6), QUEUES)[:10]
     with failing(aws.dynamodb(), "TransactWriteItems", code="ThrottlingException"), pytest.raises(Unavailable):
         store(tables).tally(records)
@@ -308,7 +310,7 @@ def test_a_throttled_table_leaves_the_batch_to_the_next_delivery(tables: World) 
     assert kept(tables) == of_one_delivery(records)
 
 
-def test_the_function_counts_what_its_stream_delivers(tables: World) -> None:
+def test_the_function_counts_what_its_stream_delivers(tables: AwsHarness) -> None:
     active = claimed(job(), NOW + 10)
     records = Stream().life(job(), active, active.completed({}, NOW + 20))
     for _ in range(2):

@@ -29,20 +29,20 @@ from tests.builders.clocks import NOW, FakeClock
 from tests.builders.crash import Killed, crash_after
 from tests.builders.job_stream import Stream, claimed, died, failed, job
 from tests.builders.payments import empty, failing
-from tests.builders.world import ADMIN, World, world
+from tests.builders.world import ADMIN, AwsHarness, world
 
 BOB = Actor("bob", "owner", "req-2")
 
 
 @pytest.fixture(scope="module")
-def one_world() -> Iterator[tuple[World, dict[str, str]]]:
+def one_world() -> Iterator[tuple[AwsHarness, dict[str, str]]]:
     """Making clients and tables takes most of a second: the tests of this module share them."""
     with world() as made:
         yield made, mappings.create(made)
 
 
 @pytest.fixture
-def mapped(one_world: tuple[World, dict[str, str]]) -> Iterator[dict[str, str]]:
+def mapped(one_world: tuple[AwsHarness, dict[str, str]]) -> Iterator[dict[str, str]]:
     """All mappings are on, the tables empty."""
     empty()
     with mappings.known(one_world[1]):
@@ -50,19 +50,19 @@ def mapped(one_world: tuple[World, dict[str, str]]) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def shop(one_world: tuple[World, dict[str, str]], mapped: dict[str, str]) -> World:
+def shop(one_world: tuple[AwsHarness, dict[str, str]], mapped: dict[str, str]) -> AwsHarness:
     return one_world[0]
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch, shop: World) -> FakeClock:
+def clock(monkeypatch: pytest.MonkeyPatch, shop: AwsHarness) -> FakeClock:
     """The clock of all readers and writers of counters."""
     clock = FakeClock(NOW + 30_000)
     monkeypatch.setattr(counters.from_env(), "_now", clock)
     return clock
 
 
-def keep(world: World, *jobs: Job) -> None:
+def keep(world: AwsHarness, *jobs: Job) -> None:
     for one in jobs:
         put_if(aws.dynamodb(), world.env["JOBS_TABLE"], item_of(one), condition="attribute_not_exists(pk)")
 
@@ -72,7 +72,7 @@ def tally(*records: Any) -> None:
         counters.from_env().tally(records[start : start + counters.MAX_RECORDS])
 
 
-def queue_of(world: World, name: str) -> Any:
+def queue_of(world: AwsHarness, name: str) -> Any:
     items = world.http("queues", "GET /queues", role="viewer").json["items"]
     assert [item["name"] for item in items] == list(job_queues.QUEUES)
     return next(item for item in items if item["name"] == name)
@@ -81,7 +81,7 @@ def queue_of(world: World, name: str) -> Any:
 # Figures
 
 
-def test_a_queue_shows_its_jobs_and_its_totals(shop: World, clock: FakeClock) -> None:
+def test_a_queue_shows_its_jobs_and_its_totals(shop: AwsHarness, clock: FakeClock) -> None:
     stream = Stream()
     waiting = [job(number, at=NOW + number * 1000) for number in range(3)]
     keep(shop, *waiting, job(9, "email", NOW - 1))
@@ -109,7 +109,7 @@ def test_a_queue_shows_its_jobs_and_its_totals(shop: World, clock: FakeClock) ->
     assert (idle["oldest_waiting_at"], idle["oldest_waiting_seconds"], sum(idle["states"].values())) == (None, 0, 0)
 
 
-def test_all_queues_are_read_with_one_call_and_one_more_for_each_in_which_jobs_wait(shop: World) -> None:
+def test_all_queues_are_read_with_one_call_and_one_more_for_each_in_which_jobs_wait(shop: AwsHarness) -> None:
     def calls() -> list[str]:
         with crash_after(None) as made:
             shop.http("queues", "GET /queues", role="viewer")
@@ -124,12 +124,12 @@ def test_all_queues_are_read_with_one_call_and_one_more_for_each_in_which_jobs_w
     assert found == [["BatchGetItem", "Query"]] * 2
 
 
-def test_a_level_that_runs_ahead_of_its_records_is_not_shown_as_negative(shop: World) -> None:
+def test_a_level_that_runs_ahead_of_its_records_is_not_shown_as_negative(shop: AwsHarness) -> None:
     tally(Stream().record(job(), claimed(job(), NOW)))
     assert queue_of(shop, "money")["states"]["waiting"] == 0
 
 
-def test_statistics_of_the_last_minutes(shop: World, clock: FakeClock) -> None:
+def test_statistics_of_the_last_minutes(shop: AwsHarness, clock: FakeClock) -> None:
     stream = Stream()
     for number in range(10):
         start = NOW - number * 60_000
@@ -163,7 +163,7 @@ def test_statistics_of_the_last_minutes(shop: World, clock: FakeClock) -> None:
     assert len(reported["per_minute"]) == 5
 
 
-def test_statistics_of_a_queue_that_did_nothing(shop: World) -> None:
+def test_statistics_of_a_queue_that_did_nothing(shop: AwsHarness) -> None:
     reported = shop.http("queues", "GET /queues/{name}/stats", role="viewer", name="plugin").json
     assert (reported["minutes"], reported["completed_per_minute"], reported["failure_rate"]) == (60, 0, None)
     assert reported["wait"] == {"count": 0, "average_ms": None, "p50_ms": None, "p95_ms": None, "p99_ms": None}
@@ -171,12 +171,12 @@ def test_statistics_of_a_queue_that_did_nothing(shop: World) -> None:
 
 
 @pytest.mark.parametrize("minutes", ["0", "1441", "x", "-5"])
-def test_statistics_reach_back_at_most_a_day(shop: World, minutes: str) -> None:
+def test_statistics_reach_back_at_most_a_day(shop: AwsHarness, minutes: str) -> None:
     answer = shop.http("queues", "GET /queues/{name}/stats", role="viewer", name="money", query={"minutes": minutes})
     assert (answer.status, answer.fields) == (422, ["minutes"])
 
 
-def test_statistics_of_an_unknown_queue_are_not_found(shop: World) -> None:
+def test_statistics_of_an_unknown_queue_are_not_found(shop: AwsHarness) -> None:
     answer = shop.http("queues", "GET /queues/{name}/stats", role="viewer", name="nowhere")
     assert (answer.status, answer.problem) == (404, "not-found")
 
@@ -184,12 +184,14 @@ def test_statistics_of_an_unknown_queue_are_not_found(shop: World) -> None:
 # Pause and resume
 
 
-def switch(world: World, action: str, name: str = "money", reason: str = "") -> Any:
+def switch(world: AwsHarness, action: str, name: str = "money", reason: str = "") -> Any:
     body = {"reason": reason} if reason else {}
     return world.http("queues", f"POST /queues/{{name}}/{action}", role="admin", name=name, body=body)
 
 
-def test_pausing_turns_the_mapping_off_and_resuming_on_and_both_are_signed(shop: World, mapped: dict[str, str]) -> None:
+def test_pausing_turns_the_mapping_off_and_resuming_on_and_both_are_signed(
+    shop: AwsHarness, mapped: dict[str, str]
+) -> None:
     paused = switch(shop, "pause", reason="provider is down")
     assert paused.status == 200
     assert (paused.json["paused"], paused.json["mapping"]) == (True, "Disabled")
@@ -211,7 +213,7 @@ def test_pausing_turns_the_mapping_off_and_resuming_on_and_both_are_signed(shop:
     ]
 
 
-def test_saying_it_twice_changes_nothing_and_is_signed_once(shop: World, mapped: dict[str, str]) -> None:
+def test_saying_it_twice_changes_nothing_and_is_signed_once(shop: AwsHarness, mapped: dict[str, str]) -> None:
     assert switch(shop, "resume").json["mapping"] == "Enabled"
     assert shop.ledger(target="queue:money") == []
     first, second = switch(shop, "pause", reason="one"), switch(shop, "pause", reason="two")
@@ -220,12 +222,12 @@ def test_saying_it_twice_changes_nothing_and_is_signed_once(shop: World, mapped:
 
 
 @pytest.mark.parametrize("action", ["pause", "resume"])
-def test_an_unknown_queue_is_not_found(shop: World, action: str) -> None:
+def test_an_unknown_queue_is_not_found(shop: AwsHarness, action: str) -> None:
     answer = switch(shop, action, "nowhere")
     assert (answer.status, answer.problem) == (404, "not-found")
 
 
-def test_when_lambda_refuses_the_sweeper_applies_the_desired_state(shop: World, mapped: dict[str, str]) -> None:
+def test_when_lambda_refuses_the_sweeper_applies_the_desired_state(shop: AwsHarness, mapped: dict[str, str]) -> None:
     with failing(aws.functions(), "UpdateEventSourceMapping", code="ResourceInUseException"):
         answer = switch(shop, "pause")
     assert (answer.status, answer.json["paused"], answer.json["mapping"]) == (200, True, PENDING)
@@ -237,7 +239,7 @@ def test_when_lambda_refuses_the_sweeper_applies_the_desired_state(shop: World, 
     assert queue_mappings.reconcile() == []
 
 
-def test_killed_anywhere_the_mapping_obeys_the_intent_in_the_end(shop: World, mapped: dict[str, str]) -> None:
+def test_killed_anywhere_the_mapping_obeys_the_intent_in_the_end(shop: AwsHarness, mapped: dict[str, str]) -> None:
     for call in (1, 2):
         with crash_after(call), pytest.raises(Killed):
             queues_control.from_env().pause("money", "", ADMIN)
@@ -248,7 +250,7 @@ def test_killed_anywhere_the_mapping_obeys_the_intent_in_the_end(shop: World, ma
         assert len(shop.ledger(target="queue:money")) == intended
 
 
-def test_a_mapping_changed_elsewhere_is_set_right(shop: World, mapped: dict[str, str]) -> None:
+def test_a_mapping_changed_elsewhere_is_set_right(shop: AwsHarness, mapped: dict[str, str]) -> None:
     aws.functions().update_event_source_mapping(UUID=mapped["email"], Enabled=False)
     switch(shop, "pause")
     aws.functions().update_event_source_mapping(UUID=mapped["money"], Enabled=True)
@@ -274,7 +276,7 @@ class Changing:
 
 
 @pytest.mark.parametrize("state", ["Enabling", "Disabling", "Updating", "Creating", None])
-def test_a_mapping_that_is_being_changed_is_left_to_the_next_run(shop: World, state: str | None) -> None:
+def test_a_mapping_that_is_being_changed_is_left_to_the_next_run(shop: AwsHarness, state: str | None) -> None:
     changing: Any = Changing(state)
     changed = Mappings(lambda: changing, {"money": "m", "email": "e"}, health_log.from_env())
     assert changed.reconcile([("money", DesiredState()), ("email", DesiredState())]) == []
@@ -282,7 +284,7 @@ def test_a_mapping_that_is_being_changed_is_left_to_the_next_run(shop: World, st
 
 
 def test_of_two_who_switch_at_once_the_later_one_knows_what_the_other_did(
-    shop: World, mapped: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    shop: AwsHarness, mapped: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     control = queues_control.from_env()
     transaction = PauseControl._transaction
@@ -298,7 +300,7 @@ def test_of_two_who_switch_at_once_the_later_one_knows_what_the_other_did(
     assert [entry["actor"] for entry in shop.ledger(target="queue:money")] == ["bob"]
 
 
-def test_a_switch_that_is_always_overtaken_is_contention(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_switch_that_is_always_overtaken_is_contention(shop: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     queues_control.from_env().pause("money", "", BOB)
     monkeypatch.setattr(queues_control, "desired_state_of", lambda _: DesiredState())
     with pytest.raises(Unavailable):
@@ -306,7 +308,7 @@ def test_a_switch_that_is_always_overtaken_is_contention(shop: World, monkeypatc
 
 
 def test_a_function_that_may_not_change_mappings_does_not_know_them(
-    shop: World, monkeypatch: pytest.MonkeyPatch
+    shop: AwsHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("EVENT_SOURCE_MAPPINGS")
     queue_mappings.from_env.cache_clear()
@@ -315,7 +317,7 @@ def test_a_function_that_may_not_change_mappings_does_not_know_them(
         queues_control.from_env()
 
 
-def test_no_queue_is_known_that_the_registry_does_not_have(shop: World) -> None:
+def test_no_queue_is_known_that_the_registry_does_not_have(shop: AwsHarness) -> None:
     with pytest.raises(NotFound):
         queues_control.from_env().pause("nowhere", "", ADMIN)
     with pytest.raises(NotFound):
@@ -325,7 +327,7 @@ def test_no_queue_is_known_that_the_registry_does_not_have(shop: World) -> None:
 # Pauses as workers and requests know them
 
 
-def test_pauses_are_known_within_five_seconds_and_read_once_in_them(shop: World, mapped: dict[str, str]) -> None:
+def test_pauses_are_known_within_five_seconds_and_read_once_in_them(shop: AwsHarness, mapped: dict[str, str]) -> None:
     clock = FakeClock()
     known = Pauses(aws.dynamodb(), shop.env["SYSTEM_TABLE"], job_queues.QUEUES, clock.seconds)
     assert known.paused() == frozenset()

@@ -23,11 +23,11 @@ from adbot_queue.testing.harness import Clock
 from adbot_queue.testing.in_process_aws import REGION
 from tests.builders.analytics import TODAY, Counting, event
 from tests.builders.crash import Killed, crash_after
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 
 @pytest.fixture
-def counting(on_aws: World) -> Counting:
+def counting(on_aws: AwsHarness) -> Counting:
     aws.s3().create_bucket(Bucket="reports", CreateBucketConfiguration={"LocationConstraint": REGION})
     return Counting(clock=Clock(system_clock()))
 
@@ -40,7 +40,7 @@ def rows(key: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(file(key).decode(), newline="")))
 
 
-def paid(world: World, bot: Any, amount: int, currency: str, refunded: int = 0, status: str = "PAID") -> None:
+def paid(world: AwsHarness, bot: Any, amount: int, currency: str, refunded: int = 0, status: str = "PAID") -> None:
     """Money behind a bot's order, as a payment would have left it."""
     order = Order(
         bot.order_id,
@@ -55,7 +55,7 @@ def paid(world: World, bot: Any, amount: int, currency: str, refunded: int = 0, 
     aws.dynamodb().put_item(TableName=world.env["ADBOTS_TABLE"], Item=attribute_values.encode(items.order_item(order)))
 
 
-def some_orders(world: World) -> None:
+def some_orders(world: AwsHarness) -> None:
     world.pool()
     paid(world, world.create(1), 4900, "eur", 900)
     paid(world, world.create(1), 100, "eur")
@@ -68,7 +68,7 @@ def some_orders(world: World) -> None:
 
 @pytest.mark.parametrize("steps", [None, 1])
 def test_orders_have_bots_and_money_by_day_and_currency_in_however_many_attempts(
-    on_aws: World, counting: Counting, monkeypatch: pytest.MonkeyPatch, steps: int | None
+    on_aws: AwsHarness, counting: Counting, monkeypatch: pytest.MonkeyPatch, steps: int | None
 ) -> None:
     monkeypatch.setattr(sources, "PAGE_SIZE", 2)
     some_orders(on_aws)
@@ -92,7 +92,7 @@ def test_orders_have_bots_and_money_by_day_and_currency_in_however_many_attempts
 
 
 def test_a_report_that_dies_after_any_call_is_right_when_it_is_tried_again(
-    on_aws: World, counting: Counting, monkeypatch: pytest.MonkeyPatch
+    on_aws: AwsHarness, counting: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "PAGE_SIZE", 2)
     some_orders(on_aws)
@@ -143,7 +143,7 @@ def test_the_same_job_twice_writes_the_same_files(counting: Counting) -> None:
     assert [entry["Key"] for entry in listed] == ["reports/r-1.csv", "reports/r-1.html"]
 
 
-def test_a_link_opens_the_file_and_ends_after_a_quarter_of_an_hour(on_aws: World, counting: Counting) -> None:
+def test_a_link_opens_the_file_and_ends_after_a_quarter_of_an_hour(on_aws: AwsHarness, counting: Counting) -> None:
     counting.run("generate-report", {"report": "analytics", "format": "csv"}, "r-1")
     answer = on_aws.http("insights", "GET /reports/{id}", role="viewer", id="r-1").json
 
@@ -155,7 +155,7 @@ def test_a_link_opens_the_file_and_ends_after_a_quarter_of_an_hour(on_aws: World
     assert urlsplit(link["url"]).path.endswith("/reports/r-1.csv")
 
 
-def test_a_report_that_is_being_made_shows_its_progress(on_aws: World, counting: Counting) -> None:
+def test_a_report_that_is_being_made_shows_its_progress(on_aws: AwsHarness, counting: Counting) -> None:
     counting.context("r-1", "generate-report")
     answer = on_aws.http("insights", "GET /reports/{id}", role="viewer", id="r-1").json
 
@@ -163,7 +163,7 @@ def test_a_report_that_is_being_made_shows_its_progress(on_aws: World, counting:
     assert answer["progress"] == {"done": 0, "of": None, "outcomes": {}, "cut_off": None, "note": ""}
 
 
-def test_a_report_that_was_not_made_or_is_gone_has_no_links(on_aws: World, counting: Counting) -> None:
+def test_a_report_that_was_not_made_or_is_gone_has_no_links(on_aws: AwsHarness, counting: Counting) -> None:
     counting.clock.advance(-31 * 86_400)
     counting.run("generate-report", {"report": "analytics"}, "old")
 

@@ -17,11 +17,11 @@ from adbot_queue.schedules.service import Command
 from tests.builders.crash import before_transactions, crash_after
 from tests.builders.payments import rows
 from tests.builders.schedules import ScheduleHarness, ms, spec
-from tests.builders.world import ADMIN, World
+from tests.builders.world import ADMIN, AwsHarness
 
 
 @pytest.fixture
-def harness(on_aws: World) -> ScheduleHarness:
+def harness(on_aws: AwsHarness) -> ScheduleHarness:
     return ScheduleHarness(on_aws)
 
 

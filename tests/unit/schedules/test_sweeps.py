@@ -22,13 +22,13 @@ from adbot_queue.schedules.store import item_of
 from adbot_queue.testing.in_process_aws import REGION
 from tests.builders.crash import Killed, before_transactions, conflict, crash_after, every_call
 from tests.builders.schedules import BEGIN, ScheduleHarness, ms, spec
-from tests.builders.world import ADMIN, World, world
+from tests.builders.world import ADMIN, AwsHarness, world
 
 ALL = MissedPolicy.ALL
 
 
 @pytest.fixture
-def harness(on_aws: World) -> ScheduleHarness:
+def harness(on_aws: AwsHarness) -> ScheduleHarness:
     return ScheduleHarness(on_aws)
 
 
@@ -49,7 +49,7 @@ def test_the_calls_of_a_sweep_do_not_grow_with_the_schedules_that_are_not_due() 
                 harness.create(f"due-{number}", spec("rate(1 minute)"))
             _fill(harness, others)
             with crash_after(None) as calls:
-                assert harness.trigger.trigger_due(World.time_left) == 3
+                assert harness.trigger.trigger_due(AwsHarness.time_left) == 3
             made[others] = calls.names
             assert [tick.outcome for number in range(3) for tick in harness.ticks(f"due-{number}")] == [
                 TickOutcome.RAN
@@ -63,7 +63,7 @@ def test_due_schedules_share_transactions(harness: ScheduleHarness) -> None:
     for number in range(5):
         harness.create(f"s{number}", spec("rate(1 minute)"))
     with crash_after(None) as calls:
-        harness.trigger.trigger_due(World.time_left)
+        harness.trigger.trigger_due(AwsHarness.time_left)
     assert calls.names == ["Query", "BatchGetItem", *["TransactWriteItems"] * 3]
 
 

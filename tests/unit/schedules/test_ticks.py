@@ -17,13 +17,13 @@ from adbot_queue.schedules.store import UnreadableSchedule
 from tests.builders.payments import rows
 from tests.builders.schedules import BEGIN, ScheduleHarness, counted, ms, spec, total
 from tests.builders.sqs import FakeSqs
-from tests.builders.world import ADMIN, World
+from tests.builders.world import ADMIN, AwsHarness
 
 ALL = MissedPolicy.ALL
 
 
 @pytest.fixture
-def harness(on_aws: World) -> ScheduleHarness:
+def harness(on_aws: AwsHarness) -> ScheduleHarness:
     return ScheduleHarness(on_aws)
 
 

@@ -21,7 +21,7 @@ from tests.builders.crash import Killed, before_transactions, crash_after, every
 from tests.builders.jobs import Jobs
 from tests.builders.payments import rows
 from tests.builders.uploads import abandoned, finish
-from tests.builders.world import FakeContext, World, world
+from tests.builders.world import AwsHarness, FakeContext, world
 
 IDS = tuple(f"s{number}" for number in range(6))
 """Three records of settled lines."""
@@ -40,7 +40,7 @@ def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finish_upload, "CLAIMS_PER_SLICE", 2)
 
 
-def dead_upload(on_aws: World, stored: int = 1) -> str:
+def dead_upload(on_aws: AwsHarness, stored: int = 1) -> str:
     """An upload whose request died after that many transactions of sessions; its id."""
     with suppress(Killed), crash_after(3 + stored) as calls:
         on_aws.upload(*IDS, key="k")
@@ -49,35 +49,35 @@ def dead_upload(on_aws: World, stored: int = 1) -> str:
     return str(found["upload_id"])
 
 
-def listed(on_aws: World, state: str) -> list[dict[str, Any]]:
+def listed(on_aws: AwsHarness, state: str) -> list[dict[str, Any]]:
     answer = on_aws.http("stock", "GET /admin/stock/uploads", role="viewer", query={"state": state}).json
     assert answer["next"] is None
     found: list[dict[str, Any]] = answer["items"]
     return found
 
 
-def progress(on_aws: World, upload_id: str) -> dict[str, Any]:
+def progress(on_aws: AwsHarness, upload_id: str) -> dict[str, Any]:
     answer = on_aws.http("stock", "GET /admin/stock/uploads/{id}", role="viewer", id=upload_id)
     assert answer.status == 200
     found: dict[str, Any] = answer.json
     return found
 
 
-def free(on_aws: World) -> int:
+def free(on_aws: AwsHarness) -> int:
     return on_aws.adbots.pools.header("standard").free
 
 
-def states(on_aws: World) -> set[JobState]:
+def states(on_aws: AwsHarness) -> set[JobState]:
     return {job.state for job in Jobs(on_aws).all()}
 
 
-def test_a_young_upload_is_left_to_its_request(on_aws: World) -> None:
+def test_a_young_upload_is_left_to_its_request(on_aws: AwsHarness) -> None:
     on_aws.pool()
     dead_upload(on_aws)
     assert abandoned(on_aws, Jobs(on_aws), STAGED_FOR_MS - 60_000) == 0
 
 
-def test_what_the_request_stored_becomes_stock_and_the_rest_is_not_stored(on_aws: World) -> None:
+def test_what_the_request_stored_becomes_stock_and_the_rest_is_not_stored(on_aws: AwsHarness) -> None:
     on_aws.pool()
     upload_id = dead_upload(on_aws, 1)
     (job,) = finish(on_aws)
@@ -90,7 +90,7 @@ def test_what_the_request_stored_becomes_stock_and_the_rest_is_not_stored(on_aws
     assert on_aws.messages("allocation")
 
 
-def test_the_sweeper_enqueues_one_job_for_an_upload(on_aws: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sweeper_enqueues_one_job_for_an_upload(on_aws: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     on_aws.pool()
     upload_id = dead_upload(on_aws)
     monkeypatch.setattr(uploads.from_env(), "_now", lambda: system_clock() + STAGED_FOR_MS + 1)
@@ -101,7 +101,7 @@ def test_the_sweeper_enqueues_one_job_for_an_upload(on_aws: World, monkeypatch: 
     assert [message["job"] for message in on_aws.messages("maintenance")] == [job.id]
 
 
-def jobs_of(on_aws: World) -> tuple[Jobs, Job]:
+def jobs_of(on_aws: AwsHarness) -> tuple[Jobs, Job]:
     jobs = Jobs(on_aws)
     abandoned(on_aws, jobs)
     (job,) = jobs.all()
@@ -129,7 +129,7 @@ def test_a_worker_killed_after_any_call_leaves_an_upload_that_is_published_once(
             assert len(on_aws.ledger(action="stock.upload")) == 1
 
 
-def test_a_worker_without_its_lease_publishes_nothing(on_aws: World) -> None:
+def test_a_worker_without_its_lease_publishes_nothing(on_aws: AwsHarness) -> None:
     on_aws.pool()
     dead_upload(on_aws, 1)
     jobs, job = jobs_of(on_aws)
@@ -150,7 +150,7 @@ def test_a_worker_without_its_lease_publishes_nothing(on_aws: World) -> None:
 
 
 @pytest.mark.parametrize("meets", range(1, 5))
-def test_a_request_that_wakes_up_between_any_two_slices_has_every_line_in_stock(on_aws: World, meets: int) -> None:
+def test_a_request_that_wakes_up_between_any_two_slices_has_every_line_in_stock(on_aws: AwsHarness, meets: int) -> None:
     on_aws.pool()
     dead_upload(on_aws, 1)
     jobs, job = jobs_of(on_aws)
@@ -171,7 +171,9 @@ def test_a_request_that_wakes_up_between_any_two_slices_has_every_line_in_stock(
 
 @pytest.mark.parametrize("meets", range(1, 4))
 @pytest.mark.parametrize("dies", range(4, 8))
-def test_what_a_request_stores_that_wakes_up_and_dies_again_is_in_stock(on_aws: World, meets: int, dies: int) -> None:
+def test_what_a_request_stores_that_wakes_up_and_dies_again_is_in_stock(
+    on_aws: AwsHarness, meets: int, dies: int
+) -> None:
     on_aws.pool()
     dead_upload(on_aws, 1)
     jobs, job = jobs_of(on_aws)
@@ -192,7 +194,7 @@ def test_what_a_request_stores_that_wakes_up_and_dies_again_is_in_stock(on_aws: 
     assert (free(on_aws), {line.verdict for line in again.lines}) == (6, {LineVerdict.ACCEPTED})
 
 
-def test_a_job_of_an_upload_that_its_request_published_changes_nothing(on_aws: World) -> None:
+def test_a_job_of_an_upload_that_its_request_published_changes_nothing(on_aws: AwsHarness) -> None:
     on_aws.pool()
     dead_upload(on_aws, 1)
     jobs, job = jobs_of(on_aws)
@@ -202,7 +204,7 @@ def test_a_job_of_an_upload_that_its_request_published_changes_nothing(on_aws: W
     assert len(on_aws.ledger(action="stock.upload")) == 1
 
 
-def test_progress_counts_lines_that_are_settled(on_aws: World) -> None:
+def test_progress_counts_lines_that_are_settled(on_aws: AwsHarness) -> None:
     on_aws.pool()
     on_aws.upload("s0", "x")
     upload_id = dead_upload(on_aws, 3)  # the first of its transactions is refused, for s0
@@ -219,6 +221,6 @@ def test_progress_counts_lines_that_are_settled(on_aws: World) -> None:
     assert (newest, other["progress"]["outcomes"]) == (published, {"accepted": 2})
 
 
-def test_an_unknown_upload_is_not_found(on_aws: World) -> None:
+def test_an_unknown_upload_is_not_found(on_aws: AwsHarness) -> None:
     answer = on_aws.http("stock", "GET /admin/stock/uploads/{id}", role="viewer", id="up_x")
     assert (answer.status, answer.problem) == (404, "not-found")

@@ -9,7 +9,7 @@ import pytest
 from tests.builders.effects import Provider, new_provider
 from tests.builders.jobs import Jobs
 from tests.builders.workflows import workflows
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 
 @pytest.fixture
@@ -18,6 +18,6 @@ def provider() -> Provider:
 
 
 @pytest.fixture
-def jobs(on_aws: World, provider: Provider) -> Iterator[Jobs]:
+def jobs(on_aws: AwsHarness, provider: Provider) -> Iterator[Jobs]:
     with workflows(Jobs(on_aws)) as jobs:
         yield jobs

@@ -17,7 +17,7 @@ from tests.builders.effects import Provider, new_provider
 from tests.builders.jobs import Jobs
 from tests.builders.payments import rows
 from tests.builders.workflows import REFUSALS, start, states, step, ticket, workflow, workflows
-from tests.builders.world import ADMIN, World, empty
+from tests.builders.world import ADMIN, AwsHarness, empty
 
 pytestmark = pytest.mark.long
 
@@ -94,7 +94,7 @@ STORIES = {
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_a_crash_after_any_call_loses_nothing_and_repeats_nothing(on_aws: World, name: str) -> None:
+def test_a_crash_after_any_call_loses_nothing_and_repeats_nothing(on_aws: AwsHarness, name: str) -> None:
     story = STORIES[name]
     with fresh(on_aws) as (jobs, provider):
         story.before(jobs)
@@ -115,7 +115,7 @@ def test_a_crash_after_any_call_loses_nothing_and_repeats_nothing(on_aws: World,
             assert outcome(jobs, provider) == expected, f"died after call {call}, {calls.names[call - 1]}"
 
 
-def test_one_that_is_cancelled_ends_cancelled_with_its_step_wherever_it_dies(on_aws: World) -> None:
+def test_one_that_is_cancelled_ends_cancelled_with_its_step_wherever_it_dies(on_aws: AwsHarness) -> None:
     """The step's effect has happened, or it has not; nothing happens afterwards."""
     for call in every_call(100):
         with fresh(on_aws) as (jobs, provider):
@@ -135,7 +135,7 @@ def test_one_that_is_cancelled_ends_cancelled_with_its_step_wherever_it_dies(on_
 
 
 @contextmanager
-def fresh(world: World) -> Iterator[tuple[Jobs, Provider]]:
+def fresh(world: AwsHarness) -> Iterator[tuple[Jobs, Provider]]:
     empty()
     with ExitStack() as stack:
         yield stack.enter_context(workflows(Jobs(world))), new_provider()

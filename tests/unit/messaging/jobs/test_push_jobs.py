@@ -18,13 +18,13 @@ from adbot_queue.providers.web_push import Browser, decode
 from tests.builders.jobs import Jobs
 from tests.builders.payments import failing
 from tests.builders.providers import Peers
-from tests.builders.world import World
+from tests.builders.world import AwsHarness
 
 GOOD: dict[str, Any] = {"user_id": "cara", "title": "Your bot runs"}
 
 
 @pytest.fixture
-def jobs(_one_world: World, peers: Peers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
+def jobs(_one_world: AwsHarness, peers: Peers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
     made = Jobs(_one_world)
     made.clock.now = round(time.time() * 1000)  # push services hold signatures against the time
     monkeypatch.setattr(service, "from_env", lambda: made.service)

@@ -17,7 +17,7 @@ from tests.builders.payments import secret
 from tests.builders.processors import failure, run
 from tests.builders.providers import Peers, down
 from tests.builders.stripe_calls import balance, paid
-from tests.builders.world import ADMIN, World
+from tests.builders.world import ADMIN, AwsHarness
 
 DAY_S = 86_400
 SELLER = "acct_1SellerOfBots"
@@ -121,7 +121,7 @@ def test_a_job_that_is_retried_after_stripe_forgot_its_key_finds_what_it_made(
 @patch.object(
     CircuitBreaker, "failed", lambda *_, **__: None
 )  # it would leave Stripe alone, by a clock that is not this one
-def test_a_dead_job_that_a_person_retries_days_later_sends_nothing_twice(peers: Peers, _one_world: World) -> None:  # noqa: PT019
+def test_a_dead_job_that_a_person_retries_days_later_sends_nothing_twice(peers: Peers, _one_world: AwsHarness) -> None:  # noqa: PT019
     paid()
     jobs = Jobs(_one_world)
     peers.stand_ins.stripe._payouts._now = lambda: jobs.clock() / 1000
