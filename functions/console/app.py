@@ -87,7 +87,7 @@ console = Console(
         Route("GET /console/sign-in", "session:start", EVERYONE),
         Route("GET /console/signed-in", "session:finish", EVERYONE),
         Route("GET /console/signed-out", "session:ended", EVERYONE),
-        Route("POST /console/sign-out", "session:end", keyed=False),
+        Route("POST /console/sign-out", "session:end", EVERYONE, keyed=False),
         Route("POST /console/theme", "session:theme", keyed=False),
     ]
 )

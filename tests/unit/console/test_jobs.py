@@ -11,6 +11,7 @@ import pytest
 from adbot_queue.console import job_words
 from adbot_queue.console.job_words import why
 from adbot_queue.jobs import service
+from adbot_queue.jobs.api.schemas import JobView
 from adbot_queue.jobs.model import Failure, Job, JobState
 from adbot_queue.jobs.store.lists import JobFilter
 from adbot_queue.messaging import sent_messages
@@ -129,6 +130,18 @@ def test_an_empty_list_says_why(console: ConsoleWorld, laid: ConsoleJobs) -> Non
 def test_a_bad_filter_names_the_field(console: ConsoleWorld) -> None:
     assert "state: must be" in console.get("/console/queues/email?state=lost").words
     assert "limit: must be" in console.get("/console/queues/email?limit=1000").words
+
+
+def test_a_result_that_repeats_what_it_was_given_shows_no_secret(console: ConsoleWorld, laid: ConsoleJobs) -> None:
+    sent = {"url": "https://a.example", "headers": {"Authorization": "Bearer s3cret"}, "secret_path": "/hook/s3cret"}
+    job = laid.completed(result={"status": 204, "request": sent, "tries": [sent]}, queue="webhooks")
+    for path in (f"/console/jobs/{job.id}", f"/console/queues/webhooks?state=completed&job={job.id}"):
+        page = console.get(path)
+        assert "&#34;status&#34;: 204" in page.text
+        assert "s3cret" not in page.text
+    shown = JobView.of(job).model_dump_json()
+    assert '"status":204' in shown
+    assert "s3cret" not in shown
 
 
 def test_the_drawer_and_the_page_show_the_whole_job(console: ConsoleWorld, dead: Job) -> None:

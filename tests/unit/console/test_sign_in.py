@@ -23,7 +23,7 @@ from adbot_queue.console.sessions import BUSY, CHECK_MS, MAX_AGE_MS, MAX_IDLE_MS
 from adbot_queue.console.sign_in import Attempt, SignIn
 from adbot_queue.core import aws
 from adbot_queue.core.clock import system_clock
-from adbot_queue.core.errors import Unauthenticated
+from adbot_queue.core.errors import Unauthenticated, Unavailable
 from adbot_queue.core.http import STAFF
 from adbot_queue.core.settings import settings
 from tests.builders.console_world import ORIGIN, ConsoleWorld
@@ -283,6 +283,34 @@ def test_57_signing_out_ends_the_session_in_every_tab(console: ConsoleWorld, poo
     assert console.get("/console", "leaver").status == 303
     tick = console.tick("/console", "leaver", hx_current_url=f"{ORIGIN}/console/queues?x=1")
     assert (tick.status, tick.headers["hx-redirect"]) == (401, "/console/sign-in?next=%2Fconsole%2Fqueues%3Fx%3D1")
+
+
+@pytest.mark.usefixtures("pool")
+def test_57_signing_out_works_while_the_user_pool_is_down_and_after_the_session_ended(
+    console: ConsoleWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: str) -> None:
+        raise Unavailable("the sign-in service is busy")
+
+    for role in ("owner", "viewer", "customer"):
+        console.person(f"leaving-{role}", role)
+    kept = sessions.from_env()
+    late = {"csrf": console.session("leaving-owner").csrf}
+    monkeypatch.setattr(kept, "_groups", down)
+    for role in ("owner", "viewer", "customer"):
+        who = f"leaving-{role}"
+        csrf = console.session(who).csrf
+        monkeypatch.setattr(kept, "now", lambda: system_clock() + CHECK_MS)  # the groups are due
+        assert console.get("/my", who).status == 503
+        assert console.get("/docs", who).status == 200
+        assert console.post("/console/sign-out", {"csrf": "another"}, who, script=False).status == 403
+        done = console.post("/console/sign-out", {"csrf": csrf}, who, script=False)
+        assert (done.status, done.cookies["__Host-s-adbot-queue"][:18]) == (200, "; Path=/; Max-Age=")
+        monkeypatch.setattr(kept, "now", system_clock)
+        assert kept.find(console.cookies[who]) is None
+    again = console.post("/console/sign-out", late, "leaving-owner", script=False)
+    assert (again.status, "signed out" in again.words) == (200, True)
+    assert console.post("/console/sign-out", late, "leaving-owner", script=False, sec_fetch_site="none").status == 403
 
 
 @pytest.mark.parametrize("cookie", ["", "A" * 43, "../../etc", "ü", "a" * 4000])

@@ -5,7 +5,7 @@
 
 The browser holds the id alone, 256 bits of chance; the table holds its hash alone. Tokens of the sign-in are thrown
 away. Groups come from the user pool: every five minutes, and at once for what only owners may do. While the pool
-cannot be asked, a session whose groups are due gets no page, and stays.
+cannot be asked, a session whose groups are due gets no page but public ones, stays, and can be ended.
 """
 
 from __future__ import annotations
@@ -107,12 +107,13 @@ class Sessions(Table):
         found = dynamodb.get_many(self.client, self.table, wanted, consistent=False) if wanted else []
         return {str(item["pk"]).removeprefix("PERSON#"): item["name"] for item in found}
 
-    def find(self, session_id: str, *, fresh_for: frozenset[str] = frozenset()) -> Session | None:
+    def find(self, session_id: str, *, fresh_for: frozenset[str] = frozenset(), check: bool = True) -> Session | None:
         """Return the session of a cookie: one read, and every `CHECK_MS` the groups and one write.
 
         Args:
             session_id: what the cookie holds.
             fresh_for: groups whose members' groups are read again, whenever that was last done.
+            check: whether groups that are due are read again; without, the pool is not asked at all.
 
         Raises:
             Unavailable: the groups are due, and the pool cannot be asked.
@@ -124,7 +125,7 @@ class Sessions(Table):
         now = self.now()
         if session is None or session.is_over(now):
             return None
-        if not session.groups & fresh_for and abs(now - session.checked_at) < CHECK_MS:
+        if not check or (not session.groups & fresh_for and abs(now - session.checked_at) < CHECK_MS):
             return session
         return self._check(session, now)
 

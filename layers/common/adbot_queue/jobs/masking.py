@@ -80,6 +80,9 @@ def unmasked(payload: Any, stored: Any) -> Any:
 ShownPayload = Annotated[dict[str, Any], AfterValidator(masked)]
 """A payload in an answer."""
 
+ShownResult = Annotated[Any, AfterValidator(masked)]
+"""What a handler returned, in an answer: it may repeat what it was given."""
+
 
 def _receiver(request: Mapping[str, Any]) -> str | None:
     """Return scheme, host and port of a request; None where they are not known, as in a workflow's reference."""

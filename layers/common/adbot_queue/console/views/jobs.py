@@ -125,7 +125,7 @@ def details(visit: Visit, job_id: str, close: str) -> Details:
         why=job_words.why(job, visit.snapshot.figures, visit.now),
         spans=job_words.waterfall(job, visit.now),
         payload=pretty(masked(job.payload)),
-        result="" if job.result is None else pretty(job.result),
+        result="" if job.result is None else pretty(masked(job.result)),
         progress=ProgressView.of_job(job),
         deliveries=_deliveries(job),
         acts=list(acts),

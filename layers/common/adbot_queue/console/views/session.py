@@ -41,8 +41,9 @@ def finish(visit: Visit) -> Reply:
 
 
 def end(visit: Visit) -> Reply:
-    """End the session in every tab, then the user pool's own."""
-    sessions.from_env().end(visit.session)
+    """End the session in every tab, then the user pool's own; one that is over already changes nothing."""
+    if visit.session_or_none:
+        sessions.from_env().end(visit.session_or_none)
     url = sign_in.from_env().logout_url(visit.base_url)
     # A redirect would be to another origin, where no form of ours may lead.
     return Page(

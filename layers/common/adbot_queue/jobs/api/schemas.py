@@ -11,7 +11,7 @@ from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Input, Instant, Moment, View
 from adbot_queue.jobs.api.progress import ProgressView
 from adbot_queue.jobs.enqueue.request import MAX_PARENTS, JobRequest
-from adbot_queue.jobs.masking import ShownPayload
+from adbot_queue.jobs.masking import ShownPayload, ShownResult
 from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.rank import HIGHEST_PRIORITY, LOWEST_PRIORITY
 
@@ -121,7 +121,7 @@ class JobView(View):
     attempt: int
     attempts: list[AttemptView]
     cycle: int
-    result: Any
+    result: ShownResult
     error: FailureView | None
     progress: ProgressView | None
     status: str | None
