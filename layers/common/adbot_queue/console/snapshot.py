@@ -6,7 +6,7 @@ The version is that of the module that makes the figures: during a deployment pa
 
 A viewer reads the item; one who finds it older than `FRESH_MS` takes a lease and gathers anew. Others are served what
 is there, however old: a lease that its holder did not use ends by itself. Who has just changed something gathers
-without a lease: whoever holds it may have read before the change.
+without a lease: its holder may have read before the change.
 """
 
 from __future__ import annotations
