@@ -19,7 +19,7 @@ from adbot_queue.console import sessions, snapshot
 from adbot_queue.console.sessions import Sessions
 from adbot_queue.core import aws
 from adbot_queue.core.attribute_values import encode
-from adbot_queue.core.http import STAFF
+from adbot_queue.core.callers import STAFF
 from adbot_queue.core.settings import settings
 from adbot_queue.testing.in_process_aws import forget_cached
 from adbot_queue.testing.tables import create_tables

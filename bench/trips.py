@@ -3,7 +3,7 @@
 A payment becomes a bot; a job runs; a job fails, dies and is replayed in bulk; a schedule's tick becomes a job. Each
 trip goes through the functions' handlers on an AWS in the process, as API Gateway, SQS and EventBridge would call them,
 once to warm up and once recorded. A file counts with all its lines when any function of it was called, so nothing is
-gained by moving code within it; `core/` is counted apart.
+gained by moving code within it; `core/` is counted apart. `testing/`, which serves the AWS in the process, is not.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from tests.builders.payments import Purchase, configure, consume, deliver, open_
 from tests.builders.world import ROOT, AwsHarness, FakeContext, world
 
 LAYER = f"{ROOT / 'layers' / 'common' / 'adbot_queue'}/"
+HARNESS = f"{LAYER}testing/"
 FUNCTIONS = f"{ROOT / 'functions'}/"
 QUEUE = "email"
 PATIENCE = 40
@@ -61,7 +62,7 @@ class Recorder:
         # Imports and comprehensions have no name of their own.
         if self.files is None or event != "call" or code.co_name.startswith("<"):
             return
-        if code.co_filename.startswith((LAYER, FUNCTIONS)):
+        if code.co_filename.startswith((LAYER, FUNCTIONS)) and not code.co_filename.startswith(HARNESS):
             self.files.add(code.co_filename)
 
     @contextmanager

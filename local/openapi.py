@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
+from adbot_queue.core.callers import SCOPES
 from adbot_queue.core.errors import (
     AppError,
     Forbidden,
@@ -32,7 +33,7 @@ from adbot_queue.core.errors import (
     Unauthenticated,
     Unavailable,
 )
-from adbot_queue.core.http import SCOPES, Api, Route
+from adbot_queue.core.http import Api, Route
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.api.schemas import EnqueueJob
 from adbot_queue.jobs.job_types import JobType

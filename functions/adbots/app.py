@@ -5,8 +5,9 @@ from __future__ import annotations
 from adbot_queue.adbots import service
 from adbot_queue.adbots.api import commands as requests
 from adbot_queue.adbots.api import schemas
+from adbot_queue.core.callers import ADMINS, CUSTOMERS, STAFF
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
-from adbot_queue.core.http import ADMINS, CUSTOMERS, STAFF, Api, Request, Response
+from adbot_queue.core.http import Api, Request, Response
 from adbot_queue.platform import owner_limit
 
 api = Api("Bots")

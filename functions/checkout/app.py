@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from adbot_queue.core.callers import ADMINS, CUSTOMERS, STAFF
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotConfigured, NotFound, ProviderFailed
-from adbot_queue.core.http import ADMINS, CUSTOMERS, STAFF, Api, Request, Response
+from adbot_queue.core.http import Api, Request, Response
 from adbot_queue.ledger import Actor
 from adbot_queue.payments import checkout, plans, schemas
 

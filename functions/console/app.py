@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from adbot_queue.console.app import EVERYONE, Console, Route
-from adbot_queue.core.http import ADMINS, CUSTOMERS, LARGE_BODY, LEAD_READERS, OWNERS, SALES, STAFF
+from adbot_queue.core.callers import ADMINS, CUSTOMERS, LEAD_READERS, OWNERS, SALES, STAFF
+from adbot_queue.core.http import LARGE_BODY
 
 console = Console(
     [

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+from adbot_queue.core.callers import ADMINS, STAFF
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
-from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
+from adbot_queue.core.http import Api, Request, Response
 from adbot_queue.dead_letters import replay_service as replays
 from adbot_queue.dead_letters import schemas
 from adbot_queue.dead_letters import service as dead_letters

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from adbot_queue.core.callers import ADMINS, CUSTOMERS, PUBLIC, STAFF
 from adbot_queue.core.errors import BadSignature, Malformed, NotConfigured, NotFound, TooLarge, Unavailable
-from adbot_queue.core.http import ADMINS, CUSTOMERS, LARGE_BODY, PUBLIC, STAFF, Api, Request, Response
+from adbot_queue.core.http import LARGE_BODY, Api, Request, Response
 from adbot_queue.ledger import Actor
 from adbot_queue.messaging import push_subscriptions as subscriptions
 from adbot_queue.messaging import sendgrid_webhook as reception

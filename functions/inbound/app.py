@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from adbot_queue.core.callers import PUBLIC
 from adbot_queue.core.errors import BadSignature, Malformed, NotConfigured, TooLarge, Unavailable
-from adbot_queue.core.http import PUBLIC, Api, Request, Response
+from adbot_queue.core.http import Api, Request, Response
 from adbot_queue.leads import inbound, inbound_messages, reports, sending
 from adbot_queue.messaging.twilio_webhook import MAX_BYTES, signed_form
 

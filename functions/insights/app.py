@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from adbot_queue.analytics import schemas, service
+from adbot_queue.core.callers import STAFF
 from adbot_queue.core.errors import NotFound
-from adbot_queue.core.http import STAFF, Api, Request
+from adbot_queue.core.http import Api, Request
 from adbot_queue.jobs import service as jobs
 from adbot_queue.jobs.api.schemas import JobView
 from adbot_queue.reports import service as reports

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from adbot_queue.core.callers import ADMINS, STAFF
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotConfigured, NotFound, RateLimited
-from adbot_queue.core.http import ADMINS, LARGE_BODY, STAFF, Api, Request, Response
+from adbot_queue.core.http import LARGE_BODY, Api, Request, Response
 from adbot_queue.core.schema import View
 from adbot_queue.jobs import lifecycle, service
 from adbot_queue.jobs.api import batch_schemas, list_schemas, schemas

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from adbot_queue.core.callers import ADMINS, LEAD_READERS, SALES
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Conflict, Invalid, NotFound
-from adbot_queue.core.http import ADMINS, LEAD_READERS, SALES, Api, Request, Response
+from adbot_queue.core.http import Api, Request, Response
 from adbot_queue.leads import directory, directory_schemas, export, figures, prepare, queue_schemas, schemas
 from adbot_queue.leads.callers import act_of, owner_of, reference_id_of
 from adbot_queue.leads.references import ReferenceKind

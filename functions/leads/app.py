@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from adbot_queue.core.callers import LEAD_READERS, SALES
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Malformed, NotFound, TooLarge
-from adbot_queue.core.http import LARGE_BODY, LEAD_READERS, SALES, Api, Request, Response
+from adbot_queue.core.http import LARGE_BODY, Api, Request, Response
 from adbot_queue.core.ids import fingerprint
 from adbot_queue.leads import export, handling, import_file, import_schemas, importer, schemas, service
 from adbot_queue.leads.callers import act_of, owner_of

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from adbot_queue.core.http import OWNERS, STAFF, Api, Request, Response
+from adbot_queue.core.callers import OWNERS, STAFF
+from adbot_queue.core.http import Api, Request, Response
 from adbot_queue.ledger import Actor
 from adbot_queue.operations import call_log_schemas as event_schemas
 from adbot_queue.operations import overview, prometheus, schemas

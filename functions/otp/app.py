@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from adbot_queue.core.callers import ADMINS, CUSTOMERS
 from adbot_queue.core.errors import Invalid, NotConfigured, RateLimited, Unavailable
-from adbot_queue.core.http import ADMINS, CUSTOMERS, Api, Request
+from adbot_queue.core.http import Api, Request
 from adbot_queue.messaging import otp_service as service
 from adbot_queue.messaging.api import otp_schemas as schemas
 

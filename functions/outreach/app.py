@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from adbot_queue.core import events, telemetry
+from adbot_queue.core.callers import LEAD_READERS, SALES
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, NotConfigured, NotFound, ProviderFailed
-from adbot_queue.core.http import LEAD_READERS, SALES, Api, Request, Response
+from adbot_queue.core.http import Api, Request, Response
 from adbot_queue.leads import automation, conversation, inbound, service, templates
 from adbot_queue.leads import outreach_schemas as schemas
 from adbot_queue.leads.automation import Run

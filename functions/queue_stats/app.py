@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from adbot_queue.adbots import service
 from adbot_queue.adbots.api import stock_schemas
+from adbot_queue.core.callers import STAFF
 from adbot_queue.core.clock import system_clock
-from adbot_queue.core.http import STAFF, Api, Request
+from adbot_queue.core.http import Api, Request
 
 api = Api("Bot queue")
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from adbot_queue.core.callers import ADMINS, OWNERS, STAFF
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Conflict, NotFound
-from adbot_queue.core.http import ADMINS, OWNERS, STAFF, Api, Request
+from adbot_queue.core.http import Api, Request
 from adbot_queue.jobs import service
 from adbot_queue.jobs.api import list_schemas
 from adbot_queue.jobs.api import purge as clean

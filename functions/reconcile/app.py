@@ -8,7 +8,8 @@ from adbot_queue.adbots import service
 from adbot_queue.adbots.api import stock_schemas
 from adbot_queue.adbots.audit import reconcile
 from adbot_queue.core import events, telemetry
-from adbot_queue.core.http import ADMINS, Api, Request
+from adbot_queue.core.callers import ADMINS
+from adbot_queue.core.http import Api, Request
 
 RESERVE_SECONDS = 10
 

@@ -8,8 +8,9 @@ from adbot_queue.adbots import service
 from adbot_queue.adbots.api import commands as requests
 from adbot_queue.adbots.api import stock_schemas
 from adbot_queue.core import events
+from adbot_queue.core.callers import ADMINS
 from adbot_queue.core.errors import Conflict, NotFound
-from adbot_queue.core.http import ADMINS, Api, Request
+from adbot_queue.core.http import Api, Request
 
 api = Api("Bot queue")
 

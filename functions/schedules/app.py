@@ -6,9 +6,10 @@ import dataclasses
 from http import HTTPStatus
 from typing import Any
 
+from adbot_queue.core.callers import ADMINS, STAFF
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotConfigured, NotFound, RateLimited
-from adbot_queue.core.http import ADMINS, STAFF, Api, Request, Response
+from adbot_queue.core.http import Api, Request, Response
 from adbot_queue.jobs.enqueue import owner_check
 from adbot_queue.ledger import Actor
 from adbot_queue.schedules import schemas

@@ -7,8 +7,9 @@ from typing import Any
 from adbot_queue.adbots import service
 from adbot_queue.adbots.api import commands as requests
 from adbot_queue.adbots.api import schemas
+from adbot_queue.core.callers import ADMINS, CUSTOMERS
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
-from adbot_queue.core.http import ADMINS, CUSTOMERS, Api, Request, Response
+from adbot_queue.core.http import Api, Request, Response
 
 api = Api("Bots")
 declared: dict[str, Any] = {

@@ -5,9 +5,10 @@ from __future__ import annotations
 from adbot_queue.adbots import service
 from adbot_queue.adbots.api import commands as requests
 from adbot_queue.adbots.api import stock_schemas
+from adbot_queue.core.callers import ADMINS, STAFF
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Malformed, NotFound, TooLarge
-from adbot_queue.core.http import ADMINS, LARGE_BODY, STAFF, Api, Request, Response
+from adbot_queue.core.http import LARGE_BODY, Api, Request, Response
 from adbot_queue.core.settings import settings
 from adbot_queue.stock import schemas as upload_schemas
 from adbot_queue.stock import service as stock

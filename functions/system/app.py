@@ -6,7 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from adbot_queue import ledger
-from adbot_queue.core.http import PUBLIC, STAFF, Api, Request, Response
+from adbot_queue.core.callers import PUBLIC, STAFF
+from adbot_queue.core.http import Api, Request, Response
 from adbot_queue.ledger import search
 from adbot_queue.operations import readiness as health
 from adbot_queue.operations import system_schemas as schemas

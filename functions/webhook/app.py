@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from adbot_queue.core.callers import PUBLIC
 from adbot_queue.core.errors import BadSignature, Malformed, NotConfigured, TooLarge, Unavailable
-from adbot_queue.core.http import PUBLIC, Api, Request
+from adbot_queue.core.http import Api, Request
 from adbot_queue.payments import service, webhook_schemas
 
 MAX_BYTES = 256 * 1024

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from adbot_queue.console.app import EVERYONE, Route
-from adbot_queue.core.http import STAFF
+from adbot_queue.core.callers import STAFF
 from tests.builders.console_world import ConsoleWorld
 
 NOT_A_PAGE = {"session:start", "session:finish"}

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING
 import boto3
 from botocore.config import Config
 
-from adbot_queue.core.aws import send_as_given
+from adbot_queue.core.dynamodb_wire import send_as_given
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

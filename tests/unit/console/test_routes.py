@@ -7,7 +7,7 @@ import re
 import pytest
 
 from adbot_queue.console.app import EVERYONE, Route
-from adbot_queue.core.http import STAFF
+from adbot_queue.core.callers import STAFF
 from adbot_queue.testing.tables import template
 from local.openapi import load_app
 from tests.builders.console_world import ConsoleWorld

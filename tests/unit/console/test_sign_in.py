@@ -22,9 +22,9 @@ from adbot_queue.console.id_token import IdTokens
 from adbot_queue.console.sessions import BUSY, CHECK_MS, MAX_AGE_MS, MAX_IDLE_MS, Person, PoolGroups, Sessions
 from adbot_queue.console.sign_in import Attempt, SignIn
 from adbot_queue.core import aws
+from adbot_queue.core.callers import STAFF
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import Unauthenticated, Unavailable
-from adbot_queue.core.http import STAFF
 from adbot_queue.core.settings import settings
 from tests.builders.console_world import ORIGIN, ConsoleWorld
 

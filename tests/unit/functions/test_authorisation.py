@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from adbot_queue.core.http import PUBLIC, Caller, Route
+from adbot_queue.core.callers import PUBLIC, Caller
+from adbot_queue.core.http import Route
 from local.openapi import all_routes
 from tests.builders.payments import configure
 from tests.builders.world import AwsHarness

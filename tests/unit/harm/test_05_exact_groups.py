@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adbot_queue.core.http import STAFF, groups_of
+from adbot_queue.core.callers import STAFF, groups_of
 from local.settings import ROOT
 from tests.builders.world import AwsHarness, FakeContext, world
 

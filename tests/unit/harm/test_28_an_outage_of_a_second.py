@@ -21,7 +21,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ReadTimeoutError
 
 from adbot_queue import ledger
-from adbot_queue.core import aws, patience, queues
+from adbot_queue.core import aws, patience, queue_batches
 from adbot_queue.jobs import service
 from adbot_queue.jobs.model import JobState
 from adbot_queue.jobs.service import Enqueued, JobRequest
@@ -199,7 +199,7 @@ class Queue:
 
 def send(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    return queues.send_many(queue, "https://sqs/q", [({"n": n}, 0) for n in range(4)])  # type: ignore[arg-type]
+    return queue_batches.send_many(queue, "https://sqs/q", [({"n": n}, 0) for n in range(4)])  # type: ignore[arg-type]
 
 
 def test_entries_that_sqs_failed_on_are_sent_again_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:

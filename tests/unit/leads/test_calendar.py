@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adbot_queue.core.clock import instant
+from adbot_queue.core.instants import instant
 from adbot_queue.core.zones import zone
 from adbot_queue.leads.calendar import WEEKDAYS, check_hours, local_date, next_date, window_of
 

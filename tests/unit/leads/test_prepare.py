@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adbot_queue.core.clock import instant, iso
+from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import AppError, Conflict, Invalid
+from adbot_queue.core.instants import instant
 from adbot_queue.leads import store
 from adbot_queue.leads.handling import Handling
 from adbot_queue.leads.items import ENTRIES

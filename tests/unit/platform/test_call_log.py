@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from adbot_queue.core import aws
-from adbot_queue.core.clock import day_start, instant
 from adbot_queue.core.errors import Invalid
+from adbot_queue.core.instants import day_start, instant
 from adbot_queue.platform.call_log import TTL_MS, CallKind, EventLog
 from tests.builders.clocks import NOW, FakeClock
 from tests.builders.payments import rows

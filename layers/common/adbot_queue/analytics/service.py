@@ -9,8 +9,9 @@ from adbot_queue.analytics import store as stores
 from adbot_queue.analytics.model import DAY_MS, Event, article_of, days_between, person_of
 from adbot_queue.analytics.schemas import AnalyticsQuery, AnalyticsView, ArticleView, CountedView
 from adbot_queue.analytics.store import AnalyticsStore
-from adbot_queue.core.clock import Clock, day, instant, system_clock
+from adbot_queue.core.clock import Clock, day, system_clock
 from adbot_queue.core.errors import NotFound
+from adbot_queue.core.instants import instant
 
 DEFAULT_DAYS = 7
 ARTICLE_DAYS = 31

@@ -27,9 +27,10 @@ from adbot_queue.console.request import (
 )
 from adbot_queue.console.sessions import Session
 from adbot_queue.core import events, problems, telemetry
+from adbot_queue.core.callers import OWNERS, SALES, STAFF
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import AppError, Conflict, Forbidden, Invalid, NotFound, Unauthenticated, UnknownEvent
-from adbot_queue.core.http import MAX_BODY, OWNERS, SALES, STAFF
+from adbot_queue.core.http import MAX_BODY
 from adbot_queue.core.http_input import body_of
 from adbot_queue.core.settings import variable
 from adbot_queue.core.telemetry import logger

@@ -18,8 +18,8 @@ from markupsafe import Markup
 
 from adbot_queue.console import assets, figures, formats, forms, keys, snapshot
 from adbot_queue.console.request import Done, Page, Visit
+from adbot_queue.core.callers import LEAD_READERS, SALES, STAFF
 from adbot_queue.core.errors import AppError
-from adbot_queue.core.http import LEAD_READERS, SALES, STAFF
 from adbot_queue.core.ids import fingerprint
 from adbot_queue.core.settings import variable
 

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 from adbot_queue.console.sessions import Session
 from adbot_queue.console.snapshot import Snapshot
+from adbot_queue.core.callers import Caller
 from adbot_queue.core.errors import Forbidden, Invalid, Malformed, Unauthenticated
 from adbot_queue.core.field_errors import field_errors
-from adbot_queue.core.http import Caller
 from adbot_queue.core.ids import fingerprint
 from adbot_queue.ledger import Actor
 

@@ -21,10 +21,10 @@ from botocore.exceptions import ClientError
 
 from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.attribute_values import encode
+from adbot_queue.core.callers import groups_of
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.dynamodb import ConditionFailed, Item, Table
 from adbot_queue.core.errors import Unavailable
-from adbot_queue.core.http import groups_of
 from adbot_queue.core.settings import settings, variable
 
 if TYPE_CHECKING:

@@ -6,19 +6,15 @@ transfer manager, a sixth of a cold start, for nothing that is used here (docs/e
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 from botocore.config import Config
 from botocore.session import Session, get_session
 
-from adbot_queue.core import patience
+from adbot_queue.core import dynamodb_wire, patience
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
     from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -59,7 +55,7 @@ def _patient(service: Any, config: Config = CONFIG) -> Any:
 def dynamodb() -> DynamoDBClient:
     """The DynamoDB client of this process."""
     client = cast("DynamoDBClient", _patient("dynamodb"))
-    send_as_given(client)
+    dynamodb_wire.send_as_given(client)
     return client
 
 
@@ -67,40 +63,6 @@ def dynamodb() -> DynamoDBClient:
 def dynamodb_streams() -> Any:
     """The client of DynamoDB's streams of this process."""
     return _patient("dynamodbstreams")
-
-
-def send_as_given(client: DynamoDBClient) -> None:
-    """Keep botocore from walking through requests and answers."""
-    events = client.meta.events
-    events.register("provide-client-params.dynamodb", cast("Callable[..., None]", _set_apart))
-    events.register("before-call.dynamodb", _as_it_was_given)
-    events.register("before-parse.dynamodb", _as_it_is)
-
-
-def _set_apart(params: dict[str, Any], context: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """Keep a request from botocore, which is given its outline; `_as_it_was_given` puts it back.
-
-    Requests here are in DynamoDB's own form already (`core/dynamodb.py`). botocore would walk every value to write the
-    same JSON, and search every item for table names: 11 of the 15 ms that a transaction of 99 items takes.
-    """
-    context["given"] = params
-    return {name: {} for name, value in params.items() if isinstance(value, dict)}
-
-
-def _as_it_was_given(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-    # What botocore has added itself stays: the token by which a transaction is known when it is sent again.
-    params["body"] = json.dumps(json.loads(params["body"]) | context["given"], separators=(",", ":")).encode()
-
-
-def _as_it_is(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    """Take items as the JSON says them.
-
-    botocore walks every value of every attribute to arrive at the same; only binary ones, which this project has none
-    of, would differ. A tenth of a worker's CPU.
-    """
-    if response_dict["status_code"] < HTTPStatus.MULTIPLE_CHOICES and response_dict["body"]:
-        customized_response_dict.update(json.loads(response_dict["body"]))
-        response_dict["body"] = b"{}"
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from adbot_queue.core import aws, events, queues, telemetry
+from adbot_queue.core import aws, events, queue_batches, telemetry
 from adbot_queue.core.errors import TargetGone
 from adbot_queue.core.telemetry import logger
 
@@ -105,7 +105,7 @@ def come_back(records: Sequence[Mapping[str, Any]], waits: Mapping[str, int]) ->
     ]
     if not failed:
         return
-    url = queues.url_of(failed[0]["eventSourceARN"])
+    url = queue_batches.url_of(failed[0]["eventSourceARN"])
     entries = [(record["receiptHandle"], waits[record["messageId"]]) for record in failed]
-    if refused := queues.come_back(aws.sqs(), url, entries):
+    if refused := queue_batches.come_back(aws.sqs(), url, entries):
         logger.warning("messages come back later than asked", queue=url.rsplit("/", 1)[-1], number=refused)

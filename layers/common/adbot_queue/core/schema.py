@@ -21,7 +21,8 @@ from pydantic import (
     field_validator,
 )
 
-from adbot_queue.core.clock import DAY_MS, day_start, instant, iso
+from adbot_queue.core.clock import DAY_MS, iso
+from adbot_queue.core.instants import day_start, instant
 
 Phone = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$", description="a number in E.164 form like +4915112345678")]
 """A phone number in E.164: +, country code, number; at most 15 digits."""

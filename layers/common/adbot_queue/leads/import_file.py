@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from adbot_queue.core.clock import day_start, instant
 from adbot_queue.core.errors import Invalid
+from adbot_queue.core.instants import day_start, instant
 from adbot_queue.core.record_files import Record, read
 from adbot_queue.core.spreadsheets import unsafe
 from adbot_queue.core.strict_json import shown

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from adbot_queue.core import telemetry
+from adbot_queue.core.callers import Caller
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.errors import Invalid, RateLimited
-from adbot_queue.core.http import Caller
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.jobs import service as jobs_service
 from adbot_queue.jobs.service import JobRequest, JobService

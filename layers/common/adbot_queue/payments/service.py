@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from adbot_queue.adbots import service as adbots_service
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.core import aws, queues, telemetry
-from adbot_queue.core.clock import Clock, instant, iso, system_clock
+from adbot_queue.core.clock import Clock, iso, system_clock
 from adbot_queue.core.errors import BadSignature, Malformed, Unavailable
+from adbot_queue.core.instants import instant
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
 from adbot_queue.payments import customers, envelope, stripe_api, stripe_events

@@ -12,9 +12,10 @@ from adbot_queue.adbots.commands import Command, retry_on_conflict
 from adbot_queue.adbots.model import AdbotStatus, ExecutionMode, Order, OrderStatus
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.core import telemetry
-from adbot_queue.core.clock import Clock, instant
+from adbot_queue.core.clock import Clock
 from adbot_queue.core.dynamodb import Transaction, TransactionConflict, TransactionRejected
 from adbot_queue.core.errors import Invalid, TargetGone, Unavailable
+from adbot_queue.core.instants import instant
 from adbot_queue.core.telemetry import logger
 from adbot_queue.ledger import SYSTEM, Actor, LedgerEntry
 from adbot_queue.payments import checks, decisions, stripe_events

@@ -17,7 +17,7 @@ from adbot_queue.platform.rate import Rate
 from adbot_queue.providers import stripe_currencies as currencies
 
 if TYPE_CHECKING:
-    from adbot_queue.core.http import Caller
+    from adbot_queue.core.callers import Caller
 
 SETTING = "OWNER_LIMIT"
 """The parameters `OwnerAmount` and `Currency`, as in `100000 eur`."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from adbot_queue.console.request import Done, Page, Raw, Reply, Visit, checked, with_query
-from adbot_queue.core.clock import DAY_MS, day_start
+from adbot_queue.core.clock import DAY_MS
 from adbot_queue.core.errors import AppError, Invalid, NotFound
+from adbot_queue.core.instants import day_start
 from adbot_queue.leads import automation, calendar, directory, directory_schemas, export, figures, prepare
 from adbot_queue.leads.model import COUNTS, Day
 from adbot_queue.leads.service import Act

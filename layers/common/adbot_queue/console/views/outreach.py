@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from adbot_queue.console.request import Done, Page, Reply, Visit, checked
-from adbot_queue.core.clock import day_start, iso
+from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import Invalid
+from adbot_queue.core.instants import day_start
 from adbot_queue.leads import figures, inbound, outreach_schemas, service, templates
 from adbot_queue.providers.twilio_codes import meaning
 

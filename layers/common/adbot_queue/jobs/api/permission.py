@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from adbot_queue.core.http import Caller
+from adbot_queue.core.callers import Caller
 from adbot_queue.jobs.enqueue import owner_check
 from adbot_queue.jobs.service import JobRequest, JobService
 

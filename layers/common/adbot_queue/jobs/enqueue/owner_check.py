@@ -15,7 +15,7 @@ from adbot_queue.platform import owner_limit
 from adbot_queue.platform.owner_limit import OwnerLimit
 
 if TYPE_CHECKING:
-    from adbot_queue.core.http import Caller
+    from adbot_queue.core.callers import Caller
 
 
 def needs_owner(job_type: str, payload: Mapping[str, Any], limit: OwnerLimit | None = None) -> str | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from adbot_queue.core import aws, queues
+from adbot_queue.core import aws, queue_batches, queues
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
@@ -68,7 +68,7 @@ class Dispatcher:
         url = self._urls[queue]
         messages = [(JobMessage.for_job(job).to_message(), self._delay(job)) for job in jobs]
         if len(messages) > 1:
-            return [jobs[position] for position in queues.send_many(self._sqs, url, messages)]
+            return [jobs[position] for position in queue_batches.send_many(self._sqs, url, messages)]
         try:
             queues.send(self._sqs, url, messages[0][0], delay=messages[0][1])
         except queues.QueueRefused:
