@@ -180,7 +180,9 @@ def death(machine: Machine, name: str) -> None:
     made = machine.call("jobs", "POST /jobs", {"type": "mail", "payload": payload})
     machine.work_until(lambda: machine.state(made["job_id"]) == "dead")
     order = {"filter": {"queue": QUEUE}, "rate_per_second": 100, "reason": "the provider is back"}
-    machine.call("dead_letters", "POST /dead-letters/replays", order)
+    dry = machine.call("dead_letters", "POST /dead-letters/replays", order | {"dry_run": True})
+    confirmed = {"confirm": dry["count"], "cut_off": dry["cut_off"]}
+    machine.call("dead_letters", "POST /dead-letters/replays", order | confirmed)
     machine.work_until(lambda: machine.state(made["job_id"]) == "completed")
 
 

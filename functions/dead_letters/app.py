@@ -98,7 +98,10 @@ def discard_dead_letter(request: Request[None]) -> schemas.DeadLetterView:
     also=(200,),
 )
 def start_replay(request: Request[schemas.StartReplay]) -> Response:
-    """The same Idempotency-Key answers with the first replay."""
+    """More than one dead letter needs the count and the cut-off of a dry run.
+
+    The same Idempotency-Key answers with the first replay.
+    """
     body, service = request.body, replays.from_env()
     wanted, rate = body.filter.wanted(), body.rate_per_second
     if body.dry_run:

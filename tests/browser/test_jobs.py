@@ -295,7 +295,9 @@ def test_a_replay_of_many_is_watched_and_stopped(open_as: Open, api: Api, tag: s
     page.locator("#replay-rate").select_option("0.2")
     decide(page, "replay", f"slowly {tag}").click()
     expect(page).to_have_url(re.compile("/console/jobs/rep_"))
-    expect(page.locator("#answer")).to_contain_text("The replay of 3 dead letters has started.")
+    expect(page.locator("#answer")).to_contain_text(
+        "The replay of 3 dead letters has started with one of them, the canary."
+    )
     expect(page.locator("#outcomes")).to_contain_text("1 replayed", timeout=30_000)
     page.get_by_role("button", name="Cancel…").click()
     decide(page, "cancel-job", "it dies again").click()

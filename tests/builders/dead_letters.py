@@ -89,7 +89,9 @@ class DeadLetterHarness:
         return [job.id for job in found]
 
     def start(self, rate: float = 100, actor: Actor = ADMIN, *, canary: bool = False, **wanted: Any) -> Job:
-        return self.replays.start(DeadLetterFilter(**wanted), rate, "fixed", actor, canary=canary).job
+        chosen = DeadLetterFilter(**wanted)
+        counted = self.replays.preview(chosen)
+        return self.replays.start(chosen, rate, "fixed", actor, canary=canary, confirmed=counted).job
 
     def go_on(self, replay: Job, worker: Worker | None = None) -> Job:
         """One run of a replay; its job as it is then."""

@@ -139,7 +139,9 @@ def test_dead_jobs_are_reported_replayed_one_and_in_bulk_and_discarded(
     dry = api("admin", "POST", "/dead-letters/replays", json=wanted | {"dry_run": True})
     assert (dry.status_code, dry.json()["job_id"]) == (200, None)
     assert dry.json()["count"] >= len(many)
-    started = api("admin", "POST", "/dead-letters/replays", json=wanted)
+    assert api("admin", "POST", "/dead-letters/replays", json=wanted).status_code == 422
+    confirmed = {"confirm": dry.json()["count"], "cut_off": dry.json()["cut_off"]}
+    started = api("admin", "POST", "/dead-letters/replays", json=wanted | confirmed)
     assert started.status_code == 202, started.text
     path = f"/dead-letters/replays/{started.json()['job_id']}"
     eventually(lambda: api("viewer", "GET", path).json()["state"] == "completed", seconds=60)

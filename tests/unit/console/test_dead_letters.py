@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -10,9 +11,12 @@ import pytest
 from adbot_queue.console import letter_words
 from adbot_queue.console.letter_words import what_now
 from adbot_queue.console.views.jobs import diff
+from adbot_queue.dead_letters import service as dead_letters
 from adbot_queue.dead_letters.service import Group
 from adbot_queue.jobs import service
+from adbot_queue.jobs.long_running import Progress
 from adbot_queue.jobs.model import Failure, Job, JobState
+from adbot_queue.ledger import Actor
 from tests.builders.console_jobs import MINUTE, PERMANENT, TRANSIENT, ConsoleJobs
 from tests.builders.console_world import ConsoleWorld, Shown, counted_calls
 
@@ -85,7 +89,7 @@ def letters(laid: ConsoleJobs) -> list[Job]:
 
 
 def sent(page: Shown, dialog: str, *names: str, **changes: str) -> dict[str, str]:
-    return {name: page.field(dialog, name) for name in ("key", "cut_off", *names)} | {"in": dialog} | changes
+    return {name: page.field(dialog, name) for name in ("key", "cut_off", "count", *names)} | {"in": dialog} | changes
 
 
 def test_groups_show_count_error_and_money_first(console: ConsoleWorld, laid: ConsoleJobs, letters: list[Job]) -> None:
@@ -158,7 +162,8 @@ def test_a_replay_of_selected_letters_names_them(console: ConsoleWorld, letters:
     page = console.get(f"/console/dead-letters?view=letters&{query}&open=replay")
     assert "Replay 2 dead letters" in page.words
     form = sent(page, "replay", rate="5", reason="try these")
-    answer = console.post("/console/dead-letters/replay", form | {"id": ids[0]})
+    assert form["count"] == "2"
+    answer = console.post("/console/dead-letters/replay", form | {"id": ids[0], "count": "1"})
     job = service.from_env().job(answer.headers["hx-redirect"].partition("?")[0].rpartition("/")[2])
     assert job.payload["filter"]["job_ids"] == [ids[0]]
     assert job.payload["count"] == 1
@@ -170,6 +175,7 @@ def test_a_replay_of_selected_letters_names_them(console: ConsoleWorld, letters:
         ({"rate": "7"}, "rate: must be one of"),
         ({"reason": " "}, "reason: must have 1 to 500 characters"),
         ({"cut_off": "now"}, "cut_off: must be a whole number"),
+        ({"count": "all"}, "count: must be a whole number"),
         ({"queue": "lost"}, "queue: does not exist"),
     ],
 )
@@ -180,6 +186,51 @@ def test_a_bad_replay_is_refused_in_its_dialog(
     answer = console.post("/console/dead-letters/replay", sent(page, "replay", rate="5", reason="x") | change)
     assert (answer.status, problem in answer.words) == (422, True)
     assert answer.text.startswith('<div id="replay-problem"')
+
+
+def test_a_replay_whose_count_changed_is_refused_and_armed_again(console: ConsoleWorld, laid: ConsoleJobs) -> None:
+    chosen = [laid.dead(queue="messages", job_type="send-sms", ago=MINUTE * 7) for _ in range(3)]
+    page = console.get("/console/dead-letters?queue=messages&open=replay")
+    assert re.search(r'name="canary" value="yes"[^>]* checked', page.text)
+    form = sent(page, "replay", "queue", rate="5", reason="the provider is back", canary="yes")
+    for gone, text in ((chosen[0], "2 match now, not 3"), (chosen[1], "1 match now, not 2")):
+        dead_letters.from_env().discard(gone.id, Actor("sub-other", "admin"), "meanwhile")
+        refused = console.post("/console/dead-letters/replay", form)
+        assert (refused.status, text in refused.words, "Send again to replay" in refused.words) == (409, True, True)
+        assert not replays_of("messages")
+        form |= {"count": refused.hidden("count"), "key": refused.hidden("key")}
+    started = console.post("/console/dead-letters/replay", form)
+    assert started.headers["hx-redirect"].startswith("/console/jobs/rep_")
+    (job,) = replays_of("messages")
+    assert (job.payload["count"], job.payload["canary"]) == (1, True)
+    assert console.post("/console/dead-letters/replay", form).headers["hx-redirect"] == started.headers["hx-redirect"]
+    assert len(replays_of("messages")) == 1
+
+    dead_letters.from_env().discard(chosen[2].id, Actor("sub-other", "admin"), "meanwhile")
+    nothing = console.post("/console/dead-letters/replay", form | {"key": "another-form-1"})
+    assert (nothing.status, "Send again" in nothing.words) == (409, False)
+    dialog = console.get("/console/dead-letters?queue=messages&open=replay").text.partition('<dialog id="replay"')[2]
+    assert "No dead letter matches" in dialog
+    assert "<form" not in dialog.partition("</dialog>")[0]
+
+
+def test_a_replay_that_waits_for_its_canary_names_it(console: ConsoleWorld, laid: ConsoleJobs) -> None:
+    letter = laid.dead(queue="plugin", job_type="execute-plugin", ago=MINUTE * 7)
+    page = console.get("/console/dead-letters?queue=plugin&open=replay")
+    assert 'name="canary"' not in page.text  # one is its own canary
+    console.post("/console/dead-letters/replay", sent(page, "replay", "queue", rate="5", reason="back", canary="yes"))
+    (job,) = replays_of("plugin")
+    assert "canary" not in console.get("/console/dead-letters?queue=plugin").words
+    kept = Progress(["somewhere", NOW, letter.id], 1, 3, {"replayed": 1}).stored()
+    assert service.from_env().store.change(job, job.changed(checkpoint=kept))
+    assert "It goes on when its canary," in console.get("/console/dead-letters?queue=plugin").words
+    assert f"/console/jobs/{letter.id}" in console.get("/console/dead-letters?queue=plugin").text
+
+
+def replays_of(queue: str) -> list[Job]:
+    """The replays of a queue's dead letters."""
+    found, _ = service.from_env().long_running(50, None)
+    return [job for job in found if job.payload.get("filter", {}).get("queue") == queue]
 
 
 def test_discards_are_counted_confirmed_and_signed_one_by_one(console: ConsoleWorld, laid: ConsoleJobs) -> None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adbot_queue.core.clock import iso
-from adbot_queue.core.errors import Conflict, NotFound
+from adbot_queue.core.errors import Conflict, Invalid, NotFound
 from adbot_queue.dead_letters.model import DeadLetterFilter
 from adbot_queue.dead_letters.replay_service import Preview
 from adbot_queue.dead_letters.store import DeadLetterStore
@@ -42,7 +42,7 @@ def retried(office: DeadLetterHarness, replay: Job) -> list[str]:
 
 def test_a_replay_of_named_letters_retries_these_alone(office: DeadLetterHarness) -> None:
     letters = office.lay(4)
-    replay = office.replays.start(DeadLetterFilter(job_ids=(letters[1].id, letters[3].id)), 100, "these two", ADMIN).job
+    replay = office.start(job_ids=(letters[1].id, letters[3].id))
     assert (replay.payload["count"], replay.checkpoint["of"]) == (2, 2)
 
     ended = office.finish(replay)
@@ -296,10 +296,11 @@ def test_killed_after_any_call_of_replaying_one_it_happens_once(
 
 def test_killed_after_any_call_of_starting_a_replay_it_is_started_once(office: DeadLetterHarness) -> None:
     office.lay(2)
+    counted = office.replays.preview(DeadLetterFilter())
     restore, clock = snapshot(), office.jobs.clock.now
 
     def start() -> Job:
-        return office.replays.start(DeadLetterFilter(), 100, "", ADMIN, key="k", fingerprint="f").job
+        return office.replays.start(DeadLetterFilter(), 100, "", ADMIN, confirmed=counted, key="k", fingerprint="f").job
 
     with crash_after(None) as calls:
         start()
@@ -448,3 +449,18 @@ def test_a_confirmed_replay_begins_only_if_that_number_died_before_the_cut_off(o
         DeadLetterFilter(queue="email"), 100, "", ADMIN, confirmed=seen, key="k", fingerprint="f"
     )
     assert (again.repeated, again.job.id) == (True, started.job.id)
+
+
+@pytest.mark.parametrize(("count", "is_refused"), [(0, False), (1, False), (2, True), (3, True)])
+def test_more_than_one_dead_letter_needs_the_count_of_a_dry_run(
+    office: DeadLetterHarness, count: int, is_refused: bool
+) -> None:
+    office.lay(count)
+    office.jobs.advance(1)
+    if not is_refused:
+        replay = office.replays.start(DeadLetterFilter(), 100, "", ADMIN).job
+        assert outcomes(office.finish(replay))["replayed"] == count
+        return
+    with pytest.raises(Invalid, match=f"confirm: required: {count} dead letters match"):
+        office.replays.start(DeadLetterFilter(), 100, "", ADMIN)
+    assert not [job for job in office.jobs.all() if job.type == "replay-dead-letters"]

@@ -11,7 +11,7 @@ from adbot_queue import ledger as ledgers
 from adbot_queue.core import aws
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.dynamodb import TransactionRejected
-from adbot_queue.core.errors import Conflict, NotFound
+from adbot_queue.core.errors import Conflict, Invalid, NotFound
 from adbot_queue.core.idempotency import TAG, IdempotencyRecord, key_of
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.core.settings import settings
@@ -88,13 +88,14 @@ class Replays:
             reason: why.
             actor: who; signs for every dead letter.
             canary: replay one first, and go on when it has completed.
-            confirmed: what the dry run counted, and its cut-off.
+            confirmed: what the dry run counted, and its cut-off; may be left out where at most one matches.
             key: idempotency key.
             fingerprint: of the request, to tell it from another one under the same key.
             time_left: as `JobService.enqueue`.
 
         Raises:
             Conflict: not as many match as were confirmed.
+            Invalid: more than one matches, and none was confirmed.
             IdempotencyMismatch: the key began another replay.
             NotFound: the key began a replay that has been deleted.
         """
@@ -108,6 +109,9 @@ class Replays:
         found = self.preview(wanted, confirmed.cut_off if confirmed else None)
         if confirmed and confirmed.count != found.count:
             raise Conflict(f"confirm: {found.count} dead letters match, not {confirmed.count}", count=found.count)
+        if confirmed is None and found.count > 1:
+            text = f"required: {found.count} dead letters match; send count and cut_off of the dry run"
+            raise Invalid.field("confirm", text)
         job_id = f"rep_{time_ordered_id(now)}"
         chosen = {name: value for name in DeadLetterFilter.__slots__ if (value := getattr(wanted, name))}
         if wanted.job_ids:
@@ -159,6 +163,12 @@ class Replays:
             Conflict: it has ended otherwise.
         """
         return Lifecycle(self._jobs).cancel(self.show(job_id).id, actor, reason)
+
+
+def canary_of(replay: Job) -> str | None:
+    """Return the job that must complete before a replay goes on; None: it waits for none."""
+    cursor = Progress.read(replay.checkpoint).cursor
+    return cursor[2] if cursor and not replay.is_terminal else None
 
 
 def from_env() -> Replays:

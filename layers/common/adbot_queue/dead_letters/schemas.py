@@ -69,7 +69,11 @@ class StartReplay(Input):
     dry_run: bool = False
     canary: bool = Field(default=False, description="Replay one first; go on when it has completed, stop if it fails")
     cut_off: Instant | None = Field(None, description="Of the dry run: only what died before this is replayed")
-    confirm: int | None = Field(None, ge=0, description="The dry run's count; refused (409) if another number matches")
+    confirm: int | None = Field(
+        None,
+        ge=0,
+        description="The dry run's count; required if more than one matches, refused (409) if another number matches",
+    )
     reason: str = Field("", max_length=500)
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from adbot_queue.core.errors import Conflict, Invalid
 from adbot_queue.core.ids import fingerprint
 from adbot_queue.dead_letters import replay_service, service
 from adbot_queue.dead_letters.model import MAX_CHOSEN, DeadLetterFilter, is_money
+from adbot_queue.dead_letters.replay_service import Preview
 from adbot_queue.dead_letters.schemas import DeadLetterQuery
 from adbot_queue.dead_letters.store import COUNTED_PAGE_SIZE
 from adbot_queue.jobs import service as job_service
@@ -80,7 +81,10 @@ def _shared(visit: Visit, wanted: DeadLetterFilter, replays: list[Job]) -> dict[
     counted = service.from_env().count_discards(chosen) if opens == "discard" else None
     limit = owner_limit.DISCARDS.burst
     return {
-        "replays": [(job, Progress.read(job.checkpoint), letter_words.replay_words(job)) for job in replays],
+        "replays": [
+            (job, Progress.read(job.checkpoint), letter_words.replay_words(job), replay_service.canary_of(job))
+            for job in replays
+        ],
         "preview": replay_service.from_env().preview(chosen) if opens == "replay" else None,
         "discards": counted,
         "needs_owner": counted is not None and counted.count > limit and not visit.caller.is_owner,
@@ -93,16 +97,28 @@ def _shared(visit: Visit, wanted: DeadLetterFilter, replays: list[Job]) -> dict[
 
 def replay(visit: Visit) -> Reply:
     """Start a replay of what the person has counted; its page shows the progress."""
-    wanted = _wanted(visit.form, _chosen(visit)).before(_cut_off(visit))
-    rate = _rate(visit.form.get("rate", ""))
-    asked = fingerprint(repr((wanted, rate, visit.reason)))
-    key = visit.form_key("replay", visit.form["key"])
-    reason = jobs.reason_of(visit)
-    started = replay_service.from_env().start(
-        wanted, rate, reason, visit.actor, key=key, fingerprint=asked, time_left=visit.time_left
-    )
-    count = started.job.payload["count"]
-    return Done(f"The replay of {number(count)} dead letters has started.", open=f"/console/jobs/{started.job.id}")
+    wanted, rate, reason = _wanted(visit.form, _chosen(visit)), _rate(visit.form.get("rate", "")), jobs.reason_of(visit)
+    confirmed = Preview(_whole(visit.form.get("count", ""), "count"), is_exact=True, cut_off=_cut_off(visit))
+    canary = visit.form.get("canary") == "yes"
+    try:
+        started = replay_service.from_env().start(
+            wanted,
+            rate,
+            reason,
+            visit.actor,
+            canary=canary,
+            confirmed=confirmed,
+            key=visit.form_key("replay", visit.form["key"]),
+            fingerprint=fingerprint(repr((wanted, rate, reason, canary, confirmed))),
+            time_left=visit.time_left,
+        )
+    except Conflict as changed:
+        if "count" not in changed.extra:
+            raise
+        raise _counted_again(visit, "replay", confirmed.count, changed.extra["count"]) from changed
+    count = number(started.job.payload["count"])
+    text = f"The replay of {count} dead letters has started{' with one of them, the canary' if canary else ''}."
+    return Done(text, open=f"/console/jobs/{started.job.id}")
 
 
 def discard(visit: Visit) -> Reply:
@@ -115,13 +131,19 @@ def discard(visit: Visit) -> Reply:
     try:
         done = service.from_env().discard_many(wanted, count, cut_off, visit.actor, reason, visit.time_left, admit)
     except Conflict as changed:
-        now = changed.extra["count"]
-        rearm = {"count": str(now), "key": visit.form_key("discard", now, cut_off, visit.form["key"])}
-        text = f"{number(now)} match now, not {count}: nothing was discarded. Send again to discard {number(now)}."
-        raise Conflict(text, rearm=rearm, count=now) from changed
+        raise _counted_again(visit, "discard", count, changed.extra["count"]) from changed
     left = " More match; repeat it for the rest." if done.more else ""
     text = f"Discarded {number(done.discarded)} dead letters. Their rows stay for 90 days.{left}"
     return Done(text, back="/console/dead-letters")
+
+
+def _counted_again(visit: Visit, act: str, count: int, now: int) -> Conflict:
+    """Return the refusal of a dialog whose count is out of date; it arms the dialog with the new one."""
+    text = f"{number(now)} match now, not {number(count)}: nothing was {act}ed."
+    if not now:
+        return Conflict(text, count=now)
+    rearm = {"count": str(now), "key": visit.form_key(act, now, visit.form["cut_off"], visit.form["key"])}
+    return Conflict(f"{text} Send again to {act} {number(now)}.", rearm=rearm, count=now)
 
 
 def _running() -> list[Job]:
