@@ -343,8 +343,13 @@ def test_what_a_csv_writer_wrote_is_read_exactly_with_its_lines(
     text, numbers = written(names, model, delimiter, end, blank=blank, padding=padding)
     mark = data.draw(st.sampled_from(["", "\ufeff"]))
     lines = parse((mark + text).encode(), data.draw(st.sampled_from(CONTENT_TYPES)))
-    assert sessions(lines) == model
     assert [line.number for line in lines] == numbers
+    for line, (one, secret) in zip(lines, model, strict=True):
+        if line.session is None:  # a line of a value would be a row by itself: that is said, and never guessed
+            assert "looks like rows" in line.detail
+            assert any(re.search(rf"[\r\n].*{re.escape(delimiter)}", value, re.DOTALL) for value in secret.values())
+        else:
+            assert (line.session.id, line.session.secret) == (one, secret)
 
 
 @settings(max_examples=60, deadline=None)

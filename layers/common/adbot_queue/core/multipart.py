@@ -10,20 +10,35 @@ import re
 from adbot_queue.core.errors import Malformed
 
 _BOUNDARY = re.compile(r";\s*boundary\s*=\s*(?:\"([^\"]{1,70})\"|([^\s;\"]{1,70}))", re.IGNORECASE)
+_START = re.compile(rb"--([^\r\n]{1,70})\r\ncontent-(?:disposition|type):", re.IGNORECASE)
 _NAME = re.compile(r"(?:^|;)\s*name=(?:\"([^\"]*)\"|([^;\s]*))", re.IGNORECASE)
 _VERBATIM = {"", "7bit", "8bit", "binary"}
 
 
-def only_file(raw: bytes, content_type: str) -> tuple[bytes, str]:
-    """Return a form's file and its content type.
+def boundary_of(raw: bytes, content_type: str) -> bytes | None:
+    """Return what separates the parts of a form; None if a body is none.
+
+    A form is one whatever its content type says: a script that sends a form's text as another type still sends a form.
 
     Raises:
-        Malformed: no boundary, an end that is missing, a part that is encoded, or anything but exactly one part.
+        Malformed: the content type is a form's without a boundary, or another multipart type.
     """
+    if not content_type.strip().lower().startswith("multipart/"):
+        found = _START.match(raw)
+        return found[1] if found else None
     named = _BOUNDARY.search(content_type)
     if not content_type.strip().lower().startswith("multipart/form-data") or named is None:
         raise Malformed("content-type: send multipart/form-data with a boundary")
-    delimiter = b"\r\n--" + (named[1] or named[2]).encode()
+    return (named[1] or named[2]).encode()
+
+
+def only_file(raw: bytes, boundary: bytes) -> tuple[bytes, str]:
+    """Return a form's file and its content type.
+
+    Raises:
+        Malformed: an end that is missing, a part that is encoded, or anything but exactly one part.
+    """
+    delimiter = b"\r\n--" + boundary
     head, *parts = (b"\r\n" + raw).split(delimiter)
     if not parts or not parts[-1].startswith(b"--"):
         raise Malformed("body: the form ends before its closing boundary")

@@ -27,7 +27,10 @@ MAX_JSON_DEPTH = 32
 
 _LINE_END = re.compile(r"\r\n?|\n")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_AROUND = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff \t\r\n\v\f\x1c\x1d\x1e\x1f\x85\xa0\u2003\u2007\u2009\u202f\u3000"
+"""What is not part of a column's name: spaces, and marks that programs leave there unseen."""
 _SEP = re.compile(r'"?sep=([^\r\n]?)"?[,;\t]*\s*', re.IGNORECASE)
+_SPACED_QUOTE = re.compile(r' +"')
 _DELIMITERS = ",;\t"
 _HEADER_WORDS = {
     "account",
@@ -59,6 +62,21 @@ class UnreadableFile(Malformed):
 
 
 @dataclass(frozen=True, slots=True)
+class KeyColumn:
+    """What every record has: a header must name it, and a file of bare values is read as this column.
+
+    Attributes:
+        name: as errors say it.
+        is_named: whether a cell of a header names it.
+        may_be: whether a text may be a value of it.
+    """
+
+    name: str
+    is_named: Callable[[str], bool]
+    may_be: Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One record of a file.
 
@@ -75,23 +93,20 @@ class Record:
     last_line: int | None = None
 
 
-def read(
-    raw: bytes, content_type: str, column: str, names_column: Callable[[str], bool] | None = None
-) -> Iterator[Record]:
+def read(raw: bytes, content_type: str, key: KeyColumn) -> Iterator[Record]:
     """Yield the records of a file, in its order.
 
     Args:
         raw: the body as it came.
         content_type: as the caller named it.
-        column: what every record has: a header must name it, and a file of bare values is read as this column.
-        names_column: whether a cell of a header names the column; only its own name does if None.
+        key: what every record has.
 
     Raises:
-        Malformed: as `text.decode`.
+        Malformed: as `text.decode`, or a form that is not one whole file.
         UnreadableFile: unclosed quote, doubled or missing column, a JSON array that is not closed.
     """
-    if content_type.strip().lower().startswith("multipart/"):
-        raw, content_type = multipart.only_file(raw, content_type)
+    if boundary := multipart.boundary_of(raw, content_type):
+        raw, content_type = multipart.only_file(raw, boundary)
     text = decode(raw, content_type)
     declared = content_type.partition(";")[0].strip().lower()
     found = text[strict_json.skip_space(text, 0) :][:1]
@@ -101,21 +116,29 @@ def read(
         return _json(text)
     if not text.strip():
         if "csv" in declared:
-            raise UnreadableFile(1, f"must name the columns, {column} among them")
+            raise UnreadableFile(1, f"must name the columns, {key.name} among them")
         return iter(())
-    return _lines_or_table(text, column, names_column or column.__eq__)
+    return _lines_or_table(text, key)
 
 
-def _lines_or_table(text: str, column: str, names_column: Callable[[str], bool]) -> Iterator[Record]:
-    table = _Table(text, names_column)
+def _lines_or_table(text: str, key: KeyColumn) -> Iterator[Record]:
+    table = _Table(text, key)
     if table.has_header:
         return table.records()
     if re.search(r"(?:^|[\r\n])[ \t]*\{", text):
         return _json_lines(text)  # the first line is none, which its record says
-    first = next(line for line in _LINE_END.split(text) if line.strip())
-    if table.sep or any(delimiter in first for delimiter in _DELIMITERS) or _looks_like_header(first, column):
-        raise UnreadableFile(table.line, table.problem or f"must name the columns, {column} among them")
-    return (Record(number, {column: line.strip()}) for number, line in _numbered(text))
+    number, first = next(_numbered(text))
+    if first.lstrip().startswith("<"):
+        raise UnreadableFile(number, "HTML or XML; send CSV, JSON or one value a line")
+    if table.sep or any(delimiter in first for delimiter in _DELIMITERS) or _looks_like_header(first, key.name):
+        raise UnreadableFile(table.line, table.problem or f"must name the columns, {key.name} among them")
+    return (_bare(number, line.strip(), key) for number, line in _numbered(text))
+
+
+def _bare(number: int, value: str, key: KeyColumn) -> Record:
+    if key.is_named(value):
+        return Record(number, problem=f"names the column {key.name}; a header must be the first line")
+    return Record(number, {key.name: value})
 
 
 def _looks_like_header(first: str, column: str) -> bool:
@@ -213,9 +236,11 @@ class _Row:
 class _Table:
     """A text as a table: its delimiter, its header, its rows."""
 
-    def __init__(self, text: str, names_column: Callable[[str], bool]) -> None:
+    def __init__(self, text: str, key: KeyColumn) -> None:
         self._text = text
-        self.sep = _SEP.fullmatch(_LINE_END.split(text, maxsplit=1)[0])
+        self._lines = _LINE_END.split(text)
+        self._key = key
+        self.sep = _SEP.fullmatch(self._lines[0])
         if self.sep and (not self.sep[1] or self.sep[1].isalnum() or self.sep[1] in "\"' "):
             raise UnreadableFile(1, "sep= must name one character that delimits columns")
         firsts: list[_Row] = []
@@ -223,23 +248,30 @@ class _Table:
         self.has_header = False
         for delimiter in self.sep[1] if self.sep else _DELIMITERS:
             try:
-                first = next(self._rows(delimiter), None)
+                skip_space, first = self._header_under(delimiter)
             except UnreadableFile as error:
                 errors.append(error)
                 continue
             if first is None:
                 continue
             firsts.append(first)
+            names = [cell.strip(_AROUND) for cell in first.cells]
             # Under the wrong delimiter the column is part of a longer cell; one column alone is found under any.
-            if not self.has_header and any(names_column(cell.strip()) for cell in first.cells):
-                self.has_header, self._delimiter, self._header = True, delimiter, first.cells
+            if not self.has_header and any(map(key.is_named, names)):
+                self.has_header, self._delimiter, self._skip_space, self._names = True, delimiter, skip_space, names
         self.problem = errors[0].problem if errors and not firsts else ""
         self.line = firsts[0].line if firsts else errors[0].line if errors else 1
 
-    def _rows(self, delimiter: str, *, skip_space: bool = False) -> Iterator[_Row]:
+    def _header_under(self, delimiter: str) -> tuple[bool, _Row | None]:
+        """The first row, and whether a space follows each delimiter, which is then no part of the cells."""
+        first = next(self._rows(delimiter, skip_space=False), None)
+        if first is None or not (later := first.cells[1:]) or not all(cell.startswith(" ") for cell in later):
+            return False, first
+        return True, next(self._rows(delimiter, skip_space=True), None)
+
+    def _rows(self, delimiter: str, *, skip_space: bool) -> Iterator[_Row]:
         """Rows that are not empty."""
-        text = io.StringIO(self._text, newline="")
-        rows = csv.reader(text, delimiter=delimiter, strict=True, skipinitialspace=skip_space)
+        rows = _reader(self._text, delimiter, skip_space=skip_space)
         while True:
             line = rows.line_num + 1
             try:
@@ -257,18 +289,54 @@ class _Table:
         Raises:
             UnreadableFile: a column is named twice; a quote is not closed.
         """
-        names = [name.strip() for name in self._header]
+        names = self._names
         for place, name in enumerate(names):
             if name and name in names[:place]:
                 raise UnreadableFile(self.line, f"the column {shown(name)} is named twice")
             if re.search(r"[\x00-\x1f\x7f]", name):
                 raise UnreadableFile(self.line, f"the column {shown(name)} has a control character in its name")
-        later = self._header[1:]
-        skip_space = bool(later) and all(cell.startswith(" ") for cell in later)
-        for row in self._rows(self._delimiter, skip_space=skip_space):
+        for row in self._rows(self._delimiter, skip_space=self._skip_space):
             if row.line > self.line:
-                value, problem = _cells(names, row.cells)
+                value, problem = self._read(row)
                 yield Record(row.line, value, problem, row.last_line if row.last_line > row.line else None)
+
+    def _read(self, row: _Row) -> tuple[dict[str, str] | None, str]:
+        if sorted(cell.strip(_AROUND) for cell in row.cells) == sorted(self._names):
+            return None, "repeats the header line"  # files put one behind the other
+        lines = self._lines[row.line - 1 : row.last_line]
+        if any(map(_SPACED_QUOTE.match, row.cells)) and self._is_spaced(row, "\n".join(lines)):
+            return None, "a space before a quote: the quote must begin its value"
+        if self._swallows_rows(lines):
+            return None, "a quoted value holds what looks like rows"
+        return _cells(self._names, row.cells)
+
+    def _is_spaced(self, row: _Row, text: str) -> bool:
+        """Whether the row would be read otherwise if spaces before quotes were skipped."""
+        try:
+            (cells,) = _reader(text, self._delimiter, skip_space=True)
+        except (csv.Error, ValueError):
+            return True
+        pairs = zip(cells, row.cells, strict=False)
+        return len(cells) != len(row.cells) or any(one not in (two, two.lstrip(" ")) for one, two in pairs)
+
+    def _swallows_rows(self, lines: list[str]) -> bool:
+        """Whether a line that is part of a quoted value would be a row, as behind a quote that is closed too late."""
+        if any(map(self._is_row, lines[1:-1])):
+            return True
+        *_, last = lines[1:] or [""]
+        quoted = re.match(r'(?:[^"]|"")*', last)
+        return quoted is not None and self._delimiter in quoted[0] and self._is_row(last)
+
+    def _is_row(self, line: str) -> bool:
+        cells = line.split(self._delimiter)
+        value, _ = _cells(self._names, cells) if len(cells) > 1 else (None, "")
+        return value is not None and any(
+            self._key.is_named(name) and self._key.may_be(text.strip('" ')) for name, text in value.items()
+        )
+
+
+def _reader(text: str, delimiter: str, *, skip_space: bool) -> Any:
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=skip_space)
 
 
 def _cells(names: list[str], cells: list[str]) -> tuple[dict[str, str] | None, str]:

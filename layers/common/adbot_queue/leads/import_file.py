@@ -15,7 +15,7 @@ from typing import Any
 
 from adbot_queue.core.errors import Invalid
 from adbot_queue.core.instants import day_start, instant
-from adbot_queue.core.record_files import Record, read
+from adbot_queue.core.record_files import KeyColumn, Record, read
 from adbot_queue.core.spreadsheets import unsafe
 from adbot_queue.core.strict_json import shown
 from adbot_queue.core.zones import names as zone_names
@@ -149,7 +149,8 @@ def parse(raw: bytes, content_type: str, defaults: Defaults) -> list[ImportLine]
         Malformed, UnreadableFile: as `record_files.read`.
         Invalid: no line at all, or more than 10,000.
     """
-    records = read(raw, content_type, Column.PHONE, lambda name: defaults.column_of(name) is Column.PHONE)
+    key = KeyColumn(Column.PHONE, lambda name: defaults.column_of(name) is Column.PHONE, _may_be_phone)
+    records = read(raw, content_type, key)
     lines: list[ImportLine] = []
     first_on: dict[str, int] = {}
     for record in records:
@@ -308,6 +309,10 @@ def _text(name: str, value: Any) -> str:
     if not isinstance(value, str | int | float):
         raise ValueError(f"{shown(name)}: must be a text or a number")  # noqa: TRY004  a verdict, not a bug
     return unsafe(str(value).strip())
+
+
+def _may_be_phone(text: str) -> bool:
+    return sum(letter.isdigit() for letter in text) >= phones.MIN_DIGITS
 
 
 def _plain(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from adbot_queue.core.errors import Invalid
 from adbot_queue.core.ids import derived_id
-from adbot_queue.core.record_files import Record, read
+from adbot_queue.core.record_files import KeyColumn, Record, read
 from adbot_queue.core.strict_json import shown
 
 MAX_LINES = 10_000
@@ -21,8 +21,10 @@ SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,63}")
 MAX_SECRET = 4_096
 """Bytes of secret material of one session, as JSON: keeps 100 sessions well below a transaction's 4 MB."""
 
-_SCIENTIFIC = re.compile(r"[+-]?(?:\d+[.,]\d+[eE][+-]?\d+|\d+[eE][+-]\d+)")
-"""What spreadsheets make of a number of 12 digits and more. `1e5` may be an id: they always write a sign."""
+_KEY = KeyColumn("session_id", "session_id".__eq__, lambda text: SESSION_ID.fullmatch(text) is not None)
+_REWRITTEN = re.compile(r"[+-]?(?:\d+[.,]\d*[eE][+-]?\d+|\d+[eE][+-]\d+|\d{6,}\.0+)")
+"""What spreadsheets and data frames make of long numbers: `4.9E+12`, `4915112345678.0`. `1e5` may be an id: they always
+write a sign."""
 
 
 class LineVerdict(StrEnum):
@@ -77,7 +79,7 @@ def parse(raw: bytes, content_type: str) -> list[UploadLine]:
     Raises:
         Malformed, UnreadableFile: as `record_files.read`. Invalid: no session at all, or more than 10,000.
     """
-    return _judge(read(raw, content_type, "session_id"))
+    return _judge(read(raw, content_type, _KEY))
 
 
 def parse_objects(objects: list[Any]) -> list[UploadLine]:
@@ -92,7 +94,7 @@ def _session(entry: Any) -> NewSession | str:
     session_id = entry.get("session_id")
     if isinstance(session_id, str):
         session_id = session_id.strip()
-    if isinstance(session_id, str) and _SCIENTIFIC.fullmatch(session_id[:64]):
+    if isinstance(session_id, str) and _REWRITTEN.fullmatch(session_id[:64]):
         return f"session_id: {session_id[:64]} is a number that a spreadsheet rounded; format the column as text"
     if not isinstance(session_id, str) or not SESSION_ID.fullmatch(session_id):
         return "session_id: must be text of 1 to 64 of A-Z, a-z, 0-9 and . _ : @ + -, a letter or digit first"
