@@ -219,10 +219,10 @@ def configure() -> None:
 
 @contextmanager
 def secret(name: str, text: str | None) -> Iterator[None]:
-    """A secret that holds something else, or (None) cannot be read."""
+    """A secret that holds something else, ("") has no value, as the template makes it, or (None) cannot be read."""
     aws.secrets_manager().delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
     if text is not None:
-        aws.secrets_manager().create_secret(Name=name, SecretString=text)
+        aws.secrets_manager().create_secret(Name=name, **({"SecretString": text} if text else {}))
     secrets._kept.cache_clear()
     try:
         yield

@@ -408,7 +408,7 @@ def test_a_providers_credentials_are_read_only_where_it_is_spoken_to() -> None:
     for name, statement in statements():
         if "secretsmanager:GetSecretValue" in statement["Action"]:
             roles = RESOURCES[name]["Properties"].get("Roles", [{"Ref": name}])
-            for resource in statement["Resource"] if name != "AskForProviders" else []:
+            for resource in statement["Resource"]:
                 if "Fn::If" not in resource:
                     continue  # a secret of the installation's own
                 readers.setdefault(resource["Fn::If"][0], set()).update(role["Ref"] for role in roles)
@@ -420,12 +420,23 @@ def test_a_providers_credentials_are_read_only_where_it_is_spoken_to() -> None:
             "OwnsSendGridSecret": {"EmailWorkerRole", "DeliveryRole"},
             "OwnsSegmentSecret": {"AnalyticsWorkerRole"},
             "OwnsTwilioSecret": {
-                *("CodesWorkerRole", "MessagesWorkerRole", "DeliveryRole", "OtpRole", "OutreachRole", "InboundRole"),
+                *("CodesWorkerRole", "MessagesWorkerRole", "DeliveryRole", "OutreachRole", "InboundRole"),
                 "ConsoleRole",
             },
             "OwnsSolanaSecret": {"MoneyWorkerRole"},
         }.items()
     )
+
+
+def test_who_takes_jobs_learns_whether_a_provider_has_credentials_without_reading_them() -> None:
+    askers = {
+        role["Ref"]
+        for name, statement in statements()
+        if "secretsmanager:DescribeSecret" in statement["Action"]
+        for role in RESOURCES[name]["Properties"].get("Roles", [{"Ref": name}])
+    }
+
+    assert askers == {"JobsRole", "SchedulesRole", "ConsoleRole", "OtpRole"}
 
 
 def test_no_function_may_change_or_delete_ledger_entries() -> None:

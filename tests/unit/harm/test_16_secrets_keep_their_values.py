@@ -13,6 +13,7 @@ from adbot_queue.core.errors import NotConfigured, Unavailable
 from adbot_queue.providers import registry
 from local.settings import ROOT
 from local.translate import load, unroll
+from tests.builders.console_world import counted_calls
 from tests.builders.payments import failing
 from tests.builders.world import AwsHarness, world
 
@@ -92,8 +93,9 @@ KEPT = sorted(name for name, provider in registry.PROVIDERS.items() if provider.
 @pytest.mark.usefixtures("shop")
 @pytest.mark.parametrize("provider", KEPT)
 def test_a_provider_whose_secret_has_no_value_is_not_configured(provider: str) -> None:
-    with pytest.raises(NotConfigured, match=r"has no value$"):
+    with counted_calls() as calls, pytest.raises(NotConfigured, match=r"has no value$"):
         registry.check(provider)
+    assert calls == ["DescribeSecret"]  # who asks may not read it
 
 
 def nothing(text: Any) -> Any:
@@ -175,7 +177,7 @@ ROUTES = [
 
 
 @pytest.mark.parametrize(("function", "route", "role", "body", "headers"), ROUTES)
-def test_a_route_answers_the_same_for_a_secret_without_a_value_and_one_of_empty_fields(
+def test_a_route_that_reads_a_secret_answers_the_same_without_a_value_and_with_empty_fields(
     shop: AwsHarness, monkeypatch: pytest.MonkeyPatch, function: str, route: str, role: Any, body: Any, headers: Any
 ) -> None:
     without = shop.http(function, route, role=role, body=body, headers=headers)

@@ -119,7 +119,7 @@ def test_a_key_that_was_replaced_a_moment_ago_is_read_again_and_the_job_comes_ba
             pass
 
 
-def test_every_provider_says_what_its_secret_must_hold_and_is_checked_for_it() -> None:
+def test_a_provider_without_a_secret_that_can_be_described_is_unavailable() -> None:
     registry.check("sendgrid")
-    with secret("sendgrid", '{"api_key": ""}'), pytest.raises(NotConfigured, match=r'"api_key".*SendGridSecretArn'):
+    with secret("sendgrid", None), pytest.raises(Unavailable, match="SendGridSecretArn"):
         registry.check("sendgrid")

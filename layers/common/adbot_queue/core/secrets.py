@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -34,10 +35,9 @@ def read(secret_id: str, field: str, setting: str) -> Any:
         Unavailable: the secret cannot be read now.
     """
     try:
-        text = _text(secret_id)
+        text = _of(_value, secret_id)
     except (ClientError, BotoCoreError) as error:
-        logger.error("secret not readable", setting=setting, error=str(error))
-        raise Unavailable(f"the secret that {setting} names cannot be read") from error
+        raise _unavailable(setting, error) from error
     if not text:
         raise NotConfigured(f"the secret that {setting} names has no value")
     try:
@@ -50,14 +50,33 @@ def read(secret_id: str, field: str, setting: str) -> Any:
     return value
 
 
+def require(secret_id: str, setting: str) -> None:
+    """Check that a secret has a value, without reading it: who asks may not know it. Its fields are not looked at.
+
+    Args:
+        secret_id: name or ARN of the secret.
+        setting: what names the secret, for the sentence.
+
+    Raises:
+        NotConfigured: the secret has no value.
+        Unavailable: the secret cannot be described now.
+    """
+    try:
+        current = _of(_current, secret_id)
+    except (ClientError, BotoCoreError) as error:
+        raise _unavailable(setting, error) from error
+    if not current:
+        raise NotConfigured(f"the secret that {setting} names has no value")
+
+
 def replaced(secret_id: str) -> bool:
     """Read a secret again, and tell whether it is another one than was known: its successor is in force from now on.
 
     Raises:
         ClientError, BotoCoreError: it cannot be read now.
     """
-    known = _kept().pop(secret_id, None)
-    return known is not None and _text(secret_id) != known[1]
+    known = _kept().pop((_value, secret_id), None)
+    return known is not None and _of(_value, secret_id) != known[1]
 
 
 def version(secret_id: str, *, fresh: bool = False) -> str:
@@ -67,17 +86,29 @@ def version(secret_id: str, *, fresh: bool = False) -> str:
         ClientError, BotoCoreError: it cannot be read now.
     """
     if fresh:
-        _kept().pop(secret_id, None)
-    return hashlib.sha256(_text(secret_id).encode()).hexdigest()[:16]
+        _kept().pop((_value, secret_id), None)
+    return hashlib.sha256(_of(_value, secret_id).encode()).hexdigest()[:16]
 
 
-def _text(secret_id: str) -> str:
-    read_at, text = _kept().get(secret_id, (0, ""))
+def _of(ask: Callable[[str], str], secret_id: str) -> str:
+    """What was last asked of a secret, if that is not too old; otherwise it is asked again."""
+    asked_at, answer = _kept().get((ask, secret_id), (0, ""))
     now = system_clock()
-    if now - read_at > MAX_AGE_MS:
-        text = _value(secret_id)
-        _kept()[secret_id] = (now, text)
-    return text
+    if now - asked_at > MAX_AGE_MS:
+        answer = ask(secret_id)
+        _kept()[ask, secret_id] = (now, answer)
+    return answer
+
+
+def _unavailable(setting: str, error: Exception) -> Unavailable:
+    logger.error("secret not readable", setting=setting, error=str(error))
+    return Unavailable(f"the secret that {setting} names cannot be read")
+
+
+def _current(secret_id: str) -> str:
+    """Name the version that holds the secret's value; empty while the operator has not put one."""
+    versions = aws.secrets_manager().describe_secret(SecretId=secret_id).get("VersionIdsToStages", {})
+    return next((version for version, stages in versions.items() if "AWSCURRENT" in stages), "")
 
 
 def _value(secret_id: str) -> str:
@@ -94,6 +125,6 @@ def _value(secret_id: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _kept() -> dict[str, tuple[int, str]]:
-    """When each secret was read, and what it was."""
+def _kept() -> dict[tuple[Callable[[str], str], str], tuple[int, str]]:
+    """When what was asked of each secret, and the answer."""
     return {}

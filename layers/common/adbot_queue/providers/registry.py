@@ -97,16 +97,18 @@ def setting(provider: str, name: str) -> str:
 
 
 def check(provider: str) -> None:
-    """Whether a job that needs the provider has a chance at all.
+    """Whether a job that needs the provider has a chance at all: its settings are there, and its secret has a value.
+
+    Who takes jobs may not read the value: a field that is missing in it closes the provider at the first call.
 
     Raises:
-        NotConfigured, Unavailable: as `credential` and `setting`.
+        NotConfigured, Unavailable: as `setting` and `secrets.require`.
     """
     declared = PROVIDERS[provider]
     for name in declared.settings:
         setting(provider, name)
-    for name in declared.fields:
-        credential(provider, name)
+    if declared.parameter:
+        secrets.require(_places()[provider]["secret"], declared.parameter)
 
 
 def version(provider: str, *, fresh: bool = False) -> str:
