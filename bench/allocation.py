@@ -133,13 +133,13 @@ class Bench:
             print(f"| write units a session, {case.name} | {us:.3f} | {them:.2f} | {them / us:,.0f}x | {verdict} |")
 
     def _serve(self, pool: str) -> int:
-        return self.service.pools.resolve(pool, _forever).sessions
+        return self.service.resolver.run(pool, _forever).sessions
 
     def _units(self, case: Case) -> float:
         sizes = case.sizes(200, "units")
         pool = f"u{case.most}"
         self.fill(pool, sizes)
-        sessions = self._service(self.metered).pools.resolve(pool, _forever).sessions
+        sessions = self._service(self.metered).resolver.run(pool, _forever).sessions
         return self.meter.taken() / sessions
 
     def _baseline_units(self, case: Case) -> float:
@@ -163,14 +163,14 @@ class Bench:
             for number, required in enumerate(sizes):
                 service.purchases.create_paid(_order(pool, number, required), ExecutionMode.ASYNC_QUEUE, STRIPE)
             bought = self.meter.taken()
-            service.pools.resolve(pool, _forever)
+            service.resolver.run(pool, _forever)
             placed = self.meter.taken()
             for start in range(0, sum(sizes), 10_000):
                 names = [f"{pool}-{n}" for n in range(start, min(start + 10_000, sum(sizes)))]
                 Stock(self.service).upload(
                     pool, parse_objects([{"session_id": name} for name in names]), Command(ADMIN)
                 )
-            service.pools.resolve(pool, _forever)
+            service.resolver.run(pool, _forever)
             served = self.meter.taken()
             for what, units in {"bought": bought, "given a place": placed, "served": served}.items():
                 print(f"| {what}, {case.name} | {units / len(sizes):.2f} | {units / sum(sizes):.3f} |")
@@ -220,7 +220,7 @@ class Bench:
             moments.append(time.perf_counter())
             return 60_000 if len(moments) == 1 else 0
 
-        outcome = self.service.pools.resolve(pool, time_left)
+        outcome = self.service.resolver.run(pool, time_left)
         return moments[1] - moments[0], outcome.sessions
 
     # Buyers

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from adbot_queue.adbots.allocation import PoolState, QueueEntry, Segment
+from adbot_queue.adbots.allocation import Segment
 from adbot_queue.adbots.model import Adbot, AdbotStatus, CreationSource, ExecutionMode, QueuedReason, Run
+from adbot_queue.adbots.pool_state import PoolState, QueueEntry
 from adbot_queue.adbots.storage import items
 from adbot_queue.core import attribute_values
 from adbot_queue.core.dynamodb import Item

@@ -5,7 +5,7 @@ from __future__ import annotations
 from adbot_queue.adbots import service
 from adbot_queue.adbots.api import commands as requests
 from adbot_queue.adbots.api import schemas
-from adbot_queue.adbots.purchase import AdbotSpec
+from adbot_queue.adbots.operator_order import AdbotSpec
 from adbot_queue.core.callers import ADMINS
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
 from adbot_queue.core.http import Api, Request, Response

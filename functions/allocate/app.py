@@ -8,7 +8,7 @@ from adbot_queue.core.consume import TimeLeft, messages
 
 def allocate(pool: str, time_left: TimeLeft) -> None:
     """Run the resolver once for a message; a run with nothing to do costs two reads."""
-    service.from_env().pools.resolve(pool, time_left)
+    service.from_env().resolver.run(pool, time_left)
 
 
 handler = messages(allocate, "pool", fifo=True)

@@ -17,7 +17,7 @@ from moto.sqs.models import sqs_backends
 from adbot_queue.adbots import service
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import Adbot
-from adbot_queue.adbots.purchase import AdbotSpec
+from adbot_queue.adbots.operator_order import AdbotSpec
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.core import aws
 from adbot_queue.ledger import Actor, search
@@ -64,7 +64,7 @@ class AwsHarness:
         return self.adbots.sessions.session_ids(self.bot(adbot_id).runs)
 
     def resolve(self, pool: str = "standard") -> None:
-        self.adbots.pools.resolve(pool, self.time_left)
+        self.adbots.resolver.run(pool, self.time_left)
 
     @staticmethod
     def time_left() -> int:

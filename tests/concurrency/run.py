@@ -130,7 +130,7 @@ class Campaign:
         stored = Uploads(service.store, _no_job)
         for staged in stored.page(STAGED, 100, None)[0]:
             _finish(staged.upload.id, stored, service)
-        while service.pools.resolve(shared.plan.pool, lambda: 60_000).steps:
+        while service.resolver.run(shared.plan.pool, lambda: 60_000).steps:
             pass
 
 

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from adbot_queue.adbots.audit.reconcile import Reconciler
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import CreationSource, ExecutionMode, Order, OrderStatus
-from adbot_queue.adbots.purchase import AdbotSpec
+from adbot_queue.adbots.operator_order import AdbotSpec
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core.clock import Clock, system_clock
@@ -136,7 +136,7 @@ def resolve(worker: Worker) -> None:
         return worker.chance.choice([60_000, 60_000, 60_000, 5_000])  # the last is too little for another step
 
     while not worker.shared.over.is_set():
-        worker.carry_out(lambda service: service.pools.resolve(worker.plan.pool, time_left))
+        worker.carry_out(lambda service: service.resolver.run(worker.plan.pool, time_left))
         worker.shared.triggers.wait(0.3)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from adbot_queue.adbots import changes
-from adbot_queue.adbots.allocation import STEP_ITEMS, AllocationStep, InboxEntry, PoolState, QueueEntry, Segment, plan
+from adbot_queue.adbots.allocation import STEP_ITEMS, AllocationStep, Segment, plan
 from adbot_queue.adbots.changes import PoolChange, StockPosition
 from adbot_queue.adbots.model import Adbot, AdbotStatus, CreationSource, ExecutionMode, QueuedReason, Run
+from adbot_queue.adbots.pool_state import InboxEntry, PoolState, QueueEntry
 
 Position = tuple[str, int]
 
@@ -154,7 +155,7 @@ class PoolInMemory:
         """Return the place of a free session."""
         for number in sorted(self.segments, reverse=True):
             segment = self.segments[number]
-            at = segment.position(*position)
+            at = changes.position_in(segment, *position)
             if at is not None and at not in segment.dead:
                 place = StockPosition(*position, number, at)
                 if place.is_ahead_of(self.header):

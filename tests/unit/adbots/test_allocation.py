@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from adbot_queue.adbots import changes
-from adbot_queue.adbots.allocation import InboxEntry, PoolState, QueueEntry, Segment, plan
+from adbot_queue.adbots.allocation import Segment, plan
 from adbot_queue.adbots.model import AdbotStatus, Run
+from adbot_queue.adbots.pool_state import InboxEntry, PoolState, QueueEntry
 from tests.unit.adbots.pool_in_memory import PoolInMemory
 
 

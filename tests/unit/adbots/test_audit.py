@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import pytest
 
-from adbot_queue.adbots.allocation import InboxEntry, PoolState, QueueEntry, Segment
+from adbot_queue.adbots.allocation import Segment
 from adbot_queue.adbots.audit.findings import AssignmentRecord, FindingCode, FindingKind, Loss, PoolSnapshot
 from adbot_queue.adbots.audit.reconcile import Reconciler
 from adbot_queue.adbots.audit.rules import audit
@@ -23,6 +23,7 @@ from adbot_queue.adbots.model import (
     QueuedReason,
     Run,
 )
+from adbot_queue.adbots.pool_state import InboxEntry, PoolState, QueueEntry
 from adbot_queue.core import attribute_values
 from adbot_queue.core.errors import Invalid
 from tests.builders.world import ADMIN, AwsHarness, world

@@ -9,7 +9,7 @@ import pytest
 
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import AdbotStatus
-from adbot_queue.adbots.purchase import AdbotSpec
+from adbot_queue.adbots.operator_order import AdbotSpec
 from adbot_queue.stock.upload import LineVerdict
 from tests.builders.crash import Killed, crash_after
 from tests.builders.world import ADMIN, AwsHarness, world

@@ -10,7 +10,7 @@ import pytest
 from adbot_queue.adbots import queue_page
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import Adbot, CreationSource, ExecutionMode, Order, OrderStatus
-from adbot_queue.adbots.storage import items, pool_store
+from adbot_queue.adbots.storage import items, pool_directory
 from adbot_queue.core import aws
 from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.cursors import make_cursor
@@ -143,7 +143,7 @@ def test_a_gap_of_cancelled_bots_costs_a_bounded_number_of_reads(
         page, following = listed(on_aws)
 
     assert page == [(1, bots[0])]
-    assert seen.names.count("Query") == pool_store.MAX_PARTITIONS
+    assert seen.names.count("Query") == pool_directory.MAX_PARTITIONS
     assert following
     assert all_pages(on_aws) == [(1, bots[0]), (2, bots[19])]
 

@@ -9,7 +9,7 @@ from adbot_queue.adbots.audit.reconcile import Reconciler
 from adbot_queue.adbots.audit.rules import audit
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import AdbotStatus, CreationSource, Order, OrderStatus
-from adbot_queue.adbots.purchase import AdbotSpec
+from adbot_queue.adbots.operator_order import AdbotSpec
 from adbot_queue.adbots.session_locator import SessionLocation
 from adbot_queue.adbots.sessions import Sessions
 from adbot_queue.core.dynamodb import Transaction, TransactionConflict, TransactionRejected

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import AdbotStatus, OrderStatus, QueuedReason
-from adbot_queue.adbots.purchase import AdbotSpec
+from adbot_queue.adbots.operator_order import AdbotSpec
 from adbot_queue.adbots.storage import items
 from adbot_queue.core import aws
 from adbot_queue.core.attribute_values import encode
@@ -391,7 +391,7 @@ def test_a_parked_bot_can_be_cancelled(on_aws: AwsHarness) -> None:
     on_aws.resolve()
     on_aws.adbots.cancel(bot.id, Command(ADMIN))
     assert on_aws.adbots.pools.header("standard").parked == 0
-    assert on_aws.adbots.store.parked("standard") == []
+    assert on_aws.adbots.store.parked_page("standard", 10, None)[0] == []
 
 
 # Faults
@@ -421,7 +421,7 @@ def test_when_allocation_fails_inside_the_request_the_bot_is_there_and_waits(
         raise ClientError({"Error": {"Code": "InternalServerError", "Message": ""}}, "Query")
 
     with monkeypatch.context() as patched:
-        patched.setattr(on_aws.adbots.pools, "resolve", fail)
+        patched.setattr(on_aws.adbots.resolver, "run", fail)
         bot = on_aws.create(1)
     assert (bot.status, bot.queued_reason) == (AdbotStatus.QUEUED, QueuedReason.SEQUENCING)
     on_aws.resolve()
@@ -433,7 +433,7 @@ def test_a_run_that_has_no_time_left_triggers_another_and_the_next_one_goes_on(o
     bot = on_aws.create(1)
     on_aws.upload("s1")
     on_aws.messages("allocation")
-    outcome = on_aws.adbots.pools.resolve("standard", lambda: 9_999)
+    outcome = on_aws.adbots.resolver.run("standard", lambda: 9_999)
     assert (outcome.finished, outcome.steps) == (False, 0)
     assert on_aws.messages("allocation") == [{"pool": "standard"}]
     on_aws.resolve()
@@ -512,7 +512,7 @@ def test_a_run_that_is_throttled_a_few_times_still_gets_through(
         return real(**request)
 
     monkeypatch.setattr(aws.dynamodb(), "transact_write_items", throttle)
-    outcome = on_aws.adbots.pools.resolve("standard", on_aws.time_left)
+    outcome = on_aws.adbots.resolver.run("standard", on_aws.time_left)
     assert (outcome.conflicts, outcome.completed) == (3, 1)
     assert on_aws.bot(bot.id).status is AdbotStatus.READY
 
@@ -531,5 +531,5 @@ def test_a_pool_where_every_commit_is_refused_is_given_up_and_left_as_it_was(
     monkeypatch.setattr(aws.dynamodb(), "transact_write_items", throttle)
     monkeypatch.setattr("adbot_queue.adbots.resolver.time.sleep", lambda _: None)
     with pytest.raises(Unavailable, match="50 commits in a row were refused"):
-        on_aws.adbots.pools.resolve("standard", on_aws.time_left)
+        on_aws.adbots.resolver.run("standard", on_aws.time_left)
     assert on_aws.adbots.pools.header("standard") == before

@@ -134,7 +134,7 @@ def some_bots(on: AwsHarness) -> None:
     """Bots that are bought, queued, resolved, started and cancelled."""
     first, second = on.create(2), on.create(3)
     on.upload("s1", "s2", "s3")
-    on.adbots.pools.resolve("standard", on.time_left)
+    on.adbots.resolver.run("standard", on.time_left)
     on.http("start", "POST /adbots/{id}/start", role="admin", body={}, id=first.id)
     on.http("adbots", "POST /admin/adbots/{id}/cancel", role="admin", body={"reason": "asked to"}, id=second.id)
 
@@ -274,7 +274,7 @@ def test_no_batch_is_begun_without_time_for_it(streams: Streams) -> None:
 def test_killed_at_any_call_nothing_of_a_dropped_stream_is_lost(streams: Streams) -> None:
     streams.world.create(2)
     streams.world.upload("s1", "s2")
-    streams.world.adbots.pools.resolve("standard", streams.world.time_left)
+    streams.world.adbots.resolver.run("standard", streams.world.time_left)
     expected = set(announced(streams.drop("ADBOTS_TABLE")))
     restore = snapshot()
     with crash_after(None) as calls:

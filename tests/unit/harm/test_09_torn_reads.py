@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from adbot_queue.adbots.allocation import InboxEntry, PoolState, QueueEntry, Segment, plan
+from adbot_queue.adbots.allocation import Segment, plan
 from adbot_queue.adbots.audit.reconcile import Reconciler
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import Adbot, AdbotStatus, Run
-from adbot_queue.adbots.pools import Pools
+from adbot_queue.adbots.pool_state import InboxEntry, PoolState, QueueEntry
+from adbot_queue.adbots.resolver import Resolver
 from adbot_queue.adbots.storage import items
 from adbot_queue.adbots.storage.pool_store import PoolStore
 from adbot_queue.core import aws, dynamodb
@@ -42,7 +43,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[str, str]]]:
 
 def bought(world: AwsHarness, monkeypatch: pytest.MonkeyPatch, number: int) -> list[Adbot]:
     with monkeypatch.context() as patched:
-        patched.setattr(Pools, "resolve", lambda *_: None)
+        patched.setattr(Resolver, "run", lambda *_: None)
         return [world.create(2) for _ in range(number)]
 
 
@@ -110,7 +111,7 @@ def world_with_work(world: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> list[
     """Two bots in the queue, two in the inbox, and stock for three."""
     world.pool()
     queued = bought(world, monkeypatch, 2)
-    world.adbots.pools.resolve("standard", world.time_left)
+    world.adbots.resolver.run("standard", world.time_left)
     arrived = bought(world, monkeypatch, 2)
     world.upload(*(f"s{number}" for number in range(6)))
     return [*queued, *arrived]

@@ -16,7 +16,7 @@ from adbot_queue.adbots.audit.findings import Finding, FindingCode
 from adbot_queue.adbots.audit.reconcile import Reconciler
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import Adbot, AdbotStatus
-from adbot_queue.adbots.pools import Pools
+from adbot_queue.adbots.resolver import Resolver
 from adbot_queue.adbots.storage import items
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.errors import Conflict, Unavailable
@@ -100,7 +100,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 @contextmanager
 def no_allocation() -> Iterator[None]:
     """Bots are bought, and stay in the inbox."""
-    with patch.object(Pools, "resolve", lambda *_: None):
+    with patch.object(Resolver, "run", lambda *_: None):
         yield
 
 
@@ -506,7 +506,7 @@ def test_an_order_paid_again_after_its_bot_was_cancelled_does_not_end_the_nightl
     from dataclasses import replace  # noqa: PLC0415
 
     from adbot_queue.adbots.model import OrderStatus  # noqa: PLC0415
-    from adbot_queue.adbots.purchase import AdbotSpec  # noqa: PLC0415
+    from adbot_queue.adbots.operator_order import AdbotSpec  # noqa: PLC0415
 
     bot = three.create(1, pool="alpha")
     three.adbots.cancel(bot.id, Command(ADMIN, reason="asked"))

@@ -139,7 +139,7 @@ def test_an_allocator_whose_time_is_short_asks_for_another_run_only_after_a_step
     while True:
         runs += 1
         steps = iter([60_000])
-        shop.adbots.pools.resolve("standard", lambda steps=steps: next(steps, resolver.RESERVE_MS - 1))  # type: ignore[misc]
+        shop.adbots.resolver.run("standard", lambda steps=steps: next(steps, resolver.RESERVE_MS - 1))  # type: ignore[misc]
         if not shop.messages("allocation"):
             break
         assert runs < 50

@@ -13,7 +13,7 @@ import pytest
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.sqs import sqs_backends
 
-from adbot_queue.adbots.pools import Pools
+from adbot_queue.adbots.resolver import Resolver
 from adbot_queue.core import aws, consume
 from adbot_queue.core.errors import TargetGone
 from adbot_queue.payments.service import PaymentService
@@ -119,7 +119,7 @@ class Runs:
         self.failures: dict[str, int] = defaultdict(int)  # pool -> runs that fail yet
         self.tried: list[str] = []
 
-        def resolve(_pools: Pools, pool: str, _time_left: Callable[[], int]) -> None:
+        def resolve(_resolver: Resolver, pool: str, _time_left: Callable[[], int]) -> None:
             self.tried.append(pool)
             if pool == "gone":
                 raise TargetGone("there is no pool gone")
@@ -128,7 +128,7 @@ class Runs:
                 raise RuntimeError("no luck")
             self.served.append((pool, round((queue.now_ms - self._began_ms) / 1000)))
 
-        monkeypatch.setattr(Pools, "resolve", resolve)
+        monkeypatch.setattr(Resolver, "run", resolve)
 
     def when(self, pool: str) -> int:
         return dict(self.served)[pool]
@@ -253,7 +253,7 @@ def test_a_failed_message_says_when_it_comes_back(
     queue = {"allocate": "allocation", "settle_payments": "payments"}[function]
     arn = Queue._attribute(shop.queues[queue], "QueueArn")
     attributes = {"ApproximateReceiveCount": str(received), "MessageGroupId": "g"}
-    monkeypatch.setattr(Pools, "resolve", no_luck)
+    monkeypatch.setattr(Resolver, "run", no_luck)
     monkeypatch.setattr(PaymentService, "settle", no_luck)
     body = json.dumps({"pool": "p", "event": "e"})
     record = {"messageId": "m", "receiptHandle": "r", "body": body, "attributes": attributes, "eventSourceARN": arn}

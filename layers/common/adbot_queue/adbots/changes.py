@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from adbot_queue.adbots.allocation import PoolState, QueueEntry, Segment
+from adbot_queue.adbots.allocation import Segment
 from adbot_queue.adbots.model import Adbot, AdbotStatus, QueuedReason, Run, joined, without
+from adbot_queue.adbots.pool_state import PoolState, QueueEntry
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -54,6 +55,16 @@ class PoolChange:
     parks: bool = False
     unparks: bool = False
     parked_as: str | None = None
+
+
+def position_in(segment: Segment, upload: str, offset: int) -> int | None:
+    """Return the position of a session in a segment, None if it is elsewhere."""
+    passed = 0
+    for run in segment.ranges:
+        if run.covers(upload, offset):
+            return passed + offset - run.offset
+        passed += run.count
+    return None
 
 
 def cancel(header: PoolState, adbot: Adbot, next_in_queue: QueueEntry | None, now: int) -> PoolChange:

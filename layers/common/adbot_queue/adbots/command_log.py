@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from adbot_queue.adbots.changes import PoolChange
-from adbot_queue.adbots.commands import Command, CommandResult
-from adbot_queue.adbots.model import Adbot, summary
+from adbot_queue.adbots.commands import Command, CommandResult, summary
+from adbot_queue.adbots.model import Adbot
 from adbot_queue.adbots.storage.pool_store import StalePool, TransactionPart
 from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core import idempotency

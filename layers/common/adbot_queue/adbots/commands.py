@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from adbot_queue.adbots.model import Adbot, AdbotStatus
 from adbot_queue.adbots.storage.pool_store import StalePool
@@ -76,3 +76,13 @@ def retry_on_conflict(attempt: Callable[[], Result]) -> Result:
         Unavailable: as `conflicts.retry_on_conflict`.
     """
     return conflicts.retry_on_conflict(attempt, (StalePool, TransactionConflict))
+
+
+def summary(adbot: Adbot) -> dict[str, Any]:
+    """The part of a bot that a ledger entry's before and after show."""
+    return {
+        "status": adbot.status.value,
+        "assigned": adbot.assigned,
+        "missing": adbot.missing,
+        "queued_reason": adbot.queued_reason.value if adbot.queued_reason else None,
+    }

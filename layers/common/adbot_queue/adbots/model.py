@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
 
 MAX_SESSIONS = 500
 """The most sessions one bot may have. Bounds the owner index's look-back and the size of a bot's item."""
@@ -227,13 +226,3 @@ def stopped(adbot: Adbot) -> Adbot:
     if adbot.status is not AdbotStatus.RUNNING:
         raise NotStartable(adbot)
     return replace(adbot, status=AdbotStatus.STOPPED, version=adbot.version + 1)
-
-
-def summary(adbot: Adbot) -> dict[str, Any]:
-    """The part of a bot that a ledger entry's before and after show."""
-    return {
-        "status": adbot.status.value,
-        "assigned": adbot.assigned,
-        "missing": adbot.missing,
-        "queued_reason": adbot.queued_reason.value if adbot.queued_reason else None,
-    }

@@ -1,15 +1,14 @@
-"""Pools: create, read, resolve."""
+"""Pools: create, list, read."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from adbot_queue.adbots.allocation import PoolState
 from adbot_queue.adbots.allocation_trigger import AllocationTrigger
 from adbot_queue.adbots.commands import Command
+from adbot_queue.adbots.pool_state import PoolState
 from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import Clock
@@ -20,7 +19,6 @@ from adbot_queue.ledger import Ledger, LedgerEntry
 
 if TYPE_CHECKING:
     from adbot_queue.adbots.queue_page import Page
-    from adbot_queue.adbots.resolver import Resolver, ResolverRun
 
 POOL_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
@@ -33,13 +31,6 @@ class Pools:
         self._ledger = ledger
         self._trigger = trigger
         self._now = now
-
-    @cached_property
-    def _resolver(self) -> Resolver:
-        # Most functions never resolve: they need not load it at their start.
-        from adbot_queue.adbots.resolver import Resolver  # noqa: PLC0415
-
-        return Resolver(self._store, self._ledger, self._trigger, self._now)
 
     def create(self, pool: str, command: Command) -> tuple[PoolState, bool]:
         """Create an empty pool; return it, and whether it is new.
@@ -67,15 +58,6 @@ class Pools:
             raise Invalid.field("pool", "does not exist")
         return header
 
-    def check(self, pool: str) -> None:
-        """Refuse a pool that does not exist; a purchase needs no more, whatever the header says.
-
-        Raises:
-            Invalid: the pool does not exist.
-        """
-        if not self._store.exists(pool):
-            raise Invalid.field("pool", "does not exist")
-
     def waiting(self, pool: str, limit: int, cursor: str | None) -> Page:
         """Return a page of the bots that wait in a pool, in the order in which they are served.
 
@@ -90,7 +72,7 @@ class Pools:
         """Return a page of a pool's parked bots. Raises Invalid, as `waiting`."""
         from adbot_queue.adbots import queue_page  # noqa: PLC0415  as above
 
-        self.check(pool)
+        self._store.check(pool)
         return queue_page.parked(self._store, pool, limit, cursor)
 
     def names(self) -> list[str]:
@@ -109,14 +91,6 @@ class Pools:
             logger.error("pool cannot be read", pool=name, reason=unreadable.reason)
         telemetry.count("RowsUnreadable", len(names))
         return found.good, names
-
-    def resolve(self, pool: str, time_left: Callable[[], int]) -> ResolverRun:
-        """Resolve one pool now."""
-        return self._resolver.run(pool, time_left)
-
-    def set_aside(self, pool: str) -> None:
-        """Set aside what this version cannot read at the front of a pool's queue."""
-        self._resolver.set_aside(pool)
 
     def trigger_allocation(self, pools: Sequence[str], cause: str) -> list[str]:
         """Request a resolver run for each pool; return the pools whose message SQS accepted."""

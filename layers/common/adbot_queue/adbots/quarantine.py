@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from adbot_queue.adbots import changes
-from adbot_queue.adbots.allocation import PoolState, QueueEntry, Segment
-from adbot_queue.adbots.model import Adbot, AdbotStatus, summary
+from adbot_queue.adbots.allocation import Segment
+from adbot_queue.adbots.commands import summary
+from adbot_queue.adbots.model import Adbot, AdbotStatus, Run
+from adbot_queue.adbots.pool_state import PoolState, QueueEntry
 from adbot_queue.adbots.storage import items
 from adbot_queue.adbots.storage.pool_store import PoolView, TransactionPart
 from adbot_queue.adbots.storage.rows import UnreadableRow, number_in, text_in
@@ -150,7 +152,7 @@ class Quarantine:
                 continue
             if segment is None:
                 continue
-            runs = segment.free_from(offset)
+            runs = _free_from(segment, offset)
             live = sum(run.count for run in runs)
             rest = tuple(one for one in header.aside if one[0] != number)
             still = max(header.set_aside - live, 0) if rest else 0
@@ -190,4 +192,20 @@ def _seq(row: Item) -> int:
 
 def _free(header: PoolState, segment: Segment) -> int:
     passed = header.cursor_offset if segment.number == header.cursor_segment else 0
-    return sum(run.count for run in segment.free_from(passed))
+    return sum(run.count for run in _free_from(segment, passed))
+
+
+def _free_from(segment: Segment, position: int) -> tuple[Run, ...]:
+    """Return the live positions from one on, in order."""
+    runs: list[Run] = []
+    start = 0
+    for run in segment.ranges:
+        for place in range(max(position - start, 0), run.count):
+            if start + place in segment.dead:
+                continue
+            if runs and (last := runs[-1]).upload == run.upload and last.end == run.offset + place:
+                runs[-1] = replace(last, count=last.count + 1)
+            else:
+                runs.append(Run(run.upload, run.offset + place, 1))
+        start += run.count
+    return tuple(runs)

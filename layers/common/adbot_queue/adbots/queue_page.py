@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from adbot_queue.adbots.allocation import InboxEntry, PoolState, QueueEntry
 from adbot_queue.adbots.model import Adbot
+from adbot_queue.adbots.pool_state import InboxEntry, PoolState, QueueEntry
 from adbot_queue.adbots.storage.pool_store import FIRST_ID
 from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core.cursors import make_cursor, open_cursor

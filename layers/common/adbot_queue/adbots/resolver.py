@@ -7,28 +7,25 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from adbot_queue.adbots import changes
-from adbot_queue.adbots.allocation import AllocationStep, PoolState, QueueEntry, plan
+from adbot_queue.adbots.allocation import AllocationStep, plan
 from adbot_queue.adbots.allocation_trigger import AllocationTrigger
-from adbot_queue.adbots.model import Adbot, summary
+from adbot_queue.adbots.parking import STRIKES, Parking
+from adbot_queue.adbots.pool_state import PoolState
 from adbot_queue.adbots.quarantine import Quarantine
 from adbot_queue.adbots.storage.pool_store import AdbotRefused, PoolView, StalePool
 from adbot_queue.adbots.storage.rows import UnreadableRow
 from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import Clock
-from adbot_queue.core.dynamodb import Transaction, TransactionConflict
+from adbot_queue.core.dynamodb import TransactionConflict
 from adbot_queue.core.errors import TargetGone, Unavailable
 from adbot_queue.core.telemetry import logger
-from adbot_queue.ledger import SYSTEM, Ledger, LedgerEntry
+from adbot_queue.ledger import Ledger
 
 RESERVE_MS = 10_000
 """Milliseconds left at which a run stops and triggers another: enough for two steps with all their retries."""
-
-STRIKES = 3
-"""Refusals of one bot after which it is parked, so that it does not block the pool."""
 
 MAX_TORN = 5
 """Plans in a row that named something twice, after which the later of the two entries is set aside."""
@@ -101,6 +98,7 @@ class Resolver:
         self._trigger = trigger
         self._now = now
         self._aside = Quarantine(store, ledger)
+        self._parking = Parking(store, ledger, now)
 
     def run(self, pool: str, time_left: TimeLeft) -> ResolverRun:
         """Resolve one pool.
@@ -140,7 +138,7 @@ class Resolver:
     def _strike(self, run: _Run, view: PoolView, adbot_ids: set[str]) -> None:
         run.strikes.update(adbot_ids)
         for adbot_id in [name for name, number in run.strikes.items() if number >= STRIKES]:
-            run.outcome.parked += self._park(view, adbot_id)
+            run.outcome.parked += self._parking.park(view, adbot_id)
             del run.strikes[adbot_id]
 
     def _view(self, pool: str, known: PoolState | None) -> PoolView | None:
@@ -192,66 +190,6 @@ class Resolver:
         """Set aside what this version cannot read at the front of a pool's queue, so that a command can proceed."""
         with suppress(StalePool, TransactionConflict):
             self._aside.first_entries(pool)
-
-    def _park(self, view: PoolView, adbot_id: str) -> bool:
-        """Park a bot that was refused too often; False if the pool changed in the meantime."""
-        header = view.header
-        adbot = self._readable(adbot_id)
-        queued = next((entry for entry in view.queue if entry.adbot_id == adbot_id), None)
-        arrived = next((entry for entry in view.inbox if entry.adbot_id == adbot_id), None)
-        if queued:
-            at_head = queued.seq == header.queue_head and header.head_missing is not None
-            lacks = header.head_missing if at_head and header.head_missing is not None else queued.missing
-            try:
-                next_in_queue = self._store.next_in_queue(header)
-            except UnreadableRow:  # set aside with the next view
-                return False
-            after = changes.remove_from_queue(header, queued.seq, lacks, next_in_queue)
-            entry = replace(queued, missing=lacks)
-        elif arrived:
-            after = replace(header, queue_tail=header.queue_tail + 1)
-            if not header.queue_length:
-                after = replace(after, queue_head=after.queue_tail)
-            entry = QueueEntry(header.queue_tail, adbot_id, arrived.required, self._now())
-        else:
-            return False
-        after = replace(after, version=header.version + 1, parked=header.parked + 1)
-        try:
-            self._store.park(
-                header,
-                after,
-                entry,
-                adbot,
-                arrived.id if arrived and not queued else None,
-                lambda transaction: self._sign_park(transaction, entry, header, adbot),
-            )
-        except (StalePool, TransactionConflict):
-            return False
-        logger.error("bot set aside: its record does not agree with the queue", adbot_id=adbot_id, pool=header.pool)
-        telemetry.count("AdbotsParked")
-        return True
-
-    def _readable(self, adbot_id: str) -> Adbot | None:
-        """Return a bot; None if it does not exist or this version cannot read it: then it is parked unwritten."""
-        try:
-            return self._store.adbot(adbot_id)
-        except UnreadableRow as unreadable:
-            logger.error("bot cannot be read", adbot_id=adbot_id, reason=unreadable.reason)
-            telemetry.count("RowsUnreadable")
-            return None
-
-    def _sign_park(self, transaction: Transaction, entry: QueueEntry, header: PoolState, adbot: Adbot | None) -> None:
-        self._ledger.sign(
-            transaction,
-            LedgerEntry(
-                SYSTEM,
-                "adbot.park",
-                f"adbot:{entry.adbot_id}",
-                before=summary(adbot) if adbot else {},
-                after={"seq": entry.seq, "missing": entry.missing, "pool": header.pool},
-                reason=f"refused {STRIKES} times",
-            ),
-        )
 
     def _measure(self, pool: str, outcome: ResolverRun) -> None:
         telemetry.count("ResolverSteps", outcome.steps)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
 
 from adbot_queue import ledger
-from adbot_queue.adbots import changes, model, purchase
-from adbot_queue.adbots.allocation import PoolState, QueueEntry
+from adbot_queue.adbots import changes, model, operator_order, purchase
 from adbot_queue.adbots.allocation_trigger import AllocationTrigger
 from adbot_queue.adbots.changes import PoolChange
 from adbot_queue.adbots.command_log import CommandLog
@@ -23,8 +22,10 @@ from adbot_queue.adbots.model import (
     OrderStatus,
     QueuedReason,
 )
+from adbot_queue.adbots.operator_order import AdbotSpec
+from adbot_queue.adbots.pool_state import PoolState, QueueEntry
 from adbot_queue.adbots.pools import Pools
-from adbot_queue.adbots.purchase import AdbotSpec, Purchases
+from adbot_queue.adbots.purchase import Purchases
 from adbot_queue.adbots.sessions import Sessions
 from adbot_queue.adbots.storage.pool_store import StalePool, TransactionPart
 from adbot_queue.adbots.storage.rows import UnreadableRow
@@ -36,6 +37,9 @@ from adbot_queue.core.errors import Conflict, Invalid, NotFound
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
 from adbot_queue.ledger import Ledger, LedgerEntry
+
+if TYPE_CHECKING:
+    from adbot_queue.adbots.resolver import Resolver
 
 MAX_MOVED = 40
 """The most sessions that one reassign may name: up to two items each, in a transaction of 100."""
@@ -50,11 +54,18 @@ class AdbotService:
         self.store = store
         self.ledger = ledger
         self.pools = Pools(store, ledger, trigger, now)
-        self.purchases = Purchases(store, self.pools, ledger, trigger, now)
+        self.purchases = Purchases(store, ledger, trigger, now)
         self.sessions = Sessions(store, now)
         self._trigger = trigger
         self._now = now
         self._log = CommandLog(store, ledger, now)
+
+    @cached_property
+    def resolver(self) -> Resolver:
+        """What serves the pools. Most functions never resolve: they need not load it at their start."""
+        from adbot_queue.adbots.resolver import Resolver  # noqa: PLC0415
+
+        return Resolver(self.store, self.ledger, self._trigger, self._now)
 
     # Buying
 
@@ -65,17 +76,17 @@ class AdbotService:
         """
         purchase.check_required(wanted.required)
         if wanted.pool:
-            self.pools.check(wanted.pool)
+            self.store.check(wanted.pool)
         now = self._now()
         if wanted.order_id and (replayed := self._log.known(command)):
             return replayed  # the order is no longer in REVIEW, because of this very command
         before = self._order_in_review(wanted.order_id) if wanted.order_id else None
-        order = purchase.order_of(wanted, before, command.actor, now)
+        order = operator_order.order_of(wanted, before, command.actor, now)
 
         def remember(transaction: Transaction) -> None:
             self._log.remember(transaction, command, str(order.adbot_id))
             if before:
-                self.ledger.sign(transaction, purchase.settlement(command.actor, command.reason, before, order))
+                self.ledger.sign(transaction, operator_order.settlement(command.actor, command.reason, before, order))
 
         try:
             adbot = self.purchases.create_paid(
@@ -86,7 +97,7 @@ class AdbotService:
                 raise Conflict("the order changed meanwhile; read it again") from refused
             return self._log.replay(command)
         try:
-            self.pools.resolve(adbot.pool, time_left)
+            self.resolver.run(adbot.pool, time_left)
         except Exception:  # noqa: BLE001  the bot exists and will be served by the allocator: the answer must say so
             logger.exception("allocation inside the request failed, the queue will do it", adbot_id=adbot.id)
         return CommandResult(self._adbot(adbot.id))
@@ -343,7 +354,7 @@ class AdbotService:
         try:
             return self.store.next_in_queue(header)
         except UnreadableRow as unreadable:
-            self.pools.set_aside(header.pool)
+            self.resolver.set_aside(header.pool)
             raise StalePool from unreadable
 
     def _trigger_after(self, adbot: Adbot | None) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from adbot_queue.adbots.allocation import PoolState, Segment
-from adbot_queue.adbots.changes import StockPosition
+from adbot_queue.adbots.allocation import Segment
+from adbot_queue.adbots.changes import StockPosition, position_in
 from adbot_queue.adbots.model import MAX_SESSIONS, Run
+from adbot_queue.adbots.pool_state import PoolState
 from adbot_queue.adbots.storage import items
 from adbot_queue.adbots.storage.rows import Reader, UnreadableRow, read_each
 from adbot_queue.adbots.storage.store import AdbotStore
@@ -173,7 +174,7 @@ def _following(pool: str, numbers: Iterable[int], segments: dict[tuple[str, int]
 def _place(item: Item, header: PoolState, segments: Iterable[Segment]) -> StockPosition | None:
     aside = {number for number, _ in header.aside}
     for segment in segments:
-        position = segment.position(*_spot(item))
+        position = position_in(segment, *_spot(item))
         if position is None or segment.number in aside:
             continue
         place = StockPosition(*_spot(item), segment.number, position)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adbot_queue.adbots import changes
-from adbot_queue.adbots.allocation import PoolState
 from adbot_queue.adbots.changes import StockPosition
 from adbot_queue.adbots.model import Run
+from adbot_queue.adbots.pool_state import PoolState
 from adbot_queue.adbots.session_locator import SessionLocation, SessionLocator
 from adbot_queue.adbots.storage import items
 from adbot_queue.adbots.storage.pool_store import StalePool, TransactionPart

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from adbot_queue import ledger
-from adbot_queue.adbots.allocation import PoolState
+from adbot_queue.adbots.pool_state import PoolState
 from adbot_queue.console import sessions
 from adbot_queue.core.clock import iso
 from adbot_queue.jobs import job_queues

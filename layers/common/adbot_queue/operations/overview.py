@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adbot_queue.adbots import service as adbots
-from adbot_queue.adbots.allocation import PoolState
+from adbot_queue.adbots.pool_state import PoolState
 from adbot_queue.core.clock import system_clock
 from adbot_queue.jobs.model import BAD_ENDS
 from adbot_queue.platform import circuit_breaker as circuits

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from adbot_queue.adbots.allocation import PoolState
 from adbot_queue.adbots.api.fields import PoolName, Reason
 from adbot_queue.adbots.model import QueuedReason
+from adbot_queue.adbots.pool_state import PoolState
 from adbot_queue.adbots.session_locator import SessionLocation
 from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Input, Moment, Query, View

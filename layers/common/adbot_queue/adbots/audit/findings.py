@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from adbot_queue.adbots.allocation import InboxEntry, PoolState, QueueEntry, Segment
+from adbot_queue.adbots.allocation import Segment
 from adbot_queue.adbots.model import Adbot, Order, Run
+from adbot_queue.adbots.pool_state import InboxEntry, PoolState, QueueEntry
 
 
 class FindingKind(StrEnum):

@@ -15,11 +15,11 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from adbot_queue.adbots.allocation import PoolState
 from adbot_queue.adbots.audit.findings import AssignmentRecord, Finding, Loss, PoolSnapshot
 from adbot_queue.adbots.audit.rules import audit
 from adbot_queue.adbots.audit.verdicts import Verdicts
 from adbot_queue.adbots.model import Adbot, AdbotStatus, QueuedReason, Run
+from adbot_queue.adbots.pool_state import PoolState
 from adbot_queue.adbots.storage import items
 from adbot_queue.adbots.storage.rows import Reader, Row, number_in, read_each
 from adbot_queue.adbots.storage.store import AdbotStore

@@ -10,9 +10,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 
-from adbot_queue.adbots.allocation import PoolState, Segment
+from adbot_queue.adbots.allocation import Segment
 from adbot_queue.adbots.audit.findings import Finding, FindingCode, PoolSnapshot
 from adbot_queue.adbots.model import Adbot, AdbotStatus, Run, joined
+from adbot_queue.adbots.pool_state import PoolState
 
 _PLACE_DIGITS = 12
 """Length of a queue entry's sort key; an inbox entry's is longer."""

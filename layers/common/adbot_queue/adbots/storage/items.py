@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
-from adbot_queue.adbots.allocation import InboxEntry, PoolState, QueueEntry, Segment
+from adbot_queue.adbots.allocation import Segment
 from adbot_queue.adbots.model import (
     Adbot,
     AdbotStatus,
@@ -34,6 +34,7 @@ from adbot_queue.adbots.model import (
     QueuedReason,
     Run,
 )
+from adbot_queue.adbots.pool_state import InboxEntry, PoolState, QueueEntry
 from adbot_queue.adbots.storage.rows import Reader, UnreadableRow
 from adbot_queue.core.clock import iso
 from adbot_queue.core.dynamodb import Item

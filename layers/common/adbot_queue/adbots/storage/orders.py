@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from adbot_queue.adbots.allocation import InboxEntry
 from adbot_queue.adbots.model import Adbot, Movement, Order
+from adbot_queue.adbots.pool_state import InboxEntry
 from adbot_queue.adbots.storage import items
 from adbot_queue.adbots.storage.pool_store import PoolStore, TransactionPart
 from adbot_queue.core import dynamodb

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from botocore.exceptions import ClientError
 
-from adbot_queue.adbots.allocation import AllocationStep, Assignment, InboxEntry, PoolState, QueueEntry, Segment
+from adbot_queue.adbots.allocation import AllocationStep, Assignment, Segment
 from adbot_queue.adbots.model import AdbotStatus, QueuedReason, Run
+from adbot_queue.adbots.pool_state import InboxEntry, PoolState, QueueEntry
 from adbot_queue.adbots.storage import items
-from adbot_queue.adbots.storage.rows import ROW_VERSION, Found, UnreadableRow, number_in, read_each
+from adbot_queue.adbots.storage.rows import ROW_VERSION, Found, UnreadableRow, read_each
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import Item, Table, Transaction, TransactionRejected
+from adbot_queue.core.errors import Invalid
 
 READ_AHEAD = 51
 """Bots read for one step: it can serve 49 (two items each, the header, 100 in all); one more tells the next head."""
 
 FIRST_ID = "!"
 """Before every time-ordered id."""
-
-MAX_PARTITIONS = 3
-"""Partitions of the queue that one page reads."""
 
 KNOWN_VERSIONS = {f"v{number}": number for number in range(1, ROW_VERSION + 1)}
 KNOWN = f"(attribute_not_exists(v) OR v IN ({', '.join(f':{name}' for name in KNOWN_VERSIONS)}))"
@@ -65,32 +64,11 @@ class PoolView:
 
 
 class PoolStore(Table):
-    """The AdBots table as pools see it: headers, inbox, queue, stock, and the resolver's steps."""
+    """The AdBots table as a resolver step sees it: a pool's header, inbox, queue and stock."""
 
     def transaction(self) -> Transaction:
         """An empty transaction."""
         return Transaction(self.client)
-
-    def pools(self) -> list[str]:
-        """Names of all pools."""
-        return list(self.made())
-
-    def made(self) -> dict[str, int]:
-        """All pools: name -> when it was made, in milliseconds; 0 where that is not known."""
-        found = dynamodb.query(self.client, self.table, "pk = :pk", pk="POOLS")
-        return {item["sk"]: number_in(item, "created_at") or 0 for item in found}
-
-    def create_pool(self, pool: str, sign: TransactionPart, now: int = 0) -> None:
-        """Register an empty pool.
-
-        Raises:
-            TransactionRejected: it exists.
-        """
-        transaction = self.transaction()
-        transaction.create("pool", self.table, {**items.key("POOLS", pool), "created_at": now})
-        transaction.create("header", self.table, items.header_item(PoolState(pool)))
-        sign(transaction)
-        transaction.commit()
 
     def header(self, pool: str) -> PoolState | None:
         """A pool's header, None when there is no such pool. One read.
@@ -101,57 +79,20 @@ class PoolStore(Table):
         item = dynamodb.get(self.client, self.table, items.header_key(pool))
         return items.header_of(item) if item else None
 
-    def exists(self, pool: str) -> bool:
-        """Whether there is such a pool, readable or not."""
-        return dynamodb.get(self.client, self.table, items.header_key(pool)) is not None
+    def check(self, pool: str) -> None:
+        """Refuse a pool that does not exist; a purchase needs no more, whatever the header says.
 
-    def headers(self, pools: Sequence[str]) -> list[PoolState]:
-        """Headers of several pools, one read each, in one call; those that this version can read."""
-        return self.read_headers(pools).good
-
-    def read_headers(self, pools: Sequence[str]) -> Found[PoolState]:
-        """Headers of several pools; a registered pool without one counts as unreadable."""
-        found = dynamodb.get_many(self.client, self.table, [items.header_key(pool) for pool in pools])
-        read = read_each(found, items.header_of)
-        there = {item["pk"] for item in found}
-        gone = [key for key in map(items.header_key, pools) if key["pk"] not in there]
-        lacking = [UnreadableRow(key, "it is missing") for key in gone]
-        return Found(sorted(read.good, key=lambda header: header.pool), [*read.bad, *lacking])
-
-    def oldest_in_inbox(self, pool: str, limit: int = 1) -> list[InboxEntry]:
-        """The bots that have waited longest for a place."""
-        return self.read_inbox(pool, limit).good
+        Raises:
+            Invalid: the pool does not exist.
+        """
+        if dynamodb.get(self.client, self.table, items.header_key(pool)) is None:
+            raise Invalid.field("pool", "does not exist")
 
     def read_inbox(self, pool: str, limit: int, after: str = FIRST_ID) -> Found[InboxEntry]:
         """The oldest entries of the inbox, behind the id `after`."""
         condition = "pk = :pk AND sk > :after"
         found = dynamodb.query(self.client, self.table, condition, limit=limit, pk=items.inbox_pk(pool), after=after)
         return read_each(found, items.inbox_of)
-
-    def queue_page(self, header: PoolState, first: int, limit: int) -> tuple[list[QueueEntry], int]:
-        """Entries of the queue from a sequence number on, and the number to go on with.
-
-        At most `MAX_PARTITIONS` reads: the page is short where many bots were cancelled, and without unreadable rows.
-        """
-        rows: list[Item] = []
-        number = max(first, header.queue_head)
-        for _ in range(MAX_PARTITIONS):
-            if len(rows) == limit or number >= header.queue_tail:
-                break
-            pk, sk = items.queue_pk(header.pool, number), f"{number:012d}"
-            left = limit - len(rows)
-            rows += dynamodb.query(self.client, self.table, "pk = :pk AND sk >= :sk", limit=left, pk=pk, sk=sk)
-            ended = len(rows) < limit
-            number = (number // items.QUEUE_BUCKET + 1) * items.QUEUE_BUCKET if ended else int(rows[-1]["sk"]) + 1
-        return read_each(rows, items.queue_of).good, number
-
-    def parked_page(self, pool: str, limit: int, cursor: str | None) -> tuple[list[str], str | None]:
-        """A page of the ids of bots that are set aside."""
-        pk = f"POOL#{pool}#PARK"
-        found, following = dynamodb.query_page(
-            self.client, self.table, "pk = :pk", limit=limit, cursor=cursor, forward=True, pk=pk
-        )
-        return [item["sk"] for item in found], following
 
     def queue_rows(self, header: PoolState, limit: int) -> list[Item]:
         """The first places of the queue as they are stored, in order. Crosses partitions that have run empty."""
@@ -160,15 +101,6 @@ class PoolStore(Table):
     def waiting(self, header: PoolState, limit: int) -> Found[QueueEntry]:
         """The first waiting bots, in order."""
         return read_each(self.queue_rows(header, min(limit, header.queue_length)), items.queue_of)
-
-    def next_in_queue(self, header: PoolState) -> QueueEntry | None:
-        """The bot behind the head of the queue.
-
-        Raises:
-            UnreadableRow: an entry before it, or its own, cannot be read: it must be set aside first.
-        """
-        first_two = [items.queue_of(item) for item in self.queue_rows(header, min(2, header.queue_length))]
-        return first_two[1] if len(first_two) > 1 else None
 
     def stock_ahead(self, header: PoolState, limit: int) -> Found[Segment]:
         """The segments from the cursor on, without those that are set aside."""
@@ -198,11 +130,6 @@ class PoolStore(Table):
             size = items.QUEUE_BUCKET if partition is items.queue_pk else items.SEGMENT_BUCKET
             number = (number // size + 1) * size
         return rows
-
-    def segment(self, pool: str, number: int) -> Segment | None:
-        """One segment. Raises as `header`."""
-        item = dynamodb.get(self.client, self.table, items.segment_key(pool, number))
-        return items.segment_of(item) if item else None
 
     def view(self, pool: str, known: PoolState | None = None) -> PoolView | None:
         """Read what the next step needs: two reads when there is nothing to do, four at most.
@@ -346,18 +273,3 @@ class PoolStore(Table):
         transaction.put(
             "header", self.table, items.header_item(after), condition="version = :version", version=before.version
         )
-
-    def mark_dead(self, transaction: Transaction, pool: str, segment: int, positions: set[int]) -> None:
-        """Make the cursor pass over these positions. The header's version, in the same transaction, guards them."""
-        transaction.update(
-            f"segment:{segment}",
-            self.table,
-            items.segment_key(pool, segment),
-            "ADD dead :dead",
-            condition="attribute_exists(pk)",
-            dead=positions,
-        )
-
-    def parked(self, pool: str) -> list[str]:
-        """Bots of a pool that are set aside."""
-        return [item["sk"] for item in dynamodb.query(self.client, self.table, "pk = :pk", pk=f"POOL#{pool}#PARK")]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from adbot_queue.adbots.allocation import PoolState, QueueEntry, Segment
+from adbot_queue.adbots.allocation import Segment
 from adbot_queue.adbots.changes import PoolChange
 from adbot_queue.adbots.model import Adbot, AdbotStatus, Movement, Order, QueuedReason, Run
+from adbot_queue.adbots.pool_state import PoolState, QueueEntry
 from adbot_queue.adbots.storage import items
 from adbot_queue.adbots.storage.orders import OrderStore
+from adbot_queue.adbots.storage.pool_directory import PoolDirectory
 from adbot_queue.adbots.storage.pool_store import StalePool, TransactionPart
 from adbot_queue.adbots.storage.rows import Found, Row, read_each
 from adbot_queue.core import dynamodb, telemetry
@@ -16,7 +18,7 @@ from adbot_queue.core.dynamodb import Item, Transaction, TransactionRejected
 from adbot_queue.core.telemetry import logger
 
 
-class AdbotStore(OrderStore):
+class AdbotStore(OrderStore, PoolDirectory):
     """The AdBots table as orders, bots and pools see it."""
 
     # Commands
@@ -202,6 +204,17 @@ class AdbotStore(OrderStore):
             transaction.commit()
         except TransactionRejected as refused:
             raise StalePool from refused
+
+    def mark_dead(self, transaction: Transaction, pool: str, segment: int, positions: set[int]) -> None:
+        """Make the cursor pass over these positions. The header's version, in the same transaction, guards them."""
+        transaction.update(
+            f"segment:{segment}",
+            self.table,
+            items.segment_key(pool, segment),
+            "ADD dead :dead",
+            condition="attribute_exists(pk)",
+            dead=positions,
+        )
 
     # Orders and bots
 

@@ -11,7 +11,7 @@ from adbot_queue.adbots import service
 from adbot_queue.adbots.api.schemas import CreateAdbot, OrdersQuery
 from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import Order, OrderStatus
-from adbot_queue.adbots.purchase import AdbotSpec
+from adbot_queue.adbots.operator_order import AdbotSpec
 from adbot_queue.console.job_words import Why
 from adbot_queue.console.request import Done, Page, Reply, Visit, checked
 from adbot_queue.console.views import jobs
