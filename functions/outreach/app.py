@@ -74,10 +74,10 @@ def _shown(run: Run, status: int) -> Response:
     raises=(NotFound,),
 )
 def list_lead_messages(request: Request[None]) -> schemas.LeadMessagePage:
-    """Newest first, kept for 90 days."""
+    """Newest first, kept for 90 days. The user who works the lead has read them then."""
     query: schemas.InboxQuery = request.query
     found, following = conversation.from_env().page(
-        request.path["id"], request.caller.sees_only, query.limit, query.cursor
+        request.path["id"], request.caller.sees_only, query.limit, query.cursor, request.caller.id
     )
     return schemas.LeadMessagePage(items=[schemas.LeadMessageView.of(one) for one in found], next=following)
 
@@ -125,7 +125,7 @@ def match_message(request: Request[schemas.MatchBody]) -> schemas.LeadMessagePag
     """It then does what it would have done: a reply opens the window, a STOP opts out. Later messages find the lead."""
     lead = service.from_env().get(request.body.lead_id, request.caller.sees_only)
     inbound.from_env().match(request.path["id"], lead.id, Actor.behind(request))
-    found, following = conversation.from_env().page(lead.id, request.caller.sees_only, 50, None)
+    found, following = conversation.from_env().page(lead.id, request.caller.sees_only, 50, None, request.caller.id)
     return schemas.LeadMessagePage(items=[schemas.LeadMessageView.of(one) for one in found], next=following)
 
 

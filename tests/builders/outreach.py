@@ -200,7 +200,7 @@ class Outreach:
 @contextmanager
 def outreach_platform() -> Iterator[Jobs]:
     """The platform, once for the tests of a module."""
-    few = {name: job_queues.QUEUES[name] for name in ("messages",)}
+    few = {name: job_queues.QUEUES[name] for name in ("messages", "email")}
     with job_platform() as jobs, patch.dict(job_queues.QUEUES, few, clear=True):  # a sweep looks at every queue
         configure()
         yield jobs

@@ -97,7 +97,8 @@ def test_a_text_is_withheld_if_the_window_closes_or_the_person_stops_meanwhile(o
         out.jobs.advance(24 * 3600)
     out.jobs.drain()
 
-    assert out.peers.texts == []
+    confirmed = ["You get no more messages from us."] if meanwhile == "STOP" else []
+    assert [message["body"] for message in out.peers.texts] == confirmed
     assert out.jobs.get(job).state == "cancelled"
     assert {message.state for message in out.messages(lead) if message.direction == "out"} == {"not_sent"}
     assert text(out, lead).status == (202 if meanwhile.startswith("STOP under") else 409)

@@ -253,6 +253,10 @@ def test_wherever_an_inbound_message_dies_the_next_delivery_completes_it_once(ou
                     assert again.states(lead.owner_id) == {"cancelled": 1}
                     assert again.lead(lead).status == ("opted_out" if text == "STOP" else "engaged")
                     assert len(again.trail(lead)) == 3
+                begun = sorted(
+                    job.type for job in again.jobs.all() if job.type in {"notify-lead-reply", "answer-keyword"}
+                )
+                assert begun == (["answer-keyword"] if text == "STOP" else ["notify-lead-reply"] * 2)
 
 
 @pytest.mark.parametrize(

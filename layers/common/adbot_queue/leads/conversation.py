@@ -44,14 +44,18 @@ class Conversations:
         self._templates = known
 
     def page(
-        self, lead_id: str, sees_only: str | None, limit: int, cursor: str | None
+        self, lead_id: str, sees_only: str | None, limit: int, cursor: str | None, reader: str
     ) -> tuple[list[LeadMessage], str | None]:
         """Return messages of a lead, newest first; of a template the text that the person reads.
+
+        They are read then, if the user who reads them is the one that works the lead.
 
         Raises:
             NotFound: as `LeadService.get`.
         """
-        self._leads.get(lead_id, sees_only)
+        lead = self._leads.get(lead_id, sees_only)
+        if lead.unread and lead.last_in and reader == lead.worked_by:
+            self._leads.store.mark_read(lead_id, lead.last_in)
         found, following = messages.page(self._leads.store, lead_id, limit, cursor)
         if not any(message.content_sid for message in found):
             return found, following
@@ -83,7 +87,8 @@ class Conversations:
         queue = job_types.find(SEND).queue
         job = Job(job_id, SEND, queue, payload, now, tenant=lead.owner_id).waiting(now)
         writer = store.writer()
-        writer.lead(lead, lead.changed(now))
+        read = {"read_at": lead.last_in} if by.actor.id == lead.worked_by else {}
+        writer.lead(lead, lead.changed(now, **read))
         messages.add(writer, store, LeadMessage(key, "out", WHATSAPP, WAITING, text, by=by.actor.id))
         writer.transaction.create("job", self._jobs.store.table, item_of(job))
         entry = LedgerEntry(by.actor, "lead.write", f"lead:{lead.id}", after={"job_id": job_id})

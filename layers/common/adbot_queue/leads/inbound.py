@@ -3,13 +3,14 @@
     SID#<sid>   S              when the message came first: Twilio may post it again
     INBOX       <time>#<sid>   a message that matches no lead
 
-A STOP ends messages on every channel, whether the person is a lead or not, before anything else is written. Each lead
-is one transaction: the lead, its open entry, the day, the message (refused if it is there), the trail, the person.
+A STOP ends messages on every channel and to every address of the person, who need not be a lead, before anything else
+is written; the transaction that marks the person first creates the job of its confirmation. Each lead is one
+transaction: the lead, its open entry, the day, the message (refused if it is there), the trail, the notice's job.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -19,7 +20,11 @@ from adbot_queue.core.conflicts import CHANGED, retry_on_conflict
 from adbot_queue.core.dynamodb import ConditionFailed, TransactionRejected
 from adbot_queue.core.errors import NotFound
 from adbot_queue.core.telemetry import count, logger
-from adbot_queue.leads import inbox, messages
+from adbot_queue.jobs import service as job_service
+from adbot_queue.jobs.model import Job
+from adbot_queue.jobs.service import JobService
+from adbot_queue.jobs.store.items import item_of
+from adbot_queue.leads import inbox, messages, notices
 from adbot_queue.leads import store as lead_store
 from adbot_queue.leads.inbound_messages import WHATSAPP, Inbound
 from adbot_queue.leads.inbox import Unmatched
@@ -45,8 +50,9 @@ _WORDS = {Cause.OPTED_OUT: "opted_out", Cause.OPTED_IN: "opted_in", Cause.REPLIE
 class InboundService:
     """Receives messages of persons; each may come again."""
 
-    def __init__(self, store: LeadStore) -> None:
+    def __init__(self, store: LeadStore, jobs: JobService) -> None:
         self._store = store
+        self._jobs = jobs
 
     def receive(self, message: Inbound) -> list[str]:
         """Write a message to the leads of the person, or to the inbox.
@@ -58,16 +64,16 @@ class InboundService:
             NotConfigured, Unavailable: as `opt_outs.stop`; Twilio posts it again.
         """
         at = self._first_seen(message.sid)
-        for address in message.addresses:
-            if message.wish is Wish.STOP:
-                opt_outs.stop(address, at)
-            elif message.wish is Wish.START:
-                opt_outs.start(address, at)
         leads = self._store.find(message.addresses)
+        jobs = self._obey(message, at, leads)
         if not leads:
-            self._unmatched(message, at)
+            inbox.add(self._store, message, at)
+            count("LeadMessagesUnmatched")
         for lead in leads:
-            self.write(lead.id, message, at, PERSON)
+            if written := self.write(lead.id, message, at, PERSON):
+                jobs += written
+        if jobs:
+            self._jobs.dispatch(jobs, None)
         logger.info("message received", sid=message.sid, channel=message.channel, wish=message.wish, leads=len(leads))
         count("LeadMessagesReceived")
         return sorted(lead.id for lead in leads)
@@ -83,12 +89,19 @@ class InboundService:
             NotFound: the message is not in the inbox, or the lead does not exist.
         """
         unmatched, key = inbox.get(self._store, sid)
-        if self.write(lead_id, unmatched.message, unmatched.at, actor, instead_of=key) is None:
+        lead = self._store.lead(lead_id)
+        if lead is None:
             raise NotFound(f"lead {lead_id} does not exist")
+        self._mark(unmatched.message, unmatched.at, [lead])
+        jobs = self.write(lead_id, unmatched.message, unmatched.at, actor, instead_of=key)
+        if jobs is None:
+            raise NotFound(f"lead {lead_id} does not exist")
+        if jobs:
+            self._jobs.dispatch(jobs, None)
 
     def write(
         self, lead_id: str, message: Inbound, at: int, actor: Actor, *, instead_of: Mapping[str, Any] | None = None
-    ) -> Lead | None:
+    ) -> list[Job] | None:
         """Write a message to a lead, once.
 
         Args:
@@ -99,16 +112,20 @@ class InboundService:
             instead_of: key of the inbox entry that it was until now; refused (tag `inbox`) if that is gone.
 
         Returns:
-            The lead as it is then; None: it is gone, or has the message already.
+            Jobs to be dispatched; None: the lead is gone, or has the message already.
         """
 
-        def attempt() -> Lead | None:
+        def attempt() -> list[Job] | None:
             lead = self._store.lead(lead_id)
             if lead is None:
                 return None
             writer = self._store.writer()
-            after = self._lead(writer, lead, message, at, actor)
+            after, cause = self._lead(writer, lead, message, at, actor)
             self._message(writer, lead, message, at)
+            jobs = []
+            if cause is Cause.REPLIED and actor.id != after.worked_by:
+                jobs.append(notices.notice(after, message, at, self._store.now()))
+                writer.transaction.create("notice", self._jobs.store.table, item_of(jobs[0]))
             if instead_of:
                 inbox.remove(writer, self._store, instead_of)
             try:
@@ -119,11 +136,51 @@ class InboundService:
                 if "inbox" in rejected.failed:
                     raise inbox.not_there(message.sid) from None
                 raise
-            return after
+            return jobs
 
         return retry_on_conflict(attempt, CHANGED)
 
-    def _lead(self, writer: Writer, lead: Lead, message: Inbound, at: int, actor: Actor) -> Lead:
+    # What the person asks for
+
+    def _obey(self, message: Inbound, at: int, leads: Iterable[Lead]) -> list[Job]:
+        """Opt the person out or in if the message asks for it, and answer it; return the answer's job."""
+        answer = notices.answer(message, at, self._store.now())
+        if message.wish is Wish.STOP:
+            return self._mark(message, at, leads, answer)
+        self._mark(message, at, leads)
+        return self._answered(self._store.writer(), answer) if answer else []
+
+    def _mark(self, message: Inbound, at: int, leads: Iterable[Lead], confirmation: Job | None = None) -> list[Job]:
+        """Opt the person out or in, under every address that is known; return the job that confirms it if it is new."""
+        if message.wish not in {Wish.STOP, Wish.START}:
+            return []
+        known = (address for lead in leads for address in (lead.phone, lead.wa_id) if address)
+        addresses = list(dict.fromkeys([*message.addresses, *known]))
+        out = message.wish is Wish.STOP
+        for address in addresses:
+            (opt_outs.stop if out else opt_outs.start)(address, at)
+        if confirmation:
+            writer = self._store.writer()
+            for address in addresses:
+                writer.opt_out(address, at)
+            if jobs := self._answered(writer, confirmation):
+                return jobs
+        for address in addresses:
+            self._store.mark_opt_out(address, at, out=out)
+        return []
+
+    def _answered(self, writer: Writer, answer: Job) -> list[Job]:
+        """Create the job of an answer with the rest of a transaction; none if that is refused."""
+        writer.transaction.create("answer", self._jobs.store.table, item_of(answer))
+        try:
+            writer.commit()
+        except TransactionRejected:
+            return []
+        return [answer]
+
+    # What a lead becomes
+
+    def _lead(self, writer: Writer, lead: Lead, message: Inbound, at: int, actor: Actor) -> tuple[Lead, Cause]:
         cause = _CAUSES.get(message.wish, Cause.REPLIED) if message.wish else Cause.REPLIED
         if cause is Cause.OPTED_IN and lead.status is not Status.OPTED_OUT:
             cause = Cause.REPLIED  # a person who never opted out just writes this word
@@ -133,16 +190,11 @@ class InboundService:
         if self._withdraw(writer, lead, _WORDS[cause]):
             changes["open_entry"] = None
         changes |= self._learned(writer, lead, message)
-        for address in filter(None, (lead.phone, lead.wa_id)):
-            if cause is Cause.OPTED_OUT:
-                writer.opt_out(address, at)
-            elif cause is Cause.OPTED_IN:
-                writer.opt_in(address)
         self._count(writer, lead, cause, at)
         after = lead.after(cause, self._store.now(), **changes)
         writer.lead(lead, after)
         writer.trail(lead.id, _WORDS[cause], actor, sid=message.sid, channel=message.channel)
-        return after
+        return after, cause
 
     def _withdraw(self, writer: Writer, lead: Lead, reason: str) -> bool:
         """Cancel the message that automation was about to send, unless Twilio is asked already."""
@@ -176,18 +228,6 @@ class InboundService:
         row = LeadMessage(key, "in", message.channel, RECEIVED, message.text, sid=message.sid, media=message.media)
         messages.add(writer, self._store, row)
 
-    def _unmatched(self, message: Inbound, at: int) -> None:
-        if message.wish in {Wish.STOP, Wish.START}:
-            for address in message.addresses:
-                writer = self._store.writer()
-                if message.wish is Wish.STOP:
-                    writer.opt_out(address, at)
-                else:
-                    writer.opt_in(address)
-                writer.commit()
-        inbox.add(self._store, message, at)
-        count("LeadMessagesUnmatched")
-
     def _first_seen(self, sid: str) -> int:
         """Return when a message came first, which makes its second delivery the same."""
         now = self._store.now()
@@ -203,4 +243,4 @@ class InboundService:
 @lru_cache(maxsize=1)
 def from_env() -> InboundService:
     """Messages of persons to this installation."""
-    return InboundService(lead_store.from_env())
+    return InboundService(lead_store.from_env(), job_service.from_env())

@@ -46,6 +46,7 @@ class Inbound:
         wish: what it asks for beyond that.
         name: as the person calls themselves on WhatsApp.
         media: pictures and other files with it.
+        is_answered: Twilio answers what it asks for by itself (Advanced Opt-Out).
     """
 
     sid: str
@@ -56,6 +57,7 @@ class Inbound:
     wish: Wish | None
     name: str
     media: int
+    is_answered: bool = False
 
     @property
     def addresses(self) -> list[str]:
@@ -89,6 +91,7 @@ def read(form: Mapping[str, str]) -> Inbound:
         wish_of(text, form.get("ButtonPayload", ""), form.get("OptOutType", "")),
         form.get("ProfileName", "")[:MAX_NAME],
         int(media) if media.isascii() and media.isdigit() and len(media) < 3 else 0,  # noqa: PLR2004
+        is_answered=bool(form.get("OptOutType")),
     )
 
 

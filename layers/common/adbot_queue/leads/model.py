@@ -223,6 +223,7 @@ class Lead:
         fields: whatever else is known, by name; templates use it.
         tz: IANA name of the person's zone.
         window_until: until when (ms) WhatsApp allows free text; last_in, last_out: last message of each direction.
+        read_at: the last message that the user who works it has read. It changes without the version.
         touches: messages that were handed to Twilio by the automation.
         open_entry: its entry that is queued, handed or sending. last_entry: its latest entry, open or not.
         taken_by: the user who writes to the person himself, since taken_at.
@@ -249,6 +250,7 @@ class Lead:
     window_until: int | None = None
     last_in: int | None = None
     last_out: int | None = None
+    read_at: int | None = None
     touches: int = 0
     open_entry: EntryKey | None = None
     last_entry: EntryKey | None = None
@@ -292,6 +294,16 @@ class Lead:
     def not_sendable(self) -> str | None:
         """Why automation does not write to the person, as `refusal`."""
         return self.refusal()
+
+    @property
+    def worked_by(self) -> str:
+        """The user who reads and answers: who took the lead, else its owner."""
+        return self.taken_by or self.owner_id
+
+    @property
+    def unread(self) -> bool:
+        """Whether that user has not read the person's last message."""
+        return (self.last_in or 0) > (self.read_at or 0)
 
     @property
     def queued_for(self) -> str | None:

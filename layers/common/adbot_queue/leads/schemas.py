@@ -194,6 +194,7 @@ class LeadView(View):
     window_until: Moment | None = Field(description="until when free text may be sent")
     last_in: Moment | None
     last_out: Moment | None
+    unread: bool = Field(description="whether who works it has not read the person's last message")
     touches: int = Field(description="messages that automation handed to Twilio")
     queued_for: str | None = Field(description="date of the queue that has a message for it")
     taken_by: str | None

@@ -164,6 +164,34 @@ class LeadStore(Table):
         held = self.holders(addresses).values()
         return list(self.leads({lead_id for holder in held for lead_id in holder.lead_ids}).values())
 
+    def mark_read(self, lead_id: str, at: int) -> None:
+        """Note that the user who works a lead has read it up to a message (ms); no change of the lead meets it."""
+        condition = "attribute_exists(pk) AND (attribute_not_exists(read_at) OR read_at < :at)"
+        with suppress(ConditionFailed):
+            dynamodb.update_if(
+                self.client,
+                self.table,
+                items.lead_key(lead_id),
+                "SET read_at = :at",
+                condition=condition,
+                answer=False,
+                at=at,
+            )
+
+    def mark_opt_out(self, address: str, at: int, *, out: bool) -> None:
+        """Note that a person opted out, or in again, at a time (ms) unless a later wish is known."""
+        with suppress(ConditionFailed):
+            dynamodb.update_if(
+                self.client,
+                self.table,
+                self.reach_key(address),
+                "SET opted_out_at = :at" if out else "SET opted_in_at = :at REMOVE opted_out_at",
+                condition="(attribute_not_exists(opted_in_at) OR opted_in_at < :at) "
+                "AND (attribute_not_exists(opted_out_at) OR opted_out_at < :at)",
+                answer=False,
+                at=at,
+            )
+
     # Days
 
     def day(self, owner_id: str, date: str) -> Day | None:

@@ -140,12 +140,12 @@ class Writer:
         self._reach(wa_id, "ADD lead_ids :ids, owners :set", None, **_sets(lead))
 
     def opt_out(self, address: str, at: int) -> None:
-        """Mark a person as opted out since then (ms), known or not: a lead that is added later begins so."""
-        self._reach(address, "SET opted_out_at = :at", None, at=at)
+        """Mark a person as opted out since then (ms), known or not: a lead that is added later begins so.
 
-    def opt_in(self, address: str) -> None:
-        """Take the mark away."""
-        self._reach(address, "REMOVE opted_out_at", None)
+        Refused if the person is marked already, or has opted in since.
+        """
+        condition = "attribute_not_exists(opted_out_at) AND (attribute_not_exists(opted_in_at) OR opted_in_at < :at)"
+        self._reach(address, "SET opted_out_at = :at", condition, at=at)
 
     def _reach(
         self, address: str, expression: str, condition: str | None, lead: Lead | None = None, **values: Any

@@ -54,13 +54,19 @@ def send(message: twilio.Message, context: Context) -> twilio.Sent:
     return sent
 
 
-def send_once(message: twilio.Message, context: Context) -> twilio.Sent:
-    """Send a message unless an earlier attempt has, or the recipient wants none. Raises as `send`."""
+def send_once(message: twilio.Message, context: Context, *, even_if_opted_out: bool = False) -> twilio.Sent:
+    """Send a message unless an earlier attempt has, or the recipient wants none. Raises as `send`.
+
+    Args:
+        message: the message.
+        context: the job's.
+        even_if_opted_out: the recipient has just asked for it: the confirmation of a STOP.
+    """
     begun = messages.from_env().begin(context.idempotency_key)
     if begun and (before := _sent_before(message, begun, context)):
         telemetry.count("MessagesRecovered")
         return before
-    if opt_outs.is_stopped(message.to):
+    if not even_if_opted_out and opt_outs.is_stopped(message.to):
         raise PermanentError("the recipient has opted out of messages")
     return send(message, context)
 

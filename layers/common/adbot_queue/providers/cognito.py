@@ -106,6 +106,22 @@ def has_user(pool: str, sub: str) -> bool:
     return any(one["Name"] == "sub" and one.get("Value") == sub for user in found for one in user["Attributes"])
 
 
+def email_of(sub: str) -> str | None:
+    """Return the verified address of a user whom tokens call `sub`; None: no such user or address.
+
+    Args:
+        sub: without quotation marks and backslashes.
+
+    Raises:
+        NotConfigured, ProviderFailed: as `_calling`.
+    """
+    with _calling():
+        found = aws.cognito().list_users(UserPoolId=_pool(), Filter=f'sub = "{sub}"', Limit=1)["Users"]
+    known = [{one["Name"]: one.get("Value", "") for one in user["Attributes"]} for user in found]
+    verified = (user for user in known if user.get("sub") == sub and user.get("email_verified") == "true")
+    return next((user["email"] for user in verified if user.get("email")), None)
+
+
 def add_to_group(username: str, group: str) -> None:
     """Put a user into a group; nothing happens to one that is in it.
 

@@ -55,6 +55,8 @@ BASE_ENV = {
     "OTP_SECRET_ID": "otp",
     "REPORTS_BUCKET": "reports",
     "CONSOLE_URL": "",
+    "OPT_OUT_REPLY": "You get no more messages from us.",
+    "HELP_REPLY": "This is Acme. Reply STOP to get no more messages.",
     "ALARM_CHAT_URL": "https://hooks.test/services/T0/s3cret",
     "ADMIN_EMAIL": "admin@example.com",
     "MAIL_FROM": "bots@example.com",

@@ -73,7 +73,7 @@ def show(visit: Visit) -> Reply:
     lead_id, sees_only = visit.params["id"], visit.caller.sees_only
     leads = service.from_env()
     lead = leads.get(lead_id, sees_only)
-    messages, _ = conversation.from_env().page(lead_id, sees_only, SHOWN, None)
+    messages, _ = conversation.from_env().page(lead_id, sees_only, SHOWN, None, visit.session.user)
     trail, _ = leads.trail(lead_id, sees_only, SHOWN, None)
     shown = {
         "lead": lead,
