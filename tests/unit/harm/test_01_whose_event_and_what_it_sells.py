@@ -18,11 +18,12 @@ from adbot_queue.payments import checks
 from adbot_queue.payments.decisions import apply
 from adbot_queue.payments.model import Judgement
 from adbot_queue.payments.plans import BillingInterval, CheckoutMode, Plan
-from adbot_queue.payments.stripe_events import interpret
+from adbot_queue.payments.stripe_events import interpret, setback
 from adbot_queue.testing.in_process_aws import forget_cached
 from tests.builders.payments import (
     SECRET,
     Event,
+    Purchase,
     audit,
     configure,
     consume,
@@ -132,6 +133,9 @@ OTHERS: dict[str, dict[str, Any]] = {
     "account": {"account": "acct_1"},
     "context": {"context": "acct_1"},
     "account of another shape": {"account": {"id": "acct_1"}},
+    "account that is none": {"account": {}},
+    "account as truth": {"account": False},
+    "context as a number": {"context": 0},
     "live": {"livemode": True},
     "livemode missing": {"livemode": None},
     "livemode as text": {"livemode": "false"},
@@ -237,6 +241,8 @@ MISFITS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "an amount as text": ({"amount": "100"}, ("amount", "100", "4900")),
     "no amount": ({"amount": "many"}, ("amount", "many", "4900")),
     "no amount at all": ({"amount": None}, ("amount", "nothing", "4900")),
+    "a price and nothing that was paid": ({"amount_total": None}, ("amount", "nothing", "4900")),
+    "more than a number holds": ({"amount": 10**45}, ("amount", "100000", "4900")),
     "half a cent": ({"amount": 4900.5}, ("amount", "4900.5", "4900")),
     "a truth": ({"amount": True}, ("amount", "True", "4900")),
     "paid less than the price, unexplained": ({"amount_total": 100}, ("amount", "100", "4900")),
@@ -260,6 +266,8 @@ MISFITS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "a blank user": ({"metadata": {"user_id": "\t\n"}}, ("user_id", "missing")),
     "a user that closes the filter": ({"metadata": {"user_id": 'x" or sub ^= "'}}, ("user_id",)),
     "a user of two lines": ({"metadata": {"user_id": "ca\nra"}}, ("user_id",)),
+    "users": ({"metadata": {"user_id": ["cara"]}}, ("user_id",)),
+    "a number that is an object": ({"metadata": {"required_sessions": {"count": 5}}}, ("required_sessions",)),
 }
 
 
@@ -298,6 +306,94 @@ def test_a_sale_that_does_not_fit_is_an_order_in_review(shop: AwsHarness, name: 
     assert metrics()["OrdersInReview"] == 1
     reason = review(shop)
     assert all(word in reason for word in said), reason
+
+
+FOREIGN: list[Any] = [None, "", "x", 0, -1, True, 1.5, 1e400, 10**45, [], [None], [{}], {}, {"id": 7}, {"data": [None]}]
+OPTIONAL = {
+    "checkout.session.completed": (
+        *("total_details", "metadata", "client_reference_id", "customer", "currency", "mode", "amount_total"),
+        *("amount_subtotal", "payment_intent", "invoice", "subscription", "total_details.amount_discount"),
+    ),
+    "invoice.paid.first": (
+        *(
+            "lines",
+            "lines.data",
+            "lines.data.0",
+            "lines.data.0.period",
+            "lines.data.0.period.end",
+            "lines.data.0.parent",
+        ),
+        *("status_transitions", "status_transitions.paid_at", "parent", "parent.subscription_details", "amount_paid"),
+        *("total_discount_amounts", "customer", "currency", "metadata", "subtotal", "total", "amount_due", "payments"),
+    ),
+    "invoice.paid.before-2025-03-31": ("subscription_details", "subscription", "payment_intent"),
+    "charge.refunded.full": ("payment_intent", "invoice", "metadata", "currency"),
+    "charge.dispute.closed.lost": ("charge", "payment_intent"),
+    "customer.subscription.deleted": ("ended_at",),
+    "refund.failed": ("amount", "currency", "failure_reason", "metadata", "payment_intent", "charge"),
+    "payout.failed": ("amount", "currency", "failure_code", "metadata"),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_a_field_that_does_not_count_never_keeps_an_event_from_being_read(name: str) -> None:
+    for path in OPTIONAL[name]:
+        for value in FOREIGN:
+            event = sample(name)
+            *above, last = ("data", "object", *path.split("."))
+            place: Any = event
+            for step in above:
+                place = place[int(step) if isinstance(place, list) else step]
+            place[int(last) if isinstance(place, list) else last] = value
+            assert setback(event) or interpret(event), (path, value)
+
+
+@pytest.mark.parametrize("status", [None, "", "PAID", ["paid"], True, "refunded"])
+def test_a_status_of_the_money_that_is_not_known_is_not_guessed(shop: AwsHarness, status: Any) -> None:
+    dispute = sample("charge.dispute.closed.won")
+    dispute["data"]["object"]["status"] = status
+    for event in (sale(payment_status=status), dispute):
+        assert deliver(shop, event).json["outcome"] == "new"
+        assert consume(shop) == ["m0"]
+    assert (audit(shop).orders, len(audit(shop).unsettled)) == ([], 2)
+
+
+HALF = "\ud800"
+
+
+def test_half_of_a_surrogate_pair_keeps_no_sale_from_its_order(shop: AwsHarness) -> None:
+    happen(shop, sale(metadata={"note": HALF, HALF: "x"}, customer=HALF))
+    assert audit(shop).order.status == "PAID"
+    happen(shop, sale(id="cs_2", payment_intent="pi_2", metadata={"user_id": HALF}) | {"id": "evt_2"})
+    (order,) = [order for order in audit(shop).orders if order.status == "REVIEW"]
+    assert "user_id" in (order.review_reason or "")
+    for name in ("id", "type"):
+        assert deliver(shop, sale() | {name: f"evt_{HALF}"}).status == 400
+
+
+@pytest.mark.parametrize("created", [None, ...])
+def test_an_event_without_a_time_is_of_the_time_when_it_came(shop: AwsHarness, created: Any) -> None:
+    lost = Purchase().dispute("lost") | {"created": created}
+    if created is ...:
+        del lost["created"]
+    happen(shop, Purchase().checkout(), lost)
+    (payment,) = rows(shop.env["PAYMENTS_TABLE"], "PAYMENT#stripe#pi_1")
+    assert payment["lost_at"] == pytest.approx(system_clock(), abs=60_000)
+
+
+def test_a_sale_of_a_payment_link_names_its_buyer_and_waits_for_a_person(shop: AwsHarness) -> None:
+    happen(shop, sale(metadata={"user_id": " "}, client_reference_id=" dora\n"))
+    assert "user_id" in review(shop)
+    assert audit(shop).order.user_id == "dora"
+    body = {"order_id": audit(shop).order.id, "required_sessions": 5}
+    assert shop.http("admin_create", "POST /admin/adbots", role="admin", body=body).json["user_id"] == "dora"
+
+
+@pytest.mark.parametrize("reference", [None, "", "two words", 7, ["dora"], "x" * 129])
+def test_a_reference_that_is_no_users_id_names_nobody(shop: AwsHarness, reference: Any) -> None:
+    happen(shop, sale(metadata={"user_id": None}, client_reference_id=reference))
+    assert "user_id" in review(shop)
+    assert audit(shop).order.user_id == ""
 
 
 def test_a_free_sale_without_a_discount_is_no_sale(shop: AwsHarness) -> None:

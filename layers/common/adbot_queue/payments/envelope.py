@@ -45,7 +45,8 @@ def rejection(event: Mapping[str, Any], *, source: Source, livemode: bool, now: 
 
     A connected account's payouts are taken, because the platform made them; its sales are its own.
     """
-    foreign = event.get("account") or event.get("context") or source is Source.CONNECT
+    named = any(event.get(name) not in (None, "") for name in ("account", "context"))
+    foreign = named or source is Source.CONNECT
     if foreign and not str(event["type"]).startswith("payout."):
         return "account: an event of another account, expected one of our own"
     if (found := event.get("livemode")) is not livemode:

@@ -14,6 +14,7 @@ from adbot_queue.adbots.service import AdbotService
 from adbot_queue.core import aws, queues, telemetry
 from adbot_queue.core.clock import Clock, iso, system_clock
 from adbot_queue.core.errors import BadSignature, Malformed, Unavailable
+from adbot_queue.core.events import is_text
 from adbot_queue.core.instants import instant
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
@@ -182,12 +183,12 @@ def _event(payload: str) -> dict[str, Any]:
     """
     try:
         event = json.loads(payload)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Malformed("the body is not JSON") from error
     if not isinstance(event, dict):
         raise Malformed("the body is not an event: an object was expected")
     event_id, event_type = event.get("id"), event.get("type")
-    if not isinstance(event_id, str) or not 1 <= len(event_id) <= MAX_EVENT_ID or not isinstance(event_type, str):
+    if not is_text(event_id) or not 1 <= len(event_id) <= MAX_EVENT_ID or not is_text(event_type):
         raise Malformed("the body is not an event: id or type is missing")
     return event
 

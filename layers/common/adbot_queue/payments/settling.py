@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +18,7 @@ from adbot_queue.core.dynamodb import Transaction, TransactionConflict, Transact
 from adbot_queue.core.errors import Invalid, TargetGone, Unavailable
 from adbot_queue.core.instants import instant
 from adbot_queue.core.telemetry import logger
+from adbot_queue.core.text import LOST
 from adbot_queue.ledger import SYSTEM, Actor, LedgerEntry
 from adbot_queue.payments import checks, decisions, stripe_events
 from adbot_queue.payments.customers import Customers
@@ -32,6 +34,7 @@ GRACE_MS = 24 * 60 * 60_000
 """How long a refund or a dispute waits for the sale that it belongs to."""
 RESERVE_MS = 10_000
 """Time left at which a sweep stops: settling one event directly, retries included, fits in."""
+_HALF_PAIRS = re.compile("[\ud800-\udfff]")
 MAX_UNMATCHED = 1000
 """Payments without a sale that one sweep looks at."""
 
@@ -83,7 +86,7 @@ class Settling:
             raise TargetGone(f"event {key} was never recorded")
         if not received.unsettled:
             return False
-        event = {"created": instant(received.received_at) // 1000, **json.loads(received.payload)}
+        event = _event_of(received)
         if setback := stripe_events.setback(event):
             self._tell(received, setback)
             return False
@@ -305,6 +308,15 @@ class _Round:
     gathered: Gathered
     payment: Payment
     before: Order | None
+
+
+def _event_of(received: Received) -> dict[str, Any]:
+    """The event, with a time, in characters that every store takes: half of a surrogate pair is none."""
+    text = json.dumps(json.loads(received.payload), ensure_ascii=False)
+    event: dict[str, Any] = json.loads(_HALF_PAIRS.sub(LOST, text))
+    if event.get("created") is None:
+        event["created"] = instant(received.received_at) // 1000
+    return event
 
 
 def _comes_into_review(before: Order | None, after: Order) -> bool:

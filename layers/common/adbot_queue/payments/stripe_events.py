@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from adbot_queue.core.text import LOST
 from adbot_queue.payments.model import Dispute, Fact, Payment, Setback
 from adbot_queue.payments.wishes import wish_of
 
@@ -30,11 +31,12 @@ def interpret(event: Object) -> Fact | None:
     """The facts that an event tells, None when it tells none: an unhandled type, a checkout that sells nothing.
 
     Raises:
-        KeyError, TypeError, ValueError, AttributeError: a handled type without what Stripe promises to be in it.
+        KeyError, TypeError, ValueError: a handled type without the fields that count. Any other field may be missing,
+            or of another shape: it is read as absent.
     """
     read = _READERS.get(event["type"])
     fact = read(event["data"]["object"]) if read else None
-    created = event.get("created")
+    created = _whole(event.get("created"))
     return _dated(fact, created * 1000) if fact and isinstance(created, int) else fact
 
 
@@ -65,22 +67,26 @@ def setback(event: Object) -> Setback | None:
     job = _texts(moved.get("metadata")).get("job", "").partition("-")[0]
     named = _named(
         payment=_id(moved.get("payment_intent")) or _id(moved.get("charge")),
-        account=event.get("account"),
-        reason=moved.get(reason),
+        account=_id(event.get("account")),
+        reason=_id(moved.get(reason)),
     )
-    facts = {"id": moved["id"], "amount": int(moved["amount"]), "currency": moved["currency"], **named}
-    return Setback(event["type"].partition(".")[0], moved["id"], job or None, facts)
+    moved_id = _required_id(moved)
+    facts = {"id": moved_id, "amount": _whole(moved.get("amount")) or 0, "currency": _currency(moved), **named}
+    return Setback(event["type"].partition(".")[0], moved_id, job or None, facts)
 
 
 def _checkout(session: Object, *, outcome: str = "") -> Fact | None:
     if session.get("mode") == "setup":
         return None
     subscription, intent, invoice = (_id(session.get(name)) for name in ("subscription", "payment_intent", "invoice"))
-    outcome = outcome or str(session["payment_status"])
-    paid, metadata = outcome in {"paid", "no_payment_required"}, _texts(session.get("metadata"))
+    outcome = outcome or _one_of(session["payment_status"], "payment_status", _PAID, {"unpaid"})
+    paid, metadata = outcome in _PAID, _texts(session.get("metadata"))
+    if (buyer := _id(session.get("client_reference_id"))) and not metadata.get("user_id"):
+        metadata["client_reference_id"] = buyer.strip()
     # The invoice, if there is one, tells the same payment again: it must be known by the same name.
-    pays, currency = invoice or intent or session["id"], _currency(session)
-    discount = (session.get("total_details") or {}).get("amount_discount")
+    session_id, currency = _required_id(session), _currency(session)
+    pays = invoice or intent or session_id
+    discount = _part(session, "total_details").get("amount_discount")
     asked = _asked(session.get("amount_subtotal"), (session.get("amount_total"), discount))
     facts = Payment(
         began=True,
@@ -89,28 +95,25 @@ def _checkout(session: Object, *, outcome: str = "") -> Fact | None:
         currency=currency,
         metadata=metadata,
         tenders=_leads(intent, pays),
-        sales={session["id"]: _sale(pays, session.get("mode"), currency, asked, metadata)} if paid else {},
-        provider_ids=_named(checkout_session=session["id"], subscription=subscription, payment_intent=intent)
+        sales={session_id: _sale(pays, session.get("mode"), currency, asked, metadata)} if paid else {},
+        provider_ids=_named(checkout_session=session_id, subscription=subscription, payment_intent=intent)
         | _named(customer=_id(session.get("customer"))),
     )
     action = "payment.completed" if paid else "payment.failed" if facts.failed else "payment.pending"
-    return Fact(action, _distinct(subscription, intent, invoice, session["id"]), facts, bool(subscription))
+    return Fact(action, _distinct(subscription, intent, invoice, session_id), facts, bool(subscription))
 
 
 def _invoice(invoice: Object) -> Fact:
-    parent = (invoice.get("parent") or {}).get("subscription_details") or {}
-    subscription = _id(invoice.get("subscription") or parent.get("subscription"))
-    intent = _id(invoice.get("payment_intent")) or _intent_of(invoice.get("payments"))
-    lines = (invoice.get("lines") or {}).get("data") or []
-    ends = [int(line["period"]["end"]) * 1000 for line in lines if line.get("period")] if subscription else []
-    name, currency, paid_at = (
-        invoice["id"],
-        _currency(invoice),
-        (invoice.get("status_transitions") or {}).get("paid_at"),
-    )
+    parent = _part(invoice, "parent", "subscription_details")
+    subscription = _id(invoice.get("subscription")) or _id(parent.get("subscription"))
+    intent = _id(invoice.get("payment_intent")) or _intent_of(invoice)
+    lines = _items(_part(invoice, "lines").get("data"))
+    ends = [end for line in lines if (end := _moment(_part(line, "period").get("end")))] if subscription else []
+    name, currency = _required_id(invoice), _currency(invoice)
+    paid_at = _moment(_part(invoice, "status_transitions").get("paid_at"))
     metadata = _most_useful(
         parent.get("metadata"),
-        (invoice.get("subscription_details") or {}).get("metadata"),
+        _part(invoice, "subscription_details").get("metadata"),
         invoice.get("metadata"),
         *(line.get("metadata") for line in lines),
     )
@@ -121,7 +124,7 @@ def _invoice(invoice: Object) -> Fact:
         currency=currency,
         paid_until=max(ends, default=None),
         covers_until={name: max(ends)} if ends else {},
-        paid_at={name: int(paid_at) * 1000} if paid_at else {},
+        paid_at={name: paid_at} if paid_at else {},
         metadata=metadata,
         tenders=_leads(intent, name),
         sales={name: sale} if sold else {},
@@ -129,38 +132,44 @@ def _invoice(invoice: Object) -> Fact:
         | _named(customer=_id(invoice.get("customer"))),
     )
     renewal = subscription and invoice.get("billing_reason") != "subscription_create"
-    ids = _distinct(subscription, intent, invoice["id"])
+    ids = _distinct(subscription, intent, name)
     return Fact("payment.renewed" if renewal else "payment.completed", ids, facts, bool(subscription))
 
 
 def _invoice_payment(payment: Object) -> Fact:
     """Tells which payment paid which invoice: since 2025-03-31 nothing else does, and refunds name only the payment."""
-    intent, invoice = _id(payment["payment"].get("payment_intent")), _id(payment["invoice"])
+    intent, invoice = _id(_part(payment, "payment").get("payment_intent")), _id(payment["invoice"])
     return Fact("payment.linked", _distinct(intent, invoice), Payment(tenders=_leads(intent, invoice)))
 
 
 def _ended(subscription: Object) -> Fact:
-    ended_at = subscription.get("ended_at")
-    facts = Payment(ended=True, ended_at=int(ended_at) * 1000 if ended_at else None)
-    return Fact("payment.ended", (subscription["id"],), facts, subscription=True)
+    facts = Payment(ended=True, ended_at=_moment(subscription.get("ended_at")))
+    return Fact("payment.ended", (_required_id(subscription),), facts, subscription=True)
 
 
 def _refund(charge: Object) -> Fact:
     """`amount_refunded` is the sum so far, so that the highest one heard of is the last one."""
+    charge_id, total = _required_id(charge), _whole(charge["amount_refunded"])
+    if not isinstance(total, int):
+        raise TypeError("amount_refunded: must be a whole number")
     facts = Payment(
-        refunded={charge["id"]: int(charge["amount_refunded"])},
+        refunded={charge_id: total},
         currency=_currency(charge),
-        tenders=_leads(charge["id"], _id(charge.get("invoice")) or _id(charge.get("payment_intent"))),
+        tenders=_leads(charge_id, _id(charge.get("invoice")) or _id(charge.get("payment_intent"))),
         job=_texts(charge.get("metadata")).get("job", "").partition("-")[0],
     )
-    return Fact("payment.refunded", _ids_of_charge(charge, charge["id"]), facts)
+    return Fact("payment.refunded", _ids_of_charge(charge, charge_id), facts)
 
 
 def _dispute(dispute: Object, *, closed: bool = False) -> Fact:
-    """What closes without being lost (won, warning_closed, prevented) is won."""
-    state = Dispute.OPEN if not closed else Dispute.LOST if dispute["status"] == "lost" else Dispute.WON
+    """What closes without being lost is won; a status that is none of an end says neither."""
+    state = Dispute.OPEN
+    if closed:
+        status = _one_of(dispute["status"], "status", {"lost"}, _NOT_LOST)
+        state = Dispute.LOST if status == "lost" else Dispute.WON
     action = "payment.dispute_closed" if closed else "payment.disputed"
-    return Fact(action, _ids_of_charge(dispute, _id(dispute["charge"])), Payment(disputes={dispute["id"]: state}))
+    facts = Payment(disputes={_required_id(dispute): state})
+    return Fact(action, _ids_of_charge(dispute, _id(dispute.get("charge"))), facts)
 
 
 _READERS: dict[str, Callable[[Object], Fact | None]] = {
@@ -179,14 +188,50 @@ _SETBACKS = {"refund.failed": "failure_reason", "payout.failed": "failure_code"}
 """Which field says why."""
 
 
+_PAID = {"paid", "no_payment_required"}
+_NOT_LOST = {"won", "warning_closed", "prevented"}
+
+
+def _one_of(value: Any, field: str, *known: set[str]) -> str:
+    """A status that decides about money: one that is not known is not guessed."""
+    if isinstance(value, str) and any(value in statuses for statuses in known):
+        return value
+    raise ValueError(f"{field}: not known")
+
+
 def _id(value: Any) -> str | None:
-    """An id, where Stripe may have put the object itself."""
-    return value["id"] if isinstance(value, Mapping) else value or None
+    """An id, where Stripe may have put the object itself; None for what is none."""
+    found = value.get("id") if isinstance(value, Mapping) else value
+    return found or None if isinstance(found, str) else None
 
 
-def _intent_of(payments: Any) -> str | None:
-    entries = (payments or {}).get("data") or []
-    return next((found for entry in entries if (found := _id(entry["payment"].get("payment_intent")))), None)
+def _required_id(thing: Object) -> str:
+    if found := _id(thing):
+        return found
+    raise ValueError("id: must be a text")
+
+
+def _part(thing: Any, *names: str) -> Object:
+    """An object within an object; an empty one where there is none."""
+    for name in names:
+        thing = thing.get(name) if isinstance(thing, Mapping) else None
+    return thing if isinstance(thing, Mapping) else {}
+
+
+def _items(value: Any) -> list[Object]:
+    """The objects of a list."""
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+
+
+def _moment(seconds: Any) -> int | None:
+    """A time in milliseconds; None where none is told."""
+    found = _whole(seconds)
+    return found * 1000 if isinstance(found, int) and found else None
+
+
+def _intent_of(invoice: Object) -> str | None:
+    paid = (_part(entry, "payment") for entry in _items(_part(invoice, "payments").get("data")))
+    return next((found for payment in paid if (found := _id(payment.get("payment_intent")))), None)
 
 
 def _ids_of_charge(thing: Object, charge: str | None) -> tuple[str, ...]:
@@ -212,9 +257,13 @@ def _named(**ids: str | None) -> dict[str, str]:
 
 
 def _texts(metadata: Any) -> dict[str, str]:
-    """Metadata as texts, trimmed."""
+    """Metadata as texts, trimmed. Stripe sends texts; a number is taken as one, a list or an object fits nothing."""
     given = metadata.items() if isinstance(metadata, Mapping) else ()
-    return {str(name): str(value).strip() for name, value in given if value is not None}
+    return {
+        name: str(value).strip() if isinstance(value, str | int | float) else LOST
+        for name, value in given
+        if value is not None
+    }
 
 
 def _currency(thing: Object) -> str:
@@ -223,8 +272,6 @@ def _currency(thing: Object) -> str:
 
 def _whole(value: Any) -> int | str | None:
     """An amount as a number; a text if it is none, None if there is none."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
     if value is None:
         return None
     text = str(value).strip()
@@ -247,6 +294,8 @@ def _asked(subtotal: Any, *explained: tuple[Any, ...]) -> int | str:
     Returns:
         The smallest of them, or a text that is no amount.
     """
+    if any(parts[0] is None for parts in explained):
+        return ""  # what was paid is not told
     sums: list[int] = []
     for parts in ((subtotal,), *explained):
         found = [_whole(part) for part in parts]
@@ -254,17 +303,18 @@ def _asked(subtotal: Any, *explained: tuple[Any, ...]) -> int | str:
             return wrong[0]
         if found[0] is not None:
             sums.append(sum(one for one in found if isinstance(one, int)))
-    return min(sums) if sums else ""
+    return min(sums, default="")
 
 
 def _asked_by(invoice: Object, lines: list[Object]) -> int | str:
     """Of an invoice, without its prorations, which are about another period."""
-    prorations = sum(int(line.get("amount") or 0) for line in lines if _is_proration(line))
+    amounts = (_whole(line.get("amount")) for line in lines if _is_proration(line))
+    prorations = sum(amount for amount in amounts if isinstance(amount, int))
     subtotal, total = _whole(invoice.get("subtotal")), _whole(invoice.get("total"))
     if prorations or not isinstance(total, int):
         rest = subtotal - prorations if isinstance(subtotal, int) else subtotal
         return _asked(invoice["amount_paid"] if rest is None else rest)
-    off = sum(_amount(one.get("amount")) for one in invoice.get("total_discount_amounts") or ())
+    off = sum(_amount(one.get("amount")) for one in _items(invoice.get("total_discount_amounts")))
     due = _whole(invoice.get("amount_due"))
     credit = total - due if isinstance(due, int) else 0
     elsewhere = invoice.get("amount_paid_off_stripe")
@@ -273,8 +323,7 @@ def _asked_by(invoice: Object, lines: list[Object]) -> int | str:
 
 
 def _is_proration(line: Object) -> bool:
-    details = (line.get("parent") or {}).get("subscription_item_details") or {}
-    return bool(line.get("proration") or details.get("proration"))
+    return bool(line.get("proration") or _part(line, "parent", "subscription_item_details").get("proration"))
 
 
 def _sale(pays: str, mode: Any, currency: str, asked: int | str, metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -46,6 +46,9 @@ def wish_of(metadata: Mapping[str, str]) -> Wish:
     problem = None
     if not user:
         problem = "metadata.user_id is missing"
+        # Payment links carry it: it says whose the order is, once a person has looked at it.
+        reference = texts.get("client_reference_id", "")
+        user = reference if USER_ID.fullmatch(reference) else ""
     elif not USER_ID.fullmatch(user):
         problem, user = "metadata.user_id is no user's id: 1 to 128 printable ASCII characters were expected", ""
     elif not plan:
