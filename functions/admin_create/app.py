@@ -25,11 +25,15 @@ api = Api("Bots")
     raises=(NotFound, Conflict, IdempotencyMismatch),
 )
 def create_adbot(request: Request[schemas.CreateAdbot]) -> Response:
-    """Always creates order and bot; the answer shows whether the bot is READY or QUEUED."""
+    """Creates order and bot; the answer shows whether the bot is READY or QUEUED.
+
+    200 for an order in REVIEW that has a bot: it is settled, and the bot stays as it is.
+    """
     body = request.body
     pool = body.pool or (None if body.order_id else settings().default_pool)
     wanted = AdbotSpec(body.user_id, body.required_sessions, pool, body.order_id)
-    return schemas.done(service.from_env().create(wanted, requests.command_of(request, body.reason), request.time_left))
+    done = service.from_env().create(wanted, requests.command_of(request, body.reason), request.time_left)
+    return schemas.done(done, 200 if done.kept else None)
 
 
 handler = api.handler

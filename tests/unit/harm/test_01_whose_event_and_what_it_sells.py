@@ -390,7 +390,7 @@ def test_a_sale_of_a_payment_link_names_its_buyer_and_waits_for_a_person(shop: A
 
 
 @pytest.mark.parametrize("reference", [None, "", "two words", 7, ["dora"], "x" * 129])
-def test_a_reference_that_is_no_users_id_names_nobody(shop: AwsHarness, reference: Any) -> None:
+def test_a_reference_that_is_no_users_id_names_no_user(shop: AwsHarness, reference: Any) -> None:
     happen(shop, sale(metadata={"user_id": None}, client_reference_id=reference))
     assert "user_id" in review(shop)
     assert audit(shop).order.user_id == ""

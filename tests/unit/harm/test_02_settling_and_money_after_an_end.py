@@ -114,10 +114,50 @@ def test_a_settled_order_is_its_own_users_unless_another_is_named(
 
 
 def test_an_order_without_a_user_asks_whose_the_bot_is(shop: AwsHarness) -> None:
-    happen(shop, Purchase(metadata=metadata(user_id=None)).checkout())
+    happen(shop, Purchase(metadata=metadata(user_id=None)).checkout(client_reference_id=None))
     answer = settle(shop, audit(shop).order)
     assert (answer.status, answer.fields) == (422, ["user_id"])
     assert audit(shop).bots == []
+
+
+RENEWALS = {
+    "another price": lambda buys: at(buys.invoice(2, **dict.fromkeys(("amount_paid", "subtotal", "total"), 100)), 30),
+    "another currency": lambda buys: at(buys.invoice(2, currency="usd"), 30),
+}
+
+
+@pytest.mark.parametrize("kind", RENEWALS)
+def test_settling_an_order_that_has_a_bot_makes_no_second_one(shop: AwsHarness, kind: str) -> None:
+    buys = Purchase(subscription=True)
+    happen(shop, at(buys.checkout(), 0), at(buys.invoice(1), 0), RENEWALS[kind](buys))
+    order = audit(shop).order
+    assert (order.status, order.adbot_id) == (OrderStatus.REVIEW, buys.bot_id)
+    for field, other in {"user_id": "dora", "pool": "gold", "required_sessions": 6}.items():
+        shop.pool("gold")
+        answer = settle(shop, order, **{field: other})
+        assert (answer.status, answer.fields) == (422, [field])
+    done = settle(shop, order)
+    assert (done.status, done.json["adbot_id"], done.json["user_id"]) == (200, buys.bot_id, "cara")
+    found = audit(shop)
+    assert (found.order.status, found.order.review_reason, found.bot.id) == (OrderStatus.PAID, None, buys.bot_id)
+    (entry,) = shop.ledger(action="order.settle")
+    assert (entry["actor"], entry["target"], entry["after"]["adbot_id"]) == ("olga", f"order:{order.id}", buys.bot_id)
+    happen(shop, {**RENEWALS[kind](buys), "id": "evt_told_again"}, at(buys.invoice(3), 60))
+    assert audit(shop).order.status is OrderStatus.PAID
+    happen(shop, at(buys.deleted(), 70))
+    assert audit(shop).bot.status is AdbotStatus.CANCELLED
+
+
+def test_settling_twice_under_one_key_settles_once(shop: AwsHarness) -> None:
+    buys = Purchase(subscription=True)
+    happen(shop, at(buys.checkout(), 0), at(buys.invoice(1), 0), RENEWALS["another price"](buys))
+    body = {"order_id": buys.order_id, "required_sessions": 5}
+    ask = {"role": "admin", "body": body, "headers": {"idempotency-key": "once"}}
+    first, second = (shop.http("admin_create", "POST /admin/adbots", **ask) for _ in range(2))
+    assert (first.status, second.status, second.headers["idempotent-replayed"]) == (200, 200, "true")
+    assert "idempotent-replayed" not in first.headers
+    assert second.json["adbot_id"] == buys.bot_id
+    assert len(shop.ledger(action="order.settle")) == 1
 
 
 def test_an_order_of_a_pool_that_is_not_there_asks_for_one(shop: AwsHarness) -> None:

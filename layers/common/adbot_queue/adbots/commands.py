@@ -49,10 +49,11 @@ class Command:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class CommandResult:
-    """A bot after a command; `replayed` if an earlier command with the same key did it."""
+    """A bot after a command; `replayed` if an earlier command with the same key did it, `kept` if none was needed."""
 
     adbot: Adbot
     replayed: bool = False
+    kept: bool = False
 
 
 def refusal_of(adbot: Adbot, action: str) -> AppError:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from adbot_queue.adbots.model import (
+    Adbot,
     CreationSource,
     Order,
     OrderStatus,
 )
-from adbot_queue.core.errors import Invalid
+from adbot_queue.core.errors import FieldError, Invalid
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.ledger import Actor, LedgerEntry
 
@@ -27,29 +28,61 @@ class AdbotSpec:
     order_id: str | None = None  # an order in REVIEW that this bot settles
 
 
-def order_of(spec: AdbotSpec, before: Order | None, actor: Actor, now: int) -> Order:
+def order_of(spec: AdbotSpec, before: Order | None, kept: Adbot | None, actor: Actor, now: int) -> Order:
     """The paid order of a bot that an operator makes: a new one of amount 0, or the one in REVIEW, settled.
 
+    An order has one bot: `kept` is the one in REVIEW's own, which is not cancelled and stays as it is.
+
     Raises:
-        Invalid: neither the operator nor the order names the user or the pool.
+        Invalid: neither the operator nor the order names the user or the pool, or the bot that stays is another one.
     """
+    if before and kept:
+        _check_kept(spec, kept)
+        return _settled(before)
     user_id = spec.user_id or (before.user_id if before else actor.id)
     if not user_id:
         raise Invalid.field("user_id", "the order names no user; say who gets the bot")
     pool = spec.pool or (before.pool if before else None)
     if not pool:
         raise Invalid.field("pool", "say of which pool")
+    new = Order(f"ord_{time_ordered_id(now)}", OrderStatus.PAID, CreationSource.ADMIN, now)
     return replace(
-        before or Order(f"ord_{time_ordered_id(now)}", OrderStatus.PAID, CreationSource.ADMIN, now),
-        status=OrderStatus.PAID,
+        _settled(before) if before else new,
         user_id=user_id,
         adbot_id=f"bot_{time_ordered_id(now)}",
         pool=pool,
         required_sessions=spec.required,
+    )
+
+
+def _check_kept(spec: AdbotSpec, kept: Adbot) -> None:
+    """Refuse a bot that differs from the one that the order keeps.
+
+    Raises:
+        Invalid: names each field that does.
+    """
+    stated = (
+        ("required_sessions", spec.required, kept.required),
+        ("user_id", spec.user_id or kept.user_id, kept.user_id),
+        ("pool", spec.pool or kept.pool, kept.pool),
+    )
+    errors = tuple(
+        FieldError(field, f"must be {its}: the order keeps bot {kept.id}; cancel that bot first to make another")
+        for field, asked, its in stated
+        if asked != its
+    )
+    if errors:
+        raise Invalid("; ".join(f"{one.field}: {one.message}" for one in errors), errors=errors)
+
+
+def _settled(before: Order) -> Order:
+    return replace(
+        before,
+        status=OrderStatus.PAID,
         review_reason=None,
         problems={},
-        settled={**before.settled, **before.problems} if before else {},
-        version=(before.version + 1) if before else 1,
+        settled={**before.settled, **before.problems},
+        version=before.version + 1,
     )
 
 

@@ -96,3 +96,14 @@ class Purchases:
         self._store.create_bought(order, adbot, inbox, sign, *parts, replaces=replaces)
         self._trigger.send(adbot.pool, inbox.id)
         return adbot
+
+    def settle(self, before: Order, order: Order, part: TransactionPart) -> None:
+        """Write an order in REVIEW, settled, whose bot stays as it is.
+
+        Raises:
+            TransactionRejected: tag `order` if it changed, or tags of the part; nothing was written.
+        """
+        transaction = self._store.transaction()
+        self._store.put_order(transaction, before, order)
+        part(transaction)
+        transaction.commit()

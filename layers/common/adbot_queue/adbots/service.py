@@ -72,7 +72,8 @@ class AdbotService:
     def create(self, wanted: AdbotSpec, command: Command, time_left: Callable[[], int]) -> CommandResult:
         """Create a bot for an operator, with an order of amount 0 or for an order in REVIEW.
 
-        Tries to allocate at once, so that the answer normally shows the final state; otherwise the bot waits.
+        Tries to allocate at once, so that the answer normally shows the final state; otherwise the bot waits. An order
+        in REVIEW keeps the bot that it has, unless that is cancelled.
         """
         purchase.check_required(wanted.required)
         if wanted.pool:
@@ -81,7 +82,8 @@ class AdbotService:
         if wanted.order_id and (replayed := self._log.known(command)):
             return replayed  # the order is no longer in REVIEW, because of this very command
         before = self._order_in_review(wanted.order_id) if wanted.order_id else None
-        order = operator_order.order_of(wanted, before, command.actor, now)
+        kept = self._bot_to_keep(before) if before else None
+        order = operator_order.order_of(wanted, before, kept, command.actor, now)
 
         def remember(transaction: Transaction) -> None:
             self._log.remember(transaction, command, str(order.adbot_id))
@@ -89,6 +91,9 @@ class AdbotService:
                 self.ledger.sign(transaction, operator_order.settlement(command.actor, command.reason, before, order))
 
         try:
+            if before and kept:
+                self.purchases.settle(before, order, remember)
+                return CommandResult(kept, kept=True)
             adbot = self.purchases.create_paid(
                 order, ExecutionMode.SYNC_DIRECT, command.actor, remember, replaces=before
             )
@@ -107,6 +112,10 @@ class AdbotService:
         if order.status is not OrderStatus.REVIEW:
             raise Conflict(f"order {order_id} is {order.status}, only one in REVIEW can be given a bot")
         return order
+
+    def _bot_to_keep(self, order: Order) -> Adbot | None:
+        bot = self._adbot(order.adbot_id) if order.adbot_id else None
+        return bot if bot and bot.status is not AdbotStatus.CANCELLED else None
 
     # Changing bots
 

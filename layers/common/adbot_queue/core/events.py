@@ -9,7 +9,7 @@ nothing is dropped: logged, and counted with an alarm (`MessagesDropped`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from adbot_queue.core import telemetry, text
 from adbot_queue.core.telemetry import logger
@@ -51,7 +51,7 @@ def _at(event: dict[str, Any], name: str) -> Any:
     return found
 
 
-def is_text(value: Any) -> bool:
+def is_text(value: Any) -> TypeGuard[str]:
     """Whether it is a text that can be written down."""
     return isinstance(value, str) and not text.has_lone_surrogate(value)
 

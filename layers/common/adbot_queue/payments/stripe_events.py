@@ -224,7 +224,7 @@ def _items(value: Any) -> list[Object]:
 
 
 def _moment(seconds: Any) -> int | None:
-    """A time in milliseconds; None where none is told."""
+    """A time in milliseconds; None where there is none."""
     found = _whole(seconds)
     return found * 1000 if isinstance(found, int) and found else None
 
@@ -295,7 +295,7 @@ def _asked(subtotal: Any, *explained: tuple[Any, ...]) -> int | str:
         The smallest of them, or a text that is no amount.
     """
     if any(parts[0] is None for parts in explained):
-        return ""  # what was paid is not told
+        return ""  # what was paid is not said
     sums: list[int] = []
     for parts in ((subtotal,), *explained):
         found = [_whole(part) for part in parts]
