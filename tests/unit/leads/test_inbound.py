@@ -225,7 +225,12 @@ def test_what_twilio_did_not_sign_is_refused_and_changes_nothing(out: Outreach) 
 
 @pytest.mark.parametrize(
     "form",
-    [{}, {"MessageSid": "SM1"}, {"From": "whatsapp:+4915112345678"}, {"MessageSid": "SM1", "From": "whatsapp:nobody"}],
+    [
+        {},
+        {"MessageSid": "SM1"},
+        {"From": "whatsapp:", "Body": "STOP"},
+        {"MessageSid": "SM1", "From": "whatsapp:nobody"},
+    ],
 )
 def test_a_form_without_its_sender_is_refused(out: Outreach, form: dict[str, str]) -> None:
     assert post(out, form).problem == "malformed-body"

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adbot_queue.core.errors import Malformed
+from adbot_queue.core.ids import derived_id
 from adbot_queue.messaging.opt_outs import Wish, wish_of
 
 MAX_TEXT = 4_096
@@ -20,7 +21,6 @@ MAX_TEXT = 4_096
 MAX_NAME = 200
 
 WHATSAPP = "whatsapp"
-_CHANNEL = f"{WHATSAPP}:"
 _SID = re.compile(r"[A-Za-z0-9]{1,64}")
 _PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
 _USER = re.compile(r"[A-Z]{2}\.[A-Za-z0-9.]{1,128}")
@@ -69,22 +69,25 @@ class Inbound:
 def read(form: Mapping[str, str]) -> Inbound:
     """Return the message in a form.
 
+    `From` and what is said count. A message without an id that can be read has one of its content, so that a STOP is
+    heard, and a repetition is the same.
+
     Raises:
-        Malformed: MessageSid or From is missing, or is none.
+        Malformed: From is missing, or is none.
     """
-    sid = form.get("MessageSid") or form.get("SmsSid") or ""
-    sender = form.get("From", "")
-    address = sender.removeprefix(_CHANNEL)
-    user = (form.get("ExternalUserId") or form.get("ExternalUserIdentifier") or "").removeprefix(_CHANNEL)
+    named = (form.get(name, "") for name in ("MessageSid", "SmsMessageSid", "SmsSid"))
+    sid = next((one for one in named if _SID.fullmatch(one)), None) or derived_id("", *map(repr, sorted(form.items())))
+    channel, _, address = form.get("From", "").strip().rpartition(":")  # `rcs:`, `whatsapp:`, none for SMS
+    user = (form.get("ExternalUserId") or form.get("ExternalUserIdentifier") or "").rpartition(":")[2]
     phone = next((one for one in (address, f"+{form.get('WaId', '')}") if _PHONE.fullmatch(one)), None)
     wa_id = next((one for one in (address, user) if _USER.fullmatch(one)), None)
-    if not _SID.fullmatch(sid) or not (phone or wa_id):
-        raise Malformed("MessageSid and From are required")
+    if not (phone or wa_id):
+        raise Malformed("From: must be a phone in E.164 form or a WhatsApp id")
     text = form.get("Body") or form.get("ButtonText") or ""
     media = form.get("NumMedia", "")
     return Inbound(
         sid,
-        WHATSAPP if sender.startswith(_CHANNEL) else "sms",
+        WHATSAPP if channel.lower() == WHATSAPP else "sms",
         phone,
         wa_id,
         text[:MAX_TEXT],

@@ -64,17 +64,16 @@ WISHES: Mapping[str, Wish] = {_plain(word): wish for wish, words in _WORDS.items
 
 
 def wish_of(text: str, button: str = "", opt_out_type: str = "") -> Wish | None:
-    """Return what an inbound message asks for, None for an ordinary one.
+    """Return what an inbound message asks for, None for an ordinary one. A STOP wins over all else it may say.
 
     Args:
         text: the whole message.
         button: the payload of the button that was pressed instead.
         opt_out_type: what Twilio's Advanced Opt-Out made of it.
     """
-    for said in (opt_out_type.strip().upper(), button.strip().upper()):
-        if said in {*Wish}:
-            return Wish(said)
-    return WISHES.get(_plain(text))
+    said = [Wish(one) for word in (opt_out_type, button) if (one := word.strip().upper()) in {*Wish}]
+    said += [wish] if (wish := WISHES.get(_plain(text))) else []
+    return Wish.STOP if Wish.STOP in said else next(iter(said), None)
 
 
 def is_stopped(address: str) -> bool:

@@ -45,6 +45,8 @@ _ID = re.compile(r"[!-~]{1,255}")
 _NAMED = re.compile(r"<([^<>]*)>\s*$")
 MAX_ADDRESS = 320
 MAX_TIMESTAMP_S = 100_000_000_000
+MAX_AGE_MS = 30 * 86_400_000
+"""Of an event whose time is believed. SendGrid repeats for a day, and a time of 1970 would lose to every later word."""
 MAX_GROUP = 2**31 - 1
 
 
@@ -90,8 +92,9 @@ def read(event: Any, received_at: int | None = None) -> Read | None:
     kind, status = _kind(event), _status(event)
     if kind != _GROUP_RESUBSCRIBE and status is None:
         return None
+    now = system_clock() if received_at is None else received_at
     stated = _millis(event.get("timestamp"))
-    at = stated if stated is not None else system_clock() if received_at is None else received_at
+    at = stated if stated is not None and stated > now - MAX_AGE_MS else now
     address, group = _address(event.get("email")), _group(event.get("asm_group_id"))
     if status is None:
         return Read(None, None, Resubscribed(address, group, at)) if address and group else None

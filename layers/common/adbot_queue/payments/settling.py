@@ -90,7 +90,7 @@ class Settling:
         if setback := stripe_events.setback(event):
             self._tell(received, setback)
             return False
-        fact = stripe_events.interpret(event)
+        fact = stripe_events.interpret(event, instant(received.received_at))
         if fact is None:
             self._commit(lambda transaction: self._store.settle(transaction, key, "ignored", self._now()))
             return False
@@ -311,11 +311,9 @@ class _Round:
 
 
 def _event_of(received: Received) -> dict[str, Any]:
-    """The event, with a time, in characters that every store takes: half of a surrogate pair is none."""
+    """The event, in characters that every store takes: half of a surrogate pair is none."""
     text = json.dumps(json.loads(received.payload), ensure_ascii=False)
     event: dict[str, Any] = json.loads(_HALF_PAIRS.sub(LOST, text))
-    if event.get("created") is None:
-        event["created"] = instant(received.received_at) // 1000
     return event
 
 

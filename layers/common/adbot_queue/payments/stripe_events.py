@@ -17,6 +17,8 @@ from adbot_queue.payments.wishes import wish_of
 
 Object = Mapping[str, Any]
 
+_FIRST_S, _LAST_S = 1_262_304_000, 4_102_444_800
+"""The years 2010, before Stripe, to 2099: a time outside of them is none."""
 _NUMBER = re.compile(r"-?[0-9]{1,15}")
 _MAX_AMOUNT = 40
 """Characters kept of what should be an amount."""
@@ -27,8 +29,12 @@ def is_handled(event_type: str) -> bool:
     return event_type in _READERS or event_type in _SETBACKS
 
 
-def interpret(event: Object) -> Fact | None:
+def interpret(event: Object, received_at: int | None = None) -> Fact | None:
     """The facts that an event tells, None when it tells none: an unhandled type, a checkout that sells nothing.
+
+    Args:
+        event: as Stripe sent it.
+        received_at: the time (ms) of an event that does not say when it was made.
 
     Raises:
         KeyError, TypeError, ValueError: a handled type without the fields that count. Any other field may be missing,
@@ -36,8 +42,8 @@ def interpret(event: Object) -> Fact | None:
     """
     read = _READERS.get(event["type"])
     fact = read(event["data"]["object"]) if read else None
-    created = _whole(event.get("created"))
-    return _dated(fact, created * 1000) if fact and isinstance(created, int) else fact
+    at = _moment(event.get("created")) or received_at
+    return _dated(fact, at) if fact and at else fact
 
 
 def _dated(fact: Fact, at: int) -> Fact:
@@ -226,7 +232,7 @@ def _items(value: Any) -> list[Object]:
 def _moment(seconds: Any) -> int | None:
     """A time in milliseconds; None where there is none."""
     found = _whole(seconds)
-    return found * 1000 if isinstance(found, int) and found else None
+    return found * 1000 if isinstance(found, int) and _FIRST_S <= found < _LAST_S else None
 
 
 def _intent_of(invoice: Object) -> str | None:
