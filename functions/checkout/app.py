@@ -17,14 +17,17 @@ api = Api("Plans and checkout")
     body=schemas.StartCheckout,
     returns=schemas.CheckoutView,
     status=201,
+    also=(200,),
     summary="Start a Stripe Checkout session for a plan",
     raises=(NotFound, Conflict, IdempotencyMismatch, NotConfigured, ProviderFailed),
 )
-def start_checkout(request: Request[schemas.StartCheckout]) -> schemas.CheckoutView:
-    """The same Idempotency-Key returns the same session."""
-    body, key = request.body, request.idempotency_key or request.request_id
-    begun = checkout.from_env().start(request.caller.id, body.plan_id, body.success_url, body.cancel_url, key)
-    return schemas.CheckoutView.model_validate(begun)
+def start_checkout(request: Request[schemas.StartCheckout]) -> Response:
+    """The same Idempotency-Key answers 200 with the same session."""
+    body, key = request.body, request.idempotency_key
+    asked = (body.plan_id, body.success_url, body.cancel_url)
+    begun = checkout.from_env().start(request.caller.id, *asked, key or request.request_id)
+    replayed = key is not None and begun.replayed
+    return Response.idempotent(schemas.CheckoutView.model_validate(begun), 201, replayed=replayed)
 
 
 @api.get("/plans", roles=STAFF | CUSTOMERS, query=schemas.PlansQuery, returns=schemas.PlanPage, summary="List plans")

@@ -313,3 +313,21 @@ def test_two_requests_of_one_key_in_one_call_are_one_job_or_a_conflict(jobs: Job
     assert not isinstance(same, AppError)
     assert (same.job.id, same.replayed) == (first.job.id, True)
     assert isinstance(other, IdempotencyMismatch)
+
+
+@pytest.mark.parametrize(
+    "other", ['[{"session_id": ""}]', '[{"session_id": "s1", "token": "u"}]', '[{"session_id": "s2"}]']
+)
+def test_an_uploads_key_with_another_upload_is_refused_although_nothing_of_it_can_be_stored(
+    world: AwsHarness, other: str
+) -> None:
+    world.pool()
+
+    def upload(text: str, key: str = "k") -> Answer:
+        headers = {"idempotency-key": key}
+        return world.http("stock", "POST /admin/stock/sessions/bulk", role="admin", body=text, headers=headers)
+
+    first = '[{"session_id": "s1", "token": "t"}]'
+    assert [upload(first).status for _ in range(2)] == [200, 200]
+    assert (upload(other).status, upload(other).problem) == (409, "idempotency-key-reused")
+    assert upload(other, "another").status == 200

@@ -189,8 +189,14 @@ def test_the_same_idempotency_key_is_one_session_for_one_user_and_another_for_an
     shop: AwsHarness, peers: Peers
 ) -> None:
     put(shop, "starter", STARTER)
-    ids = [buy(shop, user=user, idempotency_key="k1").json["checkout_session_id"] for user in ("cara", "cara", "dora")]
+    made = [buy(shop, user=user, idempotency_key="k1") for user in ("cara", "cara", "dora")]
+    ids = [answer.json["checkout_session_id"] for answer in made]
     assert ids[0] == ids[1] != ids[2]
+    assert [(answer.status, answer.headers.get("idempotent-replayed")) for answer in made] == [
+        (201, None),
+        (200, "true"),
+        (201, None),
+    ]
 
 
 def test_the_same_idempotency_key_with_another_plan_is_refused(shop: AwsHarness, peers: Peers) -> None:

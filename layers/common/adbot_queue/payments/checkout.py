@@ -15,12 +15,13 @@ from adbot_queue.payments.plans import CheckoutMode, Plan, Plans
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """A Checkout session. `expires_at` is in milliseconds."""
+    """A Checkout session. `expires_at` is in milliseconds; `replayed`: an earlier request had its key."""
 
     id: str
     url: str
     plan_id: str
     expires_at: int
+    replayed: bool = False
 
 
 class CheckoutService:
@@ -53,8 +54,9 @@ class CheckoutService:
         if not success or not cancel:
             raise NotConfigured("set CHECKOUT_SUCCESS_URL and CHECKOUT_CANCEL_URL, or give success_url and cancel_url")
         params = params_of(plan, user_id, success, cancel)
-        session_id, url, expires_at = stripe_api.create_checkout(params, derived_id("checkout_", user_id, key))
-        return Checkout(session_id, url, plan_id, expires_at * 1000)
+        made = stripe_api.create_checkout(params, derived_id("checkout_", user_id, key))
+        session_id, url, expires_at, replayed = made
+        return Checkout(session_id, url, plan_id, expires_at * 1000, replayed)
 
 
 def params_of(plan: Plan, user_id: str, success_url: str, cancel_url: str) -> dict[str, Any]:

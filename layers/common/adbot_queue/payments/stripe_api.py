@@ -73,7 +73,7 @@ def verify(raw: bytes, signature: str | None, valid: Sequence[str]) -> str:
     raise BadSignature("the Stripe-Signature header is not valid for this body, or is too old")
 
 
-def create_checkout(params: dict[str, Any], idempotency_key: str) -> tuple[str, str, int]:
+def create_checkout(params: dict[str, Any], idempotency_key: str) -> tuple[str, str, int, bool]:
     """Create a Checkout session; the same key creates it once.
 
     Args:
@@ -81,7 +81,8 @@ def create_checkout(params: dict[str, Any], idempotency_key: str) -> tuple[str, 
         idempotency_key: what tells a repetition from a second wish.
 
     Returns:
-        The session's id, the address to send the customer to, and when it expires (seconds since 1970).
+        The session's id, the address to send the customer to, when it expires (seconds since 1970), and whether an
+        earlier request with the key had made it.
 
     Raises:
         NotConfigured, Unavailable: as `secrets.read`.
@@ -94,12 +95,15 @@ def create_checkout(params: dict[str, Any], idempotency_key: str) -> tuple[str, 
     try:
         session = client.v1.checkout.sessions.create(params, {"idempotency_key": idempotency_key})  # type: ignore[arg-type]
     except stripe.IdempotencyError as error:
-        raise IdempotencyMismatch("this Idempotency-Key was used with another request") from error
+        raise IdempotencyMismatch(
+            "this Idempotency-Key was used with another request, or the plan has changed since"
+        ) from error
     except stripe.AuthenticationError as error:
         raise NotConfigured("Stripe does not accept the API key in the secret that StripeSecretArn names") from error
     except stripe.StripeError as error:
         raise _failure(error) from error
-    return session.id, session.url or "", session.expires_at
+    headers = session.last_response.headers if session.last_response else {}
+    return session.id, session.url or "", session.expires_at, headers.get("idempotent-replayed") == "true"
 
 
 def _failure(error: StripeError) -> ProviderFailed:

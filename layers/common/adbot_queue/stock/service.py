@@ -89,6 +89,8 @@ class Stock:
         content = content_of(parts)
         base = command.id or content
         names = [derived_id("up_", base, *([str(number)] if number else [])) for number in range(len(parts))]
+        if not parts and command.key:
+            self._refuse_used(derived_id("up_", base))
         before = [
             self._upload(name, of_pool, part, content, command)
             for name, (of_pool, part) in zip(names, parts.items(), strict=True)
@@ -133,6 +135,11 @@ class Stock:
         if rest:
             self._upload(derived_id("up_", upload, "rest"), pool, rest, content, command)
         return published
+
+    def _refuse_used(self, upload: str) -> None:
+        """Refuse a request that has nothing to store under the key of another upload."""
+        if dynamodb.get(self._client, self._table, items.upload_key(upload)):
+            raise IdempotencyMismatch("this Idempotency-Key was used with another upload")
 
     def _stage(self, upload: str, pool: str, count: int, content: str) -> Item | None:
         """Describe an upload before anything of it is stored; return the description that an earlier request left.
