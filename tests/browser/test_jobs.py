@@ -287,6 +287,34 @@ def test_51_a_shift_through_dead_letters_by_keyboard_alone(open_as: Open, api: A
     expect(page.locator("h1")).to_have_text("Dead letters")
 
 
+def test_rows_that_would_move_what_is_read_are_announced_and_shown_on_a_click(
+    open_as: Open, api: Api, tag: str
+) -> None:
+    refused(api, tag, 2)
+    page = open_as("viewer", f"{QUEUE}?state=failed&tag={tag}")
+    rows, button = page.locator("#live tbody tr:visible"), page.locator("#news button")
+    read = page.locator(f"#{rows.first.get_attribute('id')}")
+    read.hover()
+    place = read.bounding_box()
+    for more, count in ((2, 2), (1, 3)):
+        refused(api, tag, more)
+        page.keyboard.press("r")
+        expect(button).to_have_text(f"{count} new", timeout=15_000)
+        expect(rows).to_have_count(2)
+        assert read.bounding_box() == place
+    expect(page.locator("#news")).to_have_role("status")
+    button.click()
+    expect(rows).to_have_count(5)
+    expect(page.locator("#news")).to_be_empty()
+    expect(rows.first.get_by_role("link").first).to_be_focused()
+
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement.blur()")
+    refused(api, tag)
+    page.keyboard.press("r")
+    expect(rows).to_have_count(6, timeout=15_000)  # without a reader the list goes on
+
+
 def test_a_replay_of_many_is_watched_and_stopped(open_as: Open, api: Api, tag: str) -> None:
     letters = refused(api, tag, 3)
     address = "/console/dead-letters?view=letters&queue=messages&" + "&".join(f"id={one}" for one in letters)

@@ -18,7 +18,7 @@ PATH = "/console/static"
 
 PARTS = {
     "console.css": ("tokens.css", "frame.css", "parts.css", "jobs.css", "sell.css", "public.css", "leads.css"),
-    "console.js": ("htmx.min.js", "live.js", "select.js", "upload.js", "keys.js", "chart.js"),
+    "console.js": ("htmx.min.js", "live.js", "news.js", "select.js", "upload.js", "keys.js", "chart.js"),
 }
 """Joined files and their parts, in order."""
 

@@ -2,7 +2,7 @@
 (() => {
 const KEYS = JSON.parse(document.getElementById("help")?.dataset.keys ?? "{}");
 const on = () => { try { return localStorage.getItem("keys") !== "off"; } catch { return true; } };
-const rows = () => [...document.querySelectorAll("#live tbody tr")].filter((row) => row.querySelector("a[href]"));
+const rows = () => [...document.querySelectorAll("#live tbody tr:not([hidden])")].filter((row) => row.querySelector("a[href]"));
 const move = (by) => {
   const all = rows(), at = all.findIndex((row) => row.contains(document.activeElement));
   all[Math.min(all.length - 1, Math.max(0, at < 0 ? 0 : at + by))]?.querySelector("a[href]").focus();

@@ -43,7 +43,7 @@ const answered = (ctx, status) => {
   if (status < 300) ctx.sourceElement?.closest("dialog")?.close();
   if (status < 300 || !ctx.sourceElement?.closest("dialog")) $("#answer").focus({preventScroll: true});
   const undo = $("[data-undo]"); if (undo) setTimeout(() => undo.isConnected && undo.remove(), 10000);
-  if (status < 300) { acted = true; now(); }
+  if (status < 300) { acted = true; document.dispatchEvent(new Event("console:acted")); now(); }
 };
 
 if (interval) {

@@ -1,6 +1,6 @@
 // Selecting rows: shift-click takes a range, a box takes all that are shown, the bar counts them.
 (() => {
-const boxes = () => [...document.querySelectorAll("#live [data-select]")];
+const boxes = () => [...document.querySelectorAll("#live tr:not([hidden]) [data-select]")];
 let last = null;
 const count = () => {
   const chosen = boxes().filter((one) => one.checked).length, bar = document.querySelector("[data-selected]");
