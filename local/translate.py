@@ -158,5 +158,7 @@ def _cover_other_names(resources: Template) -> None:
         properties = resource.get("Properties", {})
         for policy in [properties, *properties.get("Policies", [])] if resource["Type"] in _HAVE_POLICIES else []:
             for statement in policy.get("PolicyDocument", {}).get("Statement", []):
+                if "Action" not in statement:
+                    continue  # conditional: the customer's key alone
                 actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
                 statement["Action"] = [*actions, *(_ALSO[action] for action in actions if action in _ALSO)]

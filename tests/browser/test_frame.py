@@ -71,7 +71,7 @@ def test_06_ten_ticks_are_ten_requests_and_one_invocation_each(open_as: Open, st
 def invocations(stack: Stack, path: str) -> int:
     """How often the console's function answered with a page, by its log."""
     logs = stacks.client(stack, "logs").get_paginator("filter_log_events")
-    pages = logs.paginate(logGroupName="/aws/lambda/adbot-queue/Console")
+    pages = logs.paginate(logGroupName="/aws/lambda/adbot-queue/Operations")
     return sum(f'"path":"{path}"' in event["message"] for page in pages for event in page["events"])
 
 

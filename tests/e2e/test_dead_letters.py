@@ -88,7 +88,8 @@ def let_the_horizon_pass(aws: Aws, stack: Stack, job_id: str) -> bool:
 def test_messages_that_point_to_nothing_are_dropped_at_once(
     aws: Aws, stack: Stack, eventually: Eventually, queue: str
 ) -> None:
-    url, dlq = (stack["outputs"][f"{queue}{kind}Url"] for kind in ("Queue", "DeadLetters"))
+    url = stack["outputs"][f"{queue}QueueUrl"]
+    dlq = stack["outputs"]["FifoDeadLettersUrl" if queue == "Allocation" else "DeadLettersUrl"]
     mark = uuid.uuid4().hex
     nowhere = {
         "Analytics": {"job": mark, "queue": "analytics"},

@@ -15,7 +15,7 @@ Aws = Callable[[str], Any]
 STACK = "adbot-queue"
 HIDDEN = "****"
 """What is shown of a parameter that is not echoed."""
-CHANGED = {"DefaultPool": "parameter-test", "JobsPerSecond": "19", "LogLevel": "WARNING"}
+CHANGED = {"DefaultPool": "parameter-test", "JobsPerSecond": "19", "LogLevel": "DEBUG"}
 
 
 def deploy(aws: Aws, parameters: dict[str, str], eventually: Callable[..., Any]) -> None:

@@ -16,16 +16,10 @@ from adbot_queue.jobs.enqueue.request import MAX_BATCH
 from adbot_queue.jobs.worker import worker as execute
 from local.openapi import all_routes
 from local.settings import ROOT
-from local.translate import load, unroll
+from tests.support.template import RESOURCES, TEMPLATE, conditional_statements, of, rights, statements
 
-TEMPLATE = unroll(load((ROOT / "infra" / "template.yaml").read_text()))
-RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
 REASONS_FOR_ALL_RESOURCES: dict[tuple[str, str], str] = {}
 """(role, action) -> why it cannot name its resource. None needs it so far."""
-
-
-def of(kind: str) -> dict[str, Any]:
-    return {name: resource["Properties"] for name, resource in RESOURCES.items() if resource["Type"] == kind}
 
 
 FUNCTIONS = of("AWS::Serverless::Function")
@@ -44,19 +38,14 @@ CONSOLE = (
 )
 """What reaches the console's function, which matches its pages itself: tests/unit/console/test_routes.py."""
 
-DEAD_LETTERS = {name for name in QUEUES if name.endswith("DeadLetters")}
+DEAD_LETTERS = {"DeadLetters", "FifoDeadLetters"}
+OWN = str({"Fn::Sub": "AdBotQueue/${AWS::StackName}"})
+SINKS = DEAD_LETTERS | {"GivenUpBatches"}
+"""Queues that no mapping reads."""
 
 
 def get_att(name: str, attribute: str = "Arn") -> dict[str, list[str]]:
     return {"Fn::GetAtt": [name, attribute]}
-
-
-def statements() -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, role in of("AWS::IAM::Role").items():
-        for policy in role["Policies"]:
-            yield from ((name, statement) for statement in policy["PolicyDocument"]["Statement"])
-    for name, policy in of("AWS::IAM::Policy").items():
-        yield from ((name, statement) for statement in policy["PolicyDocument"]["Statement"])
 
 
 def number(value: Any) -> int:
@@ -98,7 +87,7 @@ def routes() -> dict[str, tuple[str, bool]]:
     return found
 
 
-@pytest.mark.parametrize("queue", sorted(QUEUES.keys() - DEAD_LETTERS))
+@pytest.mark.parametrize("queue", sorted(QUEUES.keys() - SINKS))
 def test_every_queue_has_a_dead_letter_queue_of_its_own_kind(queue: str) -> None:
     target = QUEUES[queue]["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0]
 
@@ -107,8 +96,8 @@ def test_every_queue_has_a_dead_letter_queue_of_its_own_kind(queue: str) -> None
     assert QUEUES[target]["MessageRetentionPeriod"] >= QUEUES[queue]["MessageRetentionPeriod"]
 
 
-@pytest.mark.parametrize("queue", sorted(DEAD_LETTERS))
-def test_every_dead_letter_queue_has_an_alarm_on_its_depth(queue: str) -> None:
+@pytest.mark.parametrize("queue", sorted(SINKS))
+def test_every_queue_that_no_mapping_reads_has_an_alarm_on_its_depth(queue: str) -> None:
     watched = [
         alarm
         for alarm in ALARMS.values()
@@ -193,25 +182,9 @@ def test_no_stream_consumer_loses_a_record_silently(function: str) -> None:
     ]
 
     assert stream["MaximumRetryAttempts"] > 0
-    assert stream["DestinationConfig"]["OnFailure"]["Destination"]["Fn::GetAtt"][0] in DEAD_LETTERS
+    assert stream["DestinationConfig"]["OnFailure"]["Destination"] == get_att("GivenUpBatches")
     assert stream["StartingPosition"] == "TRIM_HORIZON"
     assert len(behind) == 1
-
-
-def rights(*roles: str) -> set[tuple[str, str]]:
-    """(action, resource) of roles, whichever policy allows it."""
-    policies = [RESOURCES[role]["Properties"]["Policies"][0]["PolicyDocument"] for role in roles]
-    policies += [
-        policy["PolicyDocument"]
-        for policy in of("AWS::IAM::Policy").values()
-        if any(ref == {"Ref": role} for ref in policy["Roles"] for role in roles)
-    ]
-    return {
-        (action, json.dumps(resource))
-        for policy in policies
-        for statement in policy["Statement"]
-        for action, resource in itertools.product(statement["Action"], statement["Resource"])
-    }
 
 
 def test_the_sweeper_may_do_for_given_up_batches_what_the_functions_of_the_streams_may() -> None:
@@ -219,11 +192,11 @@ def test_the_sweeper_may_do_for_given_up_batches_what_the_functions_of_the_strea
         (action, resource)
         for action, resource in rights("TallyRole", "TallyJobsRole")
         if not action.startswith("logs:") and action not in {"dynamodb:DescribeStream", "dynamodb:ListStreams"}
-    } - {("sqs:SendMessage", json.dumps(get_att("TallyDeadLetters")))}
+    } - {("sqs:SendMessage", json.dumps(get_att("GivenUpBatches")))}
 
     assert needed <= rights("SweepRole")
-    assert ("sqs:ReceiveMessage", json.dumps(get_att("TallyDeadLetters"))) in rights("SweepRole")
-    assert FUNCTIONS["SweepFunction"]["Environment"]["Variables"]["GIVEN_UP_BATCHES_URL"] == {"Ref": "TallyDeadLetters"}
+    assert ("sqs:ReceiveMessage", json.dumps(get_att("GivenUpBatches"))) in rights("SweepRole")
+    assert FUNCTIONS["SweepFunction"]["Environment"]["Variables"]["GIVEN_UP_BATCHES_URL"] == {"Ref": "GivenUpBatches"}
 
 
 @pytest.mark.parametrize("function", sorted(streams()))
@@ -261,26 +234,54 @@ def test_only_functions_that_may_change_event_source_mappings_know_them() -> Non
         assert set(json.loads(environment["EVENT_SOURCE_MAPPINGS"]["Fn::Sub"]).values()) == set(workers)
 
 
+def log_group(function: str) -> str:
+    return str(FUNCTIONS[function]["LoggingConfig"]["LogGroup"]["Ref"])
+
+
 @pytest.mark.parametrize("function", sorted(FUNCTIONS))
-def test_every_function_writes_to_a_log_group_of_its_own_that_forgets(function: str) -> None:
-    group = FUNCTIONS[function]["LoggingConfig"]["LogGroup"]["Ref"]
+def test_every_function_writes_to_the_log_group_of_its_capability_alone(function: str) -> None:
     role = FUNCTIONS[function]["Role"]["Fn::GetAtt"][0]
     may_log_to = [
-        statement["Resource"]
-        for name, statement in statements()
-        if name == role and statement["Action"][0].startswith("logs:")
+        statement["Resource"] for name, statement in statements() if name == role and "logs:" in statement["Action"][0]
     ]
 
-    assert RESOURCES[group]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
-    assert may_log_to == [[get_att(group)]]
-    assert sum(other["LoggingConfig"]["LogGroup"]["Ref"] == group for other in FUNCTIONS.values()) == 1
+    assert may_log_to == [[get_att(log_group(function))]]
 
 
-@pytest.mark.parametrize("function", sorted(FUNCTIONS))
-def test_every_function_is_watched(function: str) -> None:
-    dimensions = [{"Name": "FunctionName", "Value": {"Ref": function}}]
+def test_every_log_group_forgets_and_is_encrypted_with_the_customers_key() -> None:
+    for group in of("AWS::Logs::LogGroup").values():
+        assert group["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+        assert group["KmsKeyId"] == {"Fn::If": ["HasKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
 
-    assert [a for a in ALARMS.values() if a["MetricName"] == "Errors" and a["Dimensions"] == dimensions]
+
+def test_every_failed_run_of_every_function_is_counted_by_a_filter_and_rings() -> None:
+    """Lambda writes platform.report as JSON only to logs of that format, at this level for every run."""
+    filters = {one["LogGroupName"]["Ref"]: one for one in of("AWS::Logs::MetricFilter").values()}
+    lines = TEMPLATE["Globals"]["Function"]["LoggingConfig"]
+
+    assert (lines["LogFormat"], lines["SystemLogLevel"]) == ("JSON", "INFO")
+    assert filters.keys() == {log_group(function) for function in FUNCTIONS}
+    for one in filters.values():
+        assert one["FilterPattern"] == '{ ($.type = "platform.report") && ($.record.status != "success") }'
+        (counted,) = one["MetricTransformations"]
+        alarm = ALARMS["FunctionErrors"]
+        assert (counted["MetricNamespace"], counted["MetricName"]) == (alarm["Namespace"], alarm["MetricName"])
+        assert (alarm["Statistic"], alarm["Threshold"], counted["MetricValue"]) == ("Sum", 0, "1")
+        assert "Dimensions" not in alarm
+
+
+def test_what_money_hangs_on_is_watched_without_a_log() -> None:
+    watched = {a["Dimensions"][0]["Value"]["Ref"] for a in ALARMS.values() if a["MetricName"] == "Errors"}
+
+    assert watched == {f"{name}Function" for name in ("Webhook", "SettlePayments", "Allocate", "MoneyWorker")}
+
+
+def test_metrics_of_two_stacks_are_kept_apart() -> None:
+    namespace = {"Fn::Sub": "AdBotQueue/${AWS::StackName}"}
+    variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+
+    assert variables["POWERTOOLS_METRICS_NAMESPACE"] == namespace
+    assert [a for a in ALARMS.values() if "AdBotQueue" in str(a["Namespace"]) and a["Namespace"] != namespace] == []
 
 
 def test_throttling_is_watched_for_all_functions_at_once() -> None:
@@ -308,7 +309,7 @@ def test_every_alarm_leads_to_the_page_of_the_console_that_shows_its_cause() -> 
 def runbook_row(alarm: str) -> str:
     rows = re.findall(r"(?m)^\| .+", (ROOT / "docs" / "runbook.md").read_text())
     names = [f"`{alarm.removesuffix('Alarm')}`"]
-    names += [f"`…{word}`" for word in ("DeadLettersWaiting", "Errors", "Silent") if alarm.endswith(word)]
+    names += [f"`…{word}`" for word in ("Errors", "Silent") if alarm.endswith(word)]
     (first, *_) = [row for name in names for row in rows if name in row.partition(" | ")[0]]
     return first
 
@@ -360,14 +361,14 @@ def test_every_alarm_tells_the_one_topic() -> None:
 
 
 def test_api_failures_age_drift_parked_bots_and_a_stream_that_lags_are_alarmed() -> None:
-    watched = {(alarm["Namespace"], alarm["MetricName"]) for alarm in ALARMS.values()}
+    watched = {(str(alarm["Namespace"]), alarm["MetricName"]) for alarm in ALARMS.values()}
 
     assert watched >= {
         ("AWS/ApiGateway", "5xx"),
-        ("AdBotQueue", "OldestQueuedAge"),
-        ("AdBotQueue", "ParkedBots"),
-        ("AdBotQueue", "Drift"),
-        ("AdBotQueue", "RefundOrPayoutFailed"),
+        (OWN, "OldestQueuedAge"),
+        (OWN, "ParkedBots"),
+        (OWN, "Drift"),
+        (OWN, "RefundOrPayoutFailed"),
         ("AWS/Lambda", "IteratorAge"),
     }
 
@@ -407,34 +408,26 @@ def test_a_providers_credentials_are_read_only_where_it_is_spoken_to() -> None:
     readers: dict[str, set[str]] = {}
     for name, statement in statements():
         if "secretsmanager:GetSecretValue" in statement["Action"]:
-            roles = RESOURCES[name]["Properties"].get("Roles", [{"Ref": name}])
             for resource in statement["Resource"]:
-                if "Fn::If" not in resource:
-                    continue  # a secret of the installation's own
-                readers.setdefault(resource["Fn::If"][0], set()).update(role["Ref"] for role in roles)
+                if "Fn::If" in resource:  # others are secrets of the installation's own
+                    readers.setdefault(resource["Fn::If"][0], set()).add(name)
 
-    assert (
-        readers.items()
-        >= {
-            "OwnsStripeSecret": {"WebhookRole", "CheckoutRole", "ConsoleRole", "MoneyWorkerRole"},
-            "OwnsSendGridSecret": {"EmailWorkerRole", "DeliveryRole"},
-            "OwnsSegmentSecret": {"AnalyticsWorkerRole"},
-            "OwnsTwilioSecret": {
-                *("CodesWorkerRole", "MessagesWorkerRole", "DeliveryRole", "OutreachRole", "InboundRole"),
-                "ConsoleRole",
-            },
-            "OwnsSolanaSecret": {"MoneyWorkerRole"},
-        }.items()
-    )
+    assert readers == {
+        "OwnsStripeSecret": {"WebhookRole", "CheckoutRole", "ConsoleRole", "MoneyWorkerRole"},
+        "OwnsSendGridSecret": {"EmailWorkerRole", "DeliveryRole"},
+        "OwnsSegmentSecret": {"AnalyticsWorkerRole"},
+        "OwnsTwilioSecret": {
+            *("CodesWorkerRole", "MessagesWorkerRole", "DeliveryRole", "OutreachRole", "InboundRole"),
+            "ConsoleRole",
+        },
+        "OwnsSolanaSecret": {"MoneyWorkerRole"},
+        "OwnsWebPushSecret": {"MessagesWorkerRole", "DeliveryRole"},
+        "OwnsWebhookSecret": {"WebhooksWorkerRole", "HttpWorkerRole"},
+    }
 
 
 def test_who_takes_jobs_learns_whether_a_provider_has_credentials_without_reading_them() -> None:
-    askers = {
-        role["Ref"]
-        for name, statement in statements()
-        if "secretsmanager:DescribeSecret" in statement["Action"]
-        for role in RESOURCES[name]["Properties"].get("Roles", [{"Ref": name}])
-    }
+    askers = {name for name, statement in statements() if "secretsmanager:DescribeSecret" in statement["Action"]}
 
     assert askers == {"JobsRole", "SchedulesRole", "ConsoleRole", "OtpRole"}
 
@@ -459,32 +452,19 @@ def test_schedules_of_people_exist_in_no_service_of_aws() -> None:
 
 
 def test_only_the_workers_that_sign_requests_read_the_signing_secret() -> None:
-    readers = [
-        RESOURCES[name]["Properties"].get("Roles", [{"Ref": name}])
-        for name, statement in statements()
-        if "WebhookSecret" in str(statement["Resource"])
-    ]
+    readers = {name for name, statement in statements() if "WebhookSecret" in str(statement["Resource"])}
 
-    assert readers == [[{"Ref": "WebhooksWorkerRole"}, {"Ref": "HttpWorkerRole"}]]
+    assert readers == {"WebhooksWorkerRole", "HttpWorkerRole"}
 
 
 def test_only_who_draws_codes_and_who_compares_them_reads_the_pepper() -> None:
-    readers = [
-        RESOURCES[name]["Properties"].get("Roles", [{"Ref": name}])
-        for name, statement in statements()
-        if "OtpSecret" in str(statement["Resource"])
-    ]
+    readers = {name for name, statement in statements() if "OtpSecret" in str(statement["Resource"])}
 
-    assert readers == [[{"Ref": "OtpRole"}, {"Ref": "CodesWorkerRole"}]]
+    assert readers == {"OtpRole", "CodesWorkerRole"}
 
 
 def test_what_addresses_are_hashed_with_is_read_where_messages_are_sent_and_reported() -> None:
-    readers = {
-        role["Ref"]
-        for name, statement in statements()
-        if "AddressKey" in str(statement["Resource"])
-        for role in RESOURCES[name]["Properties"].get("Roles", [{"Ref": name}])
-    }
+    readers = {name for name, statement in statements() if "AddressKey" in str(statement["Resource"])}
 
     messages = {"EmailWorkerRole", "MessagesWorkerRole", "DeliveryRole"}
     assert readers == messages | {"LeadsRole", "LeadQueueRole", "OutreachRole", "InboundRole", "ConsoleRole"}
@@ -497,14 +477,15 @@ def test_what_leads_refer_to_is_deleted_by_no_function_that_works_leads() -> Non
 
 
 def test_keys_are_only_spoken_of_when_there_is_one() -> None:
-    speaking = {
-        name for name, statement in statements() if any(action.startswith("kms:") for action in statement["Action"])
-    }
+    speaking = [
+        (role, condition, statement["Resource"])
+        for role, condition, statement in conditional_statements()
+        if any(action.startswith("kms:") for action in statement["Action"])
+    ]
+    roles = sorted(function["Role"]["Fn::GetAtt"][0] for function in FUNCTIONS.values())
 
-    assert speaking == {"KeyAccess"}
-    assert RESOURCES["KeyAccess"]["Condition"] == "HasKey"
-    roles = [role["Ref"] for role in RESOURCES["KeyAccess"]["Properties"]["Roles"]]
-    assert sorted(roles) == sorted(function["Role"]["Fn::GetAtt"][0] for function in FUNCTIONS.values())
+    assert sorted(role for role, _, _ in speaking) == roles
+    assert {(condition, json.dumps(key)) for _, condition, key in speaking} == {("HasKey", '[{"Ref": "KmsKeyArn"}]')}
 
 
 @pytest.mark.parametrize("table", sorted(TABLES))
@@ -537,8 +518,8 @@ def test_reports_are_written_by_one_role_and_deleted_by_none() -> None:
     }
 
     assert allowed == {
-        ("MakeReports", "s3:PutObject"),
-        ("MakeReports", "s3:GetObject"),
+        ("MaintenanceWorkerRole", "s3:PutObject"),
+        ("MaintenanceWorkerRole", "s3:GetObject"),
         ("InsightsRole", "s3:GetObject"),
     }
 
@@ -548,7 +529,7 @@ def test_the_cleanup_may_delete_no_orders_payments_or_ledger_entries() -> None:
         str(statement["Resource"])
         for name, statement in statements()
         if {"dynamodb:DeleteItem", "dynamodb:BatchWriteItem"} & set(statement["Action"])
-        and "MaintenanceWorkerRole" in str(RESOURCES[name]["Properties"].get("Roles", name))
+        and name == "MaintenanceWorkerRole"
     ]
 
     assert deleting
@@ -613,7 +594,7 @@ def test_no_client_lets_people_write_what_the_system_says_about_them() -> None:
 def test_no_function_puts_people_into_groups_but_the_worker_of_accounts() -> None:
     roles = {name for name, statement in statements() if "cognito-idp:AdminAddUserToGroup" in statement["Action"]}
 
-    assert roles == {"MakeUsers"}
+    assert roles == {"AccountsWorkerRole"}
 
 
 def test_machines_have_a_secret_and_scopes_that_exist_and_no_way_in_for_people() -> None:

@@ -6,53 +6,50 @@ import json
 from typing import Any
 
 from adbot_queue.providers import registry
-from tests.unit.test_template import FUNCTIONS, RESOURCES, TEMPLATE, get_att, of, statements
+from tests.support.template import RESOURCES, TEMPLATE, conditional_statements
+from tests.unit.test_template import FUNCTIONS, get_att
 
-POLICIES = of("AWS::IAM::Policy")
 
-
-def allowing(prefix: str) -> dict[str, dict[str, Any]]:
-    """Role or policy -> the statement that allows an action that begins so."""
+def allowing(prefix: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Role -> the statement that allows an action that begins so, with its condition."""
     return {
-        name: statement
-        for name, statement in statements()
+        role: (condition, statement)
+        for role, condition, statement in conditional_statements()
         if any(action.startswith(prefix) for action in statement["Action"])
     }
-
-
-def roles(policy: str) -> list[str]:
-    return [role["Ref"] for role in POLICIES[policy]["Roles"]]
 
 
 def test_only_the_workers_of_texts_ask_a_model_and_that_is_the_one_of_the_parameter() -> None:
     found = allowing("bedrock:")
 
-    assert found.keys() == {"AiModel"}
-    assert roles("AiModel") == ["AiContentWorkerRole", "AiSeoWorkerRole"]
-    assert RESOURCES["AiModel"]["Condition"] == "HasModel"
-    assert found["AiModel"]["Action"] == ["bedrock:InvokeModel"]
-    (model, profile) = (resource["Fn::If"] for resource in found["AiModel"]["Resource"])
-    assert all(one["Fn::Sub"].endswith("::foundation-model/${BedrockModelId}") for one in model[1:])
-    assert profile[1]["Fn::Sub"].endswith(":inference-profile/${BedrockProfile}${BedrockModelId}")
-    assert profile[2] == {"Ref": "AWS::NoValue"}
+    assert found.keys() == {"AiContentWorkerRole", "AiSeoWorkerRole"}
+    for condition, statement in found.values():
+        assert (condition, statement["Action"]) == ("HasModel", ["bedrock:InvokeModel"])
+        (model, profile) = (resource["Fn::If"] for resource in statement["Resource"])
+        assert all(one["Fn::Sub"].endswith("::foundation-model/${BedrockModelId}") for one in model[1:])
+        assert profile[1]["Fn::Sub"].endswith(":inference-profile/${BedrockProfile}${BedrockModelId}")
+        assert profile[2] == {"Ref": "AWS::NoValue"}
 
 
 def test_plugins_are_called_by_one_worker_and_are_those_of_the_parameter() -> None:
-    statement = allowing("lambda:InvokeFunction")["CallPlugins"]
+    found = {
+        role: (condition, statement["Action"])
+        for role, condition, statement in conditional_statements()
+        if "PluginFunctionArns" in json.dumps(statement)
+    }
 
-    assert statement["Resource"] == {"Ref": "PluginFunctionArns"}
-    assert roles("CallPlugins") == ["PluginWorkerRole"]
-    assert RESOURCES["CallPlugins"]["Condition"] == "HasPlugins"
+    assert found == {"PluginWorkerRole": ("HasPlugins", ["lambda:InvokeFunction"])}
+    assert allowing("lambda:InvokeFunction")["PluginWorkerRole"][1]["Resource"] == {"Ref": "PluginFunctionArns"}
 
 
 def test_users_are_made_by_one_worker_in_one_pool_and_never_deleted_or_signed_in() -> None:
-    found = allowing("cognito-idp:Admin")
+    found = {role: statement for role, (_, statement) in allowing("cognito-idp:Admin").items()}
+    maker = found["AccountsWorkerRole"]
 
-    assert found.keys() == {"MakeUsers", "ConsoleRole"}
+    assert found.keys() == {"AccountsWorkerRole", "ConsoleRole"}
     assert set(found["ConsoleRole"]["Action"]) == {"cognito-idp:AdminGetUser", "cognito-idp:AdminListGroupsForUser"}
-    assert roles("MakeUsers") == ["AccountsWorkerRole"]
-    assert found["MakeUsers"]["Resource"] == [get_att("UserPool")]
-    assert {action.removeprefix("cognito-idp:Admin") for action in found["MakeUsers"]["Action"]} == {
+    assert maker["Resource"] == [get_att("UserPool")]
+    assert {action.removeprefix("cognito-idp:Admin") for action in maker["Action"]} == {
         "CreateUser",
         "GetUser",
         "AddUserToGroup",

@@ -24,7 +24,7 @@ FUNCTIONS = {name: item for name, item in RESOURCES.items() if item["Type"] == "
 
 MAX_ENVIRONMENT = 3850
 """Bytes of a function's environment as JSON, at the longest names. AWS refuses a deployment above 4,096."""
-MAX_RESOURCES = 400
+MAX_RESOURCES = 270
 """AWS refuses a stack of more than 500."""
 
 ACCOUNT = "123456789012"
@@ -73,7 +73,7 @@ GIVEN = {
     "DefaultPool": "p" * 32,
     "JobsPerSecond": "100000",
     "JobsBurst": "1000000",
-    "LogLevel": "WARNING",
+    "LogLevel": "DEBUG",
 }
 
 

@@ -18,11 +18,9 @@ from adbot_queue.core import aws, consume
 from adbot_queue.core.errors import TargetGone
 from adbot_queue.payments.service import PaymentService
 from adbot_queue.testing.in_process_aws import REGION
-from local.settings import ROOT
-from local.translate import load, unroll
 from tests.builders.world import AwsHarness, FakeContext, empty, world
+from tests.support.template import RESOURCES, statements
 
-RESOURCES = unroll(load((ROOT / "infra" / "template.yaml").read_text()))["Resources"]
 MAX_RECEIVES = 5
 VISIBILITY_S = 360
 
@@ -313,9 +311,8 @@ def test_a_consumer_may_change_the_visibility_of_its_own_queues_alone(name: str)
     role = function["Role"]["Fn::GetAtt"][0]
     allowed = [
         resource
-        for policy in RESOURCES[role]["Properties"]["Policies"]
-        for statement in policy["PolicyDocument"]["Statement"]
-        if "sqs:ChangeMessageVisibility" in statement["Action"]
+        for name, statement in statements()
+        if name == role and "sqs:ChangeMessageVisibility" in statement["Action"]
         for resource in statement["Resource"]
     ]
 
@@ -330,6 +327,4 @@ def test_a_failed_message_and_a_dead_one_ring_an_alarm() -> None:
     }
 
     assert any(name == "MessagesFailed" and "adbot-queue" in where for name, where in metrics)
-    assert any(
-        name == "ApproximateNumberOfMessagesVisible" and "AllocationDeadLetters" in where for name, where in metrics
-    )
+    assert any(name == "ApproximateNumberOfMessagesVisible" and "FifoDeadLetters" in where for name, where in metrics)
