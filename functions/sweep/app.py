@@ -17,7 +17,7 @@ from adbot_queue.core.clock import system_clock
 from adbot_queue.core.settings import settings, variable
 from adbot_queue.core.telemetry import gauge
 from adbot_queue.operations import admin_digest as notices
-from adbot_queue.payments import service as payments_service
+from adbot_queue.payments import overdue
 from adbot_queue.queues import counters
 from adbot_queue.stock import uploads
 
@@ -48,14 +48,18 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
     """The schedule's tick. Whatever fails here fails the run, is alarmed, and comes again."""
     if not events.is_tick(event):
         return events.ignored(event, events.TICKS)
-    payments, time_left = payments_service.from_env(), context.get_remaining_time_in_millis
+    payments, time_left = overdue.from_env(), context.get_remaining_time_in_millis
     try:
         gauge("OldestUnsettledEvent", payments.oldest_unsettled_s(), MetricUnit.Seconds)
-        overdue = payments.resend(time_left)
-        gauge("UnsettledEvents", overdue)
+        unsettled = payments.resend(time_left)
+        gauge("UnsettledEvents", unsettled)
         payments.review_unmatched(time_left)
         _measure()
         abandoned = uploads.from_env().finish_abandoned()
-        return {"unsettled": overdue, "uploads_abandoned": abandoned, "stream_batches": _given_up().process(time_left)}
+        return {
+            "unsettled": unsettled,
+            "uploads_abandoned": abandoned,
+            "stream_batches": _given_up().process(time_left),
+        }
     finally:
         telemetry.flush()

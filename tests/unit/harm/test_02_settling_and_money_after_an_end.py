@@ -15,6 +15,7 @@ from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import AdbotStatus, Order, OrderStatus
 from adbot_queue.core import telemetry
 from adbot_queue.core.clock import system_clock
+from adbot_queue.payments import overdue
 from adbot_queue.payments import service as payments
 from adbot_queue.payments.decisions import apply
 from adbot_queue.payments.model import Payment, order_id_of
@@ -313,9 +314,9 @@ def test_in_any_order_exactly_the_money_paid_after_the_end_is_looked_at(
 
 def sweep(shop: AwsHarness, monkeypatch: pytest.MonkeyPatch, hours: float) -> None:
     """The sweeper's tick, that many hours from now."""
-    door = payments.from_env()
     with monkeypatch.context() as patched:
-        patched.setattr(door, "_now", lambda: system_clock() + int(hours * 3_600_000))
+        for door in (payments.from_env(), overdue.from_env()):
+            patched.setattr(door, "_now", lambda: system_clock() + int(hours * 3_600_000))
         shop.app("sweep").handler({"source": "aws.scheduler"}, FakeContext())
 
 

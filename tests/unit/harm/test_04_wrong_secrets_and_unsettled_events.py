@@ -11,6 +11,7 @@ import pytest
 
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.clock import system_clock
+from adbot_queue.payments import overdue
 from adbot_queue.payments import service as payments
 from local.settings import ROOT
 from local.translate import load, unroll
@@ -99,9 +100,9 @@ def runbook() -> str:
 
 def sweep_at(shop: AwsHarness, monkeypatch: pytest.MonkeyPatch, minutes: float) -> None:
     """The sweeper's tick, that many minutes from now."""
-    door = payments.from_env()
     with monkeypatch.context() as patched:
-        patched.setattr(door, "_now", lambda: system_clock() + int(minutes * 60_000))
+        for door in (payments.from_env(), overdue.from_env()):
+            patched.setattr(door, "_now", lambda: system_clock() + int(minutes * 60_000))
         shop.app("sweep").handler({"source": "aws.scheduler"}, FakeContext())
 
 

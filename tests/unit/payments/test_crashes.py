@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from adbot_queue.core import aws
+from adbot_queue.payments import overdue
 from adbot_queue.payments import service as payments
 from tests.builders.crash import Killed, crash_after, every_call
 from tests.builders.payments import Event, Purchase, audit, consume, deliver, failing, happen, snapshot
@@ -77,7 +78,7 @@ def test_killed_after_any_call_of_settling_in_the_request_the_sweeper_ends_it(sh
         with failing(aws.sqs(), "SendMessage"), crash_after(call), suppress(Killed):
             deliver(shop, buys.checkout())
         door = payments.from_env()
-        for key, _ in door._store.unsettled(door._now() + 1, 10):
+        for key, _ in overdue.from_env()._store.unsettled(door._now() + 1, 10):
             door.settle(key)
         assert state(shop) == wanted, f"after call {call}"
 
@@ -133,14 +134,14 @@ def test_an_event_that_changes_nothing_settled_twice_at_once_is_settled_once(
     nothing = Purchase().checkout(mode="setup")
     deliver(shop, nothing)
     door = payments.from_env()
-    commit, others = door._commit, iter([True])
+    commit, others = door.commit, iter([True])
 
     def interrupted(fill: Any) -> None:
         if next(others, None):
             door.settle(f"EVENT#stripe#{nothing['id']}")
         commit(fill)
 
-    monkeypatch.setattr(door, "_commit", interrupted)
+    monkeypatch.setattr(door, "commit", interrupted)
     with crash_after(None) as calls:
         door.settle(f"EVENT#stripe#{nothing['id']}")
     assert calls.names.count("TransactWriteItems") == 2  # the second is refused and finds it settled

@@ -9,6 +9,7 @@ import pytest
 
 from adbot_queue.adbots.model import CreationSource, ExecutionMode, Order, OrderStatus
 from adbot_queue.core import aws, clock, telemetry
+from adbot_queue.payments import overdue
 from adbot_queue.payments import service as payments
 from tests.builders.payments import Purchase, audit, consume, deliver, failing
 from tests.builders.world import ADMIN, AwsHarness, FakeContext
@@ -26,7 +27,8 @@ BEGINNING = clock.system_clock() // HOUR * HOUR + 6 * MINUTE
 
 def at(monkeypatch: pytest.MonkeyPatch, later: int) -> None:
     """The time, that many milliseconds after the beginning of an hour."""
-    monkeypatch.setattr(payments.from_env(), "_now", lambda: BEGINNING + later)
+    for door in (payments.from_env(), overdue.from_env()):
+        monkeypatch.setattr(door, "_now", lambda: BEGINNING + later)
 
 
 def left_behind(shop: AwsHarness, *names: str) -> None:
@@ -103,7 +105,7 @@ def test_more_events_than_a_page_are_all_found(shop: AwsHarness, monkeypatch: py
     at(monkeypatch, 2 * MINUTE)
     query = aws.dynamodb().query
     monkeypatch.setattr(aws.dynamodb(), "query", lambda **request: query(**request | {"Limit": 2}))
-    store = payments.from_env()._store
+    store = overdue.from_env()._store
     assert len(store.unsettled(payments.from_env()._now(), 1000)) == 5
 
 

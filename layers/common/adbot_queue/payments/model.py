@@ -192,35 +192,6 @@ class Fact:
         return self.facts.ended or bool(self.facts.refunded) or bool(self.facts.disputes)
 
 
-@dataclass(frozen=True, slots=True)
-class Setback:
-    """Money that was sent on and returned days later: the customer, or the payee, does not have it.
-
-    What it was for is not undone here (a refund that failed may have cancelled a bot): an operator decides.
-
-    Attributes:
-        kind: `refund` or `payout`.
-        id: the provider's id of it.
-        job: the job that sent it; None: it was sent at the provider.
-        facts: amount, currency, reason, and payment or account.
-    """
-
-    kind: str
-    id: str
-    job: str | None
-    facts: Mapping[str, str | int]
-
-    @property
-    def action(self) -> str:
-        """How the ledger calls it."""
-        return f"payment.{self.kind}_failed"
-
-    @property
-    def target(self) -> str:
-        """What the ledger's entry is about."""
-        return f"job:{self.job}" if self.job else f"{self.kind}:{self.id}"
-
-
 def order_id_of(key: str) -> str:
     """The id of the one order of a payment."""
     return derived_id("ord_", key)

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 from adbot_queue.adbots import service as adbots_service
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.core import aws, queues, telemetry
-from adbot_queue.core.clock import Clock, iso, system_clock
+from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.errors import BadSignature, Malformed, Unavailable
 from adbot_queue.core.events import is_text
-from adbot_queue.core.instants import instant
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
-from adbot_queue.payments import customers, envelope, stripe_api, stripe_events
+from adbot_queue.payments import customers, envelope, rejections, stripe_api, stripe_events
 from adbot_queue.payments.customers import Customers
 from adbot_queue.payments.envelope import Source
-from adbot_queue.payments.settling import RESERVE_MS, Settling
+from adbot_queue.payments.settling import Settling
 from adbot_queue.payments.store import PaymentStore
 
 if TYPE_CHECKING:
@@ -33,13 +32,6 @@ BAD_SIGNATURES = "BadSignatures"
 """1 for a bad signature, 0 for a good one: its minimum is 1 while not one is good, which is a wrong secret."""
 _SIGNED = re.compile(r"\bt=\d+.*\bv1=")
 """The form of a signature; other callers than Stripe have as a rule none."""
-
-OVERDUE_MS = 60_000
-"""Age at which an event counts as left behind: the queue settles within seconds."""
-SWEEP_MS = 5 * 60_000
-HOUR_MS = 60 * 60_000
-MAX_OVERDUE = 1000
-"""Events that one sweep looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +47,7 @@ class Receipt:
 
 
 class PaymentService(Settling):
-    """The door of the capability: `receive` for the webhook, `settle` for the consumer, `resend` for the sweeper."""
+    """The door of the capability: `receive` for the webhook, `settle` for the consumer."""
 
     def __init__(
         self,
@@ -99,13 +91,13 @@ class PaymentService(Settling):
         if why := envelope.rejection(event, source=source, livemode=stripe_api.livemode(), now=self._now()):
             telemetry.count("EventsRejected")
             logger.warning("event rejected", event_id=event_id, type=event_type, why=why)
-            self._store.reject(event_id, event_type, why, self._now())
+            rejections.record(self._store, event_id, event_type, why, self._now())
             return Receipt(event_id, "rejected")
         handled = stripe_events.is_handled(event_type)
         received, new = self._store.record(event_id, event_type, payload, self._now(), ignored=not handled)
         telemetry.count("EventsReceived", new)
         if received.unsettled:
-            self._dispatch(received.key)
+            self.dispatch(received.key)
             return Receipt(event_id, "new" if new else "repeated")
         return Receipt(event_id, "ignored" if new else "settled")
 
@@ -128,7 +120,7 @@ class PaymentService(Settling):
             telemetry.gauge(BAD_SIGNATURES, 1)
         raise BadSignature("the Stripe-Signature header is not valid for this body, or is too old")
 
-    def _dispatch(self, key: str) -> None:
+    def dispatch(self, key: str) -> None:
         """Give an event to the consumer; settle it here and now when the queue does not take it."""
         try:
             queues.send(self._sqs, self._queue_url, {"event": key})
@@ -140,39 +132,6 @@ class PaymentService(Settling):
             except Exception as error:  # whatever it is: the event is safe, and the provider comes again
                 logger.exception("settling directly failed", event=key)
                 raise Unavailable("the event is recorded but not settled; send it again") from error
-
-    def resend(self, time_left: Callable[[], int]) -> int:
-        """Hand over again what was recorded and should have been settled by now, oldest first.
-
-        What fails for more than an hour is handed over once an hour: each time may end as one more dead letter.
-
-        Args:
-            time_left: milliseconds until the caller must be done.
-
-        Returns:
-            How many overdue events there are, counted up to `MAX_OVERDUE`. One that fails does not stop the others.
-        """
-        now = self._now()
-        overdue = self._store.unsettled(now - OVERDUE_MS, MAX_OVERDUE)
-        hourly = now % HOUR_MS < SWEEP_MS
-        for key, received_at in overdue:
-            if time_left() < RESERVE_MS:
-                break
-            if hourly or received_at > iso(now - HOUR_MS):
-                self._try_dispatch(key)
-        return len(overdue)
-
-    def _try_dispatch(self, key: str) -> None:
-        try:
-            self._dispatch(key)
-        except Unavailable:
-            logger.warning("event stays unsettled", event=key)
-
-    def oldest_unsettled_s(self) -> int:
-        """Age in seconds of the oldest event that is not settled, 0 if there is none. One Query."""
-        now = self._now()
-        oldest = self._store.unsettled(now, 1)
-        return max(0, now - instant(oldest[0][1])) // 1000 if oldest else 0
 
 
 def _event(payload: str) -> dict[str, Any]:

@@ -20,23 +20,20 @@ from adbot_queue.core.instants import instant
 from adbot_queue.core.telemetry import logger
 from adbot_queue.core.text import LOST
 from adbot_queue.ledger import SYSTEM, Actor, LedgerEntry
-from adbot_queue.payments import checks, decisions, stripe_events
+from adbot_queue.payments import checks, decisions, setbacks, stripe_events
 from adbot_queue.payments.customers import Customers
 from adbot_queue.payments.decisions import BotAction, Decision
-from adbot_queue.payments.model import Fact, Judgement, Payment, Setback, order_id_of
+from adbot_queue.payments.model import Fact, Judgement, Payment, order_id_of
 from adbot_queue.payments.movements import movements
 from adbot_queue.payments.plans import Plans
+from adbot_queue.payments.setbacks import Setback
 from adbot_queue.payments.store import Gathered, PaymentStore, Received
 from adbot_queue.payments.wishes import wish_of
 
 PROVIDER = "stripe"
-GRACE_MS = 24 * 60 * 60_000
-"""How long a refund or a dispute waits for the sale that it belongs to."""
 RESERVE_MS = 10_000
 """Time left at which a sweep stops: settling one event directly, retries included, fits in."""
 _HALF_PAIRS = re.compile("[\ud800-\udfff]")
-MAX_UNMATCHED = 1000
-"""Payments without a sale that one sweep looks at."""
 
 
 class Settling:
@@ -87,12 +84,12 @@ class Settling:
         if not received.unsettled:
             return False
         event = _event_of(received)
-        if setback := stripe_events.setback(event):
-            self._tell(received, setback)
+        if event["type"] in setbacks.SETBACKS:
+            self._tell(received, setbacks.read(event))
             return False
         fact = stripe_events.interpret(event, instant(received.received_at))
         if fact is None:
-            self._commit(lambda transaction: self._store.settle(transaction, key, "ignored", self._now()))
+            self.commit(lambda transaction: self._store.settle(transaction, key, "ignored", self._now()))
             return False
         gathered = self._store.gather(fact)
         key_of, known = gathered.home.key, gathered.home.payment
@@ -168,7 +165,7 @@ class Settling:
         # Before it is written: an alarm too many is better than none, should the process die in between.
         telemetry.count("RefundOrPayoutFailed")
         logger.error("money came back", action=setback.action, id=setback.id, job_id=setback.job)
-        self._commit(fill)
+        self.commit(fill)
 
     def _pays_for_cancelled(self, before: Order | None, known: Payment, fact: Fact) -> bool:
         """Whether the event brings new money for a bot that is cancelled."""
@@ -209,7 +206,7 @@ class Settling:
         except TransactionRejected as refused:
             raise TransactionConflict(str(refused)) from refused
         if order and _comes_into_review(this.before, order):
-            _announce_review(order)
+            announce_review(order)
 
     def _carry_out(
         self,
@@ -230,7 +227,7 @@ class Settling:
         if decision.step is BotAction.CREATE and order:
             self._adbots.purchases.create_paid(order, mode, actor, parts, replaces=this.before)
         elif decision.step is BotAction.NONE or order is None or order.adbot_id is None:
-            self._commit(with_order)
+            self.commit(with_order)
         elif decision.step is BotAction.CANCEL:
             self._adbots.cancel(order.adbot_id, command, with_order)
         else:
@@ -249,48 +246,15 @@ class Settling:
             version=old.version + 1,
         )
         self._adbots.store.put_order(transaction, old, closed)
-        entry = LedgerEntry(SYSTEM, "payment.matched", f"order:{old.id}", _summary(old), {"order": order_id})
+        entry = LedgerEntry(SYSTEM, "payment.matched", f"order:{old.id}", summary_of(old), {"order": order_id})
         self._adbots.ledger.sign(transaction, entry)
 
-    # Money without a sale
+    def commit(self, fill: Callable[[Transaction], None]) -> None:
+        """Write what `fill` adds.
 
-    def review_unmatched(self, time_left: Callable[[], int]) -> int:
-        """Have a person look at refunds and disputes for which no sale was reported within a day.
-
-        Events of one payment come in any order, and Stripe repeats a delivery for three days: a sale that comes later
-        still takes them over.
-
-        Args:
-            time_left: milliseconds until the caller must be done.
-
-        Returns:
-            How many came into review.
+        Raises:
+            TransactionConflict: a condition did not hold; read again.
         """
-        found = 0
-        for key in self._store.unmatched(self._now() - GRACE_MS, MAX_UNMATCHED):
-            if time_left() < RESERVE_MS:
-                break
-            found += retry_on_conflict(partial(self._review_unmatched, key))
-        return found
-
-    def _review_unmatched(self, key: str) -> int:
-        known = self._store.payment(key)
-        if known is None or known.unmatched_since is None or not known.payment.unmatched:
-            return 0
-        order = decisions.unmatched_order(key, known.payment, self._now(), self._default_pool)
-
-        def fill(transaction: Transaction) -> None:
-            self._store.matched(transaction, known)
-            self._adbots.store.put_order(transaction, None, order)
-            reason = order.review_reason or ""
-            entry = LedgerEntry(SYSTEM, "payment.review", f"order:{order.id}", after=_summary(order), reason=reason)
-            self._adbots.ledger.sign(transaction, entry)
-
-        self._commit(fill)
-        _announce_review(order)
-        return 1
-
-    def _commit(self, fill: Callable[[Transaction], None]) -> None:
         transaction = self._adbots.store.transaction()
         fill(transaction)
         try:
@@ -321,7 +285,7 @@ def _comes_into_review(before: Order | None, after: Order) -> bool:
     return after.status is OrderStatus.REVIEW and (before is None or before.status is not OrderStatus.REVIEW)
 
 
-def _announce_review(order: Order) -> None:
+def announce_review(order: Order) -> None:
     """Count it, and log which and in which field: what the reason quotes is the ledger's and the order's."""
     telemetry.count("OrdersInReview")
     logger.warning("order needs a person", order_id=order.id, problems=sorted(order.problems))
@@ -337,13 +301,14 @@ def _entry(this: _Round, after: Order | None, actor: Actor) -> LedgerEntry:
         return LedgerEntry(
             actor, this.fact.action, f"payment:{this.gathered.home.key}", after=facts, reason=this.event.event_type
         )
-    target, before = f"order:{after.id}", _summary(this.before)
+    target, before = f"order:{after.id}", summary_of(this.before)
     if _comes_into_review(this.before, after):
-        return LedgerEntry(actor, "payment.review", target, before, _summary(after), after.review_reason or "")
-    return LedgerEntry(actor, this.fact.action, target, before, _summary(after), this.event.event_type)
+        return LedgerEntry(actor, "payment.review", target, before, summary_of(after), after.review_reason or "")
+    return LedgerEntry(actor, this.fact.action, target, before, summary_of(after), this.event.event_type)
 
 
-def _summary(order: Order | None) -> dict[str, Any]:
+def summary_of(order: Order | None) -> dict[str, Any]:
+    """Return the part of an order that a ledger entry's before and after show."""
     if order is None:
         return {}
     return {

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from adbot_queue.core import dynamodb
-from adbot_queue.core.clock import day, iso
+from adbot_queue.core.clock import iso
 from adbot_queue.core.dynamodb import ConditionFailed, Item, Transaction
 from adbot_queue.payments.model import Fact, Payment
 
@@ -29,11 +29,6 @@ UNSETTLED = "EVENT"
 
 UNMATCHED = "UNMATCHED"
 """The other value: money went back, and nothing is known to have been bought for it."""
-
-MAX_REJECTED = 100
-"""Rejected events stored per day: the owner of a connected account can send any number."""
-
-REJECTED = "rejected"
 
 _MAX_LINKS = 5
 """Ids in a row that lead to one payment: charge, payment intent, invoice, subscription, and one to spare."""
@@ -97,7 +92,7 @@ class PaymentStore:
             "received_at": iso(now),
         }
         if ignored:
-            item |= {"settled_at": now, "outcome": "ignored", "expires_at": _expiry(now)}
+            item |= {"settled_at": now, "outcome": "ignored", "expires_at": expiry(now)}
         else:
             item |= {"payload": payload, "unsettled": UNSETTLED}
         try:
@@ -106,37 +101,6 @@ class PaymentStore:
             found = failed.item or dynamodb.get(self.client, self.table, {"pk": item["pk"]})
             return _received(found or item), False
         return _received(item), True
-
-    def reject(self, event_id: str, event_type: str, why: str, now: int) -> None:
-        """Record a rejected event once, and only the first of a day; its content, which is others', is not stored."""
-        pk = f"EVENT#{self.provider}#{event_id}"
-        if dynamodb.get(self.client, self.table, {"pk": pk}):
-            return
-        item: Item = {
-            "pk": pk,
-            "event_id": event_id,
-            "event_type": event_type,
-            "received_at": iso(now),
-            "settled_at": now,
-            "verdict": REJECTED,
-            "why": why,
-            "expires_at": _expiry(now),
-        }
-        try:
-            dynamodb.update_if(
-                self.client,
-                self.table,
-                {"pk": f"REJECTED#{self.provider}#{day(now)}"},
-                "SET written = if_not_exists(written, :none) + :one, expires_at = :expiry",
-                condition="attribute_not_exists(written) OR written < :most",
-                none=0,
-                one=1,
-                most=MAX_REJECTED,
-                expiry=_expiry(now),
-            )
-            dynamodb.put_if(self.client, self.table, item, condition="attribute_not_exists(pk)")
-        except ConditionFailed:
-            return
 
     def event(self, key: str) -> Received | None:
         """An event by its key."""
@@ -153,36 +117,8 @@ class PaymentStore:
             condition="attribute_exists(unsettled)",
             now=now,
             outcome=outcome,
-            expiry=_expiry(now),
+            expiry=expiry(now),
         )
-
-    def unsettled(self, before: int, most: int) -> list[tuple[str, str]]:
-        """Key and time of receipt of events received before that time and not settled, oldest first, up to `most`."""
-        return self._waiting(UNSETTLED, before, most)
-
-    def unmatched(self, before: int, most: int) -> list[str]:
-        """Payments of which only refunds or disputes are known, and were before that time: their keys, oldest first."""
-        return [pk.removeprefix(self._key("")["pk"]) for pk, _ in self._waiting(UNMATCHED, before, most)]
-
-    def _waiting(self, what: str, before: int, most: int) -> list[tuple[str, str]]:
-        found: list[tuple[str, str]] = []
-        cursor: str | None = None
-        while len(found) < most:
-            page, cursor = dynamodb.query_page(
-                self.client,
-                self.table,
-                "unsettled = :unsettled AND received_at < :before",
-                index="unsettled",
-                limit=most - len(found),
-                cursor=cursor,
-                forward=True,
-                unsettled=what,
-                before=iso(before),
-            )
-            found.extend((item["pk"], item["received_at"]) for item in page)
-            if cursor is None:
-                break
-        return found
 
     # Payments
 
@@ -227,24 +163,7 @@ class PaymentStore:
                 break
             at |= onward
         ends = {name: StoredPayment(here, Payment()) if here != name else None for name, here in at.items()}
-        return ends | {name: _known(here, items[here]) for name, here in at.items() if here in items}
-
-    def payment(self, key: str) -> StoredPayment | None:
-        """A payment by its key."""
-        item = dynamodb.get(self.client, self.table, self._key(key))
-        return _known(key, item) if item and "same_as" not in item else None
-
-    def matched(self, transaction: Transaction, known: StoredPayment) -> None:
-        """Take a payment out of those that wait for their sale: refused with tag `payment` when it has changed."""
-        transaction.update(
-            "payment",
-            self.table,
-            self._key(known.key),
-            "SET version = :next REMOVE unsettled, received_at",
-            condition="version = :version",
-            next=known.version + 1,
-            version=known.version,
-        )
+        return ends | {name: known_of(here, items[here]) for name, here in at.items() if here in items}
 
     def save(
         self, transaction: Transaction, gathered: Gathered, payment: Payment, now: int, *, unmatched: bool = False
@@ -260,7 +179,7 @@ class PaymentStore:
             **asdict(payment),
             "version": home.version + 1,
             # Facts about other sales on the same account would pile up.
-            "expires_at": None if payment.has_order else _expiry(now),
+            "expires_at": None if payment.has_order else expiry(now),
         }
         if unmatched:
             since = [known.unmatched_since for known in (home, *gathered.parts) if known.unmatched_since]
@@ -281,7 +200,8 @@ class PaymentStore:
         return {"pk": f"PAYMENT#{self.provider}#{name}"}
 
 
-def _known(name: str, item: Item) -> StoredPayment:
+def known_of(name: str, item: Item) -> StoredPayment:
+    """Return a payment as read under a name."""
     values = {field: item[field] for field in Payment.__slots__ if field in item}
     since = item["received_at"] if item.get("unsettled") == UNMATCHED else None
     return StoredPayment(name, Payment(**values), item["version"], since)
@@ -298,5 +218,6 @@ def _received(item: Item) -> Received:
     )
 
 
-def _expiry(now: int) -> int:
+def expiry(now: int) -> int:
+    """Return when a row that is written now is no longer needed, in seconds."""
     return now // 1000 + TTL_DAYS * 86_400
