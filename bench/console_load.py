@@ -10,25 +10,31 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 from unittest.mock import patch
 
 from adbot_queue.console import sessions, snapshot
 from adbot_queue.console.sessions import Sessions
+from adbot_queue.console.snapshot import FRESH_MS
 from adbot_queue.core import aws
-from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.callers import STAFF
+from adbot_queue.core.clock import system_clock
 from adbot_queue.core.settings import settings
 from adbot_queue.testing.in_process_aws import forget_cached
 from adbot_queue.testing.tables import create_tables
 from bench import queues as rows
 from bench.pools import write
-from tests.builders.console_world import ConsoleWorld, console_world, counted_calls
+from tests.builders.console_world import ConsoleWorld, Shown, console_world, counted_calls
 from tests.support.dynamodb_local import client
 
 REPEATS = 25
+TICKS, TICK_MS = 24, 5_000
+BARE = "/console/schedule-form"
+"""A page of the same function that reads nothing but session and snapshot: a form in the frame."""
+
 QUEUE = "email"
 VIEWS = (
     f"/console/queues/{QUEUE}",
@@ -79,7 +85,7 @@ class Side:
         with ProcessPoolExecutor(rows.PROCESSES) as pool:
             work = partial(rows.fill, endpoint, tables["JobsTable"])
             written = sum(pool.map(work, starts, [min(part, jobs - start) for start in starts]))
-        write(made, tables["SystemTable"], rows.counted(jobs))
+        write(made, tables["SystemTable"], rows.counted(jobs, system_clock()))
         print(f"({written:,} rows were written in {time.perf_counter() - began:.0f} s.)", flush=True)
         names = {name: tables[table] for name, table in VARIABLES.items()}
         with (
@@ -96,45 +102,62 @@ class Side:
                 console.person("owner")
                 yield side
 
-    def count(self, parsed: dict[str, Any], model: Any, **_: Any) -> None:
-        """Add what an answer of DynamoDB tells."""
+    def count(self, parsed: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+        """Add what an answer of DynamoDB tells, by AWS's rule: what is not found is paid as well."""
+        batches = parsed.get("Responses", {})
         self.capacity.items += len(parsed.get("Items", ())) + ("Item" in parsed)
-        self.capacity.items += sum(len(found) for found in parsed.get("Responses", {}).values())
+        self.capacity.items += sum(len(found) for found in batches.values())
         found = parsed.get("ConsumedCapacity") or []
         units = sum(one["CapacityUnits"] for one in (found if isinstance(found, list) else [found]))
-        if model.name.startswith(("Get", "Query", "BatchGet", "Scan")):
+        asked = context["asked"]
+        if model.name == "BatchGetItem":
+            for table, wanted in asked["RequestItems"].items():
+                units += _least(wanted) * (len(wanted["Keys"]) - len(batches.get(table, ())))
             self.capacity.reads += units
+        elif model.name in ("GetItem", "Query"):
+            self.capacity.reads += max(units, _least(asked))
         else:
             self.capacity.writes += units
 
-    def forget_snapshot(self) -> None:
-        """The next page gathers the figures anew."""
-        aws.dynamodb().delete_item(TableName=settings().system_table, Key=encode(snapshot.KEY))
+
+def _least(asked: dict[str, Any]) -> float:
+    """Read units of what is not there."""
+    return 1.0 if asked.get("ConsistentRead") else 0.5
 
 
-def _ask_capacity(params: dict[str, Any], **_: Any) -> None:
-    params["body"] = json.dumps({**json.loads(params["body"]), "ReturnConsumedCapacity": "TOTAL"}).encode()
+def _ask_capacity(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    context["asked"] = json.loads(params["body"])
+    params["body"] = json.dumps({**context["asked"], "ReturnConsumedCapacity": "TOTAL"}).encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a page or a tick took."""
+    """What a page took; `cpu_ms` is the function's processor time, a median."""
 
     calls: int
     items: int
     bytes: int
-    median_ms: float
-    reads: float = 0
-    writes: float = 0
-    operations: Counter[str] = field(default_factory=Counter)
+    cpu_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What a refresh of the overview took that renews the figures, on average: every sixth reads the last hour."""
+
+    calls: int
+    reads: float
+    writes: float
+    bytes: int
+    cpu_ms: float
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Every page, and a tick of the overview that renews the figures."""
+    """Every page, one that reads nothing, and a refresh."""
 
     pages: dict[str, Cost]
-    tick: Cost
+    bare: Cost
+    tick: Tick
 
 
 def load(side: Side) -> Load:
@@ -145,33 +168,49 @@ def load(side: Side) -> Load:
         for route in app.routes
         if re.fullmatch(r"GET [a-z/-]+", route.key) and route.roles and route.roles & STAFF
     ]
-    return Load({path: _cost(side, path) for path in [*static, *VIEWS]}, _cost(side, "/console", tick=True))
+    return Load({path: _cost(side, path) for path in [*static, *VIEWS]}, _cost(side, BARE), _tick(side))
 
 
-def _cost(side: Side, path: str, *, tick: bool = False) -> Cost:
-    headers = {"hx_request": "true", "x_tick": "1"} if tick else {}
+def _cost(side: Side, path: str) -> Cost:
     side.console.get(path)  # imports, and a fresh snapshot
     times = []
     for _ in range(REPEATS):
-        if tick:
-            side.forget_snapshot()
-        before = Capacity(side.capacity.reads, side.capacity.writes, side.capacity.items)
+        before = side.capacity.items
+        began = time.process_time()
         with counted_calls() as calls:
-            began = time.perf_counter()
-            shown = side.console.get(path, **headers)
-            times.append(time.perf_counter() - began)
-        if shown.status != 200:
-            raise RuntimeError(f"{path} answered {shown.status}: {shown.words[:300]}")
+            shown = _shown(side, path)
+        times.append((time.process_time() - began) * 1000)
+    return Cost(len(calls), side.capacity.items - before, len(shown.bytes), statistics.median(times))
+
+
+def _tick(side: Side) -> Tick:
+    """Refresh every five seconds of a clock that does not wait for them."""
+    asked, times, shown = 0, [], Counter[str]()
+    later = patch.object(snapshot.from_env(), "now", lambda: system_clock() + asked * TICK_MS)
+    with later, patch.object(snapshot, "FRESH_MS", FRESH_MS):
+        side.console.get("/console")
+        before = replace(side.capacity)
+        for asked in range(1, TICKS + 1):  # noqa: B007  the clock reads it
+            began = time.process_time()
+            with counted_calls() as calls:
+                found = _shown(side, "/console", hx_request="true", x_tick="1")
+            times.append((time.process_time() - began) * 1000)
+            shown += Counter(calls=len(calls), bytes=len(found.bytes))
     now = side.capacity
-    return Cost(
-        len(calls),
-        now.items - before.items,
-        len(shown.bytes),
-        statistics.median(times) * 1000,
-        now.reads - before.reads,
-        now.writes - before.writes,
-        Counter(calls),
+    return Tick(
+        shown["calls"] // TICKS,
+        (now.reads - before.reads) / TICKS,
+        (now.writes - before.writes) / TICKS,
+        shown["bytes"] // TICKS,
+        statistics.median(times),
     )
+
+
+def _shown(side: Side, path: str, **headers: str) -> Shown:
+    shown = side.console.get(path, **headers)
+    if shown.status != HTTPStatus.OK:
+        raise RuntimeError(f"{path} answered {shown.status}: {shown.words[:300]}")
+    return shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,23 +224,20 @@ class Prices:
     gb_second: float = 1.33334e-5  # arm64
     read_unit: float = 0.125e-6
     write_unit: float = 0.625e-6
-    sqs: float = 0.40e-6
     gb_out: float = 0.09
     memory_gb: float = 0.5
     min_seconds: float = 0.06
     """The budget of a fragment: this machine is faster than a function of 512 MB."""
 
-    def month(self, tick: Cost) -> dict[str, float]:
+    def month(self, tick: Tick) -> dict[str, float]:
         """Return the price of a month of ticks by service."""
-        queues = sum(count for name, count in tick.operations.items() if "Queue" in name or "Message" in name)
-        seconds = max(self.min_seconds, tick.median_ms / 1000)
+        seconds = max(self.min_seconds, tick.cpu_ms / 1000)
         each = {
             "API Gateway": self.http_api,
             "Lambda": self.request + seconds * self.memory_gb * self.gb_second,
-            f"DynamoDB ({tick.reads:.1f} read and {tick.writes:.0f} write units a tick)": (
+            f"DynamoDB ({tick.reads:.1f} read and {tick.writes:.1f} write units a tick)": (
                 tick.reads * self.read_unit + tick.writes * self.write_unit
             ),
-            "SQS": queues * self.sqs,
             f"bytes out ({tick.bytes:,} a tick)": tick.bytes / 1e9 * self.gb_out,
         }
         return {name: dollars * self.ticks for name, dollars in each.items()}

@@ -114,7 +114,7 @@ def fill(endpoint: str, table: str, start: int, number: int) -> int:
     return number
 
 
-def counted(jobs: int) -> Iterator[dict[str, Any]]:
+def counted(jobs: int, now: int = NOW) -> Iterator[dict[str, Any]]:
     """Return the counters of that many jobs: totals of every shard, and every minute of each queue's last two hours."""
     names = list(job_queues.QUEUES)
     for queue in names:
@@ -125,7 +125,7 @@ def counted(jobs: int) -> Iterator[dict[str, Any]]:
             yield {"pk": f"COUNTERS#{shard}", "sk": queue, **levels, **events, **_histograms(share)}
         for ago in range(120):
             numbers = {"enqueued": 100, "completed": 95, "failed": 2, "dead": 1, **_histograms(100)}
-            yield {"pk": f"MINUTES#{queue}", "sk": f"{iso(NOW - ago * 60_000)[:16]}#0", **numbers}
+            yield {"pk": f"MINUTES#{queue}", "sk": f"{iso(now - ago * 60_000)[:16]}#0", **numbers}
 
 
 def _histograms(number: int) -> dict[str, int]:

@@ -234,7 +234,7 @@ def busy(now: int) -> dict[str, Any]:
                 "not_before": None,
             }
         ],
-        "hour": hour,
+        "hour": {"at": now, **hour},
         "changes": [
             {
                 "at": iso(now - count * 1_234_567),

@@ -69,7 +69,7 @@ def test_the_first_page_takes_at_most_95_kb_in_at_most_7_requests(console: Conso
 @pytest.mark.parametrize("path", PAGES)
 def test_a_warm_page_takes_12_kb_and_a_refresh_4_kb(console: ConsoleWorld, path: str) -> None:
     seen = busy(system_clock())
-    with patch.object(snapshot.from_env(), "_gather", lambda _: seen):
+    with patch.object(snapshot.from_env(), "_gather", lambda *_, **__: seen):
         _check_bytes(console, path)
 
 
@@ -153,7 +153,7 @@ def test_a_build_compiles_every_template_to_the_same_pages(built: Path, monkeypa
 
 def test_the_snapshot_fits_into_four_write_units(console: ConsoleWorld) -> None:
     forget_snapshot()
-    with patch.object(snapshot.from_env(), "_gather", busy):
+    with patch.object(snapshot.from_env(), "_gather", lambda now, _before, **_: busy(now)):
         console.get("/console")
     found = aws.dynamodb().get_item(TableName=settings().system_table, Key=encode(snapshot.KEY))["Item"]
     assert len(str(found)) <= snapshot.MAX_BYTES

@@ -23,7 +23,7 @@ def forget_snapshot() -> None:
 
 def test_14_alarms_come_with_cause_count_age_and_the_next_step_money_first(console: ConsoleWorld) -> None:
     forget_snapshot()
-    with patch.object(snapshot.from_env(), "_gather", busy):
+    with patch.object(snapshot.from_env(), "_gather", lambda now, _before, **_: busy(now)):
         page = console.get("/console")
     found = [alarm.what for alarm in trouble.alarms(busy(NOW), NOW)]
     assert found[0].endswith("dead letters of money.")

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from adbot_queue.console import snapshot
-from adbot_queue.console.snapshot import AHEAD_MS, FRESH_MS, KEY, LEASE_MS, Snapshot, Snapshots, key_of
+from adbot_queue.console.figures import Snapshot
+from adbot_queue.console.snapshot import AHEAD_MS, FRESH_MS, KEY, LEASE_MS, Snapshots, key_of, lease_of
 from adbot_queue.core import aws
 from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.settings import settings
@@ -27,7 +28,7 @@ class Gathering:
         self.count = 0
         self.fails = False
 
-    def __call__(self, _now: int) -> dict[str, Any]:
+    def __call__(self, now: int, before: Snapshot | None, *, acted: bool) -> dict[str, Any]:
         self.count += 1
         if self.fails:
             raise RuntimeError("a table is busy")
@@ -37,13 +38,18 @@ class Gathering:
         return Snapshots(aws.dynamodb(), settings().system_table, self, lambda: self.now)
 
 
+def forget() -> None:
+    for key in (KEY, lease_of(KEY)):
+        aws.dynamodb().delete_item(TableName=settings().system_table, Key=encode(key))
+
+
 @pytest.fixture
 def gathering(console: ConsoleWorld, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gathering]:
     assert console
     monkeypatch.setattr(snapshot, "FRESH_MS", FRESH_MS)
-    aws.dynamodb().delete_item(TableName=settings().system_table, Key=encode(KEY))
+    forget()
     yield Gathering()
-    aws.dynamodb().delete_item(TableName=settings().system_table, Key=encode(KEY))
+    forget()
 
 
 def test_ten_viewers_share_one_gathering_for_four_seconds(gathering: Gathering) -> None:
@@ -77,7 +83,7 @@ def test_a_viewer_that_read_before_another_gathered_does_not_gather_again(gather
     gathering.now += FRESH_MS
     gathering.viewer().get()
     assert not gathering.viewer()._lease(gathering.now + 1, NOW)
-    assert not gathering.viewer()._lease(gathering.now + 1, None)  # before the very first
+    assert not gathering.viewer()._lease(gathering.now + 1, 0)  # before the very first
     assert gathering.viewer()._lease(gathering.now + 1, gathering.now)
 
 

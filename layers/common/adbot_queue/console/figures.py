@@ -1,8 +1,14 @@
-"""The figures of all pages, as JSON: what the operations overview gathers, and what a chart of an hour needs."""
+"""The figures of all pages, as JSON: what the operations overview gathers, and what a chart of an hour needs.
+
+Two parts take a call for each queue, and a renewal reads one of them: the last hour, every `HOUR_MS`; otherwise since
+when the oldest job of each queue waits. So a renewal takes as many calls as one of the two, whatever waits.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from adbot_queue import ledger
@@ -26,22 +32,48 @@ SPARK_MINUTES = 4
 CHANGES = 5
 """Changes by people that the overview shows."""
 
+HOUR_MS = 30_000
+"""How often the last hour and the changes by people are read."""
+
+CARRIED_MS = 12_000
+"""Figures of the last renewal that are older say nothing about the oldest jobs any more."""
+
 _ENDS = ("enqueued", "completed", "failed")
+_OF_THE_HOUR = ("per_minute", "failed", "wait_p95", "run_p95", "spark", "spark_bad")
 _PEOPLE = {"owner", "admin", "viewer", "sales", "customer"}
 
+Figures = dict[str, Any]
 
-def gather(now: int) -> dict[str, Any]:
-    """Read everything: what `overview.gather` reads, one Query for each queue, and one of the ledger."""
-    seen = overview.gather()
-    minutes = {queue.name: queues.from_env().stats(queue.name, MINUTES)[2] for queue in seen.queues}
-    starts = [iso(now - back * MINUTE_MS)[:16] for back in range(MINUTES - 1, -1, -1)]
-    hour = [[sum(_of(found.get(start), what) for found in minutes.values()) for start in starts] for what in _ENDS]
-    changes = _changes()
-    names = sessions.from_env().names(
-        [seen.switch.actor, *(queue.desired.actor for queue in seen.queues), *(change["actor"] for change in changes)]
-    )
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Snapshot:
+    """Figures as of `at` (ms); see `gather`."""
+
+    at: int
+    figures: Figures
+
+
+def gather(now: int, before: Snapshot | None = None, *, acted: bool = False) -> Figures:
+    """Read the figures: at most 26 calls, the snapshot's own among them.
+
+    Args:
+        now: in ms.
+        before: the last figures. Without them, or if they are older than `CARRIED_MS` and their hour than `HOUR_MS`,
+            both costly parts are read.
+        acted: a person looks for what they have just changed; it is among the changes.
+    """
+    last = before.figures if before and 0 <= now - before.figures["hour"]["at"] < HOUR_MS else None
+    carried = before if before and not last and 0 <= now - before.at < CARRIED_MS else None
+    seen = overview.gather(partial(_oldest, carried) if carried else None)
+    if last:
+        hour, parts = last["hour"], {queue["name"]: queue for queue in last["queues"]}
+    else:
+        hour, parts = _hour(now, [queue.name for queue in seen.queues])
+    changes = last["changes"] if last and not acted else _changes()
+    users = {seen.switch.actor, *(queue.desired.actor for queue in seen.queues), *(one["actor"] for one in changes)}
+    known = {user: name for user, name in (before.figures["names"] if before else {}).items() if user in users}
     return {
-        "names": names,
+        "names": known | sessions.from_env().names(users - known.keys()),
         "mode": {
             "name": seen.switch.mode.value,
             "since": seen.switch.changed_at,
@@ -57,11 +89,27 @@ def gather(now: int) -> dict[str, Any]:
             "oldest_ms": seen.bots.oldest_queued_seconds * 1000,
             "pools": [pool(state) for state in seen.bots.pools],
         },
-        "queues": [_queue(queue, minutes[queue.name], starts) for queue in seen.queues],
+        "queues": [_queue(queue, parts[queue.name]) for queue in seen.queues],
         "circuits": _circuits(seen),
-        "hour": dict(zip(_ENDS, hour, strict=True)),
+        "hour": hour,
         "changes": changes,
     }
+
+
+def _oldest(before: Snapshot, name: str) -> int:
+    """Return since when the oldest job of a queue waits, as of the last renewal: if none did, it came after that."""
+    since = next((queue["oldest_at"] for queue in before.figures["queues"] if queue["name"] == name), None)
+    return int(before.at if since is None else since)
+
+
+def _hour(now: int, names: list[str]) -> tuple[Figures, dict[str, Figures]]:
+    """What the queues did in the last hour, together and each: a Query for each."""
+    minutes = {name: queues.from_env().stats(name, MINUTES)[2] for name in names}
+    starts = [iso(now - back * MINUTE_MS)[:16] for back in range(MINUTES - 1, -1, -1)]
+    sums = {
+        what: [sum(_of(found.get(start), what) for found in minutes.values()) for start in starts] for what in _ENDS
+    }
+    return {"at": now, **sums}, {name: _hour_of(found, starts) for name, found in minutes.items()}
 
 
 def pool(state: PoolState) -> dict[str, Any]:
@@ -78,10 +126,21 @@ def pool(state: PoolState) -> dict[str, Any]:
     }
 
 
-def _queue(queue: QueueSnapshot, minutes: dict[str, Counter[str]], starts: list[str]) -> dict[str, Any]:
+def _hour_of(minutes: dict[str, Counter[str]], starts: list[str]) -> Figures:
     numbers = summed(minutes.values())
     done = [_of(minutes.get(start), "completed") for start in starts]
     bad = [_of(minutes.get(start), "failed") for start in starts]
+    return {
+        "per_minute": round(numbers["completed"] / MINUTES, 1),
+        "failed": numbers["failed"] + numbers["dead"],
+        "wait_p95": Histogram.of(WAIT, numbers).percentile(95),
+        "run_p95": Histogram.of(RUN, numbers).percentile(95),
+        "spark": _bucketed(done),
+        "spark_bad": _bucketed(bad),
+    }
+
+
+def _queue(queue: QueueSnapshot, hour: Figures) -> Figures:
     return {
         "name": queue.name,
         "money": job_queues.queue(queue.name).is_money,
@@ -92,12 +151,7 @@ def _queue(queue: QueueSnapshot, minutes: dict[str, Counter[str]], starts: list[
         "paused_by": queue.desired.actor,
         "paused_why": queue.desired.reason,
         "version": queue.desired.version,
-        "per_minute": round(numbers["completed"] / MINUTES, 1),
-        "failed": numbers["failed"] + numbers["dead"],
-        "wait_p95": Histogram.of(WAIT, numbers).percentile(95),
-        "run_p95": Histogram.of(RUN, numbers).percentile(95),
-        "spark": _bucketed(done),
-        "spark_bad": _bucketed(bad),
+        **{name: hour[name] for name in _OF_THE_HOUR},
     }
 
 

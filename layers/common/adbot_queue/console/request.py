@@ -11,8 +11,8 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from pydantic import BaseModel, ValidationError
 
+from adbot_queue.console.figures import Snapshot
 from adbot_queue.console.sessions import Session
-from adbot_queue.console.snapshot import Snapshot
 from adbot_queue.core.callers import Caller
 from adbot_queue.core.errors import Forbidden, Invalid, Malformed, Unauthenticated
 from adbot_queue.core.field_errors import field_errors
@@ -94,8 +94,8 @@ class Visit:
 
     @property
     def has_acted(self) -> bool:
-        """Whether this page shows what a form of it has just changed."""
-        return "x-acted" in self.headers or "answer" in self.query
+        """Whether this page shows what a form of it has just changed: its first refreshes after that, or a new page."""
+        return "x-acted" in self.headers or ("answer" in self.query and not self.is_tick)
 
     @property
     def drawer_only(self) -> bool:

@@ -1,28 +1,30 @@
 """The figures of all pages: gathered once every few seconds and shared by all viewers.
 
-    CONSOLE   SNAPSHOT#<version>   at, lease_until, figures (JSON, gzip, base85), expires_at
+    CONSOLE   SNAPSHOT#<version>   at, figures (JSON, deflated), expires_at
+    CONSOLE   LEASE#<version>      renews (the `at` of the figures that its holder replaces), lease_until, expires_at
 
 The version is that of the module that makes the figures: during a deployment pages of each read their own.
 
-A viewer reads the item; one who finds it older than `FRESH_MS` takes a lease and gathers anew. Others are served what
+A viewer reads the item; one who finds it older than `FRESH_MS` takes the lease and gathers anew. Others are served what
 is there, however old: a lease that its holder did not use ends by itself. Who has just changed something gathers
-without a lease: its holder may have read before the change.
+without a lease: its holder may have read before the change. The lease is apart because a write is paid by the size of
+its item.
 """
 
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+import zlib
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from adbot_queue.console import figures
+from adbot_queue.console.figures import Snapshot
 from adbot_queue.core import aws, dynamodb
+from adbot_queue.core.attribute_values import Binary
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.dynamodb import ConditionFailed, Item, Table
 from adbot_queue.core.settings import settings
@@ -47,23 +49,26 @@ def key_of(source: bytes) -> Item:
     return {"pk": "CONSOLE", "sk": f"SNAPSHOT#{hashlib.sha256(source).hexdigest()[:8]}"}
 
 
+def lease_of(key: Item) -> Item:
+    """Return the key of the lease of figures."""
+    return {**key, "sk": key["sk"].replace("SNAPSHOT", "LEASE")}
+
+
 KEY = key_of(Path(figures.__file__).read_bytes())
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Snapshot:
-    """Figures as of `at` (ms); see `figures.gather`."""
+class Gather(Protocol):
+    """Reads the figures; see `figures.gather`."""
 
-    at: int
-    figures: dict[str, Any]
+    def __call__(self, now: int, before: Snapshot | None, *, acted: bool) -> dict[str, Any]:
+        """Read them now, or what of them is due since the last ones."""
+        ...
 
 
 class Snapshots(Table):
     """Reads the snapshot, and renews it."""
 
-    def __init__(
-        self, client: Any, table: str, gather: Callable[[int], dict[str, Any]], now: Clock = system_clock
-    ) -> None:
+    def __init__(self, client: Any, table: str, gather: Gather, now: Clock = system_clock) -> None:
         super().__init__(client, table, now)
         self._gather = gather
 
@@ -74,55 +79,50 @@ class Snapshots(Table):
             fresh: the viewer has just changed something, and looks for its effect: the figures are read after that.
         """
         found = dynamodb.get(self.client, self.table, KEY)
+        before = _unpacked(found) if found else None
         now = self.now()
-        if not fresh and found and "figures" in found and -AHEAD_MS < now - found["at"] < FRESH_MS:
-            return _unpacked(found)
-        if not fresh and not self._lease(now, found.get("at") if found else None):
-            if found and "figures" in found:
-                return _unpacked(found)
-            return Snapshot(now, self._gather(now))  # the very first viewers, all at once
+        if before and not fresh and -AHEAD_MS < now - before.at < FRESH_MS:
+            return before
+        if not fresh and not self._lease(now, before.at if before else 0) and before:
+            return before  # the very first viewers gather all at once
         try:
-            made = Snapshot(now, self._gather(now))
+            made = Snapshot(now, self._gather(now, before, acted=fresh))
         except Exception:
-            if not found or "figures" not in found:
+            if not before:
                 raise
             logger.exception("figures not gathered; the last ones are shown")
             count("ConsoleFiguresStale")
-            return _unpacked(found)
+            return before
         self._write(made)
         return made
 
-    def _lease(self, now: int, seen: int | None) -> bool:
+    def _lease(self, now: int, seen: int) -> bool:
         """Whether this viewer may gather: no other does, and none has since the viewer read the figures of `seen`."""
-        free = "(attribute_not_exists(lease_until) OR lease_until < :now OR lease_until > :ahead)"
-        same = "attribute_not_exists(#at)" if seen is None else "#at = :seen"
-        values: dict[str, Any] = {
-            "until": now + LEASE_MS,
-            "now": now,
-            "ahead": now + AHEAD_MS,
-            **({} if seen is None else {"seen": seen}),
-        }
         try:
             dynamodb.update_if(
                 self.client,
                 self.table,
-                KEY,
-                "SET lease_until = :until",
-                condition=f"{free} AND {same}",
+                lease_of(KEY),
+                "SET lease_until = :until, renews = :seen, expires_at = :expires",
+                condition="attribute_not_exists(pk) OR renews < :seen OR lease_until < :now OR lease_until > :ahead",
                 answer=False,
-                **values,
+                until=now + LEASE_MS,
+                seen=seen,
+                expires=now // 1000 + TTL_S,
+                now=now,
+                ahead=now + AHEAD_MS,
             )
         except ConditionFailed:
             return False
         return True
 
     def _write(self, made: Snapshot) -> None:
-        """Write the figures, unless newer ones are there; the lease ends with them."""
-        packed = base64.b85encode(gzip.compress(json.dumps(made.figures, separators=(",", ":")).encode(), 9)).decode()
+        """Write the figures, unless newer ones are there."""
+        packed = zlib.compress(json.dumps(made.figures, separators=(",", ":")).encode(), 9)
         if len(packed) > MAX_BYTES - 100:
             logger.warning("snapshot is large", bytes=len(packed))
         expires_at = made.at // 1000 + TTL_S
-        item = {**KEY, "at": made.at, "lease_until": 0, "figures": packed, "expires_at": expires_at}
+        item = {**KEY, "at": made.at, "figures": Binary(base64.b64encode(packed)), "expires_at": expires_at}
         try:
             condition = "attribute_not_exists(#at) OR #at < :at OR #at > :ahead"
             dynamodb.put_if(self.client, self.table, item, condition=condition, at=made.at, ahead=made.at + AHEAD_MS)
@@ -131,7 +131,7 @@ class Snapshots(Table):
 
 
 def _unpacked(item: Item) -> Snapshot:
-    return Snapshot(item["at"], json.loads(gzip.decompress(base64.b85decode(item["figures"]))))
+    return Snapshot(item["at"], json.loads(zlib.decompress(base64.b64decode(item["figures"]))))
 
 
 @lru_cache(maxsize=1)

@@ -67,7 +67,7 @@ def _from_wire(value: Mapping[str, Any]) -> Any:  # noqa: PLR0911  a table of ty
 
 
 class Binary(bytes):
-    """A binary value that another version wrote, in base64. This project stores none; it goes back as it came."""
+    """A binary value in base64, as the client sends and returns it."""
 
 
 def _bytes(content: str | bytes) -> Binary:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from adbot_queue.adbots import service as adbots
@@ -53,10 +53,10 @@ class Overview:
         return 0 if queue.oldest_waiting_at is None else max(0, self.now - queue.oldest_waiting_at) // 1000
 
 
-def gather() -> Overview:
-    """Read it: one item, the queues (`Queues.snapshots`), one item a pool, one a provider."""
+def gather(oldest: Callable[[str], int | None] | None = None) -> Overview:
+    """Read it: one item, the queues (`Queues.snapshots`, which explains `oldest`), one item a pool, one a provider."""
     now = system_clock()
-    snapshots, breakers = queues.from_env().snapshots(), circuits.from_env().read(PROVIDERS)
+    snapshots, breakers = queues.from_env().snapshots(oldest), circuits.from_env().read(PROVIDERS)
     return Overview(now, mode.from_env().read(), snapshots, _bots(now), breakers)
 
 

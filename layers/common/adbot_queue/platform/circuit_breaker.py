@@ -250,10 +250,11 @@ class CircuitBreaker:
         return seconds(OPEN_MS)
 
     def read(self, providers: Iterable[str]) -> list[Circuit]:
-        """The circuits of these providers as they stand, in one call."""
+        """The circuits of these providers as they stand, in one call; workers write them, no person waits for them."""
         now = self._now()
         names = list(providers)
-        found = {item["pk"]: item for item in dynamodb.get_many(self._client, self._table, map(_key, names))}
+        rows = dynamodb.get_many(self._client, self._table, map(_key, names), consistent=False)
+        found = {item["pk"]: item for item in rows}
         return [circuit_of(name, found.get(_key(name)["pk"], {}), now) for name in names]
 
     def _known(self, provider: str) -> LastKnown[Item]:

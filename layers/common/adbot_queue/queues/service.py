@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from adbot_queue.core.settings import settings
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.model import JobState
 from adbot_queue.jobs.store.items import listing_of
-from adbot_queue.platform.queue_pauses import DesiredState, desired_state_key, desired_state_of, name_of
+from adbot_queue.platform.queue_pauses import DesiredState, all_desired_states
 from adbot_queue.queues import counters
 from adbot_queue.queues.counters import Counters
 from adbot_queue.queues.statistics import LEVEL, Histogram, summed
@@ -82,22 +82,27 @@ class QueueStats:
 class Queues:
     """Answers what the operator wants to know of queues. As old as the stream is behind: a second or two as a rule."""
 
-    def __init__(self, client: DynamoDBClient, jobs_table: str, counted: Counters) -> None:
+    def __init__(self, client: DynamoDBClient, jobs_table: str, system_table: str, counted: Counters) -> None:
         self._client = client
         self._jobs_table = jobs_table
+        self._system_table = system_table
         self._counters = counted
 
-    def snapshots(self) -> list[QueueSnapshot]:
-        """Return all queues: one BatchGetItem, and a Query of one item for each queue in which jobs wait."""
-        queues = names()
-        totals, rows = self._counters.totals(queues, [desired_state_key(name) for name in queues])
-        intents = {name_of(item): desired_state_of(item) for item in rows}
-        return [self._snapshot(name, intents.get(name, DesiredState()), totals[name]) for name in queues]
+    def snapshots(self, oldest: Callable[[str], int | None] | None = None) -> list[QueueSnapshot]:
+        """Return all queues: five Queries, and one of one item for each queue in which jobs wait.
 
-    def _snapshot(self, name: str, desired: DesiredState, totals: Mapping[str, int]) -> QueueSnapshot:
-        levels = _levels(totals)
-        oldest = self._oldest_waiting(name) if levels[JobState.WAITING] else None
-        return QueueSnapshot(name, desired, levels, totals, oldest)
+        Args:
+            oldest: says since when the oldest job of a queue waits, instead of that Query.
+        """
+        desired, totals = all_desired_states(self._client, self._system_table), self._counters.totals()
+        oldest = oldest or self._oldest_waiting
+        found = []
+        for name in names():
+            numbers = totals.get(name, Counter())
+            levels = _levels(numbers)
+            since = oldest(name) if levels[JobState.WAITING] else None
+            found.append(QueueSnapshot(name, desired.get(name, DesiredState()), levels, numbers, since))
+        return found
 
     def _oldest_waiting(self, queue: str) -> int | None:
         found, _ = dynamodb.query_page(
@@ -139,4 +144,4 @@ def _levels(totals: Mapping[str, int]) -> dict[str, int]:
 @lru_cache(maxsize=1)
 def from_env() -> Queues:
     """The queues of this process."""
-    return Queues(aws.dynamodb(), settings().jobs_table, counters.from_env())
+    return Queues(aws.dynamodb(), settings().jobs_table, settings().system_table, counters.from_env())

@@ -4,12 +4,13 @@ const $ = (selector, root = document) => root.querySelector(selector);
 const body = document.body, TEXT = "input:not([type=hidden],[type=checkbox],[type=radio]),textarea";
 const kept = {get: (name) => { try { return localStorage.getItem(name); } catch { return null; } }, set: (name, value) => { try { localStorage.setItem(name, value); } catch { /* kept for this page only */ } }};
 const interval = $("[data-interval]"), stale = $("#stale"), word = $("[data-live-word]");
-let failures = 0, good = Date.now(), due = 0, running = false, blocked = false;
+const AGAIN = 2000; // after an action: until then indexes and counts, which follow the rows, have its effect as well
+let failures = 0, good = Date.now(), due = 0, running = false, blocked = false, acted = false, again = false;
 
 const seconds = () => Number(interval.value);
 const unsent = () => [...document.querySelectorAll(TEXT)].some((one) => one.value !== one.defaultValue && !one.closest("[data-keep-ticking]"));
 const busy = () => document.hidden || $("dialog[open]") || $("[data-select]:checked") || unsent();
-const plan = () => { due = Date.now() + Math.min(60, seconds() * 2 ** Math.max(0, failures - 1)) * 1000 * (failures ? 0.8 + Math.random() * 0.4 : 1); };
+const plan = () => { due = Date.now() + (again && !failures ? AGAIN : Math.min(60, seconds() * 2 ** Math.max(0, failures - 1)) * 1000 * (failures ? 0.8 + Math.random() * 0.4 : 1)); };
 const old = () => Number($("#live").dataset.old ?? 0);
 const say = (state) => {
   if (body.dataset.live !== state) { body.dataset.live = state; word.textContent = {on: "Live", stale: "Stale", off: "Off"}[state]; }
@@ -23,18 +24,17 @@ const step = () => {
   if (busy()) { blocked = true; return; }
   if (!running && (blocked || Date.now() >= due)) tick();
 };
-let acted = false;
-document.addEventListener("htmx:config:request", ({detail: {ctx}}) => { 
+document.addEventListener("htmx:config:request", ({detail: {ctx}}) => {
   if (ctx.sourceElement?.id !== "live") return;
   ctx.request.headers["X-Have"] = [...document.querySelectorAll("[data-digest]")].map((one) => one.dataset.digest).join(" ");
-  if (acted) { ctx.request.headers["X-Acted"] = "1"; acted = false; }
- });
+  if (acted || again) { ctx.request.headers["X-Acted"] = "1"; again = acted; acted = false; }
+});
 const now = () => { failures = 0; if (!running) tick(); };
 
 document.addEventListener("htmx:finally:request", ({detail: {ctx}}) => {
   const status = ctx.response?.status ?? 0;
   if (ctx.sourceElement?.id !== "live") { if (ctx.request.method !== "GET" && status) answered(ctx, status); return; }
-  if (status === 200 || status === 304) { failures = 0; good = Date.now(); } else failures = Math.min(failures + 1, 6);
+  if (status === 200 || status === 304) { failures = 0; good = Date.now(); } else { failures = Math.min(failures + 1, 6); again ||= "X-Acted" in ctx.request.headers; }
   plan(); setTimeout(() => { running = false; if (acted) tick(); else step(); }); // htmx drops a request that begins before this one is over
 });
 

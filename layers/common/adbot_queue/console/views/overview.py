@@ -11,7 +11,8 @@ from adbot_queue.platform.mode import ProcessingMode
 
 def show(visit: Visit) -> Reply:
     """The whole system in figures, from the snapshot alone."""
-    seen, at = visit.snapshot.figures, visit.snapshot.at
+    seen = visit.snapshot.figures
+    hour = seen["hour"]
     queues = trouble.by_trouble(seen, visit.now)
     oldest = max((queue for queue, _ in queues if queue["oldest_at"]), key=lambda one: -one["oldest_at"], default=None)
     return Page(
@@ -22,7 +23,7 @@ def show(visit: Visit) -> Reply:
             "alarms": trouble.alarms(seen, visit.now),
             "queues": queues,
             "sparks": {queue["name"]: Spark.of(queue["spark"], queue["spark_bad"]) for queue, _ in queues},
-            "hour": Hour.of(seen["hour"]["enqueued"], seen["hour"]["completed"], seen["hour"]["failed"], at),
+            "hour": Hour.of(hour["enqueued"], hour["completed"], hour["failed"], hour["at"]),
             "waiting": sum(trouble.level(queue, JobState.WAITING) for queue, _ in queues),
             "active": sum(trouble.level(queue, JobState.ACTIVE) for queue, _ in queues),
             "dead": sum(trouble.level(queue, *BAD_ENDS) for queue, _ in queues),
