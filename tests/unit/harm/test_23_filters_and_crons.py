@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import pytest
 
-from adbot_queue.schedules.plan import Recurrence
+from adbot_queue.schedules.plan import Recurrence, suggestion
 from local.openapi import all_routes
 from tests.builders.world import AwsHarness
 
@@ -110,6 +112,14 @@ def test_dead_letters_of_a_queue_can_be_asked_for(on_aws: AwsHarness, queue: str
         ("cron(30 0/5 * * * ?)", ["'30'", "seconds"]),
         ("0 0 12 L-3 * ?", ["seconds", "L-3"]),
         ("cron(0 0 0 LW * ?)", ["seconds", "LW"]),
+        ("* * * * * *", ["'*' as seconds"]),
+        ("*/10 * * * * *", ["'*/10' as seconds", "minute"]),
+        ("0/30 * * * * ?", ["'0/30' as seconds"]),
+        ("0,30 0 12 ? * MON", ["'0,30' as seconds"]),
+        ("0-29 0 12 * * ? 2027", ["'0-29' as seconds"]),
+        ("0 0 9 ? * 0", ["seconds", "cron(0 9 ? * 1 *)"]),
+        ("0 0 9 ? * 6-1", ["seconds", "cron(0 9 ? * 1,6,7 *)"]),
+        ("0 0 9 ? * 2/2", ["seconds", "cron(0 9 ? * 2,4,6 *)"]),
         # Unix: five fields, Sunday is 0
         ("0 9 * * 1-5", ["six fields", "5", "cron(0 9 ? * 2-6 *)"]),
         ("cron(0 9 * * 1-5)", ["six fields", "cron(0 9 ? * 2-6 *)"]),
@@ -119,7 +129,12 @@ def test_dead_letters_of_a_queue_can_be_asked_for(on_aws: AwsHarness, queue: str
         ("0 0 * * 7", ["cron(0 0 ? * 1 *)"]),
         ("0 0 * * sun", ["cron(0 0 ? * SUN *)"]),
         ("0 9 1 * MON", ["six fields", "5"]),
-        ("0 9 * * 5-7", ["six fields", "'6-1'"]),
+        ("0 9 * * 5-7", ["six fields", "cron(0 9 ? * 1,6,7 *)"]),
+        ("0 9 * * 0-7", ["six fields", "cron(0 9 * * ? *)"]),
+        ("0 9 * * 1-5/2", ["six fields", "cron(0 9 ? * 2,4,6 *)"]),
+        ("0 9 * * 5L", ["six fields", "cron(0 9 ? * 6L *)"]),
+        ("0 9 * * 1#2", ["six fields", "cron(0 9 ? * 2#2 *)"]),
+        ("0 9 1-7 * 1", ["six fields", "or", "two schedules"]),
         ("H 9 * * *", ["six fields", "'H'", "Jenkins"]),
         ("H/15 * * * *", ["six fields", "'H/15'"]),
         ("@daily", ["@daily", "cron(0 0 * * ? *)"]),
@@ -163,7 +178,16 @@ def test_dead_letters_of_a_queue_can_be_asked_for(on_aws: AwsHarness, queue: str
         ("at(2026-02-30T00:00:00)", ["2026-02-30T00:00:00", "does not exist"]),
         ("at(2026-12-31T23:00:00Z)", ["'2026-12-31T23:00:00Z'", "offset", "timezone"]),
         ("at(2026-12-31)", ["'2026-12-31'"]),
-        ("every 5 minutes", ["cron(...)", "rate(...)"]),
+        ("every 5 minutes", ["cron(...)", "rate(...)", "'every 5 minutes'"]),
+        ("@reboot", ["'@reboot'", "cron(...)"]),
+        ("@every 1h30m", ["'@every 1h30m'", "rate(...)"]),
+        ("FREQ=DAILY;INTERVAL=1", ["'FREQ=DAILY;INTERVAL=1'", "cron(...)"]),
+        ("R/2026-11-28T00:00:00Z/PT5M", ["'R/2026-11-28T00:00:00Z/PT5M'"]),
+        ("Mon *-*-* 09:00:00", ["'Mon *-*-* 09:00:00'"]),
+        ("CRON(0 9 * * ? *)", ["must be written cron(0 9 * * ? *)"]),
+        ("cron (0 9 * * ? *)", ["must be written cron(0 9 * * ? *)"]),
+        ("cron(0 9 * * ? *", ["must be written cron(0 9 * * ? *)"]),
+        ("Rate(5 minutes)", ["must be written rate(5 minutes)"]),
         ("", ["cron(...)"]),
     ],
 )
@@ -175,6 +199,33 @@ def test_an_expression_of_another_scheduler_is_refused_with_the_part_that_does_n
     assert [part for part in says if part not in str(refused.value)] == [], str(refused.value)
     for offered in re.findall(r"(?:it is|write|parentheses:) (cron\([^)]*\))", str(refused.value)):
         Recurrence.parse(offered, "UTC", None, None, 0)
+
+
+UNIX_DAYS = [
+    *(f"{first}-{last}{step}" for first in range(8) for last in range(first, 8) for step in ("", "/2", "/3")),
+    *map(str, range(8)),
+    *("*/2", "*/3", "1,3,5", "0,7", "5,6,0", "1-3,5", "6-7,2/2"),
+]
+
+
+@pytest.mark.parametrize("seconds", ["", "0 "])
+def test_weekdays_of_unix_and_spring_are_offered_as_the_same_days(seconds: str) -> None:
+    wrong = {}
+    for text in UNIX_DAYS:
+        days: set[int] = set()
+        for part in text.split(","):
+            span, _, step = part.partition("/")
+            first, _, last = ("0-6" if span == "*" else f"{span}-6" if step and "-" not in span else span).partition(
+                "-"
+            )
+            days |= {day % 7 for day in range(int(first), int(last or first) + 1, int(step or 1))}
+        offered = suggestion(f"{seconds}0 9 * * {text}")
+        assert offered, text
+        ticks = islice(Recurrence.parse(offered, "UTC", None, None, 0).after(0), 14)
+        found = {datetime.fromtimestamp(tick // 1000, UTC).isoweekday() % 7 for tick in ticks}
+        if found != days:
+            wrong[text] = offered
+    assert wrong == {}
 
 
 def test_the_api_names_the_expression_and_the_part(on_aws: AwsHarness) -> None:

@@ -143,14 +143,14 @@ class Cron:
         """A note for an expression of another dialect, with what it is here or what is not supported of it."""
         six = cron_dialects.six_fields(parts)
         if six is None:
-            return ""
+            return cron_dialects.remark(parts)
         unix = len(parts) == 5  # noqa: PLR2004
         dialect = "as Unix cron" if unix else f"with {parts[0]!r} as seconds (Quartz, Spring)"
         try:
             cls._read(six.split())
         except BadExpression as error:
-            # Six fields that are wrong either way are taken for what they should be, unless the last is no year.
-            return "" if len(parts) == 6 and parts[-1] != "?" else f"; {dialect}, {error}"  # noqa: PLR2004
+            # Six fields that are wrong either way are taken for what they should be, unless a ? is where none may be.
+            return "" if len(parts) == 6 and "?" not in {parts[3], parts[5]} else f"; {dialect}, {error}"  # noqa: PLR2004
         return f"; {dialect} it is cron({six}) here"
 
     def forward(self, since: date) -> Iterator[datetime]:

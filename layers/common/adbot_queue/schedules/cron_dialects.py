@@ -18,6 +18,9 @@ _NICKNAMES = {
     "@hourly": "cron(0 * * * ? *)",
 }
 
+_SECONDS = re.compile(r"(?:\*|\d{1,2}(?:[-,]\d{1,2})*)(?:/\d{1,2})?", re.ASCII)
+_WEEKDAYS = re.compile(r"(?:\*|([0-7])(?:-([0-7]))?)(?:/([1-7]))?", re.ASCII)
+
 _HINTS = (
     (r"L-\d+", "days counted back from the month's end are not supported; L is the last day"),
     (r"LW|WL", "the last working day is not supported; L is the last day, 28W the working day closest to the 28th"),
@@ -52,9 +55,20 @@ def six_fields(parts: list[str]) -> str | None:
         case 5:
             return _six(parts, sunday=0)
         case 6 | 7 if re.fullmatch(r"\d{1,2}", parts[0], re.ASCII):
-            # Quartz counts weekdays from Sunday = 1 and needs a ?, Spring counts as Unix does and knows none.
-            return _six(parts[1:6], sunday=1 if "?" in parts else 0, year=parts[6] if parts[6:] else "*")
+            # Quartz counts weekdays from Sunday = 1 and needs a ?, Spring counts as Unix does and needs none.
+            quartz = "?" in parts and "0" not in re.split(r"\D", parts[5])
+            return _six(parts[1:6], sunday=1 if quartz else 0, year=parts[6] if parts[6:] else "*")
     return None
+
+
+def remark(parts: list[str]) -> str:
+    """Return what is not supported of fields that have no six here; empty when they are nothing known."""
+    if len(parts) == 5:  # noqa: PLR2004
+        return "; Unix cron joins day-of-month and day-of-week with or: make two schedules"
+    if len(parts) in {6, 7} and not parts[0].isdigit() and _SECONDS.fullmatch(parts[0]):
+        first = len(parts) == 7 or "?" not in {parts[2], parts[4]}  # noqa: PLR2004  where a ? stands without seconds
+        return f"; with {parts[0]!r} as seconds (Quartz, Spring) it is finer than a minute" if first else ""
+    return ""
 
 
 def _six(five: list[str], sunday: int, year: str = "*") -> str | None:
@@ -63,8 +77,8 @@ def _six(five: list[str], sunday: int, year: str = "*") -> str | None:
     Unix joins day-of-month and day-of-week with "or" when both are restricted: that is two schedules here.
     """
     minute, hour, day, month, weekday = five
-    if sunday == 0:
-        weekday = re.sub(r"(?<![#/\w])[0-7](?!\w)", lambda found: str(int(found[0]) % 7 + 1), weekday)
+    if weekday not in {"*", "?"}:
+        weekday = ",".join(_weekday(part, sunday) for part in weekday.split(","))
     if "?" not in {day, weekday}:
         if weekday == "*":
             weekday = "?"
@@ -73,3 +87,23 @@ def _six(five: list[str], sunday: int, year: str = "*") -> str | None:
         else:
             return None
     return f"{minute} {hour} {day} {month} {weekday} {year}"
+
+
+def _weekday(part: str, sunday: int) -> str:
+    """One of a list of weekdays, counted from Sunday = 1; a range over the week's end and a step become a list."""
+
+    def here(day: int) -> int:
+        return (day - sunday) % 7 + 1
+
+    found = _WEEKDAYS.fullmatch(part)
+    if not found:  # names, 6L, 6#3
+        return re.sub(rf"^[{sunday}-7](?=[L#])", lambda day: str(here(int(day[0]))), part)
+    first, last, step = int(found[1] or sunday), int(found[2] or 0), int(found[3] or 1)
+    if first < sunday:
+        return part
+    end = last if found[2] else first if found[1] and not found[3] else sunday + 6
+    days = sorted({here(day) for day in range(first, end + (7 if end < first else 0) + 1, step)})
+    if len(days) == 7:  # noqa: PLR2004
+        return "*"
+    whole = len(days) > 2 and days[-1] - days[0] == len(days) - 1  # noqa: PLR2004  as a range
+    return f"{days[0]}-{days[-1]}" if whole else ",".join(map(str, days))

@@ -36,6 +36,9 @@ MAX_CAUGHT_UP = 100
 MAX_COUNTED = 1000
 """Ticks that are counted after a long outage; above that the count is a lower bound."""
 
+MAX_SHOWN = 60
+"""Characters that an error quotes of an expression."""
+
 _UNITS = {"minute": MINUTE_MS, "hour": 60 * MINUTE_MS, "day": 24 * 60 * MINUTE_MS}
 _MAX_MS = 3650 * _UNITS["day"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -246,10 +249,12 @@ def _unwrapped(text: str) -> str:
     if written := nickname(text):
         return f"{text!r} is not supported: write {written}"
     parts = text.split()
-    if parts and "=" in parts[0]:
-        return f"{parts[0]!r} is not part of an expression: the field timezone names the zone"
+    if parts and re.match(r"(CRON_)?TZ=", parts[0], re.ASCII | re.IGNORECASE):
+        return f"{parts[0][:MAX_SHOWN]!r} is not part of an expression: the field timezone names the zone"
+    if named := re.fullmatch(r"(cron|rate|at) ?\(? ?([^()]*?) ?\)?", text, re.ASCII | re.IGNORECASE):
+        return f"{text[:MAX_SHOWN]!r} must be written {named[1].lower()}({named[2]})"
     if not 5 <= len(parts) <= 7:  # noqa: PLR2004  fields of a cron of any dialect
-        return "must be cron(...), rate(...) or at(...)"
+        return "must be cron(...), rate(...) or at(...)" + (f", not {text[:MAX_SHOWN]!r}" if text else "")
     try:
         Cron.parse(text)
     except BadExpression as error:
