@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -14,6 +15,7 @@ from adbot_queue.analytics.service import Analytics
 from adbot_queue.core.clock import iso
 from adbot_queue.platform import call_log as event_log
 from adbot_queue.platform.call_log import CallKind
+from local.openapi import all_routes
 from tests.builders.clocks import FakeClock
 from tests.builders.world import AwsHarness
 
@@ -120,6 +122,73 @@ def test_what_names_no_moment_is_refused_by_name_on_every_list(on_aws: AwsHarnes
                 if answer.status != 422 or answer.fields != [end]:
                     found[route, text, end] = answer.text
     assert found == {}
+
+
+DAYS = {
+    "GET /analytics": {"from": "2026-11-01", "to": "2026-11-02"},
+    "GET /leads/queue": {"date": "2026-11-01"},
+    "GET /leads/queue/export.csv": {"date": "2026-11-01"},
+    "GET /leads/figures": {"from": "2026-11-01", "to": "2026-11-02"},
+}
+"""Lists of whole days, and days that they take."""
+ROUTES = all_routes()
+IN_WORDS = re.compile(r".+ does not exist|must be (a date|an hour) .*like .*|.*the year must be between .*")
+
+
+def test_every_time_of_a_query_is_known_here() -> None:
+    times = {"from", "to", "date", "cut_off"}
+    asked = {
+        key
+        for key, (_, route) in ROUTES.items()
+        if route.query and {*_names(route.query)} & times and "clean" not in key
+    }
+    assert asked == {route for _, route, _ in LISTS} | DAYS.keys()
+
+
+def _names(query: Any) -> list[str]:
+    return [field.alias or name for name, field in query.model_fields.items()]
+
+
+@pytest.mark.parametrize("key", DAYS)
+def test_what_is_no_day_is_refused_in_words_on_every_list_of_days(on_aws: AwsHarness, key: str) -> None:
+    function, route = ROUTES[key]
+    role, wrong = "owner" if "owner" in route.roles else min(route.roles), {}
+    for text in [*NO_MOMENT, "2026-11-27T10:00:00Z", " 2026-11-27", "2026-11-27T10", "-2026-11-27", "2026-1-1"]:
+        for name in DAYS[key]:
+            answer = on_aws.http(function, key, role=role, query={**DAYS[key], name: text})
+            if (answer.status, answer.fields) != (422, [name]) or not IN_WORDS.fullmatch(_said(answer)):
+                wrong[name, text] = answer.text
+    assert wrong == {}
+
+
+def _said(answer: Any) -> str:
+    return str(answer.json["errors"][0]["message"])
+
+
+PAYLOADS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "process-snapshot": ({"from": "2026-11-01T05", "to": "2026-11-01"}, ["from", "to"]),
+    "rebuild-article-stats": ({"from": "2026-11-01", "to": "2026-11-02"}, ["from", "to"]),
+    "generate-report": ({"report": "orders", "from": "2026-11-01", "to": "2026-11-02"}, ["from", "to"]),
+    "analytics-track": ({"event": "Sold", "user_id": "u", "occurred_at": "2026-11-01T00:00:00Z"}, ["occurred_at"]),
+}
+
+
+@pytest.mark.parametrize("name", PAYLOADS)
+def test_a_job_refuses_what_names_no_time_in_words(on_aws: AwsHarness, name: str) -> None:
+    payload, fields = PAYLOADS[name]
+    good = on_aws.http("jobs", "POST /jobs", role="admin", body={"type": name, "payload": payload})
+    assert good.status in {202, 503}  # 503: its provider has no credentials here
+    wrong = {}
+    for text in [*NO_MOMENT, "2026-11-27T24", "2026-11-27T5", "2026-02-30T05"]:
+        if name == "process-snapshot" and text == "2026-11-27T10":
+            continue  # an hour of it
+        for field in fields:
+            body = {"type": name, "payload": payload | {field: text}}
+            answer = on_aws.http("jobs", "POST /jobs", role="admin", body=body)
+            refused = (answer.status, answer.fields) == (422, [f"payload.{field}"])
+            if not refused or not (IN_WORDS.fullmatch(_said(answer)) or "needs an offset" in _said(answer)):
+                wrong[field, text] = answer.text
+    assert wrong == {}
 
 
 def test_a_period_that_ends_before_it_begins_is_refused_on_every_list(on_aws: AwsHarness) -> None:

@@ -14,11 +14,12 @@ from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from adbot_queue.core.clock import DAY_MS, day, iso
+from adbot_queue.core.instants import day_start, instant
+
 HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 
 SKETCH_SIZE = 1024
 """Hashes that a set of people keeps: 8 bytes each, 11 KB in an item."""
@@ -188,7 +189,7 @@ class Bucket:
 
 def hour_of(millis: int) -> str:
     """`2025-11-22T05`, in UTC."""
-    return datetime.fromtimestamp(millis // 1000, tz=UTC).strftime("%Y-%m-%dT%H")
+    return iso(millis)[:13]
 
 
 def hour_start(hour: str) -> int:
@@ -197,7 +198,7 @@ def hour_start(hour: str) -> int:
     Raises:
         ValueError: it is no hour.
     """
-    return int(datetime.strptime(hour, "%Y-%m-%dT%H").replace(tzinfo=UTC).timestamp()) * 1000
+    return instant(f"{hour}:00Z")
 
 
 def hours_between(first: str, last: str) -> list[str]:
@@ -211,5 +212,4 @@ def days_between(first: str, last: str) -> list[str]:
     Raises:
         ValueError: one is no day.
     """
-    start, end = (datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC) for day in (first, last))
-    return [(start + timedelta(days=number)).strftime("%Y-%m-%d") for number in range((end - start).days + 1)]
+    return [day(at) for at in range(day_start(first), day_start(last) + 1, DAY_MS)]

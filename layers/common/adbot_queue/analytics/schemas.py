@@ -3,39 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from adbot_queue.analytics.model import VIEWED, days_between
 from adbot_queue.analytics.store import ArticleCounted
 from adbot_queue.core.clock import iso
-from adbot_queue.core.schema import Moment, Query, View
+from adbot_queue.core.schema import Date, Moment, Query, View
 
 MAX_DAYS = {"hour": 7, "day": 31}
 """Days of one answer: seven Queries by the hour, one by the day."""
 
 
-def a_day(text: str) -> str:
-    """Refuse what is no day.
-
-    Raises:
-        ValueError: it is none.
-    """
-    days_between(text, text)
-    return text
-
-
-Day = Annotated[
-    str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", description="2025-11-22, UTC"), AfterValidator(a_day)
-]
-
-
 class AnalyticsQuery(Query):
     """Which days, both included; the last seven by default."""
 
-    since: Day | None = Field(None, alias="from")
-    until: Day | None = Field(None, alias="to")
+    since: Date | None = Field(None, alias="from")
+    until: Date | None = Field(None, alias="to")
     by: Literal["hour", "day"] = "day"
 
     @model_validator(mode="after")

@@ -6,10 +6,10 @@ from functools import lru_cache
 from typing import Any
 
 from adbot_queue.analytics import store as stores
-from adbot_queue.analytics.model import DAY_MS, Event, article_of, days_between, person_of
+from adbot_queue.analytics.model import Event, article_of, days_between, person_of
 from adbot_queue.analytics.schemas import AnalyticsQuery, AnalyticsView, ArticleView, CountedView
 from adbot_queue.analytics.store import AnalyticsStore
-from adbot_queue.core.clock import Clock, day, system_clock
+from adbot_queue.core.clock import DAY_MS, Clock, day, system_clock
 from adbot_queue.core.errors import NotFound
 from adbot_queue.core.instants import instant
 

@@ -13,9 +13,10 @@ from itertools import groupby
 from typing import Any
 
 from adbot_queue.analytics import store as stores
-from adbot_queue.analytics.model import DAY_MS, HOUR_MS, Aggregate, Bucket, hour_of, hour_start, hours_between
+from adbot_queue.analytics.model import HOUR_MS, Aggregate, Bucket, hour_of, hour_start, hours_between
 from adbot_queue.analytics.store import RAW_TTL_MS, SHARDS, AnalyticsStore
 from adbot_queue.core import telemetry
+from adbot_queue.core.clock import DAY_MS
 from adbot_queue.core.clock import day as day_of
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.jobs import job_queues

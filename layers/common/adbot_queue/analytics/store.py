@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from adbot_queue.analytics.model import DAY_MS, HOUR_MS, Aggregate, Bucket, Event, People, hour_start
+from adbot_queue.analytics.model import HOUR_MS, Aggregate, Bucket, Event, People, hour_start
 from adbot_queue.core import attribute_values, aws, cursors, dynamodb
-from adbot_queue.core.clock import iso
+from adbot_queue.core.clock import DAY_MS, iso
 from adbot_queue.core.dynamodb import ConditionFailed, Item, Table, TransactionConflict
 from adbot_queue.core.settings import MissingSetting
 

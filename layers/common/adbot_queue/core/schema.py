@@ -75,6 +75,11 @@ def _checked(text: str) -> str:
     return text
 
 
+def _existing(text: str) -> str:
+    day_start(text)
+    return text
+
+
 def _schema(description: str) -> dict[str, Any]:
     formats = [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]
     return {"anyOf": formats, "description": description}
@@ -87,6 +92,11 @@ Instant = Annotated[
 
 InstantText = Annotated[str, Field(max_length=40), AfterValidator(_checked)]
 """The same, kept as the caller wrote it."""
+
+Date = Annotated[
+    str, AfterValidator(_existing), WithJsonSchema({"type": "string", "format": "date", "examples": ["2026-12-31"]})
+]
+"""A day of the calendar."""
 
 From = Annotated[
     int,

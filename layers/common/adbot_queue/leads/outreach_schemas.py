@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
-from adbot_queue.core.schema import Input, Moment, Query, View
-from adbot_queue.leads import calendar
+from adbot_queue.core.schema import Date, Input, Moment, Query, View
 from adbot_queue.leads.automation import Run
 from adbot_queue.leads.inbox import Unmatched
 from adbot_queue.leads.messages import LeadMessage
@@ -18,7 +17,6 @@ from adbot_queue.providers.twilio_codes import meaning
 MAX_TEXT = 1_600
 """Characters that Twilio takes in one message: https://www.twilio.com/docs/api/errors/21617."""
 
-Date = Annotated[str, Field(max_length=10, examples=["2026-11-28"]), AfterValidator(calendar.check_date)]
 Meaning = Annotated[str | None, BeforeValidator(meaning)]
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from adbot_queue.core.clock import iso
-from adbot_queue.core.schema import Input, Moment, Query, View
-from adbot_queue.leads import calendar
+from adbot_queue.core.schema import Date, Input, Moment, Query, View
 from adbot_queue.leads.model import COUNTS, Day, Entry, Lead
 from adbot_queue.leads.prepare import Prepared
 from adbot_queue.leads.schemas import Id
-
-Date = Annotated[str, Field(max_length=10, examples=["2026-12-31"]), AfterValidator(calendar.check_date)]
 
 
 class PrepareQueue(Input):

@@ -17,9 +17,10 @@ from typing import Any
 
 from adbot_queue import ledger as ledgers
 from adbot_queue.analytics import store as stores
-from adbot_queue.analytics.model import DAY_MS, HOUR_MS, Event, hour_of, hour_start, hours_between
+from adbot_queue.analytics.model import HOUR_MS, Event, hour_of, hour_start, hours_between
 from adbot_queue.analytics.store import RAW_TTL_MS, SHARDS, AnalyticsStore
 from adbot_queue.core import aws, telemetry
+from adbot_queue.core.clock import DAY_MS
 from adbot_queue.core.clock import day as day_of
 from adbot_queue.core.settings import settings
 from adbot_queue.jobs import job_queues

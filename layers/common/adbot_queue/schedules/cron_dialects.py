@@ -66,7 +66,7 @@ def remark(parts: list[str]) -> str:
     if len(parts) == 5:  # noqa: PLR2004
         return "; Unix cron joins day-of-month and day-of-week with or: make two schedules"
     if len(parts) in {6, 7} and not parts[0].isdigit() and _SECONDS.fullmatch(parts[0]):
-        first = len(parts) == 7 or "?" not in {parts[2], parts[4]}  # noqa: PLR2004  where a ? stands without seconds
+        first = len(parts) == 7 or "?" not in {parts[2], parts[4]}  # noqa: PLR2004  without seconds a ? is there
         return f"; with {parts[0]!r} as seconds (Quartz, Spring) it is finer than a minute" if first else ""
     return ""
 

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from adbot_queue.analytics import snapshot
 from adbot_queue.analytics.model import hour_start, hours_between
+from adbot_queue.core.instants import day_start
 from adbot_queue.core.schema import Input
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.job_queues import exponential
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
 
 
-def _moment(text: str) -> str:
+def _hour(text: str) -> str:
+    """An hour that exists."""
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT([01]\d|2[0-3])", text, re.ASCII):
+        raise ValueError("must be an hour like 2026-12-31T23")
+    hour_start(text)
+    return text
+
+
+def _hour_or_day(text: str) -> str:
     """An hour or a day that exists."""
-    hour_start(text if "T" in text else f"{text}T00")
+    if "T" in text:
+        return _hour(text)
+    day_start(text)
     return text
 
 
 Moment = Annotated[
-    str,
-    Field(
-        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2})?$", description="an hour or a day: 2025-11-22T05 or 2025-11-22"
-    ),
-    AfterValidator(_moment),
+    str, Field(description="an hour or a day: 2025-11-22T05 or 2025-11-22"), AfterValidator(_hour_or_day)
 ]
 
 
@@ -36,7 +44,7 @@ class ProcessSnapshot(Input):
 
     since: Moment | None = Field(default=None, alias="from")
     until: Moment | None = Field(default=None, alias="to")
-    hour: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}$"), AfterValidator(_moment)] | None = None
+    hour: Annotated[str, AfterValidator(_hour)] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

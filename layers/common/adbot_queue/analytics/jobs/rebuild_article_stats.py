@@ -7,10 +7,9 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from adbot_queue.analytics import articles
-from adbot_queue.analytics.model import DAY_MS, article_problem, days_between
-from adbot_queue.analytics.schemas import Day
-from adbot_queue.core.clock import day
-from adbot_queue.core.schema import Input
+from adbot_queue.analytics.model import article_problem, days_between
+from adbot_queue.core.clock import DAY_MS, day
+from adbot_queue.core.schema import Date, Input
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.job_queues import exponential
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
@@ -34,8 +33,8 @@ class RebuildArticleStats(Input):
     model_config = ConfigDict(populate_by_name=True)
 
     article_id: Article | None = None
-    since: Day | None = Field(default=None, alias="from")
-    until: Day | None = Field(default=None, alias="to")
+    since: Date | None = Field(default=None, alias="from")
+    until: Date | None = Field(default=None, alias="to")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -6,10 +6,9 @@ from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from adbot_queue.analytics.model import DAY_MS, days_between
-from adbot_queue.analytics.schemas import Day
-from adbot_queue.core.clock import day
-from adbot_queue.core.schema import Input
+from adbot_queue.analytics.model import days_between
+from adbot_queue.core.clock import DAY_MS, day
+from adbot_queue.core.schema import Date, Input
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.job_queues import exponential
 from adbot_queue.jobs.job_types import DAY_S, MINUTE_S, JobType
@@ -26,8 +25,8 @@ class GenerateReport(Input):
     model_config = ConfigDict(populate_by_name=True)  # what is stored of a job has the names of the fields
 
     report: Literal["orders", "queues", "analytics"]
-    since: Day | None = Field(default=None, alias="from")
-    until: Day | None = Field(default=None, alias="to")
+    since: Date | None = Field(default=None, alias="from")
+    until: Date | None = Field(default=None, alias="to")
     format: Literal["csv", "html", "both"] = "both"
 
     @model_validator(mode="after")
