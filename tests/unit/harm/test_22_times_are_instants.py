@@ -169,15 +169,13 @@ PAYLOADS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "process-snapshot": ({"from": "2026-11-01T05", "to": "2026-11-01"}, ["from", "to"]),
     "rebuild-article-stats": ({"from": "2026-11-01", "to": "2026-11-02"}, ["from", "to"]),
     "generate-report": ({"report": "orders", "from": "2026-11-01", "to": "2026-11-02"}, ["from", "to"]),
-    "analytics-track": ({"event": "Sold", "user_id": "u", "occurred_at": "2026-11-01T00:00:00Z"}, ["occurred_at"]),
 }
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
 def test_a_job_refuses_what_names_no_time_in_words(on_aws: AwsHarness, name: str) -> None:
     payload, fields = PAYLOADS[name]
-    good = on_aws.http("jobs", "POST /jobs", role="admin", body={"type": name, "payload": payload})
-    assert good.status in {202, 503}  # 503: its provider has no credentials here
+    assert on_aws.http("jobs", "POST /jobs", role="admin", body={"type": name, "payload": payload}).status == 202
     wrong = {}
     for text in [*NO_MOMENT, "2026-11-27T24", "2026-11-27T5", "2026-02-30T05"]:
         if name == "process-snapshot" and text == "2026-11-27T10":
@@ -186,7 +184,7 @@ def test_a_job_refuses_what_names_no_time_in_words(on_aws: AwsHarness, name: str
             body = {"type": name, "payload": payload | {field: text}}
             answer = on_aws.http("jobs", "POST /jobs", role="admin", body=body)
             refused = (answer.status, answer.fields) == (422, [f"payload.{field}"])
-            if not refused or not (IN_WORDS.fullmatch(_said(answer)) or "needs an offset" in _said(answer)):
+            if not refused or not IN_WORDS.fullmatch(_said(answer)):
                 wrong[field, text] = answer.text
     assert wrong == {}
 

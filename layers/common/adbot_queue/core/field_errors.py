@@ -16,6 +16,9 @@ from adbot_queue.core.errors import FieldError
 
 _NAMED = re.compile(r"(\w+): (.+)", re.DOTALL)
 
+_MEMBER = re.compile(r"<\w+\.\w+: ('[^']*')>")
+"""A member of an enum, as Python shows it."""
+
 _MESSAGES = {
     "missing": "is required",
     "extra_forbidden": "unknown field",
@@ -77,7 +80,7 @@ def _message(entry: Any, field: FieldInfo | None) -> str:
             if len(bounds) > 1:
                 said = f"must be between {bounds['ge']} and {bounds['le']}"
         case "enum" | "literal_error":
-            said = "must be " + context["expected"].replace("'", "")
+            said = "must be " + _MEMBER.sub(r"\1", context["expected"]).replace("'", "")
         case "string_pattern_mismatch":
             said = f"must be {field.description}" if field and field.description else "has an invalid format"
         case "value_error":

@@ -12,8 +12,8 @@ from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Input, Instant, Moment, Period, Query, View
 from adbot_queue.dead_letters.model import MAX_CHOSEN, PREVIEW, DeadLetterFilter, died_at
 from adbot_queue.dead_letters.replay_service import Preview
-from adbot_queue.jobs import job_queues, job_types
-from adbot_queue.jobs.api.schemas import FailureView, JobId, Payload
+from adbot_queue.jobs import job_queues
+from adbot_queue.jobs.api.schemas import FailureView, JobId, KnownJobType, Payload
 from adbot_queue.jobs.masking import ShownPayload
 from adbot_queue.jobs.model import Job
 
@@ -24,17 +24,11 @@ def _queue(name: str) -> str:
     return name
 
 
-def _type(name: str) -> str:
-    if job_types.get(name) is None:
-        raise ValueError(f"does not exist; types are {', '.join(job_types.names())}")
-    return name
-
-
 class DeadLetterFields(Period):
     """Which dead letters; all fields combine. `from` and `to` limit when they died."""
 
     queue: Annotated[str, AfterValidator(_queue)] | None = None
-    type: Annotated[str, AfterValidator(_type)] | None = None
+    type: KnownJobType | None = None
     state: Literal["dead", "failed"] | None = None
     fingerprint: str | None = Field(None, min_length=1, max_length=64)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
 from adbot_queue.core import zones
 from adbot_queue.core.schema import Input, Instant, Moment, Query, View
@@ -45,7 +45,19 @@ def _fields(fields: dict[str, str]) -> dict[str, str]:
     return fields
 
 
-Id = Annotated[str, Field(pattern=f"^{ID.pattern}$", description=ID_IN_WORDS)]
+def _id(text: str) -> str:
+    if not ID.fullmatch(text):
+        raise ValueError(f"must be {ID_IN_WORDS}")
+    return text
+
+
+Id = Annotated[
+    str,
+    AfterValidator(_id),
+    WithJsonSchema({"type": "string", "pattern": f"^{ID.pattern}$", "description": ID_IN_WORDS}),
+]
+"""The words for it are the type's: a field's own description says whose id it is."""
+
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME)]
 Source = Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_NAME)]
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_FIELD_NAME)]

@@ -35,9 +35,9 @@ class ApiDocument(View):
 class LedgerQuery(Query, Period):
     """Filters that combine. Without actor, action or target: one day (default: today)."""
 
-    actor: str | None = Field(None, max_length=128)
-    action: str | None = Field(None, max_length=64)
-    target: str | None = Field(None, max_length=200)
+    actor: str | None = Field(None, min_length=1, max_length=128)
+    action: str | None = Field(None, max_length=64, pattern=r"^[a-z_]+(\.[a-z_]+)+$", description="like pool.create")
+    target: str | None = Field(None, min_length=1, max_length=200)
     limit: int = Field(50, ge=1, le=100)
     cursor: str | None = Field(None, max_length=2000)
 

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import Invalid
 from adbot_queue.core.schema import Instant, Query, View
-from adbot_queue.jobs.api.schemas import JobType, JobView, Tag
+from adbot_queue.jobs.api.schemas import JobView, KnownJobType, Tag
 from adbot_queue.jobs.model import JobState
 from adbot_queue.jobs.store.lists import JobFilter, JobList
 
@@ -23,7 +23,7 @@ class QueueJobsQuery(Query):
     """Filter and page of the jobs of a queue; all filters combine."""
 
     state: JobState = JobState.WAITING
-    type: JobType | None = None
+    type: KnownJobType | None = None
     tag: Tag | None = None
     user_id: str | None = Field(None, min_length=1, max_length=128)
     limit: int = Field(50, ge=1, le=100)

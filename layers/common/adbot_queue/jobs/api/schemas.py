@@ -5,17 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from adbot_queue.core.clock import iso
 from adbot_queue.core.schema import Input, Instant, Moment, View
+from adbot_queue.jobs import job_types
 from adbot_queue.jobs.api.progress import ProgressView
 from adbot_queue.jobs.enqueue.request import MAX_PARENTS, JobRequest
 from adbot_queue.jobs.masking import ShownPayload, ShownResult
 from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.rank import HIGHEST_PRIORITY, LOWEST_PRIORITY
 
+
+def _known(name: str) -> str:
+    if name not in job_types.names():
+        raise ValueError(f"does not exist; types are {', '.join(job_types.names())}")
+    return name
+
+
 JobType = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+KnownJobType = Annotated[str, AfterValidator(_known)]
+"""Of a filter: of a type that does not exist there is nothing, which looks like an all-clear."""
+
 JobId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Payload = dict[str, Any]
