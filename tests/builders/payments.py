@@ -25,7 +25,7 @@ from adbot_queue.adbots.storage import items
 from adbot_queue.core import aws, secrets
 from adbot_queue.core.attribute_values import decode, encode
 from adbot_queue.payments.model import bot_id_of, order_id_of
-from adbot_queue.payments.plans import BillingInterval, CheckoutMode, Plan
+from adbot_queue.payments.plan import BillingInterval, CheckoutMode, Plan
 from adbot_queue.platform import circuit_breaker as circuits
 from adbot_queue.platform import rate_limits as limits
 from adbot_queue.testing.in_process_aws import REGION

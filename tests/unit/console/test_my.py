@@ -112,13 +112,13 @@ def test_plans_are_offered_to_customers_alone(shop: ConsoleWorld) -> None:
 def test_buying_leads_to_the_payment_page_and_back_to_this_one(shop: ConsoleWorld) -> None:
     asked: list[tuple[dict[str, Any], str]] = []
 
-    def create(params: dict[str, Any], key: str) -> tuple[str, str, int]:
+    def create(params: dict[str, Any], key: str) -> tuple[str, str, int, bool]:
         asked.append((params, key))
-        return "cs_1", "https://pay.example/cs_1", 1
+        return "cs_1", "https://pay.example/cs_1", 1, False
 
     page = shop.get("/my", "cara")
     key = page.key("buy-team")
-    with patch.object(checkout.stripe_api, "create_checkout", create):
+    with patch.object(checkout.stripe_checkout, "create_checkout", create):
         first = shop.post("/my/buy", {"plan": "team", "key": key}, "cara", script=False)
         again = shop.post("/my/buy", {"plan": "team", "key": key}, "cara", script=False)
         unknown = shop.post("/my/buy", {"plan": "none"}, "cara", script=False)

@@ -11,6 +11,7 @@ import stripe
 
 from adbot_queue.core import settings
 from adbot_queue.payments import checkout, plans
+from adbot_queue.payments.plan import BillingInterval, CheckoutMode, Plan
 from adbot_queue.payments.wishes import wish_of
 from adbot_queue.providers import stripe_client
 from tests.builders.payments import empty, secret
@@ -166,9 +167,7 @@ def test_a_checkout_carries_what_was_bought_to_every_later_event(shop: AwsHarnes
 
 def test_a_subscription_puts_the_metadata_on_the_subscription() -> None:
     params = checkout.params_of(
-        plans.Plan(
-            "pro", "Pro", "standard", 25, 100, "eur", plans.CheckoutMode.SUBSCRIPTION, plans.BillingInterval.MONTH
-        ),
+        Plan("pro", "Pro", "standard", 25, 100, "eur", CheckoutMode.SUBSCRIPTION, BillingInterval.MONTH),
         "cara",
         "s",
         "c",

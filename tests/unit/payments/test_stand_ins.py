@@ -12,7 +12,8 @@ from python_http_client.exceptions import HTTPError
 from sendgrid import EventWebhook, SendGridAPIClient
 from werkzeug.test import Client
 
-from adbot_queue.payments import checkout, plans
+from adbot_queue.payments import checkout
+from adbot_queue.payments.plan import Plan
 from adbot_queue.providers import stripe_client
 from local.stand_ins import sendgrid_events
 from local.stand_ins.app import StandIns
@@ -21,7 +22,7 @@ from tests.builders.payments import SAMPLES, SECRET, deliver, happen
 from tests.builders.providers import SENDGRID_BASE, STRIPE_BASE, Peers, connect
 from tests.builders.world import AwsHarness, FakeContext
 
-PLAN = plans.Plan("starter", "Starter", "standard", 5, 4900, "eur")
+PLAN = Plan("starter", "Starter", "standard", 5, 4900, "eur")
 GOOD = checkout.params_of(PLAN, "cara", "https://x.test/ok", "https://x.test/no")
 PRICE = {"currency": "eur", "unit_amount": 4900, "product_data": {"name": "Starter"}}
 

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from adbot_queue.adbots.model import (
-    Adbot,
-    CreationSource,
-    Order,
-    OrderStatus,
-)
+from adbot_queue.adbots.model import Adbot, CreationSource, Order, OrderStatus
 from adbot_queue.core.errors import FieldError, Invalid
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.ledger import Actor, LedgerEntry

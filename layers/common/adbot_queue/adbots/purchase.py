@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from adbot_queue.adbots.allocation_trigger import AllocationTrigger
 from adbot_queue.adbots.commands import summary
-from adbot_queue.adbots.model import (
-    MAX_SESSIONS,
-    Adbot,
-    AdbotStatus,
-    ExecutionMode,
-    Order,
-    QueuedReason,
-)
+from adbot_queue.adbots.model import MAX_SESSIONS, Adbot, AdbotStatus, ExecutionMode, Order, QueuedReason
 from adbot_queue.adbots.pool_state import InboxEntry
 from adbot_queue.adbots.storage.orders import OrderStore
 from adbot_queue.adbots.storage.pool_store import TransactionPart

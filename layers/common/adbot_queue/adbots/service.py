@@ -13,15 +13,7 @@ from adbot_queue.adbots.allocation_trigger import AllocationTrigger
 from adbot_queue.adbots.changes import PoolChange
 from adbot_queue.adbots.command_log import CommandLog
 from adbot_queue.adbots.commands import Command, CommandResult, refusal_of, retry_on_conflict
-from adbot_queue.adbots.model import (
-    Adbot,
-    AdbotStatus,
-    ExecutionMode,
-    NotStartable,
-    Order,
-    OrderStatus,
-    QueuedReason,
-)
+from adbot_queue.adbots.model import Adbot, AdbotStatus, ExecutionMode, NotStartable, Order, OrderStatus, QueuedReason
 from adbot_queue.adbots.operator_order import AdbotSpec
 from adbot_queue.adbots.pool_state import PoolState, QueueEntry
 from adbot_queue.adbots.pools import Pools

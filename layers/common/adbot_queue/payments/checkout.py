@@ -9,8 +9,9 @@ from typing import Any
 from adbot_queue.core.errors import Conflict, NotConfigured
 from adbot_queue.core.ids import derived_id
 from adbot_queue.core.settings import variable
-from adbot_queue.payments import plans, stripe_api
-from adbot_queue.payments.plans import CheckoutMode, Plan, Plans
+from adbot_queue.payments import plans, stripe_checkout
+from adbot_queue.payments.plan import CheckoutMode, Plan
+from adbot_queue.payments.plans import Plans
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ class CheckoutService:
 
         Raises:
             NotFound: no such plan. Conflict: it is not for sale.
-            NotConfigured: no address to go to after paying, or as `stripe_api.create_checkout`.
-            IdempotencyMismatch, ProviderFailed, Unavailable: as `stripe_api.create_checkout`.
+            NotConfigured: no address to go to after paying, or as `stripe_checkout.create_checkout`.
+            IdempotencyMismatch, ProviderFailed, Unavailable: as `stripe_checkout.create_checkout`.
         """
         plan = self._plans.get(plan_id)
         if not plan.active:
@@ -54,7 +55,7 @@ class CheckoutService:
         if not success or not cancel:
             raise NotConfigured("set CHECKOUT_SUCCESS_URL and CHECKOUT_CANCEL_URL, or give success_url and cancel_url")
         params = params_of(plan, user_id, success, cancel)
-        made = stripe_api.create_checkout(params, derived_id("checkout_", user_id, key))
+        made = stripe_checkout.create_checkout(params, derived_id("checkout_", user_id, key))
         session_id, url, expires_at, replayed = made
         return Checkout(session_id, url, plan_id, expires_at * 1000, replayed)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adbot_queue.payments.model import Payment
-from adbot_queue.payments.plans import Plan
+from adbot_queue.payments.plan import Plan
 from adbot_queue.payments.wishes import session_count
 
 SHOWN = 40

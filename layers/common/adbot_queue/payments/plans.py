@@ -7,9 +7,7 @@ is, by which sales at an earlier price, and renewals of plans that were removed,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
+from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import Any
 
@@ -20,43 +18,10 @@ from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import Item, Transaction, TransactionConflict, TransactionRejected
 from adbot_queue.core.errors import Invalid, NotFound
 from adbot_queue.ledger import Actor, LedgerEntry
+from adbot_queue.payments import plan_versions
+from adbot_queue.payments.plan import Plan
+from adbot_queue.payments.plan_versions import PARTITION, former_item, plan_of
 from adbot_queue.payments.wishes import PLAN_ID
-
-_PARTITION = "PLANS"
-MAX_VERSIONS = 500
-"""Former prices that are looked at, the newest first."""
-
-
-class CheckoutMode(StrEnum):
-    """How a plan is paid: once, or again and again."""
-
-    PAYMENT = "payment"
-    SUBSCRIPTION = "subscription"
-
-
-class BillingInterval(StrEnum):
-    """How often a subscription is paid."""
-
-    DAY = "day"
-    WEEK = "week"
-    MONTH = "month"
-    YEAR = "year"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A number of sessions of a pool for an amount in the currency's smallest unit. Inactive: not for sale."""
-
-    id: str
-    name: str
-    pool: str
-    required_sessions: int
-    amount: int
-    currency: str
-    mode: CheckoutMode = CheckoutMode.PAYMENT
-    interval: BillingInterval | None = None
-    active: bool = True
-    version: int = 1
 
 
 class Plans:
@@ -94,30 +59,13 @@ class Plans:
                 cursor=cursor,
                 forward=True,
                 where=where,
-                pk=_PARTITION,
+                pk=PARTITION,
                 **values,
             )
-            found += [_plan(item) for item in page]
+            found += [plan_of(item) for item in page]
             if cursor is None:
                 break
         return found, cursor
-
-    def versions(self, plan_id: str) -> Sequence[Plan]:
-        """All that the plan is and was, newest first; nothing if there never was one. One Query."""
-        if not PLAN_ID.fullmatch(plan_id):
-            return []
-        found = dynamodb.query(
-            self._client,
-            self._table,
-            "pk = :pk AND sk BETWEEN :first AND :last",
-            limit=MAX_VERSIONS,
-            forward=False,
-            pk=_PARTITION,
-            first=plan_id,
-            last=f"{plan_id}#~",
-        )
-        # The plan itself is the last one of them, and again the newest of its versions, unless an older code wrote it.
-        return sorted({plan.version: plan for plan in map(_plan, found)}.values(), key=lambda plan: -plan.version)
 
     def put(self, plan_id: str, values: dict[str, Any], actor: Actor) -> tuple[Plan, bool]:
         """Create or replace a plan; return it, and whether it is new.
@@ -136,18 +84,18 @@ class Plans:
 
         def attempt() -> tuple[Plan, bool]:
             before = self._read(plan_id)
-            newest = before or next(iter(self.versions(plan_id)), None)
+            newest = before or next(iter(plan_versions.versions(self._adbots, plan_id)), None)
             after = Plan(id=plan_id, version=newest.version + 1 if newest else 1, **values)
             if before and replace(after, version=before.version) == before:
                 return before, False
             transaction = self._adbots.store.transaction()
-            item: Item = {"pk": _PARTITION, "sk": plan_id, **asdict(after)}
+            item: Item = {"pk": PARTITION, "sk": plan_id, **asdict(after)}
             if before:
                 transaction.put("plan", self._table, item, condition="version = :version", version=before.version)
             else:
                 transaction.create("plan", self._table, item)
             for version in (before, after) if before else (after,):
-                transaction.put("version", self._table, _former(version))
+                transaction.put("version", self._table, former_item(version))
             self._sign(transaction, actor, "plan.put", plan_id, before, after)
             return after, before is None
 
@@ -163,9 +111,9 @@ class Plans:
         def attempt() -> Plan:
             before = self.get(plan_id)
             transaction = self._adbots.store.transaction()
-            key: Item = {"pk": _PARTITION, "sk": plan_id}
+            key: Item = {"pk": PARTITION, "sk": plan_id}
             transaction.delete("plan", self._table, key, condition="version = :version", version=before.version)
-            transaction.put("version", self._table, _former(before))
+            transaction.put("version", self._table, former_item(before))
             self._sign(transaction, actor, "plan.remove", plan_id, before, None)
             return before
 
@@ -183,21 +131,8 @@ class Plans:
             raise TransactionConflict(str(refused)) from refused
 
     def _read(self, plan_id: str) -> Plan | None:
-        item = dynamodb.get(self._client, self._table, {"pk": _PARTITION, "sk": plan_id})
-        return _plan(item) if item else None
-
-
-def _former(plan: Plan) -> Item:
-    """A version of a plan, to be written: never changed, and never for sale by itself."""
-    return {"pk": _PARTITION, "sk": f"{plan.id}#{plan.version:06d}", "former": plan.version, **asdict(plan)}
-
-
-def _plan(item: Item) -> Plan:
-    values = {name: item[name] for name in Plan.__slots__ if name in item}
-    interval = item.get("interval")
-    return Plan(
-        **values | {"mode": CheckoutMode(item["mode"]), "interval": BillingInterval(interval) if interval else None}
-    )
+        item = dynamodb.get(self._client, self._table, {"pk": PARTITION, "sk": plan_id})
+        return plan_of(item) if item else None
 
 
 def _shown(plan: Plan | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from adbot_queue.adbots.model import MAX_SESSIONS
 from adbot_queue.core.schema import Input, Moment, Query, View
-from adbot_queue.payments.plans import BillingInterval, CheckoutMode, Plan
+from adbot_queue.payments.plan import BillingInterval, CheckoutMode, Plan
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 

@@ -20,12 +20,11 @@ from adbot_queue.core.instants import instant
 from adbot_queue.core.telemetry import logger
 from adbot_queue.core.text import LOST
 from adbot_queue.ledger import SYSTEM, Actor, LedgerEntry
-from adbot_queue.payments import checks, decisions, setbacks, stripe_events
+from adbot_queue.payments import checks, decisions, plan_versions, setbacks, stripe_events
 from adbot_queue.payments.customers import Customers
 from adbot_queue.payments.decisions import BotAction, Decision
 from adbot_queue.payments.model import Fact, Judgement, Payment, order_id_of
 from adbot_queue.payments.movements import movements
-from adbot_queue.payments.plans import Plans
 from adbot_queue.payments.setbacks import Setback
 from adbot_queue.payments.store import Gathered, PaymentStore, Received
 from adbot_queue.payments.wishes import wish_of
@@ -49,7 +48,6 @@ class Settling:
     ) -> None:
         self._store = store
         self._adbots = adbots
-        self._plans = Plans(adbots)
         self._default_pool = default_pool
         self._customers = customers
         self._now = now
@@ -129,7 +127,7 @@ class Settling:
         """
         if not payment.paid:
             return Judgement()
-        versions = {plan: self._plans.versions(plan) for plan in checks.plan_ids(payment)}
+        versions = {plan: plan_versions.versions(self._adbots, plan) for plan in checks.plan_ids(payment)}
         has_bot = before is not None and before.adbot_id is not None
         required = before.required_sessions if before and has_bot and not before.settled else None
         problems = checks.problems(payment, versions, required, has_bot=has_bot)
