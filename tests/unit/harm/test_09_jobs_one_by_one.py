@@ -209,6 +209,42 @@ def test_dead_letters_are_listed_despite_an_unreadable_one(jobs: Jobs) -> None:
     assert {letter.id for letter in found} == {dead[0].id, dead[2].id}
 
 
+DOORS: list[tuple[str, str, Raw]] = [
+    ("jobs", "GET /jobs/{id}", {}),
+    ("jobs", "DELETE /jobs/{id}", {}),
+    ("jobs", "POST /jobs/{id}/retry", {"body": {"reason": "x"}}),
+    ("dead_letters", "GET /dead-letters/{id}", {}),
+    ("dead_letters", "POST /dead-letters/{id}/replay", {"body": {"reason": "x"}}),
+    ("dead_letters", "DELETE /dead-letters/{id}", {"query": {"reason": "x"}}),
+]
+
+
+def test_no_door_changes_an_unreadable_job_and_each_says_why(jobs: Jobs) -> None:
+    job = jobs.enqueue("mail", {"name": "a", "goes": ["transient"] * 9})
+    jobs.settle()
+    whole = raw(jobs, job)
+    for name, change in (DAMAGE | {"queue of a newer version": {"queue": {"S": "faxes"}}}).items():
+        before = damage(jobs, job, change or {})
+        for function, route, asked in DOORS:
+            answer = jobs.world.http(function, route, role="owner", id=job.id, **asked)
+            assert (answer.status, answer.problem) == (503, "unavailable"), (name, route, answer.text)
+        assert raw(jobs, job) == before, name
+        aws.dynamodb().put_item(TableName=jobs.store.table, Item=whole)
+
+
+@pytest.mark.parametrize("attribute", ["type", "queue", "fingerprint"])
+def test_groups_of_dead_letters_are_counted_despite_an_unreadable_one(jobs: Jobs, attribute: str) -> None:
+    dead = [jobs.enqueue("mail", {"name": str(number), "goes": ["transient"] * 9}) for number in range(3)]
+    jobs.settle()
+    damage(jobs, dead[1], {attribute: {"N": "7"}})
+
+    query = {"group": "true"}
+    answer = jobs.world.http("dead_letters", "GET /dead-letters", role="viewer", query=query)
+
+    assert answer.status == 200, answer.text
+    assert sum(group["count"] for group in answer.json["groups"]) == 3
+
+
 def test_a_parent_that_cannot_be_read_has_not_ended(jobs: Jobs, provider: Provider) -> None:
     parent = jobs.enqueue("charge", {"name": "parent"})
     child = jobs.enqueue("note", {"name": "child"}, depends_on=(parent.id,))

@@ -64,7 +64,7 @@ def reported(jobs: Jobs, receiver: Receiver, payload: dict[str, Any] | None = No
 def hours_later(jobs: Jobs, hours: float = 31) -> None:
     """As `settle`, for that many hours at most; two queues are swept in a sixth of the time."""
     until = jobs.clock() + hours * 3_600_000
-    few = {name: job_queues.QUEUES[name] for name in ("money", "webhooks")}
+    few = {name: job_queues.QUEUES[name] for name in ("money", "webhooks", "maintenance")}
     with patch.dict(job_queues.QUEUES, few, clear=True):
         while jobs.open() and jobs.clock() < until:
             jobs.drain("money")

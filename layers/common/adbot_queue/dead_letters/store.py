@@ -136,11 +136,9 @@ def _place(entry: IndexEntry) -> tuple[int, str]:
 
 def _entry_of(item: Item) -> IndexEntry:
     position = {name: item[name] for name in _POSITION}
-    return IndexEntry(
-        {"pk": item["pk"], "sk": item["sk"]},
-        item["listed_at"],
-        item.get("queue", ""),
-        item.get("type", ""),
-        item.get("fingerprint", ""),
-        cursors.make_cursor(position),
+    # The row's own reader refuses an attribute of another shape; its entry only must not hurt the others.
+    queue, job_type, fingerprint = (
+        text if isinstance(text := item.get(name), str) else "" for name in ("queue", "type", "fingerprint")
     )
+    key = {"pk": item["pk"], "sk": item["sk"]}
+    return IndexEntry(key, item["listed_at"], queue, job_type, fingerprint, cursors.make_cursor(position))

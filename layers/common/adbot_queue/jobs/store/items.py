@@ -22,6 +22,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from adbot_queue.core.dynamodb import Item
+from adbot_queue.jobs.job_queues import QUEUES
 from adbot_queue.jobs.model import BAD_ENDS, MAX_HISTORY, Attempt, Failure, Job, JobMode, JobState
 from adbot_queue.jobs.rank import RANK
 from adbot_queue.jobs.unreadable import Unreadable
@@ -141,6 +142,13 @@ def _rank(stored: str) -> str:
     return stored
 
 
+def _queue(stored: str) -> str:
+    """Read the name of a queue: no worker of this version takes a job on one of another version."""
+    if stored not in QUEUES:
+        raise ValueError("no queue")
+    return stored
+
+
 def json_object(stored: str) -> dict[str, Any]:
     """Read an object from JSON text."""
     found: dict[str, Any] = exactly(dict)(json.loads(stored))
@@ -181,7 +189,8 @@ _BY_KIND: dict[str, Callable[[Any], Any]] = {
     "dict[str, Any]": json_object,
     "Any": json.loads,
 }
-_READERS = {spec.name: _BY_KIND[str(spec.type).removesuffix(" | None")] for spec in fields(Job)} | {"rank": _rank}
+_READERS = {spec.name: _BY_KIND[str(spec.type).removesuffix(" | None")] for spec in fields(Job)}
+_READERS |= {"rank": _rank, "queue": _queue}
 _REQUIRED = _ALWAYS | {spec.name for spec in fields(Job) if spec.default is MISSING and spec.default_factory is MISSING}
 
 
