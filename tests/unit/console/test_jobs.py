@@ -223,10 +223,10 @@ def test_viewers_find_no_action_in_any_part(console: ConsoleWorld, dead: Job) ->
     ("path", "most"),
     [
         ("/console/queues", 0),
-        ("/console/queues/email", 2),
-        ("/console/queues/email?state=dead", 2),
+        ("/console/queues/email", 3),
+        ("/console/queues/email?state=dead", 3),
         ("/console/queues/email?type=send-email", 4),
-        ("/console/queues/email?job={dead}", 5),
+        ("/console/queues/email?job={dead}", 6),
         ("/console/jobs/{dead}", 3),
     ],
 )

@@ -104,8 +104,9 @@ def time_element(context: Context, value: int | str | None) -> Markup | str:
     if value is None:
         return NOTHING
     millis = millis_of(value)
-    exact = f"{datetime.fromtimestamp(millis / 1000, tz=UTC):%Y-%m-%d %H:%M:%S} UTC"
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(iso(millis), exact, moment(millis, context["now"]))
+    exact = datetime.fromtimestamp(millis // 1000, tz=UTC).replace(tzinfo=None).isoformat()
+    title = f"{exact.replace('T', ' ')} UTC"
+    return Markup('<time datetime="{}Z" title="{}">{}</time>').format(exact, title, moment(millis, context["now"]))
 
 
 @pass_context

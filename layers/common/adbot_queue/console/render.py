@@ -47,6 +47,7 @@ def environment(*, compiled: bool = False) -> Environment:
         auto_reload=False,
     )
     made.filters |= formats.FILTERS
+    made.policies["json.dumps_kwargs"] = {"separators": (",", ":")}  # a refresh is mostly the numbers of charts
     made.globals["asset"] = assets.address
     return made
 

@@ -82,6 +82,20 @@ def _circuit(queue: str, seen: Figures) -> Figures | None:
     return next((one for one in seen["circuits"] if one["provider"] in wanted and one["state"] != "closed"), None)
 
 
+def incident(seen: Figures, queue: str | None = None) -> tuple[int, str] | None:
+    """Return since when a circuit has been open, and its name: of those that stop this queue, or of all."""
+    wanted = None if queue is None else PROVIDERS.get(queue, ())
+    found = [
+        one
+        for one in seen["circuits"]
+        if one["state"] != "closed" and one["opened_at"] and (wanted is None or one["provider"] in wanted)
+    ]
+    if not found:
+        return None
+    name = f"{found[0]['provider']} circuit open" if len(found) == 1 else f"{len(found)} circuits open"
+    return min(one["opened_at"] for one in found), name
+
+
 def by_trouble(seen: Figures, now: int) -> list[tuple[Figures, Reason]]:
     """Return queues with their reasons: trouble first, then those with most to do."""
     found = [(queue, reason(queue, seen, now)) for queue in seen["queues"]]

@@ -3,10 +3,10 @@
 const read = (chart, at) => {
   const series = JSON.parse(chart.dataset.chart), count = Object.values(series)[0].length;
   const index = Math.min(count - 1, Math.max(0, at));
-  const [hour, minute] = chart.dataset.end.split(":").map(Number), ago = count - 1 - index;
+  const [hour, minute] = chart.dataset.end.split(":").map(Number), ago = (count - 1 - index) * (chart.dataset.step ?? 1);
   const time = new Date(Date.UTC(2000, 0, 2, hour, minute - ago)).toISOString().slice(11, 16);
   chart.reading = index;
-  document.getElementById(chart.getAttribute("aria-describedby")).textContent = `${time} UTC: ${Object.entries(series).map(([name, values]) => `${values[index]} ${name}`).join(", ")}`;
+  document.getElementById(chart.getAttribute("aria-describedby")).textContent = `${time} UTC: ${Object.entries(series).map(([name, values]) => `${values[index] ?? "\u2013"} ${name}`).join(", ")}`;
 };
 document.addEventListener("mousemove", (event) => {
   const plot = event.target.closest?.(".plot"), chart = plot?.closest("[data-chart]");

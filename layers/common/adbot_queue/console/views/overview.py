@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adbot_queue.console import trouble
-from adbot_queue.console.charts import Hour, Spark
+from adbot_queue.console.charts import Band, Hour, Spark
 from adbot_queue.console.request import Page, Reply, Visit
 from adbot_queue.jobs.model import BAD_ENDS, JobState
 from adbot_queue.platform.mode import ProcessingMode
@@ -12,9 +12,11 @@ from adbot_queue.platform.mode import ProcessingMode
 def show(visit: Visit) -> Reply:
     """The whole system in figures, from the snapshot alone."""
     seen = visit.snapshot.figures
-    hour = seen["hour"]
     queues = trouble.by_trouble(seen, visit.now)
     oldest = max((queue for queue, _ in queues if queue["oldest_at"]), key=lambda one: -one["oldest_at"], default=None)
+    past = seen["hour"]
+    hour = Hour.of(past["enqueued"], past["completed"], past["failed"], past["at"])
+    incident = trouble.incident(seen)
     return Page(
         "overview.html",
         "Overview",
@@ -23,7 +25,8 @@ def show(visit: Visit) -> Reply:
             "alarms": trouble.alarms(seen, visit.now),
             "queues": queues,
             "sparks": {queue["name"]: Spark.of(queue["spark"], queue["spark_bad"]) for queue, _ in queues},
-            "hour": Hour.of(hour["enqueued"], hour["completed"], hour["failed"], hour["at"]),
+            "hour": hour,
+            "band": Band.of(*incident, past["at"], hour.width) if incident else None,
             "waiting": sum(trouble.level(queue, JobState.WAITING) for queue, _ in queues),
             "active": sum(trouble.level(queue, JobState.ACTIVE) for queue, _ in queues),
             "dead": sum(trouble.level(queue, *BAD_ENDS) for queue, _ in queues),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from adbot_queue.console import job_words, trouble
-from adbot_queue.console.charts import Spark
+from adbot_queue.console import figures, job_words, trouble
+from adbot_queue.console.charts import Band, Percentiles, Spark
 from adbot_queue.console.formats import duration, number
 from adbot_queue.console.request import Done, Page, Reply, Undo, Visit, checked
 from adbot_queue.console.trouble import Figures
 from adbot_queue.console.views import jobs
+from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import Conflict, Invalid
 from adbot_queue.jobs import job_queues, service
 from adbot_queue.jobs.api import purge
@@ -19,10 +20,18 @@ from adbot_queue.jobs.job_queues import Queue
 from adbot_queue.jobs.model import BAD_ENDS, Job, JobState
 from adbot_queue.jobs.retry import RetryPolicy
 from adbot_queue.queues import pause as pauses
+from adbot_queue.queues import service as queue_service
+from adbot_queue.queues.statistics import MINUTE_MS, RUN, WAIT, Histogram, summed
 
 CLEANABLE = ("completed", "failed", "cancelled")
 AGES = (("any time", "0"), ("1 h", "3600"), ("1 d", "86400"), ("7 d", "604800"))
 """Choices of how long ago jobs ended that are to be deleted."""
+
+PAGE_SIZE = 20
+"""Rows of a page: as many as a refresh of 4 kB holds."""
+
+STEP = 2
+"""Minutes of a point of the charts of wait and run."""
 
 AGE_NAMES = {JobState.WAITING: "Waits", JobState.DELAYED: "Waits", JobState.ACTIVE: "Runs for"}
 EMPTY = {
@@ -54,14 +63,15 @@ def index(visit: Visit) -> Reply:
 
 
 def show(visit: Visit) -> Reply:
-    """One queue: its figures, and its jobs in one state. Two reads, six at most with a filter; three more a drawer."""
+    """One queue: its figures, and its jobs in one state. Three reads, six with a filter; three more a drawer."""
     declared = job_queues.queue(visit.params["name"])
     if visit.drawer_only:
         return Page("queue.html", declared.name, {"opened": jobs.opened(visit)})
     seen = visit.snapshot.figures
     queue = next(one for one in seen["queues"] if one["name"] == declared.name)
     asked = visit.query_as(QueueJobsQuery)
-    found, following = service.from_env().page(declared.name, asked.state, asked.limit, asked.cursor, asked.wanted())
+    limit = asked.limit if visit.query.get("limit") else PAGE_SIZE
+    found, following = service.from_env().page(declared.name, asked.state, limit, asked.cursor, asked.wanted())
     shown = {
         "queue": queue,
         "policy": policy_words(declared),
@@ -79,9 +89,29 @@ def show(visit: Visit) -> Reply:
         "empty_text": EMPTY[asked.state],
         "opened": jobs.opened(visit),
         "cleanable": CLEANABLE,
+        **_durations(visit, declared.name),
         **_cleaning(visit, declared, asked.state),
     }
     return Page("queue.html", declared.name, shown)
+
+
+def _durations(visit: Visit, name: str) -> dict[str, Any]:
+    """How long jobs waited and ran over the last hour: one read."""
+    found = queue_service.from_env().stats(name, figures.MINUTES)[2]
+    starts = [iso(visit.now - back * MINUTE_MS)[:16] for back in range(figures.MINUTES - 1, -1, -1)]
+    steps = [summed(found.get(start, {}) for start in starts[at : at + STEP]) for at in range(0, len(starts), STEP)]
+
+    def chart(what: str) -> Percentiles:
+        measured = [Histogram.of(what, numbers) for numbers in steps]
+        half, most = ([one.percentile(percent) for one in measured] for percent in (50, 95))
+        return Percentiles.of(half, most, visit.now - (STEP - 1) * MINUTE_MS, STEP)
+
+    incident = trouble.incident(visit.snapshot.figures, name)
+    return {
+        "durations": [("wait", "Wait", chart(WAIT)), ("run", "Run", chart(RUN))],
+        "band": Band.of(*incident, visit.now, len(steps) - 1, STEP) if incident else None,
+        "step": STEP,
+    }
 
 
 def _cleaning(visit: Visit, declared: Queue, state: JobState) -> dict[str, Any]:
