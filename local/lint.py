@@ -13,9 +13,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from cfnlint.api import ManualArgs
-from cfnlint.api import lint as cfn_lint
-
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.job_queues import QUEUES
 from adbot_queue.providers.registry import PROVIDERS
@@ -29,6 +26,9 @@ _ONE_OF_MANY = re.compile(r"rate\((1 (minute|hour|day)|(?!1 )\d+ (minute|hour|da
 
 def findings(text: str) -> list[str]:
     """Return what is wrong with a SAM template, a line each: rule, place, reason."""
+    from cfnlint.api import ManualArgs  # noqa: PLC0415  a second of imports that `bad_job_types` does not need
+    from cfnlint.api import lint as cfn_lint  # noqa: PLC0415
+
     template = unroll(load(text))
     place_code(template, lambda _folder: "s3://bucket/archive")
     try:

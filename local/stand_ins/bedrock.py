@@ -20,10 +20,10 @@ from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
-import jsonschema  # type: ignore[import-untyped]
 from botocore.session import get_session
 from botocore.validate import ParamValidator
 
+from local.json_schema import jsonschema
 from local.stand_ins.fault_injection import FaultInjection
 from local.stand_ins.refusals import refusal
 from local.stand_ins.stub_response import Effects, StubResponse

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import jsonschema  # type: ignore[import-untyped]
+from local.json_schema import jsonschema
 
 SCHEMAS = Path(__file__).with_name("schemas")
 

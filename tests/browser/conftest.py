@@ -21,6 +21,7 @@ from local import stack as stacks
 from local.stack import Stack
 from tests.e2e.conftest import LocalStack
 
+FOLDER = str(Path(__file__).parent) + os.sep
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -35,7 +36,7 @@ FLAGS = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All that is in this folder needs a browser and a stack."""
     for item in items:
-        if Path(item.path).is_relative_to(Path(__file__).parent):
+        if str(item.path).startswith(FOLDER):
             item.add_marker("browser")
             item.add_marker(pytest.mark.xdist_group("browser"))
             item.add_marker(pytest.mark.timeout(360))  # the first of them waits for the stack

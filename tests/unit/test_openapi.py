@@ -7,12 +7,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import jsonschema
 import pytest
 from pydantic import create_model
 
 from adbot_queue.core.http import Api
 from adbot_queue.jobs import job_types
+from local.json_schema import jsonschema
 from local.openapi import DOCUMENT, document
 from local.openapi_rules import violations
 from tests.builders.world import AwsHarness

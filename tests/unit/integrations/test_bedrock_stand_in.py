@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from adbot_queue.integrations.ai import schema_of
 from adbot_queue.integrations.jobs.generate_content import Content
 from adbot_queue.integrations.jobs.optimize_seo import Seo
+from local.json_schema import jsonschema
 from local.stand_ins.bedrock import Bedrock
 from local.stand_ins.stub_response import StubResponse
 
