@@ -35,8 +35,8 @@ Shape = tuple[int, Any, dict[str, str]]
 RETRY = {"retry-after": "20"}
 
 
-def aws_error(status: int, code: str, headers: dict[str, str] | None = None) -> Shape:
-    return status, {"__type": code, "message": "no"}, {"x-amzn-errortype": code, **(headers or {})}
+def aws_error(status: int, code: str, message: str = "no") -> Shape:
+    return status, {"__type": code, "message": message}, {"x-amzn-errortype": code}
 
 
 def stripe_error(status: int, kind: str, code: str, headers: dict[str, str] | None = None) -> Shape:

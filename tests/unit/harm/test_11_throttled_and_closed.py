@@ -170,6 +170,13 @@ def test_a_throttle_is_bounded_by_the_jobs_age_alone(jobs: Jobs, sky: Weather) -
         ({"x-ratelimit-reset": "soon"}, None),
         ({"x-ratelimit-reset": "9" * 400}, None),
         ({"retry-after": "-1"}, None),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after": "120, 120"}, 120),
+        ({"retry-after": "7; comment=busy"}, 7),
+        ({"retry-after": "\N{ARABIC-INDIC DIGIT SEVEN}"}, None),
+        ({"x-ratelimit-reset": "1763770920.5"}, 120.5),
+        ({"x-ratelimit-reset": "1763770920000"}, 120),
+        ({"x-ratelimit-reset": "0.25"}, 0.25),
         ({}, None),
         (None, None),
     ],
@@ -213,6 +220,8 @@ def test_a_date_counts_and_a_wild_time_is_bounded(jobs: Jobs, sky: Weather, monk
         ("generate-content", TEXT, aws_error(400, "ServiceQuotaExceededException")),
         ("generate-content", TEXT, aws_error(429, "TooManyRequestsException")),
         ("generate-content", TEXT, aws_error(429, "ModelNotReadyException")),
+        ("generate-content", TEXT, aws_error(400, "ThrottledException")),
+        ("generate-content", TEXT, aws_error(503, "SlowDown")),
     ],
 )
 def test_what_a_provider_says_instead_of_not_now_is_a_throttle(
@@ -311,6 +320,23 @@ CLOSED: list[tuple[str, dict[str, Any], Shape, str]] = [
     ("analytics-track", TRACK, (403, {"success": False}, {}), "SegmentSecretArn"),
     ("generate-content", TEXT, aws_error(403, "AccessDeniedException"), "AccessDenied"),
     ("generate-content", TEXT, aws_error(403, "UnrecognizedClientException"), "UnrecognizedClient"),
+    ("payment-process", PAYMENT, stripe_error(400, "invalid_request_error", "testmode_charges_only"), "Stripe"),
+    ("payment-process", PAYMENT, stripe_error(400, "invalid_request_error", "platform_api_key_expired"), "Stripe"),
+    ("payment-process", PAYMENT, stripe_error(403, "invalid_request_error", "secret_key_required"), "Stripe"),
+    ("send-sms", SMS, twilio_error(403, 90010), "suspended or closed"),
+    ("send-sms", SMS, twilio_error(400, 10002), "trial account"),
+    *(
+        ("generate-content", TEXT, aws_error(403, code), code)
+        for code in ("ExpiredTokenException", "InvalidSignatureException", "MissingAuthenticationTokenException")
+    ),
+    *(
+        ("generate-content", TEXT, aws_error(400, "ValidationException", sentence), says)
+        for sentence, says in {
+            "Operation not allowed": "may not call Bedrock",
+            "The provided model identifier is invalid.": "no such model",
+            "Invocation of model ID m with on-demand throughput isn't supported.": "inference profile",
+        }.items()
+    ),
 ]
 
 

@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 from adbot_queue.core import outbound
 from adbot_queue.jobs.context import Context
-from adbot_queue.jobs.errors import PermanentError, TransientError
+from adbot_queue.jobs.errors import PermanentError, Throttled, TransientError
 from adbot_queue.jobs.provider_call import Guard, guarded
 from adbot_queue.platform import circuit_breaker as circuits
 from adbot_queue.providers.waiting import retry_after
@@ -21,7 +21,6 @@ _COME_AGAIN = {
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.CONFLICT,
     HTTPStatus.TOO_EARLY,
-    HTTPStatus.TOO_MANY_REQUESTS,
 }
 
 
@@ -42,14 +41,18 @@ def call(
         expected: statuses that are no failure, 5xx included.
 
     Raises:
-        PermanentError: the address is not public. TransientError: no answer, or a 5xx. CircuitIsOpen: the receiver is
-        failing, and is not asked.
+        PermanentError: the address is not public. TransientError: no answer, or a 5xx. Throttled: 429, or before the
+        time that an earlier one named. CircuitIsOpen: the receiver is failing, and is not asked.
     """
     try:
         place = outbound.from_env().place(url)
         with guarded(Guard("the receiver", circuit_of(place)), timeout_s, context) as seconds:
             answer = _sent(send, seconds)
-            if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR and answer.status not in expected:
+            if answer.status in expected:
+                return answer
+            if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+                raise Throttled("the receiver answered HTTP 429", retry_after(answer.headers, context.now))
+            if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise refusal(answer, context)
             return answer
     except outbound.BadAddress as error:
@@ -57,7 +60,7 @@ def call(
 
 
 def refusal(answer: outbound.Answer, context: Context) -> TransientError | PermanentError:
-    """Return what an answer that is no success means: 4xx are final but for 408, 409, 425 and 429."""
+    """Return what an answer that is no success means: 4xx are final but for 408, 409 and 425."""
     status = answer.status
     if status in _COME_AGAIN or not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return TransientError(f"the receiver answered HTTP {status}", retry_after(answer.headers, context.now))

@@ -38,6 +38,18 @@ KEY_LIFE_MS = 23 * 3_600_000
 REPLAYED_S = 3600
 """When a request is repeated whose failure Stripe remembers under its key: it does so for a day."""
 
+_NO_CALL_PASSES = frozenset(
+    {
+        "api_key_expired",
+        "platform_api_key_expired",
+        "secret_key_required",
+        "testmode_charges_only",
+        "tls_version_unsupported",
+    }
+)
+"""Codes that are about the account or its key, whatever class of error they come as:
+https://docs.stripe.com/error-codes"""
+
 PAGE = 100
 """The most that Stripe lists at once."""
 
@@ -153,11 +165,11 @@ def outcome(error: StripeError, account: str | None = None) -> Exception:
         # Only one object is locked; its limits are an account's.
         reach = Reach.JOB if code == "lock_timeout" else Reach.PART
         return Throttled(f"Stripe is busy (HTTP {error.http_status})", retry_after(headers), reach)
-    if isinstance(error, stripe.AuthenticationError | stripe.PermissionError) and not (
-        code == "account_invalid" and account
-    ):
+    by_class = isinstance(error, stripe.AuthenticationError | stripe.PermissionError)
+    if code in _NO_CALL_PASSES or (by_class and not (code == "account_invalid" and account)):
         # A restricted key may lack the permission for this request alone.
-        reach = Reach.JOB if isinstance(error, stripe.PermissionError) and code != "account_invalid" else Reach.PROVIDER
+        may_pass = isinstance(error, stripe.PermissionError) and code not in {*_NO_CALL_PASSES, "account_invalid"}
+        reach = Reach.JOB if may_pass else Reach.PROVIDER
         sentence = f"Stripe does not accept the API key in the secret that StripeSecretArn names ({code})"
         return AccountRefused(sentence, reach)
     if error.http_status is None and stripe_client.is_retryable(error):

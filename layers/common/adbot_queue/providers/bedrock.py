@@ -14,8 +14,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue.core import aws
 from adbot_queue.core.errors import AccountRefused, ProviderFailed
+from adbot_queue.core.patience import THROTTLED
 from adbot_queue.core.telemetry import logger
 from adbot_queue.providers import registry
+from adbot_queue.providers.aws_codes import CALLER_REFUSED
 from adbot_queue.providers.waiting import retry_after, throttled
 
 if TYPE_CHECKING:
@@ -28,9 +30,7 @@ TIMEOUT_S = 60
 """For a whole call: a thousand words take a small model 20 s."""
 
 TOO_MANY, SERVER_ERROR = 429, 500
-_THROTTLES = {
-    "ThrottlingException",
-    "TooManyRequestsException",
+_THROTTLES = THROTTLED | {
     "ServiceQuotaExceededException",
     "ModelNotReadyException",  # 429: it is being loaded
 }
@@ -40,13 +40,14 @@ _COME_AGAIN = {
     "ServiceUnavailableException",
     "InternalServerException",
 }
-_CLOSED = {
-    "AccessDeniedException",
-    "OptInRequired",
-    "ResourceNotFoundException",
-    "SubscriptionRequiredException",
-    "UnrecognizedClientException",
+_CLOSED = CALLER_REFUSED | {"ResourceNotFoundException"}
+_SETUP = {
+    "operation not allowed": "the account may not call Bedrock yet; AWS Support lifts it",
+    "model identifier is invalid": "there is no such model in this region",
+    "on-demand throughput": "this model is called by an inference profile; name the profile",
+    "end of its life": "AWS has withdrawn the model",
 }
+"""What a ValidationException says that no request of the account's passes, and what to do."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -151,8 +152,11 @@ def _refusal(error: ClientError) -> Exception:
     answered = error.response.get("ResponseMetadata", {})
     status = int(answered.get("HTTPStatusCode", 0))
     logger.warning("Bedrock refused", code=code, status=status, request=answered.get("RequestId"))
-    if code in _CLOSED:
-        return AccountRefused(f"Bedrock does not let us use the model that BedrockModelId names ({code})")
+    text = str(error.response.get("Error", {}).get("Message", "")).lower()
+    setup = next((why for words, why in _SETUP.items() if words in text), None)
+    if code in _CLOSED or (code == "ValidationException" and setup):
+        why = f"{code}: {setup}" if setup else code
+        return AccountRefused(f"Bedrock does not let us use the model that BedrockModelId names ({why})")
     sentence = f"Bedrock refused the request ({code})"
     if code in _THROTTLES or status == TOO_MANY:
         return throttled(sentence, answered.get("HTTPHeaders"), code=code)

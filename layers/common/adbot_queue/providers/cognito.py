@@ -12,8 +12,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue.core import aws
 from adbot_queue.core.errors import AccountRefused, ProviderFailed, Reach
+from adbot_queue.core.patience import THROTTLED
 from adbot_queue.core.telemetry import logger
 from adbot_queue.providers import registry
+from adbot_queue.providers.aws_codes import CALLER_REFUSED
 from adbot_queue.providers.waiting import retry_after, throttled
 
 if TYPE_CHECKING:
@@ -27,12 +29,8 @@ MARK = "custom:job"
 
 SERVER_ERROR = 500
 _TAKEN = {"UsernameExistsException", "AliasExistsException"}
-_THROTTLES = {"TooManyRequestsException", "LimitExceededException", "ThrottlingException"}
 _COME_AGAIN = {"InternalErrorException"}
-_CLOSED = {
-    "AccessDeniedException": Reach.PROVIDER,
-    "NotAuthorizedException": Reach.PROVIDER,
-    "UnrecognizedClientException": Reach.PROVIDER,
+_CLOSED = dict.fromkeys([*CALLER_REFUSED, "NotAuthorizedException"], Reach.PROVIDER) | {
     "ResourceNotFoundException": Reach.JOB,  # the pool, or only a group that one job wants
 }
 TOO_MANY = 429
@@ -168,7 +166,7 @@ def _refusal(error: ClientError) -> Exception:
     if code in _CLOSED:
         return AccountRefused(f"the user pool does not let us make users: {code}", _CLOSED[code])
     sentence, status = f"Cognito refused ({code})", int(answered.get("HTTPStatusCode", 0))
-    if code in _THROTTLES or status == TOO_MANY:
+    if code in THROTTLED or status == TOO_MANY:
         return throttled(sentence, answered.get("HTTPHeaders"))
     return ProviderFailed(
         sentence,

@@ -14,8 +14,10 @@ from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
 from adbot_queue.core import aws
 from adbot_queue.core.errors import AccountRefused, ProviderFailed, Reach
+from adbot_queue.core.patience import THROTTLED
 from adbot_queue.core.telemetry import logger
 from adbot_queue.providers import registry
+from adbot_queue.providers.aws_codes import CALLER_REFUSED
 from adbot_queue.providers.waiting import retry_after, throttled
 
 if TYPE_CHECKING:
@@ -107,8 +109,10 @@ def _refusal(error: ClientError) -> Exception:
     if code.startswith("AccessDenied"):
         sentence = "a plugin that PluginFunctionArns lists may not be called: it must allow this account"
         return AccountRefused(sentence, Reach.PART)
+    if code in CALLER_REFUSED:
+        return AccountRefused(f"Lambda does not accept the credentials of the worker's role ({code})")
     sentence = f"Lambda refused the call ({code})"
-    if status == TOO_MANY:
+    if status == TOO_MANY or code in THROTTLED:
         # The function's own concurrency, unless the whole account's is used up.
         reason = str(error.response.get("Reason") or "")
         reach = Reach.PROVIDER if reason in _OF_THE_ACCOUNT else Reach.PART

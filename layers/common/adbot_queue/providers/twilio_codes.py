@@ -62,6 +62,7 @@ def _closed(reach: Reach, meaning: str) -> Code:
 
 CODES: dict[int, Code] = {
     10001: _closed(Reach.PROVIDER, "the account is not active"),
+    10002: _closed(Reach.PROVIDER, "a trial account may not do this"),
     14107: _wait(Reach.JOB, "too many messages between two numbers"),
     20003: _closed(Reach.PROVIDER, "Twilio does not accept the credentials, or the account is suspended"),
     20005: _closed(Reach.PROVIDER, "the account is not active"),
@@ -73,6 +74,7 @@ CODES: dict[int, Code] = {
     21211: _refused("no valid phone number", Concern.UNREACHABLE),
     21212: _closed(Reach.PART, "the sender is no valid number"),
     21408: _refused("messages to the number's region are not permitted for the account"),
+    21603: _closed(Reach.PART, "the sender is missing"),
     21606: _closed(Reach.PART, "the sender is no number of the account"),
     21610: _refused("the recipient has unsubscribed", Concern.OPTED_OUT),
     21611: _wait(Reach.PART, "the sender's queue is full"),
@@ -83,6 +85,8 @@ CODES: dict[int, Code] = {
     21660: _closed(Reach.PART, "the sender is no number of the account"),
     21701: _closed(Reach.PART, "the messaging service does not exist"),
     21703: _closed(Reach.PART, "the messaging service has no sender"),
+    21704: _closed(Reach.PART, "the messaging service has no sender"),
+    21705: _closed(Reach.PART, "the messaging service is not valid"),
     21712: _closed(Reach.PART, "the messaging service does not hold the sender"),
     30001: _wait(Reach.PART, "the queue is full"),
     30002: _closed(Reach.PROVIDER, "the account is suspended"),
@@ -110,6 +114,7 @@ CODES: dict[int, Code] = {
     63042: _refused("WhatsApp has disabled the template", Concern.TEMPLATE),
     63049: _refused("Meta delivers no more marketing to the recipient for now", Concern.MARKETING_LIMIT),
     63112: _closed(Reach.PART, "Meta has disabled the WhatsApp Business Account"),
+    90010: _closed(Reach.PROVIDER, "the account is suspended or closed"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -13,6 +14,9 @@ MAX_S = 365 * 86_400.0
 
 A_MOMENT = 1_000_000_000
 """A reset from here on is a moment in seconds since 1970, not a number of seconds."""
+
+_NUMBER = re.compile(r"([0-9]{1,300}(?:\.[0-9]{0,300})?)(?:\s*[,;].*)?")
+"""A number, with a fraction or not; of a header that came twice the first one."""
 
 _RESETS = ("x-ratelimit-reset", "X-RateLimit-Reset", "ratelimit-reset", "RateLimit-Reset")
 
@@ -46,8 +50,8 @@ def retry_after(headers: Any, now: Clock = system_clock) -> float | None:
         0 to `MAX_S`; None when the header is missing or says nothing.
     """
     text = str((headers.get("retry-after") or headers.get("Retry-After") or "") if headers else "").strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text), MAX_S)
+    if number := _NUMBER.fullmatch(text):
+        return min(float(number[1]), MAX_S)
     try:
         asked = parsedate_to_datetime(text).timestamp()
     except (ValueError, OverflowError):
@@ -59,7 +63,10 @@ def _reset(headers: Any, now: Clock) -> float | None:
     """The seconds until a rate limit's window ends: SendGrid tells the moment, others how long it takes."""
     found = (str(headers.get(name) or "").strip() for name in _RESETS) if headers else iter(())
     text = next(filter(None, found), "")
-    if not (text.isascii() and text.isdigit()):
+    number = _NUMBER.fullmatch(text)
+    if number is None:
         return None
-    reset = min(float(text), A_MOMENT * 10.0)
+    reset = float(number[1])
+    if reset >= A_MOMENT * 100.0:  # the year 5138, or milliseconds
+        reset /= 1000
     return min(max(0.0, reset - now() / 1000) if reset >= A_MOMENT else reset, MAX_S)
