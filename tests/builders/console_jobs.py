@@ -10,7 +10,8 @@ from adbot_queue.core import aws
 from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.ids import time_ordered_id
-from adbot_queue.jobs.model import Failure, Job, JobState, Verdict
+from adbot_queue.jobs.failure import Failure
+from adbot_queue.jobs.model import Job, JobState, Verdict
 from adbot_queue.jobs.store.items import item_of
 from adbot_queue.queues import counters
 from tests.builders.job_stream import Stream, claimed

@@ -9,7 +9,8 @@ from itertools import pairwise
 from typing import Any
 
 from adbot_queue.core.attribute_values import encode
-from adbot_queue.jobs.model import Failure, Job, JobState, Verdict
+from adbot_queue.jobs.failure import Failure
+from adbot_queue.jobs.model import Job, JobState, Verdict
 from adbot_queue.jobs.store.items import item_of
 from tests.builders.clocks import NOW
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.context import Context
-from adbot_queue.jobs.model import Failure
+from adbot_queue.jobs.failure import Failure
 from adbot_queue.jobs.retry import failure_of
 
 NOW = 1_763_769_900_000

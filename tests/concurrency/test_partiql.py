@@ -11,7 +11,8 @@ from moto import mock_aws
 from adbot_queue.core import attribute_values, dynamodb
 from adbot_queue.core.dynamodb import ConditionFailed, Item
 from adbot_queue.core.partiql import BATCH, Update, update_many
-from adbot_queue.jobs.model import Failure, Job, JobMode, JobState, Verdict
+from adbot_queue.jobs.failure import Failure
+from adbot_queue.jobs.model import Job, JobMode, JobState, Verdict
 from adbot_queue.jobs.store import claims
 from adbot_queue.jobs.store.claims import Claims
 from adbot_queue.jobs.store.items import item_of

@@ -15,7 +15,7 @@ from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import Adbot, AdbotStatus
 from adbot_queue.core import clock, ids
 from adbot_queue.core.errors import NotFound
-from adbot_queue.jobs.model import Failure
+from adbot_queue.jobs.failure import Failure
 from adbot_queue.ledger import Actor
 from adbot_queue.payments import plans
 from adbot_queue.platform import circuit_breaker

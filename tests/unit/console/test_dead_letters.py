@@ -14,8 +14,9 @@ from adbot_queue.console.views.jobs import diff
 from adbot_queue.dead_letters import service as dead_letters
 from adbot_queue.dead_letters.service import Group
 from adbot_queue.jobs import service
+from adbot_queue.jobs.failure import Failure
 from adbot_queue.jobs.long_running import Progress
-from adbot_queue.jobs.model import Failure, Job, JobState
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.ledger import Actor
 from tests.builders.console_jobs import MINUTE, PERMANENT, TRANSIENT, ConsoleJobs
 from tests.builders.console_world import ConsoleWorld, Shown, counted_calls

@@ -12,8 +12,9 @@ from adbot_queue.console import job_words
 from adbot_queue.console.job_words import why
 from adbot_queue.jobs import service
 from adbot_queue.jobs.api.schemas import JobView
-from adbot_queue.jobs.model import Failure, Job, JobState
-from adbot_queue.jobs.store.lists import JobFilter
+from adbot_queue.jobs.failure import Failure
+from adbot_queue.jobs.model import Job, JobState
+from adbot_queue.jobs.store.pages import JobFilter
 from adbot_queue.messaging import sent_messages
 from adbot_queue.messaging import service as messaging
 from adbot_queue.messaging.model import DeliveryEvent, DeliveryReport, DeliveryStatus

@@ -10,7 +10,7 @@ import pytest
 from adbot_queue.core.errors import AppError, Conflict, IdempotencyMismatch, Unavailable
 from adbot_queue.integrations.jobs import execute_plugin as plugin
 from adbot_queue.jobs import job_types
-from adbot_queue.jobs.enqueue import request as intake
+from adbot_queue.jobs.enqueue import payloads as intake
 from adbot_queue.jobs.errors import PermanentError, TransientError
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import Job, JobState

@@ -15,8 +15,8 @@ from pydantic import BaseModel, create_model
 from adbot_queue.core import aws
 from adbot_queue.integrations.jobs import execute_plugin as plugin
 from adbot_queue.jobs import job_types
-from adbot_queue.jobs.enqueue import request as intake
-from adbot_queue.jobs.enqueue.request import check_payload
+from adbot_queue.jobs.enqueue import payloads as intake
+from adbot_queue.jobs.enqueue.payloads import check_payload
 from adbot_queue.jobs.job_types import JobType
 from adbot_queue.jobs.model import UNSUPPORTED_MS, Job, JobState
 from adbot_queue.jobs.store import claims, items

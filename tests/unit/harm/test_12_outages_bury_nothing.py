@@ -11,7 +11,8 @@ import pytest
 from adbot_queue.core import aws, settings
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.errors import TransientError
-from adbot_queue.jobs.model import Failure, Job, JobState, RetryLimit
+from adbot_queue.jobs.failure import Failure, RetryLimit
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.retry import RetryPolicy, decide, failure_of
 from adbot_queue.messaging import otp_codes as codes
 from adbot_queue.providers import registry as providers_registry

@@ -9,7 +9,8 @@ import pytest
 from adbot_queue.adbots import resolver
 from adbot_queue.core import consume
 from adbot_queue.jobs import job_queues, job_types
-from adbot_queue.jobs.model import Failure, JobState, RetryLimit
+from adbot_queue.jobs.failure import Failure, RetryLimit
+from adbot_queue.jobs.model import JobState
 from adbot_queue.jobs.retry import decide
 from tests.builders.world import AwsHarness, empty, world
 from tests.support.template import RESOURCES, TEMPLATE, statements

@@ -20,9 +20,10 @@ from adbot_queue.core.errors import Invalid
 from adbot_queue.core.outbound import Outbound
 from adbot_queue.integrations.jobs.http_request import MAX_ANSWER, OURS, HttpRequest
 from adbot_queue.jobs import job_types
-from adbot_queue.jobs.enqueue.request import check_payload
-from adbot_queue.jobs.masking import MASK, masked, unmasked
+from adbot_queue.jobs.enqueue.payloads import check_payload
+from adbot_queue.jobs.masking import MASK, masked
 from adbot_queue.jobs.model import Job, JobState
+from adbot_queue.jobs.unmasking import unmasked
 from examples import http_receiver
 from tests.builders.jobs import Jobs
 from tests.builders.receiver import Receiver, only_loopback, receiving

@@ -11,7 +11,7 @@ import pytest
 
 from adbot_queue.core.errors import Invalid
 from adbot_queue.jobs import job_queues, job_types
-from adbot_queue.jobs.enqueue.request import check_payload
+from adbot_queue.jobs.enqueue.payloads import check_payload
 from local import lint
 from tests.builders.effects import charging
 from tests.builders.world import ROOT, AwsHarness

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from adbot_queue.jobs.masking import MASK, masked, unmasked
+from adbot_queue.jobs.masking import MASK, masked
+from adbot_queue.jobs.unmasking import unmasked
 
 SECRET = "t0ken"
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from adbot_queue.core.errors import NotConfigured, ProviderFailed, Unavailable
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.errors import Cancelled, PermanentError, Snooze, TransientError
-from adbot_queue.jobs.model import Failure, JobState
+from adbot_queue.jobs.failure import Failure
+from adbot_queue.jobs.model import JobState
 from adbot_queue.jobs.retry import MAX_DELAY_MS, RetryPolicy, decide, failure_of
 
 TRANSIENT = Failure("transient", "TransientError", "HTTP 503")

@@ -12,9 +12,10 @@ from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, Rate
 from adbot_queue.jobs.api.list_schemas import CleanQuery
 from adbot_queue.jobs.api.purge import clean
 from adbot_queue.jobs.errors import TransientError
-from adbot_queue.jobs.model import Failure, Job, JobState
+from adbot_queue.jobs.failure import Failure
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.service import Enqueued
-from adbot_queue.jobs.store.lists import JobFilter
+from adbot_queue.jobs.store.pages import JobFilter
 from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.ledger import SYSTEM
 from adbot_queue.platform import health_log

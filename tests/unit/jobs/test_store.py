@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from adbot_queue.core import aws
-from adbot_queue.jobs.enqueue.request import MAX_BATCH, MAX_PAYLOAD
+from adbot_queue.jobs.enqueue.payloads import MAX_PAYLOAD
+from adbot_queue.jobs.enqueue.request import MAX_BATCH
 from adbot_queue.jobs.model import JobState
 from tests.builders.jobs import Jobs, states
 from tests.builders.world import ADMIN

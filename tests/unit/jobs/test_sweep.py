@@ -91,7 +91,7 @@ def test_a_job_that_cannot_be_looked_at_is_tried_once_and_holds_up_no_other(jobs
 def test_jobs_whose_change_fails_are_left_to_the_next_sweep_and_the_others_are_sent(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adbot_queue.jobs.store.rows.BATCH", 2)
+    monkeypatch.setattr("adbot_queue.jobs.store.many_rows.BATCH", 2)
     made = later(jobs, 3)
     jobs.advance(HOUR_S - 100)
 

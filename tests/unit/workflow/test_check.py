@@ -8,7 +8,7 @@ import pytest
 
 from adbot_queue.core.errors import Invalid
 from adbot_queue.jobs import job_types
-from adbot_queue.jobs.enqueue.request import check_payload
+from adbot_queue.jobs.enqueue.payloads import check_payload
 from tests.builders.jobs import Jobs
 from tests.builders.workflows import REFUSALS, job_of, start, step, ticket, workflow
 from tests.builders.world import ADMIN

@@ -9,7 +9,8 @@ from typing import Any
 from adbot_queue.console import trouble
 from adbot_queue.console.formats import duration, moment, number
 from adbot_queue.jobs import job_queues, job_types
-from adbot_queue.jobs.model import SPENDS_NO_ATTEMPT, TERMINAL, Attempt, Job, JobState
+from adbot_queue.jobs.failure import SPENDS_NO_ATTEMPT
+from adbot_queue.jobs.model import TERMINAL, Attempt, Job, JobState
 
 BROKEN_ABOVE = 10
 """A span that is longer than all the others together by this factor is drawn with a break."""

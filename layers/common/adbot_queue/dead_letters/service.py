@@ -15,8 +15,9 @@ from adbot_queue.core.settings import settings
 from adbot_queue.dead_letters.model import DeadLetterFilter
 from adbot_queue.dead_letters.store import COUNTED_PAGE_SIZE, MAX_COUNTED, DeadLetterStore, IndexEntry
 from adbot_queue.jobs import service
+from adbot_queue.jobs.failure import Failure
 from adbot_queue.jobs.lifecycle import Lifecycle, edited
-from adbot_queue.jobs.model import Failure, Job
+from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.service import JobService, TimeLeft
 from adbot_queue.ledger import Actor, LedgerEntry
 

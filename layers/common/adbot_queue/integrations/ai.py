@@ -18,7 +18,7 @@ from adbot_queue.core import telemetry
 from adbot_queue.core.errors import AppError, ProviderFailed
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.errors import PermanentError, TransientError
-from adbot_queue.jobs.model import RetryLimit
+from adbot_queue.jobs.failure import RetryLimit
 from adbot_queue.jobs.provider_call import calling, verdict
 from adbot_queue.platform import call_log as event_log
 from adbot_queue.platform.call_log import CallKind

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adbot_queue.core.errors import Reach
-from adbot_queue.jobs.model import RetryLimit
+from adbot_queue.jobs.failure import RetryLimit
 
 
 class PermanentError(Exception):

@@ -10,11 +10,11 @@ from adbot_queue.core.conflicts import retry_on_conflict
 from adbot_queue.core.dynamodb import TransactionConflict
 from adbot_queue.core.errors import Conflict
 from adbot_queue.jobs import job_types, service
-from adbot_queue.jobs.enqueue.request import check_payload
+from adbot_queue.jobs.enqueue.payloads import check_payload
 from adbot_queue.jobs.enqueue.result_webhook import with_result_webhook
-from adbot_queue.jobs.masking import unmasked
 from adbot_queue.jobs.model import RETRYABLE, Job, JobState
 from adbot_queue.jobs.service import JobService, TimeLeft
+from adbot_queue.jobs.unmasking import unmasked
 from adbot_queue.ledger import Actor, LedgerEntry
 
 

@@ -14,7 +14,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue.core.errors import AppError, NotConfigured, ProviderFailed, Unavailable
 from adbot_queue.jobs.errors import Cancelled, PermanentError, Snooze, TransientError
-from adbot_queue.jobs.model import SPENDS_NO_ATTEMPT, Failure, JobState, RetryLimit, Verdict
+from adbot_queue.jobs.failure import SPENDS_NO_ATTEMPT, Failure, RetryLimit
+from adbot_queue.jobs.model import JobState, Verdict
 
 MAX_DELAY_MS = 3_600_000
 """The longest retry delay, unless a provider asks for more."""

@@ -12,13 +12,7 @@ from adbot_queue import ledger as ledgers
 from adbot_queue.core import aws
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.dynamodb import Transaction
-from adbot_queue.core.errors import (
-    AppError,
-    Conflict,
-    IdempotencyMismatch,
-    NotFound,
-    RateLimited,
-)
+from adbot_queue.core.errors import AppError, Conflict, IdempotencyMismatch, NotFound, RateLimited
 from adbot_queue.core.idempotency import DuplicateOf, IdempotencyRecord
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count
@@ -28,7 +22,7 @@ from adbot_queue.jobs.enqueue.request import JobRequest, derived_key, given_key,
 from adbot_queue.jobs.model import TERMINAL, Job, JobMode, JobState
 from adbot_queue.jobs.store.inserts import KeyInUse
 from adbot_queue.jobs.store.jobs import JobStore
-from adbot_queue.jobs.store.lists import ANY_JOB, JobFilter, JobList
+from adbot_queue.jobs.store.pages import ANY_JOB, JobFilter, JobList
 from adbot_queue.jobs.store.records import Created, JobInsert
 from adbot_queue.jobs.worker import dispatch
 from adbot_queue.jobs.worker.dependents import Dependents

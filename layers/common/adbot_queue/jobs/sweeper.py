@@ -11,7 +11,8 @@ from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.ids import time_of
 from adbot_queue.core.telemetry import SECONDS, count, gauge, logger
 from adbot_queue.jobs import job_queues, job_types, service
-from adbot_queue.jobs.model import GRACE_MS, Failure, Job, JobMode, JobState, RetryLimit
+from adbot_queue.jobs.failure import Failure, RetryLimit
+from adbot_queue.jobs.model import GRACE_MS, Job, JobMode, JobState
 from adbot_queue.jobs.rank import virtual_time
 from adbot_queue.jobs.retry import decide
 from adbot_queue.jobs.service import JobService

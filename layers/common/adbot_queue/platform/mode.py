@@ -47,11 +47,11 @@ class Modes:
     def __init__(self, client: DynamoDBClient, table: str, seconds: Callable[[], float] = time.monotonic) -> None:
         self.client = client
         self.table = table
-        self._mode = LastKnown("mode", lambda: self.read().mode, ProcessingMode.ASYNC_QUEUE, seconds)
-
-    def current(self) -> ProcessingMode:
-        """Return the mode, at most 5 s old. While it cannot be read, the last known one, at first async_queue."""
-        return self._mode.get()
+        mode = LastKnown("mode", lambda: self.read().mode, ProcessingMode.ASYNC_QUEUE, seconds)
+        self.current = mode.get
+        """Returns the mode, at most 5 s old. While it cannot be read, the last known one, at first async_queue."""
+        self.is_now = mode.set
+        """Takes note of a mode that this process has set."""
 
     def read(self) -> Switch:
         """The switch, read strongly."""
@@ -61,10 +61,6 @@ class Modes:
         return Switch(
             ProcessingMode(found["mode"]), found["changed_at"], found["actor"], found["reason"], found["version"]
         )
-
-    def is_now(self, mode: ProcessingMode) -> None:
-        """Take note of a mode that this process has set."""
-        self._mode.set(mode)
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from adbot_queue.jobs.model import SPENDS_NO_ATTEMPT, JobState
+from adbot_queue.jobs.failure import SPENDS_NO_ATTEMPT
+from adbot_queue.jobs.model import JobState
 
 EVENTS = (
     "enqueued",  # a new row

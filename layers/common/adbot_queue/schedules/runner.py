@@ -19,7 +19,8 @@ from adbot_queue.core.errors import Invalid
 from adbot_queue.core.ids import derived_time_ordered_id
 from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs import job_types
-from adbot_queue.jobs.enqueue.request import JobRequest, check_payload
+from adbot_queue.jobs.enqueue.payloads import check_payload
+from adbot_queue.jobs.enqueue.request import JobRequest
 from adbot_queue.jobs.model import SEND_AHEAD_MS, Job
 from adbot_queue.schedules import store as schedule_store
 from adbot_queue.schedules.model import Schedule, Tick, TickOutcome

@@ -18,7 +18,7 @@ from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, NotF
 from adbot_queue.core.idempotency import DuplicateOf, IdempotencyRecord
 from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.jobs import service
-from adbot_queue.jobs.enqueue import request as intake
+from adbot_queue.jobs.enqueue import payloads
 from adbot_queue.jobs.service import Enqueued, JobService, TimeLeft
 from adbot_queue.ledger import Actor, Ledger, LedgerEntry
 from adbot_queue.schedules import store as schedule_store
@@ -26,13 +26,7 @@ from adbot_queue.schedules.cron import BadExpression
 from adbot_queue.schedules.model import MAX_NAME, Schedule, ScheduleSpec, Tick, TickOutcome
 from adbot_queue.schedules.plan import BadZone
 from adbot_queue.schedules.runner import job_request
-from adbot_queue.schedules.store import (
-    KeyInUse,
-    ScheduleRows,
-    ScheduleStore,
-    Sign,
-    StaleVersion,
-)
+from adbot_queue.schedules.store import KeyInUse, ScheduleRows, ScheduleStore, Sign, StaleVersion
 
 KEY_TTL_MS = 86_400_000
 """How long the Idempotency-Key of a creation is remembered."""
@@ -241,7 +235,7 @@ def _checked(spec: ScheduleSpec, now: int, before: Schedule | None = None) -> tu
         raise Invalid.field("expression", str(error)) from error
     if spec.start is not None and spec.end is not None and spec.end <= spec.start:
         raise Invalid.field("end", "must be after the start")
-    known = intake.wanted(spec.type, spec.payload)
+    known = payloads.wanted(spec.type, spec.payload)
     spec = replace(spec, expression=recurrence.text)
     if (before is None or spec.timing != before.spec.timing) and recurrence.next(now) is None:
         raise Invalid.field("expression", "never ticks from now on within start and end")

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from adbot_queue.jobs.model import Failure, Job, JobState
+from adbot_queue.jobs.failure import Failure
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.workflow.declaration import WorkflowStep
 from adbot_queue.workflow.plan import StepState
 from adbot_queue.workflow.references import Absent, Reference, follow

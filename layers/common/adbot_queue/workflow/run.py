@@ -17,8 +17,9 @@ from adbot_queue.core.telemetry import count, logger
 from adbot_queue.jobs import job_types, service
 from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.errors import Cancelled, PermanentError, Suspend
+from adbot_queue.jobs.failure import Failure
 from adbot_queue.jobs.lifecycle import Lifecycle
-from adbot_queue.jobs.model import Failure, Job
+from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.service import JobRequest, JobService
 from adbot_queue.jobs.unreadable import Unsupported
 from adbot_queue.workflow.check import unreadable_fields

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from adbot_queue.core.errors import Invalid
 from adbot_queue.jobs import job_types
-from adbot_queue.jobs.enqueue.request import check_payload
+from adbot_queue.jobs.enqueue.payloads import check_payload
 from adbot_queue.messaging import mail_templates
 from adbot_queue.messaging.jobs import send_email as email
 from tests.builders.processors import run

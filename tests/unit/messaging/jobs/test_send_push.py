@@ -16,7 +16,7 @@ from py_vapid import Vapid02
 from adbot_queue.core import outbound, telemetry
 from adbot_queue.core.errors import Invalid
 from adbot_queue.jobs import job_types
-from adbot_queue.jobs.enqueue.request import check_payload
+from adbot_queue.jobs.enqueue.payloads import check_payload
 from adbot_queue.messaging import push_subscriptions as subscriptions
 from adbot_queue.providers import web_push
 from adbot_queue.providers.web_push import MAX_BYTES, Browser, decode

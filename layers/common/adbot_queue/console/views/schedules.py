@@ -15,7 +15,8 @@ from adbot_queue.core.errors import Forbidden, Invalid
 from adbot_queue.core.ids import fingerprint
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.enqueue import owner_check
-from adbot_queue.jobs.masking import masked, unmasked
+from adbot_queue.jobs.masking import masked
+from adbot_queue.jobs.unmasking import unmasked
 from adbot_queue.schedules import plan, service
 from adbot_queue.schedules.model import Schedule, ScheduleSpec
 from adbot_queue.schedules.plan import MissedPolicy

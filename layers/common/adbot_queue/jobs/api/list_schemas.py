@@ -13,7 +13,7 @@ from adbot_queue.core.errors import Invalid
 from adbot_queue.core.schema import Instant, Query, View
 from adbot_queue.jobs.api.schemas import JobView, KnownJobType, Tag
 from adbot_queue.jobs.model import JobState
-from adbot_queue.jobs.store.lists import JobFilter, JobList
+from adbot_queue.jobs.store.pages import JobFilter, JobList
 
 MAX_LISTED = 4096
 """Bytes of a payload or a result in a list."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue.core import dynamodb
-from adbot_queue.core.dynamodb import ConditionFailed, Item, Transaction, TransactionRejected
+from adbot_queue.core.dynamodb import ConditionFailed, Item
 from adbot_queue.core.events import drop
 from adbot_queue.core.partiql import Update, update_many
 from adbot_queue.jobs.model import Job, JobMode, JobState
@@ -31,11 +29,6 @@ _CLAIMABLE = (
 _UNCLAIM = (
     "SET #state = :delayed, #listing = :listing, #run_at = :now, #due_at = :now "
     "REMOVE #lease, #lease_until, #worker, #started_at ADD #attempt :minus, #version :one"
-)
-_SLICE = "SET checkpoint = :checkpoint, slices = :slices, #attempt = :attempt REMOVE tried_since"
-_SLICE_IS_NEXT = (
-    "#lease = :lease AND attribute_not_exists(cancel_requested) "
-    "AND (slices = :before OR (attribute_not_exists(slices) AND :before = :zero))"
 )
 _OURS = "#lease = :our_lease AND #state = :was"
 
@@ -189,69 +182,6 @@ class Claims(JobRows):
             if found_row and found_row.attempts[-1:] == after.attempts[-1:]:
                 return found_row  # the answer got lost, and the client sent it again
         return written
-
-    # While an attempt runs
-
-    def set_progress(self, job: Job, progress: Mapping[str, Any]) -> None:
-        """Write how far an active job is; nothing if the lease was lost."""
-        try:
-            dynamodb.update_if(
-                self.client,
-                self.table,
-                key_of(job.id),
-                "SET progress = :progress",
-                condition="#lease = :lease",
-                progress=json.dumps(progress),
-                lease=job.lease,
-            )
-        except ConditionFailed:
-            return
-
-    def save_checkpoint(self, job: Job, checkpoint: Mapping[str, Any]) -> bool:
-        """Write what an active job resumes from; False if the lease was lost."""
-        text = json.dumps(checkpoint, separators=(",", ":"))
-        with suppress(ConditionFailed):
-            dynamodb.update_if(
-                self.client,
-                self.table,
-                key_of(job.id),
-                "SET checkpoint = :checkpoint",
-                condition="#lease = :lease",
-                answer=False,
-                checkpoint=text,
-                lease=job.lease,
-            )
-            return True
-        return False
-
-    def commit_slice(self, job: Job, effects: Callable[[Transaction], None] | None) -> None:
-        """Write the progress of a long-running job (tag `job`) together with its effects.
-
-        The version stays: a person who asks for the job to be cancelled must not lose a race against each slice.
-
-        Raises:
-            TransactionRejected: `job` if the lease was lost, cancellation was requested or the slice was written.
-            TransactionConflict: nothing was written; try again.
-        """
-        key, condition = key_of(job.id), _SLICE_IS_NEXT
-        values = {
-            "before": job.slices - 1,
-            "zero": 0,
-            "slices": job.slices,
-            "checkpoint": json.dumps(job.checkpoint, separators=(",", ":")),
-            "attempt": job.attempt,
-            "lease": job.lease,
-        }
-        if effects is None:
-            try:
-                dynamodb.update_if(self.client, self.table, key, _SLICE, condition=condition, answer=False, **values)
-            except ConditionFailed as failed:
-                raise TransactionRejected({"job": failed.item}) from failed
-            return
-        transaction = Transaction(self.client)
-        transaction.update("job", self.table, key, _SLICE, condition=condition, **values)
-        effects(transaction)
-        transaction.commit()
 
 
 def _claimed(job_id: str, queue: str, lease: str, outcome: Item | Exception) -> Job | Exception | None:

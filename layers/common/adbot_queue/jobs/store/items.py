@@ -22,8 +22,9 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from adbot_queue.core.dynamodb import Item
+from adbot_queue.jobs.failure import Failure
 from adbot_queue.jobs.job_queues import QUEUES
-from adbot_queue.jobs.model import BAD_ENDS, MAX_HISTORY, Attempt, Failure, Job, JobMode, JobState
+from adbot_queue.jobs.model import BAD_ENDS, MAX_HISTORY, Attempt, Job, JobMode, JobState
 from adbot_queue.jobs.rank import RANK
 from adbot_queue.jobs.unreadable import Unreadable
 

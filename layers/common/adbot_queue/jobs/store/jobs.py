@@ -10,13 +10,15 @@ from collections.abc import Callable, Sequence
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import ConditionFailed, Transaction, TransactionRejected
 from adbot_queue.jobs.model import Job, JobState
+from adbot_queue.jobs.store.attempts import Attempts
 from adbot_queue.jobs.store.claims import Claims
 from adbot_queue.jobs.store.inserts import JobInserts
 from adbot_queue.jobs.store.items import job_of, key_of
 from adbot_queue.jobs.store.lists import JobLists
+from adbot_queue.jobs.store.pages import JobPages
 
 
-class JobStore(JobInserts, Claims, JobLists):
+class JobStore(JobInserts, Claims, Attempts, JobLists, JobPages):
     """Access patterns of the Jobs table that concern jobs."""
 
     def change(

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import ConditionFailed, Item, Table, Transaction
-from adbot_queue.core.partiql import BATCH, Update, update_many
+from adbot_queue.core.partiql import Update, update_many
 from adbot_queue.jobs.model import Job
-from adbot_queue.jobs.store.items import changes, item_of, job_of, key_of, sort_out
-from adbot_queue.jobs.unreadable import Unreadable, report
-
-_AS_IT_WAS = "#state = :was"
-
-
-class JobsById(dict[str, Job]):
-    """Jobs by id, and those that are there but cannot be read."""
-
-    def __init__(self, found: Iterable[Job], unreadable: Sequence[Unreadable]) -> None:
-        super().__init__((job.id, job) for job in found)
-        self.unreadable = unreadable
+from adbot_queue.jobs.store.items import changes, item_of, job_of, key_of
 
 
 class JobRows(Table):
@@ -40,40 +27,6 @@ class JobRows(Table):
         """
         found = dynamodb.get(self.client, self.table, key_of(job_id))
         return job_of(found) if found else None
-
-    def get_many(self, job_ids: Iterable[str]) -> JobsById:
-        """Return jobs by id: those that exist and can be read. Those that cannot are reported."""
-        found, unreadable = sort_out(dynamodb.get_many(self.client, self.table, map(key_of, job_ids)))
-        if unreadable:
-            report(unreadable)
-        return JobsById(found, unreadable)
-
-    def all_of(self, job_ids: Iterable[str]) -> JobsById:
-        """The same for those to whom a job that is not there is gone.
-
-        Raises:
-            Unreadable: one is there and cannot be read.
-        """
-        found = self.get_many(job_ids)
-        if found.unreadable:
-            raise found.unreadable[0]
-        return found
-
-    def change_many(self, pairs: Sequence[tuple[Job, Job]]) -> list[Job | Exception | None]:
-        """Write what changed of jobs that no worker has, each for itself.
-
-        Returns:
-            For each the job as it was written; None when its row has changed meanwhile; or what went wrong with it.
-        """
-        outcomes: list[Item | Exception] = []
-        for start in range(0, len(pairs), BATCH):
-            chunk = pairs[start : start + BATCH]
-            changes = [change_of(before, after, _AS_IT_WAS, version=before.version) for before, after in chunk]
-            try:
-                outcomes += update_many(self.client, self.table, changes)
-            except (ClientError, BotoCoreError) as error:
-                outcomes += [error] * len(chunk)
-        return [changed(*pair, outcome) for pair, outcome in zip(pairs, outcomes, strict=True)]
 
     def write(self, before: Job, after: Job, condition: str, *, version: int | None = None, **guard: Any) -> Job | None:
         """Write under a condition; under a version too, if one is given: what is written then needs no reading."""
@@ -100,13 +53,6 @@ class JobRows(Table):
         )
         for one in with_it:
             transaction.create(f"job:{one.id}", self.table, item_of(one))
-
-
-def changed(before: Job, after: Job, outcome: Item | Exception) -> Job | Exception | None:
-    """Return the job as it was written, None if its row had changed, or what went wrong."""
-    if isinstance(outcome, ConditionFailed):
-        return None
-    return outcome if isinstance(outcome, Exception) else after.changed(version=before.version + 1)
 
 
 def change_of(before: Job, after: Job, condition: str, *, version: int | None = None, **guard: Any) -> Update:

@@ -7,7 +7,8 @@ from typing import Any
 
 from adbot_queue.core.telemetry import logger
 from adbot_queue.jobs import job_types
-from adbot_queue.jobs.model import Failure, Job, JobState
+from adbot_queue.jobs.failure import Failure
+from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.unreadable import Unreadable, Unsupported
 
 MAX_RESULT = 32 * 1024
