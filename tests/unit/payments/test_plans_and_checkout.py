@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import stripe
 
-from adbot_queue.core import settings
+from adbot_queue.core import aws, settings
+from adbot_queue.core.attribute_values import encode
 from adbot_queue.payments import checkout, plans
 from adbot_queue.payments.plan import BillingInterval, CheckoutMode, Plan
 from adbot_queue.payments.wishes import wish_of
 from adbot_queue.providers import stripe_client
-from tests.builders.payments import empty, secret
+from tests.builders.payments import empty, rows, secret
 from tests.builders.providers import Peers, connect, down, refusing
 from tests.builders.world import Answer, AwsHarness
 
@@ -297,3 +298,35 @@ def test_being_an_api_error_does_not_make_an_error_retryable() -> None:
     assert not stripe_client.is_retryable(stripe.APIError("no", http_status=400))
     assert stripe_client.is_retryable(stripe.APIError("no", http_status=503))
     assert stripe_client.is_retryable(stripe.RateLimitError("no", http_status=429))
+
+
+DAMAGE: dict[str, tuple[str, Any]] = {
+    "a mode of a newer version": ("mode", "lease"),
+    "an interval of a newer version": ("interval", "decade"),
+    "an amount as text": ("amount", "4900"),
+    "an amount that is true": ("amount", True),
+    "no amount": ("amount", None),
+    "no name": ("name", None),
+    "a pool that is a number": ("pool", 1),
+    "active as text": ("active", "yes"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_plan_that_cannot_be_read_harms_itself_alone(shop: AwsHarness, peers: Peers, name: str) -> None:
+    attribute, value = DAMAGE[name]
+    for plan in ("starter", "unreadable", "value"):
+        put(shop, plan, STARTER)
+    stored = rows(shop.env["ADBOTS_TABLE"], "PLANS")
+    (damaged,) = [row for row in stored if row["sk"] == "unreadable"]
+    item = encode({**damaged, attribute: value})
+    aws.dynamodb().put_item(TableName=shop.env["ADBOTS_TABLE"], Item=item)
+
+    listed = shop.http("checkout", "GET /plans", role="viewer")
+    refused = buy(shop, {"plan_id": "unreadable"})
+
+    assert [plan["plan_id"] for plan in listed.json["items"]] == ["starter", "value"]
+    assert (refused.status, refused.problem) == (503, "unavailable")
+    assert f"attribute {attribute}" in refused.json["detail"]
+    assert peers.requests == []
+    assert buy(shop).status == 201

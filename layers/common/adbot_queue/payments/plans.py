@@ -36,7 +36,7 @@ class Plans:
         """A plan.
 
         Raises:
-            NotFound: there is none.
+            NotFound: there is none. UnreadablePlan: there is one, but not for this version.
         """
         plan = self._read(plan_id)
         if plan is None:
@@ -62,7 +62,7 @@ class Plans:
                 pk=PARTITION,
                 **values,
             )
-            found += [plan_of(item) for item in page]
+            found += plan_versions.readable(page)
             if cursor is None:
                 break
         return found, cursor
