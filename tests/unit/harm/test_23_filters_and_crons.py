@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from adbot_queue.schedules.plan import Recurrence, suggestion
-from local.openapi import all_routes
-from tests.builders.world import AwsHarness
+from local.openapi import all_routes, load_app
+from tests.builders.console_world import console_world
+from tests.builders.world import ROOT, AwsHarness
 
 ROUTES = all_routes()
 LISTS = {
@@ -42,6 +43,23 @@ def test_a_parameter_given_twice_is_refused_on_every_route(on_aws: AwsHarness) -
                 found[key, name, values] = (answer.status, answer.fields, "more than once" in answer.json["detail"])
     assert len(found) > 90
     assert {place: what for place, what in found.items() if what != (422, [place[1]], True)} == {}
+
+
+def test_a_parameter_given_twice_or_in_another_encoding_is_refused_on_every_page() -> None:
+    pages = [key for key in _pages() if "{" not in key]
+    assert len(pages) > 15
+    with console_world() as console:
+        asked = {
+            (page, query): console.get(f"{page}?{query}").status
+            for page in pages
+            for query in ("queue=money&queue=email", "q=&q=", "q=%FC", "%FC=1")
+        }
+    assert {place: status for place, status in asked.items() if status not in {400, 422}} == {}
+
+
+def _pages() -> list[str]:
+    console = load_app(ROOT / "functions" / "console" / "app.py").console
+    return [route.key.removeprefix("GET ") for route in console.routes if route.key.startswith("GET ")]
 
 
 def test_a_parameter_that_a_route_does_not_know_is_refused_on_every_route(on_aws: AwsHarness) -> None:

@@ -31,7 +31,7 @@ from adbot_queue.core.callers import OWNERS, SALES, STAFF
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.errors import AppError, Conflict, Forbidden, Invalid, NotFound, Unauthenticated, UnknownEvent
 from adbot_queue.core.http import MAX_BODY
-from adbot_queue.core.http_input import body_of
+from adbot_queue.core.http_input import body_of, check_once, check_query
 from adbot_queue.core.settings import variable
 from adbot_queue.core.telemetry import logger
 
@@ -96,6 +96,8 @@ class Console:
         try:
             _check_event(event)
             visit = _visit(event, context, request_id)
+            check_query(event)
+            check_once(event, but="id")  # what is selected in a list
             if visit.path.startswith(assets.PATH + "/"):
                 return _asset(visit)
             route, visit = self._find(visit)

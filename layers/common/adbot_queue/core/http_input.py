@@ -47,17 +47,28 @@ def check_query(event: dict[str, Any]) -> None:
     text.check_address("query", event.get("rawQueryString") or "", [*values, *values.values()])
 
 
+def check_once(event: dict[str, Any], *, but: str = "") -> None:
+    """Check that no parameter is given twice: API Gateway joins their values to one, `money,email`, that is neither.
+
+    Args:
+        event: of the HTTP API.
+        but: a parameter that may have several values.
+
+    Raises:
+        Invalid: one is.
+    """
+    given = [name for name, _ in parse_qsl(event.get("rawQueryString") or "", keep_blank_values=True)]
+    if twice := sorted({name for name in given if name != but and given.count(name) > 1}):
+        raise Invalid.field(twice[0], "given more than once; it takes one value")
+
+
 def query_of(event: dict[str, Any], model: type[BaseModel]) -> BaseModel:
     """Return the parameters as a model.
-
-    API Gateway joins a parameter that is given twice to one text, `money,email`: a value that exists nowhere.
 
     Raises:
         Invalid: one is given twice, or breaks a rule of the model.
     """
-    given = [name for name, _ in parse_qsl(event.get("rawQueryString") or "", keep_blank_values=True)]
-    if twice := sorted({name for name in given if given.count(name) > 1}):
-        raise Invalid.field(twice[0], "given more than once; it takes one value")
+    check_once(event)
     try:
         return model.model_validate(dict(event.get("queryStringParameters") or {}))
     except ValidationError as error:
