@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from adbot_queue.core.errors import Invalid
@@ -315,6 +316,7 @@ def _may_be_phone(text: str) -> bool:
     return sum(letter.isdigit() for letter in text) >= phones.MIN_DIGITS
 
 
+@lru_cache(maxsize=1_000)
 def _plain(name: str) -> str:
     """Return a name in lower case without accents and punctuation: `Téléphone (mobile)` is `telephone mobile`."""
     letters = unicodedata.normalize("NFKD", name.casefold())

@@ -23,7 +23,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Generic, TypeVar
 
@@ -76,11 +76,12 @@ class Row(Generic[Kind]):
 
     def item(self, value: Kind) -> Item:
         """Return the row of a value."""
-        return self.key(value) | {"v": ROW_VERSION} | self._attributes(value)
+        return self.key(value) | {"v": ROW_VERSION} | self._attributes(value, self._fields())
 
     def difference(self, before: Kind, after: Kind) -> tuple[str, dict[str, Any]]:
         """Return the update from one version of a value to the next, and its values."""
-        old, new = self._attributes(before), self._attributes(after)
+        names = [name for name in self._fields() if getattr(before, name) != getattr(after, name)]
+        old, new = self._attributes(before, names), self._attributes(after, names)
         changed = {name: value for name, value in new.items() if old.get(name) != value}
         gone = [name for name in old if name not in new]
         parts = [f"SET {', '.join(f'#{name} = :new_{name}' for name in changed)}"] if changed else []
@@ -103,17 +104,22 @@ class Row(Generic[Kind]):
             places = [".".join(map(str, one["loc"])) for one in getattr(error, "errors", list)()] or ["key"]
             raise UnreadableRow(shown, f"attribute {places[0]}") from error
 
-    def _attributes(self, value: Kind) -> Item:
+    def _fields(self) -> dict[str, Any]:
+        """Return the fields that are attributes, with their default values."""
         if self._defaults is None:  # asking a dataclass for its fields each time takes longer than all the rest
             self._defaults = {
                 spec.name: spec.default if spec.default_factory is MISSING else spec.default_factory()
                 for spec in fields(self._kind)  # type: ignore[arg-type]
                 if spec.name not in _NO_ATTRIBUTES.get(self._kind, ())
             }
+        return self._defaults
+
+    def _attributes(self, value: Kind, names: Iterable[str]) -> Item:
+        """Return these fields as attributes, and the attributes of indexes."""
         found: Item = dict(self._index(value))
-        for name, default in self._defaults.items():
+        for name in names:
             held = getattr(value, name)
-            if name == "version" or (held is not None and held != default):
+            if name == "version" or (held is not None and held != self._fields()[name]):
                 found[name] = _stored(held)
         return found
 
