@@ -4,7 +4,7 @@ The usual way writes row by row: for each lead the lead, its entry, its trail an
 ways begin with the same leads and leave the same rows, in turns; medians are compared. Each figure says what it is of:
 
 - calls and write units: the code's, counted by AWS's published rules (`bench.units`), on any engine.
-- own CPU: of this process, without the engine's: what a Lambda is billed for besides waiting.
+- own CPU: of this process, without the engine's: what a Lambda is billed for in addition to waiting.
 - seconds, 5 ms a call: one thread on DynamoDB Local, each call of both ways `CALL_S` later, as within a region.
 - seconds, loopback: the same without the wait. What is left is the time of DynamoDB Local, which takes as long for each
   item of a transaction as for a write of its own, on the cores that this process runs on.
@@ -134,12 +134,12 @@ class Bench:
             most = 15 if number == DAYS[0] else 130
             what = f"prepare {number:,}"
             self.line(f"{what}: calls", (f"{ours.calls}", f"{theirs.calls}"), f"<= {most}", met=ours.calls <= most)
-            for name, mine, usual, least in (
+            for name, mine, theirs_s, least in (
                 ("own CPU seconds", ours.cpu, theirs.cpu, FASTER),
                 ("seconds, 5 ms a call", ours.seconds, theirs.seconds, FASTER),
                 ("seconds, loopback", ours.over_loopback, theirs.over_loopback, 1.0),
             ):
-                ratio, shown = usual / mine, (f"{mine:.3f}", f"{usual:.3f}")
+                ratio, shown = theirs_s / mine, (f"{mine:.3f}", f"{theirs_s:.3f}")
                 self.line(f"{what}: {name}", shown, f">= {least:.0f} x: {ratio:.1f} x", met=ratio >= least)
             each = (f"{ours.units / number:.1f}", f"{theirs.units / number:.1f}")
             self.line(f"{what}: write units a lead", each, "<= 10", met=ours.units / number <= 10)
