@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 IMPERATIVE = re.compile(
-    r"(Assign|Cancel|Change|Check|Clean|Count|Create|Delete|Discard|Enqueue|Export|Get|Import|List|Mark|Pause|Prepare|Rebuild|"
-    r"Receive|Release|Remove|Replace|Replay|Request|Resume|Retry|Run|Send|Set|Start|Stop|Subscribe|Take|Unsubscribe|Upload|"
+    r"(Assign|Cancel|Change|Check|Clean|Count|Create|Delete|Discard|Enqueue|Export|Get|Import|List|Mark|Pause|Prepare|"
+    r"Probe|Rebuild|Receive|Release|Remove|Replace|Replay|Request|Resume|Retry|Run|Send|Set|Start|Stop|Subscribe|Take|"
+    r"Unsubscribe|Upload|"
     r"Verify) "
 )
 """What a summary begins with. Another verb is added here."""

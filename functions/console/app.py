@@ -85,6 +85,7 @@ console = Console(
         Route("GET /console/ledger", "ledger:show", STAFF),
         Route("GET /console/health", "health:show", STAFF),
         Route("POST /console/health/mode", "health:set_mode", OWNERS),
+        Route("POST /console/health/circuits/{provider}/probe", "health:probe", ADMINS),
         Route("GET /console/sign-in", "session:start", EVERYONE),
         Route("GET /console/signed-in", "session:finish", EVERYONE),
         Route("GET /console/signed-out", "session:ended", EVERYONE),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from adbot_queue.core.callers import OWNERS, STAFF
+from adbot_queue.core.callers import ADMINS, OWNERS, STAFF
+from adbot_queue.core.errors import Conflict, NotFound
 from adbot_queue.core.http import Api, Request, Response
 from adbot_queue.ledger import Actor
 from adbot_queue.operations import call_log_schemas as event_schemas
 from adbot_queue.operations import overview, prometheus, schemas
 from adbot_queue.platform import call_log as event_log
-from adbot_queue.platform import health_log, kill_switch, mode
+from adbot_queue.platform import circuit_probe, health_log, kill_switch, mode
 from adbot_queue.platform.call_log import CallKind
 
 api = Api("System")
@@ -33,6 +34,20 @@ def set_mode(request: Request[schemas.SetMode]) -> schemas.ModeView:
     return schemas.ModeView.model_validate(
         kill_switch.from_env().set(wanted.mode, wanted.reason, Actor.behind(request))
     )
+
+
+@api.post(
+    "/admin/system/circuits/{provider}/probe",
+    roles=ADMINS,
+    body=schemas.ProbeCircuit,
+    returns=schemas.CircuitView,
+    summary="Probe a provider now (its next call passes an open circuit)",
+    raises=(NotFound, Conflict),
+)
+def probe_circuit(request: Request[schemas.ProbeCircuit]) -> schemas.CircuitView:
+    """A call that succeeds closes the circuit, one that fails opens it for longer. Probing twice changes nothing."""
+    circuit = circuit_probe.from_env().request(request.path["provider"], request.body.reason, Actor.behind(request))
+    return schemas.CircuitView.model_validate(circuit)
 
 
 @api.get(

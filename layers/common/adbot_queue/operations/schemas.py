@@ -74,6 +74,12 @@ class BotsOverview(View):
     oldest_queued_seconds: int
 
 
+class ProbeCircuit(Input):
+    """Why the provider is probed before its time."""
+
+    reason: str = Field("", max_length=500)
+
+
 class CircuitView(View):
     """Circuit breaker of a provider; failures and successes are those reported in the current minute.
 

@@ -115,13 +115,13 @@ class CircuitBreaker:
         if len(stale) < 2:  # noqa: PLR2004  one is read by `acquire`
             return
         try:
-            items = dynamodb.get_many(self._client, self._table, map(_key, stale), consistent=False)
+            items = dynamodb.get_many(self._client, self._table, map(key_of, stale), consistent=False)
         except (ClientError, BotoCoreError) as error:
             logger.warning("circuits cannot be read; going on as before", error=type(error).__name__)
             return
         found = {item["pk"]: item for item in items}
         for name in stale:
-            self._known(name).set(found.get(_key(name)["pk"], {}))
+            self._known(name).set(found.get(key_of(name)["pk"], {}))
 
     def acquire(self, provider: str, secret: Callable[[], str] | None = None) -> bool:
         """Return whether a call is the probe of a half-open circuit; raise if it may not be made.
@@ -253,15 +253,15 @@ class CircuitBreaker:
         """The circuits of these providers as they stand, in one call; workers write them, no person waits for them."""
         now = self._now()
         names = list(providers)
-        rows = dynamodb.get_many(self._client, self._table, map(_key, names), consistent=False)
+        rows = dynamodb.get_many(self._client, self._table, map(key_of, names), consistent=False)
         found = {item["pk"]: item for item in rows}
-        return [circuit_of(name, found.get(_key(name)["pk"], {}), now) for name in names]
+        return [circuit_of(name, found.get(key_of(name)["pk"], {}), now) for name in names]
 
     def _known(self, provider: str) -> LastKnown[Item]:
         """What is known of a circuit; the one that was asked for longest ago is forgotten when there are too many."""
 
         def read() -> Item:
-            return dynamodb.get(self._client, self._table, _key(provider), consistent=False) or {}
+            return dynamodb.get(self._client, self._table, key_of(provider), consistent=False) or {}
 
         with self._lock:
             known = self._circuits.pop(provider, None) or LastKnown("circuit", read, {}, self._seconds)
@@ -369,7 +369,7 @@ class CircuitBreaker:
 
     def _write(self, provider: str, expression: str, condition: str, **values: Any) -> bool:
         """Change the row unless its state is another; cache the row as it is afterwards in both cases."""
-        key = _key(provider)
+        key = key_of(provider)
         try:
             state = dynamodb.update_if(self._client, self._table, key, expression, condition=condition, **values)
         except ConditionFailed as failed:
@@ -387,7 +387,8 @@ def _note(level: LogLevel, event: str, text: str, *, provider: str, **more: Any)
         health_log.record(level, event, text, provider=provider, **more)
 
 
-def _key(provider: str) -> Item:
+def key_of(provider: str) -> Item:
+    """Return the key of a circuit's row."""
     return {"pk": f"CIRCUIT#{provider}", "sk": "C"}
 
 
