@@ -121,6 +121,39 @@ def test_an_order_without_a_user_asks_whose_the_bot_is(shop: AwsHarness) -> None
     assert audit(shop).bots == []
 
 
+@pytest.mark.parametrize("events", list(permutations(range(2))))
+@pytest.mark.parametrize("changes", [{"required_sessions": "50"}, {"user_id": None}, {"pool": "nowhere"}])
+def test_an_order_without_a_bot_whose_money_is_lost_cannot_be_settled(
+    shop: AwsHarness, changes: dict[str, Any], events: tuple[int, ...]
+) -> None:
+    buys = Purchase(metadata=metadata(**changes))
+    reported = [buys.checkout(), buys.dispute("lost")]
+    happen(shop, *(reported[index] for index in events))
+    order = audit(shop).order
+    assert (order.status, order.review_reason) == (OrderStatus.REFUNDED, None)
+    assert settle(shop, order, user_id="dora", pool="standard").status == 409
+    happen(shop, buys.dispute("won"))
+    assert audit(shop).bots == []
+
+
+@pytest.mark.parametrize(
+    ("then", "status", "held"),
+    [
+        (lambda buys: buys.dispute(), OrderStatus.DISPUTED, True),
+        (lambda buys: buys.refund(1000), OrderStatus.PARTIALLY_REFUNDED, False),
+    ],
+)
+def test_a_settled_order_shows_what_is_known_of_its_money(
+    shop: AwsHarness, then: Any, status: OrderStatus, held: bool
+) -> None:
+    buys = Purchase(metadata=metadata(required_sessions="50"))
+    happen(shop, buys.checkout(), then(buys))
+    assert audit(shop).order.status is OrderStatus.REVIEW
+    assert settle(shop, audit(shop).order).status == 201
+    found = audit(shop)
+    assert (found.order.status, found.bot.on_hold) == (status, held)
+
+
 RENEWALS = {
     "another price": lambda buys: at(buys.invoice(2, **dict.fromkeys(("amount_paid", "subtotal", "total"), 100)), 30),
     "another currency": lambda buys: at(buys.invoice(2, currency="usd"), 30),

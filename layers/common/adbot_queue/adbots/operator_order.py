@@ -71,9 +71,10 @@ def _check_kept(spec: AdbotSpec, kept: Adbot) -> None:
 
 
 def _settled(before: Order) -> Order:
+    partly = OrderStatus.PARTIALLY_REFUNDED if before.amount_refunded else OrderStatus.PAID
     return replace(
         before,
-        status=OrderStatus.PAID,
+        status=OrderStatus.DISPUTED if before.disputed else partly,
         review_reason=None,
         problems={},
         settled={**before.settled, **before.problems},

@@ -70,7 +70,9 @@ def apply(
     )
     required = wish.required or judgement.required
     creates = bool(payment.paid) and bot_id is None and required is not None and not problems
-    status = _status(payment, review=bool(problems), lost=payment.lost and counts)
+    # Nothing can be given for money that is lost: such an order waits for no person.
+    review = bool(problems) and (bot_id is not None or not payment.nothing_is_left)
+    status = _status(payment, review=review, lost=payment.lost and counts)
     order = replace(
         before or Order(order_id, status, CreationSource.PAYMENT, now, version=0),
         status=status,

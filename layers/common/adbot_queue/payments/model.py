@@ -89,6 +89,11 @@ class Payment:
         """Nothing of the money was kept."""
         return 0 < self.amount <= self.amount_refunded
 
+    @property
+    def nothing_is_left(self) -> bool:
+        """The one payment that was made is lost in a dispute."""
+        return self.lost and len(self.paid) == 1
+
     def is_given_back(self, name: str) -> bool:
         """Nothing of that one payment was kept, as far as it is known which charges paid it."""
         charges = [charge for charge in self.refunded if self._paid_by(charge) == name]
