@@ -15,7 +15,7 @@ from pathlib import Path
 
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.job_queues import QUEUES
-from adbot_queue.providers.registry import PROVIDERS
+from adbot_queue.providers.declarations import PROVIDERS
 from adbot_queue.schedules.cron import BadExpression
 from adbot_queue.schedules.plan import Recurrence
 from local.settings import REGION, ROOT

@@ -7,8 +7,8 @@ from http import HTTPStatus
 from adbot_queue.core.callers import ADMINS, STAFF
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
 from adbot_queue.core.http import Api, Request, Response
+from adbot_queue.dead_letters import replay_schemas, schemas
 from adbot_queue.dead_letters import replay_service as replays
-from adbot_queue.dead_letters import schemas
 from adbot_queue.dead_letters import service as dead_letters
 from adbot_queue.jobs import service as jobs
 from adbot_queue.jobs.api.schemas import JobView
@@ -90,14 +90,14 @@ def discard_dead_letter(request: Request[None]) -> schemas.DeadLetterView:
 @api.post(
     "/dead-letters/replays",
     roles=ADMINS,
-    body=schemas.StartReplay,
-    returns=schemas.ReplayView,
+    body=replay_schemas.StartReplay,
+    returns=replay_schemas.ReplayView,
     status=202,
     summary="Replay all dead letters that match, at a rate (200: dry run)",
     raises=(Conflict, IdempotencyMismatch),
     also=(200,),
 )
-def start_replay(request: Request[schemas.StartReplay]) -> Response:
+def start_replay(request: Request[replay_schemas.StartReplay]) -> Response:
     """More than one dead letter needs the count and the cut-off of a dry run.
 
     The same Idempotency-Key answers with the first replay.
@@ -105,7 +105,7 @@ def start_replay(request: Request[schemas.StartReplay]) -> Response:
     body, service = request.body, replays.from_env()
     wanted, rate = body.filter.wanted(), body.rate_per_second
     if body.dry_run:
-        return Response(schemas.ReplayView.of(service.preview(wanted, body.cut_off), rate), HTTPStatus.OK)
+        return Response(replay_schemas.ReplayView.of(service.preview(wanted, body.cut_off), rate), HTTPStatus.OK)
     started = service.start(
         wanted,
         rate,
@@ -117,7 +117,7 @@ def start_replay(request: Request[schemas.StartReplay]) -> Response:
         fingerprint=request.fingerprint,
         time_left=request.time_left,
     )
-    view = schemas.ReplayView.of_job(started.job)
+    view = replay_schemas.ReplayView.of_job(started.job)
     return Response.idempotent(view, HTTPStatus.ACCEPTED, replayed=started.repeated)
 
 

@@ -10,7 +10,7 @@ from moto import mock_aws
 
 from adbot_queue.core import attribute_values, dynamodb
 from adbot_queue.core.dynamodb import ConditionFailed, Item
-from adbot_queue.core.partiql import BATCH, Update, update_many
+from adbot_queue.core.updates import BATCH, Update, update_many
 from adbot_queue.jobs.failure import Failure
 from adbot_queue.jobs.model import Job, JobMode, JobState, Verdict
 from adbot_queue.jobs.store import claims

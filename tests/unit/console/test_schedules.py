@@ -8,7 +8,7 @@ import pytest
 
 from adbot_queue.console import schedule_words
 from adbot_queue.jobs import service as job_service
-from adbot_queue.schedules import plan, service
+from adbot_queue.schedules import advice, service
 from adbot_queue.schedules.model import Schedule, TickOutcome
 from adbot_queue.schedules.plan import Recurrence
 from tests.builders.console_world import ConsoleWorld, counted_calls
@@ -97,7 +97,7 @@ def test_intervals_skip_nothing_when_clocks_change(expression: str) -> None:
     ],
 )
 def test_a_form_of_another_scheduler_is_offered_as_one_of_ours(text: str, offer: str | None) -> None:
-    assert plan.suggestion(text) == offer
+    assert advice.suggestion(text) == offer
 
 
 def test_every_outcome_of_a_run_has_a_shape_of_its_own() -> None:

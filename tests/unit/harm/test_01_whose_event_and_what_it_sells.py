@@ -16,7 +16,7 @@ from adbot_queue.core import aws, telemetry
 from adbot_queue.core.clock import system_clock
 from adbot_queue.payments import checks, setbacks
 from adbot_queue.payments.decisions import apply
-from adbot_queue.payments.model import Judgement
+from adbot_queue.payments.facts import Judgement
 from adbot_queue.payments.plan import BillingInterval, CheckoutMode, Plan
 from adbot_queue.payments.stripe_events import interpret
 from adbot_queue.testing.in_process_aws import forget_cached

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from adbot_queue.schedules.plan import Recurrence, suggestion
+from adbot_queue.schedules.advice import suggestion
+from adbot_queue.schedules.plan import Recurrence
 from local.openapi import all_routes, load_app
 from tests.builders.console_world import console_world
 from tests.builders.world import ROOT, AwsHarness

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from adbot_queue.adbots.model import Order, OrderStatus
 from adbot_queue.payments.decisions import BotAction, Decision, apply
-from adbot_queue.payments.model import Dispute, Fact, Payment, bot_id_of, order_id_of
+from adbot_queue.payments.facts import Fact
+from adbot_queue.payments.model import Dispute, Payment, bot_id_of, order_id_of
 from adbot_queue.payments.wishes import wish_of
 from tests.builders.payments import metadata
 

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from adbot_queue.adbots.model import Adbot, AdbotStatus
+from adbot_queue.adbots.model import Adbot
 from adbot_queue.adbots.storage.pool_store import StalePool
 from adbot_queue.core import conflicts
-from adbot_queue.core.clock import iso
 from adbot_queue.core.dynamodb import TransactionConflict
-from adbot_queue.core.errors import AppError, Conflict, Forbidden
 from adbot_queue.core.idempotency import IdempotencyRecord, key_of
 from adbot_queue.ledger import Actor
 
@@ -54,20 +52,6 @@ class CommandResult:
     adbot: Adbot
     replayed: bool = False
     kept: bool = False
-
-
-def refusal_of(adbot: Adbot, action: str) -> AppError:
-    """Return why a bot cannot be started or stopped. QUEUED precedes any other reason, with what is missing and why."""
-    if action == "adbot.start" and adbot.status is AdbotStatus.QUEUED:
-        return Forbidden(
-            f"adbot {adbot.id} is QUEUED: {adbot.missing} of {adbot.required} sessions are missing",
-            missing_sessions_count=adbot.missing,
-            queued_reason=adbot.queued_reason,
-            queued_at=iso(adbot.queued_at) if adbot.queued_at else None,
-        )
-    if action == "adbot.start" and adbot.on_hold:
-        return Conflict(f"adbot {adbot.id} is on hold: its payment is disputed", status_now=adbot.status)
-    return Conflict(f"adbot {adbot.id} is {adbot.status}", status_now=adbot.status)
 
 
 def retry_on_conflict(attempt: Callable[[], Result]) -> Result:

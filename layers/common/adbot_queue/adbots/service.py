@@ -12,7 +12,7 @@ from adbot_queue.adbots import changes, model, operator_order, purchase
 from adbot_queue.adbots.allocation_trigger import AllocationTrigger
 from adbot_queue.adbots.changes import PoolChange
 from adbot_queue.adbots.command_log import CommandLog
-from adbot_queue.adbots.commands import Command, CommandResult, refusal_of, retry_on_conflict
+from adbot_queue.adbots.commands import Command, CommandResult, retry_on_conflict
 from adbot_queue.adbots.model import Adbot, AdbotStatus, ExecutionMode, NotStartable, Order, OrderStatus, QueuedReason
 from adbot_queue.adbots.operator_order import AdbotSpec
 from adbot_queue.adbots.pool_state import PoolState, QueueEntry
@@ -23,9 +23,9 @@ from adbot_queue.adbots.storage.pool_store import StalePool, TransactionPart
 from adbot_queue.adbots.storage.rows import UnreadableRow
 from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core import aws, idempotency
-from adbot_queue.core.clock import Clock, system_clock
+from adbot_queue.core.clock import Clock, iso, system_clock
 from adbot_queue.core.dynamodb import Transaction, TransactionRejected
-from adbot_queue.core.errors import Conflict, Invalid, NotFound
+from adbot_queue.core.errors import AppError, Conflict, Forbidden, Invalid, NotFound
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
 from adbot_queue.ledger import Ledger, LedgerEntry
@@ -374,3 +374,17 @@ def from_env() -> AdbotService:
     env = settings()
     store = AdbotStore(aws.dynamodb(), env.adbots_table)
     return AdbotService(store, ledger.from_env(), AllocationTrigger(aws.sqs(), env.allocation_queue_url))
+
+
+def refusal_of(adbot: Adbot, action: str) -> AppError:
+    """Return why a bot cannot be started or stopped. QUEUED precedes any other reason, with what is missing and why."""
+    if action == "adbot.start" and adbot.status is AdbotStatus.QUEUED:
+        return Forbidden(
+            f"adbot {adbot.id} is QUEUED: {adbot.missing} of {adbot.required} sessions are missing",
+            missing_sessions_count=adbot.missing,
+            queued_reason=adbot.queued_reason,
+            queued_at=iso(adbot.queued_at) if adbot.queued_at else None,
+        )
+    if action == "adbot.start" and adbot.on_hold:
+        return Conflict(f"adbot {adbot.id} is on hold: its payment is disputed", status_now=adbot.status)
+    return Conflict(f"adbot {adbot.id} is {adbot.status}", status_now=adbot.status)

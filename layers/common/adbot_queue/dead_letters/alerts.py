@@ -12,26 +12,22 @@ The row is written after the messages: a run that dies in between reports again,
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from adbot_queue.core import aws, dynamodb
-from adbot_queue.core.clock import iso
 from adbot_queue.core.dynamodb import ConditionFailed
 from adbot_queue.core.settings import settings, variable
 from adbot_queue.core.telemetry import count, logger
+from adbot_queue.dead_letters.alert_text import MAX_NAMED, compose
 from adbot_queue.dead_letters.model import DeadLetterFilter, is_money
 from adbot_queue.dead_letters.store import DeadLetterStore, IndexEntry
-from adbot_queue.jobs.model import Job
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_sns import SNSClient
 
-MAX_NAMED = 20
-"""Dead letters that one message names; it counts the others."""
 
 OVERLAP_MS = 900_000
 """A row may appear in the index this long after a younger one: the longest run of a worker, and its retries."""
@@ -113,26 +109,6 @@ class Alerts:
             )
         except ConditionFailed:
             return  # another run has reported as well, and further
-
-
-def compose(entries: Sequence[IndexEntry], rows: Mapping[str, Job], console: str, *, money: bool) -> tuple[str, str]:
-    """Return subject (ASCII, under 100 characters) and text of a message. `rows`: the jobs that it names, by id."""
-    number = len(entries)
-    letters = f"{number} dead letter{'s' if number > 1 else ''}"
-    queues = Counter(entry.queue for entry in entries)
-    subject = f"{'[MONEY] ' if money else ''}AdBot Queue: {letters} in {', '.join(sorted(queues))}"
-    lines = [
-        f"- {entry.queue}: {entry.type} {entry.job_id}, {_error(rows.get(entry.job_id))}, "
-        f"fingerprint {entry.fingerprint}, {iso(entry.died_at)}"
-        for entry in entries[:MAX_NAMED]
-    ]
-    more = [f"and {number - MAX_NAMED} more"] if number > MAX_NAMED else []
-    text = [f"Waiting for a decision: {letters}.", "", *lines, *more, "", f"Decide: {console}/console/dead-letters"]
-    return subject if len(subject) < 100 else f"{subject[:95]} ...", "\n".join(text) + "\n"  # noqa: PLR2004  SNS's limit
-
-
-def _error(job: Job | None) -> str:
-    return job.failure.error if job and job.failure else "unknown error"
 
 
 def _mark(entry: IndexEntry) -> str:

@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field
 
 from adbot_queue.core.clock import iso
-from adbot_queue.core.schema import Input, Instant, Moment, Period, Query, View
-from adbot_queue.dead_letters.model import MAX_CHOSEN, PREVIEW, DeadLetterFilter, died_at
-from adbot_queue.dead_letters.replay_service import Preview
-from adbot_queue.jobs import job_queues
-from adbot_queue.jobs.api.schemas import FailureView, JobId, KnownJobType, Payload
+from adbot_queue.core.schema import Input, Moment, Query, View
+from adbot_queue.dead_letters.filter_schemas import DeadLetterFields
+from adbot_queue.dead_letters.model import PREVIEW, died_at
+from adbot_queue.jobs.api.schemas import FailureView, Payload
 from adbot_queue.jobs.masking import ShownPayload
 from adbot_queue.jobs.model import Job
-
-
-def _queue(name: str) -> str:
-    if name not in job_queues.QUEUES:
-        raise ValueError(f"does not exist; queues are {', '.join(sorted(job_queues.QUEUES))}")
-    return name
-
-
-class DeadLetterFields(Period):
-    """Which dead letters; all fields combine. `from` and `to` limit when they died."""
-
-    queue: Annotated[str, AfterValidator(_queue)] | None = None
-    type: KnownJobType | None = None
-    state: Literal["dead", "failed"] | None = None
-    fingerprint: str | None = Field(None, min_length=1, max_length=64)
-
-    def wanted(self) -> DeadLetterFilter:
-        """As the service takes it."""
-        return DeadLetterFilter(self.queue, self.type, self.state, self.fingerprint, self.since or 0, self.until)
 
 
 class DeadLetterQuery(Query, DeadLetterFields):
@@ -43,45 +21,6 @@ class DeadLetterQuery(Query, DeadLetterFields):
     group: bool = Field(default=False, description="Groups by fingerprint instead of dead letters")
     limit: int = Field(50, ge=1, le=100)
     cursor: str | None = Field(None, max_length=2000)
-
-
-class ReplayFilter(Input, DeadLetterFields):
-    """Which dead letters; without a field, all of them. `job_ids` names them one by one."""
-
-    job_ids: list[JobId] | None = Field(None, min_length=1, max_length=MAX_CHOSEN)
-
-    def wanted(self) -> DeadLetterFilter:
-        """Return the filter as the service takes it."""
-        return replace(super().wanted(), job_ids=tuple(self.job_ids) if self.job_ids else None)
-
-
-class StartReplay(Input):
-    """Replays what is dead now and matches, at a rate. A dry run only counts."""
-
-    filter: ReplayFilter
-    rate_per_second: float = Field(5, ge=0.1, le=100)
-    dry_run: bool = False
-    canary: bool = Field(default=False, description="Replay one first; go on when it has completed, stop if it fails")
-    cut_off: Instant | None = Field(None, description="Of the dry run: only what died before this is replayed")
-    confirm: int | None = Field(
-        None,
-        ge=0,
-        description="The dry run's count; required if more than one matches, refused (409) if another number matches",
-    )
-    reason: str = Field("", max_length=500)
-
-    @model_validator(mode="after")
-    def _confirms_a_dry_run(self) -> Self:
-        if (self.cut_off is None) != (self.confirm is None):
-            raise ValueError("confirm: required together with cut_off, the answer of the dry run")
-        return self
-
-    @property
-    def confirmed(self) -> Preview | None:
-        """What the caller confirms, if anything."""
-        if self.confirm is None or self.cut_off is None:
-            return None
-        return Preview(self.confirm, is_exact=True, cut_off=self.cut_off)
 
 
 class ReplayDeadLetter(Input):
@@ -165,36 +104,3 @@ class DeadLetterPage(View):
     next: str | None
     groups: list[GroupView] | None = None
     complete: bool | None = None
-
-
-class ReplayView(View):
-    """What a replay goes through: what a dry run counted, or the job that replays it.
-
-    `seconds` is the least that the rate allows.
-    """
-
-    job_id: str | None = Field(description="Its progress is at /dead-letters/replays/{id}; null: a dry run")
-    count: int
-    count_is_lower_bound: bool
-    cut_off: str = Field(description="Only what died before this is replayed")
-    rate_per_second: float
-    seconds: float
-
-    @classmethod
-    def of(cls, found: Preview, rate: float, job_id: str | None = None) -> ReplayView:
-        """Of what was counted."""
-        return cls(
-            job_id=job_id,
-            count=found.count,
-            count_is_lower_bound=not found.is_exact,
-            cut_off=iso(found.cut_off),
-            rate_per_second=rate,
-            seconds=round(found.count / rate, 1),
-        )
-
-    @classmethod
-    def of_job(cls, job: Job) -> ReplayView:
-        """Of the job that replays it."""
-        given = job.payload
-        found = Preview(given["count"], given["count_is_exact"], given["cut_off"])
-        return cls.of(found, given["rate_per_second"], job.id)

@@ -25,7 +25,7 @@ from adbot_queue.platform import rate_limits as limits
 from adbot_queue.platform.circuit_breaker import CircuitOpen, NotBefore
 from adbot_queue.platform.rate import Rate
 from adbot_queue.providers import registry
-from adbot_queue.providers.registry import Provider
+from adbot_queue.providers.declarations import PROVIDERS, Provider
 
 MIN_S = 1.0
 """With less time than this a call is not begun: its answer would hardly be waited for."""
@@ -68,7 +68,7 @@ def calling(provider: str, limit_s: float, context: Context, part: str = "") -> 
         TransientError: its credentials have just been replaced.
         TimeoutError: as `seconds_for`.
     """
-    declared = registry.PROVIDERS[provider]
+    declared = PROVIDERS[provider]
     with guarded(
         Guard(
             declared.label,
@@ -225,7 +225,7 @@ def _refusal_of(error: NotConfigured, provider: str) -> NotConfigured:
     if isinstance(error, AccountRefused):
         return error
     try:
-        for field in registry.PROVIDERS[provider].fields:
+        for field in PROVIDERS[provider].fields:
             registry.credential(provider, field)
     except NotConfigured as missing:
         return AccountRefused(missing.detail)

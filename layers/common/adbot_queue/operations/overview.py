@@ -13,7 +13,7 @@ from adbot_queue.platform import circuit_breaker as circuits
 from adbot_queue.platform import mode
 from adbot_queue.platform.circuit import Circuit
 from adbot_queue.platform.mode import Switch
-from adbot_queue.providers.registry import PROVIDERS
+from adbot_queue.providers.declarations import PROVIDERS
 from adbot_queue.queues import service as queues
 from adbot_queue.queues.service import QueueSnapshot, QueueStats
 

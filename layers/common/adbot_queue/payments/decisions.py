@@ -7,7 +7,8 @@ from enum import StrEnum
 
 from adbot_queue.adbots.model import CreationSource, Order, OrderStatus
 from adbot_queue.payments import reviews
-from adbot_queue.payments.model import Fact, Judgement, Payment, bot_id_of, order_id_of
+from adbot_queue.payments.facts import Fact, Judgement
+from adbot_queue.payments.model import Payment, bot_id_of, order_id_of
 from adbot_queue.payments.wishes import wish_of
 
 
@@ -106,25 +107,6 @@ def apply(
     if bot_id and before and before.disputed != payment.disputed:
         return Decision(order, BotAction.HOLD if payment.disputed else BotAction.RELEASE)
     return Decision(order, BotAction.NONE)
-
-
-def unmatched_order(key: str, payment: Payment, now: int, default_pool: str) -> Order:
-    """The order in REVIEW of money that went back, or is disputed, although nothing was sold for it."""
-    reason = reviews.unmatched(payment)
-    return Order(
-        order_id_of(key),
-        OrderStatus.REVIEW,
-        CreationSource.PAYMENT,
-        now,
-        pool=default_pool,
-        currency=payment.currency,
-        amount_refunded=payment.amount_refunded,
-        disputed=payment.disputed,
-        provider_ids=dict(payment.provider_ids) or {"payment_intent" if key.startswith("pi_") else "payment": key},
-        problems={"unmatched": reason},
-        review_reason=reason,
-        dated=True,
-    )
 
 
 def _status(payment: Payment, *, review: bool, lost: bool) -> OrderStatus:

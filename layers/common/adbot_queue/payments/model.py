@@ -175,28 +175,6 @@ def _better(one: Mapping[str, str], other: Mapping[str, str]) -> Mapping[str, st
     return one
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """The facts of one event.
-
-    Attributes:
-        action: the ledger's name for it.
-        ids: the provider's ids of this payment, best first; events of one payment share at least one.
-        facts: as a payment of which nothing else is known.
-        subscription: the first id is a subscription's: it is the payment's key whatever was known before.
-    """
-
-    action: str
-    ids: tuple[str, ...]
-    facts: Payment
-    subscription: bool = False
-
-    @property
-    def takes_away(self) -> bool:
-        """Money goes back, or the subscription ends."""
-        return self.facts.ended or bool(self.facts.refunded) or bool(self.facts.disputes)
-
-
 def order_id_of(key: str) -> str:
     """The id of the one order of a payment."""
     return derived_id("ord_", key)
@@ -205,19 +183,3 @@ def order_id_of(key: str) -> str:
 def bot_id_of(order_id: str) -> str:
     """The id of the bot that a payment makes. An operator's bot for the same order has another one."""
     return derived_id("bot_", order_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What the catalogue and the user pool say of a payment.
-
-    Attributes:
-        refusal: why no bot can be made although the metadata is usable: no such user, no such pool.
-        problems: payment -> why it does not fit the plan that it names.
-        pool, required: what the plan gives where the metadata does not say.
-    """
-
-    refusal: str | None = None
-    problems: Mapping[str, str] = field(default_factory=dict)
-    pool: str | None = None
-    required: int | None = None

@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 
 from adbot_queue.adbots import service as adbots_service
 from adbot_queue.adbots.commands import retry_on_conflict
+from adbot_queue.adbots.model import CreationSource, Order, OrderStatus
 from adbot_queue.adbots.service import AdbotService
 from adbot_queue.core import aws
 from adbot_queue.core.clock import Clock, iso, system_clock
@@ -16,8 +17,9 @@ from adbot_queue.core.instants import instant
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import logger
 from adbot_queue.ledger import SYSTEM, LedgerEntry
-from adbot_queue.payments import decisions
+from adbot_queue.payments import reviews
 from adbot_queue.payments import service as payments_service
+from adbot_queue.payments.model import Payment, order_id_of
 from adbot_queue.payments.service import PaymentService
 from adbot_queue.payments.settling import RESERVE_MS, announce_review, summary_of
 from adbot_queue.payments.waiting import WaitingPayments
@@ -109,7 +111,7 @@ class Overdue:
         known = self._store.payment(key)
         if known is None or known.unmatched_since is None or not known.payment.unmatched:
             return 0
-        order = decisions.unmatched_order(key, known.payment, self._now(), self._default_pool)
+        order = _order_of(key, known.payment, self._now(), self._default_pool)
 
         def fill(transaction: Transaction) -> None:
             self._store.matched(transaction, known)
@@ -121,6 +123,25 @@ class Overdue:
         self._payments.commit(fill)
         announce_review(order)
         return 1
+
+
+def _order_of(key: str, payment: Payment, now: int, default_pool: str) -> Order:
+    """The order in REVIEW of money that went back, or is disputed, although nothing was sold for it."""
+    reason = reviews.unmatched(payment)
+    return Order(
+        order_id_of(key),
+        OrderStatus.REVIEW,
+        CreationSource.PAYMENT,
+        now,
+        pool=default_pool,
+        currency=payment.currency,
+        amount_refunded=payment.amount_refunded,
+        disputed=payment.disputed,
+        provider_ids=dict(payment.provider_ids) or {"payment_intent" if key.startswith("pi_") else "payment": key},
+        problems={"unmatched": reason},
+        review_reason=reason,
+        dated=True,
+    )
 
 
 @lru_cache(maxsize=1)

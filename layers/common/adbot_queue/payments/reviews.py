@@ -19,7 +19,8 @@ from adbot_queue.core.clock import iso
 
 if TYPE_CHECKING:
     from adbot_queue.adbots.model import Order
-    from adbot_queue.payments.model import Fact, Judgement, Payment
+    from adbot_queue.payments.facts import Fact, Judgement
+    from adbot_queue.payments.model import Payment
 
 _REMEMBERED = ("user:", "late:")
 """What only the event that brought the money could tell: it stays open until a person has settled it."""

@@ -23,7 +23,8 @@ from adbot_queue.ledger import SYSTEM, Actor, LedgerEntry
 from adbot_queue.payments import checks, decisions, plan_versions, setbacks, stripe_events
 from adbot_queue.payments.customers import Customers
 from adbot_queue.payments.decisions import BotAction, Decision
-from adbot_queue.payments.model import Fact, Judgement, Payment, order_id_of
+from adbot_queue.payments.facts import Fact, Judgement
+from adbot_queue.payments.model import Payment, order_id_of
 from adbot_queue.payments.movements import movements
 from adbot_queue.payments.setbacks import Setback
 from adbot_queue.payments.store import Gathered, PaymentStore, Received

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from adbot_queue.core import dynamodb
 from adbot_queue.core.clock import iso
 from adbot_queue.core.dynamodb import ConditionFailed, Item, Transaction
-from adbot_queue.payments.model import Fact, Payment
+from adbot_queue.payments.facts import Fact
+from adbot_queue.payments.model import Payment
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

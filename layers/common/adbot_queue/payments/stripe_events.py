@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from adbot_queue.payments import stripe_fields as fields
-from adbot_queue.payments import stripe_invoices
-from adbot_queue.payments.model import Dispute, Fact, Payment
+from adbot_queue.payments import stripe_invoices, stripe_returns
+from adbot_queue.payments.facts import Fact
+from adbot_queue.payments.model import Payment
 from adbot_queue.payments.setbacks import SETBACKS
 from adbot_queue.payments.stripe_fields import Object
 
 _PAID = {"paid", "no_payment_required"}
-_NOT_LOST = {"won", "warning_closed", "prevented"}
 
 
 def is_handled(event_type: str) -> bool:
@@ -83,52 +83,14 @@ def _checkout(session: Object, *, outcome: str = "") -> Fact | None:
     return Fact(action, fields.distinct(subscription, intent, invoice, session_id), facts, bool(subscription))
 
 
-def _ended(subscription: Object) -> Fact:
-    facts = Payment(ended=True, ended_at=fields.moment(subscription.get("ended_at")))
-    return Fact("payment.ended", (fields.required_id(subscription),), facts, subscription=True)
-
-
-def _refund(charge: Object) -> Fact:
-    """`amount_refunded` is the sum so far, so that the highest one heard of is the last one."""
-    charge_id, total = fields.required_id(charge), fields.whole(charge["amount_refunded"])
-    if not isinstance(total, int):
-        raise TypeError("amount_refunded: must be a whole number")
-    facts = Payment(
-        refunded={charge_id: total},
-        currency=fields.currency(charge),
-        tenders=fields.leads(
-            charge_id, fields.id_of(charge.get("invoice")) or fields.id_of(charge.get("payment_intent"))
-        ),
-        job=fields.texts(charge.get("metadata")).get("job", "").partition("-")[0],
-    )
-    return Fact("payment.refunded", _ids_of_charge(charge, charge_id), facts)
-
-
-def _dispute(dispute: Object, *, closed: bool = False) -> Fact:
-    """What closes without being lost is won; a status that is none of an end says neither."""
-    state = Dispute.OPEN
-    if closed:
-        status = fields.one_of(dispute["status"], "status", {"lost"}, _NOT_LOST)
-        state = Dispute.LOST if status == "lost" else Dispute.WON
-    action = "payment.dispute_closed" if closed else "payment.disputed"
-    facts = Payment(disputes={fields.required_id(dispute): state})
-    return Fact(action, _ids_of_charge(dispute, fields.id_of(dispute.get("charge"))), facts)
-
-
-def _ids_of_charge(thing: Object, charge: str | None) -> tuple[str, ...]:
-    """A charge is known by its payment intent; only charges of the time before there were any stand for themselves."""
-    intent = fields.id_of(thing.get("payment_intent"))
-    return fields.distinct(intent or charge, fields.id_of(thing.get("invoice")))
-
-
 _READERS: dict[str, Callable[[Object], Fact | None]] = {
     "checkout.session.completed": _checkout,
     "checkout.session.async_payment_succeeded": lambda session: _checkout(session, outcome="paid"),
     "checkout.session.async_payment_failed": lambda session: _checkout(session, outcome="failed"),
     "invoice.paid": stripe_invoices.read,
     "invoice_payment.paid": stripe_invoices.read_payment,
-    "customer.subscription.deleted": _ended,
-    "charge.refunded": _refund,
-    "charge.dispute.created": _dispute,
-    "charge.dispute.closed": lambda dispute: _dispute(dispute, closed=True),
+    "customer.subscription.deleted": stripe_returns.ended,
+    "charge.refunded": stripe_returns.refund,
+    "charge.dispute.created": stripe_returns.dispute,
+    "charge.dispute.closed": lambda dispute: stripe_returns.dispute(dispute, closed=True),
 }

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from adbot_queue.payments import stripe_fields as fields
-from adbot_queue.payments.model import Fact, Payment
+from adbot_queue.payments.facts import Fact
+from adbot_queue.payments.model import Payment
 from adbot_queue.payments.stripe_fields import Object
 from adbot_queue.payments.wishes import wish_of
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from itertools import islice
 from typing import Any
 
 from adbot_queue.core.ids import fingerprint
-from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.schedules.plan import MissedPolicy, Recurrence
 
 NEXT_RUNS = 5
@@ -113,19 +111,6 @@ class Schedule:
         next_check_at = self.recurrence.next(until) if self.spec.enabled else None
         return replace(self, decided_until=until, next_check_at=next_check_at, problem=problem)
 
-    def changed(self, spec: ScheduleSpec, job_queue: str, now: int, withdrawal: Withdrawal) -> Schedule:
-        """Return it as a person specifies it now. Withdrawn ticks are decided again.
-
-        What was due before its timing changed, or while it was disabled, is not caught up on.
-        """
-        retimed = spec.timing != self.spec.timing
-        until = min([self.decided_until, *(tick.at - 1 for tick in withdrawal.ticks)])
-        if retimed or (spec.enabled and not self.spec.enabled):
-            until = max(now, withdrawal.kept_until if withdrawal.ticks else until)
-        anchor = now if retimed else self.anchor
-        after = replace(self, spec=spec, job_queue=job_queue, updated_at=now, anchor=anchor, version=self.version + 1)
-        return after.decided(until, None)
-
 
 class TickOutcome(StrEnum):
     """What became of a tick."""
@@ -153,37 +138,3 @@ class Tick:
     job_id: str | None = None
     count: int = 1
     detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Withdrawal:
-    """The decided ticks that a change or removal takes back: the latest ones, whose jobs have not started.
-
-    Attributes:
-        ticks: latest first.
-        jobs: their jobs, as they are.
-        kept_until: the latest tick that stays; 0: none of late.
-    """
-
-    ticks: tuple[Tick, ...] = ()
-    jobs: tuple[Job, ...] = ()
-    kept_until: int = 0
-
-    @classmethod
-    def of(cls, ticks: Sequence[Tick], jobs: Mapping[str, Job], now: int) -> Withdrawal:
-        """Return what is taken back of the latest ticks (latest first), given their jobs.
-
-        It ends at the first tick whose job has started: an earlier one runs too, so that ticks keep their order.
-        """
-        taken: list[Tick] = []
-        cancelled: list[Job] = []
-        for tick in ticks:
-            if tick.outcome in {TickOutcome.MANUAL, TickOutcome.WITHDRAWN}:
-                continue
-            job = jobs.get(tick.job_id or "")
-            if job and job.state is JobState.DELAYED and not job.attempt and not job.attempts:
-                cancelled.append(job)
-            elif tick.outcome is not TickOutcome.REFUSED or tick.at <= now:
-                return cls(tuple(taken), tuple(cancelled), tick.at)
-            taken.append(tick)
-        return cls(tuple(taken), tuple(cancelled))

@@ -19,8 +19,8 @@ from itertools import islice, takewhile
 from zoneinfo import ZoneInfoNotFoundError
 
 from adbot_queue.core import zones
+from adbot_queue.schedules.advice import problem_with
 from adbot_queue.schedules.cron import LAST_YEAR, BadExpression, Cron
-from adbot_queue.schedules.cron_dialects import nickname, six_fields
 
 MINUTE_MS = 60_000
 
@@ -36,8 +36,6 @@ MAX_CAUGHT_UP = 100
 MAX_COUNTED = 1000
 """Ticks that are counted after a long outage; above that the count is a lower bound."""
 
-MAX_SHOWN = 60
-"""Characters that an error quotes of an expression."""
 
 _UNITS = {"minute": MINUTE_MS, "hour": 60 * MINUTE_MS, "day": 24 * 60 * MINUTE_MS}
 _MAX_MS = 3650 * _UNITS["day"]
@@ -105,7 +103,7 @@ class Recurrence:
         tz = zone(timezone)
         found = re.fullmatch(r"(cron|rate|at)\((.*)\)", expression.strip(), re.ASCII)
         if not found:
-            raise BadExpression(_unwrapped(" ".join(expression.split())))
+            raise BadExpression(problem_with(" ".join(expression.split())))
         kind, inner = found[1], " ".join(found[2].split())
         text = f"{kind}({inner})"
         match kind:
@@ -242,37 +240,6 @@ def _merged(moments: Iterator[tuple[int, ...]], precedes: Callable[[int, int], b
         yield found[0]
         later.extend(found[1:])
     yield from later
-
-
-def _unwrapped(text: str) -> str:
-    """What is wrong with a text that is not `cron(...)`, `rate(...)` or `at(...)`."""
-    if written := nickname(text):
-        return f"{text!r} is not supported: write {written}"
-    parts = text.split()
-    if parts and re.match(r"(CRON_)?TZ=", parts[0], re.ASCII | re.IGNORECASE):
-        return f"{parts[0][:MAX_SHOWN]!r} is not part of an expression: the field timezone names the zone"
-    if named := re.fullmatch(r"(cron|rate|at) ?\(? ?([^()]*?) ?\)?", text, re.ASCII | re.IGNORECASE):
-        return f"{text[:MAX_SHOWN]!r} must be written {named[1].lower()}({named[2]})"
-    if not 5 <= len(parts) <= 7:  # noqa: PLR2004  fields of a cron of any dialect
-        return "must be cron(...), rate(...) or at(...)" + (f", not {text[:MAX_SHOWN]!r}" if text else "")
-    try:
-        Cron.parse(text)
-    except BadExpression as error:
-        return str(error)
-    return f"cron fields stand in parentheses: cron({text})"
-
-
-def suggestion(text: str) -> str | None:
-    """Return the expression that a text of another scheduler's dialect means, None if there is none."""
-    inner = re.sub(r"^cron\((.*)\)$", r"\1", " ".join(text.split()))
-    found = nickname(inner)
-    if found is None and (six := six_fields(inner.upper().split())):
-        try:
-            Cron.parse(six)
-        except BadExpression:
-            return None
-        found = f"cron({six})"
-    return found
 
 
 def _interval(text: str) -> int:

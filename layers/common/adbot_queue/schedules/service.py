@@ -27,6 +27,7 @@ from adbot_queue.schedules.model import MAX_NAME, Schedule, ScheduleSpec, Tick, 
 from adbot_queue.schedules.plan import BadZone
 from adbot_queue.schedules.runner import job_request
 from adbot_queue.schedules.store import KeyInUse, ScheduleRows, ScheduleStore, Sign, StaleVersion
+from adbot_queue.schedules.withdrawal import changed
 
 KEY_TTL_MS = 86_400_000
 """How long the Idempotency-Key of a creation is remembered."""
@@ -140,7 +141,7 @@ class Schedules:
         def attempt() -> Schedule:
             current, now = self._unchanged(before), self._now()
             withdrawal = self._store.withdrawal(name, now)
-            after = current.changed(checked, job_queue, now, withdrawal)
+            after = changed(current, checked, job_queue, now, withdrawal)
             sign = self._signed("schedule.change", actor, name, current, after, reason)
             self._store.change(current, after, withdrawal, now, sign)
             return after

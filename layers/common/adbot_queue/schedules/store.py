@@ -31,8 +31,9 @@ from adbot_queue.jobs.store import items
 from adbot_queue.jobs.store.items import exactly, json_object, texts
 from adbot_queue.jobs.store.rows import difference
 from adbot_queue.schedules.cron import BadExpression
-from adbot_queue.schedules.model import Schedule, ScheduleSpec, Tick, TickOutcome, Withdrawal, is_name
+from adbot_queue.schedules.model import Schedule, ScheduleSpec, Tick, TickOutcome, is_name
 from adbot_queue.schedules.plan import ON_TIME_MS, BadZone, MissedPolicy
+from adbot_queue.schedules.withdrawal import Withdrawal
 
 QUEUE = "schedules"
 ROW_VERSION = 1

@@ -25,7 +25,7 @@ from moto.sqs.models import sqs_backends
 
 from adbot_queue.core import aws
 from adbot_queue.jobs import job_queues
-from adbot_queue.providers import registry as providers
+from adbot_queue.providers.declarations import PROVIDERS
 from adbot_queue.testing.moto_partiql import partiql
 from adbot_queue.testing.moto_threads import one_call_at_a_time
 from adbot_queue.testing.tables import create_tables
@@ -40,7 +40,7 @@ BASE_ENV = {
     "AWS_DEFAULT_REGION": REGION,
     "EVENT_BUS": "events",
     # Every provider's secret has its provider's name.
-    "PROVIDERS": json.dumps({name: {"secret": name, "base": ""} for name in providers.PROVIDERS}),
+    "PROVIDERS": json.dumps({name: {"secret": name, "base": ""} for name in PROVIDERS}),
     "WEBHOOK_SECRET_ID": "webhook",
     "ADDRESS_KEY_ID": "address-key",
     "DEAD_LETTER_TOPIC": "arn:aws:sns:eu-central-1:123456789012:dead-letters",

@@ -14,7 +14,7 @@ from adbot_queue.jobs.model import BAD_ENDS, JobState
 from adbot_queue.platform import circuit_probe, health_log, kill_switch
 from adbot_queue.platform.health_log import LogLevel
 from adbot_queue.platform.mode import ProcessingMode
-from adbot_queue.providers.registry import PROVIDERS
+from adbot_queue.providers.declarations import PROVIDERS
 
 LOG_ENTRIES = 50
 MAX_REASON = 500

@@ -17,7 +17,7 @@ from adbot_queue.jobs import job_types
 from adbot_queue.jobs.enqueue import owner_check
 from adbot_queue.jobs.masking import masked
 from adbot_queue.jobs.unmasking import unmasked
-from adbot_queue.schedules import plan, service
+from adbot_queue.schedules import advice, plan, service
 from adbot_queue.schedules.model import Schedule, ScheduleSpec
 from adbot_queue.schedules.plan import MissedPolicy
 from adbot_queue.schedules.schemas import CreateSchedule, SchedulesQuery
@@ -85,7 +85,7 @@ def preview(visit: Visit) -> Reply:
         spec = _spec(visit, fields, before)
     except (Invalid, Forbidden) as wrong:
         errors = {one.field.partition(".")[0]: f"{one.field}: {one.message}" for one in wrong.errors}
-        offer = plan.suggestion(fields["expression"]) if "expression" in errors else None
+        offer = advice.suggestion(fields["expression"]) if "expression" in errors else None
         other = "" if errors and set(errors) <= set(FIELDS) else wrong.detail
         return _form(fields, before, errors=errors, problem=other, offer=offer)
     recurrence = spec.recurrence(visit.now)

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import ConditionFailed, Item
 from adbot_queue.core.events import drop
-from adbot_queue.core.partiql import Update, update_many
+from adbot_queue.core.updates import Update, update_many
 from adbot_queue.jobs.model import Job, JobMode, JobState
 from adbot_queue.jobs.store.items import ROW_VERSION, job_of, key_of, listing_of
 from adbot_queue.jobs.store.rows import JobRows, change_of

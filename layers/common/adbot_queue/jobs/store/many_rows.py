@@ -8,7 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import ConditionFailed, Item
-from adbot_queue.core.partiql import BATCH, update_many
+from adbot_queue.core.updates import BATCH, update_many
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.store.items import key_of, sort_out
 from adbot_queue.jobs.store.rows import JobRows, change_of

@@ -7,7 +7,7 @@ from typing import Any
 
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import ConditionFailed, Item, Table, Transaction
-from adbot_queue.core.partiql import Update, update_many
+from adbot_queue.core.updates import Update, update_many
 from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.store.items import changes, item_of, job_of, key_of
 
