@@ -88,6 +88,7 @@ def _integration(api_id: str, declared: dict[str, Any]) -> str:
         "integrationMethod": declared["httpMethod"],
         "integrationUri": declared["uri"],
         "payloadFormatVersion": declared["payloadFormatVersion"],
+        "credentialsArn": declared["credentials"],
     }
     return str(_answer(gateway._create_integration(api_id, wanted))["integrationId"])  # noqa: SLF001
 

@@ -65,7 +65,8 @@ def _paths(routes: Mapping[str, tuple[str, Route]], ids: Mapping[str, str]) -> I
         anchors.add(anchor)
         security = "security: [{Cognito: []}], " if route.roles else ""
         uri = _LAMBDA % f"${{{ids[folder]}Function.Arn}}"
-        integration = f'{{type: aws_proxy, httpMethod: POST, payloadFormatVersion: "2.0", uri: !Sub "{uri}"}}'
+        how = f'payloadFormatVersion: "2.0", uri: !Sub "{uri}", credentials: !GetAtt GatewayRole.Arn'
+        integration = f"{{type: aws_proxy, httpMethod: POST, {how}}}"
         return f"&{anchor} {{{security}responses: {{}}, x-amazon-apigateway-integration: {integration}}}"
 
     for path, methods in sorted(by_path.items()):

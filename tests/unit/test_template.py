@@ -298,7 +298,7 @@ def test_every_alarm_leads_to_the_page_of_the_console_that_shows_its_cause() -> 
     console = {"Fn::If": ["HasConsoleUrl", {"Ref": "ConsoleUrl"}, get_att("Api", "ApiEndpoint")]}
     for name, alarm in ALARMS.items():
         text, values = alarm["AlarmDescription"]["Fn::Sub"]
-        page = re.fullmatch(r".+[.] \$\{Console\}/console/(\S+)", text)
+        page = re.fullmatch(r"(?:P[12]|\$\{Urgency\}): .+[.] \$\{Console\}/console/(\S+)", text)
         assert page, name
         assert values["Console"] == console, name
         shown = found_in_map(values["Page"]) if page[1] == "${Page}" else page[1]
@@ -366,9 +366,8 @@ def test_api_failures_age_drift_parked_bots_and_a_stream_that_lags_are_alarmed()
     assert watched >= {
         ("AWS/ApiGateway", "5xx"),
         (OWN, "OldestQueuedAge"),
-        (OWN, "ParkedBots"),
-        (OWN, "Drift"),
-        (OWN, "RefundOrPayoutFailed"),
+        (OWN, "BotsFaults"),
+        (OWN, "MoneyFaults"),
         ("AWS/Lambda", "IteratorAge"),
     }
 
@@ -632,12 +631,23 @@ def test_the_api_has_room_for_routes() -> None:
     assert len(routes()) <= 280
 
 
-def test_the_gateway_may_call_every_function_that_has_a_route() -> None:
-    permissions = of("AWS::Lambda::Permission").values()
-    gateway = [one for one in permissions if one["Principal"] == "apigateway.amazonaws.com"]
+def test_the_gateway_may_call_every_function_that_has_a_route_and_calls_it_as_its_role() -> None:
+    called = {name for name, _ in routes().values()}
+    paths = RESOURCES["Api"]["Properties"]["DefinitionBody"]["paths"]
+    integrations = [one["x-amazon-apigateway-integration"] for path in paths.values() for one in path.values()]
 
-    assert sorted(one["FunctionName"]["Ref"] for one in gateway) == sorted({name for name, _ in routes().values()})
-    assert {one["SourceArn"]["Fn::Sub"].rpartition(":")[2] for one in gateway} == {"${Api}/*"}
+    assert rights("GatewayRole") == {("lambda:InvokeFunction", json.dumps(get_att(name))) for name in called}
+    assert [one for one in integrations if one["credentials"] != get_att("GatewayRole")] == []
+    assert not [one for one in of("AWS::Lambda::Permission").values() if "apigateway" in one["Principal"]]
+
+
+def test_the_dashboard_is_json_that_shows_every_figure_of_an_alarm() -> None:
+    text, names = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    titles = {widget["properties"]["title"] for widget in json.loads(text)["widgets"]}
+    areas = [one["Fn::Join"][1]["Fn::FindInMap"][1] for one in names["Figures"]["Fn::Join"][1]]
+
+    assert titles >= {"Must stay zero", "Failed runs", "Messages in queues"}
+    assert areas == list(TEMPLATE["Mappings"]["Faults"])
 
 
 def test_throttles_name_routes_that_exist_and_all_that_do_the_same() -> None:

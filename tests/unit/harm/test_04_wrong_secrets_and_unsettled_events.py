@@ -86,7 +86,7 @@ def test_an_hour_without_a_single_good_signature_is_alarmed() -> None:
     assert name in runbook()
 
 
-@pytest.mark.parametrize("metric", ["BadSignatures", "OldestUnsettledEvent", "EventsRejected", "OrdersInReview"])
+@pytest.mark.parametrize("metric", ["BadSignatures", "OldestUnsettledEvent", "MoneyFaults"])
 def test_what_hurts_money_is_alarmed_and_in_the_runbook(metric: str) -> None:
     name, alarm = ALARMS[metric]
     assert alarm["Namespace"] == {"Fn::Sub": "AdBotQueue/${AWS::StackName}"}

@@ -12,6 +12,7 @@ import pytest
 
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.errors import Unavailable
+from adbot_queue.core.faults import FAULTS
 from adbot_queue.jobs import service as jobs_service
 from adbot_queue.messaging import otp_codes as codes
 from adbot_queue.messaging import otp_service as service
@@ -324,6 +325,6 @@ def test_asked_and_verified_are_counted(on: AwsHarness, jobs: Jobs, counted: Cou
 
 def test_pumping_is_alarmed() -> None:
     resources = template()["Resources"]
-    assert "OtpRangesRefused" in resources["Fn::ForEach::MustStayZero"][1]
+    assert "OtpRangesRefused" in FAULTS["ProvidersFaults"]
     alarm = resources["CodesUnverified"]["Properties"]
     assert (alarm["MetricName"], alarm["Statistic"], alarm["Threshold"]) == ("OtpsUnverified", "Sum", 50)

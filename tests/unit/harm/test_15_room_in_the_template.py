@@ -24,7 +24,7 @@ FUNCTIONS = {name: item for name, item in RESOURCES.items() if item["Type"] == "
 
 MAX_ENVIRONMENT = 3850
 """Bytes of a function's environment as JSON, at the longest names. AWS refuses a deployment above 4,096."""
-MAX_RESOURCES = 270
+MAX_RESOURCES = 240
 """AWS refuses a stack of more than 500."""
 
 ACCOUNT = "123456789012"

@@ -16,6 +16,7 @@ from moto.sqs import sqs_backends
 from adbot_queue.adbots.resolver import Resolver
 from adbot_queue.core import aws, consume
 from adbot_queue.core.errors import TargetGone
+from adbot_queue.core.faults import FAULTS
 from adbot_queue.payments.service import PaymentService
 from adbot_queue.testing.in_process_aws import REGION
 from tests.builders.world import AwsHarness, FakeContext, empty, world
@@ -326,5 +327,6 @@ def test_a_failed_message_and_a_dead_one_ring_an_alarm() -> None:
         if alarm["Type"] == "AWS::CloudWatch::Alarm"
     }
 
-    assert any(name == "MessagesFailed" and "adbot-queue" in where for name, where in metrics)
+    assert "MessagesFailed" in FAULTS["MessagesFaults"]
+    assert any(name == "MessagesFaults" and "adbot-queue" in where for name, where in metrics)
     assert any(name == "ApproximateNumberOfMessagesVisible" and "FifoDeadLetters" in where for name, where in metrics)

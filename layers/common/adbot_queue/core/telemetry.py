@@ -7,6 +7,8 @@ import os
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from adbot_queue.core.faults import faults
+
 logger = Logger()
 # A default, because a process without the variable would fail at its first flush, after its work was done.
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "AdBotQueue")
@@ -30,4 +32,6 @@ def gauge(name: str, value: float, unit: MetricUnit = MetricUnit.Count) -> None:
 def flush() -> None:
     """Write what was counted to the log, where CloudWatch picks it up. Called at the end of every invocation."""
     if metrics.metric_set:
+        for alarm, value in list(faults(metrics.metric_set)):
+            gauge(alarm, value)
         metrics.flush_metrics()
