@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 
 import pytest
 
 from adbot_queue import ledger
 from adbot_queue.console import ledger_words
+from adbot_queue.console.views import ledger as views
 from adbot_queue.core.clock import system_clock
 from adbot_queue.ledger import Actor, Ledger, LedgerEntry
 from tests.builders.console_world import ConsoleWorld, Shown, counted_calls
@@ -126,9 +129,57 @@ def test_a_target_leads_to_its_page(target: str, page: str) -> None:
     assert ledger_words.page_of(target) == page
 
 
-def test_a_page_is_one_read_after_session_and_snapshot(book: ConsoleWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_people_who_ever_signed_in_are_named_and_their_id_stays_the_filter(book: ConsoleWorld) -> None:
+    book.person("grace", "admin")
+    book.post("/console/stock/pools", {"pool": "named", "reason": "a new plan"}, "grace")
+    page = book.get("/console/ledger?target=pool:named")
+    assert 'actor=sub-grace">Grace</a>' in page.text
+    assert "by you" not in page.words
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [("target=queue:email", 2), ("action=queue.pause&target=queue:http", 1), ("action=order.paid&who=people", 0)],
+)
+def test_an_export_has_what_the_filters_take_and_is_an_entry_itself(book: ConsoleWorld, query: str, count: int) -> None:
+    before = len(book.world.ledger(action="ledger.export"))
+    page = book.get(f"/console/ledger?{query}")
+    file = book.get(f"/console/ledger/export.csv?{query}", "viewer")
+    assert file.bytes.startswith(b"\xef\xbb\xbf")
+    assert file.headers["content-disposition"] == 'attachment; filename="ledger.csv"'
+    rows = list(csv.DictReader(io.StringIO(file.bytes.decode("utf-8-sig"))))
+    assert [row["action"] for row in rows] == actions(page)
+    assert len(rows) == count
+    entry, *others = sorted(book.world.ledger(action="ledger.export"), key=lambda one: one["at"], reverse=True)
+    assert len(others) == before
+    assert (entry["actor"], entry["after"]["rows"]) == ("sub-viewer", count)
+    assert entry["after"]["action" if "action" in query else "target"] in query
+
+
+def test_an_export_follows_all_pages_and_is_refused_above_its_limit(
+    book: ConsoleWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "EXPORT_PAGE_SIZE", 1)
+    address = "/console/ledger/export.csv?actor=ada-0000-1111-2222"
+    assert book.get(address).bytes.count(b"ada-0000-1111-2222") == 3
+    monkeypatch.setattr(views, "MAX_EXPORTED", 2)
+    before = len(book.world.ledger(action="ledger.export"))
+    refused = book.get(address)
+    assert (refused.status, "narrow the filters" in refused.words) == (422, True)
+    assert len(book.world.ledger(action="ledger.export")) == before
+
+
+def test_no_cell_of_an_export_is_a_formula() -> None:
+    entry = {"at": "t", "actor": "@a", "role": "+r", "action": "x.y", "target": "-t", "before": {}, "after": {"a": 1}}
+    text = ledger_words.as_csv([{**entry, "reason": "=HYPERLINK(1)", "request_id": ""}], {"@a": "=Ada"}).decode()
+    (row,) = csv.reader(io.StringIO(text.splitlines()[1]))
+    assert not [cell for cell in row if cell[:1] in tuple("=+-@")]
+    assert '{"a": 1}' in row
+
+
+def test_a_page_is_two_reads_after_session_and_snapshot(book: ConsoleWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adbot_queue.console.snapshot.FRESH_MS", 3_600_000)
     book.get("/console/ledger")
     with counted_calls() as calls:
         book.get("/console/ledger")
-    assert len(calls) == 3, calls
+    assert len(calls) == 4, calls

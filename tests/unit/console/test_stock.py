@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 
@@ -51,6 +52,27 @@ def test_27_every_line_of_a_list_gets_a_verdict_and_the_good_ones_are_stored(sho
     other = sent(shop, LIST, key="k-other-form")
     assert "2 duplicate" in other.words
     assert "uploaded before" in other.words
+
+
+def test_a_preview_shows_the_first_lines_as_they_would_be_read_without_secrets(shop: ConsoleWorld) -> None:
+    before = shop.world.adbots.pools.header("standard").stock_total
+    text = "session_id,token,pool\np-1,secret-1,\nbad id,secret-2,\np-3,secret-3,trial\n" + "".join(
+        f"p-{number},secret-{number},\n" for number in range(4, 10)
+    )
+    shown = shop.post("/console/stock/preview", {"pool": "standard", "sessions": text}, role="admin")
+    assert "9 lines, 1 would be refused" in shown.words
+    assert "The first 5 of 9 lines." in shown.words
+    found = re.findall(r'<tr id="preview-.*?</tr>', shown.text)
+    rows = [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in found]
+    assert rows[0] == "2 p-1 standard token Accepted"
+    assert rows[1].startswith("3 \N{EN DASH}")
+    assert rows[2] == "4 p-3 trial token Accepted"
+    assert len(rows) == 5
+    assert "secret-" not in shown.text
+    assert shop.world.adbots.pools.header("standard").stock_total == before
+    assert not shop.world.ledger(action="stock.preview")
+    empty = shop.post("/console/stock/preview", {"pool": "standard", "sessions": " "}, role="admin")
+    assert (empty.status, "sessions: paste a list" in empty.words) == (422, True)
 
 
 def test_the_refused_lines_come_back_as_a_file_without_secrets(shop: ConsoleWorld) -> None:

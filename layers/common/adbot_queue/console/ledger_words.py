@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from adbot_queue.console.request import with_query
+from adbot_queue.core.spreadsheets import safe
 
 PEOPLE = frozenset({"owner", "admin", "viewer", "sales", "customer"})
 """Roles of people; the others are providers, machines and the system itself."""
@@ -50,6 +53,20 @@ def _text(value: Any) -> str | None:
     if value is None:
         return None
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+COLUMNS = ("at", "actor", "name", "role", "action", "target", "before", "after", "reason", "request_id")
+
+
+def as_csv(entries: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> bytes:
+    """Return entries as a spreadsheet reads them: with a byte order mark, and no cell that is a formula."""
+    out = io.StringIO()
+    rows = csv.writer(out)
+    rows.writerow(COLUMNS)
+    for entry in entries:
+        row = {**entry, "name": names.get(entry["actor"], "")}
+        rows.writerow([safe(_text(row[column]) or "") for column in COLUMNS])
+    return b"\xef\xbb\xbf" + out.getvalue().encode()
 
 
 def page_of(target: str) -> str:

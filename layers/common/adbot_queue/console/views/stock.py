@@ -26,6 +26,9 @@ PAGE_SIZE = 50
 MAX_SHOWN = 100
 """Refused lines that the answer shows; the file has all of them."""
 
+PREVIEWED = 5
+"""Lines of a list that are shown before it is sent."""
+
 MAX_REASON = 500
 WORDS = {
     LineVerdict.ACCEPTED: ("ok", "circle-check", "Accepted"),
@@ -83,6 +86,21 @@ def upload(visit: Visit) -> Reply:
     lines = _lines(text)
     done = stock.from_env().upload(pool, lines, Command(visit.actor, visit.reason, key, visit.path))
     return Page("upload_done.html", "Upload", _verdicts(pool, done), headers={"cache-control": "no-store"})
+
+
+def preview(visit: Visit) -> Reply:
+    """Show the first lines of a list as an upload would read them, without their secrets; nothing is stored."""
+    text = visit.form.get("sessions", "")
+    if not text.strip():
+        raise Invalid.field("sessions", "paste a list or choose a file")
+    lines = _lines(text)
+    shown = {
+        "pool": visit.form.get("pool", ""),
+        "lines": [(line, WORDS[line.verdict]) for line in lines[:PREVIEWED]],
+        "total": len(lines),
+        "bad": sum(line.verdict is not LineVerdict.ACCEPTED for line in lines),
+    }
+    return Page("upload_preview.html", "Preview", shown, headers={"cache-control": "no-store"})
 
 
 def _lines(text: str) -> list[UploadLine]:
