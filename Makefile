@@ -147,6 +147,10 @@ bench: setup ## measure: make bench T=allocation, or jobs, queues, cold, console
 bench-%:
 	@$(MAKE) --no-print-directory bench T=$*
 
+.PHONY: cost
+cost: .venv/.complete ## what a million orders, mails and leads, and an idle month cost on AWS, from counted calls
+	$(RUN) bench.cost
+
 .PHONY: trips
 trips: .venv/.complete ## lines of the files that four data pass through: a payment, a job, a failed job, a schedule
 	@exec $(RUN) bench.trips

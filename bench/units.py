@@ -139,8 +139,12 @@ class Meter:
         for name, (table, _key) in touched.items():
             indexes = self._tables[table][1]
             self.units += write_units(before.get(name), after.get(name), indexes, transactional=transactional)
+            self._changed(table, before.get(name), after.get(name))
         if transactional:
             self.keys.append(frozenset(touched))
+
+    def _changed(self, table: str, before: Wire | None, after: Wire | None) -> None:
+        """A write is over; for meters that look at more than units."""
 
     def _touched(self, operation: str, params: dict[str, Any]) -> dict[str, tuple[str, Wire]]:
         """Every item that a request writes or checks."""
