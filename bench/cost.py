@@ -1,4 +1,4 @@
-"""What a million of each costs on AWS, and a month in which nobody comes, from counted calls. `make cost`.
+"""What a million of each costs on AWS, and a month without customers, from counted calls. `make cost`.
 
 How it is counted, and what is assumed: `bench.billing`. Lambda asks an idle queue `POLLS` times a month. What a
 provider takes for a mail, a message or a payment is not in it.
@@ -172,7 +172,7 @@ TICKS = {"sweep_jobs": 1, "sweep": 5, "resolve": 5, "outreach": 60, "reconcile":
 
 
 def idle() -> list[tuple[str, float]]:
-    """Dollars of a month in which nobody comes, by what is billed."""
+    """Dollars of a month without customers, by what is billed."""
     month: Figures = defaultdict(float)
     with installation() as account:
         for function, minutes in TICKS.items():
@@ -211,15 +211,15 @@ def main() -> int:
         by_function = ", ".join(f"{name} {value:.1f}" for name, value in units.items() if value)
         print(f"\n{title}: {used['DynamoDB write units']:.1f} write units ({by_function}), "
               f"{used['DynamoDB read units']:.1f} read units each")  # fmt: skip
-        missed += _told(f"1,000,000 {title}", _priced(used, MILLION), LIMITS.get(title))
+        missed += _report(f"1,000,000 {title}", _priced(used, MILLION), LIMITS.get(title))
     print()
-    missed += _told("a month in which nobody comes", idle(), IDLE_LIMITS)
+    missed += _report("a month without customers", idle(), IDLE_LIMITS)
     for line in missed:
         print(f"MISSED: {line}")
     return 1 if missed else 0
 
 
-def _told(title: str, parts: list[tuple[str, float]], limits: tuple[float, float] | None) -> list[str]:
+def _report(title: str, parts: list[tuple[str, float]], limits: tuple[float, float] | None) -> list[str]:
     dynamodb, total = sum(one for name, one in parts if name.startswith("DynamoDB")), sum(one for _, one in parts)
     print(f"{title}: ${total:.2f}, of it DynamoDB ${dynamodb:.2f}")
     print("  " + ", ".join(f"{name} ${dollars:.2f}" for name, dollars in parts if dollars >= 0.005))
