@@ -17,7 +17,7 @@ from adbot_queue.platform import health_log
 from adbot_queue.platform.circuit import Circuit, CircuitState, circuit_of
 from adbot_queue.platform.circuit_breaker import key_of
 from adbot_queue.platform.health_log import HealthLog, LogLevel
-from adbot_queue.providers.registry import PROVIDERS
+from adbot_queue.providers.declarations import PROVIDERS
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
