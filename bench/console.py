@@ -1,9 +1,14 @@
 """The console compared with bull-board's and Flower's own pages, and with itself at many jobs. `make bench T=console`.
 
 In one run: as many jobs in each of the three; the same Chromium opens each page with a cold cache, in turns. Ours is
-the function's own handler over Amazon's DynamoDB Local, at an address on loopback; theirs are their own servers over a
-broker in memory. Then every page of ours is asked at `FULL` jobs, where each list fills its page, and at `JOBS`
-(500,000), and its AWS calls and items compared. At the end: what one tab that is always open costs a month.
+the function's own handler over Amazon's DynamoDB Local, at an address on loopback, with a session; theirs are their own
+servers over a broker in memory, without a sign-in. Two moments are compared: the first paint of anything, which is an
+empty frame with bull-board, and the paint of the first row of data. Ours twice: while a tab is open somewhere, and for
+the first person after a while, whose request gathers the figures.
+
+Then every page of ours is asked at `FULL` jobs, where each list fills its page, and at `JOBS` (500,000), and its AWS
+calls and items compared, and its processor time with that of a form. At the end: what one tab that is always open costs
+a month. `JOBS=0` compares with the others alone.
 
 Exit code 1 when a target is missed.
 """
@@ -18,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -31,9 +36,11 @@ os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "adbot-queue")
 os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "AdBotQueue")
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "ERROR")
 
+import requests
 from playwright.sync_api import Browser, sync_playwright
 
-from adbot_queue.console import assets, build
+from adbot_queue.console import assets, build, snapshot
+from adbot_queue.core.attribute_values import encode
 from adbot_queue.jobs import job_queues
 from bench import console_peers
 from bench.console_load import Load, Prices, Side, load
@@ -51,11 +58,21 @@ BYTES = 4
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 SETTLED_MS = 20_000
+WINDOW_MS = 1_000
+"""Until Chromium is done with a new window of its own: it loads dozens of scripts for it."""
+
 WATCH = """
-const look = () => document.body?.innerText.includes("TEXT")
-  ? (window.shownAt = performance.now()) : requestAnimationFrame(look);
-look();
+const shown = () => {
+  if (!document.body?.textContent.includes("WANTED")) return false;
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode())
+    if (texts.currentNode.data.includes("WANTED") && texts.currentNode.parentElement.getClientRects().length)
+      return true;
+};
+const look = () => requestAnimationFrame(shown() ? () => (window.shownAt = performance.now()) : look);
+requestAnimationFrame(look);
 """
+"""The frame after the one in which the text has a place has painted it. Frames wait for styles."""
 
 
 @dataclass
@@ -64,14 +81,17 @@ class Opened:
 
     Attributes:
         text: what is on the page once it shows its jobs, queues or workers.
+        before: makes the server as it is to be found.
         packed: bytes if each answer had been sent with gzip.
         paint_ms: until anything is painted: also an empty frame, or the word "loading".
-        shown_ms: until `text` is there.
+        shown_ms: until `text` is painted.
     """
 
     product: str
     path: str
     text: str
+    moment: str = ""
+    before: Callable[[], object] = lambda: None
     sent: list[int] = field(default_factory=list)
     packed: list[int] = field(default_factory=list)
     requests: list[int] = field(default_factory=list)
@@ -90,10 +110,15 @@ def open_cold(browser: Browser, address: str, page: Opened) -> None:
     devtools.on("Network.loadingFinished", lambda one: sizes.update({one["requestId"]: one["encodedDataLength"]}))
     answers: dict[str, Any] = {}
     tab.on("response", lambda one: answers.update({one.url: one}))
-    tab.add_init_script(WATCH.replace("TEXT", page.text))
+    tab.add_init_script(WATCH.replace("WANTED", page.text))
+    tab.wait_for_timeout(WINDOW_MS)
+    page.before()
     tab.goto(address + page.path)
     tab.wait_for_load_state("networkidle", timeout=SETTLED_MS)
-    tab.wait_for_function("window.shownAt", timeout=SETTLED_MS)
+    for _ in range(SETTLED_MS // 100):
+        if tab.evaluate("window.shownAt"):
+            break
+        tab.wait_for_timeout(100)  # waiting for a function evaluates text, which our pages forbid
     page.sent.append(int(sum(sizes.values())))
     page.requests.append(len(sizes))
     page.packed.append(sum(_packed(one) for one in [*answers.values()]) if not page.packed else page.packed[0])
@@ -112,7 +137,7 @@ def _packed(response: Any) -> int:
     return min(len(raw), len(gzip.compress(raw, 6)))
 
 
-def pages(browser: Browser, ours: str) -> list[Opened]:
+def pages(browser: Browser, ours: Ours) -> list[Opened]:
     """Open the pages of the three in turns, over as many jobs."""
     each = SMALL // len(job_queues.QUEUES)
     work = console_peers.Workload(
@@ -127,17 +152,20 @@ def pages(browser: Browser, ours: str) -> list[Opened]:
     print(f"({console_peers.versions()}: {work.jobs:,} jobs each; ours {SMALL:,}.)", flush=True)
     found: list[Opened] = []
     with console_peers.bull_board(work) as board, console_peers.flower(work) as flower:
-        for product, address, path, text in (
-            ("ours", ours, "/console", "ai-content"),
-            ("ours", ours, "/console/queues/email", "payment-process"),
-            ("bull-board", board, "/", "ai-content"),
-            ("bull-board", board, "/queue/email", "send-email"),
-            ("Flower", flower, "/workers", "celery@"),
-            ("Flower", flower, "/tasks", "send-email"),
-        ):
-            found.append(Opened(product, path, text))
-            open_cold(browser, address, Opened(product, path, text))  # the servers are warm, the browser's cache is not
-        addresses = {"ours": ours, "bull-board": board, "Flower": flower}
+        addresses = {"ours": ours.address, "bull-board": board, "Flower": flower}
+        found += [
+            Opened("ours", path, text, moment, before)
+            for moment, before in (("a tab is open", ours.renew), ("first in a day", ours.forget))
+            for path, text in (("/console", "ai-content"), ("/console/queues/email", "payment-process"))
+        ]
+        found += [
+            Opened("bull-board", "/", "ai-content"),
+            Opened("bull-board", "/queue/email", "send-email"),
+            Opened("Flower", "/workers", "celery@"),
+            Opened("Flower", "/tasks", "send-email"),
+        ]
+        for page in found:  # the servers are warm, the browser's cache is not
+            open_cold(browser, addresses[page.product], Opened(page.product, page.path, page.text))
         for number in range(ROUNDS):
             for page in found if number % 2 else reversed(found):
                 open_cold(browser, addresses[page.product], page)
@@ -146,19 +174,19 @@ def pages(browser: Browser, ours: str) -> list[Opened]:
 
 def report_pages(found: list[Opened]) -> list[str]:
     """Print the table; the targets that were missed."""
-    print("\n| page | bytes sent | with gzip | requests | document, ms | first paint, ms | jobs shown, ms |")
+    print("\n| page | bytes sent | with gzip | requests | document, ms | first paint, ms | first row painted, ms |")
     print("|---|---|---|---|---|---|---|")
-    medians: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    medians: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for page in found:
         row = {
             name: statistics.median(getattr(page, name))
             for name in ("sent", "packed", "requests", "server_ms", "paint_ms", "shown_ms")
         }
         for name, value in row.items():
-            medians[page.product][name].append(value)
+            medians[page.product, page.moment][name].append(value)
         print(
-            f"| {page.product} `{page.path}` | {row['sent']:,.0f} | {row['packed']:,.0f} | {row['requests']:.0f} "
-            f"| {row['server_ms']:.0f} | {row['paint_ms']:.0f} | {row['shown_ms']:.0f} |"
+            f"| {page.product} `{page.path}` {page.moment} | {row['sent']:,.0f} | {row['packed']:,.0f} "
+            f"| {row['requests']:.0f} | {row['server_ms']:.0f} | {row['paint_ms']:.0f} | {row['shown_ms']:.0f} |"
         )
     missed = []
     print("\n| target | ours, the largest | theirs, the smallest | |\n|---|---|---|---|")
@@ -166,9 +194,9 @@ def report_pages(found: list[Opened]) -> list[str]:
         for what, name, times in (
             (f"bytes: a quarter of {peer}'s", "sent", BYTES),
             (f"paints before {peer}", "paint_ms", 1),
-            (f"shows its jobs before {peer}", "shown_ms", 1),
+            (f"paints its first row before {peer}", "shown_ms", 1),
         ):
-            ours, theirs = max(medians["ours"][name]), min(medians[peer][name])
+            ours, theirs = max(medians["ours", "a tab is open"][name]), min(medians[peer, ""][name])
             met = ours * times <= theirs if times > 1 else ours < theirs
             missed += [] if met else [what]
             print(f"| {what} | {ours:,.0f} | {theirs:,.0f} | {'PASS' if met else 'FAIL'} |")
@@ -219,15 +247,32 @@ def serve(endpoint: str, pipe: Connection) -> None:
             pipe.recv()
 
 
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """The console as a server, and the table with its snapshot."""
+
+    address: str
+    endpoint: str
+
+    def renew(self) -> None:
+        """Refresh as an open tab does."""
+        requests.get(f"{self.address}/console", headers={"hx-request": "true", "x-tick": "1"}, timeout=10)
+
+    def forget(self) -> None:
+        """Leave no figures: the next page is the first in a day."""
+        table = f"n{SMALL}-SystemTable"
+        dynamodb_local.client(self.endpoint).delete_item(TableName=table, Key=encode(snapshot.KEY))
+
+
 @contextmanager
-def ours(endpoint: str) -> Iterator[str]:
-    """The console in a process of its own, as the others are; its address."""
+def ours(endpoint: str) -> Iterator[Ours]:
+    """The console in a process of its own, as the others are."""
     here, there = get_context("spawn").Pipe()
     process = get_context("spawn").Process(target=serve, args=(endpoint, there))
     process.start()
     there.close()
     try:
-        yield here.recv()
+        yield Ours(here.recv(), endpoint)
     finally:
         here.close()
         process.join(20)
@@ -264,14 +309,15 @@ def main() -> int:
     with ExitStack() as stack:
         stack.enter_context(packed())
         endpoint = stack.enter_context(dynamodb_local.dynamodb_local())
-        with ours(endpoint) as address, chromium() as browser:
-            missed = report_pages(pages(browser, address))
-        with Side.of(endpoint, FULL) as side:
-            small = load(side)
-        with Side.of(endpoint, many) as side:
-            large = load(side)
-    missed += report_load(small, large, (FULL, many))
-    missed += report_cost(large)
+        with ours(endpoint) as console, chromium() as browser:
+            missed = report_pages(pages(browser, console))
+        if many:
+            with Side.of(endpoint, FULL) as side:
+                small = load(side)
+            with Side.of(endpoint, many) as side:
+                large = load(side)
+            missed += report_load(small, large, (FULL, many))
+            missed += report_cost(large)
     verdict = f"FAIL: {'; '.join(missed)}" if missed else "PASS: every target was met"
     print(f"\n{verdict} ({time.perf_counter() - began:.0f} s)")
     return 1 if missed else 0

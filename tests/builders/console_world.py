@@ -252,7 +252,11 @@ def busy(now: int) -> dict[str, Any]:
 def console_world() -> Iterator[ConsoleWorld]:
     """The console on an empty AWS."""
     # A machine under load takes longer than a snapshot is fresh: what a test counts must not depend on that.
-    with world() as made, patch.dict("os.environ", ENV), patch.object(snapshot, "FRESH_MS", 60_000):
+    with (
+        world() as made,
+        patch.dict("os.environ", ENV),
+        patch.multiple(snapshot, FRESH_MS=60_000, FRESH_FOR_A_PAGE_MS=60_000),
+    ):
         console = ConsoleWorld(made)
         kept = Sessions(aws.dynamodb(), settings().system_table, lambda name, _: console.groups.get(name))
         with patch.object(sessions, "from_env", lambda: kept):

@@ -122,6 +122,13 @@ def test_what_jobs_did_is_shown_half_a_minute_later_at_most(tab: Tab) -> None:
     assert (tab.queue("codes")["per_minute"], sum(tab.seen["hour"]["completed"])) == (2, 120)
 
 
+def test_a_queue_that_the_last_figures_do_not_know_is_read_at_once(tab: Tab) -> None:
+    tab.tick()
+    known = Snapshot(tab.now, {**tab.seen, "queues": [one for one in tab.seen["queues"] if one["name"] != "http"]})
+    found = figures.gather(tab.now + TICK_MS, known)
+    assert [queue["name"] for queue in found["queues"]] == list(job_queues.QUEUES)
+
+
 def test_a_pause_is_read_strongly_by_every_renewal(tab: Tab) -> None:
     asked: list[dict[str, Any]] = []
 

@@ -11,7 +11,16 @@ import pytest
 
 from adbot_queue.console import snapshot
 from adbot_queue.console.figures import Snapshot
-from adbot_queue.console.snapshot import AHEAD_MS, FRESH_MS, KEY, LEASE_MS, Snapshots, key_of, lease_of
+from adbot_queue.console.snapshot import (
+    AHEAD_MS,
+    FRESH_FOR_A_PAGE_MS,
+    FRESH_MS,
+    KEY,
+    LEASE_MS,
+    Snapshots,
+    key_of,
+    lease_of,
+)
 from adbot_queue.core import aws
 from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.settings import settings
@@ -47,6 +56,7 @@ def forget() -> None:
 def gathering(console: ConsoleWorld, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gathering]:
     assert console
     monkeypatch.setattr(snapshot, "FRESH_MS", FRESH_MS)
+    monkeypatch.setattr(snapshot, "FRESH_FOR_A_PAGE_MS", FRESH_FOR_A_PAGE_MS)
     forget()
     yield Gathering()
     forget()
@@ -59,6 +69,15 @@ def test_ten_viewers_share_one_gathering_for_four_seconds(gathering: Gathering) 
     assert gathering.viewer().get().at == NOW
     gathering.now += 1
     assert [gathering.viewer().get().figures["count"] for _ in range(10)] == [2] * 10
+
+
+def test_a_page_that_opens_takes_the_figures_of_the_last_refresh_of_an_open_tab(gathering: Gathering) -> None:
+    gathering.viewer().get()
+    gathering.now += 5_500
+    assert gathering.viewer().get(opens=True).figures == {"count": 1}
+    assert gathering.viewer().get().figures == {"count": 2}
+    gathering.now += FRESH_FOR_A_PAGE_MS
+    assert gathering.viewer().get(opens=True).figures == {"count": 3}
 
 
 def test_viewers_at_the_same_moment_gather_once(gathering: Gathering) -> None:

@@ -136,7 +136,7 @@ def _answer(route: Route, visit: Visit) -> dict[str, Any]:
     if visit.method == "POST":
         _check_origin(visit, session)
     elif session and session.groups & STAFF:
-        visit = replace(visit, snapshot_or_none=snapshot.from_env().get(fresh=visit.has_acted))
+        visit = replace(visit, snapshot_or_none=snapshot.from_env().get(fresh=visit.has_acted, opens=not visit.is_tick))
     reply = _act_once(route, visit) if visit.method == "POST" and route.keyed else route.load()(visit)
     return _written(reply, visit)
 

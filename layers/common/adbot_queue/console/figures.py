@@ -62,7 +62,7 @@ def gather(now: int, before: Snapshot | None = None, *, acted: bool = False) -> 
             both costly parts are read.
         acted: a person looks for what they have just changed; it is among the changes.
     """
-    last = before.figures if before and 0 <= now - before.figures["hour"]["at"] < HOUR_MS else None
+    last = before.figures if before and _holds_the_hour(before.figures, now) else None
     carried = before if before and not last and 0 <= now - before.at < CARRIED_MS else None
     seen = overview.gather(partial(_oldest, carried) if carried else None)
     if last:
@@ -94,6 +94,12 @@ def gather(now: int, before: Snapshot | None = None, *, acted: bool = False) -> 
         "hour": hour,
         "changes": changes,
     }
+
+
+def _holds_the_hour(before: Figures, now: int) -> bool:
+    """Whether the hour of the last figures still holds, for every queue: another version may have more of them."""
+    known = {queue["name"] for queue in before["queues"]}
+    return 0 <= now - before["hour"]["at"] < HOUR_MS and known.issuperset(queues.names())
 
 
 def _oldest(before: Snapshot, name: str) -> int:

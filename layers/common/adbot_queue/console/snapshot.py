@@ -31,6 +31,9 @@ from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
 
 FRESH_MS = 4_000
+FRESH_FOR_A_PAGE_MS = 6_000
+"""For a page that opens: while a tab is open somewhere, which refreshes every five seconds, it reads two items."""
+
 OLD_MS = 12_000
 """From here on a page says how old its figures are: renewing them fails."""
 
@@ -72,16 +75,17 @@ class Snapshots(Table):
         super().__init__(client, table, now)
         self._gather = gather
 
-    def get(self, *, fresh: bool = False) -> Snapshot:
+    def get(self, *, fresh: bool = False, opens: bool = False) -> Snapshot:
         """Return the snapshot: one read; for one viewer every `FRESH_MS` the figures' own reads and two writes.
 
         Args:
+            opens: a page opens: its figures may be a little older, and its first refresh renews them.
             fresh: the viewer has just changed something, and looks for its effect: the figures are read after that.
         """
         found = dynamodb.get(self.client, self.table, KEY)
         before = _unpacked(found) if found else None
         now = self.now()
-        if before and not fresh and -AHEAD_MS < now - before.at < FRESH_MS:
+        if before and not fresh and -AHEAD_MS < now - before.at < (FRESH_FOR_A_PAGE_MS if opens else FRESH_MS):
             return before
         if not fresh and not self._lease(now, before.at if before else 0) and before:
             return before  # the very first viewers gather all at once
