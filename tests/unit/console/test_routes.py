@@ -53,11 +53,9 @@ def test_every_form_acts_once_but_those_that_may_be_repeated_and_none_is_for_vie
     unkeyed = {route.key for route in ROUTES if route.key.startswith("POST") and not route.keyed}
     sign_up = {f"POST /my/sign-up{step}" for step in ("", "/code", "/resend")}  # the user pool keeps them apart
     uploads = {"POST /console/stock/uploads", "POST /console/stock/refused"}  # keyed by content; an echo
-    shows = {
-        "POST /console/stock/preview",
-        "POST /console/jobs/{id}/edit",
-        "POST /console/schedule-form",
-    }  # what would change; they write nothing
+    # What would change: they write nothing.
+    shows = {"POST /console/stock/preview", "POST /console/jobs/{id}/edit", "POST /console/schedule-form"}
+    shows |= {"POST /console/bots/{id}/sessions"}
     assert unkeyed == {"POST /console/sign-out", "POST /console/theme", "POST /my/buy", *shows, *sign_up, *uploads}
     acting = [route for route in ROUTES if route.key.startswith("POST") and route.keyed]
     assert acting
