@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adbot_queue.core.callers import ADMINS, CUSTOMERS, PUBLIC, STAFF
+from adbot_queue.core.callers import ADMINS, CUSTOMERS, PUBLIC, SALES, STAFF
 from adbot_queue.core.errors import BadSignature, Malformed, NotConfigured, NotFound, TooLarge, Unavailable
 from adbot_queue.core.http import LARGE_BODY, Api, Request, Response
 from adbot_queue.ledger import Actor
@@ -111,7 +111,7 @@ def remove_suppression(request: Request[None]) -> delivery_schemas.SuppressionVi
 
 @api.get(
     "/push/key",
-    roles=STAFF | CUSTOMERS,
+    roles=STAFF | CUSTOMERS | SALES,
     returns=push.PushKey,
     summary="Get the public key that browsers subscribe with",
     tag="Push notifications",
@@ -124,7 +124,7 @@ def get_push_key(_request: Request[None]) -> push.PushKey:
 
 @api.post(
     "/push/subscriptions",
-    roles=STAFF | CUSTOMERS,
+    roles=STAFF | CUSTOMERS | SALES,
     body=push.PushSubscriptionBody,
     returns=push.PushSubscriptionView,
     status=201,
@@ -140,7 +140,7 @@ def subscribe_browser(request: Request[push.PushSubscriptionBody]) -> push.PushS
 
 @api.delete(
     "/push/subscriptions/{id}",
-    roles=STAFF | CUSTOMERS,
+    roles=STAFF | CUSTOMERS | SALES,
     returns=push.PushSubscriptionPage,
     summary="Unsubscribe a browser",
     tag="Push notifications",

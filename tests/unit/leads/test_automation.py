@@ -82,6 +82,15 @@ def test_without_an_approved_template_nothing_starts(out: Outreach, status: str,
     assert out.day().state == "prepared"
 
 
+def test_a_template_with_a_variable_that_the_settings_do_not_fill_does_not_start(out: Outreach) -> None:
+    out.queue(out.leads([1]))
+    out.twilio.whatsapp.put_template(whatsapp.FIRST, {"body": "Hello {{1}}, {{2}} and {{3}} for {{city}}"})
+    out.jobs.advance(3600)
+
+    with pytest.raises(Conflict, match=r"needs variable 3, city; set steps\.first\.variables"):
+        out.start()
+
+
 def test_approvals_are_read_again_at_a_start_unless_they_are_fresh(out: Outreach) -> None:
     out.queue(out.leads([1]))
     out.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -10,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.clock import iso
 from adbot_queue.core.errors import AppError, Conflict, Invalid
 from adbot_queue.core.instants import instant
-from adbot_queue.leads import store
+from adbot_queue.leads import items, store
 from adbot_queue.leads.handling import Handling
 from adbot_queue.leads.items import ENTRIES
 from adbot_queue.leads.model import (
@@ -93,6 +95,18 @@ def test_a_lead_that_may_not_be_written_to_is_counted_by_its_reason(
     assert (prepared.prepared, dict(prepared.skipped)) == (1, {reason: 1})
     assert (previewed.prepared, previewed.skipped) == (prepared.prepared, prepared.skipped)
     assert [entry.variables for entry in team.entries()] == [{"1": "Lead 2", "2": "Köln"}]
+
+
+@pytest.mark.parametrize(("known", "skipped"), [("MARKETING", 1), ("UTILITY", 0), (None, 0)])
+def test_a_template_is_marketing_if_whatsapp_says_so_whatever_the_settings_say(
+    team: Team, known: str | None, skipped: int
+) -> None:
+    team.user(steps={"first": Step(TEMPLATE, Category.UTILITY, {"1": "name"})})
+    team.lead(1, phone="+12025550123")
+    if known:
+        item = items.template_key(TEMPLATE) | {"category": known}
+        team.client.put_item(TableName=team.table, Item=encode(item))
+    assert team.prepare().skipped == Counter({"us_marketing": skipped} if skipped else {})
 
 
 @pytest.mark.parametrize(

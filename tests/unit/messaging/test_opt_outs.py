@@ -35,6 +35,18 @@ def peers(aws_with_secrets: AwsHarness, monkeypatch: pytest.MonkeyPatch) -> Peer
         *("STOP", "stop", " Stop. ", "“STOP”", "STOP\n", "\u200bstop\u2060", "ｓｔｏｐ", "Stop all", "opt-out"),
         *("STOPP", "Abmelden!", "BAJA", "Darse de baja", "PARAR", "ARRET", "Arrêt", "arre\u0302t", "СТОП", "Стоп"),
         *("İPTAL", "ÇIK", "çık", "إيقاف", "הסר", "रोकें", "停止", "退订", "수신거부", "Désabonner", "rezygnuję"),
+        *(
+            "STOP 🛑",
+            "🛑 stop 🛑",
+            "<STOP>",
+            "`stop`",
+            "Stop, stop!",
+            "STOP STOP STOP",
+            "Please stop.",
+            "Stop promotions",
+        ),
+        *("Afmeld", "avsluta", "Lopeta", "Odhlásit", "leiratkozás", "ΔΙΑΚΟΠΉ", "Odjava", "спри", "หยุด", "रोक्नुहोस्"),
+        *("روکیں", "لغو", "বন্ধ", "நிறுத்து", "Henti", "取消", "해지", "renunta", "Zrušit!"),
     ],
 )
 def test_a_stop_is_known_in_every_language_and_spelling(text: str) -> None:
@@ -46,6 +58,7 @@ def test_a_stop_is_known_in_every_language_and_spelling(text: str) -> None:
     [
         *("", "👍", "Hello", "please stop by at noon", "STOP SENDING THIS", "don't stop", "the end", "yes", "1"),
         *("Bitte nicht stoppen", "non-stop", "stopover", "стоп-кран", "I want to cancel my order", "s t o p"),
+        *("🛑", "non", "no", "não", "stop or go?", "please call", "not now, please stop by", "unsubscribe my wife"),
     ],
 )
 def test_a_word_inside_a_sentence_is_no_wish(text: str) -> None:
@@ -59,7 +72,7 @@ def test_a_word_inside_a_sentence_is_no_wish(text: str) -> None:
         ("Start again", "start", "", Wish.START),
         ("Tell me more", "MORE", "", None),
         ("XYZ", "", "STOP", Wish.STOP),
-        ("STOP", "", "HELP", Wish.HELP),
+        ("STOP", "", "HELP", Wish.STOP),
         ("start", "", "", Wish.START),
         ("Hilfe", "", "", Wish.HELP),
     ],

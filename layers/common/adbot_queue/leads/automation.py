@@ -59,7 +59,7 @@ class Automation:
 
         Raises:
             NotFound: the user has no settings or no queue on the date.
-            Conflict: the day is over, nothing is queued, or the template is not approved.
+            Conflict: the day is over, nothing is queued, or the template is not approved or needs other variables.
             Others: as `Templates.refresh`, when the approvals that are known are too old.
         """
         checked: set[str] = set()
@@ -153,9 +153,7 @@ class Automation:
             raise Conflict(f"nothing is queued for {day.date}", state=day.state.value)
         if first.content_sid in checked:
             return
-        if problem_of(_named(self._templates.fresh(), first.content_sid)) and (
-            problem := problem_of(_named(self._templates.refresh(), first.content_sid))
-        ):
+        if _problem(self._templates.fresh(), first) and (problem := _problem(self._templates.refresh(), first)):
             raise Conflict(f"content_sid: {problem}", content_sid=first.content_sid)
         checked.add(first.content_sid)
 
@@ -196,6 +194,15 @@ class Automation:
 
 def _named(known: TemplateList, content_sid: str) -> KnownTemplate | None:
     return next((one for one in known.items if one.template.sid == content_sid), None)
+
+
+def _problem(known: TemplateList, entry: Entry) -> str | None:
+    """Return why the message of an entry cannot be sent: its template cannot, or has variables that nothing fills."""
+    template = _named(known, entry.content_sid)
+    missing = [name for name in template.template.variables if name not in entry.variables] if template else []
+    if template and missing and template.is_approved:
+        return f"template {template.template.name} needs variable {', '.join(missing)}; set steps.first.variables"
+    return problem_of(template)
 
 
 def problem_of(known: KnownTemplate | None) -> str | None:

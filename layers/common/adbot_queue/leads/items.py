@@ -37,6 +37,8 @@ from adbot_queue.leads.references import Client, Project, ReferenceKind
 from adbot_queue.leads.settings import LeadSettings
 
 ROW_VERSION = 1
+TEMPLATES = "TEMPLATE"
+"""Partition of the templates."""
 PLACES = 6
 """Digits of an entry's place."""
 
@@ -178,6 +180,11 @@ def reference_key(kind: ReferenceKind, reference_id: str) -> Item:
 def trail_key(lead_id: str, now: int, place: int) -> Item:
     """Return a new key in a lead's trail; `place` orders what one transaction writes."""
     return {"pk": f"LEAD#{lead_id}", "sk": f"T#{iso(now)}#{place:03d}{secrets.token_hex(4)}"}
+
+
+def template_key(content_sid: str) -> Item:
+    """Return the key of a template."""
+    return {"pk": TEMPLATES, "sk": content_sid}
 
 
 def import_key(import_id: str) -> Item:

@@ -181,6 +181,8 @@ class Preparer:
         step = settings.steps.get(FIRST)
         if step is None:
             raise Invalid.field(f"steps.{FIRST}", "no template is set: PUT /leads/settings")
+        if self._store.template_category(step.content_sid) == Category.MARKETING:
+            step = replace(step, category=Category.MARKETING)  # whatever the settings say
         day, window = self._day_of(settings, date)
         stored = self._store.day(owner_id, day)
         if stored and stored.state is DayState.DONE:

@@ -283,6 +283,11 @@ class LeadStore(Table):
             dynamodb.put_if(self.client, self.table, row, condition="attribute_not_exists(pk)")
         return self.user(user_id) or LeadSettings(user_id)
 
+    def template_category(self, content_sid: str) -> str | None:
+        """Read what WhatsApp takes a template for, in lower case; None if the template is not known."""
+        found = dynamodb.get(self.client, self.table, items.template_key(content_sid))
+        return str(found.get("category", "")).lower() if found else None
+
     def client_named(self, client_id: str) -> Client | None:
         """Read a client."""
         return self._get(CLIENTS, items.reference_key(ReferenceKind.CLIENT, client_id))

@@ -18,6 +18,8 @@ from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.dynamodb import ConditionFailed, Item, Table
 from adbot_queue.core.settings import variable
 from adbot_queue.core.telemetry import count, logger
+from adbot_queue.leads.items import TEMPLATES
+from adbot_queue.leads.items import template_key as _key
 from adbot_queue.providers import twilio_content
 from adbot_queue.providers.twilio_content import Template
 
@@ -28,7 +30,7 @@ APPROVED = "approved"
 FRESH_MS = 10 * 60_000
 """A start of automation reads templates again that are older."""
 
-_PARTITION, _HEADER = "TEMPLATE", "#"
+_HEADER = "#"
 _STATUS_OF = {63040: "rejected", 63041: "paused", 63042: "disabled"}
 """What a failed message says of its template, before Twilio's list does."""
 
@@ -75,7 +77,7 @@ class Templates(Table):
 
     def listed(self) -> TemplateList:
         """Return all templates."""
-        rows = dynamodb.query(self.client, self.table, "pk = :pk", pk=_PARTITION)
+        rows = dynamodb.query(self.client, self.table, "pk = :pk", pk=TEMPLATES)
         known = [_known(row) for row in rows if row["sk"] != _HEADER]
         header = next((row for row in rows if row["sk"] == _HEADER), {})
         return TemplateList(sorted(known, key=lambda one: (one.template.name, one.template.sid)), _time(header))
@@ -150,10 +152,6 @@ class Templates(Table):
                 condition="attribute_not_exists(failures) OR failures <= :failures",
                 failures=known.failures,
             )
-
-
-def _key(content_sid: str) -> Item:
-    return {"pk": _PARTITION, "sk": content_sid}
 
 
 def _known(row: Item) -> KnownTemplate:

@@ -30,15 +30,21 @@ class Wish(StrEnum):
 _WORDS: Mapping[Wish, str] = {
     Wish.STOP: """
         stop, stopall, stop all, unsubscribe, end, quit, revoke, optout, opt out, opt-out, cancel, remove me,
+        please stop, stop please, stop it, stop messages, stop promotions, unsubscribe me,
         stopp, abmelden, abbestellen, austragen, löschen,
-        baja, darse de baja, dar de baja, parar, alto, detener, cancelar,
-        arret, arrêt, arrêter, désabonner, me désabonner, désinscription,
+        baja, darse de baja, dar de baja, parar, alto, detener, cancelar, cancelar suscripción, desuscribir,
+        arret, arrêt, arrêter, arrête, arrêtez, désabonner, me désabonner, désinscription, stop pub, résilier,
         pare, sair, descadastrar, cancelar inscrição,
         basta, cancella, cancellami, disiscrivi, disiscrivimi, annulla,
         afmelden, uitschrijven, stoppen, zatrzymaj, wypisz, rezygnuję,
-        стоп, отписаться, отписка, відписатися, відписка,
+        afmeld, frameld, avsluta, avregistrera, avslutt, meld av, lopeta, lõpeta, stabdyti, apturēt,
+        odhlásit, odhlásiť, zrušit, zrušiť, konec, koniec, leiratkozás, leiratkozom, állj, dezabonare, renunță,
+        διακοπή, διαγραφή, στοπ, odjava, prekini,
+        стоп, отписаться, отписка, отмена, відписатися, відписка, спри, отказ,
         dur, durdur, iptal, ret, çık, berhenti, dừng, hủy,
-        إيقاف, ايقاف, توقف, إلغاء, الغاء, הסר, הסרה, עצור, रोकें, बंद करें, 停止, 配信停止, 退订, 退訂, 중지, 수신거부
+        henti, tigil, ihinto, หยุด, ยกเลิก, రద్దు, நிறுத்து, বন্ধ, बन्द, रोक्नुहोस्, रोकें, बंद करें, روکیں, بند کریں, لغو,
+        إيقاف, ايقاف, توقف, إلغاء, الغاء, הסר, הסרה, עצור,
+        停止, 配信停止, 解除, やめる, 取消, 取消订阅, 取消訂閱, 退订, 退訂, 중지, 중단, 해지, 수신거부
         """,
     Wish.START: """
         start, unstop, subscribe, resubscribe, anmelden, alta, iniciar, commencer, réabonner, inizia, hervatten,
@@ -49,14 +55,19 @@ _WORDS: Mapping[Wish, str] = {
         मदद, ヘルプ, 帮助, 도움말
         """,
 }
-_AROUND = " \t\r\n.!?,;:\"'“”„«»()[]*_~-"
+_LETTERS = {"L", "M", "N"}
 
 
 def _plain(text: str) -> str:
-    """Return a text without what people write differently: case, accents, width, invisible and surrounding marks."""
+    """Return a text without what people write differently.
+
+    Case, accents, width, invisible characters, marks and emojis around words, a word that is repeated.
+    """
     letters = unicodedata.normalize("NFKD", text.casefold())
     kept = "".join(letter for letter in letters if unicodedata.category(letter) not in {"Mn", "Cf"})
-    return " ".join(kept.replace("ı", "i").strip(_AROUND).split())
+    around = "".join(letter for letter in set(kept) if unicodedata.category(letter)[0] not in _LETTERS)
+    words = [plain for word in kept.replace("ı", "i").split() if (plain := word.strip(around))]
+    return words[0] if len(set(words)) == 1 else " ".join(words)
 
 
 WISHES: Mapping[str, Wish] = {_plain(word): wish for wish, words in _WORDS.items() for word in words.split(",")}
