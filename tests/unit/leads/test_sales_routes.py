@@ -24,7 +24,7 @@ SHARED = {
     *("GET /leads/clients", "GET /leads/clients/{id}", "GET /leads/projects", "GET /leads/projects/{id}"),
     *("GET /leads/inbox", "GET /templates"),
 }
-"""Nobody's own: clients, projects, templates, messages that match no lead."""
+"""Of the whole team: clients, projects, templates, messages that match no lead."""
 
 OWN = {"GET /push/key", "POST /push/subscriptions", "DELETE /push/subscriptions/{id}"}
 """The caller's own browsers: no route names another user."""
