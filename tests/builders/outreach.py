@@ -27,6 +27,7 @@ from adbot_queue.leads.settings import Spread
 from adbot_queue.ledger import Actor
 from adbot_queue.providers import registry
 from adbot_queue.testing.harness import START_MS, Jobs
+from adbot_queue.testing.in_process_aws import BASE_ENV
 from adbot_queue.testing.job_platform import job_platform
 from local.stand_ins import whatsapp
 from tests.builders.leads import Team
@@ -38,7 +39,12 @@ DATE = "2026-09-21"
 """The date of the harness's clock, in UTC."""
 SAM = Actor("sam", "sales", "req-1")
 HOUR_MS = 3_600_000
-FUNCTIONS = {"/webhooks/twilio/inbound": "inbound", "/webhooks/twilio/leads": "inbound"}
+KEYWORD_ANSWERS = {BASE_ENV["OPT_OUT_REPLY"], BASE_ENV["HELP_REPLY"]}
+FUNCTIONS = {
+    "/webhooks/twilio/inbound": "inbound",
+    "/webhooks/twilio/leads": "inbound",
+    "/webhooks/twilio": "delivery",
+}
 
 
 @dataclass
@@ -179,8 +185,9 @@ class Outreach:
         return found
 
     def sent_to(self, lead: Lead) -> int:
-        """How many messages Twilio took for a lead."""
-        return sum(message["to"] == f"whatsapp:{lead.phone}" for message in self.peers.texts)
+        """How many messages Twilio took for a lead, the answers to a STOP or a HELP aside."""
+        texts = [message for message in self.peers.texts if message["body"] not in KEYWORD_ANSWERS]
+        return sum(message["to"] == f"whatsapp:{lead.phone}" for message in texts)
 
     def messages(self, lead: Lead) -> list[LeadMessage]:
         """The conversation with a lead, newest first."""

@@ -150,7 +150,7 @@ def test_a_stop_is_confirmed_once_however_many_leads_and_repetitions(out: Outrea
         out.jobs.advance(3600)
     assert answers(out) == [CONFIRMED]
     assert opt_outs.is_stopped(lead.phone)
-    assert out.sent_to(lead) == 1
+    assert out.sent_to(lead) == 0
 
     for text in ("START", "STOP"):
         out.write(lead.phone, text)
