@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.clock import system_clock
+from adbot_queue.messaging.twilio_webhook import public_url
 from adbot_queue.payments import overdue
 from adbot_queue.payments import service as payments
+from adbot_queue.providers.sendgrid_webhook import SIGNATURE
 from local.settings import ROOT
+from local.stand_ins import sendgrid_events
 from local.translate import load, unroll
-from tests.builders.payments import Purchase, audit, configure, deliver, empty, failing, sample, signature
+from tests.builders.payments import (
+    DEFAULT_SECRETS,
+    SENDGRID_KEY,
+    Purchase,
+    audit,
+    configure,
+    deliver,
+    empty,
+    failing,
+    sample,
+    signature,
+)
 from tests.builders.world import AwsHarness, FakeContext, world
 
 PAYLOAD = json.dumps(sample("payment_intent.created"))
@@ -74,9 +92,47 @@ def test_every_signature_is_measured_as_good_or_bad(
     assert metrics().get("BadSignatures") == measured
 
 
-def test_an_hour_without_a_single_good_signature_is_alarmed() -> None:
+SENDGRID_BODY, TWILIO_BODY = "[]", "MessageSid=SM1&MessageStatus=sent"
+
+
+def sendgrid_report(shop: AwsHarness, *, key: str = SENDGRID_KEY, at: float = 0, **headers: str) -> None:
+    signed = sendgrid_events.signed(SENDGRID_BODY.encode(), key, int(time.time() + at)) | headers
+    shop.http("delivery", "POST /webhooks/sendgrid", body=SENDGRID_BODY, headers=signed)
+
+
+def twilio_report(shop: AwsHarness, *, header: str | None = None) -> None:
+    url = public_url() + "/webhooks/twilio/inbound"
+    text = url + "".join(name + value for name, value in sorted(parse_qsl(TWILIO_BODY)))
+    digest = hmac.new(DEFAULT_SECRETS["twilio"]["auth_token"].encode(), text.encode(), hashlib.sha1).digest()
+    headers = {"x-twilio-signature": b64encode(digest).decode() if header is None else header}
+    shop.http("inbound", "POST /webhooks/twilio/inbound", body=TWILIO_BODY, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("metric", "report", "measured"),
+    [
+        ("BadSendGridSignatures", sendgrid_report, 0),
+        ("BadSendGridSignatures", lambda shop: sendgrid_report(shop, key=sendgrid_events.new_key()), 1),
+        ("BadSendGridSignatures", lambda shop: sendgrid_report(shop, at=-7 * 86_400), 1),
+        ("BadSendGridSignatures", lambda shop: sendgrid_report(shop, **{SIGNATURE: "nonsense!"}), None),
+        ("BadTwilioSignatures", twilio_report, 0),
+        ("BadTwilioSignatures", lambda shop: twilio_report(shop, header="A" * 27 + "="), 1),
+        ("BadTwilioSignatures", lambda shop: twilio_report(shop, header="nonsense"), None),
+        ("BadTwilioSignatures", lambda shop: twilio_report(shop, header=""), None),
+    ],
+)
+def test_the_signatures_of_mail_and_message_reports_are_measured_as_well(
+    shop: AwsHarness, metrics: Any, metric: str, report: Callable[[AwsHarness], None], measured: int | None
+) -> None:
+    metrics()
+    report(shop)
+    assert metrics().get(metric) == measured
+
+
+@pytest.mark.parametrize("metric", ["BadSignatures", "BadSendGridSignatures", "BadTwilioSignatures"])
+def test_an_hour_without_a_single_good_signature_is_alarmed(metric: str) -> None:
     """The least of 0 (good) and 1 (bad) is 1 only if not one was good."""
-    name, alarm = ALARMS["BadSignatures"]
+    name, alarm = ALARMS[metric]
     assert (alarm["Statistic"], alarm["Threshold"], alarm["ComparisonOperator"]) == (
         "Minimum",
         0,

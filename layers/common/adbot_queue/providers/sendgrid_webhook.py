@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 
+from adbot_queue.core import telemetry
 from adbot_queue.core.errors import BadSignature, NotConfigured
 from adbot_queue.providers import registry
 
@@ -49,13 +50,20 @@ def verify(raw: bytes, signature: str | None, timestamp: str | None, now: int) -
         key = None
     if not isinstance(key, EllipticCurvePublicKey):
         raise NotConfigured("webhook_public_key in the secret that SendGridSecretArn names is no public key")
-    try:
-        key.verify(base64.b64decode(signature, validate=True), timestamp.encode() + raw, ECDSA(hashes.SHA256()))
-    except (InvalidSignature, binascii.Error, ValueError) as error:
-        raise BadSignature("the signature is not SendGrid's") from error
     age = now / 1000 - _seconds(timestamp)
+    try:
+        signed = base64.b64decode(signature, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadSignature("the signature is not SendGrid's") from error
+    try:
+        key.verify(signed, timestamp.encode() + raw, ECDSA(hashes.SHA256()))
+    except InvalidSignature as error:
+        telemetry.gauge("BadSendGridSignatures", 1)
+        raise BadSignature("the signature is not SendGrid's") from error
     if not -MAX_AHEAD_S <= age <= MAX_AGE_S:
+        telemetry.gauge("BadSendGridSignatures", 1)
         raise BadSignature("the signature is too old, or ahead of time")
+    telemetry.gauge("BadSendGridSignatures", 0)  # the minimum of an hour is 1 while not one is good
 
 
 def _seconds(timestamp: str) -> int:
