@@ -488,15 +488,42 @@ def test_keys_are_only_spoken_of_when_there_is_one() -> None:
 
 
 @pytest.mark.parametrize("table", sorted(TABLES))
-def test_every_table_can_be_restored_is_encrypted_and_outlives_the_stack(table: str) -> None:
+def test_every_table_can_be_restored_is_encrypted_and_refuses_to_be_deleted(table: str) -> None:
     properties = TABLES[table]
 
     assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
     assert properties["SSESpecification"]["SSEEnabled"] is True
     assert properties["SSESpecification"]["KMSMasterKeyId"]["Fn::If"][0] == "HasKey"
     assert properties["DeletionProtectionEnabled"] == {"Fn::If": ["Protected", True, False]}
-    assert RESOURCES[table]["DeletionPolicy"] == RESOURCES[table]["UpdateReplacePolicy"] == "Retain"
     assert properties["BillingMode"] == "PAY_PER_REQUEST"
+
+
+def test_what_holds_data_outlives_the_stack_but_not_a_first_deployment_that_failed() -> None:
+    kinds = {"AWS::DynamoDB::Table", "AWS::Cognito::UserPool", "AWS::S3::Bucket", "AWS::SecretsManager::Secret"}
+    holding = {name: one for name, one in RESOURCES.items() if one["Type"] in kinds and name != "ConsoleClientSecret"}
+
+    assert len(holding) > 15
+    for name, resource in holding.items():
+        assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain"), name
+    assert "DeletionPolicy" not in RESOURCES["ConsoleClientSecret"]  # written again by each deployment
+
+
+def test_concurrency_is_reserved_where_money_comes_in_if_the_installation_says_how_much() -> None:
+    reserving = {
+        name: function["ReservedConcurrentExecutions"]
+        for name, function in FUNCTIONS.items()
+        if "ReservedConcurrentExecutions" in function
+    }
+    kept = {"Fn::If": ["HasMoneyConcurrency", {"Ref": "MoneyConcurrency"}, {"Ref": "AWS::NoValue"}]}
+
+    assert reserving == dict.fromkeys(("WebhookFunction", "SettlePaymentsFunction", "AllocateFunction"), kept)
+
+
+def test_the_user_pool_sends_as_the_identity_of_the_parameter() -> None:
+    (condition, sender, default) = RESOURCES["UserPool"]["Properties"]["EmailConfiguration"]["Fn::If"]
+
+    assert (condition, default) == ("HasUserMailIdentity", {"Ref": "AWS::NoValue"})
+    assert sender == {"EmailSendingAccount": "DEVELOPER", "SourceArn": {"Ref": "UserMailIdentityArn"}}
 
 
 def test_reports_are_private_encrypted_asked_for_by_tls_alone_and_forgotten() -> None:
