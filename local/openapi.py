@@ -1,7 +1,7 @@
 """Write the API document, its table and the routes of the template from the routes that the functions declare.
 
 python -m local.openapi           write functions/system/openapi.json, docs/reference/api.md, infra/template.yaml,
-                                  and what the console's page /docs shows
+                                  and what the console's page /docs and its help show
 python -m local.openapi --check   exit 1 if they are not up to date
 
 Neither accepts a document that breaks a rule of `local.openapi_rules`.
@@ -37,6 +37,7 @@ from adbot_queue.core.http import Api, Route
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.api.schemas import EnqueueJob
 from adbot_queue.jobs.job_types import JobType
+from local.guide import guide
 from local.openapi_rules import violations
 from local.reference import reference
 from local.routes import TEMPLATE, with_routes
@@ -45,6 +46,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "functions" / "system" / "openapi.json"
 TABLE = ROOT / "docs" / "reference" / "api.md"
 PAGE = ROOT / "layers" / "common" / "adbot_queue" / "console" / "reference.json"
+GUIDE = PAGE.with_name("guide.json")
+GUIDE_SOURCE = TABLE.with_name("console.md")
 REF = "#/components/schemas/{model}"
 
 
@@ -353,6 +356,7 @@ def main() -> int:
         DOCUMENT: json.dumps(made, indent=1, sort_keys=True) + "\n",
         TABLE: table(routes),
         PAGE: json.dumps(reference(made), ensure_ascii=False, separators=(",", ":")) + "\n",
+        GUIDE: json.dumps(guide(GUIDE_SOURCE.read_text()), ensure_ascii=False, indent=1) + "\n",
         TEMPLATE: with_routes(TEMPLATE.read_text(), routes),
     }
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 KEYS = {
-    "?": ("this sheet", ""),
+    "?": ("this sheet, and what the page is for", ""),
     "r": ("refresh now", ""),
     "g o": ("overview", "/console"),
     "g q": ("queues", "/console/queues"),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from adbot_queue.console import assets, figures, formats, forms, keys, snapshot
+from adbot_queue.console import assets, figures, formats, forms, guide, keys, snapshot
 from adbot_queue.console.request import Done, Page, Visit
 from adbot_queue.core.callers import LEAD_READERS, SALES, STAFF
 from adbot_queue.core.errors import AppError
@@ -145,6 +145,7 @@ def _frame(visit: Visit) -> dict[str, Any]:
     known["old"] = age if age > snapshot.OLD_MS else 0
     known["shortcuts"] = [*((name, text) for name, (text, _) in keys.KEYS.items()), *keys.NATIVE.items()]
     known["bound"] = {name: path for name, (_, path) in keys.KEYS.items()}
+    known["guide"] = guide.section_of(visit.path)
     key = visit.query.get("answer", "")
     known["answered"] = forms.from_env().answer(session.key, key) if session and key else None
     return known
