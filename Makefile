@@ -131,7 +131,7 @@ test-providers: .venv/.complete ## every processor, against published schemas, s
 	$(RUN) pytest -n 2 tests/peers tests/unit/providers tests/unit/integrations tests/unit/messaging/jobs tests/unit/payments/jobs tests/unit/tickets
 
 .PHONY: test-concurrency
-test-concurrency: .venv/.complete ## hundreds of random runs on Amazon's DynamoDB Local, killed midway, audited
+test-concurrency: .venv/.complete ## hundreds of random runs on roto, and on Amazon's DynamoDB Local where Java is; killed midway, audited
 	$(RUN) tests.concurrency
 
 # $(call pick,bench,NAMES,FOLDER): run the module FOLDER.$(T), or say which there are.

@@ -1,4 +1,6 @@
-"""`python -m tests.concurrency [--runs N] [--seed S]`: plays N random runs and tells what was wrong with them.
+"""`python -m tests.concurrency [--runs N] [--seed S] [--engine E]`: plays N random runs and says what was wrong.
+
+On roto, and where there is Java also on Amazon's DynamoDB Local.
 
 Exit code 1 when anything was; the failing seed is printed with the command that plays it again.
 """
@@ -18,8 +20,10 @@ os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 from adbot_queue.adbots.audit.findings import FindingKind
 from tests.concurrency.run import Campaign, Result
 from tests.support.dynamodb_local import dynamodb_local, lacking
+from tests.support.engines import roto
 
 RUNS = 200
+ENGINES = {"roto": roto, "dynamodb-local": dynamodb_local}
 
 
 def main() -> int:
@@ -28,42 +32,54 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=RUNS, help=f"how many (default {RUNS})")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the first run; the next ones count on")
     parser.add_argument("--keep-going", action="store_true", help="play all runs, also after one that failed")
+    parser.add_argument("--engine", choices=ENGINES, help="one engine alone")
     options = parser.parse_args()
-    if reason := lacking():
-        print(reason)
-        return 1
+    failed = False
+    for engine in [options.engine] if options.engine else ENGINES:
+        if engine == "dynamodb-local" and (reason := lacking()):
+            print(reason)
+            failed = failed or bool(options.engine)
+            continue
+        results = play(engine, range(options.seed, options.seed + options.runs), keep_going=options.keep_going)
+        print(summary(engine, results))
+        failed = failed or any(result.problems for result in results)
+    return 1 if failed else 0
+
+
+def play(engine: str, seeds: range, *, keep_going: bool) -> list[Result]:
+    """Play the runs of these seeds on an engine; the first wrong one is the last unless `keep_going`."""
     results: list[Result] = []
-    with dynamodb_local() as endpoint:
+    with ENGINES[engine]() as endpoint:
         campaign = Campaign(endpoint)
-        for seed in range(options.seed, options.seed + options.runs):
+        for seed in seeds:
             result = campaign.run(seed)
             results.append(result)
-            _tell(len(results), options.runs, result)
-            if result.problems and not options.keep_going:
+            _print(engine, len(results), len(seeds), result)
+            if result.problems and not keep_going:
                 break
-    print(summary(results))
-    return 1 if any(result.problems for result in results) else 0
+    return results
 
 
-def _tell(number: int, runs: int, result: Result) -> None:
+def _print(engine: str, number: int, runs: int, result: Result) -> None:
     trouble = ", ".join(f"{count} {name}" for name, count in sorted(result.faults.items())) or "no faults"
     print(
-        f"[{number}/{runs}] seed {result.seed}, {result.shape}: {result.bots} bots, {result.sessions} sessions, "
+        f"{engine} [{number}/{runs}] seed {result.seed}, {result.shape}: {result.bots} bots, "
+        f"{result.sessions} sessions, "
         f"{trouble}, {result.seconds:.1f} s: {'WRONG' if result.problems else 'ok'}",
         flush=True,
     )
     for problem in result.problems[:20]:
         print(f"    {problem}")
     if result.problems:
-        print(f"    again: python -m tests.concurrency --runs 1 --seed {result.seed}")
+        print(f"    again: python -m tests.concurrency --runs 1 --seed {result.seed} --engine {engine}")
 
 
-def summary(results: list[Result]) -> str:
+def summary(engine: str, results: list[Result]) -> str:
     """The table at the end."""
     wrong: Counter[FindingKind] = sum((result.wrong for result in results), Counter())
     faults: Counter[str] = sum((result.faults for result in results), Counter())
     rows = {
-        "runs": len(results),
+        f"runs on {engine}": len(results),
         "bots": sum(result.bots for result in results),
         "sessions": sum(result.sessions for result in results),
         "workers killed": faults["kills"],

@@ -30,7 +30,7 @@ from tests.concurrency.faults import Faults
 from tests.concurrency.promises import broken
 from tests.concurrency.scenario import PEOPLE, RESOLVERS, Scenario, scenario
 from tests.concurrency.workers import Shared, SomeTriggers, Worker
-from tests.support.dynamodb_local import client
+from tests.support.engines import client
 
 Part = TypeVar("Part")
 

@@ -13,12 +13,10 @@ from adbot_queue.core.dynamodb import Item, Transaction
 from tests.concurrency import workers
 from tests.concurrency.run import Campaign, Result
 from tests.concurrency.scenario import SHAPES
-from tests.support.dynamodb_local import lacking
 
 pytestmark = [
     pytest.mark.concurrency,
     pytest.mark.xdist_group("dynamodb-local"),  # one server for all of them
-    pytest.mark.skipif(lacking() is not None, reason=str(lacking())),
     pytest.mark.timeout(300),
 ]
 
@@ -27,8 +25,8 @@ SHORT = 3
 
 
 @pytest.fixture(scope="module")
-def campaign(endpoint: str) -> Campaign:
-    return Campaign(endpoint)
+def campaign(engine: str) -> Campaign:
+    return Campaign(engine)
 
 
 @pytest.mark.parametrize(

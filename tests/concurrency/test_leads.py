@@ -20,12 +20,11 @@ from adbot_queue.leads.items import LEADS
 from adbot_queue.leads.model import CANCELLABLE, Cause, DayState, EntryState, Lead, Status
 from adbot_queue.testing.tables import create_tables
 from tests.builders.leads import TOMORROW, Team, phone
-from tests.support.dynamodb_local import client, lacking
+from tests.support.engines import client
 
 pytestmark = [
     pytest.mark.concurrency,
     pytest.mark.xdist_group("dynamodb-local"),
-    pytest.mark.skipif(lacking() is not None, reason=str(lacking())),
     pytest.mark.timeout(300),
 ]
 
@@ -44,8 +43,8 @@ class Seen:
 
 
 @pytest.fixture
-def team(endpoint: str) -> Iterator[Team]:
-    on = client(endpoint)
+def team(engine: str) -> Iterator[Team]:
+    on = client(engine)
     tables = create_tables(on, "LeadsTable", "LedgerTable", prefix="leads-")
     made = Team(client=on, table=tables["LeadsTable"], ledger_table=tables["LedgerTable"])
     for owner in OWNERS:
@@ -63,8 +62,8 @@ def team(endpoint: str) -> Iterator[Team]:
 class Person:
     """Does one thing after the other, as chance has it."""
 
-    def __init__(self, team: Team, endpoint: str, seed: int, seen: Seen) -> None:
-        self.team = Team(team.clock, client(endpoint), team.table, team.ledger_table)
+    def __init__(self, team: Team, engine: str, seed: int, seen: Seen) -> None:
+        self.team = Team(team.clock, client(engine), team.table, team.ledger_table)
         self.chance = random.Random(seed)
         self.seen = seen
         self.ids = [row["pk"].removeprefix("LEAD#") for row in team.rows("LEAD#") if row["sk"] == "L"]
@@ -133,10 +132,10 @@ class Person:
 
 
 def test_eight_people_at_once_leave_no_lead_twice_in_a_day_none_lost_and_none_written_to_after_a_stop(
-    team: Team, endpoint: str
+    team: Team, engine: str
 ) -> None:
     seen = Seen()
-    people = [Person(team, endpoint, seed, seen) for seed in range(PEOPLE)]
+    people = [Person(team, engine, seed, seen) for seed in range(PEOPLE)]
     with ThreadPoolExecutor(PEOPLE) as pool:
         list(pool.map(Person.work, people))
     team.audit()
@@ -159,12 +158,12 @@ def test_eight_people_at_once_leave_no_lead_twice_in_a_day_none_lost_and_none_wr
 
 
 def test_eight_people_who_take_one_lead_at_once_are_one_winner_and_seven_who_hear_of_it(
-    team: Team, endpoint: str
+    team: Team, engine: str
 ) -> None:
     lead = team.store.find([phone(SHARED)])[0]
     for number in range(PEOPLE):
         team.user(f"u{number}", name=f"User {number}")
-    teams = [Team(team.clock, client(endpoint), team.table, team.ledger_table) for _ in range(PEOPLE)]
+    teams = [Team(team.clock, client(engine), team.table, team.ledger_table) for _ in range(PEOPLE)]
 
     def take(number: int) -> str:
         try:

@@ -45,12 +45,11 @@ from adbot_queue.providers.twilio_content import Template
 from adbot_queue.testing.in_process_aws import BASE_ENV
 from adbot_queue.testing.tables import create_tables
 from tests.builders.leads import ADDRESS_KEY, TEMPLATE, Team, phone
-from tests.support.dynamodb_local import client, lacking
+from tests.support.engines import client
 
 pytestmark = [
     pytest.mark.concurrency,
     pytest.mark.xdist_group("dynamodb-local"),
-    pytest.mark.skipif(lacking() is not None, reason=str(lacking())),
     pytest.mark.timeout(300),
 ]
 
@@ -102,8 +101,8 @@ class RecordingStore(LeadStore):
 
 
 @pytest.fixture
-def team(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
-    on = client(endpoint)
+def team(engine: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
+    on = client(engine)
     names = ("LeadsTable", "LedgerTable", "JobsTable", "SystemTable")
     tables = create_tables(on, *names, prefix="outreach-")
     others = {f"{name}_TABLE": "none" for name in ("ADBOTS", "PAYMENTS")}
@@ -138,9 +137,9 @@ DATE = "2025-11-22"
 class Person:
     """Does one thing after the other, as chance has it: a colleague, a run, a worker, or a person who writes."""
 
-    def __init__(self, team: Team, endpoint: str, seed: int, history: History, start: threading.Barrier) -> None:
+    def __init__(self, team: Team, engine: str, seed: int, history: History, start: threading.Barrier) -> None:
         self.chance, self.barrier, self.history = random.Random(seed), start, history
-        self.team = Team(team.clock, client(endpoint), team.table, team.ledger_table)
+        self.team = Team(team.clock, client(engine), team.table, team.ledger_table)
         self.store = RecordingStore(self.team.client, team.table, lambda: ADDRESS_KEY, team.clock)
         self.store.history = history
         self.team.store = self.team.leads.store = self.store
@@ -219,11 +218,11 @@ class Person:
 
 
 def test_eight_at_once_start_one_run_and_send_one_message_a_lead_and_none_after_a_take_a_reply_or_a_stop(
-    team: Team, endpoint: str
+    team: Team, engine: str
 ) -> None:
     history = History()
     barrier = threading.Barrier(PEOPLE)
-    people = [Person(team, endpoint, seed, history, barrier) for seed in range(PEOPLE)]
+    people = [Person(team, engine, seed, history, barrier) for seed in range(PEOPLE)]
     history.add(list(team.store.leads(people[0].ids).values()))
     with ThreadPoolExecutor(PEOPLE) as pool:
         list(pool.map(Person.work, people))
@@ -279,9 +278,9 @@ def _ledger(team: Team) -> list[dict[str, Any]]:
     return [row for row in _rows(team, team.ledger_table) if "action" in row]
 
 
-def test_eight_starts_at_once_are_one_run_and_seven_repetitions(team: Team, endpoint: str) -> None:
+def test_eight_starts_at_once_are_one_run_and_seven_repetitions(team: Team, engine: str) -> None:
     barrier = threading.Barrier(PEOPLE)
-    people = [Person(team, endpoint, seed, History(), barrier) for seed in range(PEOPLE)]
+    people = [Person(team, engine, seed, History(), barrier) for seed in range(PEOPLE)]
 
     def start(person: Person) -> tuple[bool, str | None]:
         barrier.wait()
