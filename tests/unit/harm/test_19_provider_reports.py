@@ -171,6 +171,8 @@ def test_the_report_of_a_message_is_read_whatever_an_optional_field_holds(field:
         (str(NOW_S), NOW_S * 1000),
         (f" {NOW_S}\n", NOW_S * 1000),
         (NOW_S + 0.25, NOW_S * 1000 + 250),
+        (NOW_S + 0.9999, NOW_S * 1000 + 999),
+        (f"{NOW_S}.123999", NOW_S * 1000 + 123),
         (None, 7),
         ("soon", 7),
         (0, 7),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from adbot_queue.core.clock import system_clock
@@ -175,14 +176,15 @@ def _group(value: Any) -> int | None:
 
 
 def _millis(timestamp: Any) -> int | None:
-    """Seconds since 1970, as a number or its text, in milliseconds."""
+    """Seconds since 1970, as a number or its text, in milliseconds: cut, so that a moment stays in its day."""
     if isinstance(timestamp, bool) or not isinstance(timestamp, int | float | str):
         return None
     try:
         seconds = float(timestamp)
     except (ValueError, OverflowError):
         return None
-    return round(seconds * 1000) if math.isfinite(seconds) and 0 < seconds < MAX_TIMESTAMP_S else None
+    known = math.isfinite(seconds) and 0 < seconds < MAX_TIMESTAMP_S
+    return int(Decimal(repr(seconds)) * 1000) if known else None
 
 
 def _reason(event: dict[str, Any]) -> str:
