@@ -12,10 +12,10 @@ from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotConfigured
 from adbot_queue.core.http import Api, Request, Response
 from adbot_queue.jobs.enqueue import owner_check
 from adbot_queue.ledger import Actor
-from adbot_queue.schedules import schemas
+from adbot_queue.schedules import list_schemas, schemas
 from adbot_queue.schedules import service as schedules
+from adbot_queue.schedules.creation import Command
 from adbot_queue.schedules.model import ScheduleSpec
-from adbot_queue.schedules.service import Command
 
 api = Api("Schedules")
 
@@ -31,12 +31,16 @@ def _permitted(request: Request[Any]) -> ScheduleSpec:
 
 
 @api.get(
-    "/schedules", roles=STAFF, query=schemas.SchedulesQuery, returns=schemas.SchedulePage, summary="List schedules"
+    "/schedules",
+    roles=STAFF,
+    query=list_schemas.SchedulesQuery,
+    returns=list_schemas.SchedulePage,
+    summary="List schedules",
 )
-def list_schedules(request: Request[None]) -> schemas.SchedulePage:
+def list_schedules(request: Request[None]) -> list_schemas.SchedulePage:
     """In the order of their creation."""
     page = schedules.from_env().page(request.query.limit, request.query.cursor)
-    return schemas.SchedulePage.of(page, system_clock())
+    return list_schemas.SchedulePage.of(page, system_clock())
 
 
 @api.post(
@@ -59,16 +63,16 @@ def create_schedule(request: Request[schemas.CreateSchedule]) -> Response:
 @api.get(
     "/schedules/{name}",
     roles=STAFF,
-    returns=schemas.ScheduleDetail,
+    returns=list_schemas.ScheduleDetail,
     summary="Get a schedule with its latest ticks",
     raises=(NotFound,),
 )
-def get_schedule(request: Request[None]) -> schemas.ScheduleDetail:
+def get_schedule(request: Request[None]) -> list_schemas.ScheduleDetail:
     """The next five runs, the last ten ticks."""
     service = schedules.from_env()
     schedule = service.get(request.path["name"])
-    ticks = [schemas.TickView.model_validate(tick) for tick in service.ticks(schedule.name)]
-    return schemas.ScheduleDetail.of(schedule, system_clock(), ticks=ticks)
+    ticks = [list_schemas.TickView.model_validate(tick) for tick in service.ticks(schedule.name)]
+    return list_schemas.ScheduleDetail.of(schedule, system_clock(), ticks=ticks)
 
 
 @api.put(
@@ -102,7 +106,7 @@ def delete_schedule(request: Request[None]) -> schemas.ScheduleView:
 @api.post(
     "/schedules/{name}/run",
     roles=ADMINS,
-    returns=schemas.StartedView,
+    returns=list_schemas.StartedView,
     status=202,
     also=(200, 201),
     summary="Run the job of a schedule now",
@@ -114,7 +118,7 @@ def run_schedule(request: Request[None]) -> Response:
     spec = service.get(name).spec
     owner_check.check(request.caller, spec.type, spec.payload)
     enqueued = service.run(name, _command(request), request.request_id, request.time_left)
-    view = schemas.StartedView.of(name, enqueued.job)
+    view = list_schemas.StartedView.of(name, enqueued.job)
     status = HTTPStatus.CREATED if enqueued.job.is_terminal else HTTPStatus.ACCEPTED
     return Response.idempotent(view, status, replayed=enqueued.replayed)
 

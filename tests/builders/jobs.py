@@ -28,8 +28,8 @@ from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.jobs.worker.worker import Worker
 from adbot_queue.ledger import Actor
 from adbot_queue.platform import mode as modes
+from adbot_queue.platform.joint_rate_limits import JointRateLimiter
 from adbot_queue.platform.rate import Rate
-from adbot_queue.platform.rate_limits import RateLimiter
 from adbot_queue.testing import harness
 from adbot_queue.testing.harness import Clock
 from tests.builders.world import AwsHarness
@@ -66,7 +66,7 @@ class Jobs(harness.Jobs):
             aws.sqs(), self.urls, lambda: self.functions, "test-%sWorker", self.clock, lambda: self.mode
         )
         self.dependents = Dependents(self.store, self.dispatcher, self.clock)
-        self.limits = RateLimiter(aws.dynamodb(), env["SYSTEM_TABLE"], self.clock)
+        self.limits = JointRateLimiter(aws.dynamodb(), env["SYSTEM_TABLE"], self.clock)
         service = JobService(
             self.store,
             self.dispatcher,

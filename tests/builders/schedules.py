@@ -12,10 +12,12 @@ from unittest.mock import patch
 from adbot_queue.core import aws
 from adbot_queue.jobs.model import Job
 from adbot_queue.ledger import Ledger
+from adbot_queue.schedules.creation import Command
+from adbot_queue.schedules.edits import ScheduleEdits
 from adbot_queue.schedules.model import Schedule, ScheduleSpec, Tick
 from adbot_queue.schedules.runner import ScheduleTrigger
-from adbot_queue.schedules.service import Command, Schedules
-from adbot_queue.schedules.store import ScheduleStore, schedule_of
+from adbot_queue.schedules.service import Schedules
+from adbot_queue.schedules.store import schedule_of
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure, rows, snapshot
 from tests.builders.world import ADMIN, AwsHarness
@@ -49,7 +51,7 @@ class ScheduleHarness:
         self.jobs = Jobs(self.world)
         self.clock = self.jobs.clock
         self.clock.now = BEGIN
-        self.store = ScheduleStore(aws.dynamodb(), env["JOBS_TABLE"])
+        self.store = ScheduleEdits(aws.dynamodb(), env["JOBS_TABLE"])
         self.trigger = ScheduleTrigger(self.store, lambda _type, _payload: self.owner_needed, self.clock)
         ledger = Ledger(aws.dynamodb(), env["LEDGER_TABLE"], self._stamp)
         self.schedules = Schedules(self.store, self.jobs.service, ledger, self.clock)

@@ -19,8 +19,8 @@ from adbot_queue.messaging import otp_service as service
 from adbot_queue.messaging import phone_ranges as numbers
 from adbot_queue.messaging.otp_codes import Codes
 from adbot_queue.messaging.otp_service import Otps
+from adbot_queue.platform.joint_rate_limits import JointRateLimiter
 from adbot_queue.platform.rate import Rate
-from adbot_queue.platform.rate_limits import RateLimiter
 from adbot_queue.testing.tables import template
 from tests.builders.clocks import FakeClock
 from tests.builders.jobs import Jobs
@@ -247,8 +247,8 @@ def test_retry_after_is_when_the_same_ask_is_taken_and_not_a_second_earlier(on: 
 # The buckets
 
 
-def buckets(on: AwsHarness, clock: FakeClock) -> RateLimiter:
-    return RateLimiter(aws.dynamodb(), on.env["SYSTEM_TABLE"], clock)
+def buckets(on: AwsHarness, clock: FakeClock) -> JointRateLimiter:
+    return JointRateLimiter(aws.dynamodb(), on.env["SYSTEM_TABLE"], clock)
 
 
 def test_all_tokens_are_taken_or_none(on: AwsHarness) -> None:

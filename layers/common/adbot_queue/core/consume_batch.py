@@ -1,4 +1,4 @@
-"""Entry points of functions that do a batch together: messages of a queue, records of a table's stream."""
+"""Entry points of functions that do the messages of a batch together."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from adbot_queue.core.consume import MESSAGES, Entry, TimeLeft
 from adbot_queue.core.telemetry import logger
 
 Message = TypeVar("Message")
-
-RECORDS = "records of a DynamoDB stream"
 
 
 def batch(work: Callable[[list[Message], TimeLeft], None], read: Callable[[Any], Message]) -> Entry:
@@ -43,25 +41,5 @@ def batch(work: Callable[[list[Message], TimeLeft], None], read: Callable[[Any],
         finally:
             telemetry.flush()
         return events.failed_answer(failed)
-
-    return handle
-
-
-def stream(work: Callable[[list[dict[str, Any]]], None]) -> Entry:
-    """The entry of a function on a table's stream: the whole batch is done, or all of it is delivered again.
-
-    Args:
-        work: gets the records; must bear to see them twice.
-    """
-
-    def handle(event: Any, context: Any) -> dict[str, Any]:  # noqa: ARG001  Lambda's signature
-        records = events.stream_records_of(event)
-        if records is None:
-            return events.nothing_done(event, RECORDS)
-        try:
-            work(records)
-        finally:
-            telemetry.flush()
-        return events.failed_answer([])
 
     return handle

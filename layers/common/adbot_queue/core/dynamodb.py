@@ -19,6 +19,7 @@ from adbot_queue.core import patience
 from adbot_queue.core.attribute_values import decode, encode, to_wire
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.cursors import make_cursor, open_cursor
+from adbot_queue.core.error_codes import CONTENTION
 from adbot_queue.core.errors import Invalid
 
 if TYPE_CHECKING:
@@ -185,19 +186,6 @@ def is_invalid(error: ClientError) -> bool:
     reasons: list[Any] = error.response.get("CancellationReasons") or []
     code = error.response.get("Error", {}).get("Code")
     return code == "ValidationException" or any(reason.get("Code") == "ValidationError" for reason in reasons)
-
-
-CONTENTION = {
-    "TransactionConflict",
-    "TransactionConflictException",
-    "TransactionInProgressException",
-    "ThrottlingError",
-    "ThrottlingException",
-    "ProvisionedThroughputExceeded",
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-}
-"""Error codes that say: nothing was written, the same may succeed in a moment."""
 
 
 @lru_cache(maxsize=256)

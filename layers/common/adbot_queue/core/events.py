@@ -125,17 +125,6 @@ def notifications_of(event: Any) -> list[dict[str, Any]] | None:
     return whole or None
 
 
-def stream_records_of(event: Any) -> list[Any] | None:
-    """The records of a DynamoDB stream; None: there are none, or all of them say that they are of another source.
-
-    Its consumer reads them one by one, and sets aside what it cannot read (`core.records`).
-    """
-    records = event.get("Records") if isinstance(event, dict) else None
-    if not isinstance(records, list) or (records and all(map(_is_foreign, records))):
-        return None
-    return records
-
-
 def ignored(event: Any, expected: str) -> dict[str, Any]:
     """The answer to an event of another shape. Its content is not logged: it may hold anything.
 
@@ -153,12 +142,6 @@ def ignored(event: Any, expected: str) -> dict[str, Any]:
 def _records(event: Any) -> list[dict[str, Any]]:
     records = event.get("Records") if isinstance(event, dict) else None
     return [one for one in records if isinstance(one, dict)] if isinstance(records, list) else []
-
-
-def _is_foreign(record: Any) -> bool:
-    """Whether a record names a source that is no stream of a table."""
-    source = (record.get("eventSource") or record.get("EventSource")) if isinstance(record, dict) else None
-    return source is not None and source != "aws:dynamodb"
 
 
 def _is_empty_batch(event: Any) -> bool:

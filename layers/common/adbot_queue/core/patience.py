@@ -15,6 +15,8 @@ from typing import Any
 from botocore.exceptions import ConnectionError as NotConnected
 from botocore.exceptions import HTTPClientError
 
+from adbot_queue.core.error_codes import PASSING, PASSING_STATUS, THROTTLED
+
 ATTEMPTS = 6
 """The pauses between them are at least 1.5 s in all, and at most 3.1 s."""
 
@@ -24,39 +26,6 @@ FIRST_PAUSE_S = 0.1
 LAST_START_S = 7.0
 """No attempt starts later than this after the call did: one that hangs until its timeout (2 s to connect, 5 s to read)
 ends within 14 s, which leaves a function of 15 s and the API's 29 s intact."""
-
-THROTTLED = frozenset(
-    {
-        "EC2ThrottledException",
-        "LimitExceededException",
-        "PriorRequestNotComplete",
-        "ProvisionedThroughputExceeded",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "SlowDown",
-        "Throttling",
-        "ThrottledException",
-        "ThrottlingError",
-        "ThrottlingException",
-        "TooManyRequestsException",
-        "TransactionInProgressException",
-    }
-)
-PASSING = THROTTLED | {
-    "InternalError",
-    "InternalFailure",
-    "InternalServerError",
-    "InternalServiceError",
-    "RequestTimeout",
-    "RequestTimeoutException",
-    "ServiceUnavailable",
-    "ServiceUnavailableException",
-}
-"""Error codes that say: nothing was done, the same may succeed in a moment."""
-
-PASSING_STATUS = frozenset({429, 500, 502, 503, 504})
 
 
 def apply(client: Any) -> None:

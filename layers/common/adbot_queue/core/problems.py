@@ -9,7 +9,8 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adbot_queue.core import telemetry
-from adbot_queue.core.dynamodb import CONTENTION, TransactionConflict
+from adbot_queue.core.dynamodb import TransactionConflict
+from adbot_queue.core.error_codes import CONTENTION
 from adbot_queue.core.errors import AppError, Internal, Unavailable
 from adbot_queue.core.telemetry import logger
 

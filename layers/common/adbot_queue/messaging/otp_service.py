@@ -22,9 +22,9 @@ from adbot_queue.ledger import SYSTEM
 from adbot_queue.messaging import otp_codes as codes
 from adbot_queue.messaging import phone_ranges as numbers
 from adbot_queue.messaging.otp_codes import Codes
-from adbot_queue.platform import rate_limits as limits
+from adbot_queue.platform import joint_rate_limits as limits
+from adbot_queue.platform.joint_rate_limits import JointRateLimiter
 from adbot_queue.platform.rate import Rate
-from adbot_queue.platform.rate_limits import RateLimiter
 from adbot_queue.providers import registry as providers
 
 RESEND_S = 60
@@ -64,7 +64,7 @@ class Otps:
         self,
         store: Codes,
         jobs: JobService,
-        limit: RateLimiter,
+        limit: JointRateLimiter,
         now: Clock = system_clock,
         countries: frozenset[str] = frozenset({DEFAULT_COUNTRIES}),
         per_day: int = DEFAULT_PER_DAY,

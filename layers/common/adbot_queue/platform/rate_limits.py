@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.clock import Clock, system_clock
-from adbot_queue.core.conflicts import CHANGED, retry_on_conflict
-from adbot_queue.core.dynamodb import ConditionFailed, Item, Transaction, TransactionConflict
+from adbot_queue.core.dynamodb import ConditionFailed, Item, TransactionConflict
 from adbot_queue.core.settings import settings
 from adbot_queue.platform.rate import Rate
 
@@ -102,51 +100,10 @@ class RateLimiter:
             except ConditionFailed as failed:
                 seen = failed.item["tat"] if failed.item else 0
                 if seen > now and seen + cost > now + full:
-                    return self._remember(name, seen, _taken(rate, interval, cost, now, seen, allowed=False))
+                    return self._remember(name, seen, taken(rate, interval, cost, now, seen, allowed=False))
                 continue
-            return self._remember(name, tat, _taken(rate, interval, cost, now, tat, allowed=True))
+            return self._remember(name, tat, taken(rate, interval, cost, now, tat, allowed=True))
         raise TransactionConflict(f"limit {name}")
-
-    def acquire_all(self, wanted: Mapping[str, Rate]) -> dict[str, RateLimitResult]:
-        """Take one token out of each of these buckets, or out of none of them.
-
-        All are read, decided about, and written in one transaction that refuses when one of them has moved meanwhile.
-
-        Returns:
-            The buckets that have no token; empty when all tokens are taken.
-
-        Raises:
-            Unavailable: others were faster each time.
-        """
-        keys = {name: {"pk": f"LIMIT#{name}", "sk": "L"} for name in wanted}
-
-        def attempt() -> dict[str, RateLimitResult]:
-            now = self._now() * 1000
-            items = dynamodb.get_many(self._client, self._table, keys.values())
-            found = {item["pk"].partition("#")[2]: item["tat"] for item in items}
-            refused: dict[str, RateLimitResult] = {}
-            transaction = Transaction(self._client)
-            for name, rate in wanted.items():
-                interval = math.ceil(SECOND / rate.per_second)
-                seen = found.get(name, 0)
-                tat = max(seen, now) + interval
-                if tat > now + rate.burst * interval:
-                    refused[name] = _taken(rate, interval, interval, now, seen, allowed=False)
-                transaction.update(
-                    name,
-                    self._table,
-                    keys[name],
-                    "SET tat = :tat, expires_at = :expires",
-                    condition="tat = :seen" if name in found else "attribute_not_exists(pk)",
-                    **({"seen": seen} if name in found else {}),
-                    tat=tat,
-                    expires=_expires(tat),
-                )
-            if not refused:
-                transaction.commit()
-            return refused
-
-        return retry_on_conflict(attempt, CHANGED)
 
     def _begin(self, name: str, cost: int, now: int) -> int:
         """A full bucket: there is no item, or its time has passed."""
@@ -155,7 +112,7 @@ class RateLimiter:
             "SET tat = :tat, expires_at = :expires",
             "attribute_not_exists(pk) OR tat <= :now",
             tat=now + cost,
-            expires=_expires(now + cost),
+            expires=expires(now + cost),
             now=now,
         )
 
@@ -166,7 +123,7 @@ class RateLimiter:
             "SET tat = tat + :cost, expires_at = :expires",
             "tat > :now AND tat <= :most",
             cost=cost,
-            expires=_expires(now + full),
+            expires=expires(now + full),
             now=now,
             most=now + full - cost,
         )
@@ -185,11 +142,13 @@ class RateLimiter:
         return taken
 
 
-def _expires(tat: int) -> int:
+def expires(tat: int) -> int:
+    """Return when a bucket's item may go, in seconds."""
     return tat // SECOND + TTL_S
 
 
-def _taken(rate: Rate, interval: int, cost: int, now: int, tat: int, *, allowed: bool) -> RateLimitResult:
+def taken(rate: Rate, interval: int, cost: int, now: int, tat: int, *, allowed: bool) -> RateLimitResult:
+    """Return the outcome for a bucket whose `tat` is this now."""
     full = rate.burst * interval
     before = tat - cost if allowed else tat
     return RateLimitResult(

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
 from adbot_queue.core import aws
+from adbot_queue.core.error_codes import THROTTLED
 from adbot_queue.core.errors import AccountRefused, ProviderFailed, Reach
-from adbot_queue.core.patience import THROTTLED
 from adbot_queue.core.telemetry import logger
 from adbot_queue.providers import registry
 from adbot_queue.providers.aws_codes import CALLER_REFUSED

@@ -7,14 +7,12 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, StringConstraints
 
 from adbot_queue.core.clock import iso
-from adbot_queue.core.schema import Input, Instant, Moment, Query, View
+from adbot_queue.core.schema import Input, Instant, View
 from adbot_queue.jobs.masking import ShownPayload
-from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.rank import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from adbot_queue.schedules.cron import FIRST_YEAR, LAST_YEAR
 from adbot_queue.schedules.model import NAME, Schedule, ScheduleSpec
 from adbot_queue.schedules.plan import MAX_CAUGHT_UP, MissedPolicy
-from adbot_queue.schedules.store import ScheduleRows
 
 
 def _known_year(moment: int) -> int:
@@ -82,26 +80,6 @@ class ReplaceSchedule(ScheduleBody):
     version: int | None = Field(None, ge=1, description="refuse (409) unless it has this version")
 
 
-class SchedulesQuery(Query):
-    """Which page."""
-
-    limit: int = Field(50, ge=1, le=100)
-    cursor: str | None = Field(None, max_length=2000)
-
-
-class TickView(View):
-    """What became of a tick, or of several that were skipped."""
-
-    at: Moment = Field(description="of several, the last one's")
-    outcome: str = Field(
-        description="ran, caught_up (missed, and a job now), skipped, refused, withdrawn (cancelled before it started: "
-        "the schedule was changed or removed), manual"
-    )
-    job_id: str | None
-    count: int
-    detail: str
-
-
 class ScheduleView(View):
     """A schedule."""
 
@@ -147,36 +125,3 @@ class ScheduleView(View):
             problem=schedule.problem,
             **more,
         )
-
-
-class ScheduleDetail(ScheduleView):
-    """A schedule with what became of its latest ticks."""
-
-    ticks: list[TickView] = Field(description="the latest ten, latest first")
-
-
-class SchedulePage(View):
-    """Schedules in the order of their creation."""
-
-    items: list[ScheduleView]
-    unreadable: int = Field(description="how many schedules of this page are left out: this version cannot read them")
-    next: str | None
-
-    @classmethod
-    def of(cls, page: ScheduleRows, now: int) -> SchedulePage:
-        """Return the view of a page at this time."""
-        items = [ScheduleView.of(schedule, now) for schedule in page.schedules]
-        return cls(items=items, unreadable=page.unreadable, next=page.next)
-
-
-class StartedView(View):
-    """The job of a manual run."""
-
-    schedule: str
-    job_id: str
-    state: str
-
-    @classmethod
-    def of(cls, name: str, job: Job) -> StartedView:
-        """The view of a job that a schedule made."""
-        return cls(schedule=name, job_id=job.id, state=job.state)

@@ -6,61 +6,35 @@ The sweeper turns due ticks into jobs (`ticking`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from adbot_queue import ledger as ledgers
-from adbot_queue.core import idempotency
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.conflicts import retry_on_conflict
 from adbot_queue.core.dynamodb import TransactionConflict
-from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, NotFound, Unavailable
-from adbot_queue.core.idempotency import DuplicateOf, IdempotencyRecord
-from adbot_queue.core.ids import time_ordered_id
+from adbot_queue.core.errors import Conflict, IdempotencyMismatch, NotFound
 from adbot_queue.jobs import service
-from adbot_queue.jobs.enqueue import payloads
 from adbot_queue.jobs.service import Enqueued, JobService, TimeLeft
 from adbot_queue.ledger import Actor, Ledger, LedgerEntry
-from adbot_queue.schedules import store as schedule_store
-from adbot_queue.schedules.cron import BadExpression
+from adbot_queue.schedules import edits
+from adbot_queue.schedules.creation import Command, ScheduleCreation, checked
+from adbot_queue.schedules.edits import ScheduleEdits
 from adbot_queue.schedules.model import MAX_NAME, Schedule, ScheduleSpec, Tick, TickOutcome
-from adbot_queue.schedules.plan import BadZone
 from adbot_queue.schedules.runner import job_request
-from adbot_queue.schedules.store import KeyInUse, ScheduleRows, ScheduleStore, Sign, StaleVersion
+from adbot_queue.schedules.store import ScheduleRows, StaleVersion
 from adbot_queue.schedules.withdrawal import changed
-
-KEY_TTL_MS = 86_400_000
-"""How long the Idempotency-Key of a creation is remembered."""
 
 HISTORY_PAGE_SIZE = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """Who changes something, under which Idempotency-Key, and why."""
-
-    actor: Actor
-    key: str | None = None
-    fingerprint: str = ""
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Created:
-    """A schedule; `replayed` if an earlier request with the same key created it."""
-
-    schedule: Schedule
-    replayed: bool = False
-
-
-class Schedules:
+class Schedules(ScheduleCreation):
     """Everything that people do to schedules."""
 
-    def __init__(self, store: ScheduleStore, jobs: JobService, ledger: Ledger, now: Clock = system_clock) -> None:
-        self._store = store
+    _store: ScheduleEdits
+
+    def __init__(self, store: ScheduleEdits, jobs: JobService, ledger: Ledger, now: Clock = system_clock) -> None:
+        super().__init__(store, ledger, now)
         self._jobs = jobs
-        self._ledger = ledger
-        self._now = now
 
     def get(self, name: str) -> Schedule:
         """Return one schedule.
@@ -82,39 +56,13 @@ class Schedules:
         """Return what became of the latest ticks, latest first."""
         return self._store.ticks(name, HISTORY_PAGE_SIZE)
 
-    def create(self, name: str, spec: ScheduleSpec, command: Command) -> Created:
-        """Create a schedule.
-
-        Raises:
-            Invalid: a field breaks its rule.
-            Conflict: the name is taken, or the schedule that the key created has been removed.
-            IdempotencyMismatch: the key was used with another request.
-        """
-        now = self._now()
-        record = _record(command, now)
-        if record and (duplicate := record.find(self._store.client, self._store.table, now)):
-            return self._replay(duplicate)
-        spec, job_queue = _checked(spec, now)
-        new = Schedule(name, spec, job_queue, now, now, anchor=now, decided_until=now, id=time_ordered_id(now))
-        new = new.decided(now, None)
-        sign = self._signed("schedule.create", command.actor, name, None, new, command.reason)
-        try:
-            retry_on_conflict(lambda: self._store.create(new, now, sign, record))
-        except KeyInUse:
-            if record and (duplicate := record.find(self._store.client, self._store.table, now)):
-                return self._replay(duplicate)
-            raise Unavailable("the same request is being carried out; try again") from None
-        except StaleVersion as stale:
-            raise Conflict(f"schedule {name} exists already") from stale
-        return Created(new)
-
     def check(self, spec: ScheduleSpec, before: Schedule | None = None) -> ScheduleSpec:
         """Return what is specified, tidied, as `create` or (with `before`) `change` would save it.
 
         Raises:
             Invalid: a field breaks its rule.
         """
-        return _checked(spec, self._now(), before)[0]
+        return checked(spec, self._now(), before)[0]
 
     def change(self, name: str, spec: ScheduleSpec, version: int | None, actor: Actor, reason: str = "") -> Schedule:
         """Replace what a schedule says. Saying what it says already changes nothing.
@@ -134,14 +82,14 @@ class Schedules:
         before = self.get(name)
         if version is not None and version != before.version:
             raise Conflict(f"schedule {name} has version {before.version} by now", version=before.version)
-        checked, job_queue = _checked(spec, self._now(), before)
-        if checked == before.spec:
+        tidied, job_queue = checked(spec, self._now(), before)
+        if tidied == before.spec:
             return before
 
         def attempt() -> Schedule:
             current, now = self._unchanged(before), self._now()
             withdrawal = self._store.withdrawal(name, now)
-            after = changed(current, checked, job_queue, now, withdrawal)
+            after = changed(current, tidied, job_queue, now, withdrawal)
             sign = self._signed("schedule.change", actor, name, current, after, reason)
             self._store.change(current, after, withdrawal, now, sign)
             return after
@@ -201,49 +149,8 @@ class Schedules:
         self._store.add_manual(name, tick, now, lambda transaction: self._ledger.sign(transaction, entry))
         return enqueued
 
-    def _signed(
-        self, action: str, actor: Actor, name: str, before: Schedule | None, after: Schedule | None, reason: str
-    ) -> Sign:
-        was, becomes = (one.spec.summary() if one else {} for one in (before, after))
-        entry = LedgerEntry(actor, action, f"schedule:{name}", was, becomes, reason)
-        return lambda transaction: self._ledger.sign(transaction, entry)
-
-    def _replay(self, duplicate: DuplicateOf) -> Created:
-        found = self._store.get(name := duplicate.checked())
-        if found is None:
-            raise Conflict(f"this Idempotency-Key means schedule {name}, which has been removed")
-        return Created(found, replayed=True)
-
-
-def _record(command: Command, now: int) -> IdempotencyRecord | None:
-    if command.key is None:
-        return None
-    key = idempotency.key_of("schedule.create", command.actor.id, command.key)
-    return IdempotencyRecord(key, command.fingerprint, now + KEY_TTL_MS)
-
-
-def _checked(spec: ScheduleSpec, now: int, before: Schedule | None = None) -> tuple[ScheduleSpec, str]:
-    """Return what is specified, tidied, and the queue of its jobs.
-
-    Raises:
-        Invalid: names the field.
-    """
-    try:
-        recurrence = spec.recurrence(now)
-    except BadZone as error:
-        raise Invalid.field("timezone", str(error)) from error
-    except BadExpression as error:
-        raise Invalid.field("expression", str(error)) from error
-    if spec.start is not None and spec.end is not None and spec.end <= spec.start:
-        raise Invalid.field("end", "must be after the start")
-    known = payloads.wanted(spec.type, spec.payload)
-    spec = replace(spec, expression=recurrence.text)
-    if (before is None or spec.timing != before.spec.timing) and recurrence.next(now) is None:
-        raise Invalid.field("expression", "never ticks from now on within start and end")
-    return spec, known.queue
-
 
 @lru_cache(maxsize=1)
 def from_env() -> Schedules:
     """The schedules of this installation."""
-    return Schedules(schedule_store.from_env(), service.from_env(), ledgers.from_env())
+    return Schedules(edits.from_env(), service.from_env(), ledgers.from_env())

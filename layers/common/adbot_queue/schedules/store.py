@@ -26,20 +26,18 @@ from adbot_queue.core.errors import Unavailable
 from adbot_queue.core.idempotency import IdempotencyRecord
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
-from adbot_queue.jobs.model import Job, JobState
+from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.store import items
 from adbot_queue.jobs.store.items import exactly, json_object, texts
-from adbot_queue.jobs.store.rows import difference
 from adbot_queue.schedules.cron import BadExpression
 from adbot_queue.schedules.model import Schedule, ScheduleSpec, Tick, TickOutcome, is_name
-from adbot_queue.schedules.plan import ON_TIME_MS, BadZone, MissedPolicy
-from adbot_queue.schedules.withdrawal import Withdrawal
+from adbot_queue.schedules.plan import BadZone, MissedPolicy
 
 QUEUE = "schedules"
 ROW_VERSION = 1
 TICK_TTL_S = 90 * 86_400
 
-_AS_READ = "version = :version AND decided_until = :decided_until AND id = :id"
+AS_READ = "version = :version AND decided_until = :decided_until AND id = :id"
 
 Sign = Callable[[Transaction], None]
 
@@ -92,8 +90,6 @@ class Settlement:
 class ScheduleStore(Table):
     """Access patterns of the Jobs table that concern schedules."""
 
-    # Reading
-
     def get(self, name: str) -> Schedule | None:
         """Read one schedule strongly.
 
@@ -102,10 +98,6 @@ class ScheduleStore(Table):
         """
         found = dynamodb.get(self.client, self.table, key_of(name)) if is_name(name) else None
         return schedule_of(found) if found else None
-
-    def page(self, limit: int, cursor: str | None) -> ScheduleRows:
-        """Read schedules in the order of their creation."""
-        return self._read("by_state", "listing = :listing", limit, cursor, listing=QUEUE)
 
     def due(self, until: int, limit: int, cursor: str | None) -> ScheduleRows:
         """Read the schedules whose next tick is due by a moment, the earliest first.
@@ -133,24 +125,6 @@ class ScheduleStore(Table):
             count("SchedulesUnreadable", unreadable)
         return ScheduleRows(schedules, following, unreadable)
 
-    def ticks(self, name: str, limit: int) -> list[Tick]:
-        """Read the latest ticks, latest first."""
-        condition, pk = "pk = :pk AND begins_with(sk, :sk)", key_of(name)["pk"]
-        found = dynamodb.query(self.client, self.table, condition, limit=limit, forward=False, pk=pk, sk="TICK#")
-        return list(filter(None, map(_tick_of, found)))
-
-    def withdrawal(self, name: str, now: int) -> Withdrawal:
-        """Read which decided ticks have not started."""
-        condition, pk = "pk = :pk AND sk > :since", key_of(name)["pk"]
-        since = _tick_key(now - ON_TIME_MS)
-        found = dynamodb.query(self.client, self.table, condition, forward=False, pk=pk, since=since)
-        ticks = list(filter(None, map(_tick_of, found)))
-        keys = [items.key_of(tick.job_id) for tick in ticks if tick.job_id]
-        jobs, _ = items.sort_out(dynamodb.get_many(self.client, self.table, keys))
-        return Withdrawal.of(ticks, {job.id: job for job in jobs}, now)
-
-    # Writing
-
     def create(self, schedule: Schedule, now: int, sign: Sign, record: IdempotencyRecord | None) -> None:
         """Write a new schedule. Items: the row (refuses one that exists), the ledger entry, the key.
 
@@ -168,38 +142,6 @@ class ScheduleStore(Table):
         except TransactionRejected as refused:
             raise KeyInUse if idempotency.TAG in refused.failed else StaleVersion([schedule.name]) from refused
 
-    def change(self, before: Schedule, after: Schedule | None, withdrawal: Withdrawal, now: int, sign: Sign) -> None:
-        """Change a schedule, or remove it (`after` is None).
-
-        Items: the row (refuses if it is not as it was read), the withdrawn ticks and their jobs (each refuses if it
-        has started), the ledger entry.
-
-        Raises:
-            StaleVersion: one of them has changed.
-            TransactionConflict: try again.
-        """
-        transaction = Transaction(self.client)
-        read = _as_read(before)
-        if after is None:
-            transaction.delete("schedule", self.table, key_of(before.name), condition=_AS_READ, **read)
-        else:
-            self._update(transaction, "schedule", before, after)
-        for job in withdrawal.jobs:
-            expression, values = difference(job, job.cancelled("its schedule was changed or removed", now))
-            guard = {"job_version": job.version, "delayed": JobState.DELAYED.value}
-            condition = "#version = :job_version AND #state = :delayed"
-            transaction.update(
-                f"job:{job.id}", self.table, items.key_of(job.id), expression, condition=condition, **values, **guard
-            )
-        for tick in withdrawal.ticks:
-            taken = Tick(tick.at, TickOutcome.WITHDRAWN, tick.job_id)
-            transaction.put(f"tick:{tick.at}", self.table, _tick_item(before.name, taken, now))
-        sign(transaction)
-        try:
-            transaction.commit()
-        except TransactionRejected as refused:
-            raise StaleVersion([before.name]) from refused
-
     def settle(self, settlements: Sequence[Settlement], now: int) -> None:
         """Write what was decided about the ticks of several schedules, all or nothing.
 
@@ -215,7 +157,7 @@ class ScheduleStore(Table):
             name = one.before.name
             self._update(transaction, name, one.before, one.after)
             for tick in one.ticks:
-                transaction.put(f"{name} tick {tick.at}", self.table, _tick_item(name, tick, now))
+                transaction.put(f"{name} tick {tick.at}", self.table, tick_item(name, tick, now))
             for job in one.jobs:
                 transaction.create(f"{name} job {job.id}", self.table, items.item_of(job))
         try:
@@ -230,18 +172,8 @@ class ScheduleStore(Table):
         gone = [name for name, value in new.items() if value is None and old[name] is not None]
         parts = [f"SET {', '.join(f'#{name} = :new_{name}' for name in changed)}"] if changed else []
         parts += [f"REMOVE {', '.join(f'#{name}' for name in gone)}"] if gone else []
-        values = {f"new_{name}": value for name, value in changed.items()} | _as_read(before)
-        transaction.update(tag, self.table, key_of(before.name), " ".join(parts), condition=_AS_READ, **values)
-
-    def add_manual(self, name: str, tick: Tick, now: int, sign: Sign) -> bool:
-        """Record a manual run; False if it is recorded already."""
-        transaction = Transaction(self.client).create("tick", self.table, _tick_item(name, tick, now))
-        sign(transaction)
-        try:
-            transaction.commit()
-        except TransactionRejected:
-            return False
-        return True
+        values = {f"new_{name}": value for name, value in changed.items()} | as_read(before)
+        transaction.update(tag, self.table, key_of(before.name), " ".join(parts), condition=AS_READ, **values)
 
 
 def key_of(name: str) -> Item:
@@ -279,8 +211,8 @@ _OPTIONAL = {"start": exactly(int), "end": exactly(int), "due_at": exactly(int),
 _READERS = {"v": _row_version} | _ROW | _SPEC | _OPTIONAL
 
 
-def _as_read(schedule: Schedule) -> dict[str, Any]:
-    """Return the values of `_AS_READ`."""
+def as_read(schedule: Schedule) -> dict[str, Any]:
+    """Return the values of `AS_READ`."""
     return {"version": schedule.version, "decided_until": schedule.decided_until, "id": schedule.id}
 
 
@@ -329,28 +261,21 @@ def schedule_of(item: Mapping[str, Any]) -> Schedule:
     return schedule
 
 
-def _tick_key(at: int) -> str:
+def tick_key(at: int) -> str:
+    """Return the sort key of a tick, without a manual run's job."""
     return f"TICK#{at:013d}"
 
 
-def _tick_item(name: str, tick: Tick, now: int) -> Item:
+def tick_item(name: str, tick: Tick, now: int) -> Item:
+    """Return the row of a tick."""
     run = f"#{tick.job_id}" if tick.outcome is TickOutcome.MANUAL else ""
     item: Item = {spec.name: getattr(tick, spec.name) for spec in fields(Tick)}
     return item | {
         "pk": key_of(name)["pk"],
-        "sk": _tick_key(tick.at) + run,
+        "sk": tick_key(tick.at) + run,
         "outcome": tick.outcome.value,
         "expires_at": now // 1000 + TICK_TTL_S,
     }
-
-
-def _tick_of(item: Item) -> Tick | None:
-    """Return the tick in an item; None if another version wrote it and this one cannot read it."""
-    try:
-        values = {spec.name: item[spec.name] for spec in fields(Tick) if spec.name in item}
-        return Tick(**values | {"outcome": TickOutcome(item["outcome"])})
-    except (KeyError, TypeError, ValueError):
-        return None
 
 
 @lru_cache(maxsize=1)

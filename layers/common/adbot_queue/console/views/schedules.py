@@ -18,10 +18,11 @@ from adbot_queue.jobs.enqueue import owner_check
 from adbot_queue.jobs.masking import masked
 from adbot_queue.jobs.unmasking import unmasked
 from adbot_queue.schedules import advice, plan, service
+from adbot_queue.schedules.creation import Command
+from adbot_queue.schedules.list_schemas import SchedulesQuery
 from adbot_queue.schedules.model import Schedule, ScheduleSpec
 from adbot_queue.schedules.plan import MissedPolicy
-from adbot_queue.schedules.schemas import CreateSchedule, SchedulesQuery
-from adbot_queue.schedules.service import Command
+from adbot_queue.schedules.schemas import CreateSchedule
 
 FIELDS = ("name", "expression", "timezone", "type", "payload", "missed_policy", "priority", "tags", "start", "end")
 EMPTY = dict.fromkeys(FIELDS, "") | {"timezone": "UTC", "payload": "{}", "missed_policy": "once", "priority": "0"}

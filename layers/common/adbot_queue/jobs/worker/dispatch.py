@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,9 +13,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from adbot_queue.core import aws, queue_batches, queues
 from adbot_queue.core.clock import Clock, system_clock
 from adbot_queue.core.settings import settings
-from adbot_queue.core.telemetry import count, logger
-from adbot_queue.jobs.job_queues import logical_id, queue_urls
-from adbot_queue.jobs.model import MAX_QUEUE_DELAY_MS, Job, JobMode, JobState
+from adbot_queue.core.telemetry import logger
+from adbot_queue.jobs.job_queues import queue_urls
+from adbot_queue.jobs.model import MAX_QUEUE_DELAY_MS, Job, JobState
+from adbot_queue.jobs.worker.direct_calls import DirectCalls
 from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.platform import mode as modes
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 
-class Dispatcher:
+class Dispatcher(DirectCalls):
     """Sender of messages to job queues, and caller of their workers."""
 
     def __init__(
@@ -37,10 +37,9 @@ class Dispatcher:
         now: Clock = system_clock,
         mode: Callable[[], modes.ProcessingMode] = lambda: modes.ProcessingMode.ASYNC_QUEUE,
     ) -> None:
+        super().__init__(functions, worker)
         self._sqs = sqs
         self._urls = urls
-        self._functions = functions
-        self._worker = worker
         self._now = now
         self._mode = mode
 
@@ -89,33 +88,6 @@ class Dispatcher:
         if job.state is JobState.WAITING or job.run_at is None:
             return 0
         return -(-min(max(job.run_at - self._now(), 0), MAX_QUEUE_DELAY_MS) // 1000)
-
-    def run(self, job: Job, mode: JobMode) -> bool:
-        """Call the queue's worker and wait for it; False if the call failed.
-
-        The function and permissions are the same as for a message.
-        """
-        return self._invoke(job, mode, "RequestResponse")
-
-    def start(self, job: Job, mode: JobMode) -> bool:
-        """Start the queue's worker asynchronously; False if Lambda refused."""
-        return self._invoke(job, mode, "Event")
-
-    def _invoke(self, job: Job, mode: JobMode, kind: Any) -> bool:
-        try:
-            answer = self._functions().invoke(
-                FunctionName=self._worker % logical_id(job.queue),
-                InvocationType=kind,
-                Payload=json.dumps({"job": job.id, "queue": job.queue, "mode": mode.value}).encode(),
-            )
-        except (ClientError, BotoCoreError) as error:
-            logger.warning("worker could not be called", job_id=job.id, queue=job.queue, error=type(error).__name__)
-            return False
-        if answer.get("FunctionError"):
-            count("DirectRunsFailed")
-            logger.warning("worker failed", job_id=job.id, queue=job.queue, error=answer["FunctionError"])
-            return False
-        return True
 
     def backlog(self, queue: str) -> int:
         """Return about how many messages wait unreceived; 0 if SQS does not say: a duplicate message is harmless."""
