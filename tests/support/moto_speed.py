@@ -6,27 +6,23 @@ original.
 
 from __future__ import annotations
 
-import base64
 import copy
 import inspect
-import json
 import pickle
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache, partial
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from botocore.awsrequest import AWSPreparedRequest
+from botocore.client import BaseClient
+from botocore.endpoint import Endpoint
 from moto import backend_index
-from moto.core import DEFAULT_ACCOUNT_ID, responses
 from moto.core import models as core_models
+from moto.core import responses
 from moto.core.botocore_stubber import BotocoreStubber
-from moto.core.exceptions import ServiceException
-from moto.core.utils import camelcase_to_underscores as underscores
 from moto.dynamodb import models
 from moto.dynamodb import responses as responses_of_items
 from moto.dynamodb.comparisons import AttributeValue, ConditionExpressionParser
@@ -37,30 +33,23 @@ from moto.dynamodb.models.table import Table
 from moto.dynamodb.parsing import validators
 from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser, Node
 from moto.dynamodb.parsing.expressions import UpdateExpressionParser
-from moto.dynamodb.responses import DynamoHandler
+from moto.dynamodb.parsing.validators import UpdateExpressionValidator
 from moto.sqs import models as queues
-from moto.sqs.responses import SQSResponse
-from werkzeug.exceptions import HTTPException
 
-_DIRECT = re.compile(r"https://(?P<service>dynamodb|sqs)\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/")
+from tests.support import moto_requests
 
 MAX_ITEM_SIZE = 405_000
 """As in moto's `LimitedSizeDict`."""
 
-_process = BotocoreStubber.process_request
+_process, _send, _resolve = (
+    BotocoreStubber.process_request,
+    Endpoint._send_request,
+    BaseClient._resolve_endpoint_ruleset,
+)
 _transact, _query = DynamoDBBackend.transact_write_items, Table.query
 _parse_condition, _make_operand = ConditionExpressionParser.parse, ConditionExpressionParser._make_operand
 _dynamo_to_dict, _to_regular_json = responses_of_items.dynamo_to_dict, DynamoType.to_regular_json
 
-_HANDLERS = {"dynamodb": DynamoHandler, "sqs": SQSResponse}
-_PLAIN_ACTIONS = {
-    *("batch_get_item", "batch_write_item", "delete_item", "get_item", "put_item", "query", "scan", "update_item"),
-    *("transact_get_items", "transact_write_items"),
-    *("send_message", "send_message_batch", "receive_message", "delete_message", "delete_message_batch"),
-    *("change_message_visibility", "change_message_visibility_batch", "get_queue_attributes", "set_queue_attributes"),
-}
-_underscores = cache(underscores)
-_HAS_BINARY = re.compile(rb'"BS?"|"BinaryValue"')
 
 _INDEX_NAME = list(inspect.signature(_query).parameters).index("index_name") - len(("self", "hash_key"))
 
@@ -78,56 +67,6 @@ def originals() -> Iterator[None]:
         for (owner, name, _), original in zip(_REPLACEMENTS, _ORIGINALS, strict=True):
             stack.enter_context(patch.object(owner, name, original))
         yield
-
-
-def _process_request(stubber: BotocoreStubber, request: AWSPreparedRequest) -> Any:
-    """Hand requests of DynamoDB and SQS to their handlers: moto goes through all services' addresses first."""
-    found = _DIRECT.fullmatch(request.url)
-    handler: Any = _HANDLERS[found["service"]]() if found else None
-    if found is None or (found["service"] == "sqs" and not _is_plain(request)):
-        return _process(stubber, request)
-    handler.region, handler.current_account = found["region"], DEFAULT_ACCOUNT_ID
-    handler.headers = {
-        name: value.decode() if isinstance(value, bytes) else value for name, value in request.headers.items()
-    }
-    handler.response_headers = {"server": "amazon.com"}
-    handler.querystring, handler.uri_match = {}, {}
-    if _is_plain(request):
-        return _answer_plainly(handler, _action(request), request.body)
-    content_type = handler.headers["Content-Type"]
-    handler.parse_parameters(
-        SimpleNamespace(
-            method="POST", path="/", headers=handler.headers, content_type=content_type, values={}, data=request.body
-        )
-    )
-    return handler.call_action()
-
-
-def _is_plain(request: AWSPreparedRequest) -> bool:
-    return _action(request) in _PLAIN_ACTIONS and not _HAS_BINARY.search(request.body)
-
-
-def _action(request: AWSPreparedRequest) -> str:
-    target = request.headers["X-Amz-Target"]
-    return _underscores((target.decode() if isinstance(target, bytes) else target).partition(".")[2])
-
-
-def _answer_plainly(handler: Any, action: str, body: bytes) -> Any:
-    """Answer a request about items or messages, whose JSON is what moto reads and writes anyway.
-
-    moto walks every value by the service's model, on the way in and on the way out.
-    """
-    handler.body = handler.params = json.loads(body)
-    try:
-        result = getattr(handler, action)().result
-    except (ServiceException, HTTPException) as error:
-        setattr(handler, action, partial(_fail, error))
-        return handler.call_action()
-    return 200, handler.response_headers, json.dumps(result or {}, default=_base64)
-
-
-def _fail(error: Exception) -> None:
-    raise error
 
 
 def _is_of_no_use(pattern: tuple[str, Any]) -> bool:
@@ -193,15 +132,18 @@ def _query_partition(table: Table, hash_key: DynamoType | None, *args: Any, **kw
 def _traverse(traverser: DepthFirstTraverser, root: Node) -> Node:
     """Look up once for each kind of node what is done with it: moto goes through a new table for every node."""
     processors = traverser._processing_map()
+    kinds = tuple(processors)
+    is_told = type(traverser).pre_processing_of_child is not DepthFirstTraverser.pre_processing_of_child
 
     def walk(node: Any, place: int) -> Any:
         if not _is_node(type(node)):
             return node
         parent = node.parent
         for number, child in enumerate(node.children or ()):
-            traverser.pre_processing_of_child(node, number)
+            if is_told:
+                traverser.pre_processing_of_child(node, number)
             walk(child, number)
-        if processed_as := _processed_as(type(node), tuple(processors)):
+        if processed_as := _processed_as(type(node), kinds):
             node = processors[processed_as](node)
             node.parent = parent
             if parent:
@@ -222,7 +164,31 @@ def _processed_as(kind: type, known: tuple[type, ...]) -> type | None:
 
 
 def _copy_expression(value: Any) -> Any:
-    return pickle.loads(_pickled(value)) if isinstance(value, Node) else copy.deepcopy(value)  # noqa: S301  our own
+    if not isinstance(value, Node):
+        return copy.deepcopy(value)
+    made = pickle.loads(_pickled(value))  # noqa: S301  our own
+    made.source = value
+    return made
+
+
+def _validate(validator: UpdateExpressionValidator) -> Node:
+    """Check once what values do not decide: how many clauses there are, overlapping paths, changes of keys."""
+    node: Any = validator.node_to_validate
+    names = frozenset((validator.expression_attribute_names or {}).items())
+    checked = (node.source, names, frozenset(validator.table.table_key_attrs))
+    for processor in validator.processors:
+        if checked not in _checked or not isinstance(processor, _OF_THE_TEXT):
+            node = processor.traverse(node)
+    _checked.add(checked)
+    return node
+
+
+_OF_THE_TEXT = (
+    validators.ActionCountValidator,
+    validators.OverlappingPathsValidator,
+    validators.UpdateHashRangeKeyValidator,
+)
+_checked: set[Any] = set()
 
 
 @cache
@@ -272,6 +238,27 @@ def _make_item(item: Item, hash_key: DynamoType, range_key: DynamoType | None, a
         raise ItemSizeTooLarge
 
 
+def _copy_value(value: DynamoType, _memo: Any = None) -> DynamoType:
+    """Copy a value without a note of each part: parts are never shared."""
+    made = DynamoType.__new__(DynamoType)
+    made.type, held = value.type, value.value
+    kind = type(held)
+    if kind is dict:
+        held = {name: _copy_value(one) for name, one in held.items()}
+    elif kind is list:
+        held = [_copy_value(one) if type(one) is DynamoType else one for one in held]
+    made.value = held
+    return made
+
+
+def _copy_item(item: Item, _memo: Any = None) -> Item:
+    made = Item.__new__(Item)
+    made.hash_key, made.range_key, made.attrs = item.hash_key, item.range_key, LimitedSizeDict()
+    for name, value in item.attrs.items():
+        dict.__setitem__(made.attrs, name, _copy_value(value))
+    return made
+
+
 def _plain(value: Any) -> Any:
     """Write items as JSON has them: moto asks each value for its kind by three names."""
     kind = type(value)
@@ -300,24 +287,23 @@ def _milliseconds() -> float:
     return time.time_ns() / 1e6
 
 
-def _base64(content: str | bytes) -> str:
-    return base64.b64encode(content.encode() if isinstance(content, str) else content).decode()
-
-
 _REPLACEMENTS: tuple[tuple[Any, str, Any], ...] = (
-    (BotocoreStubber, "process_request", _process_request),
+    *moto_requests.REPLACEMENTS,
     (backend_index, "backend_url_patterns", sorted(backend_index.backend_url_patterns, key=_is_of_no_use)),
     (responses, "method_names_from_class", cache(responses.method_names_from_class)),
     (UpdateExpressionParser, "make", cache(UpdateExpressionParser.make)),  # its validator works on a copy
     (DepthFirstTraverser, "traverse", _traverse),
     (validators, "deepcopy", _copy_expression),
+    (UpdateExpressionValidator, "validate", _validate),
     (ConditionExpressionParser, "parse", _condition),
     (ConditionExpressionParser, "_make_operand", _operand),
     (responses_of_items, "dynamo_to_dict", _plain),
     (DynamoType, "to_regular_json", _regular_json),
+    (DynamoType, "__deepcopy__", _copy_value),
+    (Item, "__deepcopy__", _copy_item),
     (queues, "unix_time_millis", _milliseconds),
-    (queues, "camelcase_to_underscores", _underscores),
-    (responses, "camelcase_to_underscores", _underscores),
+    (queues, "camelcase_to_underscores", moto_requests.underscores),
+    (responses, "camelcase_to_underscores", moto_requests.underscores),
     (Item, "__init__", _make_item),
     (core_models, "RESPONSES_METHODS", ()),  # calls of `requests`, which no unit test makes to AWS
     (models, "copy", SimpleNamespace(deepcopy=_copy_unless_table)),

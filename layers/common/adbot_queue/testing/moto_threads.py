@@ -8,6 +8,9 @@ from typing import Any
 
 from moto.core.botocore_stubber import BotocoreStubber
 
+LOCK = threading.RLock()
+"""Held during each call."""
+
 
 @cache
 def one_call_at_a_time() -> None:
@@ -15,10 +18,10 @@ def one_call_at_a_time() -> None:
 
     moto checks and writes in two steps: otherwise two threads can both win a conditional write.
     """
-    answer, lock = BotocoreStubber.__call__, threading.RLock()
+    answer = BotocoreStubber.__call__
 
     def answered(stubber: Any, *args: Any, **kwargs: Any) -> Any:
-        with lock:
+        with LOCK:
             return answer(stubber, *args, **kwargs)
 
     BotocoreStubber.__call__ = answered  # type: ignore[method-assign,assignment]
