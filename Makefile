@@ -101,8 +101,8 @@ test: setup ## every test but the long ones; end to end on a stack of its own
 	$(RUN) pytest -n 3 --dist loadgroup -m "not long and not peers and not browser"
 
 .PHONY: test-long
-test-long: setup ## what takes minutes: 1,000 jobs end to end, Schemathesis, job crashes after every AWS call, schedules that tick
-	$(RUN) pytest -n 2 --dist loadgroup -m long
+test-long: setup ## what takes minutes: 1,000 jobs end to end, Schemathesis, job crashes after every AWS call, 1,000 examples of a property
+	$(RUN) pytest -n 2 --dist loadgroup --hypothesis-profile long -m "long or (hypothesis and not peers and not browser)"
 
 .PHONY: test-unit
 test-unit: .venv/.complete .venv-sam/.complete ## without the embedded AWS

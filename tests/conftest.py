@@ -34,18 +34,20 @@ os.environ["PYTHONTZPATH"] = ""
 zoneinfo.reset_tzpath()
 
 
-# An example that takes long says that the machine is busy.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+# How many examples a property is tried on, unless a test says; one that takes long says that the machine is busy.
+settings.register_profile("quick", max_examples=60, deadline=None)
+settings.register_profile("long", max_examples=1000, deadline=None)  # `make test-long`
+settings.load_profile("quick")
 
 LONG_SECONDS = 1800
 """For a test that takes a minute on a machine of its own: it may well be a busy one."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is marked `long` is given time, unless it says how much itself."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give time to tests that are marked `long`, and to all with long properties, unless they say how much."""
+    long_properties = config.getoption("--hypothesis-profile") == "long"
     for item in items:
-        if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
+        if (long_properties or item.get_closest_marker("long")) and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(LONG_SECONDS))
 
 

@@ -10,7 +10,7 @@ from tests.support.dynamodb_local import dynamodb_local, lacking
 from tests.support.engines import roto
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def endpoint() -> Iterator[str]:
     with dynamodb_local(brief=True) as one:
         yield one

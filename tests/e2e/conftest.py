@@ -39,7 +39,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.timeout(START_SECONDS + 120))  # the first of them waits for the start
     # What asks everything leaves things behind that others might count; what reads the logs reads those of all.
     last = {"test_contract.py": 1, "test_logs.py": 2}
-    items.sort(key=lambda item: last.get(Path(item.path).name, 0))
+    places = [place for place, item in enumerate(items) if str(item.path).startswith(FOLDER)]
+    in_order = sorted((items[place] for place in places), key=lambda item: last.get(item.path.name, 0))
+    for place, item in zip(places, in_order, strict=True):
+        items[place] = item
 
 
 class LocalStack:
@@ -92,7 +95,7 @@ class LocalStack:
         return stacks.read(self.state / "stack.json")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack | None]:
     """The stack that these tests started themselves; None when they use a running one."""
     if os.environ.get("ADBOT_STACK"):
@@ -106,7 +109,7 @@ def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack |
         started.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(own_stack: LocalStack | None) -> Stack:
     """A running stack."""
     return own_stack.read() if own_stack else stacks.read(Path(os.environ["ADBOT_STACK"]))
@@ -131,12 +134,12 @@ class Api:
         return requests.request(method, self._stack["api_url"] + path, headers=headers, timeout=60, **request)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def api(stack: Stack) -> Api:
     return Api(stack)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def aws(stack: Stack) -> Callable[[str], Any]:
     """boto3 clients of the embedded AWS's root user, by service."""
     clients: dict[str, Any] = {}
@@ -154,7 +157,7 @@ def eventually(check: Callable[[], Any], seconds: float = 30, every: float = 0.2
     pytest.fail(f"did not happen within {seconds} s")
 
 
-@pytest.fixture(scope="session", name="eventually")
+@pytest.fixture(scope="package", name="eventually")
 def _eventually() -> Callable[..., Any]:
     return eventually
 

@@ -89,12 +89,12 @@ def _handlers(emitter: Any, event: str) -> Any:
     return found
 
 
-def _resolve_endpoint(client: Any, operation: Any, params: Any, context: Any, *args: Any) -> Any:
+def _resolve_endpoint(client: Any, operation: Any, params: Any, context: Any, **options: Any) -> Any:
     """Resolve the address of a client of DynamoDB or SQS once: here it depends on nothing in a request."""
     if client.meta.service_model.service_name not in _HANDLERS:
-        return _resolve(client, operation, params, context, *args)
+        return _resolve(client, operation, params, context, **options)
     if client not in _addresses:
-        _addresses[client] = _resolve(client, operation, params, context, *args)
+        _addresses[client] = _resolve(client, operation, params, context, **options)
     url, headers, properties = _addresses[client]
     return url, dict(headers), dict(properties)
 

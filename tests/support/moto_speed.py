@@ -71,7 +71,7 @@ def originals() -> Iterator[None]:
 
 def _is_of_no_use(pattern: tuple[str, Any]) -> bool:
     """Sort the addresses of the services that this project uses before the 150 others."""
-    return pattern[0] not in {"sqs", "secretsmanager", "events", "scheduler", "cognitoidp", "sns"}
+    return pattern[0] not in {"sqs", "secretsmanager", "events", "scheduler", "cognitoidp", "sns", "dynamodbstreams"}
 
 
 def _copy_unless_table(value: Any) -> Any:
@@ -133,14 +133,14 @@ def _traverse(traverser: DepthFirstTraverser, root: Node) -> Node:
     """Look up once for each kind of node what is done with it: moto goes through a new table for every node."""
     processors = traverser._processing_map()
     kinds = tuple(processors)
-    is_told = type(traverser).pre_processing_of_child is not DepthFirstTraverser.pre_processing_of_child
+    has_hook = type(traverser).pre_processing_of_child is not DepthFirstTraverser.pre_processing_of_child
 
     def walk(node: Any, place: int) -> Any:
         if not _is_node(type(node)):
             return node
         parent = node.parent
         for number, child in enumerate(node.children or ()):
-            if is_told:
+            if has_hook:
                 traverser.pre_processing_of_child(node, number)
             walk(child, number)
         if processed_as := _processed_as(type(node), kinds):

@@ -8,7 +8,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adbot_queue.adbots.commands import Command
@@ -314,7 +314,6 @@ def test_giving_back_the_payment_closes_what_was_open_about_it_and_another_ones_
 days = st.floats(0, 60, allow_nan=False).map(lambda day: round(day, 2))
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     ended=days,
     payments=st.lists(st.tuples(days, st.sampled_from([0, 4900])), min_size=1, max_size=4),

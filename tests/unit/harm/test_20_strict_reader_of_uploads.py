@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adbot_queue.core.errors import AppError
@@ -322,7 +322,6 @@ def written(
     return out.getvalue(), numbers
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     tables(),
     st.sampled_from(",;\t"),
@@ -352,7 +351,6 @@ def test_what_a_csv_writer_wrote_is_read_exactly_with_its_lines(
             assert (line.session.id, line.session.secret) == (one, secret)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(IDS, st.dictionaries(st.text(max_size=6), JSON, max_size=3)), min_size=1, max_size=5), st.data()
 )
@@ -371,7 +369,6 @@ def test_what_a_json_writer_wrote_is_read_exactly(model: list[tuple[str, dict[st
     assert sessions(lines) == list(unique.items())
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     tables(st.text("xyz1 ", min_size=1, max_size=4).filter(str.strip)).filter(lambda table: bool(table[0])),
     st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]),
@@ -408,7 +405,6 @@ def test_a_file_of_blanks_is_refused(content_type: str) -> None:
         assert refused.value.status in {400, 422}, repr(blank)
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.text(st.sampled_from('",;\t\n\r[]{}: abs1\\u0=\0\ufeff\ufffdé') | st.characters(), max_size=60), st.data())
 def test_whatever_is_sent_is_read_or_refused_and_every_line_has_one_verdict(text: str, data: st.DataObject) -> None:
     start = data.draw(

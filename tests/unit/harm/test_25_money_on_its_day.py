@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adbot_queue.adbots.model import Movement, OrderStatus
@@ -145,7 +145,6 @@ def test_the_rows_of_money_name_no_person(shop: AwsHarness) -> None:
 parts = st.lists(st.integers(1, 4900), min_size=1, max_size=4, unique=True).map(sorted)
 
 
-@settings(max_examples=200, deadline=None)
 @given(sums=parts, months=st.integers(1, 4), data=st.data())
 def test_every_cent_has_its_day_in_any_order_of_events(sums: list[int], months: int, data: st.DataObject) -> None:
     buys = Purchase(subscription=True)

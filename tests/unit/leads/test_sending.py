@@ -277,6 +277,8 @@ def test_a_message_without_a_report_is_asked_for_after_four_hours(out: Outreach)
     out.queue([lead])
     out.start()
     out.run(20)
+    out.jobs.advance(3.5 * 3600)
+    out.jobs.drain()
     assert out.states() == {"sending": 1}
 
     out.jobs.settle()

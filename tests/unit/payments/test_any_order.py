@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adbot_queue.adbots.model import AdbotStatus, Order
@@ -152,7 +152,6 @@ histories = st.one_of(
 )
 
 
-@settings(max_examples=250, deadline=None)
 @given(histories, st.data())
 def test_any_order_and_any_repetition_ends_in_the_state_of_the_right_order(
     events: list[Event], data: st.DataObject

@@ -213,7 +213,6 @@ takes = st.lists(st.tuples(st.integers(0, 2), st.integers(-2_000, 2_000), st.int
 rates = st.builds(Rate, st.sampled_from([0.3, 1, 3, 7.7, 50, 1000]), st.integers(4, 12))
 
 
-@settings(max_examples=60, deadline=None)
 @given(rates, takes, st.lists(st.integers(0, 24), max_size=6))
 def test_no_interleaving_and_no_clock_grants_more_than_burst_and_rate(
     one_world: AwsHarness, rate: Rate, story: list[Take], interrupted: list[int]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adbot_queue.core import aws
@@ -233,7 +233,6 @@ def _key(item: dict[str, Any]) -> str:
     return f"{item['pk']['S']} {item['sk']['S']}"
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 25))
 def test_any_story_of_redeliveries_and_crashes_ends_with_the_counts_of_one_delivery(seed: int, lives: int) -> None:
     """Lambda's side: it goes on from the last success that it noted, with batches of any length, and dies anywhere."""

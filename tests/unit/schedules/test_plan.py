@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adbot_queue.schedules.cron import BadExpression, Cron
@@ -232,7 +232,6 @@ _weekdays = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     _field(0, 59),
     _field(0, 23),
@@ -276,7 +275,6 @@ def test_a_cron_expression_names_the_minutes_that_brute_force_finds(
     assert backward == expected[::-1]
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(
         ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Cairo", "Pacific/Apia", "UTC"]
@@ -459,7 +457,6 @@ def test_after_a_year_of_silence_the_work_is_bounded() -> None:
     assert (decided.skipped, decided.more) == (MAX_COUNTED - MAX_CAUGHT_UP - on_time, True)
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from(["rate(7 minutes)", "cron(0/20 * * * ? *)", "cron(5 3 * * ? *)"]),
     st.sampled_from(list(MissedPolicy)),
