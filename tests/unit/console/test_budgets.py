@@ -21,7 +21,7 @@ from tests.builders.crash import crash_after
 KB = 1000
 PAGES = ("/console", "/console/queues", "/console/queues/email", "/console/health")
 LISTS = 4
-"""AWS calls of a page beyond session and snapshot."""
+"""AWS calls of a page beyond the one that reads session and snapshot."""
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +92,11 @@ def test_an_unchanged_refresh_takes_400_bytes(console: ConsoleWorld, path: str) 
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_refresh_takes_two_calls_and_a_page_of_lists_four_more(console: ConsoleWorld, path: str) -> None:
+def test_a_refresh_takes_one_call_and_a_page_of_lists_four_more(console: ConsoleWorld, path: str) -> None:
     console.get(path)
     with crash_after(None) as calls:
         console.get(path, hx_request="true", x_tick="1")
-    assert len(calls.names) <= 2 + (0 if path in ("/console", "/console/queues") else LISTS)
+    assert len(calls.names) <= 1 + (0 if path in ("/console", "/console/queues") else LISTS)
 
 
 def test_a_renewal_takes_26_calls_for_all_viewers_together(console: ConsoleWorld) -> None:
@@ -104,7 +104,7 @@ def test_a_renewal_takes_26_calls_for_all_viewers_together(console: ConsoleWorld
     forget_snapshot()
     with crash_after(None) as calls:
         console.get("/console")
-    assert len(calls.names) <= 2 + 26, len(calls.names)
+    assert len(calls.names) <= 1 + 26, len(calls.names)
 
 
 def test_a_form_takes_two_calls_beyond_the_action_session_and_claim(console: ConsoleWorld) -> None:

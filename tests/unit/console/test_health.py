@@ -19,7 +19,7 @@ PROBE = "/console/health/circuits/{}/probe"
 
 @pytest.fixture(autouse=True)
 def _fresh_figures() -> object:
-    with patch.object(snapshot, "FRESH_MS", 0), patch.object(snapshot, "LEASE_MS", 0):
+    with patch.multiple(snapshot, FRESH_MS=0, FRESH_FOR_A_PAGE_MS=0, LEASE_MS=0):
         yield
 
 

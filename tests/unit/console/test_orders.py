@@ -123,4 +123,4 @@ def test_a_page_makes_few_calls_after_session_and_snapshot(
     shop.get(path)
     with counted_calls() as calls:
         shop.get(path)
-    assert len(calls) <= 2 + most, calls
+    assert len(calls) <= 1 + most, calls

@@ -188,7 +188,7 @@ def test_a_page_makes_few_calls_after_session_and_snapshot(
     shop.get(path)
     with counted_calls() as calls:
         shop.get(path)
-    assert len(calls) <= 2 + most, calls
+    assert len(calls) <= 1 + most, calls
 
 
 def test_a_list_that_is_refused_as_a_whole_says_so() -> None:

@@ -123,10 +123,11 @@ class Console:
 
 def _answer(route: Route, visit: Visit) -> dict[str, Any]:
     session_id = visit.cookies.get(sign_in.cookie_name(), "")
-    session = None
-    if session_id:
-        check = route.roles is not EVERYONE  # public pages and signing out work while the user pool is down
-        session = sessions.from_env().find(session_id, fresh_for=_fresh_for(route, visit), check=check)
+    check = route.roles is not EVERYONE  # public pages and signing out work while the user pool is down
+    has_figures = check and visit.method != "POST" and visit.path.startswith(sign_in.HOME)
+    session, found = sessions.from_env().find_with(
+        session_id, [snapshot.KEY] if has_figures else [], fresh_for=_fresh_for(route, visit), check=check
+    )
     visit = replace(visit, session_or_none=session)
     if session is None and route.roles is not EVERYONE:
         return _sign_in_first(visit)
@@ -135,8 +136,9 @@ def _answer(route: Route, visit: Visit) -> dict[str, Any]:
     _check_role(route, session)
     if visit.method == "POST":
         _check_origin(visit, session)
-    elif session and session.groups & STAFF:
-        visit = replace(visit, snapshot_or_none=snapshot.from_env().get(fresh=visit.has_acted, opens=not visit.is_tick))
+    elif has_figures and session and session.groups & STAFF:
+        shared = snapshot.from_env().of(next(iter(found), None), fresh=visit.has_acted, opens=not visit.is_tick)
+        visit = replace(visit, snapshot_or_none=shared)
     reply = _act_once(route, visit) if visit.method == "POST" and route.keyed else route.load()(visit)
     return _written(reply, visit)
 

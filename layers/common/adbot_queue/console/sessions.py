@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -110,8 +110,23 @@ class Sessions(Table):
     def find(self, session_id: str, *, fresh_for: frozenset[str] = frozenset(), check: bool = True) -> Session | None:
         """Return the session of a cookie: one read, and every `CHECK_MS` the groups and one write.
 
+        As `find_with`, which explains the rest.
+        """
+        return self.find_with(session_id, (), fresh_for=fresh_for, check=check)[0]
+
+    def find_with(
+        self,
+        session_id: str,
+        also: Sequence[Item],
+        *,
+        fresh_for: frozenset[str] = frozenset(),
+        check: bool = True,
+    ) -> tuple[Session | None, list[Item]]:
+        """Return the session of a cookie, and other items of the table that the same call reads.
+
         Args:
             session_id: what the cookie holds.
+            also: keys of the other items.
             fresh_for: groups whose members' groups are read again, whenever that was last done.
             check: whether groups that are due are read again; without, the pool is not asked at all.
 
@@ -119,15 +134,17 @@ class Sessions(Table):
             Unavailable: the groups are due, and the pool cannot be asked.
         """
         if not session_id:
-            return None
-        found = dynamodb.get(self.client, self.table, _key(hash_of(session_id)))
-        session = _session(found) if found else None
+            return None, []
+        key = _key(hash_of(session_id))
+        found = dynamodb.get_many(self.client, self.table, [key, *also])
+        others = [item for item in found if item["pk"] != key["pk"]]
+        session = next((_session(item) for item in found if item["pk"] == key["pk"]), None)
         now = self.now()
         if session is None or session.is_over(now):
-            return None
-        if not check or (not session.groups & fresh_for and abs(now - session.checked_at) < CHECK_MS):
-            return session
-        return self._check(session, now)
+            return None, others
+        if check and (session.groups & fresh_for or abs(now - session.checked_at) >= CHECK_MS):
+            session = self._check(session, now)
+        return session, others
 
     def _check(self, session: Session, now: int) -> Session | None:
         groups = self._groups(session.username, session.user)

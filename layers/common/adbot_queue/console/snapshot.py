@@ -76,13 +76,17 @@ class Snapshots(Table):
         self._gather = gather
 
     def get(self, *, fresh: bool = False, opens: bool = False) -> Snapshot:
-        """Return the snapshot: one read; for one viewer every `FRESH_MS` the figures' own reads and two writes.
+        """Return the snapshot: one read, and what `of` takes."""
+        return self.of(dynamodb.get(self.client, self.table, KEY), fresh=fresh, opens=opens)
+
+    def of(self, found: Item | None, *, fresh: bool = False, opens: bool = False) -> Snapshot:
+        """Return the snapshot; for one viewer every `FRESH_MS` it takes the figures' own reads and two writes.
 
         Args:
+            found: the item of `KEY`, as it was read.
             opens: a page opens: its figures may be a little older, and its first refresh renews them.
             fresh: the viewer has just changed something, and looks for its effect: the figures are read after that.
         """
-        found = dynamodb.get(self.client, self.table, KEY)
         before = _unpacked(found) if found else None
         now = self.now()
         if before and not fresh and -AHEAD_MS < now - before.at < (FRESH_FOR_A_PAGE_MS if opens else FRESH_MS):
