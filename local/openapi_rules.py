@@ -15,6 +15,14 @@ IMPERATIVE = re.compile(
 )
 """What a summary begins with. Another verb is added here."""
 
+GENERATED_BODIES = {
+    "application/json",
+    "application/octet-stream",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data",
+}
+"""Request bodies that openapi-python-client 0.29.1 makes methods of; what else a body may be is its description's."""
+
 MAX_SUMMARY = 80
 """Characters."""
 
@@ -101,6 +109,8 @@ def _operation(key: str, operation: Operation) -> Iterator[str]:
         yield f"summary: must have at most {MAX_SUMMARY} characters and no full stop"
     if not operation["description"]:
         yield "description: the handler has no docstring"
+    if foreign := sorted(operation.get("requestBody", {}).get("content", {}).keys() - GENERATED_BODIES):
+        yield f"requestBody: generators of clients leave operations with {', '.join(foreign)} out"
     answers = operation["responses"]
     expected = set(EVERYWHERE)
     if operation["security"]:

@@ -40,8 +40,6 @@ def create_lead(request: Request[schemas.NewLead]) -> Response:
     "/leads/import",
     roles=SALES,
     raw={
-        "text/csv": {"type": "string"},
-        "application/x-ndjson": {"type": "string"},
         "application/json": {"type": "array", "items": {"type": "object"}},
         "application/octet-stream": {"type": "string", "format": "binary"},
         "multipart/form-data": {

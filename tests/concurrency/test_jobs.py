@@ -49,7 +49,7 @@ def test_no_job_is_lost_doubled_or_miscounted_under_crashes_and_queue_faults(end
 @pytest.mark.timeout(1800)  # how workers interleave is chance: as a rule the first or second run shows it
 def test_a_store_that_does_not_check_leases_is_found_out(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def last_writer_wins(self: JobStore, ends: list[tuple[Job, Job]], *_: object) -> list[Job | None]:
-        return [self._write(*end, "attribute_exists(pk) OR #state = :was") for end in ends]
+        return [self.write(*end, "attribute_exists(pk) OR #state = :was") for end in ends]
 
     monkeypatch.setattr(JobStore, "release_many", last_writer_wins)
     assert any(broken(run, run.play()) for run in (Run(1_000 + n, endpoint, JOBS, slow=60) for n in range(20)))
