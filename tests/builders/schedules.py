@@ -14,10 +14,11 @@ from adbot_queue.jobs.model import Job
 from adbot_queue.ledger import Ledger
 from adbot_queue.schedules.creation import Command
 from adbot_queue.schedules.edits import ScheduleEdits
-from adbot_queue.schedules.model import Schedule, ScheduleSpec, Tick
+from adbot_queue.schedules.model import Schedule, ScheduleSpec
 from adbot_queue.schedules.runner import ScheduleTrigger
 from adbot_queue.schedules.service import Schedules
 from adbot_queue.schedules.store import schedule_of
+from adbot_queue.schedules.ticks import Tick
 from tests.builders.jobs import Jobs
 from tests.builders.payments import configure, rows, snapshot
 from tests.builders.world import ADMIN, AwsHarness

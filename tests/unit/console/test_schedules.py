@@ -9,8 +9,9 @@ import pytest
 from adbot_queue.console import schedule_words
 from adbot_queue.jobs import service as job_service
 from adbot_queue.schedules import advice, service
-from adbot_queue.schedules.model import Schedule, TickOutcome
+from adbot_queue.schedules.model import Schedule
 from adbot_queue.schedules.plan import Recurrence
+from adbot_queue.schedules.ticks import TickOutcome
 from tests.builders.console_world import ConsoleWorld, counted_calls
 from tests.builders.payments import configure
 

@@ -14,7 +14,8 @@ from adbot_queue.adbots.model import AdbotStatus, Order
 from adbot_queue.payments.decisions import BotAction, apply
 from adbot_queue.payments.facts import Fact
 from adbot_queue.payments.model import Payment, order_id_of
-from adbot_queue.payments.store import Gathered, PaymentStore, StoredPayment
+from adbot_queue.payments.records import Gathered, StoredPayment
+from adbot_queue.payments.store import PaymentStore
 from adbot_queue.payments.stripe_events import interpret
 from tests.builders.payments import Event, Purchase, audit, empty, happen, open_shop
 from tests.builders.world import AwsHarness

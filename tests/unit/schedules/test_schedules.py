@@ -12,8 +12,8 @@ import pytest
 from adbot_queue.core.errors import Conflict, IdempotencyMismatch, Invalid, NotFound
 from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.schedules.creation import Command
-from adbot_queue.schedules.model import TickOutcome
 from adbot_queue.schedules.plan import MissedPolicy
+from adbot_queue.schedules.ticks import TickOutcome
 from tests.builders.crash import before_transactions, crash_after
 from tests.builders.payments import rows
 from tests.builders.schedules import ScheduleHarness, ms, spec

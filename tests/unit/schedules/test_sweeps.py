@@ -16,9 +16,9 @@ from adbot_queue.core.errors import NotFound
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.model import JobState
 from adbot_queue.schedules.creation import Command
-from adbot_queue.schedules.model import TickOutcome
 from adbot_queue.schedules.plan import LOOKAHEAD_MS, MissedPolicy
 from adbot_queue.schedules.store import item_of
+from adbot_queue.schedules.ticks import TickOutcome
 from adbot_queue.testing.in_process_aws import REGION
 from tests.builders.crash import Killed, before_transactions, conflict, crash_after, every_call
 from tests.builders.schedules import BEGIN, ScheduleHarness, ms, spec

@@ -11,9 +11,9 @@ import pytest
 from adbot_queue.core import aws
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.model import JobState
-from adbot_queue.schedules.model import TickOutcome
 from adbot_queue.schedules.plan import LOOKAHEAD_MS, MissedPolicy
-from adbot_queue.schedules.store import UnreadableSchedule
+from adbot_queue.schedules.records import UnreadableSchedule
+from adbot_queue.schedules.ticks import TickOutcome
 from tests.builders.payments import rows
 from tests.builders.schedules import BEGIN, ScheduleHarness, counted, ms, spec, total
 from tests.builders.sqs import FakeSqs

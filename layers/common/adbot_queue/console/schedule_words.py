@@ -9,8 +9,9 @@ from datetime import UTC, datetime, tzinfo
 from itertools import islice
 
 from adbot_queue.console.job_words import Why
-from adbot_queue.schedules.model import NEXT_RUNS, Schedule, TickOutcome
+from adbot_queue.schedules.model import NEXT_RUNS, Schedule
 from adbot_queue.schedules.plan import Recurrence
+from adbot_queue.schedules.ticks import TickOutcome
 
 _DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 _MONTHS = (

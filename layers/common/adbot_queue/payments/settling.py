@@ -26,8 +26,9 @@ from adbot_queue.payments.decisions import BotAction, Decision
 from adbot_queue.payments.facts import Fact, Judgement
 from adbot_queue.payments.model import Payment, order_id_of
 from adbot_queue.payments.movements import movements
+from adbot_queue.payments.records import Gathered, Received
 from adbot_queue.payments.setbacks import Setback
-from adbot_queue.payments.store import Gathered, PaymentStore, Received
+from adbot_queue.payments.store import PaymentStore
 from adbot_queue.payments.wishes import wish_of
 
 PROVIDER = "stripe"

@@ -10,7 +10,7 @@ REJECTED#stripe#<day>        how many rejected events of a day are stored
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from adbot_queue.core import dynamodb
@@ -18,6 +18,7 @@ from adbot_queue.core.clock import iso
 from adbot_queue.core.dynamodb import ConditionFailed, Item, Transaction
 from adbot_queue.payments.facts import Fact
 from adbot_queue.payments.model import Payment
+from adbot_queue.payments.records import Gathered, Received, StoredPayment
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -33,45 +34,6 @@ UNMATCHED = "UNMATCHED"
 
 _MAX_LINKS = 5
 """Ids in a row that lead to one payment: charge, payment intent, invoice, subscription, and one to spare."""
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """An event as recorded. `payload` is the text Stripe sent; empty for types that are ignored."""
-
-    key: str
-    event_id: str
-    event_type: str
-    payload: str
-    unsettled: bool
-    received_at: str
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPayment:
-    """A payment as stored: its key, its facts, and the version they were read with (0: not stored yet)."""
-
-    key: str
-    payment: Payment
-    version: int = 0
-    unmatched_since: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """What the ids of a fact lead to.
-
-    Attributes:
-        home: the payment they belong to; its facts are those of all parts.
-        own: its facts without those of the parts.
-        parts: payments that were known under other ids, and turn out to be this one.
-        unlinked: ids that lead nowhere yet.
-    """
-
-    home: StoredPayment
-    parts: tuple[StoredPayment, ...]
-    unlinked: tuple[str, ...]
-    own: Payment = field(default_factory=Payment)
 
 
 class PaymentStore:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from adbot_queue.core import dynamodb
 from adbot_queue.core.clock import iso
 from adbot_queue.core.dynamodb import Transaction
-from adbot_queue.payments.store import UNMATCHED, UNSETTLED, PaymentStore, StoredPayment, known_of
+from adbot_queue.payments.records import StoredPayment
+from adbot_queue.payments.store import UNMATCHED, UNSETTLED, PaymentStore, known_of
 
 
 class WaitingPayments(PaymentStore):

@@ -15,7 +15,8 @@ from adbot_queue.ledger import Actor, Ledger, LedgerEntry
 from adbot_queue.schedules.cron import BadExpression
 from adbot_queue.schedules.model import Schedule, ScheduleSpec
 from adbot_queue.schedules.plan import BadZone
-from adbot_queue.schedules.store import KeyInUse, ScheduleStore, Sign, StaleVersion
+from adbot_queue.schedules.records import KeyInUse, StaleVersion
+from adbot_queue.schedules.store import ScheduleStore, Sign
 
 KEY_TTL_MS = 86_400_000
 """How long the Idempotency-Key of a creation is remembered."""

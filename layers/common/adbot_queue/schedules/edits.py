@@ -11,20 +11,11 @@ from adbot_queue.core.settings import settings
 from adbot_queue.jobs.model import JobState
 from adbot_queue.jobs.store import items
 from adbot_queue.jobs.store.rows import difference
-from adbot_queue.schedules.model import Schedule, Tick, TickOutcome
+from adbot_queue.schedules.model import Schedule
 from adbot_queue.schedules.plan import ON_TIME_MS
-from adbot_queue.schedules.store import (
-    AS_READ,
-    QUEUE,
-    ScheduleRows,
-    ScheduleStore,
-    Sign,
-    StaleVersion,
-    as_read,
-    key_of,
-    tick_item,
-    tick_key,
-)
+from adbot_queue.schedules.records import ScheduleRows, StaleVersion
+from adbot_queue.schedules.store import AS_READ, QUEUE, ScheduleStore, Sign, as_read, key_of, tick_item, tick_key
+from adbot_queue.schedules.ticks import Tick, TickOutcome
 from adbot_queue.schedules.withdrawal import Withdrawal
 
 

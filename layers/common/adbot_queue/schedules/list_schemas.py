@@ -6,8 +6,8 @@ from pydantic import Field
 
 from adbot_queue.core.schema import Moment, Query, View
 from adbot_queue.jobs.model import Job
+from adbot_queue.schedules.records import ScheduleRows
 from adbot_queue.schedules.schemas import ScheduleView
-from adbot_queue.schedules.store import ScheduleRows
 
 
 class SchedulesQuery(Query):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, fields, replace
-from enum import StrEnum
 from itertools import islice
 from typing import Any
 
@@ -110,31 +109,3 @@ class Schedule:
         """Return it with its ticks up to a moment decided."""
         next_check_at = self.recurrence.next(until) if self.spec.enabled else None
         return replace(self, decided_until=until, next_check_at=next_check_at, problem=problem)
-
-
-class TickOutcome(StrEnum):
-    """What became of a tick."""
-
-    RAN = "ran"  # a job, on time
-    CAUGHT_UP = "caught_up"  # a job, for a tick that was missed
-    SKIPPED = "skipped"  # missed, and the policy skips it
-    REFUSED = "refused"  # no job: it breaks a rule
-    WITHDRAWN = "withdrawn"  # its job was cancelled before it started: the schedule was changed or removed
-    MANUAL = "manual"  # a person ran it
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """A tick in a schedule's history.
-
-    Attributes:
-        at: its time, ms; of several that were skipped the last one's.
-        count: how many were skipped; every other tick is an entry of its own.
-        detail: why.
-    """
-
-    at: int
-    outcome: TickOutcome
-    job_id: str | None = None
-    count: int = 1
-    detail: str = ""

@@ -23,9 +23,11 @@ from adbot_queue.jobs.enqueue.payloads import check_payload
 from adbot_queue.jobs.enqueue.request import JobRequest
 from adbot_queue.jobs.model import SEND_AHEAD_MS, Job
 from adbot_queue.schedules import store as schedule_store
-from adbot_queue.schedules.model import Schedule, Tick, TickOutcome
+from adbot_queue.schedules.model import Schedule
 from adbot_queue.schedules.plan import LOOKAHEAD_MS, Decision, decide
-from adbot_queue.schedules.store import ScheduleStore, Settlement, StaleVersion
+from adbot_queue.schedules.records import Settlement, StaleVersion
+from adbot_queue.schedules.store import ScheduleStore
+from adbot_queue.schedules.ticks import Tick, TickOutcome
 
 PAGE_SIZE = 100
 

@@ -19,9 +19,10 @@ from adbot_queue.ledger import Actor, Ledger, LedgerEntry
 from adbot_queue.schedules import edits
 from adbot_queue.schedules.creation import Command, ScheduleCreation, checked
 from adbot_queue.schedules.edits import ScheduleEdits
-from adbot_queue.schedules.model import MAX_NAME, Schedule, ScheduleSpec, Tick, TickOutcome
+from adbot_queue.schedules.model import MAX_NAME, Schedule, ScheduleSpec
+from adbot_queue.schedules.records import ScheduleRows, StaleVersion
 from adbot_queue.schedules.runner import job_request
-from adbot_queue.schedules.store import ScheduleRows, StaleVersion
+from adbot_queue.schedules.ticks import Tick, TickOutcome
 from adbot_queue.schedules.withdrawal import changed
 
 HISTORY_PAGE_SIZE = 10

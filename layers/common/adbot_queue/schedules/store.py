@@ -15,23 +15,23 @@ Index attributes, as jobs have them:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from adbot_queue.core import aws, dynamodb, idempotency
 from adbot_queue.core.dynamodb import Item, Table, Transaction, TransactionRejected
-from adbot_queue.core.errors import Unavailable
 from adbot_queue.core.idempotency import IdempotencyRecord
 from adbot_queue.core.settings import settings
 from adbot_queue.core.telemetry import count, logger
-from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.store import items
 from adbot_queue.jobs.store.items import exactly, json_object, texts
 from adbot_queue.schedules.cron import BadExpression
-from adbot_queue.schedules.model import Schedule, ScheduleSpec, Tick, TickOutcome, is_name
+from adbot_queue.schedules.model import Schedule, ScheduleSpec, is_name
 from adbot_queue.schedules.plan import BadZone, MissedPolicy
+from adbot_queue.schedules.records import KeyInUse, ScheduleRows, Settlement, StaleVersion, UnreadableSchedule
+from adbot_queue.schedules.ticks import Tick, TickOutcome
 
 QUEUE = "schedules"
 ROW_VERSION = 1
@@ -40,51 +40,6 @@ TICK_TTL_S = 90 * 86_400
 AS_READ = "version = :version AND decided_until = :decided_until AND id = :id"
 
 Sign = Callable[[Transaction], None]
-
-
-class KeyInUse(Exception):
-    """Another request has used the key in the meantime."""
-
-
-class StaleVersion(Exception):
-    """Rows changed since they were read: nothing was written. `names` are their schedules."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self.names = frozenset(names)
-        super().__init__(", ".join(sorted(self.names)))
-
-
-class UnreadableSchedule(Unavailable):
-    """A schedule's row that this version cannot read. Names what is wrong, never a value."""
-
-    def __init__(self, name: str, problem: str) -> None:
-        super().__init__(f"this version cannot read the row of schedule {name}: {problem}")
-        self.name = name
-        self.problem = problem
-
-
-class ScheduleRows(NamedTuple):
-    """A page of the list, the cursor of the next, and how many rows of this one cannot be read."""
-
-    schedules: list[Schedule]
-    next: str | None
-    unreadable: int
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """What a check decided about a schedule's ticks.
-
-    Attributes:
-        before: the schedule as it was read; after: as it is written.
-        ticks: new entries of its history.
-        jobs: the jobs of these ticks.
-    """
-
-    before: Schedule
-    after: Schedule
-    ticks: Sequence[Tick] = ()
-    jobs: Sequence[Job] = field(default=())
 
 
 class ScheduleStore(Table):

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from adbot_queue.jobs.model import Job, JobState
-from adbot_queue.schedules.model import Schedule, ScheduleSpec, Tick, TickOutcome
+from adbot_queue.schedules.model import Schedule, ScheduleSpec
+from adbot_queue.schedules.ticks import Tick, TickOutcome
 
 
 @dataclass(frozen=True, slots=True)
