@@ -330,3 +330,25 @@ def test_a_plan_that_cannot_be_read_harms_itself_alone(shop: AwsHarness, peers: 
     assert f"attribute {attribute}" in refused.json["detail"]
     assert peers.requests == []
     assert buy(shop).status == 201
+
+
+@pytest.mark.parametrize(
+    ("currency", "amount", "step"),
+    [
+        ("isk", 4950, 100),
+        ("ugx", 1, 100),
+        ("kwd", 4905, 10),
+        ("jpy", 4905, None),
+        ("eur", 4905, None),
+        ("isk", 4900, None),
+    ],
+)
+def test_the_amount_of_a_plan_can_be_charged(
+    shop: AwsHarness, peers: Peers, currency: str, amount: int, step: int | None
+) -> None:
+    answer = put(shop, "starter", STARTER | {"currency": currency, "amount": amount})
+    if step is None:
+        assert answer.status == 201
+    else:
+        assert (answer.status, answer.fields) == (422, ["amount"])
+        assert f"must be a multiple of {step}" in answer.json["detail"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from adbot_queue.core import aws
 from adbot_queue.core.last_known import CACHE_SECONDS
-from adbot_queue.platform import health_log
+from adbot_queue.platform import circuit_breaker, health_log
 from adbot_queue.platform.circuit import Circuit, CircuitState
 from adbot_queue.platform.circuit_breaker import CircuitBreaker, CircuitOpen
 from tests.builders.clocks import FakeClock
@@ -221,3 +223,25 @@ def test_whatever_happens_an_open_circuit_lets_at_most_one_call_through_at_a_tim
         if before.state is CircuitState.HALF_OPEN and made:
             after = processes[number].current
             assert after.state in {CircuitState.CLOSED, CircuitState.OPEN}
+
+
+def test_a_late_thread_does_not_put_an_older_row_over_a_newer_one(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process.calls(badly=3)
+    fifth_is_written, update = threading.Event(), circuit_breaker.dynamodb.update_if
+
+    def slow(*args: Any, **options: Any) -> Any:
+        written = update(*args, **options)
+        if written.get("failures") == 4:
+            fifth_is_written.wait(0.2)  # with two writers at once the fourth failure is heard of after the fifth
+        elif written.get("state"):
+            fifth_is_written.set()
+        return written
+
+    monkeypatch.setattr(circuit_breaker.dynamodb, "update_if", slow)
+    with ThreadPoolExecutor(2) as two:
+        list(two.map(lambda _: process.call(well=False), range(2)))
+
+    assert process.current.state is CircuitState.OPEN
+    assert not process.call(well=True)

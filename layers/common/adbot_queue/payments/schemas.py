@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from adbot_queue.adbots.model import MAX_SESSIONS
 from adbot_queue.core.schema import Input, Moment, Query, View
 from adbot_queue.payments.plan import BillingInterval, CheckoutMode, Plan
+from adbot_queue.providers.stripe_currencies import granularity
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -62,6 +63,13 @@ class PlanBody(Input):
     def _interval_goes_with_subscription(self) -> Self:
         if (self.mode is CheckoutMode.SUBSCRIPTION) != (self.interval is not None):
             raise ValueError("interval: required for mode subscription, not allowed for mode payment")
+        return self
+
+    @model_validator(mode="after")
+    def _amount_fits_the_currency(self) -> Self:
+        step = granularity(self.currency)
+        if self.amount % step:
+            raise ValueError(f"amount: must be a multiple of {step} in {self.currency}")
         return self
 
 

@@ -108,6 +108,7 @@ class CircuitBreaker:
         self._unreported: Counter[str] = Counter()
         self._looked: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
 
     def look(self, names: Iterable[str]) -> None:
         """Read several circuits in one call, as far as they are not known."""
@@ -368,14 +369,18 @@ class CircuitBreaker:
         return self._now() // 1000 + TTL_S
 
     def _write(self, provider: str, expression: str, condition: str, **values: Any) -> bool:
-        """Change the row unless its state is another; cache the row as it is afterwards in both cases."""
+        """Change the row unless its state is another; cache the row as it is afterwards in both cases.
+
+        One after the other: a thread that is late must not put an older row over a newer one.
+        """
         key = key_of(provider)
-        try:
-            state = dynamodb.update_if(self._client, self._table, key, expression, condition=condition, **values)
-        except ConditionFailed as failed:
-            self._known(provider).set(failed.item or {})
-            return False
-        self._known(provider).set(state)
+        with self._writing:
+            try:
+                state = dynamodb.update_if(self._client, self._table, key, expression, condition=condition, **values)
+            except ConditionFailed as failed:
+                self._known(provider).set(failed.item or {})
+                return False
+            self._known(provider).set(state)
         return True
 
 
