@@ -70,6 +70,8 @@ def test_23_the_kill_switch_takes_a_word_a_reason_and_the_version_that_was_seen(
     first, second = open_as("owner", "/console/health"), open_as(None, "/console/signed-out")
     sign_in(second, stack, "owner", "/console")  # a session of its own
     viewer = open_as("viewer", "/console/queues")
+    looks: list[str] = []
+    first.on("request", lambda request: looks.append(request.url) if "x-acted" in request.headers else None)
     try:
         for page in (first, second):
             page.get_by_role("button", name="Switch to direct").click()
@@ -85,6 +87,11 @@ def test_23_the_kill_switch_takes_a_word_a_reason_and_the_version_that_was_seen(
         expect(first.locator("#answer")).to_contain_text("Switched to sync_direct.")
         expect(first.locator("#mode")).to_contain_text("database is slow")
         expect(viewer.locator("#bar-state")).to_contain_text("sync_direct since", timeout=11_000)  # every open page
+        for _ in range(100):
+            if len(looks) == 2:  # at once, and when what follows the rows has followed
+                break
+            first.wait_for_timeout(100)
+        assert len(looks) == 2
         stale = second.locator("#kill-switch")
         stale.get_by_label("Reason").fill("I was late")
         stale.get_by_label("to confirm").fill("sync_direct")

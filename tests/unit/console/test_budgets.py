@@ -6,6 +6,7 @@ import gzip
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -15,6 +16,8 @@ from adbot_queue.core import aws
 from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.clock import system_clock
 from adbot_queue.core.settings import settings
+from adbot_queue.jobs.model import Job, JobState
+from adbot_queue.jobs.store.items import item_of
 from tests.builders.console_world import ConsoleWorld, busy
 from tests.builders.crash import crash_after
 
@@ -112,6 +115,60 @@ def test_a_form_takes_two_calls_beyond_the_action_session_and_claim(console: Con
     with crash_after(None) as calls:
         console.post("/console/queues/none/pause", fields, "admin")
     assert len(calls.names) <= 1 + 2  # session; claim, release: the queue does not exist
+
+
+LISTED = ("waiting", "completed", "cancelled")
+READ = ("/console", "/console/queues", *(f"/console/queues/codes?state={state}" for state in LISTED), "/console/bots")
+
+
+def enqueued(count: int) -> None:
+    """Have this many jobs of one queue in each of the states that have a list of their own, and count them."""
+    at = system_clock()
+    rows = [
+        item_of(Job(f"{at:012x}{number:012x}{state[:2]}", "verify-otp", "codes", {}, at + number).changed(**ended))
+        for state in LISTED
+        for number in range(count)
+        for ended in ({"state": JobState(state), **({} if state == "waiting" else {"finished_at": at + number})},)
+    ]
+    for start in range(0, len(rows), 25):
+        requests = [{"PutRequest": {"Item": encode(row)}} for row in rows[start : start + 25]]
+        aws.dynamodb().batch_write_item(RequestItems={settings().jobs_table: requests})
+    numbers = {f"level_{state}": count for state in LISTED}
+    counted = encode({"pk": "COUNTERS#0", "sk": "codes", **numbers})
+    aws.dynamodb().put_item(TableName=settings().system_table, Item=counted)
+
+
+def reads(console: ConsoleWorld) -> dict[str, tuple[int, int]]:
+    """Calls and items of each page, and of a renewal of the figures."""
+    found: dict[str, tuple[int, int]] = {}
+    items: list[int] = []
+
+    def count(parsed: dict[str, Any], **_: Any) -> None:
+        several = [*parsed.get("Responses", {}).values(), parsed.get("Items", ()), [1] * ("Item" in parsed)]
+        items.append(sum(map(len, several)))
+
+    events = aws.dynamodb().meta.events
+    events.register("after-call.dynamodb", count)
+    try:
+        for path in READ:
+            console.get(path)
+            items.clear()
+            assert console.get(path).status == 200
+            found[path] = len(items), sum(items)
+        items.clear()
+        console.get("/console", x_acted="1")
+        found["renewal"] = len(items), sum(items)
+    finally:
+        events.unregister("after-call.dynamodb", count)
+    return found
+
+
+def test_a_page_takes_the_same_calls_and_items_at_ten_times_the_jobs(console: ConsoleWorld) -> None:
+    enqueued(70)  # more than a page shows
+    few = reads(console)
+    enqueued(700)
+    assert reads(console) == few
+    assert few["/console/queues/codes?state=waiting"][1] >= 40
 
 
 def test_files_are_kept_for_a_year_under_their_hash_and_not_under_another(console: ConsoleWorld) -> None:
