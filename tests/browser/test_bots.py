@@ -60,7 +60,14 @@ def pages(stack: Stack) -> list[str]:
     payload = {"event": "tick", "user_id": "u"}
     shop.ask("POST", "/schedules", name=name, expression="rate(1 day)", type="analytics-track", payload=payload)
     bots = f"/console/bots?pool={shop.pool}"
-    pages = [bots, f"{bots}&bot={bot}", f"/console/bots/{bot}", "/console/bots?view=all", "/console/bots?view=parked"]
+    pages = [
+        bots,
+        f"{bots}&bot={bot}",
+        f"/console/bots/{bot}",
+        f"/console/bots/{bot}/sessions",
+        "/console/bots?view=all",
+        "/console/bots?view=parked",
+    ]
     pages += ["/console/orders", "/console/stock", "/console/stock/uploads", "/console/ledger"]
     return [*pages, "/console/schedules", f"/console/schedules/{name}", f"/console/schedule-form?name={name}"]
 
@@ -139,6 +146,42 @@ def test_26_the_drawer_of_a_bot_has_its_own_address_and_acts(open_as: Open, shop
 
 
 @pytest.mark.timeout(240)
+def test_sessions_are_compared_then_reassigned_and_one_is_reported_lost(
+    open_as: Open, stack: Stack, watch: Watch
+) -> None:
+    watch.expected += ["404"]  # a session that does not exist is refused in its dialog
+    shop = Shop(stack)  # a pool in which no other bot waits
+    ids = [f"{shop.pool}-{number}" for number in range(4)]
+    for one in ids:
+        shop.ask("POST", "/admin/stock/sessions", pool=shop.pool, session_id=one)
+    bot = shop.bot(2)
+    page = open_as("admin", f"/console/bots/{bot}")
+    held = page.locator("#session-ids pre").inner_text().split()
+    free = next(one for one in ids if one not in held)
+    page.get_by_role("link", name="Reassign…").click()
+    page.get_by_label("Take away").fill(held[0])
+    page.get_by_label("Give").fill(free)
+    page.get_by_role("button", name="Compare old and new").click()
+    expect(page.locator("#compare del")).to_have_text([held[0]])
+    expect(page.locator("#compare ins")).to_have_text([free])
+    page.get_by_label("Reason").fill("it asks for a code")
+    page.get_by_role("button", name="Reassign sessions").click()
+    expect(page.locator("#answer")).to_contain_text("Reassigned. It got 1 sessions, 1 went back")
+    expect(page.locator("#session-ids pre")).to_contain_text(free)
+
+    page.get_by_role("button", name="Report lost…").click()
+    dialog = page.locator("dialog#lose-session")
+    expect(dialog.locator("[data-closes]")).to_be_focused()
+    dialog.get_by_label("Session", exact=True).fill("nowhere")
+    dialog.get_by_label("Reason").fill("the provider closed it")
+    dialog.get_by_role("button", name="Report session lost").click()
+    expect(dialog).to_contain_text("there is no session nowhere")
+    dialog.get_by_label("Session", exact=True).fill(free)
+    dialog.get_by_role("button", name="Report session lost").click()
+    expect(page.locator("#answer")).to_contain_text(f"Session {free} is lost.")
+    expect(page.locator("#session-ids pre")).not_to_contain_text(free, timeout=30_000)
+
+
 def test_27_a_list_of_10000_lines_shows_progress_and_a_verdict_for_each_bad_line(
     open_as: Open, shop: Shop, tmp_path: Path, watch: Watch
 ) -> None:
@@ -150,6 +193,9 @@ def test_27_a_list_of_10000_lines_shows_progress_and_a_verdict_for_each_bad_line
     page = open_as("admin", f"/console/stock?pool={shop.pool}")
     page.set_input_files("#upload-file", file)
     expect(page.locator("[data-file-hint]")).to_contain_text("10,000 lines")
+    page.get_by_role("button", name="Preview 5 lines").click()
+    expect(page.locator("#upload-result")).to_contain_text("The first 5 of 10,000 lines", timeout=30_000)
+    expect(page.locator("#upload-result tbody tr")).to_have_count(5)
     other = open_as("admin", "/console/bots")
     page.get_by_role("button", name="Upload", exact=True).click()
 
