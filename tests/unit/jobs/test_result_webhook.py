@@ -20,7 +20,7 @@ from adbot_queue.integrations.jobs.deliver_webhook import DeliverWebhook, delive
 from adbot_queue.integrations.standard_webhooks import signed, signing_secrets
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.context import Context
-from adbot_queue.jobs.errors import PermanentError, TransientError
+from adbot_queue.jobs.errors import PermanentError, Throttled, TransientError
 from adbot_queue.jobs.model import Job, JobState
 from tests.builders.dead_letters import DeadLetterHarness
 from tests.builders.jobs import Jobs
@@ -139,8 +139,9 @@ def test_an_answer_means_that_it_is_done_or_to_come_again_or_not_to(jobs: Jobs, 
     context = Context("teller", 1, "teller", jobs.clock() + 20_000, jobs.clock, lambda: False, lambda _n, _t: None)
     verdicts: dict[type[Exception] | None, list[int]] = {
         None: [200, 201, 202, 204, 299],
-        TransientError: [302, 304, 408, 409, 425, 429, 500, 502, 503, 504, 599],
+        TransientError: [302, 304, 408, 409, 425, 500, 502, 503, 504, 599],
         PermanentError: [400, 401, 403, 404, 405, 410, 413, 422, 451, 499],
+        Throttled: [429],  # the last: the receiver is left alone after it
     }
     for error, statuses in verdicts.items():
         for status in statuses:
