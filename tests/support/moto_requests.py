@@ -32,7 +32,7 @@ _ADDRESS = re.compile(r"https://(?P<service>dynamodb|sqs)\.(?P<region>[a-z0-9-]+
 _HANDLERS = {"dynamodb": DynamoHandler, "sqs": SQSResponse}
 _PLAIN_ACTIONS = {
     *("batch_get_item", "batch_write_item", "delete_item", "get_item", "put_item", "query", "scan", "update_item"),
-    *("transact_get_items", "transact_write_items"),
+    *("transact_get_items", "transact_write_items", "batch_execute_statement"),
     *("send_message", "send_message_batch", "receive_message", "delete_message", "delete_message_batch"),
     *("change_message_visibility", "change_message_visibility_batch", "get_queue_attributes", "set_queue_attributes"),
 }

@@ -76,8 +76,8 @@ class InProcessAws:
     queues: dict[str, str]
 
 
-_KEPT = (aws.__name__, "adbot_queue.testing")
-"""Modules whose caches outlive a test."""
+_KEPT = (aws.__name__, "adbot_queue.testing", "adbot_queue.console.render")
+"""Modules whose caches outlive a test: clients, and compiled templates."""
 
 
 def forget_cached() -> None:
