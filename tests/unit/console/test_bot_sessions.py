@@ -81,7 +81,7 @@ def test_taking_away_without_giving_says_that_the_bot_waits(shop: Shop) -> None:
     gone = shop.held()[0]
     page = shop.compare(remove=gone)
     assert "Then, 2 sessions, 1 missing" in page.words
-    assert "The bot lacks 1 sessions then" in page.words
+    assert "The bot lacks 1 session then" in page.words
     assert gone in shop.held()
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from adbot_queue import ledger
-from adbot_queue.core import aws
+from adbot_queue.core import aws, dynamodb
+from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.errors import Conflict, NotFound
 from adbot_queue.core.last_known import CACHE_SECONDS
 from adbot_queue.platform.circuit import CircuitState
-from adbot_queue.platform.circuit_breaker import CircuitBreaker, CircuitOpen
+from adbot_queue.platform.circuit_breaker import CircuitBreaker, CircuitOpen, key_of
 from adbot_queue.platform.circuit_probe import CircuitProbe
 from adbot_queue.platform.health_log import HealthLog, LogLevel
 from tests.builders.clocks import FakeClock
@@ -81,6 +84,26 @@ def test_probing_is_signed_and_logged_once_and_a_closed_circuit_is_refused(
     with pytest.raises(NotFound, match="there is no provider nowhere"):
         probe.request("nowhere", "", ADMIN)
     assert len(system.ledger(action="circuit.probe")) == before + 1
+
+
+def test_a_circuit_that_closes_meanwhile_is_not_touched(
+    system: AwsHarness, circuits: CircuitBreaker, probe: CircuitProbe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(circuits, "stripe")
+    real = dynamodb.get
+
+    def read_then_closed(*given: Any, **options: Any) -> Any:
+        item = real(*given, **options)
+        circuits.succeeded("stripe", probe=True)  # another process has probed
+        return item
+
+    monkeypatch.setattr(dynamodb, "get", read_then_closed)
+    with pytest.raises(Conflict, match="is closed"):
+        probe.request("stripe", "mended", ADMIN)
+    monkeypatch.undo()
+    row = aws.dynamodb().get_item(TableName=system.env["SYSTEM_TABLE"], Key=encode(key_of("stripe"))).get("Item", {})
+    assert "open_until" not in row
+    assert not system.ledger(action="circuit.probe", target="provider:stripe")
 
 
 def test_killed_after_any_call_it_is_signed_exactly_if_the_circuit_is_half_open(

@@ -33,11 +33,10 @@ def sections() -> list[Section]:
 @lru_cache(maxsize=256)
 def section_of(path: str) -> Section | None:
     """Return the section of a page, or of the page that it is a part of; None: it has none."""
-    found: list[tuple[int, Section]] = []
     for section in sections():
         for named in section.paths:
             pattern = re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(named))
             part = "" if named in (HOME, "/") else "(/.*)?"
             if re.fullmatch(pattern + part, path):
-                found.append((2 * named.count("/") - named.count("{"), section))
-    return max(found, key=lambda one: one[0])[1] if found else None
+                return section
+    return None

@@ -36,7 +36,8 @@ def reassign(visit: Visit) -> Reply:
     add, remove = _ids(visit, "add"), _ids(visit, "remove")
     done = service.from_env().reassign(adbot.id, add, remove, _command(visit, reason)).adbot
     lacks = f" It lacks {number(done.missing)} and waits for them." if done.missing else ""
-    text = f"Reassigned. It got {number(len(add))} sessions, {number(len(remove))} went back to {adbot.pool}.{lacks}"
+    got = "1 session" if len(add) == 1 else f"{number(len(add))} sessions"
+    text = f"Reassigned. It got {got}, {number(len(remove))} went back to {adbot.pool}.{lacks}"
     page = f"/console/bots/{adbot.id}"
     return Done(text, back=page, open=page)
 
