@@ -82,7 +82,7 @@ def test_the_schedule_finds_pools_with_a_queue_or_an_inbox_and_no_others(on_aws:
 @pytest.mark.parametrize("required", [0, -1, 501])
 def test_a_number_of_sessions_out_of_range_is_refused_and_names_the_limit(on_aws: AwsHarness, required: int) -> None:
     on_aws.pool()
-    with pytest.raises(Invalid, match="required_sessions: must be from 1 to 500"):
+    with pytest.raises(Invalid, match="required_sessions: must be between 1 and 500"):
         on_aws.create(required)
 
 
@@ -272,8 +272,8 @@ def test_reassign_that_only_takes_makes_the_bot_wait_and_the_next_run_fills_it(o
         (["s1"], [], "is not free: assigned to adbot"),
         (["s3"], ["s2"], "is not assigned to adbot"),
         (["s3"], [], "lacks 0 sessions, 1 were named"),
-        ([], [], "name from 1 to 40"),
-        (["s3", "s3"], ["s1"], "name each session once"),
+        ([], [], "must name 1 to 40"),
+        (["s3", "s3"], ["s1"], "must name each session once"),
         (["nope"], ["s1"], "there is no session nope"),
     ],
 )

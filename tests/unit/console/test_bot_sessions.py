@@ -88,9 +88,9 @@ def test_taking_away_without_giving_says_that_the_bot_waits(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("add", "remove", "problem"),
     [
-        ("", "", "add, remove: name from 1 to 40 sessions in all"),
-        (" ".join(f"x-{number}" for number in range(41)), "", "add, remove: name from 1 to 40"),
-        ("s-6", "s-6", "add, remove: name each session once"),
+        ("", "", "add, remove: must name 1 to 40 sessions in all"),
+        (" ".join(f"x-{number}" for number in range(41)), "", "add, remove: must name 1 to 40"),
+        ("s-6", "s-6", "add, remove: must name each session once"),
         ("nowhere", "{own}", "add: there is no session nowhere"),
         ("t-1", "{own}", "add: there is no session t-1 in pool standard"),
         ("{other}", "{own}", "is not free: assigned to adbot"),

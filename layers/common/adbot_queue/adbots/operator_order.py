@@ -36,10 +36,10 @@ def order_of(spec: AdbotSpec, before: Order | None, kept: Adbot | None, actor: A
         return _settled(before)
     user_id = spec.user_id or (before.user_id if before else actor.id)
     if not user_id:
-        raise Invalid.field("user_id", "the order names no user; say who gets the bot")
+        raise Invalid.field("user_id", "is required: the order names none")
     pool = spec.pool or (before.pool if before else None)
     if not pool:
-        raise Invalid.field("pool", "say of which pool")
+        raise Invalid.field("pool", "is required: the order names none")
     new = Order(f"ord_{time_ordered_id(now)}", OrderStatus.PAID, CreationSource.ADMIN, now)
     return replace(
         _settled(before) if before else new,

@@ -39,7 +39,7 @@ class Pools:
             Invalid: the name is invalid.
         """
         if not POOL_NAME.fullmatch(pool):
-            raise Invalid.field("pool", "1 to 32 of a-z, 0-9 and -, a letter first")
+            raise Invalid.field("pool", "must be 1 to 32 of a-z, 0-9 and -, a letter first")
         try:
             entry = LedgerEntry(command.actor, "pool.create", f"pool:{pool}", reason=command.reason)
             self._store.create_pool(pool, lambda transaction: self._ledger.sign(transaction, entry), self._now())

@@ -22,7 +22,7 @@ def check_required(required: int) -> None:
         Invalid: not from 1 to 500.
     """
     if not 1 <= required <= MAX_SESSIONS:
-        raise Invalid.field("required_sessions", f"must be from 1 to {MAX_SESSIONS}")
+        raise Invalid.field("required_sessions", f"must be between 1 and {MAX_SESSIONS}")
 
 
 def bot_of(order: Order, bot_id: str, pool: str, required: int, inbox: InboxEntry, mode: ExecutionMode) -> Adbot:

@@ -167,9 +167,9 @@ class AdbotService:
         """
         named = [*add, *remove]
         if not named or len(named) > MAX_MOVED:
-            raise Invalid.field("add, remove", f"name from 1 to {MAX_MOVED} sessions in all")
+            raise Invalid.field("add, remove", f"must name 1 to {MAX_MOVED} sessions in all")
         if len(set(named)) < len(named):
-            raise Invalid.field("add, remove", "name each session once")
+            raise Invalid.field("add, remove", "must name each session once")
 
         def plan(adbot: Adbot, header: PoolState) -> PoolChange:
             if adbot.status is AdbotStatus.CANCELLED:

@@ -79,7 +79,7 @@ class Request(Generic[Body]):
         if key is None:
             return None
         if not 1 <= len(key) <= MAX_KEY or not key.isascii() or not key.isprintable():
-            raise Invalid.field("Idempotency-Key", f"1 to {MAX_KEY} printable ASCII characters")
+            raise Invalid.field("Idempotency-Key", f"must have 1 to {MAX_KEY} printable ASCII characters")
         return key
 
     @property

@@ -79,7 +79,7 @@ class Plans:
             Invalid: the id is invalid, or the pool does not exist.
         """
         if not PLAN_ID.fullmatch(plan_id):
-            raise Invalid.field("id", "1 to 64 of a-z, 0-9, _ and -, a letter or digit first")
+            raise Invalid.field("id", "must be 1 to 64 of a-z, 0-9, _ and -, a letter or digit first")
         self._adbots.pools.header(values["pool"])
 
         def attempt() -> tuple[Plan, bool]:

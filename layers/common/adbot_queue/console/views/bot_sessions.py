@@ -83,10 +83,10 @@ def _problems(adbot: Adbot, add: list[str], remove: list[str]) -> Iterator[str]:
     """Yield what a reassign would be refused for, each with its field."""
     named = [*add, *remove]
     if not 1 <= len(named) <= MAX_MOVED:
-        yield f"add, remove: name from 1 to {MAX_MOVED} sessions in all"
+        yield f"add, remove: must name 1 to {MAX_MOVED} sessions in all"
         return
     if len(set(named)) < len(named):
-        yield "add, remove: name each session once"
+        yield "add, remove: must name each session once"
         return
     sessions = service.from_env().sessions
     for one in remove:
