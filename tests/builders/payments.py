@@ -21,7 +21,7 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.sqs.models import sqs_backends
 
 from adbot_queue.adbots.model import Adbot, Order, OrderStatus
-from adbot_queue.adbots.storage import items
+from adbot_queue.adbots.storage import readers
 from adbot_queue.core import aws, secrets
 from adbot_queue.core.attribute_values import decode, encode
 from adbot_queue.payments.model import bot_id_of, order_id_of
@@ -349,8 +349,8 @@ def audit(world: AwsHarness) -> Audit:
     """Read everything, and check what must hold whatever happened: nothing lost, nothing doubled, all signed for."""
     env = world.env
     table = rows(env["ADBOTS_TABLE"])
-    orders = [items.order_of(item) for item in table if item["pk"].startswith("ORDER#")]
-    bots = [items.adbot_of(item) for item in table if item["pk"].startswith("ADBOT#")]
+    orders = [readers.order_of(item) for item in table if item["pk"].startswith("ORDER#")]
+    bots = [readers.adbot_of(item) for item in table if item["pk"].startswith("ADBOT#")]
     events = rows(env["PAYMENTS_TABLE"], "EVENT#")
     entries = rows(env["LEDGER_TABLE"])
     unsettled = [event["pk"] for event in events if "unsettled" in event]

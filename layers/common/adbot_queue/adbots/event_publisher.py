@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from adbot_queue.adbots.events import DomainEvent, events_of
 from adbot_queue.adbots.model import Adbot
-from adbot_queue.adbots.storage import items
+from adbot_queue.adbots.storage import readers
 from adbot_queue.core import aws, records, telemetry
 from adbot_queue.core.attribute_values import decode
 from adbot_queue.core.errors import Unavailable
@@ -142,7 +142,7 @@ def _adbot(image: Mapping[str, Any] | None) -> Adbot | None:
     """Return a bot's image; attributes that this version does not know are not decoded."""
     if not image:
         return None
-    return items.adbot_of(decode({name: image[name] for name in (*Adbot.__slots__, "v") if name in image}))
+    return readers.adbot_of(decode({name: image[name] for name in (*Adbot.__slots__, "v") if name in image}))
 
 
 def _status(image: Mapping[str, Any] | None) -> str | None:

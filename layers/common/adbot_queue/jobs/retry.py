@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from adbot_queue.core.error_codes import THROTTLED
 from adbot_queue.core.errors import AppError, NotConfigured, ProviderFailed, Unavailable
 from adbot_queue.jobs.errors import Cancelled, PermanentError, Snooze, TransientError
 from adbot_queue.jobs.failure import SPENDS_NO_ATTEMPT, Failure, RetryLimit
@@ -37,16 +38,6 @@ MIN_SPREAD_MS, MAX_SPREAD_MS = 5_000, 60_000
 for the end of one throttle; what the provider takes in five seconds is not refused again."""
 
 SERVER_ERROR = 500
-_AWS_IS_BUSY = {
-    "LimitExceededException",
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-    "SlowDown",
-    "ThrottledException",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +146,7 @@ def _is_an_outage(error: BaseException) -> bool:
     """Return whether a dependency is down; any other unexpected error counts as our bug."""
     if isinstance(error, ClientError):
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        return status >= SERVER_ERROR or error.response.get("Error", {}).get("Code") in _AWS_IS_BUSY
+        return status >= SERVER_ERROR or error.response.get("Error", {}).get("Code") in THROTTLED
     return isinstance(error, OSError | BotoCoreError)
 
 

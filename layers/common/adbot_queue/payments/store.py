@@ -18,6 +18,7 @@ from adbot_queue.core.clock import iso
 from adbot_queue.core.dynamodb import ConditionFailed, Item, Transaction
 from adbot_queue.payments.facts import Fact
 from adbot_queue.payments.model import Payment
+from adbot_queue.payments.payment_row import PaymentRow
 from adbot_queue.payments.records import Gathered, Received, StoredPayment
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class PaymentStore:
 
 def known_of(name: str, item: Item) -> StoredPayment:
     """Return a payment as read under a name."""
-    values = {field: item[field] for field in Payment.__slots__ if field in item}
+    values = {field: item[field] for field in PaymentRow.__slots__ if field in item}
     since = item["received_at"] if item.get("unsettled") == UNMATCHED else None
     return StoredPayment(name, Payment(**values), item["version"], since)
 

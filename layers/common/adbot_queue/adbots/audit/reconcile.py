@@ -20,7 +20,7 @@ from adbot_queue.adbots.audit.rules import audit
 from adbot_queue.adbots.audit.verdicts import Verdicts
 from adbot_queue.adbots.model import Adbot, AdbotStatus, QueuedReason, Run
 from adbot_queue.adbots.pool_state import PoolState
-from adbot_queue.adbots.storage import items
+from adbot_queue.adbots.storage import items, readers
 from adbot_queue.adbots.storage.rows import Reader, Row, number_in, read_each
 from adbot_queue.adbots.storage.store import AdbotStore
 from adbot_queue.core import aws, dynamodb, telemetry
@@ -188,11 +188,11 @@ class _Reading:
         assignments = self._assignments(uploads)
         named = {*created, *set_aside, *(assignment.adbot_id for assignment in assignments)}
         named |= {arrival.adbot_id for arrival in inbox} | {entry.adbot_id for entry in queue}
-        adbots = self._read("", self._get(items.adbot_key(name) for name in sorted(named)), items.adbot_of)
+        adbots = self._read("", self._get(items.adbot_key(name) for name in sorted(named)), readers.adbot_of)
         adbots = _as_parked(adbots, park)
         parked = [_whose(row, adbots) for row in park]
         self._unreadable |= {name: "set aside" for name in parked if name.startswith("ENTRY#")}
-        orders = self._read("", self._get(items.order_key(bot.order_id) for bot in adbots), items.order_of)
+        orders = self._read("", self._get(items.order_key(bot.order_id) for bot in adbots), readers.order_of)
         return PoolSnapshot(
             unreadable=self._unreadable,
             bad_places=bad_places,

@@ -25,17 +25,13 @@ from typing import Any
 from adbot_queue.adbots.allocation import Segment
 from adbot_queue.adbots.model import (
     Adbot,
-    AdbotStatus,
-    CreationSource,
-    ExecutionMode,
     Movement,
     Order,
     OrderStatus,
-    QueuedReason,
     Run,
 )
 from adbot_queue.adbots.pool_state import InboxEntry, PoolState, QueueEntry
-from adbot_queue.adbots.storage.rows import Reader, UnreadableRow
+from adbot_queue.adbots.storage.rows import Reader
 from adbot_queue.core.clock import iso
 from adbot_queue.core.dynamodb import Item
 
@@ -130,11 +126,6 @@ def movement_item(order_id: str, name: str, movement: Movement) -> Item:
         "kind": "MONEY",
         "listed_at": f"{iso(movement.at)}#{order_id}#{name}",
     }
-
-
-def movement_of(item: Item) -> Movement:
-    """A movement as read."""
-    return Movement(item["at"], item["currency"], item["received"], item["returned"])
 
 
 def header_item(header: PoolState) -> Item:
@@ -262,32 +253,6 @@ def adbot_item(adbot: Adbot) -> Item:
     }
 
 
-def adbot_of(item: Item) -> Adbot:
-    """Return a bot as read. Raises as `header_of`."""
-    row = Reader(item)
-    return Adbot(
-        id=row.text("id"),
-        order_id=row.text("order_id"),
-        user_id=row.text("user_id"),
-        pool=row.text("pool"),
-        status=row.choice("status", AdbotStatus),
-        required=row.number("required", 1),
-        assigned=row.number("assigned"),
-        missing=row.number("missing"),
-        creation_source=row.choice("creation_source", CreationSource),
-        execution_mode=row.choice("execution_mode", ExecutionMode),
-        created_at=row.number("created_at"),
-        version=row.number("version"),
-        queued_at=row.number_or_none("queued_at"),
-        queued_reason=None if item.get("queued_reason") is None else row.choice("queued_reason", QueuedReason),
-        seq=row.number_or_none("seq"),
-        inbox_id=row.text_or_none("inbox_id"),
-        on_hold=row.flag("on_hold"),
-        runs=runs_in(row, "runs"),
-        releases=tuple(row.numbers("releases", list)),
-    )
-
-
 def order_item(order: Order) -> Item:
     """An order, to be written whole. Only those a person must look at are in a list."""
     listed: Item = {}
@@ -299,18 +264,3 @@ def order_item(order: Order) -> Item:
         "invoices": list(order.invoices),
         **listed,
     }
-
-
-def order_of(item: Item) -> Order:
-    """Return an order as read. Raises as `header_of`."""
-    row = Reader(item)
-    values = {name: item[name] for name in Order.__slots__ if name in item}
-    values |= {
-        "status": row.choice("status", OrderStatus),
-        "source": row.choice("source", CreationSource),
-        "invoices": tuple(item.get("invoices", ())),
-    }
-    try:
-        return Order(**values)
-    except TypeError as error:
-        raise UnreadableRow(item, "an attribute is missing") from error

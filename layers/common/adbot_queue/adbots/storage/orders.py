@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adbot_queue.adbots.model import Adbot, Movement, Order
 from adbot_queue.adbots.pool_state import InboxEntry
-from adbot_queue.adbots.storage import items
+from adbot_queue.adbots.storage import items, readers
 from adbot_queue.adbots.storage.pool_store import PoolStore, TransactionPart
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import Transaction
@@ -41,7 +41,7 @@ class OrderStore(PoolStore):
     def order(self, order_id: str) -> Order | None:
         """One order."""
         item = dynamodb.get(self.client, self.table, items.order_key(order_id))
-        return items.order_of(item) if item else None
+        return readers.order_of(item) if item else None
 
     def put_movement(self, transaction: Transaction, order_id: str, name: str, movement: Movement) -> None:
         """Write a movement of an order's money; the record of its payment, in the same transaction, has the version."""

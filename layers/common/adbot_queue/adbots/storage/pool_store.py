@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from adbot_queue.adbots.allocation import AllocationStep, Assignment, Segment
 from adbot_queue.adbots.model import AdbotStatus, QueuedReason, Run
 from adbot_queue.adbots.pool_state import InboxEntry, PoolState, QueueEntry
-from adbot_queue.adbots.storage import items
+from adbot_queue.adbots.storage import items, readers
 from adbot_queue.adbots.storage.rows import ROW_VERSION, Found, UnreadableRow, read_each
 from adbot_queue.core import dynamodb
 from adbot_queue.core.dynamodb import Item, Table, Transaction, TransactionRejected
@@ -206,7 +206,7 @@ class PoolStore(Table):
         """Return the ids of the bots of a step that this version cannot read."""
         ids = [one.adbot_id for one in step.assignments] + [one.entry.adbot_id for one in step.placements]
         found = dynamodb.get_many(self.client, self.table, map(items.adbot_key, ids))
-        return {unreadable.item["pk"].partition("#")[2] for unreadable in read_each(found, items.adbot_of).bad}
+        return {unreadable.item["pk"].partition("#")[2] for unreadable in read_each(found, readers.adbot_of).bad}
 
     def _assign(self, transaction: Transaction, pool: str, version: int, assignment: Assignment) -> None:
         adbot_id = assignment.adbot_id

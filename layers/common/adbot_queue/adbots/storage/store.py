@@ -8,7 +8,7 @@ from adbot_queue.adbots.allocation import Segment
 from adbot_queue.adbots.changes import PoolChange
 from adbot_queue.adbots.model import Adbot, AdbotStatus, Movement, Order, QueuedReason, Run
 from adbot_queue.adbots.pool_state import PoolState, QueueEntry
-from adbot_queue.adbots.storage import items
+from adbot_queue.adbots.storage import items, readers
 from adbot_queue.adbots.storage.orders import OrderStore
 from adbot_queue.adbots.storage.pool_directory import PoolDirectory
 from adbot_queue.adbots.storage.pool_store import StalePool, TransactionPart
@@ -225,12 +225,12 @@ class AdbotStore(OrderStore, PoolDirectory):
             UnreadableRow: this version cannot read it.
         """
         item = dynamodb.get(self.client, self.table, items.adbot_key(adbot_id))
-        return items.adbot_of(item) if item else None
+        return readers.adbot_of(item) if item else None
 
     def adbots(self, adbot_ids: Sequence[str]) -> list[Adbot]:
         """Several bots, in the order asked for; those that exist and that this version can read."""
         found = dynamodb.get_many(self.client, self.table, [items.adbot_key(adbot_id) for adbot_id in adbot_ids])
-        by_id = {adbot.id: adbot for adbot in _readable(found, items.adbot_of)}
+        by_id = {adbot.id: adbot for adbot in _readable(found, readers.adbot_of)}
         return [by_id[adbot_id] for adbot_id in adbot_ids if adbot_id in by_id]
 
     def list_adbots(self, owner: str | None, limit: int, cursor: str | None) -> tuple[list[Adbot], str | None]:
@@ -254,7 +254,7 @@ class AdbotStore(OrderStore, PoolDirectory):
         """A page of the money that came in and went out between two days: a Query and a BatchGetItem."""
         keys, next_in_queue = self._between("MONEY", first, last, limit, cursor)
         wanted = [items.key(found["pk"], found["sk"]) for found in keys]
-        return [items.movement_of(item) for item in dynamodb.get_many(self.client, self.table, wanted)], next_in_queue
+        return [readers.movement_of(item) for item in dynamodb.get_many(self.client, self.table, wanted)], next_in_queue
 
     def listed_between(
         self, kind: str, first: str, last: str, limit: int, cursor: str | None
@@ -283,7 +283,7 @@ class AdbotStore(OrderStore, PoolDirectory):
     def orders(self, order_ids: Sequence[str]) -> list[Order]:
         """Several orders, in any order; those that exist and that this version can read."""
         found = dynamodb.get_many(self.client, self.table, [items.order_key(one) for one in order_ids])
-        return _readable(found, items.order_of)
+        return _readable(found, readers.order_of)
 
     def _list(
         self, index: str, condition: str, value: str, limit: int, cursor: str | None
