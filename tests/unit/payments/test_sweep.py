@@ -130,6 +130,7 @@ def test_the_sweeper_measures_the_oldest_bot_whether_it_has_a_place_or_not(
         "ParkedBots": 0,
         "RowsSetAside": 0,
         "PoolsWithoutVerdict": 0,
+        "BotsFaults": 0,
     }
     assert levels(0) == nothing | {"OldestQueuedAge": 0, "QueueLength": 0}
     shop.adbots.purchases.create_paid(
