@@ -15,9 +15,9 @@ from adbot_queue.core.ids import time_ordered_id
 from adbot_queue.dead_letters import service as dead_letters
 from adbot_queue.dead_letters.alerts import Alerts
 from adbot_queue.dead_letters.model import DeadLetterFilter
+from adbot_queue.dead_letters.pages import DeadLetterPages
 from adbot_queue.dead_letters.replay_service import Replays
 from adbot_queue.dead_letters.service import DeadLetters
-from adbot_queue.dead_letters.store import DeadLetterStore
 from adbot_queue.jobs.model import BAD_ENDS, Job
 from adbot_queue.jobs.store.items import item_of
 from adbot_queue.jobs.worker.worker import Worker
@@ -40,7 +40,7 @@ class DeadLetterHarness:
             "QueueArn"
         ]
         aws.sns().subscribe(TopicArn=self.topic, Protocol="sqs", Endpoint=arn)
-        self.store = DeadLetterStore(client, env["JOBS_TABLE"])
+        self.store = DeadLetterPages(client, env["JOBS_TABLE"])
         self.alerts = Alerts(aws.sns, self.topic, self.store, client, env["SYSTEM_TABLE"], "https://bots.example.com")
         self.letters = DeadLetters(jobs.service, self.store, jobs.clock)
         self.replays = Replays(jobs.service, self.store, ledger.from_env(), jobs.clock)

@@ -14,7 +14,7 @@ import pytest
 from adbot_queue.core import aws, telemetry
 from adbot_queue.core.errors import Conflict, Invalid, Unavailable
 from adbot_queue.dead_letters.model import DeadLetterFilter
-from adbot_queue.dead_letters.store import DeadLetterStore
+from adbot_queue.dead_letters.pages import DeadLetterPages
 from adbot_queue.jobs import job_types as registered
 from adbot_queue.jobs.api.list_schemas import CleanQuery
 from adbot_queue.jobs.api.purge import clean
@@ -204,7 +204,7 @@ def test_dead_letters_are_listed_despite_an_unreadable_one(jobs: Jobs) -> None:
     jobs.settle()
     damage(jobs, dead[1], {"failure": {"S": "no"}})
 
-    found, _ = DeadLetterStore(aws.dynamodb(), jobs.store.table).page(DeadLetterFilter(), 10, None)
+    found, _ = DeadLetterPages(aws.dynamodb(), jobs.store.table).page(DeadLetterFilter(), 10, None)
 
     assert {letter.id for letter in found} == {dead[0].id, dead[2].id}
 

@@ -13,7 +13,8 @@ from adbot_queue.core.dynamodb import TRANSACTION_LIMIT, TransactionConflict, Tr
 from adbot_queue.core.errors import Conflict, NotFound
 from adbot_queue.core.settings import settings
 from adbot_queue.dead_letters.model import DeadLetterFilter
-from adbot_queue.dead_letters.store import COUNTED_PAGE_SIZE, MAX_COUNTED, DeadLetterStore, IndexEntry
+from adbot_queue.dead_letters.pages import DeadLetterPages
+from adbot_queue.dead_letters.store import COUNTED_PAGE_SIZE, MAX_COUNTED, IndexEntry
 from adbot_queue.jobs import service
 from adbot_queue.jobs.failure import Failure
 from adbot_queue.jobs.lifecycle import Lifecycle, edited
@@ -75,7 +76,7 @@ class Discarded:
 class DeadLetters:
     """Everything that is done about dead letters one by one."""
 
-    def __init__(self, jobs: JobService, store: DeadLetterStore, now: Clock = system_clock) -> None:
+    def __init__(self, jobs: JobService, store: DeadLetterPages, now: Clock = system_clock) -> None:
         self._jobs = jobs
         self._lifecycle = Lifecycle(jobs)
         self.store = store
@@ -273,4 +274,4 @@ def _hours(members: list[IndexEntry], now: int) -> tuple[int, ...]:
 
 def from_env(now: Clock = system_clock) -> DeadLetters:
     """The dead letters of this process; `now` dates its decisions."""
-    return DeadLetters(service.from_env(), DeadLetterStore(aws.dynamodb(), settings().jobs_table), now)
+    return DeadLetters(service.from_env(), DeadLetterPages(aws.dynamodb(), settings().jobs_table), now)

@@ -15,10 +15,6 @@ from adbot_queue.jobs.model import Job
 from adbot_queue.jobs.store.items import DEAD_LISTING, item_of, key_of, sort_out
 from adbot_queue.jobs.unreadable import report
 
-PAGE_SIZE = 100
-MAX_QUERIES = 20
-"""Queries that fill one page of a list when a filter leaves out much."""
-
 MAX_COUNTED = 10_000
 COUNTED_PAGE_SIZE = 2_000
 """Index entries that a count reads in all, and in one Query (below its 1 MB)."""
@@ -47,22 +43,6 @@ class IndexEntry:
 
 class DeadLetterStore(Table):
     """Access patterns of the Jobs table that concern dead letters."""
-
-    def page(self, wanted: DeadLetterFilter, limit: int, cursor: str | None) -> tuple[list[Job], str | None]:
-        """Return dead letters, newest first, and the cursor of the next page, None after the last."""
-        found: list[IndexEntry] = []
-        for _ in range(MAX_QUERIES):
-            entries, cursor = self.entries(wanted, PAGE_SIZE, cursor)
-            found += entries
-            if len(found) > limit:
-                found = found[:limit]
-                cursor = found[-1].position
-            if cursor is None or len(found) == limit:
-                break
-        # The index is a moment older than the rows: leave out what is no dead letter any more.
-        rows = self.rows(found)
-        listed = (rows.get(entry.job_id) for entry in found)
-        return [job for job in listed if job and job.is_dead_letter], cursor
 
     def entries(
         self, wanted: DeadLetterFilter, limit: int, cursor: str | None, *, forward: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from adbot_queue.core.idempotency import DuplicateOf, IdempotencyRecord
 from adbot_queue.core.telemetry import count
 from adbot_queue.jobs import job_types
 from adbot_queue.jobs.enqueue.inserts import inserts_of
-from adbot_queue.jobs.enqueue.request import JobRequest, validate
+from adbot_queue.jobs.enqueue.request import JobRequest, derived_key, validate
 from adbot_queue.jobs.model import Job, JobMode, JobState
 from adbot_queue.jobs.store.inserts import KeyInUse
 from adbot_queue.jobs.store.jobs import JobStore
@@ -170,6 +171,20 @@ class Enqueueing:
             error.headers = {"retry-after": str(rate_limit.retry_after_s), **rate_headers(rate_limit)}
             raise error
         return rate_limit
+
+    def must_hold_its_key(self, job: Job) -> None:
+        """Reject a retry if another job has taken the key derived from the payload.
+
+        Raises:
+            Conflict: the job did nothing, and another job took its key.
+        """
+        known = job_types.get(job.type)
+        if known is None or not known.is_once or job.idempotency_key is not None:
+            return
+        with suppress(ValueError):  # the payload does not fit its model: the attempt reports it
+            holder = self.store.key_holder(derived_key(job.tenant, known, job.payload))
+            if holder not in {None, job.id}:
+                raise Conflict(f"job {holder} was enqueued with the same payload since", job_id=holder)
 
     def _signing(self, actor: Actor) -> Callable[[Transaction, list[Job]], None] | None:
         if actor.role == ledgers.SYSTEM.role:

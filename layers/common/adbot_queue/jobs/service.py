@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import lru_cache
 
 from adbot_queue import ledger as ledgers
 from adbot_queue.core import aws
-from adbot_queue.core.errors import Conflict, NotFound
+from adbot_queue.core.errors import NotFound
 from adbot_queue.core.settings import settings
-from adbot_queue.jobs import job_queues, job_types
-from adbot_queue.jobs.enqueue.request import JobRequest, derived_key, given_key
+from adbot_queue.jobs import job_queues
+from adbot_queue.jobs.enqueue.request import JobRequest, given_key
 from adbot_queue.jobs.enqueueing import Enqueued, Enqueueing, TimeLeft, rate_headers
 from adbot_queue.jobs.model import TERMINAL, Job, JobState
 from adbot_queue.jobs.store.jobs import JobStore
@@ -25,20 +24,6 @@ __all__ = ["TERMINAL", "Enqueued", "JobRequest", "JobService", "TimeLeft", "rate
 
 class JobService(Enqueueing):
     """The jobs of this installation, as other capabilities use them."""
-
-    def must_hold_its_key(self, job: Job) -> None:
-        """Reject a retry if another job has taken the key derived from the payload.
-
-        Raises:
-            Conflict: the job did nothing, and another job took its key.
-        """
-        known = job_types.get(job.type)
-        if known is None or not known.is_once or job.idempotency_key is not None:
-            return
-        with suppress(ValueError):  # the payload does not fit its model: the attempt reports it
-            holder = self.store.key_holder(derived_key(job.tenant, known, job.payload))
-            if holder not in {None, job.id}:
-                raise Conflict(f"job {holder} was enqueued with the same payload since", job_id=holder)
 
     def job(self, job_id: str) -> Job:
         """Return a job.
