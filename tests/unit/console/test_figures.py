@@ -38,8 +38,12 @@ class Tab:
     def tick(self, **headers: str) -> list[str]:
         """Refresh, five seconds later; the calls."""
         self.now += TICK_MS
+        return self.look("/console", hx_request="true", x_tick="1", **headers)
+
+    def look(self, path: str, **headers: str) -> list[str]:
+        """Ask for a page, or refresh it; the calls."""
         with counted_calls() as calls:
-            assert self.console.get("/console", hx_request="true", x_tick="1", **headers).status == 200
+            assert self.console.get(path, **headers).status == 200
         return calls
 
     @property
@@ -158,3 +162,10 @@ def test_a_person_finds_what_they_did_among_the_changes_at_once(tab: Tab) -> Non
     tab.tick(x_acted="1")
     assert tab.seen["changes"][0]["target"] == "queue:plugin"
     assert tab.seen["names"]["sub-owner"] == "Owner"
+
+
+def test_a_page_that_opens_with_an_answer_gathers_once_and_its_refreshes_share(tab: Tab) -> None:
+    tab.tick()
+    answered = "/console?answer=form-key-1"
+    assert len(tab.look(answered)) > 20
+    assert len(tab.look(answered, hx_request="true", x_tick="1")) <= 2
