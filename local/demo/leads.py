@@ -138,6 +138,7 @@ class _Play:
         stops, replies = phones[:STOPS], phones[STOPS:]
         for phone, text in zip(stops, ("STOP", "Abmelden", "СТОП"), strict=True):
             self._write(phone, {"text": text})
+        self._until(lambda: self._confirmed(stops) == STOPS, "not every STOP is confirmed")
         for phone in replies:
             heard = self._write(phone, {"text": "Tell me more", "hides_phone": True})
             self._check(heard["from"] == f"whatsapp:{bsuid(phone)}", "the reply shows a phone")
@@ -146,6 +147,8 @@ class _Play:
             lead = self._call("GET", f"/leads/{by_phone[phone]}", 200)
             self._check(lead["status"] == status, f"the lead is {lead['status']}, not {status}")
         self._say(f"{STOPS} people stop in three languages, {REPLIES} reply without a phone: the leads know it")
+        self._until(lambda: self._notices() >= REPLIES, "the owner is not notified of the replies")
+        self._say(f"{STOPS} STOPs are confirmed once each, and the owner of {REPLIES} leads is notified of the replies")
         written = self._call("POST", f"/leads/{by_phone[replies[0]]}/messages", 202, json={"text": "With pleasure!"})
         refused = self._call("POST", f"/leads/{by_phone[stops[0]]}/messages", 409, json={"text": "But why?"})
         self._say(
@@ -199,6 +202,15 @@ class _Play:
         self._check(len(stopped) == STOPS and len(replied) == REPLIES, "people are missing")
         print("Done: no person got two messages, and none after a take.\n", flush=True)
         return dict(states)
+
+    def _confirmed(self, phones: list[str]) -> int:
+        texts = [one for one in self._stand_in("GET", "/messages")["items"] if not one["content_sid"]]
+        return sum(one["to"].removeprefix("whatsapp:") in phones for one in texts)
+
+    def _notices(self) -> int:
+        """How many mails to the owner wait until the replies have been unread for five minutes."""
+        delayed = self._call("GET", "/queues/messages/jobs", 200, params={"state": "delayed", "limit": 100})["items"]
+        return sum(job["type"] == "notify-lead-reply" for job in delayed)
 
     # The API and the stand-in
 

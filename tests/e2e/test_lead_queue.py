@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import time
 import uuid
+from collections import Counter
+from typing import Any
 
+import pytest
+
+from adbot_queue.leads.import_file import MAX_LINES
 from tests.e2e.conftest import Api
 
 ALWAYS = dict.fromkeys(("mon", "tue", "wed", "thu", "fri", "sat", "sun"), "00:00-24:00")
@@ -63,3 +70,50 @@ def test_sales_import_prepare_take_and_export_their_leads(api: Api) -> None:
     assert (figures[0]["counts"]["prepared"], figures[0]["counts"]["taken"]) == (5, 1)
     assert api("viewer", "GET", "/leads/figures", params={"from": prepared["date"]}).json()["items"]
     assert api("customer", "GET", "/leads").status_code == 403
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1_500)
+def test_the_largest_import_has_a_verdict_for_every_line_and_one_line_more_is_refused(api: Api) -> None:
+    client, first = f"c-{uuid.uuid4().hex[:12]}", uuid.uuid4().int % 80_000
+    assert api("admin", "PUT", f"/leads/clients/{client}", json={"name": "Acme"}).status_code == 200
+    params = {"client_id": client, "country": "DE", "consent_declared": "true", "consent_source": "fair"}
+    params["consent_proof"] = "cards"
+    headers = {"content-type": "text/csv", "idempotency-key": client}
+
+    def line(number: int) -> str:
+        if number % 100 == 99:
+            return f"Lead {number};{'0' if number % 200 == 99 else '+49151' + str(10_000_000 + first * 100)}"
+        return f"Lead {number};+49151{10_000_000 + first * 100 + number}"
+
+    lines = [line(number) for number in range(MAX_LINES)]
+
+    def send(several: list[str]) -> tuple[int, dict[str, Any]]:
+        answer = api(
+            "sales", "POST", "/leads/import", params=params, data="\n".join(["name;phone", *several]), headers=headers
+        )
+        return answer.status_code, answer.json()
+
+    requests, began = 0, time.monotonic()
+    while True:  # an embedded AWS takes longer than a request: the same request goes on
+        status, imported = send(lines)
+        requests += 1
+        assert status == 200, imported
+        if imported["is_complete"]:
+            break
+    took = time.monotonic() - began
+    verdicts = Counter(one["verdict"] for one in imported["lines"])
+    print(
+        f"{MAX_LINES:,} lines: {requests} requests, {took:.0f} s, {dict(verdicts)}, {len(json.dumps(imported)):,} bytes"
+    )
+    assert [one["line"] for one in imported["lines"]] == list(range(2, MAX_LINES + 2))
+    assert verdicts["refused"] == MAX_LINES // 100
+    assert verdicts["created"] == MAX_LINES - MAX_LINES // 100
+    assert all(one["detail"].startswith("phone: ") for one in imported["lines"] if one["verdict"] == "refused")
+    assert len({one["lead_id"] for one in imported["lines"] if one["lead_id"]}) == verdicts["created"]
+    assert send(lines)[1] == imported
+
+    headers["idempotency-key"] = f"{client}-more"
+    status, refused = send([*lines, line(MAX_LINES)])
+    assert status == 422
+    assert refused["errors"] == [{"field": "body", "message": "must have at most 10000 lines"}]
