@@ -1,7 +1,7 @@
 """Imports: lines of a file become leads, with a verdict for each.
 
 Lines are written in transactions, each lead with its phone, its trail and checks of what it refers to. What is known to
-be refused is read first, a hundred lines a call; a line that a transaction refuses all the same is left out and the
+be refused is read first, 96 lines a call; a line that a transaction refuses all the same is left out and the
 others are written again. Under an Idempotency-Key a lead's id follows from the key and the line, so that a repetition
 answers the same and an import that ran out of time goes on.
 """
@@ -30,8 +30,8 @@ from adbot_queue.leads.settings import LeadSettings
 from adbot_queue.leads.store import Holder, LeadStore
 from adbot_queue.ledger import LedgerEntry
 
-READ_TOGETHER = 100
-"""Lines of one BatchGet."""
+READ_TOGETHER = 96
+"""Lines of one BatchGet: what three transactions take of one client."""
 
 RESERVE_MS = 4_000
 """Time left of a request at which no further transaction begins."""
