@@ -369,6 +369,7 @@ def test_half_of_a_surrogate_pair_keeps_no_sale_from_its_order(shop: AwsHarness)
     assert "user_id" in (order.review_reason or "")
     for name in ("id", "type"):
         assert deliver(shop, sale() | {name: f"evt_{HALF}"}).status == 400
+    assert deliver(shop, "[" * 100_000).status == 400
 
 
 @pytest.mark.parametrize("created", [None, ...])

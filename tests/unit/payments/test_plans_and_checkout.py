@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import stripe
 
-from adbot_queue.core import aws, settings
+from adbot_queue.core import aws, settings, telemetry
 from adbot_queue.core.attribute_values import encode
 from adbot_queue.payments import checkout, plans
 from adbot_queue.payments.plan import BillingInterval, CheckoutMode, Plan
@@ -313,7 +313,9 @@ DAMAGE: dict[str, tuple[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_a_plan_that_cannot_be_read_harms_itself_alone(shop: AwsHarness, peers: Peers, name: str) -> None:
+def test_a_plan_that_cannot_be_read_harms_itself_alone(
+    shop: AwsHarness, peers: Peers, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     attribute, value = DAMAGE[name]
     for plan in ("starter", "unreadable", "value"):
         put(shop, plan, STARTER)
@@ -322,12 +324,15 @@ def test_a_plan_that_cannot_be_read_harms_itself_alone(shop: AwsHarness, peers: 
     item = encode({**damaged, attribute: value})
     aws.dynamodb().put_item(TableName=shop.env["ADBOTS_TABLE"], Item=item)
 
+    counted: list[str] = []
+    monkeypatch.setattr(telemetry.metrics, "add_metric", lambda name, **_: counted.append(name))
     listed = shop.http("checkout", "GET /plans", role="viewer")
     refused = buy(shop, {"plan_id": "unreadable"})
 
     assert [plan["plan_id"] for plan in listed.json["items"]] == ["starter", "value"]
     assert (refused.status, refused.problem) == (503, "unavailable")
     assert f"attribute {attribute}" in refused.json["detail"]
+    assert "PlansUnreadable" in counted
     assert peers.requests == []
     assert buy(shop).status == 201
 

@@ -11,7 +11,7 @@ from typing import Any
 
 FAULTS: dict[str, frozenset[str]] = {
     "BotsFaults": frozenset({"ParkedBots", "RowsSetAside", "Drift", "PoolsWithoutVerdict"}),
-    "MoneyFaults": frozenset({"EventsRejected", "OrdersInReview", "RefundOrPayoutFailed"}),
+    "MoneyFaults": frozenset({"EventsRejected", "OrdersInReview", "PlansUnreadable", "RefundOrPayoutFailed"}),
     "ProvidersFaults": frozenset({"CircuitsOpened", "ProvidersClosed", "OtpRangesRefused"}),
     "MessagesFaults": frozenset({"MessagesDropped", "MessagesFailed", "StreamBatchesLost", "StreamRecordsUnreadable"}),
     "JobsFaults": frozenset({"JobsUnreadable", "JobsUnsupported"}),

@@ -74,7 +74,7 @@ def readable(found: Iterable[Item]) -> list[Plan]:
         try:
             plans.append(plan_of(item))
         except UnreadablePlan as unreadable:
-            telemetry.count("RowsUnreadable")
+            telemetry.count("PlansUnreadable")
             logger.error("plan left out", plan=item["sk"], reason=unreadable.detail)
     return plans
 
