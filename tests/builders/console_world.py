@@ -234,6 +234,10 @@ def busy(now: int) -> dict[str, Any]:
                 "not_before": None,
             }
         ],
+        "past": [
+            [now // 3_600_000 - ago, *(chance.randrange(1, most) for most in (40, 900, 9_000, 600, 4, 30_000))]
+            for ago in range(24, -1, -1)
+        ],
         "hour": {"at": now, **hour},
         "changes": [
             {

@@ -13,7 +13,7 @@ from typing import Any
 
 from adbot_queue import ledger
 from adbot_queue.adbots.pool_state import PoolState
-from adbot_queue.console import sessions
+from adbot_queue.console import sessions, trend
 from adbot_queue.core.clock import iso
 from adbot_queue.jobs import job_queues
 from adbot_queue.jobs.model import BAD_ENDS, JobState
@@ -72,7 +72,7 @@ def gather(now: int, before: Snapshot | None = None, *, acted: bool = False) -> 
     changes = last["changes"] if last and not acted else _changes()
     users = {seen.switch.actor, *(queue.desired.actor for queue in seen.queues), *(one["actor"] for one in changes)}
     known = {user: name for user, name in (before.figures["names"] if before else {}).items() if user in users}
-    return {
+    found: Figures = {
         "names": known | sessions.from_env().names(users - known.keys()),
         "mode": {
             "name": seen.switch.mode.value,
@@ -94,6 +94,8 @@ def gather(now: int, before: Snapshot | None = None, *, acted: bool = False) -> 
         "hour": hour,
         "changes": changes,
     }
+    past = before.figures.get("past", ()) if before else ()
+    return found | {"past": trend.carried(past, now, found)}
 
 
 def _holds_the_hour(before: Figures, now: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adbot_queue.console import trouble
+from adbot_queue.console import trend, trouble
 from adbot_queue.console.charts import Band, Hour, Spark
 from adbot_queue.console.request import Page, Reply, Visit
 from adbot_queue.jobs.model import BAD_ENDS, JobState
@@ -16,7 +16,7 @@ def show(visit: Visit) -> Reply:
     oldest = max((queue for queue, _ in queues if queue["oldest_at"]), key=lambda one: -one["oldest_at"], default=None)
     past = seen["hour"]
     hour = Hour.of(past["enqueued"], past["completed"], past["failed"], past["at"])
-    incident = trouble.incident(seen)
+    incident, yesterday = trouble.incident(seen), trend.since_yesterday(seen, visit.now)
     return Page(
         "overview.html",
         "Overview",
@@ -34,6 +34,7 @@ def show(visit: Visit) -> Reply:
             "failed": sum(queue["failed"] for queue, _ in queues),
             "stopped": sum(reason.rank < trouble.SLOW for _, reason in queues),
             "oldest": oldest,
+            "trend": {name: trend.words(yesterday.get(name)) for name in trend.NAMES},
             "other": next(one.value for one in ProcessingMode if one.value != seen["mode"]["name"]),
             "limits": {"job": trouble.MAX_WAIT_MS, "bot": trouble.MAX_BOT_WAIT_MS},
         },
