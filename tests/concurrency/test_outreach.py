@@ -56,7 +56,7 @@ pytestmark = [
 PEOPLE, ACTS = 8, int(os.environ.get("LEAD_ACTS", "25"))
 LEADS, SHARED = 30, 8
 OWNERS = ("sam", "tom")
-APPROVED = Template(TEMPLATE, "first", "en", "MARKETING", "approved", "", "Hello {{1}}", ("1",))
+APPROVED = Template(TEMPLATE, "first", "en", "MARKETING", "approved", "", ("1",), "Hello {{1}}")
 
 
 class History:
