@@ -31,7 +31,6 @@ ENV = {
     "STACK_NAME": "adbot-queue",
     "ENVIRONMENT_NAME": "staging",
     "CONSOLE_URL": "",
-    "CONSOLE_CLIENT_ID": "console-client",
     "USER_POOL_ID": "eu-central-1_pool",
     "URL_SUFFIX": "amazonaws.com",
     "SIGN_IN_BASE": "https://sign-in.example.com",

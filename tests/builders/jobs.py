@@ -63,7 +63,7 @@ class Jobs(harness.Jobs):
         self.store = JobStore(aws.dynamodb(), env["JOBS_TABLE"])
         self.urls = job_queues.queue_urls(env["QUEUE_URL"])
         self.dispatcher = Dispatcher(
-            aws.sqs(), self.urls, lambda: self.functions, "test-%sWorker", self.clock, lambda: self.mode
+            aws.sqs(), self.urls, lambda: self.functions, "test_%sWorker", self.clock, lambda: self.mode
         )
         self.dependents = Dependents(self.store, self.dispatcher, self.clock)
         self.limits = JointRateLimiter(aws.dynamodb(), env["SYSTEM_TABLE"], self.clock)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +43,8 @@ def known(mappings: dict[str, str]) -> Iterator[None]:
     for uuid in mappings.values():
         aws.functions().update_event_source_mapping(UUID=uuid, Enabled=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EVENT_SOURCE_MAPPINGS", json.dumps(mappings))
+        written = ",".join(f"{queue}={uuid}" for queue, uuid in mappings.items())
+        patch.setenv("EVENT_SOURCE_MAPPINGS", written)
         _forget()
         yield
     _forget()

@@ -186,7 +186,7 @@ def before(api: Api) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def load(api: Api, aws: Callable[[str], Any], before: dict[str, dict[str, Any]]) -> Load:
-    worker = aws("lambda").get_function_configuration(FunctionName="adbot-queue-MoneyWorker")
+    worker = aws("lambda").get_function_configuration(FunctionName="adbot-queue_MoneyWorker")
     providers = json.loads(worker["Environment"]["Variables"]["PROVIDERS"])["stripe"]["base"].removesuffix("/stripe")
     made = Load(api, providers)
     made.batches(BATCHES // 2)

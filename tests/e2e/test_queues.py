@@ -34,7 +34,7 @@ def switch(api: Api, action: str, name: str = "analytics") -> dict[str, Any]:
 
 
 def mapping_of(aws: Aws, tier: str = "Analytics") -> dict[str, Any]:
-    arn = aws("lambda").get_function_configuration(FunctionName=f"adbot-queue-{tier}Worker")["FunctionArn"]
+    arn = aws("lambda").get_function_configuration(FunctionName=f"adbot-queue_{tier}Worker")["FunctionArn"]
     (found,) = [
         mapping
         for mapping in aws("lambda").list_event_source_mappings()["EventSourceMappings"]

@@ -30,7 +30,7 @@ def test_it_finds(line: str) -> None:
     [
         '{"job_id":"019a8f5e2b7c7d1f9e3b5a6c7d8e","timestamp":"2025-11-22 00:00:00,123+0000"}',
         "at 2025-11-22T00:00:00.123456+00:00 it began",
-        "arn:aws:lambda:us-east-1:000000000000:function:adbot-queue-MoneyWorker",
+        "arn:aws:lambda:us-east-1:000000000000:function:adbot-queue_MoneyWorker",
         "REPORT RequestId: 8f507cfc-xmpl-4697-b07a-ac58fc914c95 Duration: 12.34 ms Billed Duration: 13 ms",
         "version 1763769600000, rank 0050#1763769600000000",
         '"correlation_id":"90ad4123-4123-4123-4123-61839a2a5df3"',

@@ -1,10 +1,11 @@
-"""What the template has room for: 4 KB of environment a function, 500 resources a stack."""
+"""What the template has room for: 4 KB of environment a function, 10,240 letters of policies a role, 500 resources."""
 
 from __future__ import annotations
 
 import copy
 import json
 import re
+from collections import Counter
 from dataclasses import fields
 from typing import Any
 
@@ -14,6 +15,7 @@ from adbot_queue.core.settings import Settings
 from adbot_queue.jobs import job_queues
 from local.settings import ROOT
 from local.translate import load, transform, unroll
+from tests.support.template import statements
 
 pytestmark = pytest.mark.xdist_group("template")  # SAM makes the template once a process
 
@@ -22,10 +24,15 @@ TEMPLATE = unroll(SOURCE)
 RESOURCES = TEMPLATE["Resources"]
 FUNCTIONS = {name: item for name, item in RESOURCES.items() if item["Type"] == "AWS::Serverless::Function"}
 
-MAX_ENVIRONMENT = 3850
+MAX_ENVIRONMENT = 3600
 """Bytes of a function's environment as JSON, at the longest names. AWS refuses a deployment above 4,096."""
 MAX_RESOURCES = 240
 """AWS refuses a stack of more than 500."""
+MAX_POLICIES = 6000
+"""Letters of a role's policies, blanks left out. AWS takes 10,240."""
+OF_A_QUEUE = 4
+"""Resources of one more queue: itself, its worker with role and mapping."""
+MORE_QUEUES = 15
 
 ACCOUNT = "123456789012"
 AWS_REGION = "ap-southeast-2"
@@ -120,7 +127,9 @@ def text_of(value: Any) -> str:  # noqa: PLR0911 - a line for each function of C
         case "Fn::If":
             return max(map(text_of, inner[1:]), key=len)
         case "Fn::Join":
-            return text_of(inner[1])  # of a list that is one parameter, whose value has the separators
+            if isinstance(inner[1], dict):
+                return text_of(inner[1])  # a list that is one parameter, whose value has the separators
+            return str(inner[0]).join(map(text_of, inner[1]))
         case "Fn::Select":
             mark, whole = inner[1]["Fn::Split"]
             return text_of(whole).split(mark)[inner[0]]
@@ -170,5 +179,74 @@ def packaged() -> dict[str, Any]:
     return template
 
 
-def test_the_stack_has_room() -> None:
-    assert len(transform(packaged(), {})["Resources"]) <= MAX_RESOURCES
+def kinds(resources: dict[str, Any]) -> Counter[str]:
+    return Counter(resource["Type"] for resource in resources.values())
+
+
+def with_more_queues() -> dict[str, Any]:
+    """The packaged template with further rows and words, and nothing else."""
+    template = packaged()
+    tiers, words = template["Mappings"]["Tiers"], template["Resources"]["Fn::ForEach::JobQueues"][1]
+    for number in range(MORE_QUEUES):
+        tiers[f"Extra{number}"] = tiers["Http"] | {"Queue": f"extra-{number}"}
+        words.append(f"Extra{number}")
+    return template
+
+
+def test_the_stack_has_room_and_a_queue_more_is_a_row_a_word_and_four_resources() -> None:
+    now = kinds(transform(packaged(), {})["Resources"])
+    then = kinds(transform(with_more_queues(), {})["Resources"])
+
+    assert now.total() <= MAX_RESOURCES
+    assert now["AWS::CloudWatch::Alarm"] <= 30
+    assert now["AWS::Logs::LogGroup"] <= 8
+    assert then - now == Counter(
+        dict.fromkeys(
+            ("AWS::SQS::Queue", "AWS::Lambda::Function", "AWS::IAM::Role", "AWS::Lambda::EventSourceMapping"),
+            MORE_QUEUES,
+        )
+    )
+    assert then.total() - now.total() == OF_A_QUEUE * MORE_QUEUES
+
+
+def test_all_queues_share_two_for_dead_letters() -> None:
+    targets = {
+        json.dumps(one["Properties"]["RedrivePolicy"]["deadLetterTargetArn"])
+        for one in RESOURCES.values()
+        if one["Type"] == "AWS::SQS::Queue" and "RedrivePolicy" in one["Properties"]
+    }
+
+    assert len(targets) == 2
+
+
+def resolved(value: Any) -> Any:
+    """A part of a policy as CloudFormation writes it."""
+    if isinstance(value, list):
+        return [resolved(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if value == {"Ref": "PluginFunctionArns"}:
+        return GIVEN["PluginFunctionArns"].split(",")
+    if len(value) == 1 and next(iter(value)) in {"Ref", "Fn::GetAtt", "Fn::Sub", "Fn::If"}:
+        return text_of(value)
+    return {name: resolved(one) for name, one in value.items()}
+
+
+@pytest.mark.parametrize("role", sorted(name for name, item in RESOURCES.items() if item["Type"] == "AWS::IAM::Role"))
+def test_the_policies_of_a_role_have_room(role: str) -> None:
+    written = [resolved(statement) for name, statement in statements() if name == role]
+
+    assert len(json.dumps(written, separators=(",", ":"))) <= MAX_POLICIES
+
+
+def test_wildcards_stay_inside_the_stack() -> None:
+    for role, statement in statements():
+        for resource in statement["Resource"] if isinstance(statement["Resource"], list) else []:
+            for text in re.findall(r'"([^"]*[*][^"]*)"', json.dumps(resource)):
+                own = re.search(r"^\$\{\w+\.Arn\}/(index|reports)/\*$|\$\{AWS::StackName\}_[\w-]*\*", text)
+                assert own or "::foundation-model/" in text, f"{role}: {text}"
+
+
+def test_the_packaged_template_can_be_read_from_a_bucket() -> None:
+    """CloudFormation reads 1 MB, its transforms make about three of one."""
+    assert len(json.dumps(packaged())) <= 400_000

@@ -31,7 +31,11 @@ def sends() -> Iterator[tuple[str, str]]:
     for function, properties in FUNCTIONS.items():
         for role, statement in statements():
             if role == properties["Role"]["Fn::GetAtt"][0] and "sqs:SendMessage" in statement["Action"]:
-                yield from ((function, resource["Fn::GetAtt"][0]) for resource in statement["Resource"])
+                for resource in statement["Resource"]:
+                    if resource.get("Fn::Sub", "").endswith(":${AWS::StackName}_jobs-*"):
+                        yield from ((function, f"{job_queues.logical_id(queue)}Queue") for queue in job_queues.QUEUES)
+                    else:
+                        yield function, resource["Fn::GetAtt"][0]
 
 
 def receives() -> dict[str, list[str]]:

@@ -213,7 +213,7 @@ def credential(field: str) -> str:
     Raises:
         NotConfigured: its secret is not filled in.
     """
-    return str(credentials.read(variable("CONSOLE_CLIENT_ID"), field, "CONSOLE_CLIENT_ID"))
+    return str(credentials.read(f"{variable('STACK_NAME')}_console-client", field, "ConsoleClientSecret"))
 
 
 def from_env() -> SignIn:

@@ -26,7 +26,7 @@ class Settings:
     jobs_table: str
     queue_url: str  # of any queue, %s is its name: payments, allocation.fifo, jobs-<job queue>
     dead_letter_topic: str  # SNS
-    job_worker: str  # function name of a queue's worker, %s is its logical id: stack-%sWorker
+    job_worker: str  # function name of a queue's worker, %s is its logical id: stack_%sWorker
     jobs_per_second: str  # what one user may enqueue in the long run
     jobs_burst: str  # and at once
     event_bus: str

@@ -9,7 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from adbot_queue.core.faults import faults
 
-logger = Logger()
+logger = Logger(service="adbot-queue")
 # A default, because a process without the variable would fail at its first flush, after its work was done.
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "AdBotQueue")
 SECONDS = MetricUnit.Seconds

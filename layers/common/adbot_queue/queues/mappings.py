@@ -5,7 +5,6 @@ The sweeper calls `reconcile` every minute: it completes a change that died in b
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -91,9 +90,8 @@ def _uuids() -> dict[str, str]:
     """
     mappings = os.environ.get("EVENT_SOURCE_MAPPINGS")
     if mappings is None:
-        raise MissingSetting("EVENT_SOURCE_MAPPINGS is not set: JSON, queue -> UUID of its event source mapping")
-    found: dict[str, str] = json.loads(mappings)
-    return found
+        raise MissingSetting("EVENT_SOURCE_MAPPINGS is not set: queue=UUID of its event source mapping, comma between")
+    return dict(mapping.split("=", 1) for mapping in mappings.split(",") if mapping)
 
 
 @lru_cache(maxsize=1)

@@ -47,10 +47,10 @@ BASE_ENV = {
     "DEFAULT_POOL": "standard",
     # The users of most tests are in no pool.
     "KNOWN_USERS": "any",
-    "JOB_WORKER": "test-%sWorker",
+    "JOB_WORKER": "test_%sWorker",
     "JOBS_PER_SECOND": "20",
     "JOBS_BURST": "2000",
-    "EVENT_SOURCE_MAPPINGS": "{}",
+    "EVENT_SOURCE_MAPPINGS": "",
     "PUBLIC_API_URL": "https://api.example.com",
     "OTP_SECRET_ID": "otp",
     "REPORTS_BUCKET": "reports",
@@ -62,7 +62,6 @@ BASE_ENV = {
     "MAIL_FROM": "bots@example.com",
     "CHECKOUT_SUCCESS_URL": "https://shop.example.com/thanks",
     "CHECKOUT_CANCEL_URL": "https://shop.example.com/plans",
-    "POWERTOOLS_SERVICE_NAME": "adbot-queue",
     "POWERTOOLS_METRICS_NAMESPACE": "AdBotQueue",
     "POWERTOOLS_LOG_LEVEL": "CRITICAL",
 }
