@@ -276,8 +276,8 @@ def test_a_message_without_a_report_is_asked_for_after_four_hours(out: Outreach)
     (lead,) = out.leads([1], phone=f"+49151000{whatsapp.LOST}")
     out.queue([lead])
     out.start()
-    out.run(20)
-    out.jobs.advance(3.5 * 3600)
+    out.run(2)
+    out.jobs.advance(3.9 * 3600)
     out.jobs.drain()
     assert out.states() == {"sending": 1}
 
