@@ -26,7 +26,7 @@ JAVA = pytest.mark.skipif(lacking() is not None, reason=str(lacking()))
 
 
 @pytest.fixture(
-    scope="session",
+    scope="package",
     params=["roto_endpoint", pytest.param("endpoint", marks=[JAVA, pytest.mark.long], id="dynamodb_local")],
 )
 def engine(request: pytest.FixtureRequest) -> str:
