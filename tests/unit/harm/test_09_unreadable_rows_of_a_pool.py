@@ -18,7 +18,8 @@ from adbot_queue.adbots.commands import Command
 from adbot_queue.adbots.model import Adbot, AdbotStatus
 from adbot_queue.adbots.resolver import Resolver
 from adbot_queue.adbots.storage import items
-from adbot_queue.core import aws, telemetry
+from adbot_queue.core import aws, dynamodb, telemetry
+from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.errors import Conflict, Unavailable
 from tests.builders.world import ADMIN, AwsHarness, FakeContext, empty
 
@@ -547,3 +548,23 @@ def test_an_unreadable_bot_is_refused_in_words() -> None:
 
     assert isinstance(error, Unavailable)
     assert "status is missing" in error.detail
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [("count", "two"), ("count", None), ("pool", 7), ("outcomes", "none"), ("published_at", "then"), ("v", 2)],
+)
+def test_an_unreadable_upload_leaves_the_others_in_the_list(on_aws: AwsHarness, attribute: str, value: Any) -> None:
+    on_aws.pool()
+    first, second = on_aws.upload("s1").upload_id, on_aws.upload("s2").upload_id
+    table, key = on_aws.env["ADBOTS_TABLE"], items.upload_key(second)
+    found = dynamodb.get(aws.dynamodb(), table, key)
+    assert found is not None
+    aws.dynamodb().put_item(TableName=table, Item=encode({**found, attribute: value}))
+
+    listed = on_aws.http("stock", "GET /admin/stock/uploads", role="viewer")
+    alone = on_aws.http("stock", "GET /admin/stock/uploads/{id}", role="viewer", id=second)
+
+    assert [upload["upload_id"] for upload in listed.json["items"]] == [first]
+    assert (alone.status, alone.problem) == (503, "unavailable")
+    assert attribute in alone.json["detail"]

@@ -11,10 +11,12 @@ from typing import Any
 from adbot_queue.adbots import service
 from adbot_queue.adbots.storage import items
 from adbot_queue.adbots.storage.pool_store import PoolStore
-from adbot_queue.core import dynamodb
+from adbot_queue.adbots.storage.rows import Reader, read_each
+from adbot_queue.core import dynamodb, telemetry
 from adbot_queue.core.clock import Clock, iso, system_clock
 from adbot_queue.core.dynamodb import Item
 from adbot_queue.core.errors import NotFound
+from adbot_queue.core.telemetry import logger
 from adbot_queue.jobs.long_running import Progress
 from adbot_queue.ledger import SYSTEM
 from adbot_queue.stock.claims import Claims, Upload
@@ -65,7 +67,7 @@ class Uploads:
         """Return an upload: one read, and while it is staged one more for each 9,900 lines.
 
         Raises:
-            NotFound: it does not exist.
+            NotFound: it does not exist. UnreadableRow: this version cannot read it.
         """
         found = dynamodb.get(self._store.client, self._store.table, items.upload_key(upload_id))
         if found is None:
@@ -75,12 +77,18 @@ class Uploads:
     def page(self, kind: str, limit: int, cursor: str | None) -> tuple[list[StoredUpload], str | None]:
         """Return uploads of a kind (`STAGED`, `PUBLISHED`), newest first, and the cursor of the next page.
 
+        One that this version cannot read is counted and left out.
+
         Raises:
             Invalid: the cursor is not one of this list.
         """
         keys, following = self._listed("#kind = :kind", limit, cursor, kind=kind)
         by_pk = {item["pk"]: item for item in dynamodb.get_many(self._store.client, self._store.table, keys)}
-        return [self._of(by_pk[key["pk"]]) for key in keys if key["pk"] in by_pk], following
+        rows = read_each((by_pk[key["pk"]] for key in keys if key["pk"] in by_pk), self._of)
+        telemetry.count("RowsUnreadable", len(rows.bad))
+        for unreadable in rows.bad:
+            logger.error("upload left out", row=unreadable.item["pk"], reason=unreadable.reason)
+        return rows.good, following
 
     def assignments(self, upload_id: str, limit: int, cursor: str | None) -> tuple[list[UploadAssignment], str | None]:
         """Return which bots got sessions of an upload, by position; those returned since are still listed. One read.
@@ -125,11 +133,17 @@ class Uploads:
         return [items.key(item["pk"], item["sk"]) for item in found], following
 
     def _of(self, found: Item) -> StoredUpload:
-        upload = Upload(found["pk"].removeprefix("UPLOAD#"), found["pool"], found["count"])
-        claims, published_at = Claims(self._store, upload), found.get("published_at")
-        if published_at is None:
+        row = Reader(found)
+        upload = Upload(found["pk"].removeprefix("UPLOAD#"), row.text("pool"), row.number("count"))
+        claims, published_at = Claims(self._store, upload), None
+        if found.get("published_at") is None:
             claims.read()
-        outcomes = Counter(found.get("outcomes") or claims.outcomes())
+        else:
+            published_at = row.number("published_at")
+        counted = found.get("outcomes") or claims.outcomes()
+        if not isinstance(counted, dict) or not all(type(number) is int for number in counted.values()):
+            raise row.refusal("outcomes")
+        outcomes = Counter(counted)
         return StoredUpload(
             upload, claims, Progress(done=outcomes.total(), of=upload.count, outcomes=outcomes), published_at
         )
