@@ -76,6 +76,14 @@ def test_a_probe_that_makes_no_sense_is_refused_in_words(
     assert (answer.status, text in answer.words) == (status, True)
 
 
+def test_a_queue_that_an_open_circuit_stops_offers_the_probe_to_admins(console: ConsoleWorld) -> None:
+    with patch.object(snapshot.from_env(), "_gather", lambda *_, **__: busy(system_clock())):
+        assert button(console.get("/console/queues/email", "admin").text, "sendgrid")
+        assert "Probe sendgrid now" in console.get("/console/queues/email", "admin").words
+        assert not button(console.get("/console/queues/email", "viewer").text, "sendgrid")
+        assert "Probe" not in console.get("/console/queues/analytics", "admin").words
+
+
 def test_health_shows_mode_circuits_pauses_and_figures(console: ConsoleWorld) -> None:
     with patch.object(snapshot.from_env(), "_gather", lambda *_, **__: busy(system_clock())):
         page = console.get("/console/health")

@@ -63,7 +63,7 @@ def level(queue: Figures, *states: JobState) -> int:
 
 def reason(queue: Figures, seen: Figures, now: int) -> Reason:
     """Return why a queue moves or does not."""
-    circuit = _circuit(queue["name"], seen)
+    circuit = circuit_of(queue["name"], seen)
     if circuit:
         until = circuit["open_until"]
         why = circuit["reason"] or (f"{circuit['provider']}, next probe in {age(now, until)}" if until else "")
@@ -77,7 +77,8 @@ def reason(queue: Figures, seen: Figures, now: int) -> Reason:
     return Reason(9, "ok", "circle-check", "Flowing")
 
 
-def _circuit(queue: str, seen: Figures) -> Figures | None:
+def circuit_of(queue: str, seen: Figures) -> Figures | None:
+    """Return the open circuit that stops a queue; None: none does."""
     wanted = PROVIDERS.get(queue, ())
     return next((one for one in seen["circuits"] if one["provider"] in wanted and one["state"] != "closed"), None)
 
@@ -134,7 +135,7 @@ def _circuits(seen: Figures, now: int) -> Iterator[Alarm]:
 def _slow(seen: Figures, now: int) -> Iterator[Alarm]:
     for queue in seen["queues"]:
         since = queue["oldest_at"]
-        if since and now - since > MAX_WAIT_MS and not queue["paused"] and not _circuit(queue["name"], seen):
+        if since and now - since > MAX_WAIT_MS and not queue["paused"] and not circuit_of(queue["name"], seen):
             what = f"A job in {queue['name']} waits {duration(now - since)} (limit {duration(MAX_WAIT_MS)})."
             detail = f"{number(level(queue, JobState.WAITING))} jobs wait."
             yield Alarm(

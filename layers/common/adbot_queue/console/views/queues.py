@@ -76,6 +76,7 @@ def show(visit: Visit) -> Reply:
         "queue": queue,
         "policy": policy_words(declared),
         "reason": trouble.reason(queue, seen, visit.now),
+        "circuit": trouble.circuit_of(declared.name, seen),
         "cards": _cards(queue, visit.now),
         "tabs": _tabs(visit, queue, asked.state),
         "state": asked.state.value,
