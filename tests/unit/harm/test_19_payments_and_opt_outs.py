@@ -14,7 +14,7 @@ from adbot_queue.leads import inbound_messages
 from adbot_queue.messaging import suppressions
 from adbot_queue.messaging.opt_outs import Wish
 from adbot_queue.messaging.sendgrid_events import MAX_AGE_MS, read
-from adbot_queue.payments import stripe_events
+from adbot_queue.payments import setbacks, stripe_events
 from tests.builders.payments import Purchase, configure, empty, happen, open_shop, sample, sample_names
 from tests.builders.world import AwsHarness, world
 
@@ -74,9 +74,10 @@ def altered(event: dict[str, Any], at: tuple[Any, ...], value: Any) -> dict[str,
 
 def said_by(event: dict[str, Any]) -> Any:
     """What an event tells of money."""
-    fact, setback = stripe_events.interpret(event, NOW), stripe_events.setback(event)
-    if setback:
+    if event["type"] in setbacks.SETBACKS:
+        setback = setbacks.read(event)
         return setback.id, setback.action
+    fact = stripe_events.interpret(event, NOW)
     assert fact
     facts = fact.facts
     return fact.ids, facts.paid, facts.refunded, facts.disputes, facts.ended, facts.began, facts.failed
