@@ -105,7 +105,7 @@ test-long: setup ## what takes minutes: 1,000 jobs end to end, Schemathesis, job
 	$(RUN) pytest -n 2 --dist loadgroup --hypothesis-profile long -m "long or (hypothesis and not peers and not browser)"
 
 .PHONY: test-unit
-test-unit: .venv/.complete .venv-sam/.complete ## without the embedded AWS
+test-unit: setup ## without a deployed stack
 	$(RUN) pytest -n 2 -m "not e2e and not long and not peers and not browser"
 
 .PHONY: test-one
