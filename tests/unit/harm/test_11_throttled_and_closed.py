@@ -15,8 +15,8 @@ from adbot_queue.jobs import job_types
 from adbot_queue.jobs.model import Job, JobState
 from adbot_queue.jobs.worker.message import JobMessage
 from adbot_queue.platform import circuit_breaker as circuits
-from adbot_queue.platform.circuit import Circuit, CircuitState
-from adbot_queue.platform.circuit_breaker import CircuitBreaker, CircuitOpen
+from adbot_queue.platform.circuit import Circuit, CircuitOpen, CircuitState
+from adbot_queue.platform.circuit_breaker import CircuitBreaker
 from adbot_queue.providers import registry
 from adbot_queue.providers.waiting import throttled
 from tests.builders.calls import providers

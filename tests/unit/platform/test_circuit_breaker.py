@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from adbot_queue.core import aws
 from adbot_queue.core.last_known import CACHE_SECONDS
 from adbot_queue.platform import circuit_breaker, health_log
-from adbot_queue.platform.circuit import Circuit, CircuitState
-from adbot_queue.platform.circuit_breaker import CircuitBreaker, CircuitOpen
+from adbot_queue.platform.circuit import Circuit, CircuitOpen, CircuitState
+from adbot_queue.platform.circuit_breaker import CircuitBreaker
 from tests.builders.clocks import FakeClock
 from tests.builders.payments import failing
 from tests.builders.world import AwsHarness

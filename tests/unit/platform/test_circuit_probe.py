@@ -11,8 +11,8 @@ from adbot_queue.core import aws, dynamodb
 from adbot_queue.core.attribute_values import encode
 from adbot_queue.core.errors import Conflict, NotFound
 from adbot_queue.core.last_known import CACHE_SECONDS
-from adbot_queue.platform.circuit import CircuitState
-from adbot_queue.platform.circuit_breaker import CircuitBreaker, CircuitOpen, key_of
+from adbot_queue.platform.circuit import CircuitOpen, CircuitState
+from adbot_queue.platform.circuit_breaker import CircuitBreaker, key_of
 from adbot_queue.platform.circuit_probe import CircuitProbe
 from adbot_queue.platform.health_log import HealthLog, LogLevel
 from tests.builders.clocks import FakeClock

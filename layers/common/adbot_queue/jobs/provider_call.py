@@ -22,7 +22,7 @@ from adbot_queue.jobs.context import Context
 from adbot_queue.jobs.errors import CircuitIsOpen, PermanentError, ProviderClosed, Snooze, Throttled, TransientError
 from adbot_queue.platform import circuit_breaker as circuits
 from adbot_queue.platform import rate_limits as limits
-from adbot_queue.platform.circuit_breaker import CircuitOpen, NotBefore
+from adbot_queue.platform.circuit import CircuitOpen, NotBefore
 from adbot_queue.platform.rate import Rate
 from adbot_queue.providers import registry
 from adbot_queue.providers.declarations import PROVIDERS, Provider

@@ -123,3 +123,23 @@ def throttle(item: Mapping[str, Any], asked: float | None, now: int) -> tuple[in
 def seconds(millis: int) -> float:
     """As a caller waits: a second at least."""
     return max(1.0, millis / 1000)
+
+
+class CircuitOpen(Exception):
+    """The call is not to be made.
+
+    Args:
+        seconds: until it is worth another look.
+        until: when the circuit is half-open, or the throttle over (ms).
+        reason: why the provider refuses the installation; empty: it fails, or throttles.
+    """
+
+    def __init__(self, seconds: float, until: int = 0, reason: str = "") -> None:
+        super().__init__(reason or "the circuit is open")
+        self.seconds = seconds
+        self.until = until
+        self.reason = reason
+
+
+class NotBefore(CircuitOpen):
+    """The provider throttles."""

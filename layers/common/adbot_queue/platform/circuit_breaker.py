@@ -42,7 +42,9 @@ from adbot_queue.platform.circuit import (
     PROBE_MS,
     WINDOW_MS,
     Circuit,
+    CircuitOpen,
     CircuitState,
+    NotBefore,
     circuit_of,
     is_open,
     reopened_ms,
@@ -68,26 +70,6 @@ RECEIVER = "receiver/"
 TTL_S = 86_400
 REMEMBERED = 1_000
 """Circuits that a process remembers."""
-
-
-class CircuitOpen(Exception):
-    """The call is not to be made.
-
-    Args:
-        seconds: until it is worth another look.
-        until: when the circuit is half-open, or the throttle over (ms).
-        reason: why the provider refuses the installation; empty: it fails, or throttles.
-    """
-
-    def __init__(self, seconds: float, until: int = 0, reason: str = "") -> None:
-        super().__init__(reason or "the circuit is open")
-        self.seconds = seconds
-        self.until = until
-        self.reason = reason
-
-
-class NotBefore(CircuitOpen):
-    """The provider throttles."""
 
 
 class CircuitBreaker:
