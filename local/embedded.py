@@ -21,7 +21,7 @@ PYTHON = ROOT / ".venv-aws" / "bin" / "python"
 
 _WAY_OUT = {"HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"}
 _START_SECONDS = 60
-_STOP_SECONDS = 30
+_STOP_SECONDS = 120
 """The usual stop takes two; a large state on a busy disk is still to be saved."""
 
 

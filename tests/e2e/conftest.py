@@ -22,6 +22,7 @@ from tests.builders.receiver import Receiver, receiving
 
 FOLDER = str(Path(__file__).parent) + os.sep
 START_SECONDS = 240
+STOP_SECONDS = 150
 RECEIVER_HOST = "hooks.test"
 """The name under which the stack reaches the receiver of these tests."""
 PLUGIN_ARN = "arn:aws:lambda:us-east-1:000000000000:function:e2e-plugin"
@@ -87,7 +88,8 @@ class LocalStack:
         """Return its exit code."""
         assert self._process
         self._process.send_signal(signal.SIGINT)
-        self._process.communicate(timeout=60)
+        said, _ = self._process.communicate(timeout=STOP_SECONDS)
+        assert "is killed" not in said, said  # its state would be that of some time before
         return self._process.returncode
 
     def read(self) -> Stack:
