@@ -206,7 +206,7 @@ def test_12_what_was_typed_is_kept_when_the_session_ended_meanwhile(open_as: Ope
 
 def test_13_jobs_waiting_are_the_sum_of_the_rows(open_as: Open) -> None:
     page = open_as("viewer", "/console")
-    total = page.locator("#figure-jobs-waiting .figure-value").inner_text()
+    total = page.locator(".figure", has_text="Jobs waiting").locator(".figure-value").inner_text()
     rows = page.locator("tr[id^=queue-] td[data-label=waiting]").all_inner_texts()
     assert int(total.replace(",", "")) == sum(int(row.replace(",", "")) for row in rows)
 
