@@ -15,7 +15,7 @@ MAX_S = 365 * 86_400.0
 A_MOMENT = 1_000_000_000
 """A reset from here on is a moment in seconds since 1970, not a number of seconds."""
 
-_NUMBER = re.compile(r"([0-9]{1,300}(?:\.[0-9]{0,300})?)(?:\s*[,;].*)?")
+_NUMBER = re.compile(r"([0-9]+(?:\.[0-9]*)?)(?:\s*[,;].*)?")
 """A number, with a fraction or not; of a header that came twice the first one."""
 
 _RESETS = ("x-ratelimit-reset", "X-RateLimit-Reset", "ratelimit-reset", "RateLimit-Reset")
