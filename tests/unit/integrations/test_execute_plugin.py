@@ -176,7 +176,7 @@ def test_a_plugin_can_say_itself_whether_to_come_again(
     [
         ((429, "TooManyRequestsException"), "throttled", "Lambda refused the call (TooManyRequestsException)", 7.0),
         ((500, "ServiceException"), "transient", "Lambda refused the call (ServiceException)", 7.0),
-        ((502, "EC2ThrottledException"), "transient", "Lambda refused the call (EC2ThrottledException)", 7.0),
+        ((502, "EC2ThrottledException"), "throttled", "Lambda refused the call (EC2ThrottledException)", 7.0),
         ((409, "ResourceConflictException"), "transient", "Lambda refused the call (ResourceConflictException)", 7.0),
         ((404, "ResourceNotFoundException"), "permanent", "Lambda refused the call (ResourceNotFoundException)", None),
         ((413, "RequestTooLargeException"), "permanent", "Lambda refused the call (RequestTooLargeException)", None),

@@ -235,7 +235,7 @@ def test_in_direct_mode_the_request_executes_the_job(jobs: Jobs) -> None:
     job = jobs.enqueue("charge")
 
     assert (job.state, job.mode) == (JobState.COMPLETED, "sync_direct")
-    assert jobs.functions.calls == [("test-MoneyWorker", "RequestResponse")]
+    assert jobs.functions.calls == [("test_MoneyWorker", "RequestResponse")]
     assert jobs.drain() == 0
 
 
@@ -383,7 +383,7 @@ def test_jobs_of_a_paused_queue_wait_even_in_direct_mode(jobs: Jobs) -> None:
 
     jobs.paused.clear()
     jobs.sweep()
-    assert jobs.functions.calls == [("test-MoneyWorker", "Event")]
+    assert jobs.functions.calls == [("test_MoneyWorker", "Event")]
 
 
 def test_a_queues_rate_sends_messages_again_at_no_attempts_cost(jobs: Jobs, provider: Provider) -> None:
