@@ -21,6 +21,17 @@ from local.stack import Stack
 from tests.builders.receiver import Receiver, receiving
 
 FOLDER = str(Path(__file__).parent) + os.sep
+ON_THE_SECOND = {
+    "test_ai_plugins_users.py",
+    "test_dead_letters.py",
+    "test_delivery.py",
+    "test_edges.py",
+    "test_harm_15_parameters.py",
+    "test_lead_queue.py",
+    "test_leads.py",
+    "test_source_tree.py",
+}
+"""About half of the time of all."""
 START_SECONDS = 240
 STOP_SECONDS = 150
 RECEIVER_HOST = "hooks.test"
@@ -31,11 +42,13 @@ PLUGIN_ARN = "arn:aws:lambda:us-east-1:000000000000:function:e2e-plugin"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that is in this folder needs a stack, and it is one for all of them: they stay on one worker."""
+    """All that is in this folder needs a stack. There are two, for a worker each: most of the time is waiting."""
     for item in items:
         if str(item.path).startswith(FOLDER):
             item.add_marker("e2e")
-            item.add_marker(pytest.mark.xdist_group("stack"))
+            if not item.get_closest_marker("xdist_group"):
+                group = "second stack" if item.path.name in ON_THE_SECOND else "stack"
+                item.add_marker(pytest.mark.xdist_group(group))
             if not item.get_closest_marker("timeout"):
                 item.add_marker(pytest.mark.timeout(START_SECONDS + 120))  # the first of them waits for the start
     # What asks everything leaves things behind that others might count; what reads the logs reads those of all.

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
 from local.stack import Stack
 from tests.support.leaks import leaks
 
@@ -34,7 +36,11 @@ def secrets_of(stack: Stack, manager: Any) -> Iterator[tuple[str, str]]:
                     yield f"{field} of {secret['Name']}", text
 
 
-def test_no_log_holds_a_secret_or_personal_data(stack: Stack, aws: Callable[[str], Any]) -> None:
+STACKS = [pytest.param(group, marks=pytest.mark.xdist_group(group)) for group in ("stack", "second stack")]
+
+
+@pytest.mark.parametrize("_group", STACKS)
+def test_no_log_holds_a_secret_or_personal_data(stack: Stack, aws: Callable[[str], Any], _group: str) -> None:
     said = list(lines(aws("logs")))
 
     assert len(said) >= MIN_LINES
