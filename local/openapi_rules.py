@@ -101,6 +101,14 @@ def _references(value: Any) -> Iterator[str]:
             yield from _references(part)
 
 
+def _bodies(operation: Operation) -> Iterator[str]:
+    bodies = operation.get("requestBody", {}).get("content", {})
+    if foreign := sorted(bodies.keys() - GENERATED_BODIES):
+        yield f"requestBody: generators of clients leave operations with {', '.join(foreign)} out"
+    if len(bodies) > 1 and bodies.get("application/json", {}).get("schema", {}).get("type") == "array":
+        yield "requestBody: Python clients of openapi-python-client fail at a JSON array among other bodies"
+
+
 def _operation(key: str, operation: Operation) -> Iterator[str]:
     summary = operation["summary"]
     if not IMPERATIVE.match(summary):
@@ -109,8 +117,7 @@ def _operation(key: str, operation: Operation) -> Iterator[str]:
         yield f"summary: must have at most {MAX_SUMMARY} characters and no full stop"
     if not operation["description"]:
         yield "description: the handler has no docstring"
-    if foreign := sorted(operation.get("requestBody", {}).get("content", {}).keys() - GENERATED_BODIES):
-        yield f"requestBody: generators of clients leave operations with {', '.join(foreign)} out"
+    yield from _bodies(operation)
     answers = operation["responses"]
     expected = set(EVERYWHERE)
     if operation["security"]:

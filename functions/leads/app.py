@@ -40,7 +40,6 @@ def create_lead(request: Request[schemas.NewLead]) -> Response:
     "/leads/import",
     roles=SALES,
     raw={
-        "application/json": {"type": "array", "items": {"type": "object"}},
         "application/octet-stream": {"type": "string", "format": "binary"},
         "multipart/form-data": {
             "type": "object",
@@ -57,6 +56,7 @@ def create_lead(request: Request[schemas.NewLead]) -> Response:
 def import_leads(request: Request[None]) -> import_schemas.ImportView:
     """Columns are known by their names in a few languages, or by `columns`; all others become fields of the lead.
 
+    A file may also come as `text/csv`, `application/x-ndjson`, a JSON array and the like: its format is detected.
     Returns a verdict for every line. A bad line refuses no other.
     """
     query: import_schemas.ImportQuery = request.query

@@ -40,7 +40,6 @@ def upload_session(request: Request[upload_schemas.UploadSession]) -> Response:
     "/admin/stock/sessions/bulk",
     roles=ADMINS,
     raw={
-        "application/json": {"type": "array", "items": {"$ref": "#/components/schemas/UploadSession"}},
         "application/octet-stream": {"type": "string", "format": "binary"},
         "multipart/form-data": {
             "type": "object",
@@ -55,7 +54,7 @@ def upload_session(request: Request[upload_schemas.UploadSession]) -> Response:
     raises=(IdempotencyMismatch, Malformed, TooLarge),
 )
 def upload_sessions(request: Request[None]) -> Response:
-    """A file may also come as `text/csv`, `application/x-ndjson` and the like: its format is detected.
+    """A file may also come as `text/csv`, `application/x-ndjson`, a JSON array and the like: its format is detected.
 
     Returns a verdict for every record, under its line in the file. A bad record rejects no other.
     """

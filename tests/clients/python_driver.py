@@ -1,12 +1,13 @@
 """Run in the generator's environment: make calls with the generated Python client, say what came back.
 
-stdin: {"url", "token", "calls": [{"operation", "tag", "arguments", "body": {"model", "value"}}]}
+stdin: {"url", "token", "calls": [{"operation", "tag", "arguments", "body": {"model", "value"} or "file": text}]}
 stdout: [{"operation", "status", "type", "same", "detail"}]; `same`: the typed object holds all that was sent.
 """
 
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import re
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import generated.models
 from generated.client import AuthenticatedClient
+from generated.types import File
 
 
 def snake(name: str) -> str:
@@ -27,6 +29,8 @@ def call(client: AuthenticatedClient, wanted: dict[str, Any]) -> dict[str, Any]:
     arguments = dict(wanted["arguments"])
     if body := wanted.get("body"):
         arguments["body"] = getattr(generated.models, body["model"]).from_dict(body["value"])
+    if file := wanted.get("file"):
+        arguments["body"] = File(payload=io.BytesIO(file.encode()), file_name="upload.csv")
     answer = module.sync_detailed(client=client, **arguments)
     parsed = answer.parsed
     text = isinstance(parsed, str)

@@ -161,6 +161,23 @@ def test_every_get_and_the_kill_switch_answer_typed_objects_in_python(
     ]
 
 
+def test_files_are_uploaded_in_python(served: tuple[AwsHarness, str], python_client: tuple[Path, Path]) -> None:
+    on, url = served
+    python, folder = python_client
+    on.pool("files")
+    arguments = {"uploadSessions": {"pool": "files"}, "importLeads": {"country": "de"}}
+    calls = [
+        {"operation": name, "tag": OPERATIONS[name]["tags"][0], "arguments": given, "file": "session_id,token\nf1,x\n"}
+        for name, given in arguments.items()
+    ]
+    plan = json.dumps({"url": url, "token": "owner", "calls": calls})
+    answers = json.loads(run(python, HERE / "python_driver.py", cwd=folder, stdin=plan, PYTHONPATH=str(folder)))
+    assert [(answer["operation"], answer["status"], answer["type"]) for answer in answers] == [
+        ("uploadSessions", 200, "UploadView"),
+        ("importLeads", 422, "Problem"),  # the file names no lead's columns
+    ]
+
+
 def test_a_refusal_is_a_problem_with_its_detail_in_python(
     served: tuple[AwsHarness, str], python_client: tuple[Path, Path]
 ) -> None:

@@ -55,6 +55,12 @@ def test_the_document_keeps_every_rule() -> None:
         (lambda made: kill_switch(made).update(summary="Set " + "x" * 80), "at most 80 characters"),
         (lambda made: kill_switch(made).update(description=""), "no docstring"),
         (lambda made: kill_switch(made)["requestBody"]["content"].update({"text/csv": {}}), "generators of clients"),
+        (
+            lambda made: kill_switch(made)["requestBody"]["content"].update(
+                {"application/octet-stream": {}, "application/json": {"schema": {"type": "array"}}}
+            ),
+            "a JSON array among other bodies",
+        ),
         (lambda made: kill_switch(made)["responses"].pop("403"), "403 can come"),
         (lambda made: kill_switch(made)["responses"].pop("413"), "413 can come"),
         (lambda made: kill_switch(made)["responses"].pop("429"), "429 can come"),
