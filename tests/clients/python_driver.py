@@ -11,6 +11,7 @@ import io
 import json
 import re
 import sys
+from datetime import date
 from typing import Any
 
 import generated.models
@@ -23,10 +24,15 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[ -]", "_", name).lower()
 
 
+def _date_of(value: str) -> date | str:
+    """Return a date, which generated methods want as an object; anything else as it is."""
+    return date.fromisoformat(value) if re.fullmatch(r"\d{4}-\d\d-\d\d", value) else value
+
+
 def call(client: AuthenticatedClient, wanted: dict[str, Any]) -> dict[str, Any]:
     """Make one call."""
     module = importlib.import_module(f"generated.api.{snake(wanted['tag'])}.{snake(wanted['operation'])}")
-    arguments = dict(wanted["arguments"])
+    arguments = {name: _date_of(value) for name, value in wanted["arguments"].items()}
     if body := wanted.get("body"):
         arguments["body"] = getattr(generated.models, body["model"]).from_dict(body["value"])
     if file := wanted.get("file"):

@@ -100,6 +100,15 @@ def some_of_everything(on: AwsHarness) -> dict[str, dict[str, str]]:
     replay = post("dead_letters", "POST /dead-letters/replays", {"filter": {}, "reason": "mended"})
     plan = {"name": "Pro", "pool": "standard", "required_sessions": 5, "amount": 4900, "currency": "eur"}
     assert on.http("checkout", "PUT /admin/plans/{id}", role="admin", body=plan, id="pro").status == 201
+    named: dict[str, dict[str, str]] = {
+        "clients": {"name": "Acme"},
+        "projects": {"name": "Spring", "client_id": "acme"},
+    }
+    for kind, body in named.items():
+        answer = on.http("lead_queue", f"PUT /leads/{kind}/{{id}}", role="owner", body=body, id=body["name"].lower())
+        assert answer.status < 300, answer.text
+    lead = post("leads", "POST /leads", {"client_id": "acme", "phone": "+4915112345678", "name": "Cara"})
+    upload = on.upload("s3")
     counting = Counting(clock=clock)
     counting.record(event("1", clock.now - 60_000, article="a"))
     counting.run("process-snapshot", {"hour": f"{today}T{clock.now // 3_600_000 % 24:02}"})
@@ -126,6 +135,11 @@ def some_of_everything(on: AwsHarness) -> dict[str, dict[str, str]]:
         "listDeliveries": {"job_id": dead.id},
         "listSuppressions": {"address": "cara@example.com"},
         "getAnalytics": {"from_": today, "to": today},
+        "getUpload": {"id": upload.upload_id},
+        "getClient": {"id": "acme"},
+        "getProject": {"id": "spring"},
+        "getFigures": {"from_": today},
+        **{name: {"id": lead["lead_id"]} for name in ("getLead", "listLeadMessages", "listTrail")},
     }
 
 

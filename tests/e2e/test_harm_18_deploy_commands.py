@@ -127,7 +127,7 @@ def test_the_outputs_that_readme_speaks_of_are_listed(said: dict[str, subprocess
 def test_every_function_has_the_layer_and_the_changed_parameter(endpoint: str, stack: dict[str, Any]) -> None:
     assert stack
     stacks = aws(endpoint, "cloudformation").describe_stacks()["Stacks"]
-    others = tuple(f"{one['StackName']}-" for one in stacks if one["StackName"] != "adbot-queue")
+    others = tuple(f"{one['StackName']}{sign}" for one in stacks if one["StackName"] != "adbot-queue" for sign in "-_")
     pages = aws(endpoint, "lambda").get_paginator("list_functions").paginate()
     functions = [one for page in pages for one in page["Functions"] if not one["FunctionName"].startswith(others)]
     reported = {
