@@ -141,7 +141,7 @@ unknown = $(error $(1) T=$(T): T is one of: $(built)$(if $(planned),. Not built 
 pick = $(if $(filter $(T),$(built)),,$(unknown))@exec $(RUN) $(subst /,.,$(3)).$(T)
 
 .PHONY: bench
-bench: setup ## measure: make bench T=allocation, or jobs, queues, cold, console
+bench: setup ## measure: make bench T=allocation, or jobs, queues, cold, console, leads
 	$(call pick,bench,$(BENCHES),bench)
 
 bench-%:

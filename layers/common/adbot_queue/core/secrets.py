@@ -35,13 +35,7 @@ def read(secret_id: str, field: str, setting: str) -> Any:
         Unavailable: the secret cannot be read now.
     """
     try:
-        text = _of(_value, secret_id)
-    except (ClientError, BotoCoreError) as error:
-        raise _unavailable(setting, error) from error
-    if not text:
-        raise NotConfigured(f"the secret that {setting} names has no value")
-    try:
-        secret = json.loads(text)
+        secret = json.loads(_filled(_value, secret_id, setting))
     except ValueError as error:
         raise NotConfigured(f"the secret that {setting} names is not JSON") from error
     value = secret.get(field) if isinstance(secret, dict) else None
@@ -51,7 +45,7 @@ def read(secret_id: str, field: str, setting: str) -> Any:
 
 
 def require(secret_id: str, setting: str) -> None:
-    """Check that a secret has a value, without reading it: who asks may not know it. Its fields are not looked at.
+    """Check that a secret has a value without reading it: the caller has no right to. Its fields are not checked.
 
     Args:
         secret_id: name or ARN of the secret.
@@ -61,12 +55,7 @@ def require(secret_id: str, setting: str) -> None:
         NotConfigured: the secret has no value.
         Unavailable: the secret cannot be described now.
     """
-    try:
-        current = _of(_current, secret_id)
-    except (ClientError, BotoCoreError) as error:
-        raise _unavailable(setting, error) from error
-    if not current:
-        raise NotConfigured(f"the secret that {setting} names has no value")
+    _filled(_current, secret_id, setting)
 
 
 def replaced(secret_id: str) -> bool:
@@ -100,9 +89,16 @@ def _of(ask: Callable[[str], str], secret_id: str) -> str:
     return answer
 
 
-def _unavailable(setting: str, error: Exception) -> Unavailable:
-    logger.error("secret not readable", setting=setting, error=str(error))
-    return Unavailable(f"the secret that {setting} names cannot be read")
+def _filled(ask: Callable[[str], str], secret_id: str, setting: str) -> str:
+    """What is asked of a secret that has a value; errors as those of `require`."""
+    try:
+        answer = _of(ask, secret_id)
+    except (ClientError, BotoCoreError) as error:
+        logger.error("secret not readable", setting=setting, error=str(error))
+        raise Unavailable(f"the secret that {setting} names cannot be read") from error
+    if not answer:
+        raise NotConfigured(f"the secret that {setting} names has no value")
+    return answer
 
 
 def _current(secret_id: str) -> str:
